@@ -1,0 +1,155 @@
+"""What serving asks of an engine: values and one Protocol. No vLLM here; no transport either."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+class EngineError(Exception):
+    """The engine could not answer."""
+
+
+class EngineDied(EngineError):
+    """The engine's process ended while the request ran, or is being replaced. The request may be tried again."""
+
+
+class InvalidRequest(EngineError, ValueError):
+    """The request cannot be run: names the value, the limit and the remedy. `field` is the request's field."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class LoadFailed(EngineError):
+    """The engine refused an adapter; it goes on serving all others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineAdapter:
+    """A version as the engine knows it: its name is the digest, its path content-addressed, its id never reused."""
+
+    digest: str
+    engine_id: int
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn; the defaults are greedy decoding."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    json_schema: str | None = None
+    ignore_eos: bool = False
+    num_choices: int = 1
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLogprob:
+    """One token and its natural-log probability, with the likeliest alternatives where they were asked for."""
+
+    token_id: int
+    token: str
+    logprob: float
+    alternatives: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """What one choice grew by. `finish_reason` is `stop` or `length` in the choice's last delta, else None."""
+
+    choice: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: str | None = None
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuationScore:
+    """Log-probabilities (natural) of one continuation's tokens given the prompt."""
+
+    tokens: tuple[TokenLogprob, ...]
+    is_greedy: bool
+
+    @property
+    def logprob(self) -> float:
+        return sum(token.logprob for token in self.tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """Facts about the running engine."""
+
+    pid: int
+    engine_version: str
+    lora_kernel: str
+    max_model_tokens: int
+    num_slots: int
+    max_rank: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One base with adapter slots. Every call may raise `EngineDied`."""
+
+    def generate(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> AsyncIterator[Delta]:
+        """Stream the choices' deltas. Closing the iterator aborts the request in the engine.
+
+        Raises `InvalidRequest` for out-of-range ids, an empty or over-long prompt, unusable sampling values.
+        """
+        ...
+
+    async def score(
+        self,
+        prompt_token_ids: Sequence[int],
+        continuation_token_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> ContinuationScore:
+        """Log-probabilities of a continuation after a prompt (both non-empty)."""
+        ...
+
+    async def load(self, adapter: EngineAdapter) -> None:
+        """Bring an adapter into a slot; raises `LoadFailed`. The caller keeps within `EngineInfo.num_slots`."""
+        ...
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        """Free an adapter's slot. The caller holds no lease on it."""
+        ...
+
+    async def loaded(self) -> frozenset[int]:
+        """Engine ids that sit in the engine now."""
+        ...
+
+    async def info(self) -> EngineInfo: ...
+
+    async def canary(self) -> None:
+        """Generate one token on the base; raises `EngineError` or never returns where the engine is ill."""
+        ...
+
+    async def close(self) -> None:
+        """End the engine's process and wait for it."""
+        ...
