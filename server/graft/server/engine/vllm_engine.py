@@ -1,0 +1,190 @@
+"""The `Engine` on vLLM's `AsyncLLM`, whose core runs in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import vllm
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from graft.server.engine import vllm_values as values
+from graft.server.engine.engine import (
+    ContinuationScore,
+    Delta,
+    EngineAdapter,
+    EngineDied,
+    EngineError,
+    EngineInfo,
+    LoadFailed,
+    Sampling,
+)
+from graft.server.engine.lora_cpu.plugin import KERNEL
+from graft.server.engine.vllm_environment import EngineSettings, engine_arguments, prepare_environment
+
+
+async def start_engine(settings: EngineSettings) -> VllmEngine:
+    """Start the engine's process and load the base; takes half a minute on two cores.
+
+    Raises `EngineError` where the worker does not run our LoRA class (a vLLM plugin can vanish silently) or the base
+    cannot be loaded.
+    """
+    prepare_environment(settings)
+    arguments = AsyncEngineArgs(**engine_arguments(settings))
+    try:
+        llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+    except Exception as error:
+        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
+    engine = VllmEngine(llm, settings)
+    try:
+        await engine.check_lora_kernel()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+class VllmEngine:
+    """One running engine; it is not restarted but replaced (see `supervisor`)."""
+
+    def __init__(self, llm: AsyncLLM, settings: EngineSettings) -> None:
+        self.llm = llm
+        self._settings = settings
+        self._process = llm.engine_core.resources.engine_manager.processes[0]
+        self._lora_kernel = ""
+
+    async def check_lora_kernel(self) -> None:
+        (self._lora_kernel,) = set(await self.llm.collective_rpc("graft_lora_kernel"))
+        if current_platform.is_cpu() and self._lora_kernel != KERNEL:
+            raise EngineError(
+                f"the engine's worker computes LoRA with {self._lora_kernel or 'an unknown class'}, not with {KERNEL}: "
+                "rows of the base would be answered by an adapter. Is graftserve installed with its entry points "
+                "(`pip install`), and does nothing else set VLLM_PLUGINS?"
+            )
+
+    async def generate(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> AsyncIterator[Delta]:
+        values.check_token_ids(prompt_token_ids, self._vocab_size, self._max_tokens)
+        stream = self._generate(prompt_token_ids, values.sampling_params(sampling), request_id, adapter)
+        async with contextlib.aclosing(stream):
+            async for output in stream:
+                for delta in values.deltas(output):
+                    yield delta
+
+    async def score(
+        self,
+        prompt_token_ids: Sequence[int],
+        continuation_token_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> ContinuationScore:
+        ids = [*prompt_token_ids, *continuation_token_ids]
+        values.check_scored(prompt_token_ids, continuation_token_ids)
+        values.check_token_ids(ids, self._vocab_size, self._max_tokens)
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
+        last: Any = None
+        stream = self._generate(ids, params, request_id, adapter)
+        async with contextlib.aclosing(stream):
+            async for output in stream:
+                last = output
+        return values.score(last, ids, len(prompt_token_ids), self.llm.get_tokenizer())
+
+    async def _generate(
+        self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
+    ) -> AsyncIterator[Any]:
+        with values.engine_errors():
+            stream = self.llm.generate(
+                {"prompt_token_ids": list(ids)}, params, request_id, lora_request=lora_request(adapter)
+            )
+            async with contextlib.aclosing(stream):
+                async for output in stream:
+                    yield output
+
+    async def load(self, adapter: EngineAdapter) -> None:
+        try:
+            await self.llm.add_lora(lora_request(adapter))
+        except EngineDeadError as error:
+            raise EngineDied("the engine's process ended while it loaded an adapter; try again") from error
+        except Exception as error:
+            raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        with values.engine_errors():
+            await self.llm.remove_lora(adapter.engine_id)
+
+    async def loaded(self) -> frozenset[int]:
+        with values.engine_errors():
+            return frozenset(await self.llm.list_loras())
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            pid=self.pid,
+            engine_version=f"vllm {vllm.__version__}",
+            lora_kernel=self._lora_kernel,
+            max_model_tokens=self._max_tokens,
+            num_slots=self._settings.num_slots,
+            max_rank=self._settings.rank_step,
+        )
+
+    async def canary(self) -> None:
+        params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}", None):
+            pass
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    def on_death(self, callback: Callable[[], None]) -> None:
+        """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
+        loop, sentinel = asyncio.get_running_loop(), self._process.sentinel
+
+        def ended() -> None:
+            loop.remove_reader(sentinel)
+            callback()
+
+        loop.add_reader(sentinel, ended)
+
+    async def close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self.llm.shutdown(timeout=5.0)
+        if self._process.is_alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self._process.join(timeout=10.0)
+
+    @property
+    def _vocab_size(self) -> int:
+        return int(self.llm.model_config.get_vocab_size())
+
+    @property
+    def _max_tokens(self) -> int:
+        return int(self.llm.model_config.max_model_len)
+
+
+def lora_request(adapter: EngineAdapter | None) -> LoRARequest | None:
+    """The digest is the name and the path is content-addressed, so the prefix cache can never mix two versions."""
+    if adapter is None:
+        return None
+    return LoRARequest(lora_name=adapter.digest, lora_int_id=adapter.engine_id, lora_path=str(adapter.path))

@@ -1,0 +1,86 @@
+"""The environment that the engine's processes must run in, and the engine's arguments."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.form import ServingForm
+from graft.server.engine.lora_cpu import plugin
+
+RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes as `max_lora_rank`."""
+
+_FORMS: dict[ServingForm, dict[str, str]] = {
+    ServingForm.NF4: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
+    ServingForm.INT8: {"dtype": "bfloat16", "quantization": "int8_per_channel_weight_only"},
+    ServingForm.BF16: {"dtype": "bfloat16"},
+    ServingForm.FP32: {"dtype": "float32"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What the engine is started with.
+
+    `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up).
+    `max_running` requests run in one batch; `kv_cache_bytes` bounds the paged KV cache (CPU: whole GiB, rounded up).
+    """
+
+    base_path: Path
+    base_name: str
+    form: ServingForm = ServingForm.NF4
+    num_slots: int = 8
+    max_rank: int = 64
+    max_model_tokens: int | None = None
+    kv_cache_bytes: int = 2**30
+    max_running: int = 64
+    plugins: tuple[str, ...] = ("bitsandbytes", plugin.NAME)
+
+    @property
+    def rank_step(self) -> int:
+        """Raises `ValueError` where no step reaches `max_rank`."""
+        for step in RANK_STEPS:
+            if step >= self.max_rank:
+                return step
+        raise ValueError(f"max_rank {self.max_rank} is above the engine's limit {RANK_STEPS[-1]}")
+
+
+def prepare_environment(settings: EngineSettings) -> None:
+    """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out."""
+    os.environ["VLLM_PLUGINS"] = ",".join(settings.plugins)
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, math.ceil(settings.kv_cache_bytes / 2**30)))
+    os.environ.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
+    for name, value in {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    if settings.base_path.is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """Keyword arguments of `AsyncEngineArgs`."""
+    return {
+        "model": str(settings.base_path),
+        "served_model_name": settings.base_name,
+        "max_model_len": settings.max_model_tokens,
+        "max_num_seqs": settings.max_running,
+        "enable_lora": True,
+        "max_loras": settings.num_slots,
+        "max_cpu_loras": settings.num_slots,
+        "max_lora_rank": settings.rank_step,
+        "enable_prefix_caching": True,
+        # Compiling on CPU took 107 s at load and gained nothing.
+        "enforce_eager": True,
+        "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
+        "generation_config": "vllm",
+        "seed": 0,
+        **_FORMS[settings.form],
+    }

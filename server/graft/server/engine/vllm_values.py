@@ -1,0 +1,133 @@
+"""Between our values and vLLM's: sampling parameters, deltas, scores, errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from graft.server.engine.engine import (
+    ContinuationScore,
+    Delta,
+    EngineDied,
+    EngineError,
+    InvalidRequest,
+    Sampling,
+    TokenLogprob,
+)
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """vLLM's errors as ours."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except EngineDeadError as error:
+        raise EngineDied("the engine's process ended while the request ran; it is being replaced, try again") from error
+    except EngineGenerateError as error:
+        raise EngineError(f"the engine failed on this request: {error.__cause__ or error}") from error
+    except (VLLMClientError, ValueError) as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def check_token_ids(ids: Sequence[int], vocab_size: int, max_tokens: int) -> None:
+    """Raises `InvalidRequest`; an id outside the vocabulary would read past the embedding."""
+    if not ids:
+        raise InvalidRequest("the prompt is empty; give at least one token", field="prompt")
+    if len(ids) >= max_tokens:
+        raise InvalidRequest(
+            f"the prompt has {len(ids)} tokens; the context holds {max_tokens} with at least one to generate: shorten it",
+            field="prompt",
+        )
+    low, high = min(ids), max(ids)
+    if low < 0 or high >= vocab_size:
+        bad = low if low < 0 else high
+        raise InvalidRequest(f"token id {bad} is outside the vocabulary of {vocab_size} ids", field="prompt")
+
+
+def check_scored(prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> None:
+    """Raises `InvalidRequest` where either side is empty."""
+    if not prompt_ids:
+        raise InvalidRequest("the prompt is empty; a first token has no probability without one", field="prompt")
+    if not continuation_ids:
+        raise InvalidRequest("a continuation is empty; give at least one token", field="continuations")
+
+
+def sampling_params(sampling: Sampling) -> SamplingParams:
+    """Raises `InvalidRequest` where vLLM refuses a value."""
+    with engine_errors():
+        return SamplingParams(
+            n=sampling.num_choices,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            seed=sampling.seed,
+            stop=list(sampling.stop) or None,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
+            repetition_penalty=sampling.repetition_penalty,
+            ignore_eos=sampling.ignore_eos,
+            logprobs=sampling.logprobs,
+            structured_outputs=StructuredOutputsParams(json=sampling.json_schema) if sampling.json_schema else None,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+
+def deltas(output: RequestOutput) -> Iterator[Delta]:
+    """One step's growth of each choice."""
+    for choice in output.outputs:
+        yield Delta(
+            choice=choice.index,
+            text=choice.text,
+            token_ids=tuple(choice.token_ids),
+            logprobs=_choice_logprobs(choice),
+            finish_reason=_finish_reason(choice),
+            num_cached_tokens=output.num_cached_tokens or 0,
+        )
+
+
+def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, tokenizer: Any) -> ContinuationScore:
+    """Log-probabilities of `ids[prompt_length:]` from a reply with `prompt_logprobs`."""
+    if output.prompt_logprobs is None:
+        raise EngineError("the engine answered without the prompt's log-probabilities")
+    tokens, is_greedy = [], True
+    for token_id, found in zip(ids[prompt_length:], output.prompt_logprobs[prompt_length:], strict=True):
+        entry = found[token_id]
+        is_greedy = is_greedy and entry.rank == 1
+        tokens.append(TokenLogprob(token_id=token_id, token=tokenizer.decode([token_id]), logprob=entry.logprob))
+    return ContinuationScore(tokens=tuple(tokens), is_greedy=is_greedy)
+
+
+def _finish_reason(choice: CompletionOutput) -> str | None:
+    if choice.finish_reason in ("abort", "error"):
+        raise EngineDied(f"the engine ended the request early ({choice.finish_reason}); try again")
+    return choice.finish_reason
+
+
+def _choice_logprobs(choice: CompletionOutput) -> tuple[TokenLogprob, ...]:
+    if not choice.logprobs:
+        return ()
+    return tuple(
+        _token_logprob(token_id, found) for token_id, found in zip(choice.token_ids, choice.logprobs, strict=True)
+    )
+
+
+def _token_logprob(token_id: int, found: Mapping[int, Any]) -> TokenLogprob:
+    alternatives = tuple(
+        TokenLogprob(token_id=other, token=entry.decoded_token or "", logprob=entry.logprob)
+        for other, entry in sorted(found.items(), key=lambda item: item[1].rank)
+    )
+    chosen = found[token_id]
+    return TokenLogprob(
+        token_id=token_id, token=chosen.decoded_token or "", logprob=chosen.logprob, alternatives=alternatives
+    )
