@@ -1,0 +1,1 @@
+"""What an adapter is: values, files, compatibility, catalog and blob store. No torch, no vLLM."""

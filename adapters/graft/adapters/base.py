@@ -1,0 +1,135 @@
+"""A base model: one frozen model, known by the digests of its weights, tokenizer and chat template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from graft.adapters import base_files
+from graft.adapters.adapter import BaseReference
+from graft.adapters.base_files import base_digest
+from graft.adapters.digest import digest_prefix, unique_match
+from graft.adapters.errors import InvalidBase, NotFound, Reason
+from graft.adapters.tensor_header import TensorInfo
+
+__all__ = ["Base", "KnownBase", "base_digest", "find_base", "shipped_bases"]
+
+# Two-dimensional weights that are look-up tables, not linear layers: the last part of their module path.
+_TABLES = ("embed_tokens", "embed_in", "wte", "wpe", "word_embeddings", "position_embeddings", "shared")
+
+
+class KnownBase(Protocol):
+    """What `find_base` needs to know of a registered base."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """One frozen model.
+
+    `modules` maps the path of every linear module to (out_features, in_features), taken from the safetensors
+    headers; `size_bytes` is the weights' size on disk.
+    """
+
+    name: str
+    weights_digest: str
+    tokenizer_digest: str
+    chat_template_digest: str | None
+    digest: str
+    architecture: str
+    modules: Mapping[str, tuple[int, int]]
+    vocab_size: int
+    num_parameters: int
+    size_bytes: int
+    path: Path
+
+    @classmethod
+    def from_folder(cls, path: Path | str, name: str | None = None, *, cache_dir: Path | None = None) -> Base:
+        """Read the base in the Hugging Face folder `path`; nothing is mapped into memory.
+
+        `name` defaults to the folder's name. `cache_dir` keeps the hashes of big weight files between runs.
+        Raises InvalidBase listing all that is missing or broken.
+        """
+        path = Path(path).resolve()
+        files = base_files.read(path)
+        weights = base_files.weights_digest(path, cache_dir=cache_dir)
+        template = base_files.chat_template_digest(path)
+        tokenizer = base_files.tokenizer_digest(path)
+        return cls(
+            name=name or path.name,
+            weights_digest=weights,
+            tokenizer_digest=tokenizer,
+            chat_template_digest=template,
+            digest=base_digest(weights, tokenizer, template),
+            architecture=files.architecture,
+            modules=MappingProxyType(_linear_modules(files.tensors)),
+            vocab_size=files.vocab_size,
+            num_parameters=sum(math.prod(info.shape) for info in files.tensors.values()),
+            size_bytes=files.size_bytes,
+            path=path,
+        )
+
+    def reference(self) -> BaseReference:
+        """The reference that a version of an adapter keeps."""
+        return BaseReference(
+            digest=self.digest,
+            weights_digest=self.weights_digest,
+            tokenizer_digest=self.tokenizer_digest,
+            chat_template_digest=self.chat_template_digest,
+            name=self.name,
+        )
+
+
+def _linear_modules(tensors: Mapping[str, TensorInfo]) -> dict[str, tuple[int, int]]:
+    modules = {}
+    for name, info in tensors.items():
+        module = name.removesuffix(".weight")
+        # Packed integer weights (U8) have shapes that say nothing of the layer's.
+        if module == name or len(info.shape) != 2 or info.dtype in ("U8", "I32"):
+            continue
+        if module.rsplit(".", 1)[-1] not in _TABLES:
+            modules[module] = (info.shape[0], info.shape[1])
+    return modules
+
+
+def shipped_bases() -> dict[str, Path]:
+    """The bases that lie in this package as data, by name; empty when none was built."""
+    folder = Path(str(resources.files("graft.adapters").joinpath("bases")))
+    if not folder.is_dir():
+        return {}
+    return {path.name: path for path in sorted(folder.iterdir()) if (path / "config.json").is_file()}
+
+
+def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
+    """The folder of the base called `reference`: a name, a digest (or 8 or more of its digits), or a folder.
+
+    Raises NotFound naming the bases that there are, InvalidBase when a shipped base is broken.
+    """
+    shipped = shipped_bases()
+    known = list(registered)
+    by_name = {base.name: Path(base.path) for base in known} | shipped
+    if reference in by_name:
+        return by_name[reference]
+    prefix = digest_prefix(reference)
+    if prefix is not None:
+        by_digest = {base.digest: Path(base.path) for base in known}
+        by_digest |= {Base.from_folder(path).digest: path for path in shipped.values()}
+        return by_digest[unique_match(prefix, set(by_digest), what="base")]
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidBase(f"{folder} is not a base", [Reason(field="config.json", problem="is missing")])
+        return folder.resolve()
+    names = ", ".join(sorted(by_name)) or "none"
+    raise NotFound(f"no base is called {reference!r}, and no such folder exists; bases known by name: {names}")

@@ -1,0 +1,159 @@
+"""Reading and hashing the files of a base model's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.adapters.digest import digest_of_bytes, digest_of_json, sha256_of_file
+from graft.adapters.errors import InvalidBase, Reason
+from graft.adapters.strict_json import read_json_object
+from graft.adapters.tensor_header import TensorInfo, read_tensor_header
+
+# The limit that the safetensors library itself sets.
+_MAX_HEADER_BYTES = 100_000_000
+_MAX_JSON_BYTES = 64 << 20
+_INDEX = "model.safetensors.index.json"
+_TEMPLATE = "chat_template.jinja"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+_TOKENIZER_FILES = (*_TOKENIZERS, "merges.txt", "special_tokens_map.json", "added_tokens.json")
+_CACHE_FILE = "weights-digests.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseFiles:
+    """What config.json and the safetensors headers say."""
+
+    architecture: str
+    vocab_size: int
+    tensors: Mapping[str, TensorInfo]
+    size_bytes: int
+
+
+def base_digest(weights_digest: str, tokenizer_digest: str, chat_template_digest: str | None) -> str:
+    """The digest of a base, from the digests of its parts."""
+    return digest_of_json(
+        {"weights": weights_digest, "tokenizer": tokenizer_digest, "chat_template": chat_template_digest}
+    )
+
+
+def read(folder: Path) -> BaseFiles:
+    """Read the folder's configuration and headers. Raises InvalidBase with all reasons."""
+    if not folder.is_dir():
+        raise InvalidBase(f"{folder} is not a folder")
+    config, reasons = read_json_object(folder / "config.json", max_bytes=_MAX_JSON_BYTES)
+    vocab_size, architecture = _vocab_size(config), _architecture(config)
+    if config and vocab_size is None:
+        reasons.append(Reason(field="config.json:vocab_size", problem="is missing or no positive integer"))
+    if config and architecture is None:
+        reasons.append(Reason(field="config.json:architectures", problem="names no architecture"))
+    weights = _weights(folder)
+    if not weights:
+        remedy = "only safetensors weights are read; convert other formats first"
+        reasons.append(Reason(field="*.safetensors", problem="no such file", remedy=remedy))
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        reasons.append(Reason(field="tokenizer", problem=f"none of {', '.join(_TOKENIZERS)} is there"))
+    tensors: dict[str, TensorInfo] = {}
+    for path in weights:
+        found, problems = read_tensor_header(path, max_header_bytes=_MAX_HEADER_BYTES)
+        tensors.update(found)
+        reasons += problems
+    reasons += _index_reasons(folder, {path.name for path in weights})
+    if reasons or vocab_size is None or architecture is None:
+        raise InvalidBase(f"{folder} is not a usable base", reasons)
+    size_bytes = sum(path.stat().st_size for path in weights)
+    return BaseFiles(architecture=architecture, vocab_size=vocab_size, tensors=tensors, size_bytes=size_bytes)
+
+
+def weights_digest(folder: Path, *, cache_dir: Path | None = None) -> str:
+    """Digest over every safetensors file and the index; hashes of unchanged files come from `cache_dir`."""
+    cache = _read_cache(cache_dir)
+    hashes = dict(cache)
+    entries = []
+    for path in [*_weights(folder), *(p for p in [folder / _INDEX] if p.is_file())]:
+        status = path.stat()
+        key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+        if key not in hashes:
+            hashes[key] = sha256_of_file(path)
+        entries.append([path.name, hashes[key]])
+    if cache_dir is not None and hashes != cache:
+        _write_cache(cache_dir, hashes)
+    return digest_of_json(entries)
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Digest over the tokenizer's files; the chat template, which tokenizer_config.json may hold, stays outside."""
+    entries: list[list[object]] = [
+        [name, sha256_of_file(folder / name)] for name in sorted(_TOKENIZER_FILES) if (folder / name).is_file()
+    ]
+    config = _tokenizer_config(folder)
+    entries.append(["tokenizer_config.json", {key: config[key] for key in config if key != "chat_template"}])
+    return digest_of_json(entries)
+
+
+def chat_template_digest(folder: Path) -> str | None:
+    """Digest of the template's text; None when there is none. A list of named templates counts as its JSON."""
+    path = folder / _TEMPLATE
+    if path.is_file():
+        return digest_of_bytes(path.read_bytes())
+    template = _tokenizer_config(folder).get("chat_template")
+    if template is None:
+        return None
+    return digest_of_bytes(template.encode()) if isinstance(template, str) else digest_of_json(template)
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+
+
+def _tokenizer_config(folder: Path) -> Mapping[str, object]:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    config, reasons = read_json_object(path, max_bytes=_MAX_JSON_BYTES)
+    if reasons:
+        raise InvalidBase(f"{folder} is not a usable base", reasons)
+    return config
+
+
+def _vocab_size(config: Mapping[str, object]) -> int | None:
+    text = config.get("text_config")
+    for section in (config, text if isinstance(text, Mapping) else {}):
+        value = section.get("vocab_size")
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _architecture(config: Mapping[str, object]) -> str | None:
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
+
+
+def _index_reasons(folder: Path, present: set[str]) -> list[Reason]:
+    path = folder / _INDEX
+    if not path.is_file():
+        return []
+    index, reasons = read_json_object(path, max_bytes=_MAX_JSON_BYTES)
+    weight_map = index.get("weight_map")
+    named = set(map(str, weight_map.values())) if isinstance(weight_map, Mapping) else set()
+    problem = f"is missing, but {_INDEX} names it"
+    return reasons + [Reason(field=name, problem=problem) for name in sorted(named - present)]
+
+
+def _read_cache(cache_dir: Path | None) -> dict[str, str]:
+    if cache_dir is None:
+        return {}
+    # A cache that cannot be read is only slower.
+    content, _ = read_json_object(cache_dir / _CACHE_FILE, max_bytes=_MAX_JSON_BYTES)
+    return {key: value for key, value in content.items() if isinstance(value, str)}
+
+
+def _write_cache(cache_dir: Path, hashes: Mapping[str, str]) -> None:
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    temporary = cache_dir / f"{_CACHE_FILE}.{os.getpid()}"
+    temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
+    temporary.replace(cache_dir / _CACHE_FILE)
