@@ -1,0 +1,49 @@
+"""Thin Python client for Graft, sync and asyncio. Needs grpcio and protobuf only."""
+
+from graft.client.async_client import AsyncClient
+from graft.client.client import Client
+from graft.client.errors import (
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    GraftClientError,
+    IncompleteStream,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Violation,
+)
+from graft.client.generation import Choice, Chunk, Generation
+from graft.client.operation import Push, VersionDetails
+from graft.client.request import PromptLike, SamplingOptions
+
+__all__ = [
+    "AsyncClient",
+    "Cancelled",
+    "Choice",
+    "Chunk",
+    "Client",
+    "Conflict",
+    "DeadlineExceeded",
+    "Generation",
+    "GraftClientError",
+    "IncompleteStream",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "PermissionDenied",
+    "PromptLike",
+    "Push",
+    "ResourceExhausted",
+    "SamplingOptions",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "VersionDetails",
+    "Violation",
+]

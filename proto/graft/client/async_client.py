@@ -1,0 +1,242 @@
+"""The asyncio client: the same calls as `Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+import grpc.aio
+
+from graft.client import channel, errors, generation, operation, request, upload
+from graft.v1 import adapter_pb2, inference_pb2, server_pb2
+
+Out = TypeVar("Out")
+Item = TypeVar("Item")
+
+
+class AsyncClient:
+    """Calls a Graft server; a context manager. Every call may raise `GraftClientError`.
+
+    `timeout` bounds each call, in seconds; most calls take another of their own.
+    """
+
+    def __init__(
+        self, target: str, *, timeout: float = 120.0, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self.target = target
+        self.timeout = timeout
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=channel.options())
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options=channel.options())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; running calls are cancelled."""
+        await self._channel.close()
+
+    # Text
+
+    def stream(
+        self,
+        prompt: request.PromptLike,
+        *,
+        model: str = "",
+        num_choices: int = 1,
+        logprobs: int | None = None,
+        timeout: float | None = None,
+        **sampling: Unpack[request.SamplingOptions],
+    ) -> AsyncGenerator[generation.Chunk, None]:
+        """Chunks as they are generated. Closing the iterator cancels the request; an incomplete stream raises."""
+        message = request.generate(prompt, model=model, num_choices=num_choices, logprobs=logprobs, options=sampling)
+        return self._stream(message, num_choices, timeout)
+
+    async def generate(
+        self,
+        prompt: request.PromptLike,
+        *,
+        model: str = "",
+        num_choices: int = 1,
+        logprobs: int | None = None,
+        timeout: float | None = None,
+        **sampling: Unpack[request.SamplingOptions],
+    ) -> generation.Generation:
+        """The whole answer. `model` is the base (empty), `<adapter>`, `<adapter>:<alias>` or `<adapter>@<version>`."""
+        chunks = self.stream(
+            prompt, model=model, num_choices=num_choices, logprobs=logprobs, timeout=timeout, **sampling
+        )
+        return generation.collect([chunk async for chunk in chunks], num_choices)
+
+    async def score(
+        self, prompt: request.PromptLike, continuations: Sequence[str], *, model: str = "", timeout: float | None = None
+    ) -> inference_pb2.ScoreResponse:
+        """Log-probabilities of each continuation after the prompt."""
+        return await self._call(operation.score(prompt, continuations, model), timeout)
+
+    async def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:
+        """Token ids of a text or of a rendered chat."""
+        return await self._call(operation.tokenize(prompt))
+
+    # Adapters
+
+    async def push_adapter(
+        self,
+        folder: str | Path,
+        *,
+        name: str,
+        alias: str | None = None,
+        allow_noop: bool = False,
+        allow_other_quantization: bool = False,
+        timeout: float | None = None,
+    ) -> operation.Push:
+        """Upload a PEFT folder as a new version, then move `alias` to it. Raises OSError where files are missing."""
+        messages = upload.upload_requests(
+            Path(folder), name=name, allow_noop=allow_noop, allow_other_quantization=allow_other_quantization
+        )
+        version = await self._upload(messages, timeout)
+        moved = await self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
+        return operation.pushed(version, moved)
+
+    async def import_adapter(
+        self, path: str, *, name: str, allow_noop: bool = False, allow_other_quantization: bool = False
+    ) -> adapter_pb2.AdapterVersion:
+        """Register a PEFT folder that lies on the server's own disk."""
+        return await self._call(operation.import_version(name, path, allow_noop, allow_other_quantization))
+
+    async def adapters(self) -> list[adapter_pb2.Adapter]:
+        """All adapters."""
+        return await self._pages(operation.list_adapters)
+
+    async def get_adapter(self, adapter: str) -> adapter_pb2.Adapter:
+        """One adapter with its aliases."""
+        return await self._call(operation.get_adapter(adapter))
+
+    async def versions(self, adapter: str) -> list[adapter_pb2.AdapterVersion]:
+        """All versions of an adapter."""
+        return await self._pages(lambda token: operation.list_versions(adapter, token))
+
+    async def get_version(self, adapter: str, version: str | int) -> operation.VersionDetails:
+        """A version by number, digest or at least 8 of its digits, with its records."""
+        return await self._call(operation.get_version(adapter, version))
+
+    async def set_alias(
+        self,
+        adapter: str,
+        alias: str,
+        version: str | int,
+        *,
+        weight_percent: int | None = None,
+        etag: str | None = None,
+        timeout: float | None = None,
+    ) -> adapter_pb2.SetAliasResponse:
+        """Move an alias: the hot swap. With `etag`, only while the alias is unchanged; with an empty one, only anew."""
+        return await self._call(operation.set_alias(adapter, alias, version, weight_percent, etag), timeout)
+
+    async def delete_adapter(self, adapter: str) -> None:
+        """Delete an adapter with its versions and aliases."""
+        await self._call(operation.delete_adapter(adapter))
+
+    async def delete_version(self, adapter: str, version: str | int) -> None:
+        """Delete a version that no alias points to."""
+        await self._call(operation.delete_version(adapter, version))
+
+    async def delete_alias(self, adapter: str, alias: str) -> None:
+        """Delete an alias; its version stays."""
+        await self._call(operation.delete_alias(adapter, alias))
+
+    async def residency(self) -> adapter_pb2.ListResidencyResponse:
+        """Which versions sit in engine slots."""
+        return await self._call(operation.residency())
+
+    async def pin(self, adapter: str, version: str | int, *, pinned: bool = True) -> adapter_pb2.ResidentVersion:
+        """Keep a version in its slot, or let it go."""
+        return await self._call(operation.set_pin(adapter, version, pinned))
+
+    # The server
+
+    async def info(self, *, timeout: float | None = None) -> server_pb2.GetInfoResponse:
+        """The server's base, form and limits."""
+        return await self._call(operation.info(), timeout)
+
+    async def drain(self, *, timeout: float = 60.0) -> int:
+        """Let the server finish what it admitted and end; how many requests were unfinished at the timeout."""
+        return await self._call(operation.drain(timeout), timeout + 10.0)
+
+    async def wait_ready(self, *, timeout: float = 120.0) -> server_pb2.GetInfoResponse:
+        """Wait until the server answers and is ready. Raises `Unavailable` after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with contextlib.suppress(errors.Unavailable, errors.DeadlineExceeded):
+                info = await self.info(timeout=min(5.0, timeout))
+                if info.ready:
+                    return info
+            if time.monotonic() > deadline:
+                raise errors.not_ready(self.target, timeout)
+            await asyncio.sleep(0.2)
+
+    # The wire
+
+    def _limit(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
+
+    async def _call(self, op: operation.Operation[Out], timeout: float | None = None) -> Out:
+        call = self._channel.unary_unary(
+            op.path, request_serializer=type(op.request).SerializeToString, response_deserializer=op.response.FromString
+        )
+        try:
+            return op.read(await call(op.request, timeout=self._limit(timeout)))
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    async def _pages(self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]]) -> list[Item]:
+        items, token = await self._call(page(""))
+        while token:
+            more, token = await self._call(page(token))
+            items += more
+        return items
+
+    async def _upload(
+        self, messages: Iterator[adapter_pb2.UploadVersionRequest], timeout: float | None
+    ) -> adapter_pb2.AdapterVersion:
+        call = self._channel.stream_unary(
+            operation.UPLOAD_VERSION,
+            request_serializer=adapter_pb2.UploadVersionRequest.SerializeToString,
+            response_deserializer=adapter_pb2.UploadVersionResponse.FromString,
+        )
+        try:
+            return (await call(messages, timeout=self._limit(timeout))).version
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    async def _stream(
+        self, message: inference_pb2.GenerateRequest, num_choices: int, timeout: float | None
+    ) -> AsyncGenerator[generation.Chunk, None]:
+        open_stream = self._channel.unary_stream(
+            operation.GENERATE,
+            request_serializer=inference_pb2.GenerateRequest.SerializeToString,
+            response_deserializer=inference_pb2.GenerateResponse.FromString,
+        )
+        reader = generation.ChunkReader(num_choices)
+        call = open_stream(message, timeout=self._limit(timeout))
+        try:
+            async for response in call:
+                if chunk := reader.read(response):
+                    yield chunk
+            reader.close()
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+        finally:
+            call.cancel()

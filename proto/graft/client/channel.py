@@ -1,0 +1,41 @@
+"""How both clients connect: message sizes, keepalive, and retries where repeating is harmless."""
+
+from __future__ import annotations
+
+import json
+
+# Reading twice is reading once: only these calls are retried, and only when no server took them.
+_IDEMPOTENT = {
+    "InferenceService": ("Score", "Tokenize"),
+    "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
+    "ServerService": ("GetInfo",),
+}
+_MAX_MESSAGE_BYTES = 16 << 20
+
+
+def service_config() -> str:
+    """The gRPC service config as JSON."""
+    names = [
+        {"service": f"graft.v1.{service}", "method": method}
+        for service, methods in _IDEMPOTENT.items()
+        for method in methods
+    ]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+
+
+def options() -> list[tuple[str, str | int]]:
+    """Channel options."""
+    return [
+        ("grpc.service_config", service_config()),
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]

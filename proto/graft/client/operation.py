@@ -1,0 +1,201 @@
+"""Every unary call, said once for both clients: its path, its request, and what is read from its response."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from graft.client import request
+from graft.v1 import adapter_pb2, inference_pb2, server_pb2
+
+GENERATE = "/graft.v1.InferenceService/Generate"
+UPLOAD_VERSION = "/graft.v1.AdapterService/UploadVersion"
+
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """A pushed version and, where one was asked for, the alias that points to it now."""
+
+    version: adapter_pb2.AdapterVersion
+    alias: adapter_pb2.Alias | None
+    # How long the engine took to load the version; None where it was resident or no alias was moved.
+    load_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionDetails:
+    """A version and the records (metrics, parity receipts) appended about it."""
+
+    version: adapter_pb2.AdapterVersion
+    records: tuple[adapter_pb2.Record, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[Out]):
+    """One unary call."""
+
+    service: str
+    method: str
+    request: Message
+    response: type[Message]
+    read: Callable[[Message], Out]
+
+    @property
+    def path(self) -> str:
+        """The call's full name on the wire."""
+        return f"/graft.v1.{self.service}/{self.method}"
+
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+def _operation(
+    service: str, request: Message, response: type[Response], read: Callable[[Response], Out]
+) -> Operation[Out]:
+    """The method is named by its request: `ScoreRequest` belongs to `Score`."""
+
+    def read_checked(message: Message) -> Out:
+        assert isinstance(message, response)
+        return read(message)
+
+    method = type(request).__name__.removesuffix("Request")
+    return Operation(service=service, method=method, request=request, response=response, read=read_checked)
+
+
+def _adapter(request: Message, response: type[Response], read: Callable[[Response], Out]) -> Operation[Out]:
+    return _operation("AdapterService", request, response, read)
+
+
+def _itself(message: Response) -> Response:
+    return message
+
+
+def _nothing(_: Message) -> None:
+    return None
+
+
+def new_request_id() -> str:
+    """A request id that no other call has."""
+    return uuid.uuid4().hex
+
+
+def score(
+    prompt: request.PromptLike, continuations: Sequence[str], model: str
+) -> Operation[inference_pb2.ScoreResponse]:
+    message = inference_pb2.ScoreRequest(model=model, prompt=request.prompt(prompt), continuations=continuations)
+    return _operation("InferenceService", message, inference_pb2.ScoreResponse, _itself)
+
+
+def tokenize(prompt: request.PromptLike) -> Operation[inference_pb2.TokenizeResponse]:
+    message = inference_pb2.TokenizeRequest(prompt=request.prompt(prompt))
+    return _operation("InferenceService", message, inference_pb2.TokenizeResponse, _itself)
+
+
+def list_adapters(page_token: str) -> Operation[tuple[list[adapter_pb2.Adapter], str]]:
+    return _adapter(
+        adapter_pb2.ListAdaptersRequest(page_token=page_token),
+        adapter_pb2.ListAdaptersResponse,
+        lambda response: (list(response.adapters), response.next_page_token),
+    )
+
+
+def list_versions(adapter: str, page_token: str) -> Operation[tuple[list[adapter_pb2.AdapterVersion], str]]:
+    return _adapter(
+        adapter_pb2.ListVersionsRequest(adapter=adapter, page_token=page_token),
+        adapter_pb2.ListVersionsResponse,
+        lambda response: (list(response.versions), response.next_page_token),
+    )
+
+
+def get_adapter(adapter: str) -> Operation[adapter_pb2.Adapter]:
+    return _adapter(
+        adapter_pb2.GetAdapterRequest(adapter=adapter),
+        adapter_pb2.GetAdapterResponse,
+        lambda response: response.adapter,
+    )
+
+
+def get_version(adapter: str, version: str | int) -> Operation[VersionDetails]:
+    return _adapter(
+        adapter_pb2.GetVersionRequest(adapter=adapter, version=str(version)),
+        adapter_pb2.GetVersionResponse,
+        lambda response: VersionDetails(version=response.version, records=tuple(response.records)),
+    )
+
+
+def import_version(
+    adapter: str, path: str, allow_noop: bool, allow_other_quantization: bool
+) -> Operation[adapter_pb2.AdapterVersion]:
+    message = adapter_pb2.ImportVersionRequest(
+        adapter=adapter,
+        path=path,
+        allow_noop=allow_noop,
+        allow_other_quantization=allow_other_quantization,
+        request_id=new_request_id(),
+    )
+    return _adapter(message, adapter_pb2.ImportVersionResponse, lambda response: response.version)
+
+
+def set_alias(
+    adapter: str, alias: str, version: str | int, weight_percent: int | None, etag: str | None
+) -> Operation[adapter_pb2.SetAliasResponse]:
+    message = adapter_pb2.SetAliasRequest(
+        adapter=adapter,
+        alias=alias,
+        version=str(version),
+        weight_percent=weight_percent,
+        etag=etag,
+        request_id=new_request_id(),
+    )
+    return _adapter(message, adapter_pb2.SetAliasResponse, _itself)
+
+
+def delete_adapter(adapter: str) -> Operation[None]:
+    message = adapter_pb2.DeleteAdapterRequest(adapter=adapter, request_id=new_request_id())
+    return _adapter(message, adapter_pb2.DeleteAdapterResponse, _nothing)
+
+
+def delete_version(adapter: str, version: str | int) -> Operation[None]:
+    message = adapter_pb2.DeleteVersionRequest(adapter=adapter, version=str(version), request_id=new_request_id())
+    return _adapter(message, adapter_pb2.DeleteVersionResponse, _nothing)
+
+
+def delete_alias(adapter: str, alias: str) -> Operation[None]:
+    message = adapter_pb2.DeleteAliasRequest(adapter=adapter, alias=alias, request_id=new_request_id())
+    return _adapter(message, adapter_pb2.DeleteAliasResponse, _nothing)
+
+
+def residency() -> Operation[adapter_pb2.ListResidencyResponse]:
+    return _adapter(adapter_pb2.ListResidencyRequest(), adapter_pb2.ListResidencyResponse, _itself)
+
+
+def set_pin(adapter: str, version: str | int, pinned: bool) -> Operation[adapter_pb2.ResidentVersion]:
+    message = adapter_pb2.SetPinRequest(
+        adapter=adapter, version=str(version), pinned=pinned, request_id=new_request_id()
+    )
+    return _adapter(message, adapter_pb2.SetPinResponse, lambda response: response.version)
+
+
+def info() -> Operation[server_pb2.GetInfoResponse]:
+    return _operation("ServerService", server_pb2.GetInfoRequest(), server_pb2.GetInfoResponse, _itself)
+
+
+def drain(timeout_seconds: float) -> Operation[int]:
+    message = server_pb2.DrainRequest(request_id=new_request_id())
+    message.timeout.FromNanoseconds(round(timeout_seconds * 1e9))
+    return _operation("ServerService", message, server_pb2.DrainResponse, lambda response: response.num_unfinished)
+
+
+def pushed(version: adapter_pb2.AdapterVersion, moved: adapter_pb2.SetAliasResponse | None) -> Push:
+    """What a push gives back, from the replies of its one or two calls."""
+    if moved is None:
+        return Push(version=version, alias=None, load_seconds=None)
+    load_seconds = moved.load_time.ToTimedelta().total_seconds() if moved.HasField("load_time") else None
+    return Push(version=version, alias=moved.alias, load_seconds=load_seconds)

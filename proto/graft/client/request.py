@@ -1,0 +1,76 @@
+"""From plain Python values to request messages; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+from graft.v1 import inference_pb2 as pb
+
+# Text, chat turns such as {"role": "user", "content": "…"}, or token ids.
+PromptLike = str | Sequence[Mapping[str, str]] | Sequence[int] | pb.Prompt
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How tokens are drawn; what is not given takes the server's default (greedy, 128 tokens)."""
+
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int
+    stop: str | Sequence[str]
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    json_schema: str | Mapping[str, object]
+    ignore_eos: bool
+
+
+def prompt(content: PromptLike) -> pb.Prompt:
+    """A prompt message. Raises ValueError for an empty sequence, a turn without role or content, a mixed sequence."""
+    if isinstance(content, pb.Prompt):
+        return content
+    if isinstance(content, str):
+        return pb.Prompt(text=content)
+    items: Sequence[object] = list(content)
+    if not items:
+        raise ValueError("the prompt is empty: give text, chat turns or token ids")
+    if all(isinstance(item, int) for item in items):
+        return pb.Prompt(token_ids=pb.TokenIds(ids=cast(Sequence[int], items)))
+    return pb.Prompt(chat=pb.Chat(messages=[_message(item) for item in items]))
+
+
+def _message(turn: object) -> pb.Message:
+    if not isinstance(turn, Mapping) or set(turn) != {"role", "content"}:
+        raise ValueError(f"a chat turn has exactly the keys role and content, this one is {turn!r}")
+    return pb.Message(role=turn["role"], content=turn["content"])
+
+
+def sampling(options: SamplingOptions) -> pb.Sampling:
+    """A sampling message with the given fields set. Raises TypeError for an unknown or ill-typed option."""
+    fields: dict[str, Any] = dict(options)
+    unknown = fields.keys() - SamplingOptions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(sorted(SamplingOptions.__annotations__))
+        raise TypeError(f"unknown sampling option {', '.join(sorted(unknown))}; there are {known}")
+    if isinstance(fields.get("stop"), str):
+        fields["stop"] = [fields["stop"]]
+    if isinstance(fields.get("json_schema"), Mapping):
+        fields["json_schema"] = json.dumps(fields["json_schema"])
+    return pb.Sampling(**fields)
+
+
+def generate(
+    content: PromptLike, *, model: str, num_choices: int, logprobs: int | None, options: SamplingOptions
+) -> pb.GenerateRequest:
+    """A request to generate; see `GenerateRequest` in the contract."""
+    return pb.GenerateRequest(
+        model=model,
+        prompt=prompt(content),
+        sampling=sampling(options),
+        num_choices=num_choices,
+        logprobs=logprobs,
+    )

@@ -1,0 +1,60 @@
+"""A PEFT folder as the messages of one upload."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from graft.v1 import adapter_pb2 as pb
+
+CHUNK_BYTES = 1 << 20
+# The config and the weights make an adapter; the trainer's record, where there is one, says where it comes from.
+REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
+OPTIONAL_FILES = ("graft.json",)
+
+
+def adapter_files(folder: Path) -> list[Path]:
+    """The files of `folder` that make the adapter; training's other outputs stay behind.
+
+    Raises FileNotFoundError, naming every file that is missing.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder")
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} is not a PEFT adapter: it has no {' and no '.join(missing)}")
+    return [folder / name for name in (*REQUIRED_FILES, *OPTIONAL_FILES) if (folder / name).is_file()]
+
+
+def upload_requests(
+    folder: Path, *, name: str, allow_noop: bool, allow_other_quantization: bool
+) -> Iterator[pb.UploadVersionRequest]:
+    """The header with sizes and SHA-256s, then the bytes in chunks of 1 MiB.
+
+    Raises OSError at once where a file is missing or cannot be read.
+    """
+    paths = adapter_files(folder)
+    header = pb.UploadHeader(
+        adapter=name,
+        files=[_described(path) for path in paths],
+        allow_noop=allow_noop,
+        allow_other_quantization=allow_other_quantization,
+        request_id=uuid.uuid4().hex,
+    )
+    return _messages(header, paths)
+
+
+def _messages(header: pb.UploadHeader, paths: list[Path]) -> Iterator[pb.UploadVersionRequest]:
+    yield pb.UploadVersionRequest(header=header)
+    for path in paths:
+        with path.open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+
+
+def _described(path: Path) -> pb.AdapterFile:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return pb.AdapterFile(name=path.name, size_bytes=file.tell(), sha256=sha256)
