@@ -1,0 +1,185 @@
+"""`graft adapters`: look at adapters, push versions, move aliases."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.client import Client
+
+HELP = "list, show, push, alias, pin and delete adapters"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """One sub-command per verb."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _verb(verbs, "list", _list, "all adapters with their aliases")
+    _add(_verb(verbs, "show", _show, "an adapter, or one of its versions"), "adapter", "version?")
+    push = _verb(verbs, "push", _push, "upload a PEFT folder as a new version")
+    push.add_argument("folder")
+    _add_push_arguments(push)
+    take = _verb(verbs, "import", _import, "register a PEFT folder that lies on the server's disk")
+    take.add_argument("path")
+    _add_push_arguments(take)
+    alias = _verb(verbs, "alias", _alias, "point an alias to a version: the hot swap")
+    _add(alias, "adapter", "alias", "version")
+    alias.add_argument("--weight", type=int, metavar="PERCENT", help="share of the bare name's traffic")
+    alias.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
+    delete = _verb(verbs, "delete", _delete, "delete an adapter, a version or an alias")
+    delete.add_argument("adapter")
+    what = delete.add_mutually_exclusive_group()
+    what.add_argument("--version")
+    what.add_argument("--alias")
+    _verb(verbs, "residency", _residency, "which versions sit in engine slots")
+    pin = _verb(verbs, "pin", _pin, "keep a version in its slot")
+    _add(pin, "adapter", "version")
+    pin.add_argument("--off", action="store_true", help="let it go instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Call the server once and print."""
+    from graft.cli.connection import connect
+    from graft.cli.terminal import as_json
+
+    with connect(args) as client:
+        value, text = args.act(client, args)
+    print(as_json(value) if args.output == "json" else text)
+    return 0
+
+
+# A verb returns what `--output json` prints and what a person reads.
+Shown = tuple[object, str]
+Act = Callable[["Client", argparse.Namespace], Shown]
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, act: Act, help: str
+) -> argparse.ArgumentParser:
+    from graft.cli.connection import add_output_argument, add_server_argument
+
+    parser = verbs.add_parser(name, help=help, description=help)
+    add_server_argument(parser)
+    add_output_argument(parser)
+    parser.set_defaults(act=act)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(name.rstrip("?"), nargs="?" if name.endswith("?") else None)
+
+
+def _add_push_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the adapter's name")
+    parser.add_argument("--alias", help="point this alias to the new version, e.g. stable")
+    parser.add_argument("--allow-noop", action="store_true", help="an adapter that changes nothing is meant")
+    parser.add_argument(
+        "--allow-other-quantization", action="store_true", help="serving on another form than trained on is meant"
+    )
+
+
+def _list(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.terminal import table
+
+    adapters = client.adapters()
+    if not adapters:
+        return adapters, "no adapters yet: graft adapters push FOLDER --name NAME --alias stable"
+    rows = [
+        (a.adapter, a.num_versions, ", ".join(f"{alias.alias}={alias.version_number}" for alias in a.aliases))
+        for a in adapters
+    ]
+    return adapters, table(("ADAPTER", "VERSIONS", "ALIASES"), rows)
+
+
+def _show(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.terminal import as_json, short, size, table
+    from graft.v1 import common_pb2
+
+    if args.version:
+        details = client.get_version(args.adapter, args.version)
+        value = {"version": details.version, "records": list(details.records)}
+        return value, as_json(value)
+    adapter, versions = client.get_adapter(args.adapter), client.versions(args.adapter)
+    aliases = {alias.version_number: alias.alias for alias in adapter.aliases}
+    rows = [
+        (v.number, short(v.digest), v.rank, common_pb2.ServingForm.Name(v.form).removeprefix("SERVING_FORM_").lower(),
+         size(v.size_bytes), v.create_time.ToJsonString(), aliases.get(v.number, ""))
+        for v in versions
+    ]  # fmt: skip
+    header = ("VERSION", "DIGEST", "RANK", "FORM", "SIZE", "CREATED", "ALIASES")
+    return {"adapter": adapter, "versions": versions}, table(header, rows)
+
+
+def _push(client: Client, args: argparse.Namespace) -> Shown:
+    push = client.push_adapter(
+        args.folder,
+        name=args.name,
+        alias=args.alias,
+        allow_noop=args.allow_noop,
+        allow_other_quantization=args.allow_other_quantization,
+    )
+    text = f"{args.name}@{push.version.number} {push.version.digest}"
+    if push.alias:
+        text += f"\n{args.name}:{args.alias} now answers with it{_load_time(push.load_seconds)}"
+    return {"version": push.version, "alias": push.alias, "load_seconds": push.load_seconds}, text
+
+
+def _import(client: Client, args: argparse.Namespace) -> Shown:
+    version = client.import_adapter(
+        args.path,
+        name=args.name,
+        allow_noop=args.allow_noop,
+        allow_other_quantization=args.allow_other_quantization,
+    )
+    if args.alias:
+        client.set_alias(args.name, args.alias, version.digest)
+    return {"version": version}, f"{args.name}@{version.number} {version.digest}"
+
+
+def _alias(client: Client, args: argparse.Namespace) -> Shown:
+    moved = client.set_alias(args.adapter, args.alias, args.version, weight_percent=args.weight, etag=args.etag)
+    seconds = moved.load_time.ToTimedelta().total_seconds() if moved.HasField("load_time") else None
+    text = f"{args.adapter}:{args.alias} is version {moved.alias.version_number}{_load_time(seconds)}"
+    return moved, text
+
+
+def _load_time(seconds: float | None) -> str:
+    return "" if seconds is None else f" (loaded in {seconds * 1000:.0f} ms)"
+
+
+def _delete(client: Client, args: argparse.Namespace) -> Shown:
+    if args.version:
+        client.delete_version(args.adapter, args.version)
+        what = f"{args.adapter}@{args.version}"
+    elif args.alias:
+        client.delete_alias(args.adapter, args.alias)
+        what = f"{args.adapter}:{args.alias}"
+    else:
+        client.delete_adapter(args.adapter)
+        what = args.adapter
+    return {"deleted": what}, f"deleted {what}"
+
+
+def _residency(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.terminal import short, table
+    from graft.v1 import adapter_pb2
+
+    residency = client.residency()
+    rows = [
+        (
+            short(v.digest),
+            adapter_pb2.ResidencyState.Name(v.state).removeprefix("RESIDENCY_STATE_").lower(),
+            v.num_leases,
+            "yes" if v.pinned else "",
+        )
+        for v in residency.versions
+    ]
+    text = f"{len(rows)} of {residency.num_slots} slots in use"
+    return residency, text if not rows else f"{table(('DIGEST', 'STATE', 'LEASES', 'PINNED'), rows)}\n{text}"
+
+
+def _pin(client: Client, args: argparse.Namespace) -> Shown:
+    resident = client.pin(args.adapter, args.version, pinned=not args.off)
+    return resident, f"{args.adapter}@{args.version} is {'pinned' if resident.pinned else 'no longer pinned'}"

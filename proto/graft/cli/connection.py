@@ -1,0 +1,31 @@
+"""Which server a command talks to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from graft.client import Client
+
+DEFAULT_SERVER = "localhost:50051"
+
+
+def add_server_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--server` and `--timeout`."""
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        default=os.environ.get("GRAFT_SERVER", DEFAULT_SERVER),
+        help="the server's gRPC address (default: $GRAFT_SERVER or %(default)s)",
+    )
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="per call (default: 120)")
+
+
+def connect(args: argparse.Namespace) -> Client:
+    """A client for the chosen server."""
+    return Client(args.server, timeout=args.timeout)
+
+
+def add_output_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--output`."""
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="default: text")

