@@ -1,0 +1,34 @@
+"""``graft pretrain``: trains a base from generated documents."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "train a base model from a recipe"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", default="rootstock-5m", help="name of the recipe (default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the finished base, in Hugging Face format")
+    parser.add_argument("--work", type=Path, help="folder for checkpoints and metrics (default: .graft/pretrain/<recipe>)")
+    parser.add_argument("--steps", type=int, help="optimizer steps (default: the recipe's)")
+    parser.add_argument("--seed", type=int, default=0, help="decides weights and documents (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
+    parser.add_argument("--plan", action="store_true", help="print what would be done, and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    from graft.training.errors import TrainingError
+    from graft.training.pretraining import Pretrain
+
+    try:
+        work = args.work or Path(".graft") / "pretrain" / args.recipe
+        job = Pretrain.from_recipe(args.recipe, num_steps=args.steps, seed=args.seed, work=work, output=args.output)
+        if args.plan:
+            print(job.plan())
+            return 0
+        job.execute(resume=args.resume)
+    except TrainingError as error:
+        print(f"graft: error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,68 @@
+"""Optimizers and the learning-rate schedule."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from graft.training.weights import is_hidden_matrix
+
+MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Linear warm-up, then a cosine down to ``floor`` (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5)."""
+
+    num_steps: int
+    warmup_steps: int
+    floor: float = 0.0
+    """Fraction of the peak that remains at the last step."""
+
+    def __call__(self, step: int) -> float:
+        """The fraction of the peak learning rate at ``step``, counted from 0."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def adamw(learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
+    """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+
+    def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
+        return [AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay, betas=betas)]
+
+    return make
+
+
+def muon(learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
+    """Muon for the matrices of the blocks, AdamW for the rest, at one learning rate.
+
+    Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the update is scaled to AdamW's size as in Liu et al. 2025 (arXiv:2502.16982, eq. 4).
+    """
+
+    def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
+        hidden = [parameter for name, parameter in parameters.items() if is_hidden_matrix(name, parameter)]
+        rest = [parameter for name, parameter in parameters.items() if not is_hidden_matrix(name, parameter)]
+        return [
+            Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=betas),
+        ]
+
+    return make
+
+
+def set_learning_rates(optimizers: list[Optimizer], fraction: float) -> None:
+    """Sets every group to ``fraction`` of the rate it was made with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
+
+
+def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float) -> float:
+    """Scales all gradients to a joint norm of at most ``max_norm``; returns the norm before."""
+    return float(torch.nn.utils.clip_grad_norm_(parameters.values(), max_norm))

@@ -1,0 +1,99 @@
+"""The training loop: objective + model + optimizers + checkpoints."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.objective.objective import Objective
+from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
+from graft.training.progress import Progress
+from graft.training.weights import Weights, WorkingForm, bfloat16_form
+
+OnCheckpoint = Callable[[PreTrainedModel, Path, int], None]
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One training run. Two runs of the same recipe on the same machine give the same weights, resumed or not."""
+
+    model: PreTrainedModel
+    objective: Objective
+    optimizers: MakeOptimizers
+    schedule: Schedule
+    folder: Path
+    """Where checkpoints, ``metrics.jsonl`` and ``loss_curve.png`` go."""
+    working_form: Callable[[int], WorkingForm] = field(default=lambda step: bfloat16_form)
+    """The form of the working weights at each step."""
+    max_gradient_norm: float = 1.0
+    checkpoint_seconds: float = 300.0
+    checkpoint_steps: int | None = None
+    """Also after every so many steps."""
+    on_checkpoint: OnCheckpoint | None = None
+
+    def execute(self, *, resume: bool = False) -> dict[str, float]:
+        """Trains to the last step and returns its metrics. With ``resume``, goes on from the newest finished checkpoint."""
+        weights = Weights(self.model)
+        optimizers = self.optimizers(weights.masters)
+        start = self._restore(weights, optimizers) if resume else 0
+        metrics: dict[str, float] = {}
+        saved_at = time.monotonic()
+        self.model.train()
+        with Progress(self.folder, num_steps=self.schedule.num_steps, start=start) as progress:
+            for step in range(start, self.schedule.num_steps):
+                weights.push(self.working_form(step))
+                set_learning_rates(optimizers, self.schedule(step))
+                metrics = self._step(step, weights, optimizers)
+                progress.report(step, metrics)
+                if self._is_due(step + 1, time.monotonic() - saved_at):
+                    self._save(step + 1, weights, optimizers)
+                    saved_at = time.monotonic()
+        weights.push(self.working_form(self.schedule.num_steps))
+        self.model.eval()
+        return metrics
+
+    def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
+        total, num_tokens = 0.0, 0
+        for batch in self.objective.batches(step):
+            loss = self.objective.loss(self.model, batch)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            total += loss.total.item()
+            num_tokens += loss.num_tokens
+        weights.pull_gradients(max(1, num_tokens))
+        norm = clip_gradients(weights.masters, self.max_gradient_norm)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return {"loss": total / max(1, num_tokens), "tokens": num_tokens, "gradient_norm": norm}
+
+    def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
+        by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
+        return by_steps or elapsed_seconds >= self.checkpoint_seconds or num_done == self.schedule.num_steps
+
+    def _save(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> None:
+        state: dict[str, Any] = {
+            "step": step,
+            "masters": {name: master.detach() for name, master in weights.masters.items()},
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "random": torch.get_rng_state(),
+        }
+        path = save_checkpoint(self.folder, step, state)
+        if self.on_checkpoint is not None:
+            weights.push(self.working_form(step))
+            self.on_checkpoint(self.model, path, step)
+
+    def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
+        checkpoints = complete_checkpoints(self.folder)
+        if not checkpoints:
+            return 0
+        state = load_checkpoint(checkpoints[-1])
+        weights.load(state["masters"])
+        for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        torch.set_rng_state(state["random"])
+        return int(state["step"])

@@ -1,0 +1,75 @@
+"""The weights a run computes with, apart from the float32 masters its optimizer moves.
+
+The forward pass uses the *working* weights: bfloat16 for speed, or the NF4 round trip of the masters, so that the model
+learns to be right in the form it will be served in. The gradient at the working weights is applied to the masters
+(straight-through: Bengio et al. 2013, arXiv:1308.3432; Jacob et al. 2018, arXiv:1712.05877).
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from bitsandbytes import functional
+from torch import Tensor, nn
+
+WorkingForm = Callable[[str, Tensor], Tensor]
+"""Parameter name and float32 master to the working weight that stands for it."""
+
+NF4_BLOCK = 64
+"""Weights per scale, as bitsandbytes and its vLLM plugin quantise by default (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases."""
+    return parameter.ndim == 2 and ".layers." in name
+
+
+def bfloat16_form(name: str, master: Tensor) -> Tensor:
+    return master.to(torch.bfloat16)
+
+
+def nf4_round_trip(weight: Tensor) -> Tensor:
+    """What a bfloat16 weight becomes when it is quantised to NF4 and computed with. Applying it twice changes nothing."""
+    packed, state = functional.quantize_4bit(weight.contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
+    return functional.dequantize_4bit(packed, state)
+
+
+def nf4_form(name: str, master: Tensor) -> Tensor:
+    """bfloat16, with the linear layers of the blocks rounded to NF4 as serving does."""
+    weight = master.to(torch.bfloat16)
+    return nf4_round_trip(weight) if is_hidden_matrix(name, master) else weight
+
+
+class Weights:
+    """Float32 masters of a model's trainable parameters, and the way between the two.
+
+    A parameter that is float32 in the model already is its own master.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.working = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.masters: dict[str, nn.Parameter] = {
+            name: parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
+            for name, parameter in self.working.items()
+        }
+
+    def pull_gradients(self, divisor: float) -> None:
+        """Moves the summed gradients to the masters, divided by ``divisor`` (the supervised tokens of the step)."""
+        for name, parameter in self.working.items():
+            if parameter.grad is None:
+                continue
+            gradient = parameter.grad.float() / divisor
+            parameter.grad = None
+            self.masters[name].grad = gradient
+
+    @torch.no_grad()
+    def push(self, form: WorkingForm) -> None:
+        """Rewrites the working weights from the masters."""
+        for name, parameter in self.working.items():
+            if parameter is not self.masters[name]:
+                parameter.copy_(form(name, self.masters[name]))
+
+    @torch.no_grad()
+    def load(self, masters: Mapping[str, Tensor]) -> None:
+        """Takes over stored masters. Raises ``KeyError`` where one is missing."""
+        for name, master in self.masters.items():
+            master.copy_(masters[name])
