@@ -7,7 +7,7 @@ import os
 
 from graft.client import Client
 
-DEFAULT_SERVER = "localhost:50051"
+DEFAULT_SERVER = "localhost:8470"
 
 
 def add_server_argument(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ class Finding:
 
 def diagnose(*, data_dir: str, ports: Sequence[int]) -> list[Finding]:
     """Every finding, in the order in which one would fix them."""
-    return [_python(), *_torch(), *_engine(), _plugin(), _cpu(), _disk(Path(data_dir)), *map(_port, ports)]
+    return [_python(), *_torch(), *_engine(), _plugin(), _cpu(), _disk(Path(data_dir).expanduser()), *map(_port, ports)]
 
 
 def _installed(distribution: str) -> str | None:

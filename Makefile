@@ -1,0 +1,98 @@
+# Every target does its own set-up. `make` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input
+INSTALLED := $(VENV)/.installed
+TORCH := 2.13.0+cpu
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+BUF := @bufbuild/buf@1.75.0
+BASE := adapters/graft/adapters/bases/rootstock-5m
+# protoc finds its plugins, and `graft` its children, in the environment.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Counts what pip collects: a line now and then in place of hundreds.
+COUNT := awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages"; fflush() } /^Installing/ { print "      installing " n " packages"; fflush() }'
+
+.PHONY: help setup demo serve test test-slow check check-stubs check-contract base proto lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## create .venv with everything for two CPU cores: engine, training, tools
+
+$(INSTALLED): pyproject.toml requirements/cpu.lock
+	@python=$$(for name in $${PYTHON_FOR_VENV:-} python3.11 python3.12 python3; do \
+	  if $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
+	  then echo $$name; break; fi; done); \
+	if [[ -z "$$python" ]]; then \
+	  echo "No Python 3.11 or 3.12 with venv was found. Install one (Debian: apt install python3.11-venv)," >&2; \
+	  echo "or name one: make setup PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi; \
+	echo "[1/4] environment in $(VENV) with $$($$python --version)"; \
+	if [[ ! -x $(PYTHON) ]]; then $$python -m venv $(VENV); fi
+	@echo "[2/4] torch $(TORCH)"; \
+	$(PIP) install --quiet --no-deps "torch==$(TORCH)" 2>/dev/null \
+	  || { echo "      from PyTorch's own CPU index"; \
+	       $(PIP) install --no-deps --index-url $(TORCH_INDEX) "torch==$(TORCH)" | $(COUNT); }
+	@echo "[3/4] $$(grep -c == requirements/cpu.lock) packages from requirements/cpu.lock"; \
+	$(PIP) install --progress-bar off --no-deps --requirement requirements/cpu.lock | $(COUNT)
+	@echo "[4/4] graft itself"; \
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## show everything once, on the real engine; leaves nothing running
+	@graft demo
+
+serve: setup ## serve the shipped base until Ctrl-C
+	@graft serve
+
+test: setup ## the tests
+	@$(PYTHON) -m pytest -q
+
+test-slow: setup ## the tests that take longer than a minute each
+	@$(PYTHON) -m pytest -q -m slow
+
+check: setup ## format, lint, types, import rules, stubs, lock, contract
+	@ruff format --check --quiet . || { ruff format --check . | tail -20; exit 1; }
+	@ruff check --quiet .
+	@mypy
+	@lint-imports --no-cache --show-timings 2>&1 | awk '/KEPT|BROKEN|Contracts:/ { print; next } /Broken contracts/ { all = 1 } all' \
+	  || { lint-imports --no-cache; exit 1; }
+	@$(PYTHON) tests/tools/check_lock.py
+	@$(MAKE) --no-print-directory check-stubs check-contract
+	@echo "check: all is well"
+
+# The committed stubs are what protoc makes of the .proto files today.
+check-stubs: setup
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(MAKE) --no-print-directory proto STUBS="$$folder"; \
+	diff --recursive --brief --exclude='*.proto' --exclude=py.typed --exclude=__pycache__ "$$folder/graft/v1" proto/graft/v1 \
+	  || { echo "the stubs in proto/graft/v1 are not those of the .proto files: run make proto" >&2; exit 1; }
+
+check-contract:
+	@if ! command -v npx > /dev/null; then echo "buf lint: skipped, no Node here"; \
+	elif ! timeout 60 npx --yes $(BUF) --version > /dev/null 2>&1; then echo "buf lint: skipped, $(BUF) cannot be fetched"; \
+	else npx --yes $(BUF) lint 2> >(grep -v '^npm warn' >&2); fi
+
+STUBS := proto
+proto: setup ## generate the stubs from the .proto files
+	@$(PYTHON) -m grpc_tools.protoc -Iproto --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/graft/v1/*.proto
+
+lock: setup ## pin every package again for the CPU engine
+	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --python-version 3.11 --no-header --no-annotate \
+	  $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS} --no-emit-package torch --output-file requirements/cpu.lock
+
+base: setup ## pretrain the shipped base again, about an hour on two cores
+	@graft pretrain --recipe rootstock-5m --output $(BASE)
+
+bench: setup ## measure throughput and latency of the shipped base with and without adapters
+	@graft bench
+
+clean: ## remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,78 @@
+"""The house's rules that no linter keeps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+CODE_ROOTS = ("proto", "adapters", "server", "training")
+MAX_LINES = 500
+
+
+def python_files(repository: Path) -> list[Path]:
+    files = [path for root in CODE_ROOTS for path in (repository / root).rglob("*.py")]
+    return [path for path in files if not re.search(r"_pb2(_grpc)?\.py$", path.name)]
+
+
+@pytest.mark.parametrize("root", CODE_ROOTS)
+def test_each_root_holds_one_portion_of_the_namespace(repository: Path, root: str) -> None:
+    assert not (repository / root / "graft" / "__init__.py").exists(), "graft is a namespace package (PEP 420)"
+    outside = [path for path in (repository / root).rglob("*.py") if (repository / root / "graft") not in path.parents]
+    assert not outside, "a root holds the portion of `graft` and nothing else"
+
+
+def test_deploy_holds_no_python(repository: Path) -> None:
+    assert not list((repository / "deploy").rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", ["graft.server", "graft.server.engine"])
+def test_what_every_engine_process_imports_imports_nothing(module: str) -> None:
+    """The LoRA plugin is loaded in every engine process through these packages."""
+    code = f"import sys; before = set(sys.modules); import {module}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"graft", "graft.server", "graft.server.engine"}
+
+
+def test_a_file_stays_readable(repository: Path) -> None:
+    """A file over 500 lines needs a reason at its top; none has one so far."""
+    long = {
+        path: count for path in python_files(repository) if (count := len(path.read_text().splitlines())) > MAX_LINES
+    }
+    assert not long
+
+
+def test_every_portion_is_typed(repository: Path) -> None:
+    portions = {path.parent for path in python_files(repository) if len(path.relative_to(repository).parts) == 4}
+    missing = [portion for portion in sorted(portions) if not (portion / "py.typed").exists()]
+    assert not missing
+
+
+def test_no_machine_path_stands_in_the_repository(repository: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    home = re.compile(r"(?<![\w.])/(?:work|root|Users)/|/home/(?!graft\b)\w")
+    own = Path(__file__).relative_to(repository).as_posix()
+    found = []
+    for name in filter(None, tracked.stdout.split("\0")):
+        path = repository / name
+        if name != own and path.suffix in {".py", ".md", ".toml", ".sh", ".yaml", ".lock", ""} and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            found += [f"{name}: {match[0]}" for match in home.finditer(text)]
+    assert not found
+
+
+def test_every_command_is_a_module_of_its_portion(repository: Path) -> None:
+    """An entry point that names a missing file would vanish from `graft --help` in a wheel."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    missing = []
+    for module in project["entry-points"]["graft.commands"].values():
+        path = module.replace(".", "/") + ".py"
+        if not any((repository / root / path).exists() for root in CODE_ROOTS):
+            missing.append(module)
+    assert not missing
