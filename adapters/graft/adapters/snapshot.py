@@ -1,0 +1,146 @@
+"""An immutable picture of the catalog: requests resolve names here, so serving never waits for the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from graft.adapters.adapter import DEFAULT_TENANT, STABLE, AdapterVersion, Alias
+from graft.adapters.digest import digest_prefix, unique_match
+from graft.adapters.errors import InvalidReference, NotFound, Reason
+
+_SHAPES = "<base>, <adapter>, <adapter>:<alias>, <adapter>@<number or digest>, ft:<base>:<org>:<suffix>:<job>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a reference means now; all None for the bare base. `alias` is None when a version was named."""
+
+    adapter: str | None
+    version: AdapterVersion | None
+    alias: str | None
+
+
+BARE_BASE = Resolved(adapter=None, version=None, alias=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    versions: Mapping[str, AdapterVersion]
+    aliases: Mapping[str, Alias]
+
+
+def find_version(versions: Mapping[str, AdapterVersion], selector: str) -> AdapterVersion:
+    """The version among `versions` (by digest) with this number, digest or unique prefix of 8 or more digits.
+
+    Raises NotFound for none or several, InvalidReference for a malformed selector.
+    """
+    if selector.isascii() and selector.isdigit() and len(selector) < 8:
+        for version in versions.values():
+            if version.number == int(selector):
+                return version
+        raise NotFound(f"there is no version {selector}")
+    prefix = digest_prefix(selector)
+    if prefix is None:
+        problem = f"{selector[:100]!r} is neither a number nor a digest (8 hex digits or more)"
+        raise InvalidReference("invalid version", [Reason(field="version", problem=problem)])
+    return versions[unique_match(prefix, set(versions), what="version")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogSnapshot:
+    """Adapters, versions and aliases at one moment. Pure: no I/O, no clock."""
+
+    base_name: str
+    versions: tuple[AdapterVersion, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    _entries: Mapping[tuple[str, str], _Entry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        versions: dict[tuple[str, str], dict[str, AdapterVersion]] = {}
+        aliases: dict[tuple[str, str], dict[str, Alias]] = {}
+        for version in self.versions:
+            versions.setdefault((version.tenant, version.adapter), {})[version.digest] = version
+        for alias in sorted(self.aliases, key=lambda alias: alias.name):
+            aliases.setdefault((alias.tenant, alias.adapter), {})[alias.name] = alias
+        entries = {
+            key: _Entry(versions=MappingProxyType(found), aliases=MappingProxyType(aliases.get(key, {})))
+            for key, found in versions.items()
+        }
+        object.__setattr__(self, "_entries", MappingProxyType(entries))
+
+    def adapters(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
+        """The tenant's adapters that have a version, by name."""
+        return tuple(sorted(name for owner, name in self._entries if owner == tenant))
+
+    def resolve(self, reference: str, *, tenant: str = DEFAULT_TENANT, draw: float = 0.0) -> Resolved:
+        """What `reference` means for `tenant`.
+
+        `draw`, uniform in [0, 1), decides which alias answers a bare adapter name.
+        Raises NotFound, which names no other tenant's adapters, and InvalidReference.
+        """
+        if reference in (self.base_name, "base"):
+            return BARE_BASE
+        if reference.startswith("ft:"):
+            return self._fine_tuned(reference, tenant, draw)
+        name, at, selector = reference.partition("@")
+        if at:
+            entry = self._entry(name, tenant, reference)
+            version = _named(reference, entry.versions, selector)
+            return Resolved(adapter=name, version=version, alias=None)
+        name, colon, alias = reference.partition(":")
+        entry = self._entry(name, tenant, reference)
+        return _by_alias(name, entry, alias if colon else _drawn(entry.aliases.values(), draw))
+
+    def _entry(self, name: str, tenant: str, reference: str) -> _Entry:
+        entry = self._entries.get((tenant, name))
+        if entry is None:
+            problem = f"no base or adapter of this name; references look like {_SHAPES}"
+            raise NotFound(f"the model {reference[:200]!r} does not exist", [Reason(field="model", problem=problem)])
+        return entry
+
+    def _fine_tuned(self, reference: str, tenant: str, draw: float) -> Resolved:
+        parts = reference.split(":")
+        if len(parts) != 5 or parts[1] != self.base_name:
+            problem = f"a fine-tuned model of this server is ft:{self.base_name}:<org>:<suffix>:<job>"
+            raise NotFound(f"the model {reference[:200]!r} does not exist", [Reason(field="model", problem=problem)])
+        suffix, job = parts[3], parts[4]
+        entry = self._entry(suffix, tenant, reference)
+        made = [version for version in entry.versions.values() if job and version.lineage.job == job]
+        if made:
+            latest = max(made, key=lambda version: version.number)
+            return Resolved(adapter=suffix, version=latest, alias=None)
+        return _by_alias(suffix, entry, _drawn(entry.aliases.values(), draw))
+
+
+def _named(reference: str, versions: Mapping[str, AdapterVersion], selector: str) -> AdapterVersion:
+    try:
+        return find_version(versions, selector)
+    except NotFound as error:
+        raise NotFound(f"the model {reference[:200]!r} does not exist: {error.message}") from None
+
+
+def _by_alias(name: str, entry: _Entry, alias: str) -> Resolved:
+    pointer = entry.aliases.get(alias)
+    if pointer is None:
+        known = ", ".join(entry.aliases) or "none"
+        remedy = f"set the alias, or name a version as {name}@<number>"
+        problem = f"{name} has no alias {alias[:100]!r}; its aliases: {known}"
+        raise NotFound(
+            f"the model '{name}:{alias[:100]}' does not exist",
+            [Reason(field="model", problem=problem, remedy=remedy)],
+        )
+    return Resolved(adapter=name, version=entry.versions[pointer.version_digest], alias=alias)
+
+
+def _drawn(aliases: Iterable[Alias], draw: float) -> str:
+    """The alias that answers the bare name: draws below the cumulated weights go to the weighted aliases."""
+    edge_percent = 0
+    for alias in aliases:
+        if alias.name == STABLE:
+            continue
+        edge_percent += alias.weight_percent
+        if draw < edge_percent / 100:
+            return alias.name
+    return STABLE

@@ -1,0 +1,170 @@
+"""Writes of tenants, bases, adapters, versions and records, each in the transaction of its caller."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from graft.adapters import replay, rows, tables
+from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance, version_digest
+from graft.adapters.base import Base
+from graft.adapters.catalog_reads import get_adapter, get_version
+from graft.adapters.errors import Conflict, InvalidReference, NotFound, Reason
+from graft.adapters.form import ServingForm
+from graft.adapters.names import check_adapter_name, check_name
+from graft.adapters.rows import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A version before the catalog numbered it."""
+
+    tenant: str
+    adapter: str
+    base: BaseReference
+    form: ServingForm
+    rank: int
+    alpha: float
+    target_modules: tuple[str, ...]
+    files: tuple[AdapterFile, ...]
+    provenance: Provenance
+    lineage: Lineage
+
+    def digest(self) -> str:
+        """The version's digest."""
+        return version_digest(
+            files=self.files, base=self.base, form=self.form, provenance=self.provenance, lineage=self.lineage
+        )
+
+
+def register_tenant(connection: sa.Connection, name: str, *, now: datetime) -> None:
+    """Make a tenant unless it is there."""
+    check_name(name, what="tenant")
+    if not _has_tenant(connection, name):
+        connection.execute(sa.insert(tables.tenants).values(name=name, create_time=now))
+
+
+def register_base(connection: sa.Connection, base: Base, *, now: datetime) -> None:
+    """Remember a base, or its new path and name."""
+    table = tables.bases
+    place = {"name": base.name, "path": str(base.path)}
+    changed = connection.execute(sa.update(table).where(table.c.digest == base.digest).values(**place))
+    if changed.rowcount:
+        return
+    reference = asdict(base.reference())
+    connection.execute(sa.insert(table).values(**(reference | place), create_time=now))
+
+
+def register_version(
+    connection: sa.Connection, draft: Draft, *, request_id: str | None, now: datetime
+) -> AdapterVersion:
+    """Number and keep a version; the same content under the same adapter is the version that is there."""
+    check_adapter_name(draft.adapter)
+    digest = draft.digest()
+    call = ["register_version", draft.adapter, digest]
+    if replay.recall(connection, draft.tenant, request_id, call) is not None:
+        return get_version(connection, draft.tenant, draft.adapter, digest)
+    found = _existing(connection, draft, digest)
+    if found is None:
+        number = _next_number(connection, draft, now)
+        content = {name: getattr(draft, name) for name in Draft.__dataclass_fields__}
+        size_bytes = sum(file.size_bytes for file in draft.files)
+        found = AdapterVersion(**content, digest=digest, number=number, size_bytes=size_bytes, create_time=now)
+        connection.execute(sa.insert(tables.versions).values(**rows.version_row(found)))
+    replay.remember(connection, draft.tenant, request_id, call, {"digest": digest}, now=now)
+    return found
+
+
+def delete_version(
+    connection: sa.Connection, tenant: str, adapter: str, selector: str, *, request_id: str | None, now: datetime
+) -> None:
+    """Delete a version that no alias points at."""
+    call = ["delete_version", adapter, selector]
+    if replay.recall(connection, tenant, request_id, call) is not None:
+        return
+    version = get_version(connection, tenant, adapter, selector)
+    table = tables.aliases
+    query = sa.select(table.c.name).where(
+        table.c.tenant == tenant, table.c.adapter == adapter, table.c.version_digest == version.digest
+    )
+    pointing = sorted(connection.execute(query).scalars())
+    if pointing:
+        remedy = "move or delete the alias first"
+        reasons = [Reason(field="alias", problem=f"{adapter}:{name} points at it", remedy=remedy) for name in pointing]
+        raise Conflict(f"version {version.number} of {adapter} is in use", reasons)
+    versions = tables.versions
+    here = (versions.c.tenant == tenant, versions.c.adapter == adapter, versions.c.digest == version.digest)
+    connection.execute(sa.delete(versions).where(*here))
+    replay.remember(connection, tenant, request_id, call, {}, now=now)
+
+
+def delete_adapter(
+    connection: sa.Connection, tenant: str, adapter: str, force: bool, *, request_id: str | None, now: datetime
+) -> None:
+    """Delete an adapter; with `force` its aliases and versions too."""
+    call = ["delete_adapter", adapter, force]
+    if replay.recall(connection, tenant, request_id, call) is not None:
+        return
+    get_adapter(connection, tenant, adapter)
+    versions, aliases, adapters = tables.versions, tables.aliases, tables.adapters
+    query = sa.select(sa.func.count()).where(versions.c.tenant == tenant, versions.c.adapter == adapter)
+    num_versions = connection.execute(query).scalar_one()
+    if num_versions and not force:
+        raise Conflict(f"adapter {adapter} has {num_versions} versions; delete them first, or say force")
+    connection.execute(sa.delete(aliases).where(aliases.c.tenant == tenant, aliases.c.adapter == adapter))
+    connection.execute(sa.delete(versions).where(versions.c.tenant == tenant, versions.c.adapter == adapter))
+    connection.execute(sa.delete(adapters).where(adapters.c.tenant == tenant, adapters.c.name == adapter))
+    replay.remember(connection, tenant, request_id, call, {}, now=now)
+
+
+def add_record(
+    connection: sa.Connection, tenant: str, digest: str, kind: str, body: Mapping[str, object], *, now: datetime
+) -> Record:
+    """Append a record about one of the tenant's versions."""
+    check_name(kind, what="kind")
+    try:
+        plain = json.loads(json.dumps(body, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        reason = Reason(field="body", problem=f"is not plain JSON ({error})")
+        raise InvalidReference("invalid record", [reason]) from error
+    versions = tables.versions
+    query = sa.select(versions.c.digest).where(versions.c.tenant == tenant, versions.c.digest == digest)
+    if connection.execute(query).first() is None:
+        raise NotFound(f"there is no version with the digest {digest[:100]!r}")
+    row = {"tenant": tenant, "version_digest": digest, "kind": kind, "body": plain, "create_time": now}
+    connection.execute(sa.insert(tables.records).values(**row))
+    return Record(version_digest=digest, kind=kind, body=plain, create_time=now)
+
+
+def _has_tenant(connection: sa.Connection, name: str) -> bool:
+    table = tables.tenants
+    return connection.execute(sa.select(table.c.name).where(table.c.name == name)).first() is not None
+
+
+def _existing(connection: sa.Connection, draft: Draft, digest: str) -> AdapterVersion | None:
+    table = tables.versions
+    here = (table.c.tenant == draft.tenant, table.c.adapter == draft.adapter, table.c.digest == digest)
+    row = connection.execute(sa.select(table).where(*here)).mappings().first()
+    return None if row is None else rows.version(row)
+
+
+def _next_number(connection: sa.Connection, draft: Draft, now: datetime) -> int:
+    """Take the adapter's next number; the adapter is made when it is new."""
+    table = tables.adapters
+    here = (table.c.tenant == draft.tenant, table.c.name == draft.adapter)
+    taken = connection.execute(sa.update(table).where(*here).values(next_number=table.c.next_number + 1))
+    if taken.rowcount:
+        return int(connection.execute(sa.select(table.c.next_number).where(*here)).scalar_one()) - 1
+    if not _has_tenant(connection, draft.tenant):
+        raise NotFound(f"there is no tenant {draft.tenant[:100]!r}")
+    bases = tables.bases
+    if connection.execute(sa.select(bases.c.name).where(bases.c.name == draft.adapter)).first() is not None:
+        problem = f"{draft.adapter!r} is the name of a base"
+        raise InvalidReference("invalid adapter name", [Reason(field="adapter", problem=problem)])
+    values = {"tenant": draft.tenant, "name": draft.adapter, "next_number": 2, "create_time": now}
+    connection.execute(sa.insert(table).values(**values))
+    return 1
