@@ -1,0 +1,160 @@
+"""Does an adapter fit a base and the server's limits? All reasons at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from graft.adapters import pairs
+from graft.adapters.adapter import BaseReference
+from graft.adapters.base import Base
+from graft.adapters.errors import IncompatibleAdapter, Reason
+from graft.adapters.form import ServingForm
+from graft.adapters.manifest import CONFIG_FILE, Manifest
+
+# Initialisations that only choose the first values; the others change the base's weights when PEFT loads them.
+_PLAIN_INITIALISATIONS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}
+# Keys of adapter_config.json that do not change what a plain LoRA computes from its tensors.
+_WITHOUT_EFFECT = {
+    "alpha_pattern",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "modules_to_save",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "rank_pattern",
+    "revision",
+    "target_modules",
+    "task_type",
+    "use_rslora",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What this server takes: the engine's largest rank, and bytes of all files of a version together."""
+
+    max_rank: int
+    max_bytes: int
+
+
+def incompatibilities(
+    manifest: Manifest,
+    base: Base,
+    limits: Limits,
+    *,
+    declared_base: BaseReference | None,
+    form: ServingForm,
+    serving_form: ServingForm,
+    is_noop: bool = False,
+    allow_noop: bool = False,
+    allow_other_quantization: bool = False,
+) -> tuple[Reason, ...]:
+    """Every reason why the adapter cannot be served on `base`; empty when it can.
+
+    `declared_base` is what the trainer recorded, None when the importer states the base; `form` is the form it was
+    trained on; `is_noop` is what `values.inspect_values` found.
+    """
+    reasons = [
+        *_method_reasons(manifest.config),
+        *_limit_reasons(manifest, limits),
+        *pairs.reasons(manifest, base),
+    ]
+    if declared_base is not None:
+        reasons += _base_reasons(declared_base, base)
+    if form != serving_form and not allow_other_quantization:
+        problem = f"trained on the base as {form}, but this server holds it as {serving_form}"
+        remedy = f"serve the base as {form}, or say allow_other_quantization"
+        reasons.append(Reason(field="form", problem=problem, remedy=remedy))
+    if is_noop and not allow_noop:
+        problem = "all its updates are zero: it would answer exactly as the base does"
+        remedy = "train it, or say allow_noop for a policy before its first step"
+        reasons.append(Reason(field="adapter_model.safetensors", problem=problem, remedy=remedy))
+    return tuple(reasons)
+
+
+def ensure_compatible(
+    manifest: Manifest,
+    base: Base,
+    limits: Limits,
+    *,
+    declared_base: BaseReference | None,
+    form: ServingForm,
+    serving_form: ServingForm,
+    is_noop: bool = False,
+    allow_noop: bool = False,
+    allow_other_quantization: bool = False,
+) -> None:
+    """Raise IncompatibleAdapter with every reason that `incompatibilities` finds."""
+    reasons = incompatibilities(
+        manifest,
+        base,
+        limits,
+        declared_base=declared_base,
+        form=form,
+        serving_form=serving_form,
+        is_noop=is_noop,
+        allow_noop=allow_noop,
+        allow_other_quantization=allow_other_quantization,
+    )
+    if reasons:
+        raise IncompatibleAdapter(f"the adapter does not fit the base {base.name}", reasons)
+
+
+def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
+    """Methods and options of PEFT that the engine would ignore or get wrong."""
+    compile_first = "compile it to a plain LoRA first, or merge it into the base"
+    if config.get("peft_type") != "LORA":
+        problem = f"{config.get('peft_type')!r} is not LORA"
+        yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=compile_first)
+    if config.get("bias", "none") != "none":
+        problem = f"{config['bias']!r}: trained biases are not served"
+        yield Reason(field=f"{CONFIG_FILE}:bias", problem=problem, remedy="train with bias='none'")
+    initialisation = config.get("init_lora_weights", True)
+    if isinstance(initialisation, str) and initialisation.lower() not in _PLAIN_INITIALISATIONS:
+        problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA)"
+        remedy = "save it with path_initial_model_for_weight_conversion"
+        yield Reason(field=f"{CONFIG_FILE}:init_lora_weights", problem=problem, remedy=remedy)
+    if config.get("modules_to_save"):
+        problem = f"{str(config['modules_to_save'])[:200]}: whole modules are not served beside the base"
+        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy="train LoRA modules only")
+    for key in sorted(config.keys() - _WITHOUT_EFFECT):
+        # DoRA, aLoRA, layer replication, Megatron, and options of versions to come: refused while switched on.
+        if config[key] not in (None, False, 0, "", [], {}):
+            problem = f"{str(config[key])[:200]} is not supported by this server"
+            yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=compile_first)
+
+
+def _limit_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
+    for module, rank in {"r": manifest.rank, **manifest.rank_pattern}.items():
+        if rank > limits.max_rank:
+            field = module if module == "r" else f"rank_pattern:{module}"
+            remedy = "train with a lower rank, or start the server with a higher one"
+            problem = f"rank {rank} is above this server's limit of {limits.max_rank}"
+            yield Reason(field=f"{CONFIG_FILE}:{field}", problem=problem, remedy=remedy)
+    if manifest.size_bytes > limits.max_bytes:
+        problem = f"the files hold {manifest.size_bytes} bytes; the limit is {limits.max_bytes}"
+        yield Reason(field="files", problem=problem, remedy="lower the rank or the number of target modules")
+
+
+def _base_reasons(trained: BaseReference, base: Base) -> Iterator[Reason]:
+    remedy = f"serve the base that it was trained on ({trained.name}), or train on {base.name}"
+    for part in ("weights", "tokenizer", "chat_template"):
+        there, here = getattr(trained, f"{part}_digest"), getattr(base, f"{part}_digest")
+        if there != here:
+            problem = f"trained with {there or 'none'}, but the served base {base.name} has {here or 'none'}"
+            yield Reason(field=f"base.{part}_digest", problem=problem, remedy=remedy)

@@ -1,0 +1,84 @@
+"""The numbers in an adapter's tensors: all finite, and not all without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.manifest import TENSOR_FILE, Manifest
+from graft.adapters.tensor_header import TensorInfo
+
+# dtype in the file → (integer view of the same width, mask of the exponent's bits: all set means inf or NaN).
+_EXPONENTS: Mapping[str, tuple[str, int]] = {
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F32": ("<u4", 0x7F80_0000),
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+}
+_CHUNK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What the numbers show: `reasons` against them, and whether the adapter changes nothing."""
+
+    reasons: tuple[Reason, ...]
+    is_noop: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tensor:
+    num_not_finite: int
+    is_zero: bool
+
+
+def inspect_values(folder: Path, manifest: Manifest) -> Values:
+    """Look at every number through a read-only map, in pieces.
+
+    An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is. Raises OSError.
+    """
+    path = Path(folder) / TENSOR_FILE
+    reasons, zero_of_module = [], dict[str, bool]()
+    for name, info in manifest.tensors.items():
+        if info.dtype not in _EXPONENTS:
+            problem = f"is of dtype {info.dtype}"
+            remedy = f"save the adapter as one of {', '.join(_EXPONENTS)}"
+            reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
+            continue
+        tensor = _inspect(path, info)
+        if tensor.num_not_finite:
+            problem = f"holds {tensor.num_not_finite} numbers that are NaN or infinite"
+            remedy = "training diverged or the file was damaged; export it again"
+            reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
+        module = name.replace(".lora_B.", ".lora_A.").replace(".lora_embedding_B", ".lora_embedding_A")
+        zero_of_module[module] = zero_of_module.get(module, False) or tensor.is_zero
+    is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
+    return Values(reasons=tuple(reasons), is_noop=is_noop)
+
+
+def check_values(folder: Path, manifest: Manifest) -> Values:
+    """Like `inspect_values`, but raises InvalidAdapter naming every tensor with a number that is not finite."""
+    values = inspect_values(folder, manifest)
+    if values.reasons:
+        raise InvalidAdapter("the adapter's numbers are broken", values.reasons)
+    return values
+
+
+def _inspect(path: Path, info: TensorInfo) -> _Tensor:
+    view, exponent = _EXPONENTS[info.dtype]
+    width_bytes = np.dtype(view).itemsize
+    # All bits but the sign: -0.0 is zero too.
+    magnitude = (1 << (8 * width_bytes - 1)) - 1
+    num_not_finite, is_zero = 0, True
+    for start in range(info.start, info.end, _CHUNK_BYTES):
+        count = min(_CHUNK_BYTES, info.end - start) // width_bytes
+        bits: NDArray[np.unsignedinteger] = np.memmap(path, dtype=view, mode="r", offset=start, shape=(count,))
+        kind = bits.dtype.type
+        num_not_finite += int(np.count_nonzero((bits & kind(exponent)) == kind(exponent)))
+        is_zero = is_zero and not bool(np.any(bits & kind(magnitude)))
+    return _Tensor(num_not_finite=num_not_finite, is_zero=is_zero)
