@@ -1,0 +1,138 @@
+"""The command line: what is printed, what is imported, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import grpc
+import pytest
+
+from graft.cli import command
+from graft.cli.failure import explain
+from graft.cli.main import main
+from graft.cli.terminal import size, table
+from graft.client import Client
+from tests.proto.scripted_server import Script, abort
+
+
+def test_help_names_every_command_without_heavy_imports() -> None:
+    code = (
+        "import sys\nfrom graft.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(*(name for name in ('torch', 'vllm', 'transformers') if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    for name in command.find_commands():
+        assert f"\n    {name} " in done.stdout
+
+
+def test_only_the_chosen_command_is_imported() -> None:
+    code = (
+        "import sys\nfrom graft.cli.main import main\n"
+        "try: main(['score', '--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted(name for name in sys.modules if '.commands.' in name), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["graft.cli.commands.score"]
+
+
+def test_a_command_that_cannot_be_imported_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = EntryPoint(name="finetune", value="graft.training.missing", group=command.GROUP)
+    monkeypatch.setattr("graft.cli.main.find_commands", lambda: command.find_commands([broken]))
+    assert main(["finetune"]) == 1
+    assert 'pip install "graftserve[training]"' in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "graftserve[training]" in capsys.readouterr().out
+
+
+def test_listing_as_table_and_as_json(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapters", "list", "--server", target]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["ADAPTER  VERSIONS  ALIASES", "a        1         stable=1"]
+    assert main(["adapters", "list", "--server", target, "--output", "json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [adapter["adapter"] for adapter in listed] == ["a", "b", "c"]
+
+
+def test_generate_prints_the_text_and_who_answered(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "x", "--server", target, "--max-tokens", "5"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "one\n"
+    assert "dates@2 (abababababab) on rootstock-5m (nf4)" in captured.err
+
+
+def test_score_puts_the_likeliest_first(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "x", "longer", "s", "--server", target]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "'s'" in lines[1]
+    assert "'longer'" in lines[2]
+
+
+def test_chat_keeps_the_conversation(
+    target: str, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: Iterator[str] = iter(["hello", "/model dates", "again"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines, None) or (_ for _ in ()).throw(EOFError))
+    assert main(["chat", "--server", target]) == 0
+    first, second = script.requests
+    assert [turn.content for turn in first.prompt.chat.messages] == ["hello"]
+    assert [turn.role for turn in second.prompt.chat.messages] == ["user", "assistant", "user"]
+    assert second.model == "dates"
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"), [("NOT_FOUND", 2), ("INVALID_ARGUMENT", 2), ("UNAVAILABLE", 1), ("INTERNAL", 1)]
+)
+def test_a_refusal_is_one_line_and_an_exit_code(
+    target: str, script: Script, capsys: pytest.CaptureFixture[str], status: str, exit_code: int
+) -> None:
+    script.fault = lambda context: abort(context, grpc.StatusCode[status], "what happened")
+    assert main(["generate", "x", "--server", target]) == exit_code
+    assert capsys.readouterr().err == "graft generate: what happened\n"
+
+
+def test_a_mistyped_command_or_option_is_the_callers_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["generat"], ["generate", "x", "--max-tokens", "many"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+        assert ended.value.code == 2
+
+
+def test_a_missing_folder_is_named(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapters", "push", str(tmp_path / "none"), "--name", "a", "--server", target]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_domain_errors_are_known_by_their_shape() -> None:
+    class DomainError(Exception):
+        reasons = ("one",)
+
+    class Ended(Exception):
+        exit_code = 7
+
+    assert explain(DomainError("no"), remedy="").exit_code == 2
+    assert explain(Ended("no"), remedy="").exit_code == 7
+    assert explain(KeyError("a bug"), remedy="") is None, "a bug keeps its traceback"
+    with pytest.raises(Exception, match="not ready") as caught:
+        Client("127.0.0.1:1").wait_ready(timeout=0)
+    assert explain(caught.value, remedy="").exit_code == 1
+
+
+def test_sizes_and_tables() -> None:
+    assert [size(n) for n in (999, 1000, 1_500_000, 2_000_000_000)] == ["999 B", "1.0 kB", "1.5 MB", "2.0 GB"]
+    assert table(("A", "LONG"), [(1, "x"), ("wide", "")]) == "A     LONG\n1     x\nwide"
+
+
+def test_doctor_reports_every_subject(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["doctor", "--output", "json", "--data-dir", str(tmp_path / "not" / "yet"), "--ports", "0"])
+    subjects = {finding["subject"] for finding in json.loads(capsys.readouterr().out)}
+    assert {"Python", "torch", "engine", "LoRA plugin", "CPU", "disk", "port 0"} <= subjects
