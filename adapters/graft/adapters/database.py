@@ -81,8 +81,9 @@ def _engine(url: str) -> sa.Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            # Ten seconds is the driver's own habit; a gone server must be noticed sooner.
-            return sa.create_engine(parsed, pool_pre_ping=True, pool_timeout=_WAIT_SECONDS)
+            return sa.create_engine(
+                parsed, pool_pre_ping=True, pool_timeout=_WAIT_SECONDS, connect_args=_server_arguments(parsed)
+            )
         options: dict[str, Any] = {}
         if parsed.database in (None, "", ":memory:"):
             options["poolclass"] = StaticPool
@@ -97,6 +98,14 @@ def _engine(url: str) -> sa.Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _server_arguments(url: sa.URL) -> dict[str, Any]:
+    if not url.get_driver_name().startswith("psycopg"):
+        return {}
+    milliseconds = int(_WAIT_SECONDS * 1000)
+    # libpq waits for ever by default, and takes whole seconds, two at least.
+    return {"connect_timeout": 2, "options": f"-c lock_timeout={milliseconds}"}
 
 
 def _configure_sqlite(connection: Any, record: object) -> None:

@@ -1,0 +1,164 @@
+"""Where blobs lie: a local folder, or any file system of fsspec."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from graft.adapters import disk
+from graft.adapters.digest import sha256_of_file
+from graft.adapters.errors import GraftError, Reason, StoreUnavailable
+
+_TRIES = 5
+_FIRST_PAUSE_SECONDS = 0.1
+_T = TypeVar("_T")
+
+
+class BlobFiles(Protocol):
+    """Whole files by their SHA-256; `put` makes a file visible at once or not at all."""
+
+    def put(self, source: Path, sha256: str) -> None:
+        """Store the file `source`, whose hash it is; a sound blob that is there is only marked as new."""
+        ...
+
+    def get(self, sha256: str, target: Path) -> None:
+        """Copy the blob to `target`. Raises FileNotFoundError."""
+        ...
+
+    def listed(self) -> Iterator[tuple[str, datetime]]:
+        """Every blob and when it was stored last."""
+        ...
+
+    def delete(self, sha256: str) -> None:
+        """Delete a blob."""
+        ...
+
+
+def open_blob_files(url: str) -> BlobFiles:
+    """The blobs at a path or fsspec URL (`file://`, `s3://`, `memory://` …). Raises StoreUnavailable."""
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError, OSError) as error:
+        remedy = "give a folder or an fsspec URL, and install the package that its protocol needs"
+        reason = Reason(field="store", problem=str(error), remedy=remedy)
+        raise StoreUnavailable(f"the store {url} cannot be opened", [reason]) from error
+    if isinstance(filesystem, LocalFileSystem):
+        return LocalBlobs(Path(root))
+    return RemoteBlobs(filesystem, root)
+
+
+class LocalBlobs:
+    """Blobs in a local folder: `blobs/ab/abcd…`, each written beside, flushed and renamed."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder. Raises OSError."""
+        self._blobs, self._temporary = root / "blobs", root / "tmp"
+        self._blobs.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies, or would lie."""
+        return self._blobs / sha256[:2] / sha256
+
+    def put(self, source: Path, sha256: str) -> None:
+        """Store the file, durably. Raises OSError with nothing left behind."""
+        final = self.path(sha256)
+        if final.is_file() and sha256_of_file(final) == sha256:
+            # A collector spares young blobs: this one is about to be referenced again.
+            final.touch()
+            return
+        with disk.temporary_path(self._temporary) as temporary:
+            shutil.copyfile(source, temporary)
+            temporary.chmod(0o444)
+            disk.flush(temporary)
+            disk.publish(temporary, final)
+
+    def get(self, sha256: str, target: Path) -> None:
+        """Copy the blob to `target`. Raises FileNotFoundError."""
+        # No hard link: damage done to the folder that the engine reads must not reach the blob.
+        shutil.copyfile(self.path(sha256), target)
+
+    def listed(self) -> Iterator[tuple[str, datetime]]:
+        """Every blob and when it was stored last."""
+        for path in sorted(self._blobs.glob("??/*")):
+            yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def delete(self, sha256: str) -> None:
+        """Delete a blob."""
+        self.path(sha256).unlink(missing_ok=True)
+
+
+class RemoteBlobs:
+    """Blobs in an object store, where a put is atomic; all calls but `get` are tried up to five times."""
+
+    def __init__(self, filesystem: Any, root: str) -> None:
+        """`filesystem` is an fsspec file system, `root` a path in it."""
+        self._filesystem, self._root = filesystem, root.rstrip("/")
+
+    def put(self, source: Path, sha256: str) -> None:
+        """Store the file again even when it is there: that marks it as new for the collector."""
+
+        def upload() -> None:
+            self._filesystem.makedirs(self._path(sha256).rsplit("/", 1)[0], exist_ok=True)
+            self._filesystem.put_file(str(source), self._path(sha256))
+            stored, sent = int(self._filesystem.info(self._path(sha256))["size"]), source.stat().st_size
+            if stored != sent:
+                raise OSError(f"{stored} of {sent} bytes arrived")
+
+        self._retried(upload)
+
+    def get(self, sha256: str, target: Path) -> None:
+        """Copy the blob to `target`, in one try: the caller tries again when the bytes are wrong, too."""
+        self._filesystem.get_file(self._path(sha256), str(target))
+
+    def listed(self) -> Iterator[tuple[str, datetime]]:
+        """Every blob and when it was stored last; one whose age is unknown counts as new."""
+        for path in self._retried(self._filesystem.find, f"{self._root}/blobs"):
+            yield str(path).rsplit("/", 1)[-1], self._stored(path)
+
+    def delete(self, sha256: str) -> None:
+        """Delete a blob."""
+        self._retried(self._filesystem.rm_file, self._path(sha256))
+
+    def _path(self, sha256: str) -> str:
+        return f"{self._root}/blobs/{sha256[:2]}/{sha256}"
+
+    def _stored(self, path: str) -> datetime:
+        try:
+            moment = self._filesystem.modified(path)
+        except (NotImplementedError, FileNotFoundError):
+            return datetime.now(UTC)
+        assert isinstance(moment, datetime)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def _retried(self, call: Callable[..., _T], *args: Any) -> _T:
+        return retried(lambda: call(*args), what=f"the store {self._root}")
+
+
+def retried(call: Callable[[], _T], *, what: str, pause: Callable[[float], None] | None = None) -> _T:
+    """The result of `call`, tried up to five times with growing, jittered pauses.
+
+    A missing file and a full local disk are final. Raises StoreUnavailable naming the last error.
+    """
+    pause = pause or time.sleep
+    last: Exception | None = None
+    for attempt in range(_TRIES):
+        if attempt:
+            # Full jitter, so that many readers do not come back together.
+            pause(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))
+        try:
+            with disk.full_disk_explained(what):
+                return call()
+        except (FileNotFoundError, GraftError):
+            raise
+        except Exception as error:  # object stores raise errors of their own libraries
+            last = error
+    reason = Reason(field="store", problem=f"{type(last).__name__}: {last}", remedy="try again later")
+    raise StoreUnavailable(f"{what} failed {_TRIES} times", [reason]) from last

@@ -1,0 +1,65 @@
+"""Files made durable and visible in one step: write beside, flush, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from graft.adapters.errors import Reason, StoreFull
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def full_disk_explained(where: Path | str) -> Iterator[None]:
+    """An error of a full disk as StoreFull; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        remedy = "free space, or collect versions that are no longer in the catalog"
+        reason = Reason(field="disk", problem=str(error.strerror), remedy=remedy)
+        raise StoreFull(f"no space left in {where}; nothing was kept", [reason]) from error
+
+
+@contextmanager
+def temporary_path(folder: Path) -> Iterator[Path]:
+    """A fresh path under `folder`; whatever lies there on leaving is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
+    try:
+        yield path
+    finally:
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Force a file's bytes, or a folder's names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Rename `temporary`, durably; raises OSError when `final` is a folder that is there and not empty."""
+    if not final.parent.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        flush(final.parent.parent)
+    temporary.rename(final)
+    flush(final.parent)

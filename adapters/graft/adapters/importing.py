@@ -1,0 +1,118 @@
+"""The one way in: a folder of files becomes a version of an adapter, or is refused with all reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graft.adapters.adapter import AdapterFile, AdapterVersion, Lineage, Provenance
+from graft.adapters.base import Base
+from graft.adapters.catalog import Catalog
+from graft.adapters.compatibility import Limits, incompatibilities
+from graft.adapters.errors import IncompatibleAdapter, InvalidAdapter, Reason
+from graft.adapters.form import ServingForm
+from graft.adapters.graft_json import FILE_NAME, TrainedRecord
+from graft.adapters.manifest import Manifest, read_manifest
+from graft.adapters.names import check_adapter_name
+from graft.adapters.store import BlobStore
+from graft.adapters.values import inspect_values
+
+
+def accept_folder(
+    folder: Path,
+    *,
+    catalog: Catalog,
+    store: BlobStore,
+    base: Base,
+    serving_form: ServingForm,
+    limits: Limits,
+    tenant: str,
+    adapter: str,
+    allow_noop: bool = False,
+    allow_other_quantization: bool = False,
+    declared: bool = False,
+    request_id: str | None = None,
+) -> AdapterVersion:
+    """Check the adapter in `folder`, store its files, and register it as a version of `adapter`.
+
+    The base comes from graft.json when the folder has one; a folder without needs `declared`: its importer states
+    that it was trained on `base`, held as `serving_form`. On an error nothing is visible.
+    Raises InvalidAdapter, IncompatibleAdapter, InvalidReference, NotFound, Conflict, StoreFull, StoreUnavailable,
+    CatalogUnavailable.
+    """
+    folder = Path(folder)
+    check_adapter_name(adapter)
+    manifest = read_manifest(folder)
+    trained = TrainedRecord.read(folder)
+    _check(
+        folder,
+        manifest,
+        trained,
+        base=base,
+        serving_form=serving_form,
+        limits=limits,
+        declared=declared,
+        allow_noop=allow_noop,
+        allow_other_quantization=allow_other_quantization,
+    )
+    files = _store(folder, manifest, store)
+    return catalog.register_version(
+        tenant=tenant,
+        adapter=adapter,
+        base=trained.base if trained else base.reference(),
+        form=trained.form if trained else serving_form,
+        rank=max(manifest.rank, *manifest.rank_pattern.values(), 0),
+        alpha=manifest.alpha,
+        target_modules=manifest.target_modules,
+        files=files,
+        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
+        lineage=trained.lineage if trained else Lineage(),
+        request_id=request_id,
+    )
+
+
+def _check(
+    folder: Path,
+    manifest: Manifest,
+    trained: TrainedRecord | None,
+    *,
+    base: Base,
+    serving_form: ServingForm,
+    limits: Limits,
+    declared: bool,
+    allow_noop: bool,
+    allow_other_quantization: bool,
+) -> None:
+    """Raise with every reason against the adapter, from its numbers and from the base and limits together."""
+    values = inspect_values(folder, manifest)
+    reasons = [
+        *values.reasons,
+        *incompatibilities(
+            manifest,
+            base,
+            limits,
+            declared_base=trained.base if trained else None,
+            form=trained.form if trained else serving_form,
+            serving_form=serving_form,
+            is_noop=values.is_noop,
+            allow_noop=allow_noop,
+            allow_other_quantization=allow_other_quantization,
+        ),
+    ]
+    if trained is None and not declared:
+        problem = "is missing, so nothing says which base the adapter was trained on"
+        remedy = f"if it was {base.name}, declare that"
+        reasons.append(Reason(field=FILE_NAME, problem=problem, remedy=remedy))
+    if values.reasons:
+        raise InvalidAdapter("the adapter's numbers are broken", reasons)
+    if reasons:
+        raise IncompatibleAdapter(f"the adapter does not fit the base {base.name}", reasons)
+
+
+def _store(folder: Path, manifest: Manifest, store: BlobStore) -> tuple[AdapterFile, ...]:
+    files = store.put_files(folder, [file.name for file in manifest.files])
+    changed = [new.name for old, new in zip(manifest.files, files, strict=True) if old != new]
+    if changed:
+        # What was checked is not what was stored. The blobs are collected later; no version refers to them.
+        reasons = [Reason(field=name, problem="changed while it was read") for name in changed]
+        raise InvalidAdapter("the adapter's files changed during the import", reasons)
+    return files

@@ -1,0 +1,154 @@
+"""Uploads before they are an adapter: streamed into a temporary folder, under limits, kept or thrown away whole."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from graft.adapters import disk
+from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.manifest import ADAPTER_FILES, MAX_FILE_BYTES
+
+_LOCK_FILE = "lock"
+
+
+class Staging:
+    """A folder for uploads; what a killed process left there is removed at the next start."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_bytes: int = MAX_FILE_BYTES,
+        names: Collection[str] = ADAPTER_FILES,
+    ) -> None:
+        """`max_file_bytes` bounds one file, `max_bytes` an upload; only files called `names` are taken.
+
+        Raises OSError, or StoreFull.
+        """
+        self._max_file_bytes, self._max_bytes, self._names = max_file_bytes, max_bytes, frozenset(names)
+        with disk.full_disk_explained(root):
+            root.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(root)
+            name = uuid.uuid4().hex
+            unlocked = root / f"new-{name}"
+            unlocked.mkdir()
+            # Held until the process ends, however it ends: other processes see that the folder is in use.
+            self._lock = _locked(unlocked)
+            self._session = unlocked.rename(root / f"session-{name}")
+
+    def begin(self) -> Upload:
+        """A new, empty upload. Raises StoreFull."""
+        folder = self._session / uuid.uuid4().hex
+        with disk.full_disk_explained(self._session):
+            folder.mkdir()
+        return Upload(folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=self._names)
+
+    def close(self) -> None:
+        """Throw every open upload away."""
+        disk.remove(self._session)
+        os.close(self._lock)
+
+
+class Upload:
+    """One adapter being uploaded. As a context it aborts on leaving: register the folder inside."""
+
+    def __init__(self, folder: Path, *, max_file_bytes: int, max_bytes: int, names: Collection[str]) -> None:
+        """Use `Staging.begin`."""
+        self._folder, self._names = folder, names
+        self._max_file_bytes, self._max_bytes = max_file_bytes, max_bytes
+        self._files: dict[str, IO[bytes]] = {}
+        self._hashers = {name: hashlib.sha256() for name in names}
+        self._sizes_bytes: dict[str, int] = {}
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def write(self, name: str, chunk: bytes) -> None:
+        """Append `chunk` to the file `name`. Raises InvalidAdapter over a limit or for a foreign name; StoreFull."""
+        if name not in self._names:
+            problem = f"{name[:200]!r} does not belong to an adapter"
+            reason = Reason(field="file", problem=problem, remedy=f"send only {', '.join(sorted(self._names))}")
+            raise InvalidAdapter("the upload was refused", [reason])
+        size_bytes = self._sizes_bytes.get(name, 0) + len(chunk)
+        total_bytes = sum(self._sizes_bytes.values()) + len(chunk)
+        for size, limit, what in ((size_bytes, self._max_file_bytes, "a file"), (total_bytes, self._max_bytes, "all")):
+            if size > limit:
+                problem = f"has more than {limit} bytes, the limit for {what}"
+                raise InvalidAdapter("the upload was refused", [Reason(field=name, problem=problem)])
+        with disk.full_disk_explained(self._folder):
+            if name not in self._files:
+                self._files[name] = (self._folder / name).open("xb")
+            self._files[name].write(chunk)
+        self._hashers[name].update(chunk)
+        self._sizes_bytes[name] = size_bytes
+
+    def commit(self, sha256: Mapping[str, str] | None = None) -> Path:
+        """The folder of the complete upload; it stays until `abort`.
+
+        `sha256` maps file names to the 64 hex digits (with or without `sha256:`) that the sender declared.
+        Raises InvalidAdapter naming every file whose bytes are others, or that is missing or undeclared; StoreFull.
+        """
+        with disk.full_disk_explained(self._folder):
+            for file in self._files.values():
+                file.close()
+        if sha256 is not None:
+            reasons = self._hash_reasons(sha256)
+            if reasons:
+                raise InvalidAdapter("the upload was damaged on its way", reasons)
+        return self._folder
+
+    def abort(self) -> None:
+        """Throw the upload away."""
+        for file in self._files.values():
+            try:
+                file.close()
+            except OSError:
+                # Bytes that a full disk did not take are not wanted any more.
+                continue
+        disk.remove(self._folder)
+
+    def _hash_reasons(self, declared: Mapping[str, str]) -> list[Reason]:
+        reasons = []
+        for name in sorted(declared.keys() | self._files.keys()):
+            if name not in self._files:
+                reasons.append(Reason(field=name, problem="was declared but not sent"))
+                continue
+            found = self._hashers[name].hexdigest()
+            wanted = declared.get(name, "").removeprefix("sha256:").lower()
+            if found != wanted:
+                problem = f"its bytes hash to {found}, declared was {wanted or 'nothing'}"
+                reasons.append(Reason(field=name, problem=problem, remedy="send it again"))
+        return reasons
+
+
+def _locked(folder: Path) -> int:
+    handle = os.open(folder / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _remove_leftovers(root: Path) -> None:
+    for session in root.glob("session-*"):
+        try:
+            handle = _locked(session)
+        except OSError:
+            continue
+        disk.remove(session)
+        os.close(handle)

@@ -1,0 +1,170 @@
+"""The blob store: the files of versions by their SHA-256, and local folders of them for the engine to read."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterable, Set
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from graft.adapters import disk
+from graft.adapters.adapter import AdapterFile, AdapterVersion
+from graft.adapters.blob_files import open_blob_files, retried
+from graft.adapters.digest import PREFIX, sha256_of_file
+from graft.adapters.errors import Reason, StoreUnavailable
+
+_COLLECT_AGE = timedelta(hours=1)
+
+
+class BlobStore:
+    """Content-addressed files behind fsspec; safe for threads and for several processes.
+
+    A blob or a version's folder is visible complete or not at all.
+    """
+
+    def __init__(self, url: str, *, local_dir: Path) -> None:
+        """`url` is a path or an fsspec URL; `local_dir` holds the folders that the engine reads.
+
+        Raises StoreUnavailable, or StoreFull.
+        """
+        self._url = url
+        self._versions, self._temporary = Path(local_dir) / "versions", Path(local_dir) / "tmp"
+        # Digests whose local folder was hashed whole in this process.
+        self._verified: set[str] = set()
+        self._lock = threading.Lock()
+        with disk.full_disk_explained(local_dir):
+            self._versions.mkdir(parents=True, exist_ok=True)
+            self._blobs = open_blob_files(url)
+
+    def put_files(self, folder: Path, names: Iterable[str]) -> tuple[AdapterFile, ...]:
+        """Store the named files of `folder`; those already there are left as they are.
+
+        Raises StoreFull or StoreUnavailable; a file that could not be stored whole is not visible.
+        """
+        return tuple(self._put_file(Path(folder) / name) for name in names)
+
+    def path_of(self, version: AdapterVersion) -> Path:
+        """Where `materialize` puts the version's folder."""
+        return self._versions / version.digest.removeprefix(PREFIX)
+
+    def materialize(self, version: AdapterVersion) -> Path:
+        """The version's local folder, fetched and verified by SHA-256 where it is not there yet.
+
+        A folder that this process verified before is only checked by size; one that was damaged is built again.
+        Raises StoreUnavailable (naming a missing or damaged blob) or StoreFull.
+        """
+        final = self.path_of(version)
+        with self._lock:
+            verified = version.digest in self._verified
+        if self._is_sound(final, version, whole=not verified):
+            self._mark_verified(version)
+            return final
+        with disk.full_disk_explained(self._versions), disk.temporary_path(self._temporary) as temporary:
+            self._build(temporary, version)
+            if final.exists():
+                disk.publish(final, self._temporary / f"{temporary.name}-damaged")
+                disk.remove(self._temporary / f"{temporary.name}-damaged")
+            self._publish(temporary, final, version)
+        self._mark_verified(version)
+        return final
+
+    def reading(self, version: AdapterVersion) -> Path:
+        """Like `materialize`, and every file was read once, so that the engine finds it in the page cache."""
+        final = self.materialize(version)
+        for file in version.files:
+            with (final / file.name).open("rb") as reader:
+                while reader.read(1 << 20):
+                    pass
+        return final
+
+    def integrity(self, version: AdapterVersion) -> tuple[Reason, ...]:
+        """What is missing or damaged among the version's blobs; empty when all is well. Raises StoreUnavailable."""
+        reasons = []
+        for file in version.files:
+            with disk.full_disk_explained(self._temporary), disk.temporary_path(self._temporary) as copy:
+                get = partial(self._blobs.get, file.sha256, copy)
+                try:
+                    retried(get, what=f"reading {file.name} from {self._url}")
+                    found = sha256_of_file(copy)
+                except FileNotFoundError:
+                    found = None
+            if found != file.sha256:
+                state = f"is damaged: its bytes hash to {found}" if found else "is missing"
+                problem = f"blob {file.sha256} {state}"
+                reasons.append(Reason(field=file.name, problem=problem, remedy="register the version again"))
+        return tuple(reasons)
+
+    def collect(self, live_digests: Set[str], *, min_age: timedelta = _COLLECT_AGE) -> int:
+        """Delete blobs and local folders whose SHA-256 or version digest is not in `live_digests`.
+
+        The set is `Catalog.live_digests()` and the digests of leased versions, read before this call. What is younger
+        than `min_age` is spared: it may belong to a version that is being registered. Returns the number deleted.
+        """
+        oldest = datetime.now(UTC) - min_age
+        dead = [sha256 for sha256, stored in self._blobs.listed() if sha256 not in live_digests and stored < oldest]
+        for sha256 in dead:
+            self._blobs.delete(sha256)
+        folders = [path for path in self._versions.iterdir() if PREFIX + path.name not in live_digests]
+        leftovers = list(self._temporary.iterdir()) if self._temporary.is_dir() else []
+        old = [path for path in [*folders, *leftovers] if path.stat().st_mtime < oldest.timestamp()]
+        for path in old:
+            disk.remove(path)
+        with self._lock:
+            self._verified -= {PREFIX + path.name for path in old}
+        return len(dead) + len(old)
+
+    def _put_file(self, path: Path) -> AdapterFile:
+        with disk.full_disk_explained(self._url), disk.temporary_path(self._temporary) as copy:
+            # What is hashed must be what is stored, even if someone writes to the folder meanwhile.
+            shutil.copyfile(path, copy)
+            file = AdapterFile(name=path.name, size_bytes=copy.stat().st_size, sha256=sha256_of_file(copy))
+            self._blobs.put(copy, file.sha256)
+        return file
+
+    def _mark_verified(self, version: AdapterVersion) -> None:
+        with self._lock:
+            self._verified.add(version.digest)
+
+    def _is_sound(self, folder: Path, version: AdapterVersion, *, whole: bool) -> bool:
+        try:
+            for file in version.files:
+                path = folder / file.name
+                if path.stat().st_size != file.size_bytes:
+                    return False
+                if whole and sha256_of_file(path) != file.sha256:
+                    return False
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _build(self, folder: Path, version: AdapterVersion) -> None:
+        folder.mkdir()
+        for file in version.files:
+            self._fetch(file, folder / file.name)
+        disk.flush(folder)
+
+    def _fetch(self, file: AdapterFile, target: Path) -> None:
+        def fetch() -> None:
+            disk.remove(target)
+            self._blobs.get(file.sha256, target)
+            found = sha256_of_file(target)
+            if found != file.sha256:
+                raise OSError(f"blob {file.sha256} arrived as {target.stat().st_size} bytes that hash to {found}")
+            target.chmod(0o444)
+            disk.flush(target)
+
+        try:
+            retried(fetch, what=f"reading {file.name} from {self._url}")
+        except FileNotFoundError as error:
+            reason = Reason(field=file.name, problem=f"blob {file.sha256} is missing", remedy="register it again")
+            raise StoreUnavailable(f"the store {self._url} lacks a file", [reason]) from error
+
+    def _publish(self, temporary: Path, final: Path, version: AdapterVersion) -> None:
+        try:
+            disk.publish(temporary, final)
+        except OSError:
+            # Another thread or process was first; its folder serves as well.
+            if not self._is_sound(final, version, whole=True):
+                raise
