@@ -1,0 +1,63 @@
+"""The base's tokenizer and chat template in the server's process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.server.engine.engine import InvalidRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+    """Text and chats to token ids and back. The tokenizer's own defaults decide on special tokens."""
+
+    hugging_face: Any
+
+    @classmethod
+    def from_folder(cls, path: Path | str) -> Tokenizer:
+        """Load `tokenizer.json` and its companions; code in the folder is never run."""
+        from transformers import AutoTokenizer
+
+        return cls(hugging_face=AutoTokenizer.from_pretrained(str(path), trust_remote_code=False))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
+        self._check(text)
+        return list(self.hugging_face(text)["input_ids"])
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """Token ids of text that follows a prompt: no special tokens are put before or after it."""
+        self._check(text)
+        return list(self.hugging_face(text, add_special_tokens=False)["input_ids"])
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a chat with the assistant's turn opened. Raises `InvalidRequest` where the base has no template."""
+        if not self.hugging_face.chat_template:
+            raise InvalidRequest("this base has no chat template; send the prompt as text", field="prompt.chat")
+        for message in messages:
+            self._check(message["content"])
+        return list(
+            self.hugging_face.apply_chat_template(
+                [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        )
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each token as the vocabulary spells it."""
+        return [str(token) for token in self.hugging_face.convert_ids_to_tokens(list(ids))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.hugging_face.decode(list(ids), skip_special_tokens=True))
+
+    @staticmethod
+    def _check(text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"character {error.start} is a lone surrogate, not text; send valid Unicode", field="prompt"
+            ) from error

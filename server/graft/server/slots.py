@@ -1,0 +1,160 @@
+"""Carries out what `Residency` decides: loads and unloads in the engine, and lets those who wait know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, EngineError
+from graft.server.residency import Action, Load, Residency, Resident, Unload
+
+ResidentView = Resident
+
+
+class SlotObserver(Protocol):
+    """Told what happens in the slots."""
+
+    def on_load_started(self, digest: str) -> None: ...
+
+    def on_load(self, digest: str, seconds: float) -> None: ...
+
+    def on_unload(self, digest: str, evicted: bool) -> None: ...
+
+
+class Slots:
+    """Leases on adapter versions in the engine's slots.
+
+    `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        locate: Callable[[str], Awaitable[Path]],
+        *,
+        num_slots: int,
+        observer: SlotObserver | None = None,
+    ) -> None:
+        self._engine = engine
+        self._locate = locate
+        self._residency = Residency(num_slots=num_slots)
+        self._observer = observer
+        self._ready: dict[str, asyncio.Future[EngineAdapter]] = {}
+        self._resident: dict[str, EngineAdapter] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.num_slots = num_slots
+
+    @contextlib.asynccontextmanager
+    async def lease(self, digest: str) -> AsyncIterator[EngineAdapter]:
+        """The version, in a slot until the context ends. Waits where all slots are leased.
+
+        Raises `LoadFailed` or what `locate` raises; other versions are not touched by it.
+        """
+        self._carry_out(self._residency.lease(digest))
+        try:
+            adapter = await self._when_ready(digest)
+        except asyncio.CancelledError:
+            self._release(digest)
+            raise
+        try:
+            yield adapter
+        finally:
+            self._release(digest)
+
+    async def prefetch(self, digest: str) -> float | None:
+        """Bring a version into a slot ahead of use; returns the seconds it took, None where it was there."""
+        if self._residency.engine_id(digest) is not None:
+            return None
+        start = time.monotonic()
+        async with self.lease(digest):
+            return time.monotonic() - start
+
+    async def pin(self, digest: str) -> None:
+        """Keep a version in its slot. Raises `PinRefused`."""
+        async with self.lease(digest):
+            self._residency.pin(digest)
+
+    def unpin(self, digest: str) -> None:
+        """Lift a pin."""
+        self._carry_out(self._residency.unpin(digest))
+
+    def retire(self, digest: str) -> None:
+        """Let a version go when its last lease ends."""
+        self._carry_out(self._residency.retire(digest))
+
+    def view(self) -> tuple[Resident, ...]:
+        """What sits in the slots."""
+        return self._residency.view()
+
+    async def restore(self, engine: Engine) -> None:
+        """Load into a new engine process what the old one held, under the same ids."""
+        present = await engine.loaded()
+        for adapter in list(self._resident.values()):
+            if adapter.engine_id not in present:
+                await engine.load(adapter)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _when_ready(self, digest: str) -> EngineAdapter:
+        if digest in self._resident and self._residency.engine_id(digest) is not None:
+            return self._resident[digest]
+        future = self._ready.get(digest)
+        if future is None:
+            future = self._ready[digest] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(future)
+
+    def _release(self, digest: str) -> None:
+        self._carry_out(self._residency.release(digest))
+
+    def _carry_out(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            task = asyncio.create_task(self._load(action) if isinstance(action, Load) else self._unload(action))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, action: Load) -> None:
+        start = time.monotonic()
+        try:
+            path = await self._locate(action.digest)
+            adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
+            if self._observer:
+                self._observer.on_load_started(action.digest)
+            await self._engine.load(adapter)
+        except Exception as error:
+            self._carry_out(self._residency.load_failed(action.digest))
+            self._settle(action.digest, error)
+            return
+        self._resident[action.digest] = adapter
+        if self._observer:
+            self._observer.on_load(action.digest, time.monotonic() - start)
+        self._carry_out(self._residency.loaded(action.digest))
+        self._settle(action.digest, adapter)
+
+    async def _unload(self, action: Unload) -> None:
+        adapter = self._resident.pop(action.digest)
+        # An engine that died has forgotten the adapter, which is what was wanted.
+        with contextlib.suppress(EngineDied):
+            try:
+                await self._engine.unload(adapter)
+            except EngineError:
+                self._resident[action.digest] = adapter
+                raise
+        if self._observer:
+            self._observer.on_unload(action.digest, action.evicted)
+        self._carry_out(self._residency.unloaded(action.digest))
+
+    def _settle(self, digest: str, outcome: EngineAdapter | Exception) -> None:
+        future = self._ready.pop(digest, None)
+        if future is None:
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+            future.exception()  # waiters may all have gone
+        else:
+            future.set_result(outcome)
