@@ -1,0 +1,130 @@
+"""The one table of errors: what a domain error is on gRPC and on HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+
+from graft.adapters import errors as domain
+from graft.server import errors as serving
+from graft.server import residency
+from graft.server.engine import engine
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """`reason` is google.rpc.ErrorInfo's; `http_type` and `http_code` are those of OpenAI's error object."""
+
+    error: type[BaseException]
+    grpc: grpc.StatusCode
+    http: int
+    reason: str
+    http_type: str
+    http_code: str | None = None
+
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_BAD = "invalid_request_error"
+_SERVER = "server_error"
+
+
+def _row(error: type[BaseException], code: grpc.StatusCode, http: int, reason: str, kind: str, name: str | None) -> Row:
+    return Row(error=error, grpc=code, http=http, reason=reason, http_type=kind, http_code=name)
+
+
+# The first row whose class fits is taken: refinements stand before what they refine.
+TABLE: tuple[Row, ...] = (
+    _row(serving.BadInput, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
+    _row(engine.InvalidRequest, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
+    _row(serving.TooLarge, _INVALID, 413, "REQUEST_TOO_LARGE", _BAD, "request_too_large"),
+    _row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
+    _row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
+    _row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
+    _row(domain.InvalidBase, _INVALID, 400, "INVALID_BASE", _BAD, "invalid_base"),
+    _row(serving.Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403, "FORBIDDEN", "permission_error", "forbidden"),
+    _row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
+    _row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
+    _row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
+    _row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
+    _row(
+        serving.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "OVERLOADED", "rate_limit_error", "server_overloaded"
+    ),
+    _row(residency.PinRefused, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
+    _row(serving.SlowReader, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),
+    _row(domain.StoreFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "STORE_FULL", _SERVER, "store_full"),
+    _row(serving.Draining, _UNAVAILABLE, 503, "DRAINING", _SERVER, "server_draining"),
+    _row(serving.NotReady, _UNAVAILABLE, 503, "ENGINE_NOT_READY", _SERVER, "engine_not_ready"),
+    _row(engine.EngineDied, _UNAVAILABLE, 503, "ENGINE_DIED", _SERVER, "engine_died"),
+    _row(domain.StoreUnavailable, _UNAVAILABLE, 503, "STORE_UNAVAILABLE", _SERVER, "store_unavailable"),
+    _row(domain.CatalogUnavailable, _UNAVAILABLE, 503, "CATALOG_UNAVAILABLE", _SERVER, "catalog_unavailable"),
+    _row(
+        serving.DeadlineExceeded,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        504,
+        "DEADLINE_EXCEEDED",
+        "timeout_error",
+        "deadline_exceeded",
+    ),
+    _row(domain.CatalogCorrupt, grpc.StatusCode.DATA_LOSS, 500, "CATALOG_CORRUPT", _SERVER, "catalog_corrupt"),
+    _row(engine.EngineError, grpc.StatusCode.INTERNAL, 500, "ENGINE_FAILED", _SERVER, "engine_failed"),
+    _row(Exception, grpc.StatusCode.INTERNAL, 500, "INTERNAL", _SERVER, "internal_error"),
+)
+
+RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """An error as both fronts show it."""
+
+    row: Row
+    message: str
+    violations: tuple[serving.Violation, ...] = ()
+    retry_after_seconds: float | None = None
+
+    @property
+    def param(self) -> str | None:
+        """The request's field, where it is one."""
+        return self.violations[0].field if self.violations else None
+
+    @property
+    def outcome(self) -> str:
+        """A label from a closed set."""
+        return self.row.grpc.name.lower()
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The table's answer. What the table does not know is logged and shown without its text."""
+    row = next((row for row in TABLE if isinstance(error, row.error)), TABLE[-1])
+    if row is TABLE[-1]:
+        _log.error("unexpected error", exc_info=error)
+        return Fault(row=row, message="internal error: the server's log has the details")
+    return Fault(
+        row=row,
+        message=str(error) or row.reason.lower().replace("_", " "),
+        violations=tuple(_violations(error)),
+        retry_after_seconds=_retry_after_seconds(error, row),
+    )
+
+
+def _violations(error: BaseException) -> Iterator[serving.Violation]:
+    if isinstance(error, serving.BadInput):
+        yield from error.violations
+    elif isinstance(error, engine.InvalidRequest) and error.field:
+        yield serving.Violation(field=error.field, problem=str(error))
+    elif isinstance(error, domain.GraftError):
+        for reason in error.reasons:
+            remedy = f"; {reason.remedy}" if reason.remedy else ""
+            yield serving.Violation(field=reason.field, problem=reason.problem + remedy)
+
+
+def _retry_after_seconds(error: BaseException, row: Row) -> float | None:
+    if isinstance(error, serving.Overloaded | serving.NotReady):
+        return error.retry_after_seconds
+    return RETRY_SECONDS if row.grpc is grpc.StatusCode.UNAVAILABLE else None

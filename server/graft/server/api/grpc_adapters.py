@@ -1,0 +1,211 @@
+"""`AdapterService`: each call is one verb of the management."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from graft.adapters.adapter import DEFAULT_TENANT, Adapter
+from graft.server.api.grpc_adapter_values import (
+    adapter_message,
+    alias_message,
+    record_message,
+    resident_message,
+    version_message,
+)
+from graft.server.api.limits import Violations
+from graft.server.intake import DeclaredFile, Intake, Permissions
+from graft.server.management import Management
+from graft.v1 import adapter_pb2 as pb
+from graft.v1 import adapter_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_MAX_REQUEST_ID_CHARACTERS = 128
+
+
+class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
+    """Errors are raised as they are: the interceptors turn them into a status."""
+
+    def __init__(self, management: Management, intake: Intake, *, tenant: str = DEFAULT_TENANT) -> None:
+        self._management = management
+        self._intake = intake
+        self._tenant = tenant
+
+    async def UploadVersion(
+        self, request_iterator: AsyncIterator[pb.UploadVersionRequest], context: Context
+    ) -> pb.UploadVersionResponse:
+        parts = aiter(request_iterator)
+        first = await anext(parts, None)
+        if first is None or first.WhichOneof("part") != "header":
+            violations = Violations()
+            violations.add("header", "is missing: the first message of an upload is its header")
+            violations.raise_any()
+            raise AssertionError
+        header = first.header
+        version = await self._intake.upload(
+            tenant=self._tenant,
+            adapter=header.adapter,
+            files=[DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files],
+            chunks=_chunks(parts),
+            permissions=_permissions(header),
+            request_id=_request_id(header.request_id),
+        )
+        return pb.UploadVersionResponse(version=version_message(version))
+
+    async def ImportVersion(
+        self, request: pb.ImportVersionRequest, context: Context
+    ) -> pb.ImportVersionResponse:
+        _require(request, "adapter", "path")
+        version = await self._intake.take_folder(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            folder=Path(request.path),
+            permissions=_permissions(request),
+            request_id=_request_id(request.request_id),
+        )
+        return pb.ImportVersionResponse(version=version_message(version))
+
+    async def GetAdapter(
+        self, request: pb.GetAdapterRequest, context: Context
+    ) -> pb.GetAdapterResponse:
+        _require(request, "adapter")
+        found = await self._management.get_adapter(tenant=self._tenant, adapter=request.adapter)
+        return pb.GetAdapterResponse(adapter=self._adapter(found))
+
+    async def ListAdapters(
+        self, request: pb.ListAdaptersRequest, context: Context
+    ) -> pb.ListAdaptersResponse:
+        page = await self._management.adapters(
+            tenant=self._tenant, page_size=request.page_size, page_token=request.page_token
+        )
+        return pb.ListAdaptersResponse(
+            adapters=map(self._adapter, page.items), next_page_token=page.next_page_token or ""
+        )
+
+    async def DeleteAdapter(
+        self, request: pb.DeleteAdapterRequest, context: Context
+    ) -> pb.DeleteAdapterResponse:
+        _require(request, "adapter")
+        await self._management.delete_adapter(
+            tenant=self._tenant, adapter=request.adapter, request_id=_request_id(request.request_id)
+        )
+        return pb.DeleteAdapterResponse()
+
+    async def GetVersion(
+        self, request: pb.GetVersionRequest, context: Context
+    ) -> pb.GetVersionResponse:
+        _require(request, "adapter", "version")
+        version, records = await self._management.get_version(
+            tenant=self._tenant, adapter=request.adapter, version=request.version
+        )
+        return pb.GetVersionResponse(version=version_message(version), records=map(record_message, records))
+
+    async def ListVersions(
+        self, request: pb.ListVersionsRequest, context: Context
+    ) -> pb.ListVersionsResponse:
+        _require(request, "adapter")
+        page = await self._management.versions(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListVersionsResponse(
+            versions=map(version_message, page.items), next_page_token=page.next_page_token or ""
+        )
+
+    async def DeleteVersion(
+        self, request: pb.DeleteVersionRequest, context: Context
+    ) -> pb.DeleteVersionResponse:
+        _require(request, "adapter", "version")
+        await self._management.delete_version(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            version=request.version,
+            request_id=_request_id(request.request_id),
+        )
+        return pb.DeleteVersionResponse()
+
+    async def SetAlias(
+        self, request: pb.SetAliasRequest, context: Context
+    ) -> pb.SetAliasResponse:
+        _require(request, "adapter", "alias", "version")
+        alias, seconds, number = await self._management.set_alias(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            alias=request.alias,
+            version=request.version,
+            weight_percent=request.weight_percent if request.HasField("weight_percent") else None,
+            expected_etag=request.etag if request.HasField("etag") else None,
+            request_id=_request_id(request.request_id),
+        )
+        response = pb.SetAliasResponse(alias=alias_message(alias, number))
+        if seconds is not None:
+            response.load_time.FromMicroseconds(round(seconds * 1e6))
+        return response
+
+    async def DeleteAlias(
+        self, request: pb.DeleteAliasRequest, context: Context
+    ) -> pb.DeleteAliasResponse:
+        _require(request, "adapter", "alias")
+        await self._management.delete_alias(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            alias=request.alias,
+            request_id=_request_id(request.request_id),
+        )
+        return pb.DeleteAliasResponse()
+
+    async def ListResidency(
+        self, request: pb.ListResidencyRequest, context: Context
+    ) -> pb.ListResidencyResponse:
+        versions = map(resident_message, self._management.residency())
+        return pb.ListResidencyResponse(versions=versions, num_slots=self._management.num_slots)
+
+    async def SetPin(self, request: pb.SetPinRequest, context: Context) -> pb.SetPinResponse:
+        _require(request, "adapter", "version")
+        resident = await self._management.set_pin(
+            tenant=self._tenant, adapter=request.adapter, version=request.version, pinned=request.pinned
+        )
+        return pb.SetPinResponse(version=resident_message(resident))
+
+    def _adapter(self, adapter: Adapter) -> pb.Adapter:
+        aliases = self._management.aliases_of(adapter.tenant, adapter.name)
+        return adapter_message(
+            adapter,
+            [alias_message(alias, version.number) for alias, version in aliases],
+            len(self._management.versions_of(adapter.tenant, adapter.name)),
+        )
+
+
+async def _chunks(parts: AsyncIterator[pb.UploadVersionRequest]) -> AsyncIterator[tuple[str, bytes]]:
+    async for part in parts:
+        if part.WhichOneof("part") != "chunk":
+            violations = Violations()
+            violations.add("chunk", "is missing: after the header, every message of an upload is a chunk")
+            violations.raise_any()
+        yield part.chunk.file, part.chunk.data
+
+
+def _permissions(request: pb.UploadHeader | pb.ImportVersionRequest) -> Permissions:
+    return Permissions(noop=request.allow_noop, other_form=request.allow_other_quantization)
+
+
+def _request_id(text: str) -> str | None:
+    if len(text) > _MAX_REQUEST_ID_CHARACTERS:
+        violations = Violations()
+        problem = f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}"
+        violations.add("request_id", problem)
+        violations.raise_any()
+    return text or None
+
+
+def _require(request: Any, *fields: str) -> None:
+    violations = Violations()
+    for field in fields:
+        if not getattr(request, field):
+            violations.add(field, "is empty")
+    violations.raise_any()

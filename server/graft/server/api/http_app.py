@@ -1,0 +1,130 @@
+"""The HTTP front: our routes only, every error in OpenAI's form, one log line and one count per request."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graft.server.api.faults import fault_of
+from graft.server.api.http_faults import error_object, error_response
+from graft.server.api.http_openai import OpenAIEndpoint
+from graft.server.api.http_operations import Models, Operations
+from graft.server.api.sse import ClientGone
+from graft.server.errors import SlowReader
+from graft.server.metrics import Metrics
+
+_log = logging.getLogger("graft.access")
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}\Z", re.ASCII)
+_OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found", 405: "not_found"}
+
+
+def http_app(
+    *, chat: OpenAIEndpoint, completions: OpenAIEndpoint, models: Models, operations: Operations, metrics: Metrics
+) -> ASGIApp:
+    """The application. No documentation routes, none of vLLM's."""
+    app = FastAPI(title="Graft", docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False
+    app.router.routes = [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/models", models.list),
+        Route("/v1/models/{model:path}", models.get),
+        Route("/metrics", operations.scrape),
+        Route("/livez", operations.live),
+        Route("/readyz", operations.ready),
+    ]
+    app.add_exception_handler(HTTPException, _no_such_route)
+    return Front(app=app, metrics=metrics)
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known: Mapping[int, tuple[str, str]] = {
+        404: (f"there is no {request.url.path}", "unknown_url"),
+        405: (f"{request.url.path} does not take {request.method}", "method_not_allowed"),
+    }
+    message, code = known.get(status, (str(error), "http_error"))
+    headers = error.headers if isinstance(error, HTTPException) else None
+    body = error_object(message=message, kind="invalid_request_error", code=code)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """Around every request: its id, the error table, the log line and the count."""
+
+    app: ASGIApp
+    metrics: Metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"only http is served here, not {scope['type']}")
+        exchange = _Exchange(scope, send)
+        outcome = "cancelled"
+        try:
+            await self._answer(scope, receive, exchange)
+            outcome = exchange.outcome
+        except ClientGone:
+            _log.debug("%s left", exchange.request_id)
+        except SlowReader as error:
+            # Returning from an unfinished response makes uvicorn close the connection.
+            outcome = fault_of(error).outcome
+        finally:
+            self.metrics.requests.labels(front="http", outcome=outcome).inc()
+            path = scope["path"] if exchange.status != 404 else "(unknown)"
+            seconds = monotonic() - exchange.start
+            _log.info("http %s %s %s %.3fs %s", scope["method"], path, outcome, seconds, exchange.request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        try:
+            await self.app(scope, receive, exchange.send)
+        except (ClientGone, SlowReader):
+            raise
+        except Exception as error:
+            if exchange.status is not None:
+                raise
+            fault = fault_of(error)
+            await error_response(fault)(scope, receive, exchange.send)
+            exchange.scope["state"]["outcome"] = fault.outcome
+
+
+class _Exchange:
+    """One request and what became of it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.scope["state"] = {}
+        self.start = monotonic()
+        self.status: int | None = None
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.match(given) else f"req-{uuid.uuid4().hex}"
+        self._send = send
+
+    @property
+    def outcome(self) -> str:
+        """What the request's state says (a stream may fail behind a 200), else what its status means."""
+        told: str | None = self.scope["state"].get("outcome")
+        if told is not None:
+            return told
+        if self.status is None or self.status >= 500:
+            return "internal"
+        return "ok" if self.status < 400 else _OUTCOMES.get(self.status, "invalid_argument")
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            message = {**message, "headers": headers}
+        await self._send(message)

@@ -1,0 +1,30 @@
+"""A fault as OpenAI's error object."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from graft.server.api.faults import Fault
+
+
+def error_body(fault: Fault) -> dict[str, Any]:
+    """`{"error": {message, type, param, code}}`."""
+    return error_object(
+        message=fault.message, kind=fault.row.http_type, param=fault.param, code=fault.row.http_code
+    )
+
+
+def error_object(*, message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def error_response(fault: Fault) -> JSONResponse:
+    headers = {}
+    if fault.retry_after_seconds is not None:
+        # RFC 9110 knows whole seconds only; openai's clients read the finer header first.
+        headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_seconds)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(fault.retry_after_seconds * 1000)))
+    return JSONResponse(error_body(fault), status_code=fault.row.http, headers=headers)

@@ -1,0 +1,61 @@
+"""What serving itself can refuse. Transports are unknown here: `api/faults.py` maps these to gRPC and HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """One field of a request that cannot be used: the field's path and what to do about it."""
+
+    field: str
+    problem: str
+
+
+class ServingError(Exception):
+    """A request that serving did not carry out."""
+
+
+class BadInput(ServingError, ValueError):
+    """The request's own values are unusable; `violations` names all of them at once."""
+
+    def __init__(self, *violations: Violation) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{violation.field}: {violation.problem}" for violation in violations))
+
+
+class TooLarge(ServingError, ValueError):
+    """More bytes than this server takes in one request."""
+
+
+class Forbidden(ServingError, PermissionError):
+    """The server's settings do not allow this."""
+
+
+class Overloaded(ServingError):
+    """Every running and waiting place is taken."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Draining(ServingError):
+    """The server is going down and takes no new work."""
+
+
+class NotReady(ServingError):
+    """The engine is starting or being replaced."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 2.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(ServingError, TimeoutError):
+    """The request's time is over."""
+
+
+class SlowReader(ServingError):
+    """The caller took nothing from its stream for too long and was let go."""

@@ -1,0 +1,132 @@
+"""What can be done with adapters while they are served: move aliases, pin, delete. Running requests notice nothing."""
+
+from __future__ import annotations
+
+from graft.adapters.adapter import Adapter, AdapterVersion, Alias
+from graft.adapters.catalog import Page, Record
+from graft.adapters.errors import NotFound
+from graft.server.registry import Registry
+from graft.server.residency import Resident
+from graft.server.slots import Slots
+
+
+class Management:
+    """The verbs of one tenant's adapters. All may raise what the catalog does."""
+
+    def __init__(self, registry: Registry, slots: Slots) -> None:
+        self._registry = registry
+        self._slots = slots
+
+    async def set_alias(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        alias: str,
+        version: str,
+        weight_percent: int | None,
+        expected_etag: str | None,
+        request_id: str | None,
+    ) -> tuple[Alias, float | None, int]:
+        """A hot swap: the version is in the engine before the alias moves, so its first request does not wait.
+
+        Requests under way hold leases on the old version, which leaves when room is needed. Returns the alias,
+        the seconds that loading took (None where the version was resident) and the version's number. Raises `IncompatibleAdapter`, `LoadFailed`,
+        `Conflict`, `NotFound`.
+        """
+        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        self._registry.check_servable(target)
+        seconds = await self._slots.prefetch(target.digest)
+        moved = await self._registry.write(
+            lambda catalog: catalog.set_alias(
+                tenant=tenant,
+                adapter=adapter,
+                alias=alias,
+                version=target.digest,
+                weight_percent=weight_percent,
+                expected_etag=expected_etag,
+                request_id=request_id,
+            )
+        )
+        return moved, seconds, target.number
+
+    async def delete_alias(self, *, tenant: str, adapter: str, alias: str, request_id: str | None) -> None:
+        await self._registry.write(
+            lambda catalog: catalog.delete_alias(tenant=tenant, adapter=adapter, alias=alias, request_id=request_id)
+        )
+
+    async def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None) -> None:
+        """Forget a version; it leaves the engine with its last lease. Raises `Conflict` while an alias points at it."""
+        await self._registry.write(
+            lambda catalog: catalog.delete_version(
+                tenant=tenant, adapter=adapter, version=version, request_id=request_id
+            )
+        )
+        self._retire_unknown()
+
+    async def delete_adapter(self, *, tenant: str, adapter: str, request_id: str | None) -> None:
+        """Forget an adapter. Raises `Conflict` while it has versions."""
+        await self._registry.write(
+            lambda catalog: catalog.delete_adapter(tenant=tenant, adapter=adapter, request_id=request_id)
+        )
+        self._retire_unknown()
+
+    async def set_pin(self, *, tenant: str, adapter: str, version: str, pinned: bool) -> Resident:
+        """Keep a version in its slot, or let it go. Raises `PinRefused`, `NotFound` where there is nothing to unpin."""
+        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        if pinned:
+            self._registry.check_servable(target)
+            await self._slots.pin(target.digest)
+        else:
+            self._slots.unpin(target.digest)
+        for resident in self._slots.view():
+            if resident.digest == target.digest:
+                return resident
+        raise NotFound(f"{adapter}@{target.number} is not in the engine")
+
+    async def get_version(
+        self, *, tenant: str, adapter: str, version: str
+    ) -> tuple[AdapterVersion, tuple[Record, ...]]:
+        """A version and the records about it."""
+        found = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        return found, await self._registry.read(lambda catalog: catalog.records(found.digest, tenant=tenant))
+
+    async def versions(
+        self, *, tenant: str, adapter: str, page_size: int, page_token: str
+    ) -> Page[AdapterVersion]:
+        return await self._registry.read(
+            lambda catalog: catalog.versions(tenant, adapter, page_size=page_size, page_token=page_token)
+        )
+
+    async def get_adapter(self, *, tenant: str, adapter: str) -> Adapter:
+        return await self._registry.read(lambda catalog: catalog.get_adapter(tenant, adapter))
+
+    async def adapters(self, *, tenant: str, page_size: int, page_token: str) -> Page[Adapter]:
+        return await self._registry.read(
+            lambda catalog: catalog.adapters(tenant, page_size=page_size, page_token=page_token)
+        )
+
+    def aliases_of(self, tenant: str, adapter: str) -> list[tuple[Alias, AdapterVersion]]:
+        """The adapter's aliases and what they point at, from memory."""
+        versions = {version.digest: version for version in self.versions_of(tenant, adapter)}
+        aliases = self._registry.snapshot.aliases
+        return [(one, versions[one.version_digest]) for one in aliases if (one.tenant, one.adapter) == (tenant, adapter)]
+
+    def versions_of(self, tenant: str, adapter: str) -> list[AdapterVersion]:
+        """The adapter's versions, from memory."""
+        versions = self._registry.snapshot.versions
+        return [one for one in versions if (one.tenant, one.adapter) == (tenant, adapter)]
+
+    def residency(self) -> tuple[Resident, ...]:
+        return self._slots.view()
+
+    @property
+    def num_slots(self) -> int:
+        return self._slots.num_slots
+
+    def _retire_unknown(self) -> None:
+        # The same content under another name is the same digest, and stays.
+        known = {version.digest for version in self._registry.snapshot.versions}
+        for resident in self._slots.view():
+            if resident.digest not in known:
+                self._slots.retire(resident.digest)

@@ -1,0 +1,110 @@
+"""The catalog behind one thread, and the picture of it that requests read. Serving never waits for the database."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from graft.adapters.adapter import AdapterVersion
+from graft.adapters.base import Base
+from graft.adapters.catalog import Catalog
+from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
+from graft.adapters.form import ServingForm
+from graft.adapters.snapshot import CatalogSnapshot
+
+OTHER_FORM_RECORD = "allow_other_quantization"
+"""Kind of the record that allows a version to be served on another form than it was trained on."""
+
+T = TypeVar("T")
+
+
+class Registry:
+    """Reads and writes run one after another in one thread; `snapshot` is replaced after each write."""
+
+    def __init__(self, catalog: Catalog, *, base: Base, form: ServingForm) -> None:
+        """Use `Registry.open`. Blocks on the database."""
+        self._catalog = catalog
+        self._base = base
+        self._form = form
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graft-catalog")
+        self._long_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graft-intake")
+        self._refreshing = threading.Lock()
+        self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
+        self.snapshot = CatalogSnapshot(base_name=base.name)
+
+    @classmethod
+    async def open(cls, catalog: Catalog, *, base: Base, form: ServingForm) -> Registry:
+        """Register the base and take the first picture. Raises what the catalog does."""
+        registry = cls(catalog, base=base, form=form)
+        await registry.write(lambda one: one.register_base(base))
+        return registry
+
+    async def read(self, call: Callable[[Catalog], T]) -> T:
+        """`call` in the catalog's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._catalog)
+
+    async def write(self, call: Callable[[Catalog], T]) -> T:
+        """`call` in the catalog's thread, then a new picture; a caller that goes away leaves neither half done."""
+
+        def work() -> T:
+            result = call(self._catalog)
+            self._refresh()
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def write_long(self, call: Callable[[Catalog], T]) -> T:
+        """Like `write`, for calls that mostly read files: beside the catalog's thread, so that aliases still move."""
+
+        def work() -> T:
+            result = call(self._catalog)
+            self._refresh()
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(self._long_thread, work)
+
+    def version_of(self, digest: str) -> AdapterVersion:
+        """Any tenant's version with this digest: all have the same files. Raises `NotFound`."""
+        for version in self.snapshot.versions:
+            if version.digest == digest:
+                return version
+        raise NotFound(f"no version has the digest {digest}")
+
+    def check_servable(self, version: AdapterVersion) -> None:
+        """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
+        reasons = []
+        if version.base.digest != self._base.digest:
+            problem = f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name}"
+            reasons.append(
+                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self._base.digest}")
+            )
+        if version.form != self._form and (version.tenant, version.digest) not in self._other_form_allowed:
+            problem = f"was trained on {version.form}; the base is held as {self._form}"
+            remedy = f"serve with --quantization {version.form}, or register it with allow_other_quantization"
+            reasons.append(Reason(field="form", problem=problem, remedy=remedy))
+        if reasons:
+            raise IncompatibleAdapter(f"{version.adapter}@{version.number} does not fit the served base", reasons)
+
+    async def close(self) -> None:
+        """Finish what is under way and close the catalog."""
+        await asyncio.to_thread(self._long_thread.shutdown)
+        await self.read(lambda catalog: catalog.close())
+        self._thread.shutdown()
+
+    def _refresh(self) -> None:
+        # Locked as a whole, or an older picture could replace a newer one.
+        with self._refreshing:
+            snapshot = self._catalog.snapshot(self._base.name)
+            self._other_form_allowed = frozenset(
+                (version.tenant, version.digest)
+                for version in snapshot.versions
+                if version.form != self._form and self._allowed(version)
+            )
+            self.snapshot = snapshot
+
+    def _allowed(self, version: AdapterVersion) -> bool:
+        records = self._catalog.records(version.digest, tenant=version.tenant)
+        return any(record.kind == OTHER_FORM_RECORD for record in records)
