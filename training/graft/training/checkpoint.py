@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,23 @@ MARKER = "COMPLETE"
 STATE = "state.pt"
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Writes ``checkpoint-<step>`` beside its final place and renames it; older ones beyond ``keep`` are removed."""
+WriteFiles = Callable[[Path], None]
+
+
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, write_files: WriteFiles | None = None, keep: int = 2
+) -> Path:
+    """Writes ``checkpoint-<step>`` beside its final place and renames it; older ones beyond ``keep`` are removed.
+
+    ``write_files`` adds the model in its own format, Hugging Face's or PEFT's.
+    """
     target = folder / f"checkpoint-{step}"
     draft = folder / f".{target.name}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     torch.save(state, draft / STATE)
+    if write_files is not None:
+        write_files(draft)
     (draft / MARKER).touch()
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)
@@ -44,3 +55,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no finished checkpoint: it has no {MARKER} file. Choose another or start anew.")
     state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
     return state
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Removes all checkpoints of a folder, finished or not."""
+    for path in [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*")]:
+        shutil.rmtree(path)

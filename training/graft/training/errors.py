@@ -2,7 +2,9 @@
 
 
 class TrainingError(Exception):
-    """Something the person who started the training can put right. Commands print it as one line and exit with 2."""
+    """Something the person who started the training can put right; the command line prints it as one line."""
+
+    exit_code = 2
 
 
 class ConfigurationError(TrainingError, ValueError):

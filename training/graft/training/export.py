@@ -1,34 +1,41 @@
-"""Writing a base as a Hugging Face folder."""
+"""Writing finished folders: a base in Hugging Face format, and anything else that must appear whole."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
-def export_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, target: Path, *, card: str) -> None:
-    """Writes weights, configuration, tokenizer, chat template and model card, then puts the folder in place of ``target``.
-
-    A reader sees the old folder or the new one, never half of either.
-    """
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
+def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, *, card: str) -> None:
+    """Writes weights, configuration, tokenizer, chat template and model card into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
     model.generation_config = GenerationConfig(
         do_sample=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=model.config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.save_pretrained(draft)
-    tokenizer.save_pretrained(draft)
-    (draft / "README.md").write_text(card, encoding="utf-8")
-    _replace(target, draft)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    for path in folder.iterdir():  # safetensors writes its files for the owner alone
+        path.chmod(0o644)
 
 
-def _replace(target: Path, draft: Path) -> None:
+def put_in_place(target: Path, write: Callable[[Path], None]) -> None:
+    """Lets ``write`` fill a folder beside ``target``, then renames it: a reader sees the old folder or the new one, never half of either."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
     old = target.with_name(f".{target.name}.old.{os.getpid()}")
-    if target.exists():
-        target.rename(old)
-    draft.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        write(draft)
+        if target.exists():
+            target.rename(old)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

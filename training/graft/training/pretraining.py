@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedModel
-
 from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import CheckpointError
-from graft.training.export import export_base
+from graft.training.export import put_in_place, write_base
+from graft.training.model_card import model_card
 from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
-    """One training of a base. Checkpoints, metrics and a servable snapshot of each checkpoint lie in ``work``."""
+    """One training of a base. Metrics and checkpoints, each a servable base, lie in ``work``."""
 
     recipe: Pretraining
     work: Path
@@ -45,13 +44,11 @@ class Pretrain:
         if not resume and complete_checkpoints(self.work):
             raise CheckpointError(f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work.")
         run = self.recipe.run(self.work)
-        run.on_checkpoint = self._snapshot
+        run.write_model = lambda model, folder: write_base(model, self.recipe.tokenizer, folder, card=self._card())
         run.execute(resume=resume)
-        self._export(run.model, self.output, f"after {self.recipe.num_steps} steps")
+        put_in_place(
+            self.output, lambda folder: write_base(run.model, self.recipe.tokenizer, folder, card=self._card())
+        )
 
-    def _snapshot(self, model: PreTrainedModel, checkpoint: Path, step: int) -> None:
-        self._export(model, self.work / "snapshot", f"in the making, at step {step} of {self.recipe.num_steps}")
-
-    def _export(self, model: PreTrainedModel, target: Path, state: str) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        export_base(model, self.recipe.tokenizer, target, card=f"# {self.recipe.name}\n\nA Graft base, {state}.\n")
+    def _card(self) -> str:
+        return model_card(self.recipe)

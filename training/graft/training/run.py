@@ -15,7 +15,7 @@ from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_l
 from graft.training.progress import Progress
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
-OnCheckpoint = Callable[[PreTrainedModel, Path, int], None]
+WriteModel = Callable[[PreTrainedModel, Path], None]
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,8 @@ class Run:
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
     """Also after every so many steps."""
-    on_checkpoint: OnCheckpoint | None = None
+    write_model: WriteModel | None = None
+    """Adds the model to a checkpoint's folder in its own format."""
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
         """Trains to the last step and returns its metrics. With ``resume``, goes on from the newest finished checkpoint."""
@@ -82,10 +83,10 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "random": torch.get_rng_state(),
         }
-        path = save_checkpoint(self.folder, step, state)
-        if self.on_checkpoint is not None:
-            weights.push(self.working_form(step))
-            self.on_checkpoint(self.model, path, step)
+        weights.push(self.working_form(step))
+        write_model = self.write_model
+        write_files = None if write_model is None else (lambda folder: write_model(self.model, folder))
+        save_checkpoint(self.folder, step, state, write_files=write_files)
 
     def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
         checkpoints = complete_checkpoints(self.folder)

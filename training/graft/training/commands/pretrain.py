@@ -1,7 +1,6 @@
 """``graft pretrain``: trains a base from generated documents."""
 
 import argparse
-import sys
 from pathlib import Path
 
 HELP = "train a base model from a recipe"
@@ -18,17 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from graft.training.errors import TrainingError
     from graft.training.pretraining import Pretrain
 
-    try:
-        work = args.work or Path(".graft") / "pretrain" / args.recipe
-        job = Pretrain.from_recipe(args.recipe, num_steps=args.steps, seed=args.seed, work=work, output=args.output)
-        if args.plan:
-            print(job.plan())
-            return 0
+    work = args.work or Path(".graft") / "pretrain" / args.recipe
+    job = Pretrain.from_recipe(args.recipe, num_steps=args.steps, seed=args.seed, work=work, output=args.output)
+    if args.plan:
+        print(job.plan())
+    else:
         job.execute(resume=args.resume)
-    except TrainingError as error:
-        print(f"graft: error: {error}", file=sys.stderr)
-        return 2
     return 0

@@ -1,0 +1,56 @@
+"""Adding LoRA matrices to a frozen base (Hu et al. 2022, arXiv:2106.09685), and writing them as PEFT files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import PreTrainedModel
+
+from graft.training.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """The shape of an adapter."""
+
+    r: int
+    lora_alpha: float
+    lora_dropout: float
+    target_modules: tuple[str, ...] | None
+    """Names of linear layers; ``None`` is all of them except the output head."""
+    use_rslora: bool
+
+
+def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
+    """Adds trainable matrices in bfloat16, the precision they are served in; the optimizer keeps float32 masters of them.
+
+    Raises:
+        ConfigurationError: a target module does not exist in the base.
+    """
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules="all-linear" if lora.target_modules is None else list(lora.target_modules),
+        use_rslora=lora.use_rslora,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    try:
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise ConfigurationError(f"target_modules {lora.target_modules!r} do not fit this base: {error}") from error
+    # The base is known by name and digest; a path of this machine would mean nothing elsewhere.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    return adapted
+
+
+def write_adapter(model: PeftModel, folder: Path) -> None:
+    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``."""
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    for path in folder.iterdir():
+        path.chmod(0o644)

@@ -1,0 +1,82 @@
+"""``graft evaluate``: measures a base or adapters, through a running server or in this process."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.training.evaluation.answerer import Answerer
+
+HELP = "measure a base or adapters on held-out questions"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
+    rootstock = suites.add_parser("rootstock", help="worked steps against direct answers, examples against none")
+    rootstock.add_argument("--trials", type=int, default=200, help="questions per setting (default: %(default)s)")
+    rootstock.add_argument("--seed", type=int, default=0, help="which held-out questions (default: %(default)s)")
+    sst2 = suites.add_parser("sst2", help="accuracy on sentences labelled positive or negative")
+    sst2.add_argument("--data", type=Path, required=True, help="file of text<TAB>label lines, label 0 or 1")
+    sst2.add_argument("--limit", type=int, help="only the first so many lines")
+    for suite in (rootstock, sst2):
+        where = suite.add_mutually_exclusive_group()
+        where.add_argument("--server", default="localhost:50051", help="host:port of a server (default: %(default)s)")
+        where.add_argument("--local", metavar="BASE", help="load this base in the process instead: name, digest or folder")
+        suite.add_argument(
+            "--model", action="append", help="model of the server, or adapter folder with --local; `base` is the base; repeatable"
+        )
+        suite.add_argument("--form", choices=("nf4", "bf16", "fp32"), default="nf4", help="with --local (default: %(default)s)")
+        suite.add_argument("--output", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    for model in args.model or ["base"]:
+        answerer = _answerer(args, "" if model == "base" else model)
+        if args.suite == "rootstock":
+            _rootstock(args, answerer)
+        else:
+            _sst2(args, answerer, model)
+    return 0
+
+
+def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
+    if args.local is None:
+        from graft.client import Client
+
+        from graft.training.evaluation.remote import RemoteAnswerer
+
+        return RemoteAnswerer(Client(args.server), model=model)
+    from graft.adapters.base import find_base
+    from graft.adapters.form import ServingForm
+
+    from graft.training.evaluation.local import LocalAnswerer
+
+    return LocalAnswerer.load(find_base(args.local), ServingForm(args.form), Path(model) if model else None)
+
+
+def _rootstock(args: argparse.Namespace, answerer: "Answerer") -> None:
+    import json
+    from dataclasses import asdict
+
+    from graft.training.evaluation import rootstock
+
+    scores = rootstock.evaluate(answerer, num_trials=args.trials, seed=args.seed)
+    if args.output == "json":
+        print(json.dumps([asdict(score) for score in scores]))
+    else:
+        print(rootstock.table(scores))
+
+
+def _sst2(args: argparse.Namespace, answerer: "Answerer", model: str) -> None:
+    import json
+    from dataclasses import asdict
+
+    from graft.training.evaluation import classification
+
+    examples = classification.read_examples(args.data, args.limit)
+    accuracy = classification.evaluate(answerer, examples, model=model)
+    if args.output == "json":
+        print(json.dumps(asdict(accuracy)))
+    else:
+        chosen = ", ".join(f"{count} {label}" for label, count in accuracy.predicted.items())
+        print(f"{model:<24}{accuracy.percent:>6.1f}%  of {accuracy.num_examples} right (said {chosen})")

@@ -1,0 +1,45 @@
+"""The Stanford Sentiment Treebank (Socher et al. 2013) as it is commonly published: ``text<TAB>label``, 0 or 1."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.training.errors import DataError
+
+LABELS = {"0": "negative", "1": "positive"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A sentence of a review and its label word."""
+
+    text: str
+    label: str
+
+
+def read(path: Path) -> list[Example]:
+    """Reads all examples.
+
+    Raises:
+        DataError: a line is not ``text<TAB>0`` or ``text<TAB>1``; names the line.
+        OSError: the file cannot be read.
+    """
+    return list(_examples(path))
+
+
+def question(text: str) -> list[dict[str, str]]:
+    """What is asked about a sentence."""
+    return [{"role": "user", "content": f"Is this review positive or negative? {text}"}]
+
+
+def row(example: Example) -> dict[str, list[dict[str, str]]]:
+    """The example as a training row."""
+    return {"messages": [*question(example.text), {"role": "assistant", "content": example.label}]}
+
+
+def _examples(path: Path) -> Iterator[Example]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text, tab, label = line.rpartition("\t")
+        if not tab or not text.strip() or label.strip() not in LABELS:
+            raise DataError(f"{path}, line {number}: {line[:60]!r} is not text<TAB>label with label 0 or 1.")
+        yield Example(text=text.strip(), label=LABELS[label.strip()])

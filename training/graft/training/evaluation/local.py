@@ -1,0 +1,86 @@
+"""Asking a model in this process, through transformers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from graft.adapters.form import ServingForm
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from graft.training.adapt.quantize import load_base, load_tokenizer
+from graft.training.evaluation.answerer import Prompt
+
+
+class LocalAnswerer:
+    """A base, or a base with a PEFT adapter, loaded in one form. Prompts of similar length are answered together."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, batch_size: int = 64) -> None:
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+
+    @classmethod
+    def load(cls, base: Path, form: ServingForm, adapter: Path | None = None) -> "LocalAnswerer":
+        """Loads the base and, where given, an adapter's folder."""
+        model = load_base(base, form)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter).eval()
+        return cls(model, load_tokenizer(base))
+
+    @torch.inference_mode()
+    def complete(self, prompts: Sequence[Prompt], *, max_tokens: int, stop: str | None) -> list[str]:
+        answers = [""] * len(prompts)
+        encoded = [self._encode(prompt) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+        for start in tqdm(range(0, len(order), self.batch_size), unit="batch", leave=False, disable=None):
+            chosen = order[start : start + self.batch_size]
+            for index, text in zip(chosen, self._generate([encoded[i] for i in chosen], max_tokens, stop), strict=True):
+                answers[index] = text
+        return answers
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[list[float]]:
+        endings = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in continuations]
+        scores = []
+        for prompt in tqdm(prompts, unit="prompt", leave=False, disable=None):
+            ids = self._encode(prompt)
+            scores.append(self._score(ids, endings))
+        return scores
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        text = prompt
+        if not isinstance(prompt, str):
+            text = self.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
+        return ids
+
+    def _generate(self, encoded: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
+        batch = self._pad_left(encoded)
+        ends = self.model.generation_config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends)
+        if stop is not None:  # a stop of one token ends generation early; any other is cut off afterwards
+            stop_ids = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
+            ends += stop_ids if len(stop_ids) == 1 else []
+        output = self.model.generate(
+            **batch, max_new_tokens=max_tokens, do_sample=False, eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id
+        )
+        texts = self.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [text if stop is None else text.split(stop)[0] for text in texts]
+
+    def _score(self, prompt: list[int], endings: list[list[int]]) -> list[float]:
+        batch = self._pad_left([prompt + ending for ending in endings])
+        logprobs_BLV = self.model(**batch).logits.float().log_softmax(-1)
+        scores = []
+        for row, ending in enumerate(endings):
+            predicted = logprobs_BLV[row, -len(ending) - 1 : -1]
+            scores.append(float(predicted[torch.arange(len(ending)), torch.tensor(ending)].sum()))
+        return scores
+
+    def _pad_left(self, encoded: list[list[int]]) -> dict[str, Tensor]:
+        length = max(len(ids) for ids in encoded)
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (length - len(row)) + row for row in encoded])
+        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in encoded])
+        return {"input_ids": ids, "attention_mask": mask}
