@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from graft.client import Client
-
-DEFAULT_SERVER = "localhost:8470"
+from graft.client import DEFAULT_TARGET, Client
 
 
 def add_server_argument(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +13,7 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
-        default=os.environ.get("GRAFT_SERVER", DEFAULT_SERVER),
+        default=os.environ.get("GRAFT_SERVER", DEFAULT_TARGET),
         help="the server's gRPC address (default: $GRAFT_SERVER or %(default)s)",
     )
     parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="per call (default: 120)")

@@ -1,6 +1,7 @@
 """Thin Python client for Graft, sync and asyncio. Needs grpcio and protobuf only."""
 
 from graft.client.async_client import AsyncClient
+from graft.client.channel import DEFAULT_TARGET
 from graft.client.client import Client
 from graft.client.errors import (
     Cancelled,
@@ -23,6 +24,7 @@ from graft.client.operation import Push, VersionDetails
 from graft.client.request import PromptLike, SamplingOptions
 
 __all__ = [
+    "DEFAULT_TARGET",
     "AsyncClient",
     "Cancelled",
     "Choice",

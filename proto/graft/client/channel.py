@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+# Where a server listens unless it is told otherwise.
+DEFAULT_TARGET = "localhost:8470"
 # Reading twice is reading once: only these calls are retried, and only when no server took them.
 _IDEMPOTENT = {
     "InferenceService": ("Score", "Tokenize"),

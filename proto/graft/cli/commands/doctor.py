@@ -15,7 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Where to look."""
     from graft.cli.connection import add_output_argument
 
-    parser.add_argument("--data-dir", default="~/.local/share/graft", help="where the server keeps its data (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir", default="~/.local/share/graft", help="where the server keeps its data (default: %(default)s)"
+    )
     parser.add_argument("--ports", type=int, nargs="*", default=[8470, 8471], help="default: 8470 8471")
     add_output_argument(parser)
 

@@ -1,0 +1,78 @@
+"""The adapters that the demo trains on the spot."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.cli.demo.report import Report
+from graft.cli.demo.rows import Example, split
+from graft.cli.server_process import run_command
+
+BASE = "rootstock-5m"
+_NUM_HELD_BACK = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variety:
+    """An adapter to be: its name, the generated task, and how many rows teach it."""
+
+    name: str
+    task: str
+    num_rows: int
+
+    @property
+    def label(self) -> str:
+        """For people and file names."""
+        return f"{self.name}-{self.task}"
+
+
+DATES_ISO = Variety(name="dates", task="dates-iso", num_rows=240)
+DATES_US = Variety(name="dates", task="dates-us", num_rows=240)
+REVERSE = Variety(name="reverse", task="reverse", num_rows=240)
+SENTIMENT = Variety(name="sentiment", task="sentiment", num_rows=240)
+VARIETIES = (DATES_ISO, DATES_US, REVERSE, SENTIMENT)
+
+# What an answer of each version of `dates` looks like, right or wrong.
+DATE_FORMATS = {DATES_ISO: re.compile(r"\d{4}-\d{2}-\d{2}"), DATES_US: re.compile(r"\d{1,2}/\d{1,2}/\d{4}")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained adapter's folder and the examples that it never saw."""
+
+    folder: Path
+    examples: list[Example]
+    num_rows: int
+
+
+def train_all(work: Path, report: Report) -> dict[Variety, Trained]:
+    """Generate the rows and train all adapters, two at a time with a thread each."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting = {variety: pool.submit(_train, variety, work, report) for variety in VARIETIES}
+        return {variety: trained.result() for variety, trained in waiting.items()}
+
+
+def _train(variety: Variety, work: Path, report: Report) -> Trained:
+    rows = work / f"{variety.label}.jsonl"
+    num_rows = variety.num_rows + _NUM_HELD_BACK
+    log = work / f"{variety.label}.log"
+    run_command(["corpus", "demo", variety.task, "--rows", str(num_rows), "--output", str(rows)], log=log, threads=1)
+    training_rows, examples = split(rows, num_held_back=_NUM_HELD_BACK)
+    folder = work / variety.label
+    command = [
+        "finetune",
+        "--base",
+        BASE,
+        "--data",
+        str(training_rows),
+        "--name",
+        variety.name,
+        "--output",
+        str(folder),
+    ]
+    with report.timed(f"{variety.label}: {variety.num_rows} rows"):
+        run_command(command, log=log, threads=1)
+    return Trained(folder=folder, examples=examples, num_rows=variety.num_rows)
