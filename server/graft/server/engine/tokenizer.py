@@ -34,7 +34,7 @@ class Tokenizer:
         return list(self.hugging_face(text, add_special_tokens=False)["input_ids"])
 
     def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a chat with the assistant's turn opened. Raises `InvalidRequest` where the base has no template."""
+        """Token ids of a chat, the assistant's turn opened. Raises `InvalidRequest` where the base has no template."""
         if not self.hugging_face.chat_template:
             raise InvalidRequest("this base has no chat template; send the prompt as text", field="prompt.chat")
         for message in messages:

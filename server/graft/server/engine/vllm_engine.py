@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import vllm
@@ -62,9 +62,12 @@ class VllmEngine:
         self._settings = settings
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
+        loop = asyncio.get_running_loop()
+        self._died: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._process.sentinel, self._process_ended)
 
     async def check_lora_kernel(self) -> None:
-        (self._lora_kernel,) = set(await self.llm.collective_rpc("graft_lora_kernel"))
+        (self._lora_kernel,) = set(await self._ask(self.llm.collective_rpc("graft_lora_kernel")))
         if current_platform.is_cpu() and self._lora_kernel != KERNEL:
             raise EngineError(
                 f"the engine's worker computes LoRA with {self._lora_kernel or 'an unknown class'}, not with {KERNEL}: "
@@ -119,19 +122,27 @@ class VllmEngine:
 
     async def load(self, adapter: EngineAdapter) -> None:
         try:
-            await self.llm.add_lora(lora_request(adapter))
-        except EngineDeadError as error:
-            raise EngineDied("the engine's process ended while it loaded an adapter; try again") from error
+            await self._ask(self.llm.add_lora(lora_request(adapter)))
+        except EngineDied:
+            raise
         except Exception as error:
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
     async def unload(self, adapter: EngineAdapter) -> None:
-        with values.engine_errors():
-            await self.llm.remove_lora(adapter.engine_id)
+        await self._ask(self.llm.remove_lora(adapter.engine_id))
 
     async def loaded(self) -> frozenset[int]:
+        return frozenset(await self._ask(self.llm.list_loras()))
+
+    async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call to the engine's process, which vLLM never ends if that process dies meanwhile."""
+        answer = asyncio.ensure_future(call)
+        await asyncio.wait((answer, self._died), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise EngineDied("the engine's process ended; it is being replaced, try again")
         with values.engine_errors():
-            return frozenset(await self.llm.list_loras())
+            return answer.result()
 
     async def info(self) -> EngineInfo:
         return EngineInfo(
@@ -144,7 +155,9 @@ class VllmEngine:
         )
 
     async def canary(self) -> None:
-        params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
         async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}", None):
             pass
 
@@ -154,18 +167,23 @@ class VllmEngine:
 
     def on_death(self, callback: Callable[[], None]) -> None:
         """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
-        loop, sentinel = asyncio.get_running_loop(), self._process.sentinel
+        self._died.add_done_callback(lambda _: callback())
 
-        def ended() -> None:
-            loop.remove_reader(sentinel)
-            callback()
+    def _process_ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        self._fail_all()
+        if not self._died.done():
+            self._died.set_result(None)
 
-        loop.add_reader(sentinel, ended)
+    def _fail_all(self) -> None:
+        """End every waiting stream. vLLM does so too, unless it is shut down first: then they would wait for ever."""
+        self.llm.output_processor.propagate_error(EngineDeadError())
 
     async def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
         await asyncio.to_thread(self._end)
+        self._fail_all()
 
     def _end(self) -> None:
         self.llm.shutdown(timeout=5.0)

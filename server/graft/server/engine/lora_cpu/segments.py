@@ -30,9 +30,7 @@ def group_by_slot(slots: Sequence[int]) -> tuple[Segment, ...]:
     for row, slot in enumerate(slots):
         if slot >= 0:
             rows_of.setdefault(slot, []).append(row)
-    return tuple(
-        Segment(slot=slot, rows=_compact(rows), num_rows=len(rows)) for slot, rows in sorted(rows_of.items())
-    )
+    return tuple(Segment(slot=slot, rows=_compact(rows), num_rows=len(rows)) for slot, rows in sorted(rows_of.items()))
 
 
 def _compact(rows: list[int]) -> Rows:
