@@ -24,7 +24,7 @@ def choose_base(reference: str, registered: tuple[BaseRecord, ...], *, cache_dir
     except NotFound:
         if not _HUB_ID.match(reference):
             raise
-        return Base.from_folder(_fetched(reference), reference.rsplit("/", 1)[-1].lower(), cache_dir=cache_dir)
+        return Base.from_folder(_fetched(reference), reference, cache_dir=cache_dir)
     names = {path.resolve(): name for name, path in shipped_bases().items()}
     names |= {Path(record.path).resolve(): record.name for record in registered}
     return Base.from_folder(folder, names.get(folder.resolve()), cache_dir=cache_dir)

@@ -134,6 +134,7 @@ class Intake:
             reasons.append(Reason(field="header.files", problem="is empty"))
         if num_bytes > self._max_adapter_bytes:
             problem = f"{num_bytes} bytes are declared; the limit is {self._max_adapter_bytes}"
-            reasons.append(Reason(field="header.files", problem=problem, remedy="start the server with --max-adapter-mib"))
+            remedy = "start the server with a larger --max-adapter-mib"
+            reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
         if reasons:
             raise InvalidAdapter("the upload was refused", reasons)

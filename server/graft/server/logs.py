@@ -11,7 +11,10 @@ from graft.server.settings import LogFormat
 
 
 class JsonFormatter(logging.Formatter):
+    """One object per record."""
+
     def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON."""
         line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),

@@ -30,9 +30,9 @@ class Management:
     ) -> tuple[Alias, float | None, int]:
         """A hot swap: the version is in the engine before the alias moves, so its first request does not wait.
 
-        Requests under way hold leases on the old version, which leaves when room is needed. Returns the alias,
-        the seconds that loading took (None where the version was resident) and the version's number. Raises `IncompatibleAdapter`, `LoadFailed`,
-        `Conflict`, `NotFound`.
+        Requests under way hold leases on the old version, which leaves when room is needed. Returns the alias, the
+        seconds that loading took (None where the version was resident) and the version's number.
+        Raises `IncompatibleAdapter`, `LoadFailed`, `Conflict`, `NotFound`.
         """
         target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         self._registry.check_servable(target)
@@ -91,9 +91,7 @@ class Management:
         found = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         return found, await self._registry.read(lambda catalog: catalog.records(found.digest, tenant=tenant))
 
-    async def versions(
-        self, *, tenant: str, adapter: str, page_size: int, page_token: str
-    ) -> Page[AdapterVersion]:
+    async def versions(self, *, tenant: str, adapter: str, page_size: int, page_token: str) -> Page[AdapterVersion]:
         return await self._registry.read(
             lambda catalog: catalog.versions(tenant, adapter, page_size=page_size, page_token=page_token)
         )
@@ -110,7 +108,8 @@ class Management:
         """The adapter's aliases and what they point at, from memory."""
         versions = {version.digest: version for version in self.versions_of(tenant, adapter)}
         aliases = self._registry.snapshot.aliases
-        return [(one, versions[one.version_digest]) for one in aliases if (one.tenant, one.adapter) == (tenant, adapter)]
+        mine = (one for one in aliases if (one.tenant, one.adapter) == (tenant, adapter))
+        return [(one, versions[one.version_digest]) for one in mine]
 
     def versions_of(self, tenant: str, adapter: str) -> list[AdapterVersion]:
         """The adapter's versions, from memory."""

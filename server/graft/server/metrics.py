@@ -40,6 +40,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
         self._pause = SwapPause()
+        self._num_restarts = 0
         self._load_started_at: dict[str, float] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -69,6 +70,12 @@ class Metrics:
     def admitted(self, num_running: int, num_queued: int) -> None:
         self.running.set(num_running)
         self.queued.set(num_queued)
+
+    def engine_changed(self, ready: bool, num_restarts: int) -> None:
+        """The engine began or ceased to answer; `num_restarts` counts since the server's start."""
+        self.ready.set(ready)
+        self.restarts.inc(num_restarts - self._num_restarts)
+        self._num_restarts = num_restarts
 
     def on_load_started(self, digest: str) -> None:
         self._load_started_at[digest] = monotonic()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,45 +22,87 @@ class InvalidSetting(ValueError):
     """A setting that is unknown or whose value cannot be used; the message names the setting and where it was set."""
 
 
-def _setting(default: Any, help_text: str, *, limits: tuple[float, float] | None = None) -> Any:
-    return field(default=default, metadata={"help": help_text, "limits": limits})
+LIMITS: dict[str, tuple[float, float]] = {
+    "grpc_port": (0, 65535),
+    "http_port": (0, 65535),
+    "num_slots": (1, 1024),
+    "max_rank": (1, _MAX_RANK),
+    "max_model_tokens": (16, 10_000_000),
+    "kv_cache_mib": (16, 16_777_216),
+    "max_running": (1, 4096),
+    "max_queued": (0, 1_000_000),
+    "default_deadline_seconds": (0.1, 86_400),
+    "control_deadline_seconds": (1, 86_400),
+    "drain_seconds": (0, 86_400),
+    "slow_reader_seconds": (1, 3600),
+    "canary_interval_seconds": (0.1, 3600),
+    "canary_timeout_seconds": (1, 3600),
+    "max_adapter_mib": (1, 1_048_576),
+    "max_body_mib": (1, 1024),
+}
+"""Smallest and largest value of each number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """A server's settings. Raises `InvalidSetting` where a number is outside its limits."""
 
-    base: str = _setting("rootstock-5m", "the base to serve: a registered name, a digest, a folder or a model hub id")
-    quantization: ServingForm = _setting(ServingForm.NF4, "the form in which the base is held")
-    host: str = _setting("127.0.0.1", "address to listen on")
-    grpc_port: int = _setting(8470, "gRPC port; 0 takes a free one", limits=(0, 65535))
-    http_port: int = _setting(8471, "HTTP port; 0 takes a free one", limits=(0, 65535))
-    data_dir: Path = _setting(Path("~/.local/share/graft"), "folder of the catalog and of the adapters' files")
-    catalog_url: str | None = _setting(None, "SQLAlchemy URL of the catalog; default: SQLite below data_dir")
-    store_url: str | None = _setting(None, "fsspec URL of the adapters' files; default: below data_dir")
-    num_slots: int = _setting(8, "adapters in the engine at once", limits=(1, 1024))
-    max_rank: int = _setting(64, "largest LoRA rank", limits=(1, _MAX_RANK))
-    max_model_tokens: int | None = _setting(None, "context length; default: the base's own", limits=(16, 10_000_000))
-    kv_cache_mib: int = _setting(1024, "memory of the key-value cache", limits=(16, 16_777_216))
-    max_running: int = _setting(64, "requests that run at once", limits=(1, 4096))
-    max_queued: int = _setting(256, "requests that wait for a running place", limits=(0, 1_000_000))
-    default_deadline_seconds: float = _setting(300.0, "deadline of a request that brings none", limits=(0.1, 86_400))
-    control_deadline_seconds: float = _setting(120.0, "deadline of adapter calls that bring none", limits=(1, 86_400))
-    drain_seconds: float = _setting(30.0, "time for admitted requests to end after SIGTERM", limits=(0, 86_400))
-    slow_reader_seconds: float = _setting(30.0, "a caller that reads nothing for so long is let go", limits=(1, 3600))
-    canary_interval_seconds: float = _setting(5.0, "time between one-token checks of the engine", limits=(0.1, 3600))
-    canary_timeout_seconds: float = _setting(20.0, "an engine silent for so long is replaced", limits=(1, 3600))
-    import_roots: tuple[Path, ...] = _setting((), "folders below which adapters may be imported; default: none")
-    reflection: bool = _setting(True, "offer gRPC reflection")
-    max_adapter_mib: int = _setting(1024, "largest adapter", limits=(1, 1_048_576))
-    max_body_mib: int = _setting(4, "largest HTTP request body", limits=(1, 1024))
-    log_format: LogFormat = _setting("text", "text, or json with one object per line")
+    base: str = "rootstock-5m"
+    """The base to serve: a registered name, a digest, a folder or a model hub id."""
+    quantization: ServingForm = ServingForm.NF4
+    """The form in which the base is held."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    grpc_port: int = 8470
+    """Port of gRPC; 0 takes a free one."""
+    http_port: int = 8471
+    """Port of HTTP; 0 takes a free one."""
+    data_dir: Path = Path("~/.local/share/graft")
+    """Folder of the catalog and of the adapters' files."""
+    catalog_url: str | None = None
+    """URL (SQLAlchemy) of the catalog; default: SQLite below data_dir."""
+    store_url: str | None = None
+    """URL (fsspec) of the adapters' files; default: below data_dir."""
+    num_slots: int = 8
+    """Adapters in the engine at once."""
+    max_rank: int = 64
+    """Largest LoRA rank."""
+    max_model_tokens: int | None = None
+    """Context length; default: the base's own."""
+    kv_cache_mib: int = 1024
+    """Memory of the key-value cache."""
+    max_running: int = 64
+    """Requests that run at once."""
+    max_queued: int = 256
+    """Requests that wait for a running place."""
+    default_deadline_seconds: float = 300.0
+    """Deadline of a request that brings none."""
+    control_deadline_seconds: float = 120.0
+    """Deadline of adapter calls that bring none."""
+    drain_seconds: float = 30.0
+    """Time for admitted requests to end after SIGTERM."""
+    slow_reader_seconds: float = 30.0
+    """A caller that reads nothing for so long is let go."""
+    canary_interval_seconds: float = 5.0
+    """Time between one-token checks of the engine."""
+    canary_timeout_seconds: float = 20.0
+    """An engine silent for so long is replaced."""
+    import_roots: tuple[Path, ...] = ()
+    """Folders below which adapters may be imported; default: none."""
+    reflection: bool = True
+    """Offer gRPC reflection."""
+    max_adapter_mib: int = 1024
+    """Largest adapter."""
+    max_body_mib: int = 4
+    """Largest HTTP request body."""
+    log_format: LogFormat = "text"
+    """Text, or json with one object per line."""
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            limits, value = one.metadata["limits"], getattr(self, one.name)
-            if limits is not None and value is not None and not limits[0] <= value <= limits[1]:
-                raise InvalidSetting(f"{one.name} is {value}, but must lie between {limits[0]:g} and {limits[1]:g}")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InvalidSetting(f"{name} is {value}, but must lie between {low:.15g} and {high:.15g}")
         if self.log_format not in ("text", "json"):
             raise InvalidSetting(f"log_format is {self.log_format!r}, but must be text or json")
         if self.grpc_port == self.http_port != 0:
@@ -63,6 +110,7 @@ class Settings:
 
     @property
     def data_path(self) -> Path:
+        """`data_dir`, absolute."""
         return self.data_dir.expanduser().absolute()
 
 
@@ -135,7 +183,18 @@ def parse(name: str, value: object, *, source: str) -> Any:
 
 
 def describe(name: str) -> str:
-    """Help on one setting, with its default."""
+    """Help on one setting: what stands below its field, and its default."""
     one = _FIELDS[name]
     default = "" if one.default is None or one.default == () else f" (default {one.default})"
-    return f"{one.metadata['help']}{default}"
+    return f"{_help()[name]}{default}"
+
+
+@cache
+def _help() -> dict[str, str]:
+    (settings,) = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body
+    assert isinstance(settings, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(settings.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = str(text.value.value).removesuffix(".")
+    return found

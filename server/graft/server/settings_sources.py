@@ -24,10 +24,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings", "each is also a key of the TOML file and a variable GRAFT_<NAME>")
     for name in NAMES:
         flag = "--" + name.replace("_", "-")
+        options: dict[str, Any] = {"metavar": "VALUE"}
         if isinstance(getattr(Settings(), name), bool):
-            group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=describe(name))
-        else:
-            group.add_argument(flag, dest=name, default=None, metavar="VALUE", help=describe(name))
+            options = {"action": argparse.BooleanOptionalAction}
+        group.add_argument(flag, dest=name, default=None, help=describe(name), **options)
 
 
 def load_settings(*, flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None) -> Settings:

@@ -53,7 +53,12 @@ TABLE: tuple[Row, ...] = (
     _row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
     _row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
     _row(
-        serving.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "OVERLOADED", "rate_limit_error", "server_overloaded"
+        serving.Overloaded,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        429,
+        "OVERLOADED",
+        "rate_limit_error",
+        "server_overloaded",
     ),
     _row(residency.PinRefused, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
     _row(serving.SlowReader, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),

@@ -55,9 +55,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         return pb.UploadVersionResponse(version=version_message(version))
 
-    async def ImportVersion(
-        self, request: pb.ImportVersionRequest, context: Context
-    ) -> pb.ImportVersionResponse:
+    async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
         _require(request, "adapter", "path")
         version = await self._intake.take_folder(
             tenant=self._tenant,
@@ -68,16 +66,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         return pb.ImportVersionResponse(version=version_message(version))
 
-    async def GetAdapter(
-        self, request: pb.GetAdapterRequest, context: Context
-    ) -> pb.GetAdapterResponse:
+    async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
         _require(request, "adapter")
         found = await self._management.get_adapter(tenant=self._tenant, adapter=request.adapter)
         return pb.GetAdapterResponse(adapter=self._adapter(found))
 
-    async def ListAdapters(
-        self, request: pb.ListAdaptersRequest, context: Context
-    ) -> pb.ListAdaptersResponse:
+    async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Context) -> pb.ListAdaptersResponse:
         page = await self._management.adapters(
             tenant=self._tenant, page_size=request.page_size, page_token=request.page_token
         )
@@ -85,27 +79,21 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             adapters=map(self._adapter, page.items), next_page_token=page.next_page_token or ""
         )
 
-    async def DeleteAdapter(
-        self, request: pb.DeleteAdapterRequest, context: Context
-    ) -> pb.DeleteAdapterResponse:
+    async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, context: Context) -> pb.DeleteAdapterResponse:
         _require(request, "adapter")
         await self._management.delete_adapter(
             tenant=self._tenant, adapter=request.adapter, request_id=_request_id(request.request_id)
         )
         return pb.DeleteAdapterResponse()
 
-    async def GetVersion(
-        self, request: pb.GetVersionRequest, context: Context
-    ) -> pb.GetVersionResponse:
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         _require(request, "adapter", "version")
         version, records = await self._management.get_version(
             tenant=self._tenant, adapter=request.adapter, version=request.version
         )
         return pb.GetVersionResponse(version=version_message(version), records=map(record_message, records))
 
-    async def ListVersions(
-        self, request: pb.ListVersionsRequest, context: Context
-    ) -> pb.ListVersionsResponse:
+    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
         _require(request, "adapter")
         page = await self._management.versions(
             tenant=self._tenant,
@@ -117,9 +105,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             versions=map(version_message, page.items), next_page_token=page.next_page_token or ""
         )
 
-    async def DeleteVersion(
-        self, request: pb.DeleteVersionRequest, context: Context
-    ) -> pb.DeleteVersionResponse:
+    async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
         _require(request, "adapter", "version")
         await self._management.delete_version(
             tenant=self._tenant,
@@ -129,9 +115,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         return pb.DeleteVersionResponse()
 
-    async def SetAlias(
-        self, request: pb.SetAliasRequest, context: Context
-    ) -> pb.SetAliasResponse:
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         _require(request, "adapter", "alias", "version")
         alias, seconds, number = await self._management.set_alias(
             tenant=self._tenant,
@@ -147,9 +131,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             response.load_time.FromMicroseconds(round(seconds * 1e6))
         return response
 
-    async def DeleteAlias(
-        self, request: pb.DeleteAliasRequest, context: Context
-    ) -> pb.DeleteAliasResponse:
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:
         _require(request, "adapter", "alias")
         await self._management.delete_alias(
             tenant=self._tenant,
@@ -159,9 +141,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         return pb.DeleteAliasResponse()
 
-    async def ListResidency(
-        self, request: pb.ListResidencyRequest, context: Context
-    ) -> pb.ListResidencyResponse:
+    async def ListResidency(self, request: pb.ListResidencyRequest, context: Context) -> pb.ListResidencyResponse:
         versions = map(resident_message, self._management.residency())
         return pb.ListResidencyResponse(versions=versions, num_slots=self._management.num_slots)
 

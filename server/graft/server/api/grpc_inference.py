@@ -87,9 +87,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
             )
 
-    async def Tokenize(
-        self, request: pb.TokenizeRequest, context: Context
-    ) -> pb.TokenizeResponse:
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         violations = Violations()
         check_prompt(request.prompt, violations)
         violations.raise_any()

@@ -110,7 +110,8 @@ def _check_numbers(given: inference_pb2.Sampling, violations: Violations) -> Non
             continue
         value = getattr(given, name)
         if not math.isfinite(value) or value > high or value < low or (value == low and not closed):
-            violations.add(f"sampling.{name}", f"is {value:g}; it must lie in {'[' if closed else '('}{low:g}, {high:g}]")
+            interval = f"{'[' if closed else '('}{low:g}, {high:g}]"
+            violations.add(f"sampling.{name}", f"is {value:g}; it must lie in {interval}")
 
 
 def _check_stops(stops: Sequence[str], violations: Violations) -> None:

@@ -12,9 +12,7 @@ from graft.server.api.faults import Fault
 
 def error_body(fault: Fault) -> dict[str, Any]:
     """`{"error": {message, type, param, code}}`."""
-    return error_object(
-        message=fault.message, kind=fault.row.http_type, param=fault.param, code=fault.row.http_code
-    )
+    return error_object(message=fault.message, kind=fault.row.http_type, param=fault.param, code=fault.row.http_code)
 
 
 def error_object(*, message: str, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""Both front doors over one set of rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import grpc.aio
+
+from graft.server.api.grpc_adapters import AdapterServicer
+from graft.server.api.grpc_inference import InferenceServicer
+from graft.server.api.grpc_info import Identity, ServerServicer
+from graft.server.api.grpc_interceptors import Layers, limits_layer, log_layer, metrics_layer
+from graft.server.api.grpc_server import GrpcServer
+from graft.server.api.http_app import http_app
+from graft.server.api.http_openai import OpenAIEndpoint, Verb
+from graft.server.api.http_operations import Models, Operations
+from graft.server.api.http_server import HttpServer
+from graft.server.rooms import Rooms
+from graft.v1 import (
+    adapter_pb2,
+    adapter_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+
+_MIB = 2**20
+# Calls beside the admitted ones: adapter verbs, information, requests on their way to a refusal.
+_SPARE_CALLS = 256
+_STOP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fronts:
+    """The listening servers and their ports."""
+
+    grpc: GrpcServer
+    http: HttpServer
+    grpc_port: int
+    http_port: int
+
+    async def stop(self) -> None:
+        """Close both; calls that still run are cancelled after a second."""
+        await asyncio.gather(self.grpc.stop(grace_seconds=_STOP_SECONDS), self.http.stop(grace_seconds=_STOP_SECONDS))
+
+
+async def open_fronts(rooms: Rooms) -> Fronts:
+    """Listen on both ports. Raises OSError where one cannot be taken; then none is left open."""
+    grpc_server, http_server = _grpc(rooms), _http(rooms)
+    settings = rooms.settings
+    grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
+    try:
+        http_port = await http_server.start(settings.host, settings.http_port)
+    except OSError as error:
+        await grpc_server.stop(grace_seconds=0)
+        raise OSError(f"cannot listen on {settings.host}:{settings.http_port}: {error}") from None
+    return Fronts(grpc=grpc_server, http=http_server, grpc_port=grpc_port, http_port=http_port)
+
+
+def _grpc(rooms: Rooms) -> GrpcServer:
+    settings = rooms.settings
+    identity = Identity(
+        base=rooms.base,
+        form=settings.quantization,
+        max_running=settings.max_running,
+        max_queued=settings.max_queued,
+        max_adapter_bytes=settings.max_adapter_mib * _MIB,
+        drain_seconds=settings.drain_seconds,
+    )
+    info = ServerServicer(
+        identity,
+        serving=rooms.serving,
+        readiness=rooms.readiness,
+        engine_info=rooms.facts,
+        num_restarts=lambda: rooms.supervisor.num_restarts,
+    )
+
+    def add(server: grpc.aio.Server) -> None:
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(rooms.serving, rooms.text), server)
+        adapter_pb2_grpc.add_AdapterServiceServicer_to_server(AdapterServicer(rooms.management, rooms.intake), server)
+        server_pb2_grpc.add_ServerServiceServicer_to_server(info, server)
+
+    layers = Layers(
+        limits_layer(rooms.metrics, max_calls=settings.max_running + settings.max_queued + _SPARE_CALLS),
+        log_layer(),
+        metrics_layer(rooms.metrics),
+        default_seconds=settings.control_deadline_seconds,
+        write_seconds=settings.slow_reader_seconds,
+    )
+    files = (adapter_pb2, inference_pb2, server_pb2)
+    services = [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    return GrpcServer(
+        add=add,
+        services=services,
+        interceptors=[layers],
+        readiness=rooms.readiness,
+        with_reflection=settings.reflection,
+    )
+
+
+def _http(rooms: Rooms) -> HttpServer:
+    settings = rooms.settings
+
+    def endpoint(verb: Verb) -> OpenAIEndpoint:
+        return OpenAIEndpoint(
+            serving=rooms.serving,
+            verb=verb,
+            metrics=rooms.metrics,
+            max_body_bytes=settings.max_body_mib * _MIB,
+            write_seconds=settings.slow_reader_seconds,
+        )
+
+    app = http_app(
+        chat=endpoint(rooms.openai.chat),
+        completions=endpoint(rooms.openai.completion),
+        models=Models(rooms.registry, rooms.base),
+        operations=Operations(readiness=rooms.readiness, metrics=rooms.metrics),
+        metrics=rooms.metrics,
+    )
+    return HttpServer(app)

@@ -1,0 +1,88 @@
+"""What the server runs on: an engine, a tokenizer and an OpenAI backend. vLLM's are imported when they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from graft.adapters.base import Base
+from graft.server.api.http_openai import Verb
+from graft.server.api.text import Tokenizer
+from graft.server.engine.supervisor import MortalEngine, Supervisor
+from graft.server.settings import Settings
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAIVerbs:
+    """The two routes that generate."""
+
+    chat: Verb
+    completion: Verb
+
+
+class Machinery(Protocol):
+    """The parts that tests script."""
+
+    async def start_engine(self, settings: Settings, base: Base) -> MortalEngine:
+        """Start an engine on the base. Raises `EngineError`."""
+        ...
+
+    async def tokenizer(self, folder: Path) -> Tokenizer:
+        """The base's tokenizer."""
+        ...
+
+    async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
+        """The OpenAI backend over whatever engine the supervisor holds."""
+        ...
+
+
+class VllmMachinery:
+    """vLLM, with the engine in a process of its own."""
+
+    async def start_engine(self, settings: Settings, base: Base) -> MortalEngine:
+        vllm_engine = await asyncio.to_thread(_vllm_engine)
+        return await vllm_engine(settings, base)
+
+    async def tokenizer(self, folder: Path) -> Tokenizer:
+        from graft.server.engine.tokenizer import Tokenizer as HuggingFaceTokenizer
+
+        return await asyncio.to_thread(HuggingFaceTokenizer.from_folder, folder)
+
+    async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
+        from graft.server.engine.vllm_engine import VllmEngine
+        from graft.server.engine.vllm_openai import OpenAIBackend
+
+        def current() -> VllmEngine:
+            engine = supervisor.current
+            assert isinstance(engine, VllmEngine)
+            return engine
+
+        backend = OpenAIBackend(current, base.name)
+        return OpenAIVerbs(chat=backend.chat, completion=backend.completion)
+
+
+def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
+    # Importing vLLM takes seconds.
+    from graft.server.engine.vllm_engine import start_engine
+    from graft.server.engine.vllm_environment import EngineSettings
+
+    async def start(settings: Settings, base: Base) -> MortalEngine:
+        return await start_engine(
+            EngineSettings(
+                base_path=base.path,
+                base_name=base.name,
+                form=settings.quantization,
+                num_slots=settings.num_slots,
+                max_rank=settings.max_rank,
+                max_model_tokens=settings.max_model_tokens,
+                kv_cache_bytes=settings.kv_cache_mib * _MIB,
+                max_running=settings.max_running,
+            )
+        )
+
+    return start

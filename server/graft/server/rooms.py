@@ -1,0 +1,168 @@
+"""The parts of a server that talk to no network: catalog, store, engine and what stands between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.adapters.base import Base
+from graft.adapters.catalog import Catalog
+from graft.adapters.compatibility import Limits
+from graft.adapters.staging import Staging
+from graft.adapters.store import BlobStore
+from graft.server.admission import Admission
+from graft.server.api.text import Text
+from graft.server.base_choice import choose_base
+from graft.server.engine.supervisor import Supervisor
+from graft.server.engine_facts import EngineFacts
+from graft.server.gate import Gate
+from graft.server.intake import Intake
+from graft.server.machinery import Machinery, OpenAIVerbs
+from graft.server.management import Management
+from graft.server.metrics import Metrics
+from graft.server.readiness import Readiness
+from graft.server.registry import Registry
+from graft.server.serving import Serving
+from graft.server.settings import Settings
+from graft.server.slots import Slots
+
+_log = logging.getLogger(__name__)
+_MIB = 2**20
+_SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """Everything that the fronts need."""
+
+    settings: Settings
+    base: Base
+    serving: Serving
+    management: Management
+    intake: Intake
+    registry: Registry
+    readiness: Readiness
+    metrics: Metrics
+    supervisor: Supervisor
+    facts: EngineFacts
+    text: Text
+    openai: OpenAIVerbs
+
+
+async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics, resources: AsyncExitStack) -> Rooms:
+    """Open all in order; `resources` closes them in the opposite one.
+
+    Raises what the catalog, the store, the base and the engine do.
+    """
+    readiness = Readiness()
+    base, registry = await _open_registry(settings, resources)
+    store, staging = await _open_store(settings, resources)
+    supervisor, slots = await _start_engine(settings, machinery, base, registry, store, readiness, metrics, resources)
+    facts = EngineFacts(supervisor, await supervisor.info())
+    admission = Admission(max_running=settings.max_running, max_queued=settings.max_queued)
+    serving = Serving(
+        engine=supervisor,
+        slots=slots,
+        registry=registry,
+        gate=Gate(admission, observed=metrics.admitted),
+        readiness=readiness,
+        metrics=metrics,
+        base=base,
+        form=settings.quantization,
+        default_deadline_seconds=settings.default_deadline_seconds,
+    )
+    max_adapter_bytes = settings.max_adapter_mib * _MIB
+    intake = Intake(
+        registry=registry,
+        store=store,
+        staging=staging,
+        base=base,
+        form=settings.quantization,
+        limits=Limits(max_rank=settings.max_rank, max_bytes=max_adapter_bytes),
+        max_adapter_bytes=max_adapter_bytes,
+        import_roots=settings.import_roots,
+    )
+    text = Text(
+        await machinery.tokenizer(base.path),
+        vocab_size=base.vocab_size,
+        max_model_tokens=facts.last.max_model_tokens,
+    )
+    return Rooms(
+        settings=settings,
+        base=base,
+        serving=serving,
+        management=Management(registry, slots),
+        intake=intake,
+        registry=registry,
+        readiness=readiness,
+        metrics=metrics,
+        supervisor=supervisor,
+        facts=facts,
+        text=text,
+        openai=await machinery.openai(supervisor, settings, base),
+    )
+
+
+async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple[Base, Registry]:
+    data = settings.data_path
+    data.mkdir(parents=True, exist_ok=True)
+    url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
+    catalog = await asyncio.to_thread(Catalog.open, url)
+    try:
+        registered = await asyncio.to_thread(catalog.bases)
+        base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
+        registry = await Registry.open(catalog, base=base, form=settings.quantization)
+    except BaseException:
+        catalog.close()
+        raise
+    resources.push_async_callback(registry.close)
+    return base, registry
+
+
+async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[BlobStore, Staging]:
+    data = settings.data_path
+    url = settings.store_url or str(data / "blobs")
+    store = await asyncio.to_thread(lambda: BlobStore(url, local_dir=data / "local"))
+    max_bytes = settings.max_adapter_mib * _MIB
+    staging = await asyncio.to_thread(lambda: Staging(data / "staging", max_file_bytes=max_bytes, max_bytes=max_bytes))
+    resources.callback(staging.close)
+    return store, staging
+
+
+async def _start_engine(
+    settings: Settings,
+    machinery: Machinery,
+    base: Base,
+    registry: Registry,
+    store: BlobStore,
+    readiness: Readiness,
+    metrics: Metrics,
+    resources: AsyncExitStack,
+) -> tuple[Supervisor, Slots]:
+    async def locate(digest: str) -> Path:
+        return await asyncio.to_thread(store.reading, registry.version_of(digest))
+
+    supervisor = Supervisor(
+        lambda: machinery.start_engine(settings, base),
+        restored=lambda engine: slots.restore(engine),
+        canary_interval_seconds=settings.canary_interval_seconds,
+        canary_timeout_seconds=settings.canary_timeout_seconds,
+    )
+    slots = Slots(supervisor, locate, num_slots=settings.num_slots, observer=metrics)
+    metrics.resident.set_function(lambda: len(slots.view()))
+    supervisor.subscribe(lambda ready: metrics.engine_changed(ready, supervisor.num_restarts))
+    supervisor.subscribe(readiness.engine_changed)
+    await supervisor.start()
+    resources.push_async_callback(_settle, slots)
+    resources.push_async_callback(supervisor.close)
+    return supervisor, slots
+
+
+async def _settle(slots: Slots) -> None:
+    try:
+        await asyncio.wait_for(slots.close(), _SETTLE_SECONDS)
+    except TimeoutError:
+        _log.warning("loads were still under way %.0f s after the engine was closed", _SETTLE_SECONDS)
