@@ -15,9 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The load, and the server to put it on."""
     from graft.cli.connection import add_output_argument
 
-    parser.add_argument(
-        "--server", metavar="HOST:PORT", help="a running server (default: start one on the shipped base)"
-    )
+    parser.add_argument("--server", metavar="HOST:PORT", help="a running server (default: one of its own)")
     parser.add_argument(
         "--model", action="append", help="a model of the server, in turn where repeated (default: the base)"
     )

@@ -33,4 +33,5 @@ def show_base(server: RunningServer, client: Client, work: Path, report: Report)
 
 def _percent(scores: list[dict[str, Any]], *, setting: str, task: str | None = None) -> float:
     chosen = [score for score in scores if score["setting"] == setting and task in (None, score["task"])]
-    return 100 * sum(score["num_right"] for score in chosen) / sum(score["num_trials"] for score in chosen)
+    num_right, num_trials = (sum(int(score[key]) for score in chosen) for key in ("num_right", "num_trials"))
+    return 100 * num_right / num_trials

@@ -1,4 +1,4 @@
-"""Rows of a data set: those that train an adapter and those kept back to test it."""
+"""Rows of a data set as questions with right answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graft.cli.failure import CommandFailed
 from graft.client import PromptLike
 
 
@@ -39,22 +38,9 @@ class Example:
         return text.strip() == self.answer.strip()
 
 
-def split(path: Path, *, num_held_back: int) -> tuple[Path, list[Example]]:
-    """Write all rows but the last to a file for training; the last ones, as examples, that no training saw.
-
-    A row whose question also stands among the training rows is no test and is dropped from the examples.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    training, held_back = lines[:-num_held_back], lines[-num_held_back:]
-    if not training:
-        raise CommandFailed(f"{path} has {len(lines)} rows: too few to keep {num_held_back} back")
-    seen = {_example(json.loads(line)).prompt for line in training}
-    examples = [example for line in held_back if (example := _example(json.loads(line))).prompt not in seen]
-    if not examples:
-        raise CommandFailed(f"{path}: every row kept back also stands among the rows for training")
-    training_path = path.with_suffix(".train.jsonl")
-    training_path.write_text("\n".join(training) + "\n", encoding="utf-8")
-    return training_path, examples
+def read_examples(path: Path) -> list[Example]:
+    """The rows of a JSON-lines file as examples."""
+    return [_example(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _example(row: dict[str, Any]) -> Example:

@@ -93,10 +93,8 @@ def _judge(answers: list[TimedAnswer], swap: Swap, formats: Mapping[str, Variety
 def _report_gaps(answers: list[TimedAnswer], swap: Swap, report: Report) -> None:
     during = largest_gap(answers, begin=swap.begin, end=swap.end)
     steady = largest_gap(answers, begin=swap.steady_begin, end=swap.begin)
-    loaded = (
-        "" if swap.push.load_seconds is None else f", of which {swap.push.load_seconds * 1000:.0f} ms in the engine"
-    )
-    report.say(f"push and swap took {milliseconds(swap.end - swap.begin)}{loaded}")
+    loading = milliseconds(swap.push.load_seconds)
+    report.say(f"upload, checks and swap took {milliseconds(swap.end - swap.begin)}, loading in the engine {loading}")
     measured = f"{milliseconds(during)} during the swap, {milliseconds(steady)} in the {_STEADY_SECONDS:g} s before"
     report.claim("largest gap between two tokens of a stream", measured, during is not None)
 

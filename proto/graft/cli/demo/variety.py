@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.cli.demo.report import Report
-from graft.cli.demo.rows import Example, split
+from graft.cli.demo.rows import Example, read_examples
 from graft.cli.server_process import run_command
 
 BASE = "rootstock-5m"
-_NUM_HELD_BACK = 48
+_NUM_HELD_OUT = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,6 @@ class Trained:
 
     folder: Path
     examples: list[Example]
-    num_rows: int
 
 
 def train_all(work: Path, report: Report) -> dict[Variety, Trained]:
@@ -56,23 +55,16 @@ def train_all(work: Path, report: Report) -> dict[Variety, Trained]:
 
 
 def _train(variety: Variety, work: Path, report: Report) -> Trained:
-    rows = work / f"{variety.label}.jsonl"
-    num_rows = variety.num_rows + _NUM_HELD_BACK
-    log = work / f"{variety.label}.log"
-    run_command(["corpus", "demo", variety.task, "--rows", str(num_rows), "--output", str(rows)], log=log, threads=1)
-    training_rows, examples = split(rows, num_held_back=_NUM_HELD_BACK)
-    folder = work / variety.label
-    command = [
-        "finetune",
-        "--base",
-        BASE,
-        "--data",
-        str(training_rows),
-        "--name",
-        variety.name,
-        "--output",
-        str(folder),
-    ]
+    log, folder = work / f"{variety.label}.log", work / variety.label
+    rows = _rows(variety, variety.num_rows, work / f"{variety.label}.jsonl", log)
+    command = ["finetune", "--base", BASE, "--data", str(rows), "--name", variety.name, "--output", str(folder)]
     with report.timed(f"{variety.label}: {variety.num_rows} rows"):
         run_command(command, log=log, threads=1)
-    return Trained(folder=folder, examples=examples, num_rows=variety.num_rows)
+    held_out = _rows(variety, _NUM_HELD_OUT, work / f"{variety.label}.held-out.jsonl", log, "--held-out")
+    return Trained(folder=folder / "adapter", examples=read_examples(held_out))
+
+
+def _rows(variety: Variety, num_rows: int, path: Path, log: Path, *flags: str) -> Path:
+    command = ["corpus", "demo", variety.task, "--rows", str(num_rows), "--output", str(path), *flags]
+    run_command(command, log=log, threads=1)
+    return path
