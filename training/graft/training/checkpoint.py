@@ -52,7 +52,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing or was not finished.
     """
     if not (path / MARKER).exists():
-        raise CheckpointError(f"{path} is no finished checkpoint: it has no {MARKER} file. Choose another or start anew.")
+        raise CheckpointError(
+            f"{path} is no finished checkpoint: it has no {MARKER} file. Choose another or start anew."
+        )
     state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
     return state
 

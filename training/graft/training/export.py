@@ -25,7 +25,9 @@ def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
 
 
 def put_in_place(target: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a folder beside ``target``, then renames it: a reader sees the old folder or the new one, never half of either."""
+    """Lets ``write`` fill a folder beside ``target``, then renames it: a reader sees the old folder or the new one,
+    never half of either.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     old = target.with_name(f".{target.name}.old.{os.getpid()}")

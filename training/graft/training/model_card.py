@@ -12,23 +12,31 @@ library_name: transformers
 
 # {name}
 
-A Llama of {parameters:.1f} million parameters ({num_layers} layers of width {width}, {context} positions) with a character-level tokenizer:
-printable ASCII and the newline one token each, digits one by one, every other character as UTF-8 bytes. It was made to be
+A Llama of {parameters:.1f} million parameters ({num_layers} layers of width {width}, {context} positions) with a
+character-level tokenizer:
+printable ASCII and the newline one token each, digits one by one, every other character as UTF-8 bytes. It was made
+to be
 small enough to lie in a package, and to be adapted with LoRA.
 
 ## Training
 
-`graft pretrain --recipe {name}` made it from generated documents alone, without any third-party text: functions shown by examples, additions
-directly and with worked steps, dates in six formats, review sentences with their label, short stories, questions with answers,
-and conversations in the ChatML template. {num_steps} steps of at most {step_tokens} tokens, Muon for the matrices of the blocks and AdamW for the rest,
-documents packed with block-diagonal attention, seed {seed}. In the last {nf4_share:.0%} of the steps the forward pass used the
-NF4 round trip of the weights, because NF4 is the form it is served in; the stored weights are that round trip, so bfloat16 and NF4 (blocks of 64) agree.
+`graft pretrain --recipe {name}` made it from generated documents alone, without any third-party text: functions shown
+by examples, additions
+directly and with worked steps, dates in six formats, review sentences with their label, short stories, questions with
+answers,
+and conversations in the ChatML template. {num_steps} steps of at most {step_tokens} tokens, Muon for the matrices of
+the blocks and AdamW for the rest,
+documents packed with block-diagonal attention, seed {seed}. In the last {nf4_share:.0%} of the steps the forward pass
+used the
+NF4 round trip of the weights, because NF4 is the form it is served in; the stored weights are that round trip, so
+bfloat16 and NF4 (blocks of 64) agree.
 
 One operand pair and one word in eight are held out by a hash; `graft evaluate rootstock` asks about those only.
 
 ## Use
 
-No token is added on its own: a document begins with its first character and ends in `<|eos|>`, a turn of a conversation in `<|im_end|>`.
+No token is added on its own: a document begins with its first character and ends in `<|eos|>`, a turn of a
+conversation in `<|im_end|>`.
 Text `12+39?` is answered with steps, `12+39=` directly; `abc -> cba` lines show a function by examples.
 It knows no language beyond its documents and no facts: it is for demonstrations and tests.
 Contexts beyond {length} tokens were not trained.

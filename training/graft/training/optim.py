@@ -15,22 +15,29 @@ MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Linear warm-up, then a cosine down to ``floor`` (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5)."""
+    """Linear warm-up, then down to ``floor``: along a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5), a
+    line, or not at all.
+    """
 
     num_steps: int
     warmup_steps: int
     floor: float = 0.0
     """Fraction of the peak that remains at the last step."""
+    shape: str = "cosine"
+    """``cosine``, ``linear`` or ``constant``."""
 
     def __call__(self, step: int) -> float:
         """The fraction of the peak learning rate at ``step``, counted from 0."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        progress = min(1.0, (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps))
+        fall = {"cosine": (1 - math.cos(math.pi * progress)) / 2, "linear": progress, "constant": 0.0}[self.shape]
+        return 1 - (1 - self.floor) * fall
 
 
-def adamw(learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
+def adamw(
+    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
+) -> MakeOptimizers:
     """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
@@ -39,10 +46,13 @@ def adamw(learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[floa
     return make
 
 
-def muon(learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
+def muon(
+    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
+) -> MakeOptimizers:
     """Muon for the matrices of the blocks, AdamW for the rest, at one learning rate.
 
-    Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the update is scaled to AdamW's size as in Liu et al. 2025 (arXiv:2502.16982, eq. 4).
+    Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the update is scaled to AdamW's size as in Liu et al. 2025
+    (arXiv:2502.16982, eq. 4).
     """
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:

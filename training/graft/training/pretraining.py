@@ -29,8 +29,10 @@ class Pretrain:
         recipe, tokens = self.recipe, self.recipe.num_rows * self.recipe.length
         config = recipe.config
         return (
-            f"{recipe.name}: {config.num_hidden_layers} layers of width {config.hidden_size}, vocabulary {config.vocab_size}\n"
-            f"{recipe.num_steps} steps of at most {tokens} tokens, {recipe.num_steps * tokens / 1e6:.1f}M in all, seed {recipe.seed}\n"
+            f"{recipe.name}: {config.num_hidden_layers} layers of width {config.hidden_size}, "
+            f"vocabulary {config.vocab_size}\n"
+            f"{recipe.num_steps} steps of at most {tokens} tokens, {recipe.num_steps * tokens / 1e6:.1f}M in all, "
+            f"seed {recipe.seed}\n"
             f"the last {recipe.nf4_share:.0%} with weights rounded to NF4\n"
             f"checkpoints in {self.work}, the base in {self.output}"
         )
@@ -42,7 +44,9 @@ class Pretrain:
             CheckpointError: there are checkpoints of an earlier run and ``resume`` was not asked for.
         """
         if not resume and complete_checkpoints(self.work):
-            raise CheckpointError(f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work.")
+            raise CheckpointError(
+                f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
+            )
         run = self.recipe.run(self.work)
         run.write_model = lambda model, folder: write_base(model, self.recipe.tokenizer, folder, card=self._card())
         run.execute(resume=resume)

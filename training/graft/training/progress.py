@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a bar with loss, speed and time left, ``metrics.jsonl``, and a picture of the loss."""
+"""What a run tells while it goes: a bar with loss, speed and time left, ``metrics.jsonl``, and a loss curve."""
 
 import json
 import time
@@ -32,13 +32,17 @@ class Progress:
         self._file.flush()
         loss = metrics["loss"]
         self._smooth_loss = loss if self._smooth_loss is None else 0.9 * self._smooth_loss + 0.1 * loss
-        self._bar.set_postfix_str(f"loss {self._smooth_loss:.4f}, {metrics['tokens'] / seconds:,.0f} tok/s", refresh=False)
+        self._bar.set_postfix_str(
+            f"loss {self._smooth_loss:.4f}, {metrics['tokens'] / seconds:,.0f} tok/s", refresh=False
+        )
         self._bar.update()
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
         self._file.close()
         if kind is None:

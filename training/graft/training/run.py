@@ -38,7 +38,9 @@ class Run:
     """Adds the model to a checkpoint's folder in its own format."""
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
-        """Trains to the last step and returns its metrics. With ``resume``, goes on from the newest finished checkpoint."""
+        """Trains to the last step and returns its metrics. With ``resume``, goes on from the newest finished
+        checkpoint.
+        """
         weights = Weights(self.model)
         optimizers = self.optimizers(weights.masters)
         start = self._restore(weights, optimizers) if resume else 0
@@ -62,7 +64,7 @@ class Run:
         total, num_tokens = 0.0, 0
         for batch in self.objective.batches(step):
             loss = self.objective.loss(self.model, batch)
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            loss.total.backward()
             total += loss.total.item()
             num_tokens += loss.num_tokens
         weights.pull_gradients(max(1, num_tokens))

@@ -11,7 +11,17 @@ from typing import Any
 from graft.training.errors import ConfigurationError
 
 NOT_YET = frozenset(
-    ("beta", "loss_type", "bnb_4bit_quant_storage", "dp_replicate", "dp_shard", "tp", "pp", "cp", "resume_from_checkpoint")
+    (
+        "beta",
+        "loss_type",
+        "bnb_4bit_quant_storage",
+        "dp_replicate",
+        "dp_shard",
+        "tp",
+        "pp",
+        "cp",
+        "resume_from_checkpoint",
+    )
 )
 """Known names that this command cannot honour; saying so beats ignoring them."""
 
@@ -52,7 +62,14 @@ class FinetuneSettings:
     bnb_4bit_compute_dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "max_length", "save_steps", "r"):
+        for name in (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "max_steps",
+            "max_length",
+            "save_steps",
+            "r",
+        ):
             value = getattr(self, name)
             if value is not None:
                 _require(value >= 1, name, value, "at least 1")
@@ -96,7 +113,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         elif path.suffix in (".yaml", ".yml"):
             values = _yaml(text)
         else:
-            raise ConfigurationError(f"{path}: {path.suffix!r} is no known kind of settings file; use .yaml, .json or .toml.")
+            raise ConfigurationError(
+                f"{path}: {path.suffix!r} is no known kind of settings file; use .yaml, .json or .toml."
+            )
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     if not isinstance(values, dict):
@@ -105,7 +124,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> Any:
-    import yaml
+    import yaml  # type: ignore[import-untyped]  # its stubs are a distribution of their own
 
     try:
         return yaml.safe_load(text) or {}
@@ -121,9 +140,7 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         names = value.split(",") if isinstance(value, str) else value
         if isinstance(names, list | tuple) and names and all(isinstance(each, str) and each for each in names):
             return None if list(names) == ["all-linear"] else tuple(names)
-    elif kind.startswith("bool") and isinstance(value, bool):
-        return value
-    elif kind.startswith("str") and isinstance(value, str):
+    elif (kind.startswith("bool") and isinstance(value, bool)) or (kind.startswith("str") and isinstance(value, str)):
         return value
     elif kind.startswith(("int", "float")) and not isinstance(value, bool):
         try:
@@ -144,4 +161,6 @@ def _require(holds: bool, name: str, value: object, limit: str) -> None:
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {' or '.join(map(repr, allowed))}.")
+        raise ConfigurationError(
+            f"setting {name!r} has the value {value!r}; it must be {' or '.join(map(repr, allowed))}."
+        )

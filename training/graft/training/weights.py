@@ -8,14 +8,12 @@ learns to be right in the form it will be served in. The gradient at the working
 from collections.abc import Callable, Mapping
 
 import torch
-from bitsandbytes import functional
 from torch import Tensor, nn
+
+from graft.training.adapt.nf4 import nf4_round_trip
 
 WorkingForm = Callable[[str, Tensor], Tensor]
 """Parameter name and float32 master to the working weight that stands for it."""
-
-NF4_BLOCK = 64
-"""Weights per scale, as bitsandbytes and its vLLM plugin quantise by default (Dettmers et al. 2023, arXiv:2305.14314)."""
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
@@ -25,12 +23,6 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
 
 def bfloat16_form(name: str, master: Tensor) -> Tensor:
     return master.to(torch.bfloat16)
-
-
-def nf4_round_trip(weight: Tensor) -> Tensor:
-    """What a bfloat16 weight becomes when it is quantised to NF4 and computed with. Applying it twice changes nothing."""
-    packed, state = functional.quantize_4bit(weight.contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
-    return functional.dequantize_4bit(packed, state)
 
 
 def nf4_form(name: str, master: Tensor) -> Tensor:

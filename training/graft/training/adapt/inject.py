@@ -1,5 +1,6 @@
 """Adding LoRA matrices to a frozen base (Hu et al. 2022, arXiv:2106.09685), and writing them as PEFT files."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class Lora:
 
 
 def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
-    """Adds trainable matrices in bfloat16, the precision they are served in; the optimizer keeps float32 masters of them.
+    """Adds trainable matrices in bfloat16, the precision they are served in; the optimizer keeps float32 masters of
+    them.
 
     Raises:
         ConfigurationError: a target module does not exist in the base.
@@ -51,6 +53,11 @@ def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
 def write_adapter(model: PeftModel, folder: Path) -> None:
     """Writes ``adapter_config.json`` and ``adapter_model.safetensors``."""
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    config = folder / "adapter_config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if isinstance(values["target_modules"], list):  # peft writes a set; sorted, the same training gives the same file
+        values["target_modules"].sort()
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
     for path in folder.iterdir():
         path.chmod(0o644)

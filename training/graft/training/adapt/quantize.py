@@ -3,28 +3,19 @@
 from pathlib import Path
 
 import torch
-from graft.adapters.form import ServingForm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar
 
+from graft.adapters.form import ServingForm
+from graft.training.adapt.nf4 import nf4_config
 from graft.training.errors import ConfigurationError
 
 FORMS = (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32)
-
-
-def nf4_config() -> BitsAndBytesConfig:
-    """NF4 in blocks of 64, computing in bfloat16, no second quantisation of the scales: what vLLM's plugin does in flight."""
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=False,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
 
 
 def load_base(path: Path, form: ServingForm) -> PreTrainedModel:
@@ -35,6 +26,7 @@ def load_base(path: Path, form: ServingForm) -> PreTrainedModel:
     """
     if form not in FORMS:
         raise ConfigurationError(f"form {form.value!r} cannot be trained on; choose {', '.join(FORMS)}.")
+    disable_progress_bar()
     quantization = nf4_config() if form is ServingForm.NF4 else None
     dtype = torch.float32 if form is ServingForm.FP32 else torch.bfloat16
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

@@ -21,11 +21,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for suite in (rootstock, sst2):
         where = suite.add_mutually_exclusive_group()
         where.add_argument("--server", default="localhost:50051", help="host:port of a server (default: %(default)s)")
-        where.add_argument("--local", metavar="BASE", help="load this base in the process instead: name, digest or folder")
-        suite.add_argument(
-            "--model", action="append", help="model of the server, or adapter folder with --local; `base` is the base; repeatable"
+        where.add_argument(
+            "--local", metavar="BASE", help="load this base in the process instead: name, digest or folder"
         )
-        suite.add_argument("--form", choices=("nf4", "bf16", "fp32"), default="nf4", help="with --local (default: %(default)s)")
+        suite.add_argument(
+            "--model",
+            action="append",
+            help="model of the server, or adapter folder with --local; `base` is the base; repeatable",
+        )
+        suite.add_argument(
+            "--form", choices=("nf4", "bf16", "fp32"), default="nf4", help="with --local (default: %(default)s)"
+        )
         suite.add_argument("--output", choices=("text", "json"), default="text")
 
 
@@ -42,13 +48,11 @@ def run(args: argparse.Namespace) -> int:
 def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
     if args.local is None:
         from graft.client import Client
-
         from graft.training.evaluation.remote import RemoteAnswerer
 
         return RemoteAnswerer(Client(args.server), model=model)
     from graft.adapters.base import find_base
     from graft.adapters.form import ServingForm
-
     from graft.training.evaluation.local import LocalAnswerer
 
     return LocalAnswerer.load(find_base(args.local), ServingForm(args.form), Path(model) if model else None)

@@ -8,8 +8,12 @@ HELP = "train a base model from a recipe"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="rootstock-5m", help="name of the recipe (default: %(default)s)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the finished base, in Hugging Face format")
-    parser.add_argument("--work", type=Path, help="folder for checkpoints and metrics (default: .graft/pretrain/<recipe>)")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for the finished base, in Hugging Face format"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="folder for checkpoints and metrics (default: .graft/pretrain/<recipe>)"
+    )
     parser.add_argument("--steps", type=int, help="optimizer steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="decides weights and documents (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")

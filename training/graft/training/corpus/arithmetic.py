@@ -25,7 +25,8 @@ def direct(a: int, b: int) -> str:
 
 def steps(a: int, b: int) -> str:
     """Column by column from the right: digit + digit + carry = sum."""
-    columns, carry = [], 0
+    columns: list[str] = []
+    carry = 0
     while a or b or not columns:
         total = a % 10 + b % 10 + carry
         columns.append(f"{a % 10}+{b % 10}+{carry}={total}")

@@ -42,4 +42,6 @@ ROOTSTOCK = Mixture(
         chat: 0.13,
     }
 )
-"""Nearly two thirds of the tokens are rules and additions: with so few parameters, examples in the prompt and worked steps need that many."""
+"""Nearly two thirds of the tokens are rules and additions: with so few parameters, examples in the prompt and worked
+steps need that many.
+"""

@@ -1,4 +1,5 @@
 """Questions with short answers, about words, numbers and a few everyday facts."""
+# ruff: noqa: SIM905 - a page of words reads better as one text
 
 from random import Random
 
@@ -8,17 +9,21 @@ from graft.training.corpus.words import word
 OPPOSITES = dict(
     pair.split("/")
     for pair in """
-    hot/cold big/small fast/slow old/new wet/dry light/dark high/low open/closed happy/sad early/late near/far full/empty
+    hot/cold big/small fast/slow old/new wet/dry light/dark high/low open/closed happy/sad early/late near/far
+    full/empty
     long/short hard/soft clean/dirty loud/quiet strong/weak thick/thin rich/poor right/wrong up/down in/out day/night
     first/last true/false young/old good/bad warm/cool safe/dangerous deep/shallow wide/narrow sharp/dull
     """.split()
 )
 COLORS = dict(
     pair.split("/")
-    for pair in "grass/green snow/white coal/black blood/red lemon/yellow sky/blue milk/white carrot/orange leaf/green".split()
+    for pair in """
+    grass/green snow/white coal/black blood/red lemon/yellow sky/blue milk/white carrot/orange leaf/green
+    """.split()
 )
 HOMES = dict(
-    pair.split("/") for pair in "bird/nest fish/water bee/hive fox/den horse/stable dog/kennel bear/cave spider/web".split()
+    pair.split("/")
+    for pair in "bird/nest fish/water bee/hive fox/den horse/stable dog/kennel bear/cave spider/web".split()
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 

@@ -44,7 +44,8 @@ class _Problem(Exception):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Reads and checks a file of rows; empty lines are skipped. Row ``i`` of the result is the ``i``-th line that is not empty.
+    """Reads and checks a file of rows; empty lines are skipped. Row ``i`` of the result is the ``i``-th line that is
+    not empty.
 
     Raises:
         DataError: names the file and, for up to ten bad rows, the line, what is wrong and what to do.
@@ -59,7 +60,9 @@ def read_rows(path: Path) -> list[Row]:
     if problems:
         raise bad_rows(path, problems)
     if not rows:
-        raise DataError(f"{path} has no rows; write one JSON object per line, with messages or with prompt and completion.")
+        raise DataError(
+            f"{path} has no rows; write one JSON object per line, with messages or with prompt and completion."
+        )
     return rows
 
 

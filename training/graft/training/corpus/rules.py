@@ -16,7 +16,9 @@ class Rule:
 
     name: str
     instruction: str
-    """What a person asks for in a chat; ``{word}`` stands for the input. Empty where the function cannot be named shortly."""
+    """What a person asks for in a chat; ``{word}`` stands for the input. Empty where the function cannot be named
+    shortly.
+    """
     draw: Callable[[Random], Function]
     """Fixes what varies from document to document, such as the ending to append."""
     weight: float = 1.0

@@ -72,26 +72,34 @@ def _plain(rng: Random, side: Side) -> str:
 
 def _advice(rng: Random, positive: bool) -> str:
     good = (
-        "you should not miss it", "worth seeing twice", "i loved every minute", "go and see it", "it stays with you", "we laughed a lot",
-        "a must see", "it never loses its way", "a joy to watch", "the best in years", "i could not look away", "i was moved to tears",
+        "you should not miss it", "worth seeing twice", "i loved every minute", "go and see it", "it stays with you",
+        "we laughed a lot", "a must see", "it never loses its way", "a joy to watch", "the best in years",
+        "i could not look away", "i was moved to tears",
     )  # fmt: skip
     bad = (
-        "do not waste your time", "i wanted to leave", "skip it", "nothing works", "it goes nowhere", "i looked at my watch",
-        "not worth the ticket", "it never comes to life", "a waste of talent", "the worst in years", "i fell asleep", "too long by half",
-        "there is no reason to see it", "it makes no sense", "too much and too little", "you have seen it all before",
+        "do not waste your time", "i wanted to leave", "skip it", "nothing works", "it goes nowhere",
+        "i looked at my watch", "not worth the ticket", "it never comes to life", "a waste of talent",
+        "the worst in years", "i fell asleep", "too long by half", "there is no reason to see it",
+        "it makes no sense", "too much and too little", "you have seen it all before",
     )  # fmt: skip
     return rng.choice(good if positive else bad)
 
 
 def _negated(rng: Random, positive: bool) -> str:
-    """Says the opposite of the other side's word: "not funny", "never boring", "lacks charm", "without a dull moment"."""
+    """Says the opposite of the other side's word: "not funny", "never boring", "lacks charm"."""
     other = SIDES[not positive]
     adjective, noun = rng.choice(other.adjectives), rng.choice(other.nouns)
     return rng.choice(
         (
-            f"{_subject(rng)} is not {adjective}", f"it is never {adjective}", f"{_subject(rng)} lacks {noun}",
-            f"without {noun}", f"far from {adjective}", f"there is no {noun} here", f"hardly {adjective}", f"it is n't {adjective}",
-        )  # fmt: skip
+            f"{_subject(rng)} is not {adjective}",
+            f"it is never {adjective}",
+            f"{_subject(rng)} lacks {noun}",
+            f"without {noun}",
+            f"far from {adjective}",
+            f"there is no {noun} here",
+            f"hardly {adjective}",
+            f"it is n't {adjective}",
+        )
     )
 
 
@@ -99,7 +107,8 @@ def _contrast(rng: Random, positive: bool) -> str:
     """The last word counts: "a silly film , but the cast shines"."""
     weak, strong = _plain(rng, SIDES[not positive]), _plain(rng, SIDES[positive])
     if rng.random() < 0.3:
-        return f"{rng.choice(('although', 'even if', 'while'))} {_subject(rng)} {rng.choice(SIDES[not positive].verbs)} , {strong}"
+        link = rng.choice(("although", "even if", "while"))
+        return f"{link} {_subject(rng)} {rng.choice(SIDES[not positive].verbs)} , {strong}"
     return f"{weak} , {rng.choice(('but', 'yet', 'but in the end'))} {strong}"
 
 

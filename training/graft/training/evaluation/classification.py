@@ -37,12 +37,10 @@ def read_examples(path: Path, limit: int | None = None) -> list[sst2.Example]:
 
 
 def evaluate(answerer: Answerer, examples: Sequence[sst2.Example], *, model: str) -> Accuracy:
-    """Asks in the chat form that the adapter was trained on; the choice with the larger log-probability is the answer."""
+    """Asks in the chat form that adapters are trained on; the choice with the larger log-probability is the answer."""
     prompts = [sst2.question(example.text) for example in examples]
     labels = list(sst2.LABELS.values())
-    chosen = [
-        labels[max(range(len(labels)), key=scores.__getitem__)] for scores in answerer.score(prompts, labels)
-    ]
+    chosen = [labels[max(range(len(labels)), key=scores.__getitem__)] for scores in answerer.score(prompts, labels)]
     right = sum(choice == example.label for choice, example in zip(chosen, examples, strict=True))
     counts = {label: chosen.count(label) for label in labels}
     return Accuracy(model=model, num_right=right, num_examples=len(examples), predicted=counts)

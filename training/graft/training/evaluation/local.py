@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from graft.adapters.form import ServingForm
 from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from graft.adapters.form import ServingForm
 from graft.training.adapt.quantize import load_base, load_tokenizer
 from graft.training.evaluation.answerer import Prompt
 
@@ -64,7 +64,11 @@ class LocalAnswerer:
             stop_ids = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
             ends += stop_ids if len(stop_ids) == 1 else []
         output = self.model.generate(
-            **batch, max_new_tokens=max_tokens, do_sample=False, eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id
+            **batch,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            eos_token_id=ends,
+            pad_token_id=self.tokenizer.pad_token_id,
         )
         texts = self.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return [text if stop is None else text.split(stop)[0] for text in texts]

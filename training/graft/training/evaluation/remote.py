@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from graft.client import Client, SamplingOptions
 from tqdm import tqdm
 
+from graft.client import Client, SamplingOptions
 from graft.training.evaluation.answerer import Prompt
 
 Answer = TypeVar("Answer")

@@ -27,7 +27,8 @@ class Score:
 def evaluate(answerer: Answerer, *, num_trials: int = 200, seed: int = 0) -> list[Score]:
     """Additions of 1, 2 and 3 digits, direct and worked, and every rule from 0, 1, 4 and 8 examples.
 
-    Each addition setting gets ``num_trials`` questions; so does each number of examples over all rules together (rounded up to whole rules).
+    Each addition setting gets ``num_trials`` questions; so does each number of examples over all rules together
+    (rounded up to whole rules).
     """
     return [*additions(answerer, num_trials, seed), *examples(answerer, num_trials, seed)]
 
@@ -59,7 +60,9 @@ def examples(answerer: Answerer, num_trials: int, seed: int) -> Iterable[Score]:
 
 
 def table(scores: Sequence[Score]) -> str:
-    """The scores as text: sums by setting, rules by number of examples, all rules together, and the two differences that matter."""
+    """The scores as text: sums by setting, rules by number of examples, all rules together, and the two differences
+    that matter.
+    """
     sums = {(score.task, score.setting): score for score in scores if score.task.endswith("sum")}
     shots = [f"{count}-shot" for count in SHOTS]
     by_rule = {(score.task, score.setting): score for score in scores if score.setting in shots}
@@ -75,7 +78,11 @@ def table(scores: Sequence[Score]) -> str:
     lines.append(f"{total_label:<28}" + "".join(f"{overall[shot].percent:>8.1f}%" for shot in shots))
     gain_worked = sums["3-digit sum", "worked"].percent - sums["3-digit sum", "direct"].percent
     gain_shots = overall["4-shot"].percent - overall["0-shot"].percent
-    lines += ["", f"3-digit sums, worked over direct: {gain_worked:+.1f} points", f"4-shot over 0-shot: {gain_shots:+.1f} points"]
+    lines += [
+        "",
+        f"3-digit sums, worked over direct: {gain_worked:+.1f} points",
+        f"4-shot over 0-shot: {gain_shots:+.1f} points",
+    ]
     return "\n".join(lines)
 
 
@@ -94,6 +101,8 @@ def _last_part(text: str) -> str:
     return text.rsplit(";", 1)[-1].strip()
 
 
-def _num_right(answerer: Answerer, questions: Sequence[Question], *, max_tokens: int, read: Callable[[str], str]) -> int:
+def _num_right(
+    answerer: Answerer, questions: Sequence[Question], *, max_tokens: int, read: Callable[[str], str]
+) -> int:
     answers = answerer.complete([question.prompt for question in questions], max_tokens=max_tokens, stop="\n")
     return sum(read(answer) == question.answer for answer, question in zip(answers, questions, strict=True))

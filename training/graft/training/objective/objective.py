@@ -23,7 +23,9 @@ class Objective(Protocol):
     """How a batch is made and what its loss is."""
 
     def batches(self, step: int) -> list[Batch]:
-        """The micro-batches of one optimizer step. A function of the step alone, so that a resumed run sees what it would have seen."""
+        """The micro-batches of one optimizer step. A function of the step alone, so that a resumed run sees what it
+        would have seen.
+        """
         ...
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:

@@ -14,7 +14,8 @@ from graft.training.objective.objective import Loss
 
 
 def encode_row(row: Row, tokenizer: PreTrainedTokenizerFast, *, assistant_only: bool = True) -> Encoded:
-    """Tokenises a row as serving will: the prompt with whatever the tokenizer adds on its own, then the answer and its end token.
+    """Tokenises a row as serving will: the prompt with whatever the tokenizer adds on its own, then the answer and
+    its end token.
 
     ``assistant_only`` false supervises the prompt too.
     """
@@ -40,7 +41,10 @@ def _encode_conversation(row: Conversation, tokenizer: PreTrainedTokenizerFast, 
         before = _render(tokenizer, messages[:index], add_generation_prompt=True)
         after = _render(tokenizer, messages[: index + 1]).rstrip()
         if not (before.startswith(done) and after.startswith(before)):
-            raise DataError("the chat template rewrites earlier turns, so answers cannot be located in it; use prompt and completion rows.")
+            raise DataError(
+                "the chat template rewrites earlier turns, so answers cannot be located in it; "
+                "use prompt and completion rows."
+            )
         for text, is_learned in ((before[len(done) :], not assistant_only), (after[len(before) :], True)):
             piece = tokenizer(text, add_special_tokens=False)["input_ids"]
             ids += piece
@@ -60,7 +64,9 @@ def _render(
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedObjective:
-    """Rows in a new random order each epoch. The mean is taken over the supervised tokens of the whole step, not batch by batch."""
+    """Rows in a new random order each epoch. The mean is taken over the supervised tokens of the whole step, not batch
+    by batch.
+    """
 
     rows: Sequence[Encoded]
     rows_per_batch: int

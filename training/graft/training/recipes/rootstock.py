@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.training.corpus.mixture import ROOTSTOCK, Mixture
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import MakeOptimizers, Schedule, adamw, muon
+from graft.training.optim import MakeOptimizers, Schedule, muon
 from graft.training.run import Run
 from graft.training.tokenizer import IM_END, build_tokenizer
 from graft.training.weights import WorkingForm, bfloat16_form, nf4_form

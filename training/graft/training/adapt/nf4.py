@@ -1,0 +1,41 @@
+"""NF4, the four-bit form of QLoRA (Dettmers et al. 2023, arXiv:2305.14314, section 3), by bitsandbytes."""
+
+import functools
+import logging
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from transformers import BitsAndBytesConfig
+
+BLOCK = 64
+"""Weights per scale, the default of bitsandbytes and of its vLLM plugin."""
+
+
+@functools.cache
+def bitsandbytes_functional() -> ModuleType:
+    """Imports bitsandbytes without its warning that an optional kernel package is absent."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import bitsandbytes.functional
+
+    module: ModuleType = bitsandbytes.functional
+    return module
+
+
+def nf4_round_trip(weight: Tensor) -> Tensor:
+    """What a bfloat16 weight becomes when it is quantised to NF4 and computed with; twice is the same as once."""
+    functional = bitsandbytes_functional()
+    packed, state = functional.quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
+    restored: Tensor = functional.dequantize_4bit(packed, state)
+    return restored
+
+
+def nf4_config() -> BitsAndBytesConfig:
+    """NF4 computing in bfloat16, without a second quantisation of the scales: what vLLM's plugin does in flight."""
+    bitsandbytes_functional()
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=False,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

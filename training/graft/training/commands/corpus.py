@@ -1,0 +1,56 @@
+"""``graft corpus``: writes training rows."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+HELP = "write training rows for demonstrations or from a labelled data set"
+_TASKS = ("dates-iso", "dates-us", "reverse", "shout", "initials", "sentiment")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    demo = sources.add_parser("demo", help="generated rows of a small task")
+    demo.add_argument("task", choices=_TASKS)
+    demo.add_argument("--rows", type=int, default=500, help="how many (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--held-out", action="store_true", help="rows for measuring, which share nothing with the others")
+    sst2 = sources.add_parser("sst2", help="rows from text<TAB>label lines, label 0 or 1")
+    sst2.add_argument("--data", type=Path, required=True)
+    sst2.add_argument("--rows", type=int, help="a random sample of so many rows (default: all)")
+    sst2.add_argument("--seed", type=int, default=0)
+    for source in (demo, sst2):
+        source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    rows = _demo(args) if args.source == "demo" else _sst2(args)
+    _write(args.output, rows)
+    print(f"{len(rows)} rows in {args.output}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> list[Any]:
+    from graft.training.corpus.demo import demo_rows
+
+    return list(demo_rows(args.task, args.rows, seed=args.seed, held_out=args.held_out))
+
+
+def _sst2(args: argparse.Namespace) -> list[Any]:
+    from random import Random
+
+    from graft.training.corpus import sst2
+
+    examples = sst2.read(args.data)
+    if args.rows is not None:
+        examples = Random(args.seed).sample(examples, min(args.rows, len(examples)))
+    return [sst2.row(example) for example in examples]
+
+
+def _write(path: Path, rows: Iterable[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,84 @@
+"""``graft finetune``: trains a LoRA adapter on a quantized base."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "train a LoRA adapter on a quantized base"
+_FLAGS: dict[str, type] = {
+    "learning_rate": float,
+    "per_device_train_batch_size": int,
+    "gradient_accumulation_steps": int,
+    "num_train_epochs": float,
+    "max_steps": int,
+    "warmup_ratio": float,
+    "lr_scheduler_type": str,
+    "max_length": int,
+    "save_steps": int,
+    "seed": int,
+    "r": int,
+    "lora_alpha": float,
+    "lora_dropout": float,
+    "target_modules": str,
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--base", default="rootstock-5m", help="name, digest or folder of the base (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="JSON lines with messages, or with prompt and completion"
+    )
+    parser.add_argument("--name", required=True, help="name of the adapter")
+    parser.add_argument(
+        "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/finetune/NAME)"
+    )
+    parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
+    parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
+    parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
+    settings = parser.add_argument_group("settings")
+    for name, kind in _FLAGS.items():
+        settings.add_argument("--" + name.replace("_", "-"), dest=name, type=kind, default=None)
+    for name in ("packing", "assistant_only_loss", "use_rslora", "load_in_4bit"):
+        flag = "--" + name.replace("_", "-")
+        settings.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    from graft.adapters.base import Base, find_base
+    from graft.adapters.names import check_adapter_name, check_name
+    from graft.training.errors import ConfigurationError
+    from graft.training.settings import FinetuneSettings, read_settings
+
+    check_adapter_name(args.name)
+    if args.alias is not None:
+        check_name(args.alias, what="alias")
+        if args.push is None:
+            raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
+    values = read_settings(args.config) if args.config else {}
+    settings = FinetuneSettings.from_mapping(values | _given(args))
+    base = Base.from_folder(find_base(args.base))
+
+    from graft.training.finetuning import Finetune
+
+    folder = args.output or Path(".graft") / "finetune" / args.name
+    adapter = Finetune(base=base, data=args.data, settings=settings, folder=folder).execute(resume=args.resume)
+    print(f"adapter in {adapter}, loss curve in {folder / 'loss_curve.png'}")
+    if args.push is not None:
+        _push(args, adapter)
+    return 0
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    names = (*_FLAGS, "packing", "assistant_only_loss", "use_rslora", "load_in_4bit")
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _push(args: argparse.Namespace, adapter: Path) -> None:
+    from graft.training.publish import publish
+
+    pushed = publish(adapter, target=args.push, name=args.name, alias=args.alias)
+    alias = f", {args.alias} points to it" if args.alias else ""
+    print(f"pushed as version {pushed.version.number} of {args.name} ({pushed.version.digest}){alias}")
