@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from graft.adapters.adapter import DEFAULT_TENANT, Adapter
 from graft.server.api.grpc_adapter_values import (
     adapter_message,
@@ -16,13 +14,13 @@ from graft.server.api.grpc_adapter_values import (
     resident_message,
     version_message,
 )
+from graft.server.api.grpc_types import Context
 from graft.server.api.limits import Violations
 from graft.server.intake import DeclaredFile, Intake, Permissions
 from graft.server.management import Management
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_REQUEST_ID_CHARACTERS = 128
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
-
-import grpc.aio
 
 from graft.server.api.grpc_inference_values import (
     answerer_message,
@@ -16,14 +13,13 @@ from graft.server.api.grpc_inference_values import (
     sampling_of,
     score_message,
 )
+from graft.server.api.grpc_types import Context
 from graft.server.api.limits import MAX_CONTINUATIONS, Violations
 from graft.server.api.text import Text
 from graft.server.engine.engine import Sampling
 from graft.server.serving import Serving, Ticket, new_request_id
 from graft.v1 import common_pb2, inference_pb2_grpc
 from graft.v1 import inference_pb2 as pb
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
-
-import grpc.aio
 
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.api.grpc_inference_values import form_message
+from graft.server.api.grpc_types import Context
 from graft.server.engine.engine import EngineInfo
 from graft.server.readiness import Readiness
 from graft.server.serving import Serving
 from graft.v1 import server_pb2 as pb
 from graft.v1 import server_pb2_grpc
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

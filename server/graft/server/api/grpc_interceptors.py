@@ -16,6 +16,7 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc_status import status_of
+from graft.server.api.grpc_types import Context, Handler
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.metrics import Metrics
 from graft.server.patience import in_time
@@ -30,7 +31,7 @@ class Call:
     """One call as the layers see it."""
 
     method: str
-    context: grpc.aio.ServicerContext[Any, Any]
+    context: Context
 
 
 class Failed(Exception):
@@ -42,7 +43,6 @@ class Failed(Exception):
 
 
 Layer = Callable[[Call], AbstractAsyncContextManager[None]]
-Handler = grpc.RpcMethodHandler[Any, Any] | None
 
 
 class Layers(grpc.aio.ServerInterceptor):
@@ -80,7 +80,7 @@ class Layers(grpc.aio.ServerInterceptor):
         )
 
     def _single(self, method: str, behaviour: Any) -> Any:
-        async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def run(request: Any, context: Context) -> Any:
             async with self._around(Call(method=method, context=context)):
                 left = context.time_remaining()
                 seconds = self._default_seconds if left is None else left
@@ -90,7 +90,7 @@ class Layers(grpc.aio.ServerInterceptor):
 
     def _streaming(self, method: str, behaviour: Any) -> Any:
         # `context.write` instead of a generator: a cancellation then reaches the servicer at once, wherever it stands.
-        async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async def run(request: Any, context: Context) -> None:
             async with self._around(Call(method=method, context=context)):
                 stream: AsyncGenerator[Any, None] = behaviour(request, context)
                 async with aclosing(stream):
@@ -99,7 +99,7 @@ class Layers(grpc.aio.ServerInterceptor):
 
         return run
 
-    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
+    async def _write(self, context: Context, message: Any) -> None:
         try:
             await asyncio.wait_for(context.write(message), self._write_seconds)
         except TimeoutError:
