@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.form import ServingForm
 from graft.adapters.importing import accept_folder
 from graft.adapters.store import BlobStore
-
 from tests.adapters.making import LIMITS, make_base
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
+
 from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import Limits
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
-from safetensors.numpy import save_file
 
 WIDTH, HIDDEN, NUM_LAYERS, VOCABULARY = 16, 32, 2, 40
 SHAPES = {
@@ -75,7 +76,9 @@ def make_adapter(
 ) -> Path:
     """A PEFT folder; with `base` also the graft.json that a trainer writes."""
     folder.mkdir(parents=True)
-    save_file(dict(tensors) if tensors is not None else make_tensors(rank, seed=seed), folder / "adapter_model.safetensors")
+    save_file(
+        dict(tensors) if tensors is not None else make_tensors(rank, seed=seed), folder / "adapter_model.safetensors"
+    )
     body = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

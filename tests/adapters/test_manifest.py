@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graft.adapters.errors import InvalidAdapter
-from graft.adapters.manifest import read_manifest
-from graft.adapters.values import check_values, inspect_values
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from graft.adapters.errors import InvalidAdapter
+from graft.adapters.manifest import read_manifest
+from graft.adapters.values import check_values, inspect_values
 from tests.adapters.making import make_adapter, make_tensors, write_raw_safetensors
 
 TENSORS = "adapter_model.safetensors"
@@ -75,7 +75,7 @@ def test_all_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
     folder = make_adapter(tmp_path / "a")
     data = (folder / TENSORS).read_bytes()
-    for length in [*range(0, 64), *range(64, len(data), 37), len(data) - 1]:
+    for length in [*range(64), *range(64, len(data), 37), len(data) - 1]:
         (folder / TENSORS).write_bytes(data[:length])
         with pytest.raises(InvalidAdapter):
             read_manifest(folder)
@@ -176,7 +176,7 @@ def test_malformed_configurations(tmp_path: Path, change: dict[str, Any], field:
 def test_configurations_that_are_no_strict_json(tmp_path: Path, text: str) -> None:
     folder = make_adapter(tmp_path / "a")
     (folder / "adapter_config.json").write_text(text)
-    with pytest.raises(InvalidAdapter, match="adapter_config.json"):
+    with pytest.raises(InvalidAdapter, match=r"adapter_config\.json"):
         read_manifest(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -56,8 +57,19 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: one thread of one process at a time is inside."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def publish(temporary: Path, final: Path) -> None:
-    """Rename `temporary`, durably; raises OSError when `final` is a folder that is there and not empty."""
+    """Rename `temporary` to `final`, durably. Raises OSError."""
     if not final.parent.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         flush(final.parent.parent)

@@ -63,9 +63,6 @@ class BlobStore:
             return final
         with disk.full_disk_explained(self._versions), disk.temporary_path(self._temporary) as temporary:
             self._build(temporary, version)
-            if final.exists():
-                disk.publish(final, self._temporary / f"{temporary.name}-damaged")
-                disk.remove(self._temporary / f"{temporary.name}-damaged")
             self._publish(temporary, final, version)
         self._mark_verified(version)
         return final
@@ -162,9 +159,12 @@ class BlobStore:
             raise StoreUnavailable(f"the store {self._url} lacks a file", [reason]) from error
 
     def _publish(self, temporary: Path, final: Path, version: AdapterVersion) -> None:
-        try:
+        # Only one thread or process at a time may replace a folder: the first one's serves the others as well.
+        with disk.exclusive(self._versions):
+            if self._is_sound(final, version, whole=True):
+                return
+            if final.exists():
+                damaged = self._temporary / f"{temporary.name}-damaged"
+                final.rename(damaged)
+                disk.remove(damaged)
             disk.publish(temporary, final)
-        except OSError:
-            # Another thread or process was first; its folder serves as well.
-            if not self._is_sound(final, version, whole=True):
-                raise
