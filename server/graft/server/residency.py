@@ -131,7 +131,7 @@ class Residency:
         return self._advance()
 
     def pin(self, digest: str) -> None:
-        """Keep a version in its slot; raises `PinRefused` where no slot would be left, `KeyError` where absent."""
+        """Keep a version in its slot, a retired one too. Raises `PinRefused` where no slot is left, `KeyError`."""
         entry = self._entries[digest]
         others = sum(each.pinned for name, each in self._entries.items() if name != digest)
         if others + 1 > self.num_slots - 1:
@@ -139,7 +139,7 @@ class Residency:
                 f"{others} of {self.num_slots} slots are pinned and one must stay free: unpin a version, or start the "
                 "server with more slots"
             )
-        entry.pinned = True
+        entry.pinned, entry.retired = True, False
 
     def unpin(self, digest: str) -> tuple[Action, ...]:
         """Lift a pin; an absent version has none."""

@@ -39,19 +39,24 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
     Raises `EngineError` where the worker does not run our LoRA class (a vLLM plugin can vanish silently) or the base
     cannot be loaded.
     """
-    prepare_environment(settings)
-    arguments = AsyncEngineArgs(**engine_arguments(settings))
-    try:
-        llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
-    except Exception as error:
-        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
-    engine = VllmEngine(llm, settings)
+    engine = await launch(settings)
     try:
         await engine.check_lora_kernel()
     except BaseException:
         await engine.close()
         raise
     return engine
+
+
+async def launch(settings: EngineSettings) -> VllmEngine:
+    """Start the engine's process with whatever LoRA class it has. Raises `EngineError`."""
+    prepare_environment(settings)
+    arguments = AsyncEngineArgs(**engine_arguments(settings))
+    try:
+        llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+    except Exception as error:
+        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
+    return VllmEngine(llm, settings)
 
 
 class VllmEngine:
@@ -171,9 +176,9 @@ class VllmEngine:
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._fail_all()
         if not self._died.done():
-            self._died.set_result(None)
+            self._died.set_result(None)  # before the streams end, so that whoever sees one end sees the engine gone
+        self._fail_all()
 
     def _fail_all(self) -> None:
         """End every waiting stream. vLLM does so too, unless it is shut down first: then they would wait for ever."""

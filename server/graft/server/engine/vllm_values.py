@@ -44,7 +44,7 @@ def check_token_ids(ids: Sequence[int], vocab_size: int, max_tokens: int) -> Non
         raise InvalidRequest("the prompt is empty; give at least one token", field="prompt")
     if len(ids) >= max_tokens:
         raise InvalidRequest(
-            f"the prompt has {len(ids)} tokens; the context holds {max_tokens} with at least one to generate: shorten it",
+            f"the prompt has {len(ids)} tokens; the context holds {max_tokens}, one of them to generate: shorten it",
             field="prompt",
         )
     low, high = min(ids), max(ids)

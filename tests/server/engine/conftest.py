@@ -1,0 +1,43 @@
+"""Real engines on the shipped base, one per kind and session, and adapters with a strong, known effect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from graft.adapters.base import Base, shipped_bases
+from graft.server.engine.engine import EngineAdapter
+from graft.server.engine.vllm_engine import VllmEngine, start_engine
+from tests.server.engine.making import engine_settings, write_adapter
+
+BASE = "rootstock-5m"
+
+
+@pytest.fixture(scope="session")
+def base() -> Base:
+    return Base.from_folder(shipped_bases()[BASE])
+
+
+@pytest_asyncio.fixture(scope="session")
+async def engine(base: Base) -> AsyncIterator[VllmEngine]:
+    """Float32, so that equal means equal."""
+    engine = await start_engine(engine_settings(base))
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture(scope="session")
+def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[EngineAdapter, ...]:
+    """Three adapters of ranks 8, 16 and 16."""
+    root = tmp_path_factory.mktemp("adapters")
+    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
+    return tuple(
+        EngineAdapter(
+            digest=f"sha256:test-{seed}",
+            engine_id=seed,
+            path=write_adapter(root / str(seed), layers, rank=rank, seed=seed),
+        )
+        for seed, rank in ((1, 8), (2, 16), (3, 16))
+    )
