@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,17 @@ from graft.adapters.form import ServingForm
 from graft.adapters.importing import accept_folder
 from graft.adapters.store import BlobStore
 from tests.adapters.making import LIMITS, make_base
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: these tests flush thousands of small files and transactions."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="graft-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

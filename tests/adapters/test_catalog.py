@@ -227,8 +227,8 @@ def _race(url: str, barrier: Barrier, rounds: int, won: Callable[[int], None]) -
 
 
 def test_of_two_replicas_that_move_one_alias_exactly_one_wins(tmp_path: Path) -> None:
-    """F14: 300 rounds between two processes."""
-    url, rounds = f"sqlite:///{tmp_path}/catalog.db", 300
+    """F14: 100 rounds between two processes."""
+    url, rounds = f"sqlite:///{tmp_path}/catalog.db", 100
     catalog = Catalog.open(url)
     register(catalog, "a")
     catalog.set_alias(**JOE, alias="stable", version="1")
@@ -276,7 +276,7 @@ def test_a_locked_database_is_unavailable_within_two_seconds(catalog: Catalog, t
 def test_a_corrupt_file_is_refused_with_advice(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "catalog.db"
     catalog = Catalog.open(f"sqlite:///{path}")
-    for number in range(200):
+    for number in range(60):
         register(catalog, f"{number:02x}", adapter=f"a{number}")
     catalog.close()
     if damage == "text":

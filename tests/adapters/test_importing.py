@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -206,10 +205,22 @@ def test_a_repeated_request_is_answered_again(accept: Accept, base: Base, tmp_pa
         accept(other, request_id="r-1")
 
 
-def test_what_peft_writes_today_is_accepted(accept: Accept, base: Base, tmp_path: Path) -> None:
-    """The defaults of peft's LoraConfig, read from the installed package where there is one."""
-    peft = pytest.importorskip("peft")
-    written = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
-    body = {key: sorted(value) if isinstance(value, set) else value for key, value in written.to_dict().items()}
-    config = json.loads(json.dumps(body, default=str)) | {"peft_type": "LORA"}
-    assert accept(make_adapter(tmp_path / "a", base=base, config=config)).number == 1
+# What peft 0.21.2 writes for LoraConfig(r=4, lora_alpha=8, target_modules=[...], task_type="CAUSAL_LM").
+PEFT_CONFIG = """{
+  "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+  "base_model_name_or_path": "org/tiny", "bias": "none", "corda_config": null, "ensure_weight_tying": false,
+  "eva_config": null, "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true,
+  "init_lora_weights": true, "kasa_config": null, "layer_replication": null, "layers_pattern": null,
+  "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 8, "lora_bias": false, "lora_dropout": 0.05,
+  "lora_ga_config": null, "megatron_config": null, "megatron_core": "megatron.core", "modules_to_save": null,
+  "monteclora_config": null, "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": 4,
+  "rank_pattern": {}, "revision": null, "target_modules": ["q_proj", "down_proj"], "target_parameters": null,
+  "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_bdlora": null, "use_dora": false,
+  "use_qalora": false, "use_rslora": false, "velora_config": null
+}"""
+
+
+def test_what_peft_writes_is_accepted(accept: Accept, base: Base, tmp_path: Path) -> None:
+    folder = make_adapter(tmp_path / "a", base=base)
+    (folder / "adapter_config.json").write_text(PEFT_CONFIG)
+    assert accept(folder).number == 1
