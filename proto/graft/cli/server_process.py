@@ -78,11 +78,13 @@ class ServerProcess:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
-        left = processes_of_session(self._process.pid)
+        # Its children may need a moment to notice.
+        left = wait_for_end_of_session(self._process.pid, 5.0)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        wait_for_end_of_session(self._process.pid, 5.0)
         return left
 
 
@@ -96,6 +98,14 @@ def processes_of_session(session: int) -> list[int]:
             if int(of_session) == session and state != "Z":
                 found.append(int(stat.parent.name))
     return sorted(found)
+
+
+def wait_for_end_of_session(session: int, seconds: float) -> list[int]:
+    """Ids of the processes that still live after at most so long."""
+    deadline = time.monotonic() + seconds
+    while (living := processes_of_session(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return living
 
 
 @contextmanager

@@ -102,7 +102,9 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
         value = {"version": details.version, "records": list(details.records)}
         return value, as_json(value)
     adapter, versions = client.get_adapter(args.adapter), client.versions(args.adapter)
-    aliases = {alias.version_number: alias.alias for alias in adapter.aliases}
+    aliases: dict[int, str] = {}
+    for alias in adapter.aliases:
+        aliases[alias.version_number] = " ".join([aliases.get(alias.version_number, ""), alias.alias]).strip()
     rows = [
         (v.number, short(v.digest), v.rank, common_pb2.ServingForm.Name(v.form).removeprefix("SERVING_FORM_").lower(),
          size(v.size_bytes), v.create_time.ToJsonString(), aliases.get(v.number, ""))
