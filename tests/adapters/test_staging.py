@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ def test_a_killed_process_leaves_nothing_after_the_next_start(tmp_path: Path) ->
     living = Staging(tmp_path)
     kept = living.begin()
     kept.write(NAME, b"x")
-    child = os.fork()
-    if child == 0:
-        Staging(tmp_path).begin().write(NAME, b"x" * 1000)
-        os._exit(9)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    program = (
+        "import os, pathlib; from graft.adapters.staging import Staging;"
+        f"Staging(pathlib.Path({str(tmp_path)!r})).begin().write({NAME!r}, bytes(1000)); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
     assert len(list(tmp_path.glob("session-*"))) == 2
     Staging(tmp_path).close()
     # The dead session is gone, the living one is not.
