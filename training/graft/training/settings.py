@@ -1,5 +1,7 @@
 """What a fine-tuning can be told, under the names that Hugging Face users know."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import tomllib
@@ -84,7 +86,7 @@ class FinetuneSettings:
         _one_of("bnb_4bit_compute_dtype", self.bnb_4bit_compute_dtype, ("bfloat16",))
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "FinetuneSettings":
+    def from_mapping(cls, values: Mapping[str, Any]) -> FinetuneSettings:
         """Raises ``ConfigurationError`` for an unknown name or a value of the wrong type."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         checked = {}

@@ -1,0 +1,78 @@
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from graft.adapters.form import ServingForm
+from graft.training.corpus import sst2
+from graft.training.errors import DataError
+from graft.training.evaluation import classification, rootstock
+from graft.training.evaluation.answerer import Prompt
+from graft.training.evaluation.local import LocalAnswerer
+
+
+class Calculator:
+    """Adds rightly when it may work, answers 0 directly, and knows one function only: upper case."""
+
+    def complete(self, prompts: Sequence[Prompt], *, max_tokens: int, stop: str | None) -> list[str]:
+        return [self._answer(str(prompt)) for prompt in prompts]
+
+    def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[list[float]]:
+        return [[float("good" in str(prompt)) * (text == "positive") for text in continuations] for prompt in prompts]
+
+    def _answer(self, prompt: str) -> str:
+        if prompt.endswith("?"):
+            return f" 1+1+0=2; {sum(map(int, prompt[:-1].split('+')))}"
+        return " " + prompt.splitlines()[-1].split(" ->")[0].upper() if prompt.endswith("->") else "0"
+
+
+def test_the_table_shows_what_was_right() -> None:
+    scores = rootstock.evaluate(Calculator(), num_trials=36)
+    by_task = {(score.task, score.setting): score for score in scores}
+    assert by_task["3-digit sum", "worked"].percent == 100
+    assert by_task["3-digit sum", "direct"].percent == 0
+    assert by_task["upper case", "4-shot"].percent == 100
+    assert by_task["reverse", "4-shot"].num_right == 0
+    assert {score.num_trials for score in scores if score.setting == "4-shot"} == {2}
+    text = rootstock.table(scores)
+    assert "worked over direct: +100.0 points" in text
+    assert "all (36 each)" in text
+
+
+def test_local_answers_do_not_depend_on_their_neighbours(tiny_base: Path) -> None:
+    answerer = LocalAnswerer.load(tiny_base, ServingForm.FP32)
+    prompts = ["a", "longer prompt -> ", "12+3="]
+    together = answerer.complete(prompts, max_tokens=5, stop=None)
+    assert together == [answerer.complete([prompt], max_tokens=5, stop=None)[0] for prompt in prompts]
+
+
+def test_local_scores_are_log_probabilities(tiny_base: Path) -> None:
+    answerer = LocalAnswerer.load(tiny_base, ServingForm.FP32)
+    ((first, second),) = answerer.score(["abc"], ["d", "de"])
+    ids = torch.tensor([answerer.tokenizer("abcde")["input_ids"]])
+    logprobs = answerer.model(input_ids=ids).logits[0].log_softmax(-1)
+    assert first == pytest.approx(float(logprobs[2, ids[0, 3]]), abs=1e-4)
+    assert second == pytest.approx(first + float(logprobs[3, ids[0, 4]]), abs=1e-4)
+    everything = answerer.score(["abc"], [chr(code) for code in range(0x20, 0x7F)])[0]
+    assert sum(map(math.exp, everything)) < 1
+
+
+def test_accuracy_and_the_file_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.write_text("a good film\t1\nbad\t0\ngood grief\t0\n")
+    examples = classification.read_examples(path)
+    accuracy = classification.evaluate(Calculator(), examples, model="m")
+    assert (accuracy.num_right, accuracy.num_examples) == (2, 3)
+    assert accuracy.predicted == {"negative": 1, "positive": 2}
+    path.write_text("fine\t1\nno label here\n")
+    with pytest.raises(DataError, match="line 2"):
+        classification.read_examples(path)
+
+
+def test_sst2_becomes_rows(data_path: Callable[[str], Path]) -> None:
+    examples = sst2.read(data_path("sst2/train.tsv"))
+    assert len(examples) == 6920  # Socher et al. 2013, two classes, whole sentences
+    assert sum(example.label == "positive" for example in examples) == 3610
+    assert sst2.row(examples[0])["messages"][1]["content"] == "positive"

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from graft.adapters.base import Base
+from graft.adapters.digest import digest_of_bytes
+from graft.adapters.form import ServingForm
+from graft.adapters.graft_json import TrainedRecord
+from graft.cli.main import main
+from graft.training.adapt.quantize import load_base, load_tokenizer
+from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.finetuning import Finetune
+from graft.training.settings import FinetuneSettings
+
+ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def job(base: Path, folder: Path, **settings: object) -> Finetune:
+    data = write_rows(folder / "rows.jsonl", ROWS)
+    checked = FinetuneSettings.from_mapping({"per_device_train_batch_size": 4, "learning_rate": 0.01, **settings})
+    return Finetune(base=Base.from_folder(base), data=data, settings=checked, folder=folder / "run")
+
+
+def test_a_few_rows_are_learned_by_heart(tiny_base: Path, tmp_path: Path) -> None:
+    finetune = job(tiny_base, tmp_path, max_steps=60, save_steps=50)
+    folder = finetune.execute()
+    assert {path.name for path in folder.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "graft.json",
+        "reference.json",
+    }
+    metrics = [json.loads(line) for line in (finetune.folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[0]["tokens"] == 4 * 4  # three letters and the end token, nothing of the prompt
+    assert metrics[-1]["loss"] < 0.1 < metrics[0]["loss"]
+    checkpoint = {path.name for path in (finetune.folder / "checkpoint-50").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "COMPLETE"} <= checkpoint
+
+    record = TrainedRecord.read(folder)
+    assert record is not None and record.form is ServingForm.NF4
+    assert record.base == finetune.base.reference()
+    assert record.lineage.data_digest == digest_of_bytes(finetune.data.read_bytes())
+    assert record.lineage.seed == 0
+
+    model = PeftModel.from_pretrained(load_base(tiny_base, ServingForm.NF4), folder)
+    tokenizer = load_tokenizer(tiny_base)
+    output = model.generate(**tokenizer("bee -> ", return_tensors="pt"), max_new_tokens=8, do_sample=False)
+    assert tokenizer.decode(output[0]) == "bee -> BEE<|eos|>"
+    reference = json.loads((folder / "reference.json").read_text())["rows"][1]
+    ids = torch.tensor([reference["token_ids"]])
+    logprobs = model(input_ids=ids).logits[0].float().log_softmax(-1)
+    start = reference["num_prompt_tokens"]
+    again = [float(logprobs[i - 1, ids[0, i]]) for i in range(start, ids.shape[1])]
+    assert again == pytest.approx(reference["logprobs"], abs=1e-4)
+
+
+def test_the_same_training_gives_the_same_files_resumed_or_not(tiny_base: Path, tmp_path: Path) -> None:
+    adapters = []
+    for name, num_dropout in (("once", 0.1), ("again", 0.1)):
+        (tmp_path / name).mkdir()
+        finetune = job(tiny_base, tmp_path / name, max_steps=6, save_steps=3, lora_dropout=num_dropout)
+        adapters.append(finetune.execute())
+    torch_file = (adapters[1].parent / "checkpoint-6").rename(tmp_path / "checkpoint-6")
+    assert torch_file.exists()
+    adapters.append(finetune.execute(resume=True))  # from step 3
+    first, *others = [load_file(folder / "adapter_model.safetensors") for folder in adapters]
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+    configs = {(folder / "adapter_config.json").read_text() for folder in adapters}
+    assert len(configs) == 1
+
+
+def test_checkpoints_of_another_training_are_not_continued(tiny_base: Path, tmp_path: Path) -> None:
+    job(tiny_base, tmp_path, max_steps=1).execute()
+    with pytest.raises(CheckpointError, match="Start without --resume"):
+        job(tiny_base, tmp_path, max_steps=1, learning_rate=0.02).execute(resume=True)
+
+
+def test_bfloat16_bases_can_be_adapted_too(tiny_base: Path, tmp_path: Path) -> None:
+    folder = job(tiny_base, tmp_path, max_steps=1, load_in_4bit=False, target_modules="q_proj,v_proj", r=4).execute()
+    assert json.loads((folder / "adapter_config.json").read_text())["target_modules"] == ["q_proj", "v_proj"]
+    record = TrainedRecord.read(folder)
+    assert record is not None and record.form is ServingForm.BF16
+
+
+def test_nothing_is_written_when_a_row_is_too_long_or_a_module_unknown(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows.jsonl, line 1: \d+ tokens, max_length is 5"):
+        job(tiny_base, tmp_path, max_length=5).execute()
+    with pytest.raises(ConfigurationError, match="target_modules"):
+        job(tiny_base, tmp_path, target_modules="qq_proj").execute()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "row, flags, wrong",
+    [
+        ('{"prompt": "a"}', [], "line 1: completion is missing"),
+        ('{"prompt": "a", "completion": "b"}', ["--r", "0"], "'r' has the value 0"),
+        ('{"prompt": "a", "completion": "b"}', ["--alias", "stable"], "--push"),
+        ('{"prompt": "a", "completion": "b"}', ["--name", "../up"], "not a name"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str, flags: list[str], wrong: str
+) -> None:
+    data, output = tmp_path / "rows.jsonl", tmp_path / "out"
+    data.write_text(row + "\n")
+    arguments = ["--base", str(tiny_base), "--data", str(data), "--name", "n", "--output", str(output), *flags]
+    assert main(["finetune", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert wrong in error and "Traceback" not in error
+    assert not output.exists()

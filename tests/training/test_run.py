@@ -1,0 +1,117 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.errors import CheckpointError, ConfigurationError
+from graft.training.optim import Schedule, adamw, muon
+from graft.training.pretraining import Pretrain
+from graft.training.recipes.catalog import pretraining
+from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
+from graft.training.tokenizer import build_tokenizer
+
+
+def recipe(num_steps: int = 4) -> Pretraining:
+    return dataclasses.replace(
+        rootstock_5m(num_steps=num_steps),
+        config=llama_config(build_tokenizer(256), width=64, num_layers=1),
+        num_rows=2,
+        length=256,
+        warmup_steps=2,
+        nf4_share=0.5,
+    )
+
+
+def test_resuming_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
+    whole = recipe().run(tmp_path / "whole")
+    whole.execute()
+
+    class Interrupted(Exception):
+        pass
+
+    broken = recipe().run(tmp_path / "broken")
+    broken.checkpoint_steps = 1
+    make_batches = broken.objective.batches
+    object.__setattr__(broken, "objective", _Breaking(broken.objective, at_step=3, error=Interrupted()))
+    with pytest.raises(Interrupted):
+        broken.execute()
+    assert make_batches(0)
+    resumed = recipe().run(tmp_path / "broken")
+    resumed.execute(resume=True)
+
+    for (name, expected), (_, found) in zip(
+        whole.model.named_parameters(), resumed.model.named_parameters(), strict=True
+    ):
+        assert torch.equal(expected, found), name
+    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [0, 1, 2, 3]
+    assert (tmp_path / "broken" / "loss_curve.png").stat().st_size > 1000
+
+
+class _Breaking:
+    """An objective that fails at one step, as a power cut would."""
+
+    def __init__(self, objective: object, *, at_step: int, error: Exception) -> None:
+        self.objective, self.at_step, self.error = objective, at_step, error
+
+    def batches(self, step: int) -> object:
+        if step == self.at_step:
+            raise self.error
+        return self.objective.batches(step)  # type: ignore[attr-defined]
+
+    def loss(self, model: object, batch: object) -> object:
+        return self.objective.loss(model, batch)  # type: ignore[attr-defined]
+
+
+def test_pretraining_writes_a_base_that_transformers_loads(tmp_path: Path) -> None:
+    job = Pretrain(recipe=recipe(num_steps=2), work=tmp_path / "work", output=tmp_path / "bases" / "seedling")
+    job.execute(resume=False)
+    model = LlamaForCausalLM.from_pretrained(job.output)
+    assert model.config.vocab_size == 384 and model.dtype == torch.bfloat16
+    (checkpoint,) = complete_checkpoints(job.work)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in checkpoint.iterdir()}
+    assert "apache-2.0" in (job.output / "README.md").read_text()
+    with pytest.raises(CheckpointError, match="--resume"):
+        job.execute(resume=False)
+
+
+def test_learning_reduces_the_loss(tmp_path: Path) -> None:
+    run = dataclasses.replace(recipe(num_steps=16), nf4_share=0.0).run(tmp_path)
+    run.execute()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(5.95, abs=0.3)  # ln 384: nothing is known
+    assert sum(losses[-5:]) / 5 < losses[0] - 1
+
+
+def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:
+    for step in (1, 2, 10):
+        save_checkpoint(tmp_path, step, {"step": step}, keep=3)
+    (tmp_path / "checkpoint-10" / "COMPLETE").unlink()
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
+    with pytest.raises(CheckpointError, match="checkpoint-10"):
+        load_checkpoint(tmp_path / "checkpoint-10")
+
+
+@pytest.mark.parametrize("shape, middle", [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
+def test_schedule(shape: str, middle: float) -> None:
+    schedule = Schedule(num_steps=110, warmup_steps=10, shape=shape)
+    assert schedule(0) == 0.1 and schedule(9) == 1.0
+    assert schedule(60) == pytest.approx(middle)
+    assert schedule(110) == pytest.approx(0.0 if shape != "constant" else 1.0)
+
+
+def test_muon_takes_the_matrices_of_the_blocks(model: LlamaForCausalLM) -> None:
+    hidden, rest = muon(1e-3)(dict(model.named_parameters()))
+    assert len(hidden.param_groups[0]["params"]) == 2 * 7
+    assert len(rest.param_groups[0]["params"]) == 1 + 2 * 2 + 1
+    (everything,) = adamw(1e-3)(dict(model.named_parameters()))
+    assert len(everything.param_groups[0]["params"]) == 20
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="rootstock-5m"):
+        pretraining("oak", num_steps=None, seed=0)

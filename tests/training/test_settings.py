@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from graft.training.errors import ConfigurationError
+from graft.training.settings import FinetuneSettings, read_settings
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("s.yaml", "learning_rate: 2e-4\nr: 8\ntarget_modules: [q_proj]\npacking: false\n"),
+        ("s.json", '{"learning_rate": 2e-4, "r": 8, "target_modules": ["q_proj"], "packing": false}'),
+        ("s.toml", 'learning_rate = 2e-4\nr = 8\ntarget_modules = ["q_proj"]\npacking = false\n'),
+    ],
+)
+def test_the_same_settings_from_three_kinds_of_files(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    found = FinetuneSettings.from_mapping(read_settings(tmp_path / name))
+    assert found == FinetuneSettings(learning_rate=2e-4, r=8, target_modules=("q_proj",), packing=False)
+
+
+@pytest.mark.parametrize(
+    "values, wrong",
+    [
+        ({"learning_rat": 1}, "unknown setting 'learning_rat'"),
+        ({"beta": 0.1}, "'beta' is not supported"),
+        ({"r": 0}, "'r' has the value 0"),
+        ({"r": 8.5}, "must be of type int"),
+        ({"r": True}, "must be of type int"),
+        ({"packing": "yes"}, "must be of type bool"),
+        ({"learning_rate": float("nan")}, "must be of type float"),
+        ({"learning_rate": float("inf")}, "must be above 0"),
+        ({"lora_dropout": 1.0}, "below 1"),
+        ({"lr_scheduler_type": "polynomial"}, "'cosine' or 'linear'"),
+        ({"bnb_4bit_quant_type": "fp4"}, "'nf4'"),
+        ({"target_modules": []}, "target_modules"),
+    ],
+)
+def test_bad_settings_name_the_value(values: dict[str, object], wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        FinetuneSettings.from_mapping(values)
+    assert wrong in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, text", [("s.yaml", "a: [1"), ("s.json", "{"), ("s.toml", "a ="), ("s.ini", ""), ("s.yaml", "- 1")]
+)
+def test_unreadable_files(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError):
+        read_settings(tmp_path / name)
