@@ -1,0 +1,114 @@
+"""One real server on the shipped base in NF4, started by `graft serve` as a user would, for the whole session."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from graft.adapters.base import Base, shipped_bases
+from graft.client import Client
+from tests.server.engine.making import write_adapter
+
+BASE = "rootstock-5m"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `graft serve`."""
+
+    process: subprocess.Popen[bytes]
+    grpc: str
+    http: str
+    log: Path
+
+
+def start_server(folder: Path, *flags: str) -> Server:
+    """Start a server on free ports, with its data below `folder`, and wait until it is ready."""
+    ready, log = folder / "ready.json", folder / "server.log"
+    command = [sys.executable, "-m", "graft.cli.main", "serve", "--grpc-port", "0", "--http-port", "0"]
+    command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), *flags]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    end = time.monotonic() + 300
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            pytest.fail(f"the server did not start:\n{log.read_text()[-4000:]}")
+        time.sleep(0.1)
+    ports = json.loads(ready.read_text())
+    return Server(process, f"127.0.0.1:{ports['grpc_port']}", f"http://127.0.0.1:{ports['http_port']}", log)
+
+
+def stop_server(server: Server) -> int:
+    """SIGTERM, then the exit code; nothing of it is left running."""
+    children = children_of(server.process.pid)
+    server.process.send_signal(signal.SIGTERM)
+    code = server.process.wait(timeout=120)
+    left = [pid for pid in children if Path(f"/proc/{pid}").exists() and not is_zombie(pid)]
+    assert not left, f"processes left running: {left}"
+    return code
+
+
+def children_of(pid: int) -> list[int]:
+    """All processes below `pid`."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(status.parent.name)] = int(fields[1])
+    found, new = [], [pid]
+    while new:
+        new = [child for child, parent in parents.items() if parent in new]
+        found += new
+    return found
+
+
+def is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    os.environ.pop("VLLM_PLUGINS", None)
+    running = start_server(tmp_path_factory.mktemp("server"), "--num-slots", "4")
+    yield running
+    assert stop_server(running) == 0
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.grpc) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def base() -> Base:
+    return Base.from_folder(shipped_bases()[BASE])
+
+
+@pytest.fixture(scope="session")
+def layers(base: Base) -> dict[str, tuple[int, int]]:
+    """The base's linear modules with their shapes."""
+    return {name: shape for name, shape in base.modules.items() if ".layers." in name}
+
+
+@pytest.fixture(scope="session")
+def two_versions(client: Client, layers: dict[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An adapter with versions 1 and 2 that say different things; `stable` is version 1."""
+    root = tmp_path_factory.mktemp("versions")
+    for number in (1, 2):
+        folder = write_adapter(root / str(number), layers, rank=8 * number, seed=number)
+        pushed = client.push_adapter(folder, name="fable", alias="stable" if number == 1 else None)
+        assert pushed.version.number == number
+    return "fable"

@@ -1,0 +1,121 @@
+"""A whole server in the test's own event loop, on a scripted engine and a tiny base."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import openai
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+
+from graft.adapters.base import Base
+from graft.server.fronts import open_fronts
+from graft.server.metrics import Metrics
+from graft.server.rooms import Rooms, open_rooms
+from graft.server.settings import Settings
+from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2_grpc, server_pb2_grpc
+from tests.adapters.making import make_adapter, make_base
+from tests.server.api.scripted import Script, ScriptedMachinery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running server and its callers."""
+
+    rooms: Rooms
+    script: Script
+    base: Base
+    channel: grpc.aio.Channel
+    http: httpx.AsyncClient
+    openai: openai.AsyncOpenAI
+    http_port: int
+    folder: Path
+
+    @property
+    def inference(self) -> inference_pb2_grpc.InferenceServiceAsyncStub:
+        return inference_pb2_grpc.InferenceServiceStub(self.channel)
+
+    @property
+    def adapters(self) -> adapter_pb2_grpc.AdapterServiceAsyncStub:
+        return adapter_pb2_grpc.AdapterServiceStub(self.channel)
+
+    @property
+    def server(self) -> server_pb2_grpc.ServerServiceAsyncStub:
+        return server_pb2_grpc.ServerServiceStub(self.channel)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.rooms.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def imported(self, name: str, *, seed: int, adapter: str | None = None) -> adapter_pb2.AdapterVersion:
+        """A new adapter version with other weights for each seed."""
+        folder = make_adapter(self.folder / f"{name}-{seed}", seed=seed, base=self.base)
+        request = adapter_pb2.ImportVersionRequest(adapter=adapter or name, path=str(folder))
+        return (await self.adapters.ImportVersion(request)).version
+
+    async def point(self, adapter: str, alias: str, version: str, **others: Any) -> adapter_pb2.SetAliasResponse:
+        request = adapter_pb2.SetAliasRequest(adapter=adapter, alias=alias, version=version, **others)
+        return await self.adapters.SetAlias(request)
+
+
+StartServer = Callable[..., Awaitable[Server]]
+
+
+@pytest_asyncio.fixture
+async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
+    """Starts servers with other settings: `await start_server(max_running=1)`."""
+    async with AsyncExitStack() as resources:
+
+        async def start(**settings: Any) -> Server:
+            return await _start(tmp_path, settings, resources)
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def server(start_server: StartServer) -> Server:
+    return await start_server()
+
+
+async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack) -> Server:
+    base = make_base(folder / "bases" / "tiny")
+    defaults: dict[str, Any] = {
+        "base": str(base.path),
+        "grpc_port": 0,
+        "http_port": 0,
+        "data_dir": folder / "data",
+        "num_slots": 2,
+        "max_rank": 16,
+        "import_roots": (folder,),
+        "canary_interval_seconds": 0.1,
+        "canary_timeout_seconds": 1.0,
+    }
+    script = Script()
+    script.start_allowed.set()
+    settings = Settings(**{**defaults, **given})
+    rooms = await open_rooms(settings, ScriptedMachinery(script), Metrics(CollectorRegistry()), resources)
+    fronts = await open_fronts(rooms)
+    resources.push_async_callback(fronts.stop)
+    url = f"http://127.0.0.1:{fronts.http_port}"
+    http = await resources.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
+    return Server(
+        rooms=rooms,
+        script=script,
+        base=base,
+        channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{fronts.grpc_port}")),
+        http=http,
+        openai=openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http),
+        http_port=fronts.http_port,
+        folder=folder,
+    )
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("ERROR", logger="graft.access")

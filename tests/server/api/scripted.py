@@ -1,0 +1,222 @@
+"""An engine, a tokenizer and an OpenAI backend that do as they are told, for faults that a real engine rarely has."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.base import Base
+from graft.server.api.text import Tokenizer
+from graft.server.engine.engine import (
+    ContinuationScore,
+    Delta,
+    EngineAdapter,
+    EngineDied,
+    EngineInfo,
+    LoadFailed,
+    Sampling,
+    TokenLogprob,
+)
+from graft.server.engine.supervisor import Supervisor
+from graft.server.machinery import OpenAIVerbs
+from graft.server.serving import Ticket
+from graft.server.settings import Settings
+
+MAX_MODEL_TOKENS = 1000
+_pids = itertools.count(1)
+
+
+@dataclass(kw_only=True)
+class Script:
+    """What the engine does; tests change it while the server runs."""
+
+    token_seconds: float = 0.001
+    load_seconds: float = 0.0
+    hang: bool = False
+    start_allowed: asyncio.Event = field(default_factory=asyncio.Event)
+    load_error: str | None = None
+    # Stop after so many tokens without saying why.
+    break_after: int | None = None
+    crash: Exception | None = None
+    active: set[str] = field(default_factory=set)
+    num_started: int = 0
+    engines: list[ScriptedEngine] = field(default_factory=list)
+
+
+class ScriptedEngine:
+    """Token k of an answer is `k`; its text is the first letters of who answers."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.pid = next(_pids)
+        self.loaded_adapters: dict[int, EngineAdapter] = {}
+        self.dead = asyncio.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self.closed = False
+
+    def die(self) -> None:
+        self.dead.set()
+        for callback in self._callbacks:
+            callback()
+
+    def on_death(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    async def generate(
+        self, prompt_token_ids: Sequence[int], sampling: Sampling, *, request_id: str, adapter: EngineAdapter | None
+    ) -> AsyncIterator[Delta]:
+        if adapter is not None:
+            assert self.loaded_adapters.get(adapter.engine_id) == adapter, "asked for an adapter that is not loaded"
+        self.script.active.add(request_id)
+        self.script.num_started += 1
+        who = "base" if adapter is None else adapter.digest.removeprefix("sha256:")[:4]
+        try:
+            for index in range(sampling.max_tokens):
+                if self.script.break_after is not None and index >= self.script.break_after:
+                    return
+                await self._token()
+                for choice in range(sampling.num_choices):
+                    last = index == sampling.max_tokens - 1
+                    yield Delta(choice=choice, text=who, token_ids=(index,), finish_reason="length" if last else None)
+        finally:
+            self.script.active.discard(request_id)
+
+    async def _token(self) -> None:
+        if self.script.crash is not None:
+            raise self.script.crash
+        waits = [asyncio.ensure_future(self.dead.wait())]
+        if not self.script.hang:
+            waits.append(asyncio.ensure_future(asyncio.sleep(self.script.token_seconds)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self.dead.is_set():
+            raise EngineDied("the engine's process ended while the request ran")
+
+    async def score(
+        self,
+        prompt_token_ids: Sequence[int],
+        continuation_token_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> ContinuationScore:
+        await self._token()
+        tokens = tuple(TokenLogprob(token_id=one, token=chr(one), logprob=-0.5) for one in continuation_token_ids)
+        return ContinuationScore(tokens=tokens, is_greedy=True)
+
+    async def load(self, adapter: EngineAdapter) -> None:
+        if self.script.load_error is not None:
+            raise LoadFailed(self.script.load_error)
+        await asyncio.sleep(self.script.load_seconds)
+        self.loaded_adapters[adapter.engine_id] = adapter
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        del self.loaded_adapters[adapter.engine_id]
+
+    async def loaded(self) -> frozenset[int]:
+        return frozenset(self.loaded_adapters)
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            pid=self.pid,
+            engine_version="scripted",
+            lora_kernel="scripted",
+            max_model_tokens=MAX_MODEL_TOKENS,
+            num_slots=2,
+            max_rank=16,
+        )
+
+    async def canary(self) -> None:
+        await self._token()
+
+    async def close(self) -> None:
+        self.closed = True
+        self.dead.set()
+
+
+class ScriptedTokenizer:
+    """One token per character: its code. `ab` is one token, so that seams can be straddled."""
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for letter in text:
+            if letter == "b" and ids and ids[-1] == ord("a") % 40:
+                ids[-1] = 39
+            else:
+                ids.append(ord(letter) % 40)
+        return ids
+
+    def encode_continuation(self, text: str) -> list[int]:
+        return self.encode(text)
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        return self.encode("|".join(message["content"] for message in messages))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return [str(one) for one in ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedReply:
+    status: int = 200
+    body: dict[str, Any] | None = None
+    frames: AsyncIterator[Any] | None = None
+
+
+class ScriptedBackend:
+    """Completions over the scripted engine, shaped like OpenAI's."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def answer(self, body: dict[str, Any], ticket: Ticket, headers: Mapping[str, str]) -> ScriptedReply:
+        sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=body.get("n", 1))
+        deltas = self._supervisor.generate([1], sampling, request_id=ticket.request_id, adapter=ticket.engine_adapter)
+        if body.get("stream"):
+            return ScriptedReply(frames=self._frames(deltas, ticket))
+        text = ""
+        num_tokens = 0
+        async for delta in deltas:
+            text, num_tokens = text + delta.text, num_tokens + 1
+        usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
+        choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
+        return ScriptedReply(body=self._object(ticket, choices=[choice], usage=usage))
+
+    async def _frames(self, deltas: AsyncIterator[Delta], ticket: Ticket) -> AsyncIterator[Any]:
+        num_tokens = 0
+        async for delta in deltas:
+            num_tokens += 1
+            choice = {"index": delta.choice, "text": delta.text, "finish_reason": delta.finish_reason}
+            yield self._object(ticket, choices=[choice])
+        usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
+        yield self._object(ticket, choices=[], usage=usage)
+
+    def _object(self, ticket: Ticket, **parts: Any) -> dict[str, Any]:
+        return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": ticket.model, **parts}
+
+
+class ScriptedMachinery:
+    """Hands out scripted engines, one after the other."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def start_engine(self, settings: Settings, base: Base) -> ScriptedEngine:
+        await self._script.start_allowed.wait()
+        engine = ScriptedEngine(self._script)
+        self._script.engines.append(engine)
+        return engine
+
+    async def tokenizer(self, folder: Path) -> Tokenizer:
+        return ScriptedTokenizer()
+
+    async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
+        backend = ScriptedBackend(supervisor)
+        return OpenAIVerbs(chat=backend.answer, completion=backend.answer)
