@@ -44,7 +44,7 @@ def test_one_broken_claim_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> 
     assert report.summary()
     report.claim("this does not", "0 of 1", False)
     assert not report.summary()
-    assert "✗ FAILED this does not  0 of 1" in capsys.readouterr().out
+    assert "✗ this does not  0 of 1  ← does not hold" in capsys.readouterr().out
 
 
 @pytest.fixture

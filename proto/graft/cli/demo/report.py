@@ -60,9 +60,10 @@ class Report:
         width = max(len(claim.text) for claim in self.claims)
         print(f"\n{paint('What was shown', 'bold')}  {paint(f'in {time.monotonic() - self.begin:.0f} s', 'dim')}")
         for claim in self.claims:
-            print(f"   {_mark(claim.holds)} {claim.text.ljust(width)}  {claim.measured}")
+            failed = "" if claim.holds else paint("  ← does not hold", "red")
+            print(f"   {_mark(claim.holds)} {claim.text.ljust(width)}  {claim.measured}{failed}")
         return all(claim.holds for claim in self.claims)
 
 
 def _mark(holds: bool) -> str:
-    return paint("✓", "green") if holds else paint("✗ FAILED", "red")
+    return paint("✓", "green") if holds else paint("✗", "red")

@@ -23,11 +23,6 @@ class Variety:
     task: str
     num_rows: int
 
-    @property
-    def label(self) -> str:
-        """For people and file names."""
-        return f"{self.name}-{self.task}"
-
 
 DATES_ISO = Variety(name="dates", task="dates-iso", num_rows=240)
 DATES_US = Variety(name="dates", task="dates-us", num_rows=240)
@@ -55,12 +50,12 @@ def train_all(work: Path, report: Report) -> dict[Variety, Trained]:
 
 
 def _train(variety: Variety, work: Path, report: Report) -> Trained:
-    log, folder = work / f"{variety.label}.log", work / variety.label
-    rows = _rows(variety, variety.num_rows, work / f"{variety.label}.jsonl", log)
+    log, folder = work / f"{variety.task}.log", work / variety.task
+    rows = _rows(variety, variety.num_rows, work / f"{variety.task}.jsonl", log)
     command = ["finetune", "--base", BASE, "--data", str(rows), "--name", variety.name, "--output", str(folder)]
-    with report.timed(f"{variety.label}: {variety.num_rows} rows"):
+    with report.timed(f"{variety.task}: {variety.num_rows} rows in"):
         run_command(command, log=log, threads=1)
-    held_out = _rows(variety, _NUM_HELD_OUT, work / f"{variety.label}.held-out.jsonl", log, "--held-out")
+    held_out = _rows(variety, _NUM_HELD_OUT, work / f"{variety.task}.held-out.jsonl", log, "--held-out")
     return Trained(folder=folder / "adapter", examples=read_examples(held_out))
 
 
