@@ -15,8 +15,13 @@ BUF := @bufbuild/buf@1.75.0
 BASE := adapters/graft/adapters/bases/rootstock-5m
 # protoc finds its plugins, and `graft` its children, in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Counts what pip collects: a line now and then in place of hundreds.
-COUNT := awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages"; fflush() } /^Installing/ { print "      installing " n " packages"; fflush() }'
+# Of what pip says: a count now and then, large downloads, and errors. An index that lacks a package is no news.
+define BRIEF
+awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
+  / Downloading .* MB\)$$/ { if (substr($$(NF - 1), 2) + 0 >= 50) { sub(/^ +/, "      "); print } } \
+  /^Installing collected/ { print "      installing" } \
+  /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
+endef
 
 .PHONY: help setup demo serve test test-slow check check-stubs check-contract base proto lock bench clean
 
@@ -35,11 +40,11 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock
 	echo "[1/4] environment in $(VENV) with $$($$python --version)"; \
 	if [[ ! -x $(PYTHON) ]]; then $$python -m venv $(VENV); fi
 	@echo "[2/4] torch $(TORCH)"; \
-	$(PIP) install --quiet --no-deps "torch==$(TORCH)" 2>/dev/null \
+	$(PIP) install --progress-bar off --no-deps "torch==$(TORCH)" 2> /dev/null | $(BRIEF) \
 	  || { echo "      from PyTorch's own CPU index"; \
-	       $(PIP) install --no-deps --index-url $(TORCH_INDEX) "torch==$(TORCH)" | $(COUNT); }
+	       $(PIP) install --progress-bar off --no-deps --index-url $(TORCH_INDEX) "torch==$(TORCH)" 2>&1 | $(BRIEF); }
 	@echo "[3/4] $$(grep -c == requirements/cpu.lock) packages from requirements/cpu.lock"; \
-	$(PIP) install --progress-bar off --no-deps --requirement requirements/cpu.lock | $(COUNT)
+	$(PIP) install --progress-bar off --no-deps --requirement requirements/cpu.lock 2>&1 | $(BRIEF)
 	@echo "[4/4] graft itself"; \
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
