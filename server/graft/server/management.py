@@ -36,7 +36,9 @@ class Management:
         """
         target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         self._registry.check_servable(target)
-        seconds = await self._slots.prefetch(target.digest)
+        seconds = None
+        if not self._surely_lost(tenant, adapter, alias, expected_etag):
+            seconds = await self._slots.prefetch(target.digest)
         moved = await self._registry.write(
             lambda catalog: catalog.set_alias(
                 tenant=tenant,
@@ -122,6 +124,17 @@ class Management:
     @property
     def num_slots(self) -> int:
         return self._slots.num_slots
+
+    def _surely_lost(self, tenant: str, adapter: str, alias: str, expected_etag: str | None) -> bool:
+        """Whether a compare-and-set fails by what is known here: a load for it could evict what is in use."""
+        if expected_etag is None:
+            return False
+        etags = (
+            one.etag
+            for one in self._registry.snapshot.aliases
+            if (one.tenant, one.adapter, one.name) == (tenant, adapter, alias)
+        )
+        return next(etags, "") != expected_etag
 
     def _retire_unknown(self) -> None:
         # The same content under another name is the same digest, and stays.

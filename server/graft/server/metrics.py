@@ -113,6 +113,11 @@ class StreamMeter:
         self._entered_at = entered_at
         self._delivered_at: dict[int, float] = {}
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything was delivered."""
+        return bool(self._delivered_at)
+
     def delivered(self, choice: int) -> None:
         now = monotonic()
         if not self._delivered_at:

@@ -147,7 +147,8 @@ class Serving:
             if unfinished:
                 raise EngineError(f"the engine ended the stream with choices {sorted(unfinished)} incomplete")
         finally:
-            self._metrics.count_tokens(prompt=len(prompt_token_ids), cached=num_cached, completion=num_completion)
+            num_prompt = len(prompt_token_ids) if meter.begun else 0
+            self._metrics.count_tokens(prompt=num_prompt, cached=num_cached, completion=num_completion)
 
     async def score(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], continuations: Sequence[Sequence[int]]
@@ -162,9 +163,10 @@ class Serving:
             )
             for index, continuation in enumerate(continuations)
         ]
+        scores = await in_time(all_or_none(calls), ticket.deadline)
         num_tokens = sum(len(prompt_token_ids) + len(continuation) for continuation in continuations)
         self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
-        return await in_time(all_or_none(calls), ticket.deadline)
+        return scores
 
     def answerer(self, resolved: Resolved) -> Answerer:
         """The facts that stand in every reply."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
+import contextlib
 import os
 import signal
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +41,21 @@ class Shutdown:
 
 
 def kill_children() -> None:
-    """End the engine's process whatever it does."""
-    for child in multiprocessing.active_children():
-        child.kill()
+    """End the engine's processes whatever they do: children first, theirs after them."""
+    for child in _descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # A process may end while we look; the name in parentheses may hold spaces.
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, level = [], [pid]
+    while level:
+        level = [child for parent in level for child in children.get(parent, ())]
+        found += level
+    return found

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from graft.adapters.form import ServingForm
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import common_pb2
 from tests.adapters.making import make_adapter
@@ -33,7 +34,8 @@ def upload_parts(folder: Path, adapter: str, **header: Any) -> Iterator[pb.Uploa
 
 
 async def answered_by(server: Server, model: str) -> common_pb2.Answerer:
-    return [one async for one in server.inference.Generate(generate_request(model))][0].answerer
+    messages = [one async for one in server.inference.Generate(generate_request(model))]
+    return messages[0].answerer
 
 
 async def test_an_uploaded_adapter_is_served_under_its_alias(server: Server) -> None:
@@ -71,7 +73,7 @@ async def test_a_damaged_upload_is_refused_with_all_reasons_and_leaves_nothing(s
     fields = {one.field for one in details[error_details_pb2.BadRequest].field_violations}
     assert fields == {"adapter_config.json", "graft.json"}
     assert not (await server.adapters.ListAdapters(pb.ListAdaptersRequest())).adapters
-    assert not [path for path in (server.folder / "data" / "staging").rglob("*.safetensors")]
+    assert not list((server.folder / "data" / "staging").rglob("*.safetensors"))
 
 
 async def test_an_upload_needs_its_header_and_no_foreign_files(server: Server) -> None:
@@ -150,11 +152,13 @@ async def test_an_alias_moves_by_compare_and_set_and_not_before_the_load(server:
     first = (await server.point("joe", "stable", "1", etag="")).alias
     code, _ = await details_of(server.point("joe", "stable", "2", etag="stale"))
     assert code is grpc.StatusCode.ABORTED
+    assert server.metric("graft_adapter_loads_total") == 1, "what is lost already is not loaded"
     server.script.load_error = "bad luck"
     await server.imported("joe", seed=3)
     code, details = await details_of(server.point("joe", "stable", "3", etag=first.etag))
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert details[error_details_pb2.ErrorInfo].reason == "LOAD_FAILED"
+    server.script.load_error = None
     assert (await answered_by(server, "joe")).version_number == 1
 
 
@@ -185,7 +189,7 @@ async def test_pins_leave_one_slot_free(server: Server) -> None:
 
 
 async def test_another_form_is_served_only_where_it_was_allowed(server: Server) -> None:
-    folder = make_adapter(server.folder / "int8", base=server.base, form="int8")  # type: ignore[arg-type]
+    folder = make_adapter(server.folder / "int8", base=server.base, form=ServingForm.INT8)
     request = pb.ImportVersionRequest(adapter="joe", path=str(folder))
     assert (await details_of(server.adapters.ImportVersion(request)))[0] is grpc.StatusCode.INVALID_ARGUMENT
     request.allow_other_quantization = True

@@ -149,7 +149,7 @@ async def test_a_dead_engine_ends_a_stream_in_an_error_and_no_done(server: Serve
     *chunks, last = await frames_of(server, max_tokens=900)
     assert chunks
     assert json.loads(last)["error"]["code"] == "engine_died"
-    assert server.metric("graft_requests_total", front="http", outcome="unavailable") == 1
+    await until(lambda: server.metric("graft_requests_total", front="http", outcome="unavailable") == 1)
 
 
 async def test_a_stream_that_stops_early_is_an_error(server: Server) -> None:

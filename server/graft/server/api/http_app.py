@@ -6,7 +6,6 @@ import logging
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import monotonic
 
 from fastapi import FastAPI
@@ -46,7 +45,9 @@ def http_app(
         Route("/readyz", operations.ready),
     ]
     app.add_exception_handler(HTTPException, _no_such_route)
-    return Front(app=app, metrics=metrics)
+    # Inside Starlette's own catch-all, which would answer every error of ours with a bare 500.
+    app.add_middleware(Front, metrics=metrics)
+    return app
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
@@ -61,12 +62,12 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Front:
     """Around every request: its id, the error table, the log line and the count."""
 
-    app: ASGIApp
-    metrics: Metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,14 +83,14 @@ class Front:
             # Returning from an unfinished response makes uvicorn close the connection.
             outcome = fault_of(error).outcome
         finally:
-            self.metrics.requests.labels(front="http", outcome=outcome).inc()
+            self._metrics.requests.labels(front="http", outcome=outcome).inc()
             path = scope["path"] if exchange.status != 404 else "(unknown)"
             seconds = monotonic() - exchange.start
             _log.info("http %s %s %s %.3fs %s", scope["method"], path, outcome, seconds, exchange.request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            await self.app(scope, receive, exchange.send)
+            await self._app(scope, receive, exchange.send)
         except (ClientGone, SlowReader):
             raise
         except Exception as error:
