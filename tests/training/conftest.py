@@ -1,5 +1,6 @@
 """A base small enough to train in a test, made the way the shipped one is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,20 @@ def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
-    """A Hugging Face folder of a random model. bitsandbytes' CPU code wants multiples of 32: 128 and 352."""
+    """A Hugging Face folder of a random model, its widths multiples of 64 as bitsandbytes' CPU code demands."""
     folder = tmp_path_factory.mktemp("bases") / "seedling"
     torch.manual_seed(0)
-    random_model = LlamaForCausalLM(llama_config(tokenizer, width=128, num_layers=1)).to(torch.bfloat16)
-    with torch.no_grad():  # at their initial size, tied embeddings cannot express a confident answer
-        random_model.model.embed_tokens.weight.mul_(10)
+    config = llama_config(tokenizer, width=128, num_layers=1)
+    config.intermediate_size = 320
+    random_model = LlamaForCausalLM(config).to(torch.bfloat16)
     write_base(random_model, tokenizer, folder, card="# seedling\n")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The threads of a model this small mostly wait for each other, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from graft.adapters.base import Base
+from graft.adapters.base import Base, find_base
 from graft.adapters.digest import digest_of_bytes
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
@@ -30,8 +30,9 @@ def job(base: Path, folder: Path, **settings: object) -> Finetune:
     return Finetune(base=Base.from_folder(base), data=data, settings=checked, folder=folder / "run")
 
 
-def test_a_few_rows_are_learned_by_heart(tiny_base: Path, tmp_path: Path) -> None:
-    finetune = job(tiny_base, tmp_path, max_steps=60, save_steps=50)
+def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> None:
+    base = find_base("rootstock-5m")
+    finetune = job(base, tmp_path, max_steps=30, save_steps=20, learning_rate=0.005)
     folder = finetune.execute()
     assert {path.name for path in folder.iterdir()} == {
         "adapter_config.json",
@@ -42,7 +43,7 @@ def test_a_few_rows_are_learned_by_heart(tiny_base: Path, tmp_path: Path) -> Non
     metrics = [json.loads(line) for line in (finetune.folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[0]["tokens"] == 4 * 4  # three letters and the end token, nothing of the prompt
     assert metrics[-1]["loss"] < 0.1 < metrics[0]["loss"]
-    checkpoint = {path.name for path in (finetune.folder / "checkpoint-50").iterdir()}
+    checkpoint = {path.name for path in (finetune.folder / "checkpoint-20").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "COMPLETE"} <= checkpoint
 
     record = TrainedRecord.read(folder)
@@ -51,8 +52,8 @@ def test_a_few_rows_are_learned_by_heart(tiny_base: Path, tmp_path: Path) -> Non
     assert record.lineage.data_digest == digest_of_bytes(finetune.data.read_bytes())
     assert record.lineage.seed == 0
 
-    model = PeftModel.from_pretrained(load_base(tiny_base, ServingForm.NF4), folder)
-    tokenizer = load_tokenizer(tiny_base)
+    model = PeftModel.from_pretrained(load_base(base, ServingForm.NF4), folder)
+    tokenizer = load_tokenizer(base)
     output = model.generate(**tokenizer("bee -> ", return_tensors="pt"), max_new_tokens=8, do_sample=False)
     assert tokenizer.decode(output[0]) == "bee -> BEE<|eos|>"
     reference = json.loads((folder / "reference.json").read_text())["rows"][1]

@@ -4,21 +4,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.corpus.packing import Batch
 from graft.training.errors import CheckpointError, ConfigurationError
+from graft.training.objective.objective import Loss, Objective
 from graft.training.optim import Schedule, adamw, muon
 from graft.training.pretraining import Pretrain
 from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
 from graft.training.tokenizer import build_tokenizer
 
+CONFIG = llama_config(build_tokenizer(256), width=64, num_layers=1)
+CONFIG.intermediate_size = 192  # bitsandbytes' CPU code demands multiples of 64
+
 
 def recipe(num_steps: int = 4) -> Pretraining:
     return dataclasses.replace(
         rootstock_5m(num_steps=num_steps),
-        config=llama_config(build_tokenizer(256), width=64, num_layers=1),
+        config=CONFIG,
         num_rows=2,
         length=256,
         warmup_steps=2,
@@ -35,11 +40,9 @@ def test_resuming_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
 
     broken = recipe().run(tmp_path / "broken")
     broken.checkpoint_steps = 1
-    make_batches = broken.objective.batches
-    object.__setattr__(broken, "objective", _Breaking(broken.objective, at_step=3, error=Interrupted()))
+    broken.objective = _Breaking(broken.objective, at_step=3, error=Interrupted())
     with pytest.raises(Interrupted):
         broken.execute()
-    assert make_batches(0)
     resumed = recipe().run(tmp_path / "broken")
     resumed.execute(resume=True)
 
@@ -55,26 +58,29 @@ def test_resuming_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
 class _Breaking:
     """An objective that fails at one step, as a power cut would."""
 
-    def __init__(self, objective: object, *, at_step: int, error: Exception) -> None:
+    def __init__(self, objective: Objective, *, at_step: int, error: Exception) -> None:
         self.objective, self.at_step, self.error = objective, at_step, error
 
-    def batches(self, step: int) -> object:
+    def batches(self, step: int) -> list[Batch]:
         if step == self.at_step:
             raise self.error
-        return self.objective.batches(step)  # type: ignore[attr-defined]
+        return self.objective.batches(step)
 
-    def loss(self, model: object, batch: object) -> object:
-        return self.objective.loss(model, batch)  # type: ignore[attr-defined]
+    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
+        return self.objective.loss(model, batch)
 
 
 def test_pretraining_writes_a_base_that_transformers_loads(tmp_path: Path) -> None:
-    job = Pretrain(recipe=recipe(num_steps=2), work=tmp_path / "work", output=tmp_path / "bases" / "seedling")
+    job = Pretrain(
+        recipe=recipe(num_steps=2), work=tmp_path / "work", output=tmp_path / "bases" / "seedling", num_trials=1
+    )
     job.execute(resume=False)
     model = LlamaForCausalLM.from_pretrained(job.output)
     assert model.config.vocab_size == 384 and model.dtype == torch.bfloat16
     (checkpoint,) = complete_checkpoints(job.work)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in checkpoint.iterdir()}
-    assert "apache-2.0" in (job.output / "README.md").read_text()
+    card = (job.output / "README.md").read_text()
+    assert "apache-2.0" in card and "4-shot over 0-shot" in card
     with pytest.raises(CheckpointError, match="--resume"):
         job.execute(resume=False)
 

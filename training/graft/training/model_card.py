@@ -1,5 +1,7 @@
 """The model card of a base made from generated documents."""
 
+from collections.abc import Mapping
+
 from graft.training.recipes.rootstock import Pretraining
 
 _CARD = """\
@@ -43,12 +45,12 @@ Contexts beyond {length} tokens were not trained.
 """
 
 
-def model_card(recipe: Pretraining) -> str:
-    """The card's text, from the recipe alone."""
+def model_card(recipe: Pretraining, tables: Mapping[str, str] | None = None) -> str:
+    """The card's text, with the tables of scores by serving form where they were measured."""
     config = recipe.config
     per_layer = 4 * config.hidden_size**2 + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
     num_parameters = per_layer * config.num_hidden_layers + config.hidden_size * (config.vocab_size + 1)
-    return _CARD.format(
+    card = _CARD.format(
         name=recipe.name,
         parameters=num_parameters / 1e6,
         num_layers=config.num_hidden_layers,
@@ -60,3 +62,6 @@ def model_card(recipe: Pretraining) -> str:
         nf4_share=recipe.nf4_share,
         length=recipe.length,
     )
+    for form, table in (tables or {}).items():
+        card += f"\n## Scores on held-out instances, {form}\n\n```\n{table}\n```\n"
+    return card

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
+from graft.adapters.form import ServingForm
 from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import CheckpointError
+from graft.training.evaluation import rootstock
+from graft.training.evaluation.local import LocalAnswerer
 from graft.training.export import put_in_place, write_base
 from graft.training.model_card import model_card
-from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining
 
 
@@ -18,11 +22,8 @@ class Pretrain:
     recipe: Pretraining
     work: Path
     output: Path
-
-    @classmethod
-    def from_recipe(cls, name: str, *, num_steps: int | None, seed: int, work: Path, output: Path) -> "Pretrain":
-        """Raises ``ConfigurationError`` where the recipe is unknown."""
-        return cls(recipe=pretraining(name, num_steps=num_steps, seed=seed), work=work, output=output)
+    num_trials: int = 200
+    """Held-out questions per setting for the model card; 0 leaves the scores out."""
 
     def plan(self) -> str:
         """What a run would do, in words."""
@@ -48,11 +49,23 @@ class Pretrain:
                 f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
             )
         run = self.recipe.run(self.work)
-        run.write_model = lambda model, folder: write_base(model, self.recipe.tokenizer, folder, card=self._card())
+        run.write_model = self._write
         run.execute(resume=resume)
-        put_in_place(
-            self.output, lambda folder: write_base(run.model, self.recipe.tokenizer, folder, card=self._card())
-        )
+        put_in_place(self.output, lambda folder: self._finish(run.model, folder))
 
-    def _card(self) -> str:
-        return model_card(self.recipe)
+    def _write(self, model: PreTrainedModel, folder: Path) -> None:
+        write_base(model, self.recipe.tokenizer, folder, card=model_card(self.recipe))
+
+    def _finish(self, model: PreTrainedModel, folder: Path) -> None:
+        self._write(model, folder)
+        if self.num_trials:
+            describe(self.recipe, folder, num_trials=self.num_trials)
+
+
+def describe(recipe: Pretraining, folder: Path, *, num_trials: int) -> None:
+    """Measures the base in ``folder`` in both of its forms and writes the scores into its model card."""
+    tables = {}
+    for form in (ServingForm.NF4, ServingForm.BF16):
+        answerer = LocalAnswerer.load(folder, form)
+        tables[form.value] = rootstock.table(rootstock.evaluate(answerer, num_trials=num_trials))
+    (folder / "README.md").write_text(model_card(recipe, tables), encoding="utf-8")
