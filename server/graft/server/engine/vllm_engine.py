@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import vllm
@@ -116,7 +116,7 @@ class VllmEngine:
 
     async def _generate(
         self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         with values.engine_errors():
             stream = self.llm.generate(
                 {"prompt_token_ids": list(ids)}, params, request_id, lora_request=lora_request(adapter)

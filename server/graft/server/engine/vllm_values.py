@@ -109,9 +109,10 @@ def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, tokeniz
 
 
 def _finish_reason(choice: CompletionOutput) -> str | None:
-    if choice.finish_reason in ("abort", "error"):
-        raise EngineDied(f"the engine ended the request early ({choice.finish_reason}); try again")
-    return choice.finish_reason
+    reason: str | None = choice.finish_reason
+    if reason in ("abort", "error"):
+        raise EngineDied(f"the engine ended the request early ({reason}); try again")
+    return reason
 
 
 def _choice_logprobs(choice: CompletionOutput) -> tuple[TokenLogprob, ...]:

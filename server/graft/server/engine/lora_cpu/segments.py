@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
-Rows = slice | torch.Tensor
+Rows: TypeAlias = slice | torch.Tensor
 """Row numbers of one segment: a slice where they lie side by side (a view, no copy), else an index tensor."""
 
 

@@ -11,7 +11,7 @@ from graft.server.engine.lora_cpu import grouped
 from graft.server.engine.lora_cpu.segments import Segment, group_by_slot
 
 
-class GroupedPunicaWrapper(PunicaWrapperCPU):  # type: ignore[misc]
+class GroupedPunicaWrapper(PunicaWrapperCPU):
     """Multi-LoRA on CPU by grouped matrix products. The step's grouping is made once, in `update_metadata`."""
 
     def __init__(self, max_num_batched_tokens: int, max_batches: int, device: torch.device | str, **kwargs: Any):
