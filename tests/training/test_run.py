@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
 from graft.training.corpus.packing import Batch
-from graft.training.errors import CheckpointError, ConfigurationError
+from graft.training.errors import CheckpointError, ConfigurationError, Diverged
 from graft.training.objective.objective import Loss, Objective
 from graft.training.optim import Schedule, adamw, muon
 from graft.training.pretraining import Pretrain
@@ -91,6 +91,14 @@ def test_learning_reduces_the_loss(tmp_path: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(5.95, abs=0.3)  # ln 384: nothing is known
     assert sum(losses[-5:]) / 5 < losses[0] - 1
+
+
+def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    run = recipe().run(tmp_path)
+    with torch.no_grad():
+        run.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match="at step 0; lower the learning rate"):
+        run.execute()
 
 
 def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:

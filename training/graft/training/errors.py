@@ -17,3 +17,7 @@ class DataError(TrainingError, ValueError):
 
 class CheckpointError(TrainingError, RuntimeError):
     """A checkpoint is missing, unfinished or belongs to a different run."""
+
+
+class Diverged(TrainingError, ArithmeticError):
+    """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""

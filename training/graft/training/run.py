@@ -1,5 +1,6 @@
 """The training loop: objective + model + optimizers + checkpoints."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.errors import Diverged
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.progress import Progress
@@ -38,8 +40,10 @@ class Run:
     """Adds the model to a checkpoint's folder in its own format."""
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
-        """Trains to the last step and returns its metrics. With ``resume``, goes on from the newest finished
-        checkpoint.
+        """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
+
+        Raises:
+            Diverged: a gradient is not finite. Checkpoints so far stay.
         """
         weights = Weights(self.model)
         optimizers = self.optimizers(weights.masters)
@@ -69,6 +73,8 @@ class Run:
             num_tokens += loss.num_tokens
         weights.pull_gradients(max(1, num_tokens))
         norm = clip_gradients(weights.masters, self.max_gradient_norm)
+        if not math.isfinite(norm):
+            raise Diverged(f"the gradient is {norm} at step {step}; lower the learning rate, or resume with --resume.")
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
