@@ -84,7 +84,7 @@ def two_faults(folder: Path) -> None:
 
 
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
-    (truncate, "bytes"),
+    (truncate, "cut"),
     (huge_header, "header"),
     (not_a_number, "finite"),
     (rank_above_limit, "rank"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client, GraftClientError, Unavailable
-from tests.end_to_end.conftest import children_of, is_zombie, start_server
+from tests.end_to_end.conftest import assert_gone, children_of, start_server
 
 
 @pytest.fixture
@@ -45,4 +45,4 @@ def test_drains_then_exits(folder: Path) -> None:
     assert errors == []
     assert lengths == [300] * 4
     assert server.process.wait(timeout=90) == 0
-    assert [pid for pid in children if Path(f"/proc/{pid}").exists() and not is_zombie(pid)] == []
+    assert_gone(children)

@@ -79,6 +79,9 @@ def check_openai_body(body: Mapping[str, Any]) -> None:
     for name, limit in (("n", MAX_CHOICES), ("best_of", MAX_CHOICES), ("top_logprobs", MAX_LOGPROBS)):
         _check_at_most(body.get(name), name, limit, violations)
     _check_at_most(body.get("logprobs"), "logprobs", MAX_LOGPROBS, violations)
+    for name in ("max_tokens", "max_completion_tokens"):
+        if isinstance(body.get(name), int) and body[name] < 1:
+            violations.add(name, f"is {body[name]}; at least 1 token is generated")
     stop = body.get("stop")
     stops = stop if isinstance(stop, list) else [stop]
     if len(stops) > MAX_STOPS:

@@ -11,6 +11,7 @@ from typing import Any
 
 import vllm
 from vllm import SamplingParams
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
@@ -51,7 +52,9 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
 async def launch(settings: EngineSettings) -> VllmEngine:
     """Start the engine's process with whatever LoRA class it has. Raises `EngineError`."""
     prepare_environment(settings)
-    arguments = AsyncEngineArgs(**engine_arguments(settings))
+    # Without this a small model may put blanks between two tokens of JSON until its tokens are used up.
+    compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
+    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
     try:
         llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
     except Exception as error:
