@@ -110,7 +110,9 @@ async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack)
         base=base,
         channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{fronts.grpc_port}")),
         http=http,
-        openai=openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http),
+        openai=await resources.enter_async_context(
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        ),
         http_port=fronts.http_port,
         folder=folder,
     )

@@ -36,6 +36,8 @@ class Script:
 
     token_seconds: float = 0.001
     load_seconds: float = 0.0
+    # Characters behind the text of each token.
+    padding: int = 0
     hang: bool = False
     start_allowed: asyncio.Event = field(default_factory=asyncio.Event)
     load_error: str | None = None
@@ -74,6 +76,7 @@ class ScriptedEngine:
         self.script.active.add(request_id)
         self.script.num_started += 1
         who = "base" if adapter is None else adapter.digest.removeprefix("sha256:")[:4]
+        text = who + "-" * self.script.padding
         try:
             for index in range(sampling.max_tokens):
                 if self.script.break_after is not None and index >= self.script.break_after:
@@ -81,14 +84,14 @@ class ScriptedEngine:
                 await self._token()
                 for choice in range(sampling.num_choices):
                     last = index == sampling.max_tokens - 1
-                    yield Delta(choice=choice, text=who, token_ids=(index,), finish_reason="length" if last else None)
+                    yield Delta(choice=choice, text=text, token_ids=(index,), finish_reason="length" if last else None)
         finally:
             self.script.active.discard(request_id)
 
     async def _token(self) -> None:
         if self.script.crash is not None:
             raise self.script.crash
-        waits = [asyncio.ensure_future(self.dead.wait())]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self.dead.wait())]
         if not self.script.hang:
             waits.append(asyncio.ensure_future(asyncio.sleep(self.script.token_seconds)))
         try:

@@ -253,13 +253,29 @@ async def test_a_dead_engine_ends_streams_as_unavailable_and_is_replaced(server:
     assert server.metric("graft_engine_restarts_total") == 1
 
 
+async def test_a_caller_who_does_not_read_is_let_go(start_server: StartServer) -> None:
+    server = await start_server(slow_reader_seconds=1.0)
+    server.script.token_seconds = 0.0
+    server.script.padding = 20_000
+    call = server.inference.Generate(generate_request(max_tokens=2**31))
+    await until(lambda: len(server.script.active) == 1)
+    # The engine's answers are never read here: flow control fills up, and nothing behind it may.
+    await until(lambda: not server.script.active, 30.0)
+    await until(lambda: server.metric("graft_requests_total", front="grpc", outcome="resource_exhausted") == 1)
+    assert server.metric("graft_tokens_total", kind="completion") < 500, "at most 10 MB lie in buffers"
+    call.cancel()
+
+
 async def test_health_is_watched_through_restart_and_drain(server: Server) -> None:
     stub = health_pb2_grpc.HealthStub(server.channel)
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="graft.v1.InferenceService"))
     serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
     assert (await watch.read()).status == serving
+    # A watcher hears of the latest state only, so the next engine waits until this one's end was heard of.
+    server.script.start_allowed.clear()
     server.script.engines[0].die()
     assert (await watch.read()).status == not_serving
+    server.script.start_allowed.set()
     assert (await watch.read()).status == serving
     await server.server.Drain(server_pb2.DrainRequest())
     assert (await watch.read()).status == not_serving

@@ -101,7 +101,8 @@ class Layers(grpc.aio.ServerInterceptor):
 
     async def _write(self, context: Context, message: Any) -> None:
         try:
-            await asyncio.wait_for(context.write(message), self._write_seconds)
+            async with asyncio.timeout(self._write_seconds):
+                await context.write(message)
         except TimeoutError:
             raise SlowReader(f"the caller read nothing for {self._write_seconds:g} s") from None
 

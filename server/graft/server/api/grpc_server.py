@@ -49,6 +49,7 @@ class GrpcServer:
         self._services = ("", *services)
         self._health = health.aio.HealthServicer()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling = asyncio.Lock()
         self._readiness = readiness
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
@@ -77,5 +78,7 @@ class GrpcServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _tell(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
-        for service in self._services:
-            await self._health.set(service, status)
+        # One change after the other, or the last to finish could be the older one.
+        async with self._telling:
+            for service in self._services:
+                await self._health.set(service, status)

@@ -71,6 +71,7 @@ class EventStream:
 
     async def _within(self, message: dict[str, Any]) -> None:
         try:
-            await asyncio.wait_for(self._send(message), self._write_seconds)
+            async with asyncio.timeout(self._write_seconds):
+                await self._send(message)
         except TimeoutError:
             raise SlowReader(f"the caller read nothing for {self._write_seconds:g} s") from None

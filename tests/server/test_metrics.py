@@ -1,0 +1,41 @@
+"""The swap pause: which gap between tokens a load is answerable for."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from graft.server.metrics import Metrics, SwapPause
+
+
+@pytest.mark.parametrize(
+    ("gaps_before", "load", "gaps_after", "seconds"),
+    [
+        ([(0.0, 5.0)], (6.0, 7.0), [(8.0, 12.0)], 0.0),
+        ([(0.0, 0.1), (0.1, 0.3)], (0.2, 0.4), [(0.3, 0.8), (0.8, 2.0)], 0.5),
+        ([(0.0, 0.2)], (0.1, 0.15), [], 0.2),
+        ([], (0.1, 0.15), [(0.0, 0.9)], 0.9),
+    ],
+    ids=["beside", "overlapping", "around-before", "around-after"],
+)
+def test_only_gaps_that_overlap_the_load_count(
+    gaps_before: list[tuple[float, float]],
+    load: tuple[float, float],
+    gaps_after: list[tuple[float, float]],
+    seconds: float,
+) -> None:
+    pause = SwapPause()
+    for gap in gaps_before:
+        pause.gap(*gap)
+    pause.loaded(*load)
+    for gap in gaps_after:
+        pause.gap(*gap)
+    assert pause.seconds == pytest.approx(seconds)
+
+
+def test_restarts_are_counted_once() -> None:
+    metrics = Metrics(CollectorRegistry())
+    for ready, num_restarts in ((True, 0), (False, 0), (True, 1), (False, 1), (True, 2)):
+        metrics.engine_changed(ready, num_restarts)
+    assert metrics.registry.get_sample_value("graft_engine_restarts_total") == 2
+    assert metrics.registry.get_sample_value("graft_engine_ready") == 1
