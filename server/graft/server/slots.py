@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, EngineError
+from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, EngineError, LoadFailed
 from graft.server.residency import Action, Load, Residency, Resident, Unload
 
-ResidentView = Resident
+log = logging.getLogger(__name__)
 
 
 class SlotObserver(Protocol):
@@ -55,10 +56,13 @@ class Slots:
         Raises `LoadFailed` or what `locate` raises; other versions are not touched by it.
         """
         self._carry_out(self._residency.lease(digest))
+        ready = self._when_ready(digest)
         try:
-            adapter = await self._when_ready(digest)
+            adapter = await asyncio.shield(ready)
         except asyncio.CancelledError:
-            self._release(digest)
+            # A load that failed in this very tick has voided the lease already.
+            if not (ready.done() and ready.exception()):
+                self._release(digest)
             raise
         try:
             yield adapter
@@ -91,23 +95,33 @@ class Slots:
         return self._residency.view()
 
     async def restore(self, engine: Engine) -> None:
-        """Load into a new engine process what the old one held, under the same ids."""
+        """Load into a new engine process what the old one held, under the same ids.
+
+        A version that does not load any more is let go: it must not keep all others from being served.
+        """
         present = await engine.loaded()
         for adapter in list(self._resident.values()):
-            if adapter.engine_id not in present:
+            if adapter.engine_id in present:
+                continue
+            try:
                 await engine.load(adapter)
+            except LoadFailed as error:
+                log.error("%s did not come back with the engine: %s", adapter.digest, error)
+                self.retire(adapter.digest)
 
     async def close(self) -> None:
         """Wait for what is under way."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _when_ready(self, digest: str) -> EngineAdapter:
-        if digest in self._resident and self._residency.engine_id(digest) is not None:
-            return self._resident[digest]
-        future = self._ready.get(digest)
-        if future is None:
-            future = self._ready[digest] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(future)
+    def _when_ready(self, digest: str) -> asyncio.Future[EngineAdapter]:
+        if digest in self._ready:
+            return self._ready[digest]
+        future: asyncio.Future[EngineAdapter] = asyncio.get_running_loop().create_future()
+        if self._residency.engine_id(digest) is not None:
+            future.set_result(self._resident[digest])
+        else:
+            self._ready[digest] = future
+        return future
 
     def _release(self, digest: str) -> None:
         self._carry_out(self._residency.release(digest))
@@ -142,9 +156,10 @@ class Slots:
         with contextlib.suppress(EngineDied):
             try:
                 await self._engine.unload(adapter)
-            except EngineError:
-                self._resident[action.digest] = adapter
-                raise
+            except EngineError as error:
+                # Its slot stays taken: the engine may still hold it.
+                log.error("%s did not leave the engine: %s", action.digest, error)
+                return
         if self._observer:
             self._observer.on_unload(action.digest, action.evicted)
         self._carry_out(self._residency.unloaded(action.digest))

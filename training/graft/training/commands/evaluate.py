@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sst2.add_argument("--limit", type=int, help="only the first so many lines")
     for suite in (rootstock, sst2):
         where = suite.add_mutually_exclusive_group()
-        where.add_argument("--server", default="localhost:50051", help="host:port of a server (default: %(default)s)")
+        where.add_argument("--server", default="localhost:8470", help="host:port of a server (default: %(default)s)")
         where.add_argument(
             "--local", metavar="BASE", help="load this base in the process instead: name, digest or folder"
         )

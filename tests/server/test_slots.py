@@ -1,0 +1,99 @@
+"""Slots over an engine that fails: a lease is given back exactly once, and one bad version harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from graft.server.engine.engine import EngineAdapter, LoadFailed
+from graft.server.slots import Slots
+
+
+class FaultyEngine:
+    """Holds adapters; refuses those named in `bad`. Loads wait for `gate`."""
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+        self.bad: set[str] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self, adapter: EngineAdapter) -> None:
+        await self.gate.wait()
+        if adapter.digest in self.bad:
+            raise LoadFailed(adapter.digest)
+        self.held.add(adapter.engine_id)
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        self.held.discard(adapter.engine_id)
+
+    async def loaded(self) -> frozenset[int]:
+        return frozenset(self.held)
+
+
+async def locate(digest: str) -> Path:
+    return Path(digest)
+
+
+def make(num_slots: int = 2) -> tuple[FaultyEngine, Slots]:
+    engine = FaultyEngine()
+    return engine, Slots(engine, locate, num_slots=num_slots)  # type: ignore[arg-type]
+
+
+async def use(slots: Slots, digest: str) -> int:
+    async with slots.lease(digest) as adapter:
+        await asyncio.sleep(0)
+        return adapter.engine_id
+
+
+async def test_a_waiter_cancelled_as_its_load_fails_voids_nothing_else() -> None:
+    engine, slots = make()
+    engine.gate.clear()
+    engine.bad.add("bad")
+    first = asyncio.create_task(use(slots, "bad"))
+    second = asyncio.create_task(use(slots, "bad"))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    while slots.view():
+        await asyncio.sleep(0)
+    first.cancel()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert isinstance(results[1], LoadFailed)
+    assert isinstance(results[0], asyncio.CancelledError | LoadFailed)
+    engine.bad.clear()
+    assert await use(slots, "bad") == 2
+
+
+async def test_a_cancelled_waiter_leaves_no_lease() -> None:
+    engine, slots = make(num_slots=1)
+    engine.gate.clear()
+    waiter = asyncio.create_task(use(slots, "a"))
+    await asyncio.sleep(0.01)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    engine.gate.set()
+    assert await asyncio.wait_for(use(slots, "b"), 5) == 2
+    assert [each.num_leases for each in slots.view()] == [0]
+
+
+async def test_more_versions_than_slots_all_get_their_turn() -> None:
+    engine, slots = make(num_slots=2)
+    digests = [f"v{number % 7}" for number in range(70)]
+    ids = await asyncio.wait_for(asyncio.gather(*(use(slots, digest) for digest in digests)), 10)
+    assert len(ids) == 70
+    assert len(engine.held) <= 2
+
+
+async def test_restore_lets_go_of_what_does_not_load_any_more() -> None:
+    _, slots = make()
+    await use(slots, "good")
+    await use(slots, "bad")
+    replacement = FaultyEngine()
+    replacement.bad.add("bad")
+    await slots.restore(replacement)  # type: ignore[arg-type]
+    await slots.close()
+    assert [each.digest for each in slots.view()] == ["good"]
+    assert replacement.held == {1}
