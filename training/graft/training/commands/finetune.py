@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from graft.training.threads import wait_without_spinning
+
 HELP = "train a LoRA adapter on a quantized base"
 _FLAGS: dict[str, type] = {
     "learning_rate": float,
@@ -47,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    wait_without_spinning()
     from graft.adapters.base import Base, find_base
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError

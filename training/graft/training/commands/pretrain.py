@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from graft.training.threads import wait_without_spinning
+
 HELP = "train a base model from a recipe"
 
 
@@ -27,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    wait_without_spinning()
     from graft.training.pretraining import Pretrain
     from graft.training.recipes.catalog import pretraining
 
