@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from graft.adapters.compatibility import Limits, ensure_compatible, incompatibil
 from graft.adapters.errors import IncompatibleAdapter, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.manifest import read_manifest
-from tests.adapters.making import LIMITS, make_adapter, make_base, make_tensors
+from tests.adapters.making import LIMITS, VOCABULARY, WIDTH, make_adapter, make_base, make_tensors
 
 
 def _reasons(folder: Path, base: Base, **options: Any) -> tuple[Reason, ...]:
@@ -167,3 +168,15 @@ def test_many_reasons_of_one_kind_are_counted(base: Base, tmp_path: Path) -> Non
     reasons = _reasons(make_adapter(tmp_path / "a", tensors=make_tensors() | tensors), base)
     assert len(reasons) == 21
     assert "30 more" in reasons[-1].problem
+
+
+def test_an_adapted_output_head_is_refused(base: Base, tmp_path: Path) -> None:
+    """Else prompts would be scored without it: vLLM computes their log-probabilities without the adapter's mapping."""
+    untied = dataclasses.replace(base, modules={**base.modules, "lm_head": (VOCABULARY, WIDTH)})
+    head = "base_model.model.lm_head.lora"
+    tensors = make_tensors() | {
+        f"{head}_A.weight": np.ones((4, WIDTH), np.float32),
+        f"{head}_B.weight": np.ones((VOCABULARY, 4), np.float32),
+    }
+    problems = [reason.problem for reason in _reasons(make_adapter(tmp_path / "a", tensors=tensors), untied)]
+    assert problems == ["an adapted output head would be left out when prompts are scored"]

@@ -14,6 +14,7 @@ from graft.adapters.errors import Reason
 from graft.adapters.manifest import TENSOR_FILE, Manifest
 from graft.adapters.tensor_header import TensorInfo
 
+_OUTPUT_HEADS = ("lm_head", "embed_out")
 _NAME = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight\Z")
 _FLOATS = ("F16", "BF16", "F32", "F64")
 _MAX_SHOWN = 20
@@ -70,6 +71,10 @@ def _unknown(module: str, base: Base) -> Reason:
 
 
 def _pair_reasons(module: str, pair: _Pair, manifest: Manifest, base: Base) -> Iterator[Reason]:
+    if module.rpartition(".")[2] in _OUTPUT_HEADS:
+        # vLLM computes a prompt's log-probabilities without knowing which adapter the prompt belongs to.
+        problem, remedy = "an adapted output head would be left out when prompts are scored", "train without it"
+        yield Reason(field=f"{TENSOR_FILE}:{module}", problem=problem, remedy=remedy)
     out_features, in_features = base.modules[module]
     rank = expected_rank(manifest, module)
     for side, info, shape in (("A", pair.a, (rank, in_features)), ("B", pair.b, (out_features, rank))):

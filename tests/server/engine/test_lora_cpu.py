@@ -51,15 +51,6 @@ def test_equals_the_loop_reference(slots: list[int], dtype: torch.dtype, toleran
     assert torch.equal(y[base_rows], before[base_rows])
 
 
-def test_output_head_wider_than_the_adapter_keeps_its_padding() -> None:
-    y = torch.zeros(2, 10)
-    a, b = torch.ones(1, 1, 2, 3), torch.ones(1, 1, 8, 2)
-    grouped.add_lora_output(y, torch.ones(2, 3), a, b, 1.0, group_by_slot([0, -1]))
-    assert y[0, :8].eq(6.0).all()
-    assert y[0, 8:].eq(0.0).all()
-    assert y[1].eq(0.0).all()
-
-
 def test_groups_are_views_where_rows_lie_together() -> None:
     contiguous, scattered = group_by_slot([0, 0, 0, 1, -1, 1])
     assert contiguous.rows == slice(0, 3)

@@ -98,6 +98,31 @@ async def test_every_row_equals_the_same_request_alone(
         assert await rows_that_differ(engine, adapters, popularity, stagger=stagger) == []
 
 
+@pytest.mark.parametrize("popularity", POPULARITY.values(), ids=POPULARITY.keys())
+async def test_scores_in_a_batch_equal_the_same_score_alone(
+    engine: VllmEngine, adapters: Sequence[EngineAdapter], popularity: list[int]
+) -> None:
+    """A prompt's log-probabilities take a way of their own through the output head, with other rows than the step's."""
+    choices = [None, *adapters]
+    tokenize = engine.llm.get_tokenizer()
+
+    async def score(row: int) -> list[float]:
+        prompt, continuation = (
+            tokenize(PROMPTS[row % len(PROMPTS)])["input_ids"],
+            tokenize(" lived" * row + ".")["input_ids"],
+        )
+        adapter = choices[popularity[row]]
+        found = await engine.score(prompt, continuation, request_id=f"score-{next(_ids)}", adapter=adapter)
+        return [token.logprob for token in found.tokens]
+
+    async with loaded(engine, adapters):
+        alone = [await score(row) for row in range(len(popularity))]
+        decoding = [ask(engine, PROMPTS[0], adapter) for adapter in choices]
+        together, *_ = await asyncio.gather(asyncio.gather(*map(score, range(len(popularity)))), *decoding)
+    for a, b in zip(alone, together, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+
 async def test_adapters_and_base_say_different_things(engine: VllmEngine, adapters: Sequence[EngineAdapter]) -> None:
     """Else the test above would prove nothing."""
     async with loaded(engine, adapters):

@@ -37,18 +37,6 @@ def add_lora(
             start += width
 
 
-def add_lora_output(
-    y_RV: torch.Tensor,
-    x_RI: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scale: float,
-    segments: Sequence[Segment],
-) -> None:
-    """The output head's update: y [rows, padded vocabulary] may be wider than B's [slots, 1, vocabulary, r]."""
-    add_lora(y_RV[:, : b.shape[2]], x_RI, (a,), (b,), scale, (b.shape[2],), segments)
-
-
 def add_expand(y_RO: torch.Tensor, h_RK: torch.Tensor, b: torch.Tensor, segments: Sequence[Segment]) -> None:
     """The embedding's update: y += h B^T, with h [rows, r] already looked up in A, and B [slots, 1, out, r]."""
     for segment in segments:

@@ -17,14 +17,12 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
     def __init__(self, max_num_batched_tokens: int, max_batches: int, device: torch.device | str, **kwargs: Any):
         super().__init__(max_num_batched_tokens, max_batches, device, **kwargs)
         self._token_segments: tuple[Segment, ...] = ()
-        self._sampler_segments: tuple[Segment, ...] = ()
 
     def update_metadata(
         self, mapping: Any, lora_index_to_id: list[int | None], max_loras: int, vocab_size: int, **kwargs: Any
     ) -> None:
         super().update_metadata(mapping, lora_index_to_id, max_loras, vocab_size, **kwargs)
         self._token_segments = group_by_slot(self.token_lora_indices.tolist())
-        self._sampler_segments = group_by_slot(self.sampler_indices.tolist())
 
     def add_lora_linear(
         self,
@@ -59,14 +57,11 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         buffer: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> None:
-        grouped.add_lora_output(
-            y.view(-1, y.shape[-1]),
-            x.view(-1, x.shape[-1]),
-            lora_a_stacked,
-            lora_b_stacked,
-            scale,
-            self._sampler_segments,
-        )
+        """Leave the logits alone: adapters of the output head are refused when they are registered.
+
+        vLLM also calls this for a prompt's log-probabilities, one request at a time, with rows that belong to no
+        mapping of the step; indexing them by it ends the engine.
+        """
 
     def add_lora_embedding(
         self, y: torch.Tensor, x: torch.Tensor, lora_b_stacked: torch.Tensor, add_inputs: bool = True, **kwargs: Any
