@@ -48,7 +48,8 @@ def _chapters(process: ServerProcess, work: Path, report: Report) -> None:
 
 
 def _introduce(client: Client, report: Report) -> None:
-    info = client.info()
+    # On a machine at its limit the engine may have been replaced meanwhile.
+    info = client.wait_ready()
     form = common_pb2.ServingForm.Name(info.form).removeprefix("SERVING_FORM_").lower()
     report.say(
         f"{info.base.name}, {info.base.num_parameters / 1e6:.1f}M parameters in {form}, "
