@@ -1,16 +1,22 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import grpc
 import pytest
 import torch
 
 from graft.adapters.form import ServingForm
+from graft.client import Client, ResourceExhausted
+from graft.client.errors import Details
 from graft.training.corpus import sst2
 from graft.training.errors import DataError
 from graft.training.evaluation import classification, rootstock
 from graft.training.evaluation.answerer import Prompt
 from graft.training.evaluation.local import LocalAnswerer
+from graft.training.evaluation.remote import RemoteAnswerer
 
 
 class Calculator:
@@ -76,3 +82,25 @@ def test_sst2_becomes_rows(data_path: Callable[[str], Path]) -> None:
     assert len(examples) == 6920  # Socher et al. 2013, two classes, whole sentences
     assert sum(example.label == "positive" for example in examples) == 3610
     assert sst2.row(examples[0])["messages"][1]["content"] == "positive"
+
+
+class FullAtFirst:
+    """A server that is full twice before it answers."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    def generate(self, prompt: str, **options: object) -> SimpleNamespace:
+        self.num_calls += 1
+        if self.num_calls <= 2:
+            raise ResourceExhausted(
+                "full", code=grpc.StatusCode.RESOURCE_EXHAUSTED, details=Details(retry_after_seconds=0.01)
+            )
+        return SimpleNamespace(text=f"{prompt}!")
+
+
+def test_a_full_server_is_asked_again() -> None:
+    server = FullAtFirst()
+    answerer = RemoteAnswerer(cast(Client, server), num_streams=1)
+    assert answerer.complete(["a", "b"], max_tokens=1, stop=None) == ["a!", "b!"]
+    assert server.num_calls == 4

@@ -1,15 +1,18 @@
 """Asking a running server."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from graft.client import Client, SamplingOptions
+from graft.client import Client, ResourceExhausted, SamplingOptions, Unavailable
 from graft.training.evaluation.answerer import Prompt
 
 Answer = TypeVar("Answer")
+
+MAX_TRIES = 6
 
 
 class RemoteAnswerer:
@@ -22,7 +25,11 @@ class RemoteAnswerer:
         sampling: SamplingOptions = {"max_tokens": max_tokens, "temperature": 0.0}
         if stop is not None:
             sampling["stop"] = [stop]
-        return self._map(lambda prompt: self.client.generate(prompt, model=self.model, **sampling).text, prompts)
+
+        def ask(prompt: Prompt) -> str:
+            return self.client.generate(prompt, model=self.model, **sampling).text
+
+        return self._map(ask, prompts)
 
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[list[float]]:
         def ask(prompt: Prompt) -> list[float]:
@@ -32,5 +39,20 @@ class RemoteAnswerer:
         return self._map(ask, prompts)
 
     def _map(self, ask: Callable[[Prompt], Answer], prompts: Sequence[Prompt]) -> list[Answer]:
+        def patiently(prompt: Prompt) -> Answer:
+            return _with_patience(lambda: ask(prompt))
+
         with ThreadPoolExecutor(self.num_streams) as pool:
-            return list(tqdm(pool.map(ask, prompts), total=len(prompts), unit="prompt", leave=False, disable=None))
+            return list(
+                tqdm(pool.map(patiently, prompts), total=len(prompts), unit="prompt", leave=False, disable=None)
+            )
+
+
+def _with_patience(ask: Callable[[], Answer]) -> Answer:
+    """Asks again while the server is full or replaces its engine; raises what it last said after ``MAX_TRIES``."""
+    for num_failures in range(1, MAX_TRIES):
+        try:
+            return ask()
+        except (ResourceExhausted, Unavailable) as error:
+            time.sleep(error.retry_after_seconds or float(num_failures))
+    return ask()
