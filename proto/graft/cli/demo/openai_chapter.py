@@ -55,7 +55,8 @@ def show_openai(server: RunningServer, trained: Mapping[Variety, Trained], repor
 def _show(client: openai.OpenAI, asked: Asked, examples: Sequence[Example], report: Report) -> None:
     answers = [_answer(client, asked.model, example) for example in examples]
     versions = {answer.version for answer in answers}
-    report.show(examples[0].shown, answers[0].text, asked.model)
+    for example, answer in zip(examples[:2], answers, strict=False):
+        report.show(example.shown, answer.text, asked.model)
     right = num_right(examples, [answer.text for answer in answers])
     measured = f"{right} of {len(examples)} right, by {', '.join(map(short, versions))}"
     holds = len(versions) == 1 and 100 * right >= asked.min_right_percent * len(examples)
