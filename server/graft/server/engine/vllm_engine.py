@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
@@ -32,6 +33,7 @@ from graft.server.engine.engine import (
 )
 from graft.server.engine.lora_cpu.plugin import KERNEL
 from graft.server.engine.vllm_environment import EngineSettings, engine_arguments, prepare_environment
+from graft.server.engine.vllm_heartbeat import Heartbeat
 
 
 async def start_engine(settings: EngineSettings) -> VllmEngine:
@@ -55,17 +57,20 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     # Without this a small model may put blanks between two tokens of JSON until its tokens are used up.
     compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
+    heartbeat = Heartbeat()
+    make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
     try:
-        llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)
+        llm = await asyncio.to_thread(make)
     except Exception as error:
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
-    return VllmEngine(llm, settings)
+    return VllmEngine(llm, settings, heartbeat)
 
 
 class VllmEngine:
     """One running engine; it is not restarted but replaced (see `supervisor`)."""
 
-    def __init__(self, llm: AsyncLLM, settings: EngineSettings) -> None:
+    def __init__(self, llm: AsyncLLM, settings: EngineSettings, heartbeat: Heartbeat) -> None:
+        self._heartbeat = heartbeat
         self.llm = llm
         self._settings = settings
         self._process = llm.engine_core.resources.engine_manager.processes[0]
@@ -163,6 +168,17 @@ class VllmEngine:
         )
 
     async def canary(self) -> None:
+        """One token of the base, or any other sign of life: in a full batch the token waits its turn."""
+        signs = {asyncio.ensure_future(self._one_token()), asyncio.ensure_future(self._heartbeat.next())}
+        try:
+            done, _ = await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+            for sign in done:
+                sign.result()
+        finally:
+            for sign in signs:
+                sign.cancel()
+
+    async def _one_token(self) -> None:
         params = SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
