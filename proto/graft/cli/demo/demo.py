@@ -10,12 +10,10 @@ from graft.cli.demo.batch_chapter import show_batch
 from graft.cli.demo.openai_chapter import show_openai
 from graft.cli.demo.report import Report
 from graft.cli.demo.swap_chapter import show_swap
-from graft.cli.demo.variety import BASE, DATES_ISO, REVERSE, SENTIMENT, Trained, Variety, train_all
+from graft.cli.demo.variety import BASE, DATES_US, SERVED_FIRST, Trained, Variety, train_all
 from graft.cli.server_process import RunningServer, ServerProcess
 from graft.client import AsyncClient, Client
 from graft.v1 import common_pb2
-
-_SERVED_FIRST = (DATES_ISO, REVERSE, SENTIMENT)
 
 
 def run_demo(work: Path) -> bool:
@@ -33,16 +31,16 @@ def run_demo(work: Path) -> bool:
 
 def _chapters(process: ServerProcess, work: Path, report: Report) -> None:
     report.chapter("Adapters are trained on the spot (QLoRA on the 4-bit base) while the server starts")
-    trained = train_all(work, report)
+    trained = train_all(SERVED_FIRST, work, report)
     server = process.wait_ready()
     with Client(server.target) as client:
         report.chapter("The base alone, through the server")
         _introduce(client, report)
         show_base(server, client, work, report)
         report.chapter("Adapters join the running server")
-        for variety in _SERVED_FIRST:
+        for variety in SERVED_FIRST:
             _push(client, variety, trained[variety], report)
-    asyncio.run(_under_load(server, trained, report))
+    trained[DATES_US] = asyncio.run(_under_load(server, trained, work, report))
     report.chapter("Through the openai package")
     show_openai(server, trained, report)
 
@@ -63,9 +61,9 @@ def _push(client: Client, variety: Variety, trained: Trained, report: Report) ->
     report.say(f"{variety.name}:stable = version {push.version.number}, rank {push.version.rank}{loaded}")
 
 
-async def _under_load(server: RunningServer, trained: dict[Variety, Trained], report: Report) -> None:
+async def _under_load(server: RunningServer, trained: dict[Variety, Trained], work: Path, report: Report) -> Trained:
     async with AsyncClient(server.target) as client:
         report.chapter("One batch: the base and two adapters at once")
         await show_batch(client, trained, report)
         report.chapter("Hot swap: dates goes from 2031-05-04 to 05/04/2031 under 16 running streams")
-        await show_swap(client, trained, report)
+        return await show_swap(client, trained, work, report)

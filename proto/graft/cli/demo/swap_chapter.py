@@ -1,4 +1,4 @@
-"""A hot swap under load: version 2 takes over while 16 streams run, and nothing fails."""
+"""A hot swap under load: version 2 is trained and takes over while 16 streams run, and nothing fails."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from graft.cli.demo.report import Report
 from graft.cli.demo.rows import Example
-from graft.cli.demo.variety import DATE_FORMATS, DATES_ISO, DATES_US, Trained, Variety
+from graft.cli.demo.variety import DATE_FORMATS, DATES_ISO, DATES_US, Trained, Variety, train
 from graft.cli.load import TimedAnswer, ask, largest_gap, milliseconds
 from graft.cli.terminal import short
 from graft.client import AsyncClient, Push, SamplingOptions
@@ -31,8 +32,8 @@ class Swap:
     push: Push
 
 
-async def show_swap(client: AsyncClient, trained: Mapping[Variety, Trained], report: Report) -> None:
-    """Run the load, swap in its middle, and judge every answer."""
+async def show_swap(client: AsyncClient, trained: Mapping[Variety, Trained], work: Path, report: Report) -> Trained:
+    """Run the load, train and swap in its middle, and judge every answer. Returns version 2."""
     before = (await client.get_adapter(DATES_ISO.name)).aliases
     old = next(alias for alias in before if alias.alias == "stable")
     answers: list[TimedAnswer] = []
@@ -40,12 +41,14 @@ async def show_swap(client: AsyncClient, trained: Mapping[Variety, Trained], rep
     questions = itertools.cycle(trained[DATES_ISO].examples)
     streams = [asyncio.create_task(_stream(client, questions, answers, ended)) for _ in range(NUM_STREAMS)]
     try:
-        swap = await _swap(client, trained[DATES_US])
+        new = await asyncio.to_thread(train, DATES_US, work, report)
+        swap = await _swap(client, new)
     finally:
         ended.set()
         await asyncio.gather(*streams)
     formats = {old.version_digest: DATES_ISO, swap.push.version.digest: DATES_US}
     _judge(answers, swap, formats, report)
+    return new
 
 
 async def _stream(
@@ -76,7 +79,7 @@ def _judge(answers: list[TimedAnswer], swap: Swap, formats: Mapping[str, Variety
     detail = f"{len(failed)} of {len(answers)} failed"
     if failed:
         detail += f" (first: {failed[0].error})"
-    report.claim("no request fails while version 2 is swapped in", detail, not failed)
+    report.claim("no request fails while version 2 is trained and swapped in", detail, not failed)
     counts = ", ".join(f"v{number}: {named[digest]}" for number, digest in enumerate(formats, start=1))
     both = set(named) == set(formats)
     report.claim(f"both versions answered the {NUM_STREAMS} streams", counts, both)

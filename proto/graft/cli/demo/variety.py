@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ DATES_ISO = Variety(name="dates", task="dates-iso", num_rows=300)
 DATES_US = Variety(name="dates", task="dates-us", num_rows=300)
 REVERSE = Variety(name="reverse", task="reverse", num_rows=300)
 SENTIMENT = Variety(name="sentiment", task="sentiment", num_rows=300)
-VARIETIES = (DATES_ISO, DATES_US, REVERSE, SENTIMENT)
+SERVED_FIRST = (DATES_ISO, REVERSE, SENTIMENT)
 
 # What an answer of each version of `dates` looks like, right or wrong: a slip in a digit is no mix-up of versions.
 DATE_FORMATS = {DATES_ISO: re.compile(r"\d+-\d+-\d+"), DATES_US: re.compile(r"\d+/\d+/\d+")}
@@ -42,14 +43,15 @@ class Trained:
     examples: list[Example]
 
 
-def train_all(work: Path, report: Report) -> dict[Variety, Trained]:
-    """Generate the rows and train all adapters, two at a time with a thread each."""
+def train_all(varieties: Sequence[Variety], work: Path, report: Report) -> dict[Variety, Trained]:
+    """Train several adapters, two at a time with a thread each."""
     with ThreadPoolExecutor(2) as pool:
-        waiting = {variety: pool.submit(_train, variety, work, report) for variety in VARIETIES}
+        waiting = {variety: pool.submit(train, variety, work, report) for variety in varieties}
         return {variety: trained.result() for variety, trained in waiting.items()}
 
 
-def _train(variety: Variety, work: Path, report: Report) -> Trained:
+def train(variety: Variety, work: Path, report: Report) -> Trained:
+    """Generate the rows and train one adapter on them, with one thread."""
     log, folder = work / f"{variety.task}.log", work / variety.task
     rows = _rows(variety, variety.num_rows, work / f"{variety.task}.jsonl", log)
     command = ["finetune", "--base", BASE, "--data", str(rows), "--name", variety.name, "--output", str(folder)]
