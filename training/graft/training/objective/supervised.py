@@ -12,6 +12,10 @@ from graft.training.errors import DataError
 from graft.training.objective.causal import next_token_loss
 from graft.training.objective.objective import Loss
 
+LENGTH_STEP = 32
+"""Rows are padded to a multiple of this. The CPU's matrix library keeps compiled code and buffers for every shape that
+it has seen: with lengths as they come, 60 steps took 1.3 GB, with these 0.7 GB, and less time."""
+
 
 def encode_row(row: Row, tokenizer: PreTrainedTokenizerFast, *, assistant_only: bool = True) -> Encoded:
     """Tokenises a row as serving will: the prompt with whatever the tokenizer adds on its own, then the answer and
@@ -94,7 +98,8 @@ class SupervisedObjective:
         return next_token_loss(model, batch)
 
     def _batch(self, rows: Sequence[Encoded]) -> Batch:
-        length = max(len(row.input_ids) for row in rows)
+        longest = max(len(row.input_ids) for row in rows)
+        length = -(-longest // LENGTH_STEP) * LENGTH_STEP
         lines = _first_fit(rows, length) if self.packing else [[row] for row in rows]
         return batch_of_rows(lines, length=length, pad_id=self.pad_id)
 
