@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client, GraftClientError, Unavailable
-from tests.end_to_end.conftest import assert_gone, children_of, start_server
+from tests.end_to_end.conftest import assert_gone, children_of, start_server, stop_server
+from tests.server.engine.making import write_adapter
 
 
 @pytest.fixture
@@ -46,3 +47,24 @@ def test_drains_then_exits(folder: Path) -> None:
     assert lengths == [300] * 4
     assert server.process.wait(timeout=90) == 0
     assert_gone(children)
+
+
+def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapters(
+    folder: Path, layers: dict[str, tuple[int, int]]
+) -> None:
+    first = start_server(folder, "--quantization", "bf16")
+    children = children_of(first.process.pid)
+    with Client(first.grpc) as client:
+        client.push_adapter(write_adapter(folder / "adapter", layers, rank=8, seed=5), name="kept", alias="stable")
+        before = client.generate("a -> ", model="kept", max_tokens=12)
+    first.process.kill()
+    first.process.wait(timeout=30)
+    assert len(children) >= 2
+    assert_gone(children)
+
+    (folder / "ready.json").unlink()
+    second = start_server(folder, "--quantization", "bf16")
+    with Client(second.grpc) as client:
+        after = client.generate("a -> ", model="kept", max_tokens=12)
+    assert (after.text, after.answerer) == (before.text, before.answerer)
+    assert stop_server(second) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.server.engine.engine import EngineAdapter, LoadFailed
+from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 from graft.server.slots import Slots
 
 
@@ -17,6 +17,7 @@ class FaultyEngine:
     def __init__(self) -> None:
         self.held: set[int] = set()
         self.bad: set[str] = set()
+        self.is_dead = False
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -27,6 +28,8 @@ class FaultyEngine:
         self.held.add(adapter.engine_id)
 
     async def unload(self, adapter: EngineAdapter) -> None:
+        if self.is_dead:
+            raise EngineDied("is being replaced")
         self.held.discard(adapter.engine_id)
 
     async def loaded(self) -> frozenset[int]:
@@ -97,3 +100,13 @@ async def test_restore_lets_go_of_what_does_not_load_any_more() -> None:
     await slots.close()
     assert [each.digest for each in slots.view()] == ["good"]
     assert replacement.held == {1}
+
+
+async def test_an_eviction_while_the_engine_is_replaced_frees_its_slot() -> None:
+    """Else the slot is lost, and with all slots lost every adapter waits for ever."""
+    engine, slots = make(num_slots=1)
+    await use(slots, "a")
+    engine.is_dead = True
+    assert await asyncio.wait_for(use(slots, "b"), 5) == 2
+    engine.is_dead = False
+    assert await asyncio.wait_for(use(slots, "a"), 5) == 3

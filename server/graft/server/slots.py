@@ -101,10 +101,12 @@ class Slots:
         """
         present = await engine.loaded()
         for adapter in list(self._resident.values()):
-            if adapter.engine_id in present:
+            if adapter.engine_id in present or adapter.digest not in self._resident:
                 continue
             try:
                 await engine.load(adapter)
+                if adapter.digest not in self._resident:  # it was let go meanwhile
+                    await engine.unload(adapter)
             except LoadFailed as error:
                 log.error("%s did not come back with the engine: %s", adapter.digest, error)
                 self.retire(adapter.digest)
@@ -152,14 +154,14 @@ class Slots:
 
     async def _unload(self, action: Unload) -> None:
         adapter = self._resident.pop(action.digest)
-        # An engine that died has forgotten the adapter, which is what was wanted.
-        with contextlib.suppress(EngineDied):
-            try:
-                await self._engine.unload(adapter)
-            except EngineError as error:
-                # Its slot stays taken: the engine may still hold it.
-                log.error("%s did not leave the engine: %s", action.digest, error)
-                return
+        try:
+            await self._engine.unload(adapter)
+        except EngineDied:
+            pass  # an engine that died has forgotten the adapter, which is what was wanted
+        except EngineError as error:
+            # Its slot stays taken: the engine may still hold it.
+            log.error("%s did not leave the engine: %s", action.digest, error)
+            return
         if self._observer:
             self._observer.on_unload(action.digest, action.evicted)
         self._carry_out(self._residency.unloaded(action.digest))

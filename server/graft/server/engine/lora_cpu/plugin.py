@@ -15,6 +15,10 @@ def register() -> None:
     """Let vLLM's CPU platform name our class. May run several times in a process."""
     from vllm.platforms.cpu import CpuPlatform
 
+    from graft.server.engine.orphans import end_with_parent
+
+    end_with_parent()
+
     CpuPlatform.get_punica_wrapper = classmethod(lambda cls: KERNEL)
 
 
