@@ -100,6 +100,16 @@ def test_json_schema(api: openai.OpenAI) -> None:
     assert reply["digit"] in (1, 2, 3)
 
 
+def test_tools_are_refused_by_name(api: openai.OpenAI) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    with pytest.raises(openai.BadRequestError, match="tools"):
+        api.chat.completions.create(model=BASE, messages=CHAT, tools=[tool])
+    answer = api.chat.completions.create(
+        model=BASE, messages=CHAT, tools=[tool], tool_choice="none", max_completion_tokens=4
+    )
+    assert answer.choices[0].message.tool_calls is None
+
+
 def test_the_answering_version_is_named(api: openai.OpenAI, two_versions: str) -> None:
     raw = api.chat.completions.with_raw_response.create(
         model=f"{two_versions}@2", messages=CHAT, max_completion_tokens=2

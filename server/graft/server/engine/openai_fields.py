@@ -61,3 +61,10 @@ def check_fields(body: Iterable[str] | Mapping[str, Any], known: frozenset[str])
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else "remove it"
             raise InvalidRequest(f"`{name}` is not supported by this endpoint; {hint}", field=name)
+
+
+def check_tools(body: Mapping[str, Any]) -> None:
+    """Raises `InvalidRequest` where a tool may be called: reading calls needs a parser of the model family's format."""
+    if body.get("tools") and body.get("tool_choice") != "none":
+        remedy = "leave `tools` out, or say tool_choice `none`"
+        raise InvalidRequest(f"calling tools is not supported yet; {remedy}", field="tools")

@@ -24,7 +24,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest
-from graft.server.engine.openai_fields import CHAT_FIELDS, COMPLETION_FIELDS, check_fields
+from graft.server.engine.openai_fields import CHAT_FIELDS, COMPLETION_FIELDS, check_fields, check_tools
 from graft.server.engine.vllm_engine import VllmEngine, lora_request
 
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
@@ -63,6 +63,7 @@ class OpenAIBackend:
     async def chat(self, body: dict[str, Any], ticket: Ticket, headers: Mapping[str, str]) -> OpenAIReply:
         """`POST /v1/chat/completions`. Raises `InvalidRequest` with the field, `EngineDied`."""
         check_fields(body, CHAT_FIELDS)
+        check_tools(body)
         classes = self._over_current_engine()
         return await classes.answer(ChatCompletionRequest, classes.chat.create_chat_completion, body, ticket)
 
