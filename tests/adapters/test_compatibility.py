@@ -58,8 +58,21 @@ def test_what_the_engine_would_ignore_or_get_wrong(
     assert _fields(_reasons(make_adapter(tmp_path / "a", config=config), base)) == [field]
 
 
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ({"lora_alpha": 40_000}, []),
+        ({"lora_alpha": -40_001}, ["lora_alpha"]),
+        ({"lora_alpha": 20_001, "use_rslora": True}, ["lora_alpha"]),
+        ({"alpha_pattern": {"q_proj": 40_001}}, ["alpha_pattern:q_proj"]),
+    ],
+)
+def test_a_scale_is_at_most_10000(base: Base, tmp_path: Path, config: dict[str, Any], fields: list[str]) -> None:
+    assert _fields(_reasons(make_adapter(tmp_path / "a", config=config), base)) == fields
+
+
 def test_options_switched_off_are_no_reason(base: Base, tmp_path: Path) -> None:
-    off = {"option_of_a_later_peft": None, "another": False, "third": {}, "fourth": []}
+    off: dict[str, Any] = {"option_of_a_later_peft": None, "another": False, "third": {}, "fourth": []}
     assert _reasons(make_adapter(tmp_path / "a", config=off), base) == ()
 
 

@@ -158,6 +158,7 @@ def test_random_bytes_are_never_more_than_refused(tmp_path_factory: pytest.TempP
         ({"r": 8.0}, "r"),
         ({"lora_alpha": "8"}, "lora_alpha"),
         ({"lora_alpha": 1e300}, "lora_alpha"),
+        ({"lora_alpha": 10**400}, "lora_alpha"),
         ({"target_modules": []}, "target_modules"),
         ({"target_modules": None}, "target_modules"),
         ({"target_modules": [1]}, "target_modules"),
@@ -203,13 +204,31 @@ def test_every_number_must_be_finite(tmp_path: Path, dtype: Any, bad: float) -> 
     assert [reason.field for reason in caught.value.reasons] == [f"{TENSORS}:{name}"]
 
 
-@pytest.mark.parametrize(("bits", "finite"), [(0x3F80, True), (0x7F7F, True), (0x7F80, False), (0xFFC1, False)])
+@pytest.mark.parametrize(
+    ("bits", "finite"), [(0x3F80, True), (0x477F, True), (0x4780, False), (0x7F80, False), (0xFFC1, False)]
+)
 def test_bfloat16_is_judged_by_its_bits(tmp_path: Path, bits: int, finite: bool) -> None:
-    """0x3F80 is 1, 0x7F7F the largest number, 0x7F80 infinity, 0xFFC1 a NaN (IEEE 754's layout, 8-bit exponent)."""
+    """0x3F80 is 1, 0x477F is 65280, 0x4780 65536, 0x7F80 infinity, 0xFFC1 a NaN (IEEE 754's layout, 8-bit exponent)."""
     folder = make_adapter(tmp_path / "a")
     header = {"t.lora_B.weight": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}
     write_raw_safetensors(folder / TENSORS, header, struct.pack("<HH", bits, 0))
     assert (not inspect_values(folder, read_manifest(folder)).reasons) is finite
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_no_number_is_beyond_float16(tmp_path: Path, dtype: Any) -> None:
+    tensors = {name: value.astype(dtype) for name, value in make_tensors().items()}
+    name = sorted(tensors)[2]
+    tensors[name][1, 2] = -65504
+    sound = make_adapter(tmp_path / "sound", tensors=tensors)
+    check_values(sound, read_manifest(sound))
+    if dtype is np.float16:
+        return
+    tensors[name][0, 0] = 1e38
+    tensors[name][1, 2] = -65504.01
+    absurd = make_adapter(tmp_path / "absurd", tensors=tensors)
+    with pytest.raises(InvalidAdapter, match="holds 2 numbers above 65504"):
+        check_values(absurd, read_manifest(absurd))
 
 
 def test_an_adapter_without_effect_is_recognised(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from graft.adapters.manifest import CONFIG_FILE, Manifest
 
 # Initialisations that only choose the first values; the others change the base's weights when PEFT loads them.
 _PLAIN_INITIALISATIONS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}
+# Larger factors before an update overflow the engine's 16-bit numbers, and NaN logits can hurt neighbours.
+MAX_SCALE = 10_000
 # Keys of adapter_config.json that do not change what a plain LoRA computes from its tensors.
 _WITHOUT_EFFECT = {
     "alpha_pattern",
@@ -72,6 +75,7 @@ def incompatibilities(
     reasons = [
         *_method_reasons(manifest.config),
         *_limit_reasons(manifest, limits),
+        *_scale_reasons(manifest),
         *pairs.reasons(manifest, base),
     ]
     if declared_base is not None:
@@ -149,6 +153,17 @@ def _limit_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
     if manifest.size_bytes > limits.max_bytes:
         problem = f"the files hold {manifest.size_bytes} bytes; the limit is {limits.max_bytes}"
         yield Reason(field="files", problem=problem, remedy="lower the rank or the number of target modules")
+
+
+def _scale_reasons(manifest: Manifest) -> Iterator[Reason]:
+    rank = min([manifest.rank, *manifest.rank_pattern.values()])
+    divisor, name = (math.sqrt(rank), f"sqrt({rank})") if manifest.config.get("use_rslora") else (rank, str(rank))
+    pattern = manifest.config.get("alpha_pattern")
+    others = {f"alpha_pattern:{key}": value for key, value in pattern.items()} if isinstance(pattern, Mapping) else {}
+    for field, alpha in {"lora_alpha": manifest.alpha, **others}.items():
+        if abs(alpha) / divisor > MAX_SCALE:
+            problem = f"{alpha:g} / {name} is above the limit of {MAX_SCALE} in magnitude"
+            yield Reason(field=f"{CONFIG_FILE}:{field}", problem=problem, remedy="train with a lower alpha")
 
 
 def _base_reasons(trained: BaseReference, base: Base) -> Iterator[Reason]:

@@ -6,7 +6,6 @@ PEFT folder (README.md, training_args.json, …) are ignored; anything that may 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
     if not _is_count(config.get("r")):
         problems["r"] = f"{_shown(config.get('r'))} is not a positive integer"
     if not _is_number(config.get("lora_alpha")):
-        problems["lora_alpha"] = f"{_shown(config.get('lora_alpha'))} is not a finite number"
+        problems["lora_alpha"] = f"{_shown(config.get('lora_alpha'))} is not a finite number below 1e9"
     targets = config.get("target_modules")
     names = targets if isinstance(targets, list) else [targets]
     if not names or not all(isinstance(name, str) and 0 < len(name) <= 4096 for name in names):
@@ -153,7 +152,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e9  # type: ignore[arg-type]
+    # False for NaN and infinity; math.isfinite would fail on an integer beyond every float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _shown(value: object) -> str:

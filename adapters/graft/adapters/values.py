@@ -1,4 +1,4 @@
-"""The numbers in an adapter's tensors: all finite, and not all without effect."""
+"""The numbers in an adapter's tensors: all finite, none absurd, and not all without effect."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _EXPONENTS: Mapping[str, tuple[str, int]] = {
     "F32": ("<u4", 0x7F80_0000),
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
 }
+# The bits of the largest magnitude up to MAX_MAGNITUDE: without their signs, floats are ordered as their bits are.
+_LARGEST: Mapping[str, int] = {"F16": 0x7BFF, "BF16": 0x477F, "F32": 0x477F_E000, "F64": 0x40EF_FC00_0000_0000}
+MAX_MAGNITUDE = 65504
 _CHUNK_BYTES = 1 << 24
 
 
@@ -34,6 +37,7 @@ class Values:
 @dataclass(frozen=True, kw_only=True)
 class _Tensor:
     num_not_finite: int
+    num_too_large: int
     is_zero: bool
 
 
@@ -55,6 +59,10 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
             problem = f"holds {tensor.num_not_finite} numbers that are NaN or infinite"
             remedy = "training diverged or the file was damaged; export it again"
             reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
+        if tensor.num_too_large:
+            problem = f"holds {tensor.num_too_large} numbers above {MAX_MAGNITUDE} in magnitude, float16's largest"
+            remedy = "training diverged; train again with a lower learning rate"
+            reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
         module = name.replace(".lora_B.", ".lora_A.").replace(".lora_embedding_B", ".lora_embedding_A")
         zero_of_module[module] = zero_of_module.get(module, False) or tensor.is_zero
     is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
@@ -62,7 +70,7 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
 
 
 def check_values(folder: Path, manifest: Manifest) -> Values:
-    """Like `inspect_values`, but raises InvalidAdapter naming every tensor with a number that is not finite."""
+    """Like `inspect_values`, but raises InvalidAdapter naming every tensor with a number not finite or too large."""
     values = inspect_values(folder, manifest)
     if values.reasons:
         raise InvalidAdapter("the adapter's numbers are broken", values.reasons)
@@ -74,11 +82,12 @@ def _inspect(path: Path, info: TensorInfo) -> _Tensor:
     width_bytes = np.dtype(view).itemsize
     # All bits but the sign: -0.0 is zero too.
     magnitude = (1 << (8 * width_bytes - 1)) - 1
-    num_not_finite, is_zero = 0, True
+    num_not_finite, num_beyond, is_zero = 0, 0, True
     for start in range(info.start, info.end, _CHUNK_BYTES):
         count = min(_CHUNK_BYTES, info.end - start) // width_bytes
         bits: NDArray[np.unsignedinteger] = np.memmap(path, dtype=view, mode="r", offset=start, shape=(count,))
         kind = bits.dtype.type
         num_not_finite += int(np.count_nonzero((bits & kind(exponent)) == kind(exponent)))
+        num_beyond += int(np.count_nonzero((bits & kind(magnitude)) > kind(_LARGEST[info.dtype])))
         is_zero = is_zero and not bool(np.any(bits & kind(magnitude)))
-    return _Tensor(num_not_finite=num_not_finite, is_zero=is_zero)
+    return _Tensor(num_not_finite=num_not_finite, num_too_large=num_beyond - num_not_finite, is_zero=is_zero)

@@ -1,0 +1,54 @@
+"""Bounds on what one OpenAI request may ask of the grammar compiler and of the scheduler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graft.server.api.limits import check_openai_body
+from graft.server.errors import BadInput
+
+
+def _schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _schema({"properties": {f"p{index}": {} for index in range(257)}}),
+        _schema({"enum": list(range(1000))}),
+        _schema({"$ref": "#"}),
+        _schema({"maxItems": 10**400}),
+        _schema({"pattern": "a{101}"}),
+        _schema({"pattern": "((a{20}){,20}){3}"}),
+        {"tools": [{"function": {"parameters": {"$ref": "#"}}}]},
+        {"structured_outputs": {"regex": "a" * 2001}},
+        {"structured_outputs": {"regex": "a{1,101}"}},
+        {"structured_outputs": {"json": '{"$ref": "#"}'}},
+        {"structured_outputs": {"json": {"$ref": "#"}}},
+        {"structured_outputs": {"choice": ["a"] * 1025}},
+        {"bad_words": ["a"] * 1025},
+        {"stop_token_ids": [1] * 1025},
+        {"prompt": ["a"] * 129},
+        {"prompt": [[1]] * 3, "n": 43},
+        {"n": 10**400},
+    ],
+)
+def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        check_openai_body(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _schema({"properties": {"children": {"items": {"$ref": "#"}}, "zip": {"pattern": r"^\d{5}\{500\}$"}}}),
+        {"structured_outputs": {"regex": "(a{10}){100}", "choice": ["a"] * 1024}},
+        {"prompt": [1] * 4000, "n": 64},
+        {"prompt": ["a"] * 64, "n": 2},
+    ],
+)
+def test_what_is_within_them_is_taken(body: dict[str, Any]) -> None:
+    check_openai_body(body)
