@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -136,3 +137,29 @@ def test_doctor_reports_every_subject(capsys: pytest.CaptureFixture[str], tmp_pa
     main(["doctor", "--output", "json", "--data-dir", str(tmp_path / "not" / "yet"), "--ports", "0"])
     subjects = {finding["subject"] for finding in json.loads(capsys.readouterr().out)}
     assert {"Python", "torch", "engine", "LoRA plugin", "CPU", "disk", "port 0"} <= subjects
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--timeout", "-1"), ("--timeout", "0"), ("--timeout", "nan"), ("-n", "0"), ("-n", "1000000000")],
+)
+def test_a_number_out_of_bounds_is_named(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["generate", "x", f"{option}={value}" if option == "--timeout" else f"{option}{value}"])
+    assert ended.value.code == 2
+    assert f"'{value}' is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["generate", "\udcff"], ["chat", "\udcff"], ["score", "x", "\udcff"]])
+def test_an_argument_that_is_not_utf8(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert "is not UTF-8 at character 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_standard_input_that_is_not_utf8(
+    errors: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8", errors=errors))
+    assert main(["generate", "-"]) == 2
+    assert "standard input is not UTF-8" in capsys.readouterr().err

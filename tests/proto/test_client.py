@@ -178,3 +178,9 @@ def test_both_clients_offer_the_same_calls() -> None:
         return found
 
     assert calls(Client) == calls(AsyncClient)
+
+
+@pytest.mark.parametrize("num_choices", [0, 10**9])
+def test_a_number_of_choices_out_of_bounds_is_refused(client: Client, num_choices: int) -> None:
+    with pytest.raises(ValueError, match=f"num_choices is {num_choices}: ask for 1 to 1024"):
+        client.generate("x", num_choices=num_choices)

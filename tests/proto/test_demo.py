@@ -68,14 +68,14 @@ def test_a_server_and_all_that_it_began_end(command, tmp_path: Path) -> None:
         "import json, pathlib, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "path = pathlib.Path(sys.argv[sys.argv.index('--ready-file') + 1])\n"
-        "path.write_text(json.dumps({'grpc_port': 1, 'http_port': 2, 'pid': 3, 'engine_pid': child.pid, 'more': 4}))\n"
+        "path.write_text(json.dumps({'grpc_port': 1, 'http_port': 2, 'pid': child.pid, 'more': 4}))\n"
         "time.sleep(60)\n"
     )
     process = ServerProcess(tmp_path)
     server = process.wait_ready()
     assert (server.target, server.openai_url) == ("127.0.0.1:1", "http://127.0.0.1:2/v1")
-    assert process.stop() == [server.engine_pid], "the child outlived its parent: it is reported, and ended"
-    assert not Path(f"/proc/{server.engine_pid}").exists() or state_of(server.engine_pid) == "Z"
+    assert process.stop() == [server.pid], "the child outlived its parent: it is reported, and ended"
+    assert not Path(f"/proc/{server.pid}").exists() or state_of(server.pid) == "Z"
 
 
 def test_a_server_that_ends_at_once_shows_its_log(command, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
+import argparse
 import datetime
 import re
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from graft.training.commands import corpus
 from graft.training.corpus import arithmetic, dates, demo, rules
 from graft.training.corpus.document import Document
 from graft.training.corpus.mixture import ROOTSTOCK
@@ -113,3 +116,13 @@ def test_demo_rows_are_reproducible_and_split(task: str) -> None:
     if task != "sentiment":
         seen = {row["messages"][0]["content"] for row in rows}
         assert not seen & {row["messages"][0]["content"] for row in demo.demo_rows(task, 50, seed=1, held_out=True)}
+
+
+@pytest.mark.parametrize("source", [["demo", "dates-iso"], ["sst2", "--data", "any.tsv"]])
+def test_a_corpus_has_rows(source: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    corpus.configure(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([*source, "--rows=-5", "--output", str(tmp_path / "f")])
+    assert ended.value.code == 2
+    assert "'-5' is not a number of rows" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 
 from graft.client import DEFAULT_TARGET, Client
@@ -16,7 +17,17 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("GRAFT_SERVER", DEFAULT_TARGET),
         help="the server's gRPC address (default: $GRAFT_SERVER or %(default)s)",
     )
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="per call (default: 120)")
+    parser.add_argument("--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="per call (default: 120)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: give seconds above 0, such as 120")
+    return seconds
 
 
 def connect(args: argparse.Namespace) -> Client:

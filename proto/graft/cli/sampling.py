@@ -45,6 +45,23 @@ def sampling_options(args: argparse.Namespace) -> SamplingOptions:
     return cast("SamplingOptions", options)
 
 
+def check_utf8(args: argparse.Namespace) -> None:
+    """Raises UserError where an argument holds bytes that are no UTF-8, which Python passes on as surrogates."""
+    for name, value in vars(args).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                checked_utf8(text, name)
+
+
+def checked_utf8(text: str, source: str) -> str:
+    """`text`. Raises UserError where it holds bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{source} is not UTF-8 at character {error.start}: convert it, as with iconv") from None
+    return text
+
+
 def answered_by(answerer: object) -> str:
     """Who answered, for people: `dates@2 (1f2e…) on rootstock-5m`."""
     from graft.cli.terminal import short

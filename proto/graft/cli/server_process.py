@@ -21,12 +21,11 @@ _START_SECONDS, _STOP_SECONDS = 180.0, 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunningServer:
-    """Where it listens and which processes it has."""
+    """Where it listens and which process it is."""
 
     grpc_port: int
     http_port: int
     pid: int
-    engine_pid: int
 
     @property
     def target(self) -> str:

@@ -61,7 +61,8 @@ class ChunkReader:
 
     def __init__(self, num_choices: int) -> None:
         self._answerer: common_pb2.Answerer | None = None
-        self._open = set(range(max(num_choices, 1)))
+        self._num_choices = num_choices
+        self._finished: set[int] = set()
 
     def read(self, response: inference_pb2.GenerateResponse) -> Chunk | None:
         """The chunk in `response`, or None where it carries nothing of a choice (who answers, or usage alone)."""
@@ -70,8 +71,8 @@ class ChunkReader:
         if self._answerer is None:
             raise IncompleteStream("the stream does not begin with who answers")
         finish_reason = _FINISH_REASONS.get(response.finish_reason)
-        if finish_reason is not None:
-            self._open.discard(response.choice)
+        if finish_reason is not None and 0 <= response.choice < self._num_choices:
+            self._finished.add(response.choice)
         usage = response.usage if response.HasField("usage") else None
         if not (response.text or response.token_ids or finish_reason or usage):
             return None
@@ -87,8 +88,9 @@ class ChunkReader:
 
     def close(self) -> None:
         """Raises `IncompleteStream` unless every choice ended with a finish reason."""
-        if self._open:
-            raise IncompleteStream(f"the stream ended before choice {', '.join(map(str, sorted(self._open)))} did")
+        if len(self._finished) < self._num_choices:
+            missing = [str(choice) for choice in range(self._num_choices) if choice not in self._finished]
+            raise IncompleteStream(f"the stream ended before choice {', '.join(missing)} did")
 
 
 def collect(chunks: Iterable[Chunk], num_choices: int) -> Generation:
@@ -97,7 +99,10 @@ def collect(chunks: Iterable[Chunk], num_choices: int) -> Generation:
     if not chunks:
         raise IncompleteStream("the stream held no answer")
     usages = [chunk.usage for chunk in chunks if chunk.usage is not None]
-    choices = [[chunk for chunk in chunks if chunk.choice == choice] for choice in range(max(num_choices, 1))]
+    choices: list[list[Chunk]] = [[] for _ in range(num_choices)]
+    for chunk in chunks:
+        if 0 <= chunk.choice < num_choices:
+            choices[chunk.choice].append(chunk)
     return Generation(
         answerer=chunks[0].answerer,
         choices=tuple(_choice(own) for own in choices),

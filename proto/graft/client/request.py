@@ -11,6 +11,9 @@ from graft.v1 import inference_pb2 as pb
 # Text, chat turns such as {"role": "user", "content": "…"}, or token ids.
 PromptLike = str | Sequence[Mapping[str, str]] | Sequence[int] | pb.Prompt
 
+# Keeps a slip from costing memory here; the server's own limit is lower.
+MAX_CHOICES = 1024
+
 
 class SamplingOptions(TypedDict, total=False):
     """How tokens are drawn; what is not given takes the server's default (greedy, 128 tokens)."""
@@ -66,7 +69,9 @@ def sampling(options: SamplingOptions) -> pb.Sampling:
 def generate(
     content: PromptLike, *, model: str, num_choices: int, logprobs: int | None, options: SamplingOptions
 ) -> pb.GenerateRequest:
-    """A request to generate; see `GenerateRequest` in the contract."""
+    """A request to generate; see `GenerateRequest` in the contract. Raises ValueError for too few or many choices."""
+    if not 1 <= num_choices <= MAX_CHOICES:
+        raise ValueError(f"num_choices is {num_choices}: ask for 1 to {MAX_CHOICES}")
     return pb.GenerateRequest(
         model=model,
         prompt=prompt(content),

@@ -34,7 +34,7 @@ async def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT, drain, and return the exit code 0. A second signal ends the process at once.
 
-    `ready_file` gets {grpc_port, http_port, pid, engine_pid} as JSON once requests are taken, and goes with the server.
+    `ready_file` gets {grpc_port, http_port, pid} as JSON once requests are taken, and goes with the server.
     Raises what opening the catalog, the store, the base, the engine and the ports does.
     """
     check_ports(settings)
@@ -104,7 +104,6 @@ def _announced(rooms: Rooms, fronts: Fronts, ready_file: Path | None) -> Iterato
         "grpc_port": fronts.grpc_port,
         "http_port": fronts.http_port,
         "pid": os.getpid(),
-        "engine_pid": rooms.facts.last.pid,
     }
     _write_whole(ready_file, json.dumps(facts) + "\n")
     try:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from graft.v1 import inference_pb2 as pb
-from graft.v1 import inference_pb2_grpc
+from graft.v1 import inference_pb2_grpc, server_pb2, server_pb2_grpc
 from tests.adapters.making import make_base
 
 
@@ -60,7 +60,9 @@ def start(tmp_path: Path, repository: Path) -> Iterator[Callable[[float], Proces
             time.sleep(0.05)
         facts = json.loads(ready_file.read_text())
         assert facts.pop("pid") == child.pid
-        return Process(child=child, ready_file=ready_file, **facts)
+        with grpc.insecure_channel(f"127.0.0.1:{facts['grpc_port']}") as channel:
+            info = server_pb2_grpc.ServerServiceStub(channel).GetInfo(server_pb2.GetInfoRequest(), timeout=10)
+        return Process(child=child, ready_file=ready_file, engine_pid=info.engine_pid, **facts)
 
     yield begin
     for child in children:

@@ -29,8 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer the message, or every line typed."""
     from graft.cli.connection import connect
-    from graft.cli.sampling import sampling_options
+    from graft.cli.sampling import check_utf8, sampling_options
 
+    check_utf8(args)
     turns: list[Turn] = [{"role": "system", "content": args.system}] if args.system else []
     options = sampling_options(args)
     with connect(args) as client:

@@ -21,8 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print one line per continuation, likeliest first."""
     from graft.cli.connection import connect
+    from graft.cli.sampling import check_utf8
     from graft.cli.terminal import as_json, table
 
+    check_utf8(args)
     with connect(args) as client:
         response = client.score(args.prompt, args.continuation, model=args.model)
     if args.output == "json":
