@@ -55,7 +55,7 @@ def prepare_environment(settings: EngineSettings) -> None:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, math.ceil(settings.kv_cache_bytes / 2**30)))
     os.environ.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
     for name, value in {
-        # OpenMP threads spin while they wait for each other, which halves the speed beside anything else on the cores.
+        # OpenMP threads spin while they wait for each other, which is costly beside anything else on the cores.
         "OMP_WAIT_POLICY": "PASSIVE",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",

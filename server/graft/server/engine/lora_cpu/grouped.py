@@ -26,7 +26,7 @@ def add_lora(
     """Add each segment's low-rank update to `y_RO` in place.
 
     Shapes: y [rows, sum(output_slices)]; x [rows, in]; per slice, A [slots, 1, r, in] and B [slots, 1, out, r].
-    The update is computed in A's dtype, with the product x A^T kept in float32 as the GPU kernels keep it.
+    The update, and the product x A^T within it, are computed in A's dtype.
     """
     for segment in segments:
         x_SI = x_RI[segment.rows]
