@@ -1,7 +1,8 @@
 """How torch's threads wait for each other.
 
 OpenMP's threads spin while they wait, which is right on an idle machine and ruinous on a busy one: with both cores of a
-two-core machine shared with a server, thirty steps of a small fine-tuning took 244 s spinning and 4 s sleeping (the load was not equal).
+two-core machine shared with a server, thirty steps of a small fine-tuning took 244 s spinning and 4 s sleeping (the
+load was not equal).
 """
 
 import os
