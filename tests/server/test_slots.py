@@ -40,6 +40,22 @@ async def locate(digest: str) -> Path:
     return Path(digest)
 
 
+class Suspicious:
+    """A check after each load, which those in `wrong` fail. Checks wait for `gate`."""
+
+    def __init__(self) -> None:
+        self.wrong: set[str] = set()
+        self.checked: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, adapter: EngineAdapter) -> None:
+        self.checked.append(adapter.digest)
+        await self.gate.wait()
+        if adapter.digest in self.wrong:
+            raise LoadFailed(f"{adapter.digest} does not answer as it should")
+
+
 def make(num_slots: int = 2) -> tuple[FaultyEngine, Slots]:
     engine = FaultyEngine()
     return engine, Slots(engine, locate, num_slots=num_slots)  # type: ignore[arg-type]
@@ -110,3 +126,30 @@ async def test_an_eviction_while_the_engine_is_replaced_frees_its_slot() -> None
     assert await asyncio.wait_for(use(slots, "b"), 5) == 2
     engine.is_dead = False
     assert await asyncio.wait_for(use(slots, "a"), 5) == 3
+
+
+async def test_a_version_is_checked_once_per_load_before_it_counts_as_resident() -> None:
+    engine, check = FaultyEngine(), Suspicious()
+    slots = Slots(engine, locate, num_slots=1, verify=check)  # type: ignore[arg-type]
+    check.gate.clear()
+    users = [asyncio.create_task(use(slots, "a")) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert engine.held == {1} and [each.state for each in slots.view()] == ["loading"]
+    assert not any(user.done() for user in users), "nobody is served by a version that is still being checked"
+    check.gate.set()
+    assert await asyncio.gather(*users) == [1, 1, 1]
+    await use(slots, "a")
+    assert check.checked == ["a"]
+    await slots.restore(FaultyEngine())  # type: ignore[arg-type]
+    assert check.checked == ["a"], "an engine that comes back gets only what was checked before"
+
+
+async def test_a_version_that_fails_its_check_leaves_the_engine_and_all_who_wait_hear_why() -> None:
+    engine, check = FaultyEngine(), Suspicious()
+    slots = Slots(engine, locate, num_slots=1, verify=check)  # type: ignore[arg-type]
+    check.wrong.add("bad")
+    results = await asyncio.gather(use(slots, "bad"), use(slots, "bad"), use(slots, "good"), return_exceptions=True)
+    assert [type(each) for each in results] == [LoadFailed, LoadFailed, int]
+    assert engine.held == {results[2]}
+    check.wrong.clear()
+    assert isinstance(await asyncio.wait_for(use(slots, "bad"), 5), int), "a later load is checked anew"

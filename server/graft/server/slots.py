@@ -30,6 +30,7 @@ class Slots:
     """Leases on adapter versions in the engine's slots.
 
     `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
+    `verify` is awaited once after each load, before anybody is served by it; where it raises, the load has failed.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class Slots:
         *,
         num_slots: int,
         observer: SlotObserver | None = None,
+        verify: Callable[[EngineAdapter], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._locate = locate
+        self._verify = verify
         self._residency = Residency(num_slots=num_slots)
         self._observer = observer
         self._ready: dict[str, asyncio.Future[EngineAdapter]] = {}
@@ -53,7 +56,7 @@ class Slots:
     async def lease(self, digest: str) -> AsyncIterator[EngineAdapter]:
         """The version, in a slot until the context ends. Waits where all slots are leased.
 
-        Raises `LoadFailed` or what `locate` raises; other versions are not touched by it.
+        Raises `LoadFailed` or what `locate` or `verify` raises; other versions are not touched by it.
         """
         self._carry_out(self._residency.lease(digest))
         ready = self._when_ready(digest)
@@ -142,15 +145,34 @@ class Slots:
             if self._observer:
                 self._observer.on_load_started(action.digest)
             await self._engine.load(adapter)
+            await self._check(adapter)
         except Exception as error:
             self._carry_out(self._residency.load_failed(action.digest))
             self._settle(action.digest, error)
             return
-        self._resident[action.digest] = adapter
         if self._observer:
             self._observer.on_load(action.digest, time.monotonic() - start)
         self._carry_out(self._residency.loaded(action.digest))
         self._settle(action.digest, adapter)
+
+    async def _check(self, adapter: EngineAdapter) -> None:
+        self._resident[adapter.digest] = adapter  # an engine that is replaced meanwhile gets it again
+        if self._verify is None:
+            return
+        try:
+            await self._verify(adapter)
+        except BaseException:
+            del self._resident[adapter.digest]
+            await self._take_back(adapter)
+            raise
+
+    async def _take_back(self, adapter: EngineAdapter) -> None:
+        try:
+            await self._engine.unload(adapter)
+        except EngineDied:
+            pass
+        except EngineError as error:
+            log.error("%s failed its check and did not leave the engine: %s", adapter.digest, error)
 
     async def _unload(self, action: Unload) -> None:
         adapter = self._resident.pop(action.digest)
