@@ -30,6 +30,10 @@ class _ServingFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingFo
     """8-bit weights, one scale per output channel."""
     SERVING_FORM_BF16: _ServingForm.ValueType  # 3
     SERVING_FORM_FP32: _ServingForm.ValueType  # 4
+    SERVING_FORM_LLM_INT8: _ServingForm.ValueType  # 5
+    """LLM.int8 (bitsandbytes): 8-bit weights and activations, outlying features in 16 bits."""
+    SERVING_FORM_INT4: _ServingForm.ValueType  # 6
+    """4-bit weights with one scale per group of inputs, calibrated."""
 
 class ServingForm(_ServingForm, metaclass=_ServingFormEnumTypeWrapper):
     """How the base is held for serving or training."""
@@ -41,6 +45,10 @@ SERVING_FORM_INT8: ServingForm.ValueType  # 2
 """8-bit weights, one scale per output channel."""
 SERVING_FORM_BF16: ServingForm.ValueType  # 3
 SERVING_FORM_FP32: ServingForm.ValueType  # 4
+SERVING_FORM_LLM_INT8: ServingForm.ValueType  # 5
+"""LLM.int8 (bitsandbytes): 8-bit weights and activations, outlying features in 16 bits."""
+SERVING_FORM_INT4: ServingForm.ValueType  # 6
+"""4-bit weights with one scale per group of inputs, calibrated."""
 Global___ServingForm: _TypeAlias = ServingForm  # noqa: Y015
 
 class _FinishReason:

@@ -26,6 +26,8 @@ _FORMS = {
     ServingForm.INT8: common_pb2.SERVING_FORM_INT8,
     ServingForm.BF16: common_pb2.SERVING_FORM_BF16,
     ServingForm.FP32: common_pb2.SERVING_FORM_FP32,
+    ServingForm.LLM_INT8: common_pb2.SERVING_FORM_LLM_INT8,
+    ServingForm.INT4: common_pb2.SERVING_FORM_INT4,
 }
 _FINISH = {"stop": common_pb2.FINISH_REASON_STOP, "length": common_pb2.FINISH_REASON_LENGTH}
 _ROLES = ("system", "user", "assistant")
