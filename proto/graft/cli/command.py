@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
 
 GROUP = "graft.commands"
+BENCHMARKS = "graft.benchmarks"
 # What to install where a room's imports fail.
 _EXTRAS = {"server": "server,cpu", "training": "training", "cli": "server"}
 
@@ -60,8 +61,8 @@ class CommandEntry:
             return f"({error})"
 
 
-def find_commands(found: Iterable[EntryPoint] | None = None) -> Mapping[str, CommandEntry]:
-    """Every installed command by name, sorted."""
-    found = entry_points(group=GROUP) if found is None else found
+def find_commands(found: Iterable[EntryPoint] | None = None, *, group: str = GROUP) -> Mapping[str, CommandEntry]:
+    """Every installed command of the entry-point group by name, sorted."""
+    found = entry_points(group=group) if found is None else found
     entries = {entry.name: CommandEntry(name=entry.name, module=entry.value.split(":")[0]) for entry in found}
     return dict(sorted(entries.items()))

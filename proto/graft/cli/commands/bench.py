@@ -1,18 +1,24 @@
-"""`graft bench`: throughput and latency of a server under concurrent streams."""
+"""`graft bench`: throughput and latency of a server under concurrent streams; `graft bench NAME`: another benchmark.
+
+The others are found in the entry-point group `graft.benchmarks`; their modules are like commands' modules.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING
+
+from graft.cli.command import BENCHMARKS, CommandUnavailable, find_commands
 
 if TYPE_CHECKING:
     from graft.cli.benchmark import Load
 
-HELP = "measure throughput and latency under concurrent streams"
+HELP = "measure throughput and latency under concurrent streams, or run another benchmark"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The load, and the server to put it on."""
+    """The load, and the server to put it on; the other benchmarks with arguments of their own."""
     from graft.cli.connection import add_output_argument
 
     parser.add_argument("--server", metavar="HOST:PORT", help="a running server (default: one of its own)")
@@ -24,10 +30,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-tokens", type=int, default=64, help="default: 64")
     parser.add_argument("--max-tokens", type=int, default=64, help="tokens generated per request (default: 64)")
     add_output_argument(parser)
+    _add_benchmarks(parser)
+
+
+def _add_benchmarks(parser: argparse.ArgumentParser) -> None:
+    others = parser.add_subparsers(
+        dest="benchmark", metavar="BENCHMARK", title="other benchmarks", description="without one: a server under load"
+    )
+    for name, entry in find_commands(group=BENCHMARKS).items():
+        other = others.add_parser(name, help=entry.help(), description=entry.help())
+        with contextlib.suppress(CommandUnavailable):
+            entry.load().configure(other)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line per number of streams."""
+    """Print one line per number of streams, or run the benchmark that was named."""
+    if args.benchmark:
+        return find_commands(group=BENCHMARKS)[args.benchmark].load().run(args)
+    return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
