@@ -12,9 +12,11 @@ from typing import Protocol
 
 from graft.adapters import base_files
 from graft.adapters.adapter import BaseReference
-from graft.adapters.base_files import base_digest
+from graft.adapters.base_files import BaseFiles, base_digest
 from graft.adapters.digest import digest_prefix, unique_match
 from graft.adapters.errors import InvalidBase, NotFound, Reason
+from graft.adapters.form import ServingForm
+from graft.adapters.graft_base_json import QuantizedRecord
 from graft.adapters.tensor_header import TensorInfo
 
 __all__ = ["Base", "KnownBase", "base_digest", "find_base", "shipped_bases"]
@@ -39,7 +41,8 @@ class Base:
     """One frozen model.
 
     `modules` maps the path of every linear module to (out_features, in_features), taken from the safetensors
-    headers; `size_bytes` is the weights' size on disk.
+    headers; `size_bytes` is the weights' size on disk. `form` is the form in which the folder's weights already are,
+    None for plain ones; a folder that `graft quantize` made has the identity (name, digests, modules) of its origin.
     """
 
     name: str
@@ -53,16 +56,20 @@ class Base:
     num_parameters: int
     size_bytes: int
     path: Path
+    form: ServingForm | None = None
 
     @classmethod
     def from_folder(cls, path: Path | str, name: str | None = None, *, cache_dir: Path | None = None) -> Base:
         """Read the base in the Hugging Face folder `path`; nothing is mapped into memory.
 
-        `name` defaults to the folder's name. `cache_dir` keeps the hashes of big weight files between runs.
-        Raises InvalidBase listing all that is missing or broken.
+        `name` defaults to the origin's name for a quantized base, else to the folder's. `cache_dir` keeps the hashes
+        of big weight files between runs. Raises InvalidBase listing all that is missing, broken or was changed.
         """
         path = Path(path).resolve()
         files = base_files.read(path)
+        record = QuantizedRecord.read(path)
+        if record is not None:
+            return cls._quantized(path, files, record, name, cache_dir)
         weights = base_files.weights_digest(path, cache_dir=cache_dir)
         template = base_files.chat_template_digest(path)
         tokenizer = base_files.tokenizer_digest(path)
@@ -78,6 +85,37 @@ class Base:
             num_parameters=sum(math.prod(info.shape) for info in files.tensors.values()),
             size_bytes=files.size_bytes,
             path=path,
+            form=files.form,
+        )
+
+    @classmethod
+    def _quantized(
+        cls, path: Path, files: BaseFiles, record: QuantizedRecord, name: str | None, cache_dir: Path | None
+    ) -> Base:
+        reasons = record.differences(
+            base_files.recorded_hashes(path, cache_dir=cache_dir),
+            base_files.tokenizer_digest(path),
+            base_files.chat_template_digest(path),
+        )
+        if files.form != record.form:
+            problem = f"says {record.form}, but config.json says {files.form or 'plain weights'}"
+            reasons.append(Reason(field="graft_base.json:form", problem=problem))
+        if reasons:
+            raise InvalidBase(f"{path} is not a usable base", reasons)
+        origin = record.base
+        return cls(
+            name=name or origin.name,
+            weights_digest=origin.weights_digest,
+            tokenizer_digest=origin.tokenizer_digest,
+            chat_template_digest=origin.chat_template_digest,
+            digest=origin.digest,
+            architecture=files.architecture,
+            modules=MappingProxyType(dict(record.modules)),
+            vocab_size=files.vocab_size,
+            num_parameters=record.num_parameters,
+            size_bytes=files.size_bytes,
+            path=path,
+            form=record.form,
         )
 
     def reference(self) -> BaseReference:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from graft.adapters.digest import digest_of_bytes, digest_of_json, sha256_of_file
 from graft.adapters.errors import InvalidBase, Reason
+from graft.adapters.folder_form import folder_form
+from graft.adapters.form import ServingForm
 from graft.adapters.strict_json import read_json_object
 from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 
 # The limit that the safetensors library itself sets.
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_JSON_BYTES = 64 << 20
+CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
 _TEMPLATE = "chat_template.jinja"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -25,8 +28,9 @@ _CACHE_FILE = "weights-digests.json"
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFiles:
-    """What config.json and the safetensors headers say."""
+    """What config.json and the safetensors headers say; `form` is None for weights that are not quantized."""
 
+    form: ServingForm | None
     architecture: str
     vocab_size: int
     tensors: Mapping[str, TensorInfo]
@@ -44,7 +48,7 @@ def read(folder: Path) -> BaseFiles:
     """Read the folder's configuration and headers. Raises InvalidBase with all reasons."""
     if not folder.is_dir():
         raise InvalidBase(f"{folder} is not a folder")
-    config, reasons = read_json_object(folder / "config.json", max_bytes=_MAX_JSON_BYTES)
+    config, reasons = read_json_object(folder / CONFIG, max_bytes=_MAX_JSON_BYTES)
     vocab_size, architecture = _vocab_size(config), _architecture(config)
     if config and vocab_size is None:
         reasons.append(Reason(field="config.json:vocab_size", problem="is missing or no positive integer"))
@@ -65,23 +69,39 @@ def read(folder: Path) -> BaseFiles:
     if reasons or vocab_size is None or architecture is None:
         raise InvalidBase(f"{folder} is not a usable base", reasons)
     size_bytes = sum(path.stat().st_size for path in weights)
-    return BaseFiles(architecture=architecture, vocab_size=vocab_size, tensors=tensors, size_bytes=size_bytes)
+    return BaseFiles(
+        form=folder_form(config),
+        architecture=architecture,
+        vocab_size=vocab_size,
+        tensors=tensors,
+        size_bytes=size_bytes,
+    )
 
 
 def weights_digest(folder: Path, *, cache_dir: Path | None = None) -> str:
     """Digest over every safetensors file and the index; hashes of unchanged files come from `cache_dir`."""
+    return digest_of_json([[name, sha256] for name, sha256 in weight_hashes(folder, cache_dir=cache_dir).items()])
+
+
+def weight_hashes(folder: Path, *, cache_dir: Path | None = None) -> dict[str, str]:
+    """SHA-256 (64 hex digits) of every safetensors file, in order of names, then of the index where there is one."""
     cache = _read_cache(cache_dir)
     hashes = dict(cache)
-    entries = []
+    entries = {}
     for path in [*_weights(folder), *(p for p in [folder / _INDEX] if p.is_file())]:
         status = path.stat()
         key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
         if key not in hashes:
             hashes[key] = sha256_of_file(path)
-        entries.append([path.name, hashes[key]])
+        entries[path.name] = hashes[key]
     if cache_dir is not None and hashes != cache:
         _write_cache(cache_dir, hashes)
-    return digest_of_json(entries)
+    return entries
+
+
+def recorded_hashes(folder: Path, *, cache_dir: Path | None = None) -> dict[str, str]:
+    """SHA-256 of the files that a quantized base vouches for: config.json and the weights."""
+    return {CONFIG: sha256_of_file(folder / CONFIG), **weight_hashes(folder, cache_dir=cache_dir)}
 
 
 def tokenizer_digest(folder: Path) -> str:

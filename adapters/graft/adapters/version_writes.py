@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -49,8 +50,11 @@ def register_tenant(connection: sa.Connection, name: str, *, now: datetime) -> N
 
 
 def register_base(connection: sa.Connection, base: Base, *, now: datetime) -> None:
-    """Remember a base, or its new path and name."""
+    """Remember a base, or its new path and name. A quantized folder does not displace another one of its base."""
     table = tables.bases
+    known = connection.execute(sa.select(table.c.path).where(table.c.digest == base.digest)).scalar()
+    if base.form is not None and known is not None and Path(known).is_dir():
+        return
     place = {"name": base.name, "path": str(base.path)}
     changed = connection.execute(sa.update(table).where(table.c.digest == base.digest).values(**place))
     if changed.rowcount:

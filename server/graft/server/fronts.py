@@ -63,7 +63,7 @@ def _grpc(rooms: Rooms) -> GrpcServer:
     settings = rooms.settings
     identity = Identity(
         base=rooms.base,
-        form=settings.quantization,
+        form=rooms.form,
         max_running=settings.max_running,
         max_queued=settings.max_queued,
         max_adapter_bytes=settings.max_adapter_mib * _MIB,

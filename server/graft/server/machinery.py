@@ -11,6 +11,7 @@ from typing import Protocol
 from graft.adapters.base import Base
 from graft.server.api.http_openai import Verb
 from graft.server.api.text import Tokenizer
+from graft.server.base_choice import choose_form
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.settings import Settings
 
@@ -76,7 +77,7 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
             EngineSettings(
                 base_path=base.path,
                 base_name=base.name,
-                form=settings.quantization,
+                form=choose_form(base, settings.quantization),
                 num_slots=settings.num_slots,
                 max_rank=settings.max_rank,
                 max_model_tokens=settings.max_model_tokens,

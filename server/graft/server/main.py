@@ -93,7 +93,7 @@ async def _drain(rooms: Rooms) -> None:
 def _announced(rooms: Rooms, fronts: Fronts, ready_file: Path | None) -> Iterator[None]:
     host = rooms.settings.host
     print(
-        f"graft: ready: {rooms.base.name} ({rooms.settings.quantization}) "
+        f"graft: ready: {rooms.base.name} ({rooms.form}) "
         f"on gRPC {host}:{fronts.grpc_port} and http://{host}:{fronts.http_port}/v1",
         flush=True,
     )

@@ -11,11 +11,12 @@ from pathlib import Path
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import Limits
+from graft.adapters.form import ServingForm
 from graft.adapters.staging import Staging
 from graft.adapters.store import BlobStore
 from graft.server.admission import Admission
 from graft.server.api.text import Text
-from graft.server.base_choice import choose_base
+from graft.server.base_choice import choose_base, choose_form
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine_facts import EngineFacts
 from graft.server.gate import Gate
@@ -40,6 +41,7 @@ class Rooms:
 
     settings: Settings
     base: Base
+    form: ServingForm
     serving: Serving
     management: Management
     intake: Intake
@@ -58,7 +60,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     Raises what the catalog, the store, the base and the engine do.
     """
     readiness = Readiness()
-    base, registry = await _open_registry(settings, resources)
+    base, form, registry = await _open_registry(settings, resources)
     store, staging = await _open_store(settings, resources)
     supervisor, slots = await _start_engine(settings, machinery, base, registry, store, readiness, metrics, resources)
     facts = EngineFacts(supervisor, await supervisor.info())
@@ -71,7 +73,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         readiness=readiness,
         metrics=metrics,
         base=base,
-        form=settings.quantization,
+        form=form,
         default_deadline_seconds=settings.default_deadline_seconds,
     )
     max_adapter_bytes = settings.max_adapter_mib * _MIB
@@ -80,7 +82,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         store=store,
         staging=staging,
         base=base,
-        form=settings.quantization,
+        form=form,
         limits=Limits(max_rank=settings.max_rank, max_bytes=max_adapter_bytes),
         max_adapter_bytes=max_adapter_bytes,
         import_roots=settings.import_roots,
@@ -93,6 +95,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     return Rooms(
         settings=settings,
         base=base,
+        form=form,
         serving=serving,
         management=Management(registry, slots),
         intake=intake,
@@ -106,7 +109,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     )
 
 
-async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple[Base, Registry]:
+async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple[Base, ServingForm, Registry]:
     data = settings.data_path
     data.mkdir(parents=True, exist_ok=True)
     url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
@@ -114,12 +117,13 @@ async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple
     try:
         registered = await asyncio.to_thread(catalog.bases)
         base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
-        registry = await Registry.open(catalog, base=base, form=settings.quantization)
+        form = choose_form(base, settings.quantization)
+        registry = await Registry.open(catalog, base=base, form=form)
     except BaseException:
         catalog.close()
         raise
     resources.push_async_callback(registry.close)
-    return base, registry
+    return base, form, registry
 
 
 async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[BlobStore, Staging]:

@@ -49,8 +49,8 @@ class Settings:
 
     base: str = "rootstock-5m"
     """The base to serve: a registered name, a digest, a folder or a model hub id."""
-    quantization: ServingForm = ServingForm.NF4
-    """The form in which the base is held."""
+    quantization: ServingForm | None = None
+    """The form in which the base is held; default: the folder's own, nf4 where its weights are plain."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     grpc_port: int = 8470
@@ -166,7 +166,7 @@ _PARSERS: dict[str, Callable[[object], Any]] = {
     "bool": _boolean,
     "Path": lambda value: Path(_text(value)),
     "tuple[Path, ...]": _folders,
-    "ServingForm": _form,
+    "ServingForm | None": _form,
     "LogFormat": _text,
 }
 

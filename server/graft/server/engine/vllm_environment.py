@@ -16,7 +16,10 @@ RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _FORMS: dict[ServingForm, dict[str, str]] = {
     ServingForm.NF4: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
-    ServingForm.INT8: {"dtype": "bfloat16", "quantization": "int8_per_channel_weight_only"},
+    ServingForm.LLM_INT8: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
+    # What the folder's config.json says: packed by `graft quantize`.
+    ServingForm.INT8: {"dtype": "bfloat16", "quantization": "compressed-tensors"},
+    ServingForm.INT4: {"dtype": "bfloat16", "quantization": "compressed-tensors"},
     ServingForm.BF16: {"dtype": "bfloat16"},
     ServingForm.FP32: {"dtype": "float32"},
 }
@@ -38,7 +41,7 @@ class EngineSettings:
     max_model_tokens: int | None = None
     kv_cache_bytes: int = 2**30
     max_running: int = 64
-    plugins: tuple[str, ...] = ("bitsandbytes", plugin.NAME)
+    plugins: tuple[str, ...] = ("bitsandbytes", "graft_int8_cpu", plugin.NAME)
 
     @property
     def rank_step(self) -> int:

@@ -1,0 +1,48 @@
+"""The form in which a base is held: the folder's own, or one that the engine can make of plain weights."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from graft.adapters.base import Base, shipped_bases
+from graft.adapters.errors import InvalidBase
+from graft.adapters.form import ServingForm
+from graft.server.base_choice import choose_form
+
+PLAIN = Base.from_folder(shipped_bases()["rootstock-5m"])
+INT4 = dataclasses.replace(PLAIN, form=ServingForm.INT4)
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "form"),
+    [
+        (PLAIN, None, ServingForm.NF4),
+        (PLAIN, ServingForm.BF16, ServingForm.BF16),
+        (INT4, None, ServingForm.INT4),
+        (INT4, ServingForm.INT4, ServingForm.INT4),
+    ],
+)
+def test_the_form_is_the_folders_or_made_of_plain_weights(
+    base: Base, asked: ServingForm | None, form: ServingForm
+) -> None:
+    assert choose_form(base, asked) is form
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "said"),
+    [
+        (
+            INT4,
+            ServingForm.NF4,
+            "nf4 was asked for, but the weights in .* are int4 already; .* serve the plain weights",
+        ),
+        (INT4, ServingForm.BF16, "are int4 already"),
+        (PLAIN, ServingForm.INT8, "are plain; graft quantize rootstock-5m --form int8"),
+        (PLAIN, ServingForm.LLM_INT8, "are plain; graft quantize rootstock-5m --form llm-int8"),
+    ],
+)
+def test_any_other_form_is_refused_with_the_reason(base: Base, asked: ServingForm, said: str) -> None:
+    with pytest.raises(InvalidBase, match=said):
+        choose_form(base, asked)
