@@ -13,8 +13,9 @@ from graft.adapters.errors import IncompatibleAdapter, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.manifest import CONFIG_FILE, Manifest
 
-# Initialisations that only choose the first values; the others change the base's weights when PEFT loads them.
-_PLAIN_INITIALISATIONS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}
+# Initialisations that only choose the first values. The others train against a changed base: PiSSA, OLoRA, LoftQ and
+# CorDA change it again when PEFT loads them, LoRA-GA does not, so that even PEFT would answer as another model.
+_PLAIN_INITIALISATIONS = {"gaussian", "eva", "orthogonal", "mica"}
 # Larger factors before an update overflow the engine's 16-bit numbers, and NaN logits can hurt neighbours.
 MAX_SCALE = 10_000
 # Keys of adapter_config.json that do not change what a plain LoRA computes from its tensors.
@@ -130,7 +131,7 @@ def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
         yield Reason(field=f"{CONFIG_FILE}:bias", problem=problem, remedy="train with bias='none'")
     initialisation = config.get("init_lora_weights", True)
     if isinstance(initialisation, str) and initialisation.lower() not in _PLAIN_INITIALISATIONS:
-        problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA)"
+        problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA)"
         remedy = "save it with path_initial_model_for_weight_conversion"
         yield Reason(field=f"{CONFIG_FILE}:init_lora_weights", problem=problem, remedy=remedy)
     if config.get("modules_to_save"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from graft.adapters.adapter import AdapterFile, AdapterVersion, Lineage, Provenance
@@ -13,6 +14,8 @@ from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import FILE_NAME, TrainedRecord
 from graft.adapters.manifest import Manifest, read_manifest
 from graft.adapters.names import check_adapter_name
+from graft.adapters.reference import FILE_NAME as REFERENCE_FILE
+from graft.adapters.reference import Reference
 from graft.adapters.store import BlobStore
 from graft.adapters.values import inspect_values
 
@@ -84,8 +87,9 @@ def _check(
 ) -> None:
     """Raise with every reason against the adapter, from its numbers and from the base and limits together."""
     values = inspect_values(folder, manifest)
+    broken = [*values.reasons, *_reference_reasons(folder, trained, vocab_size=base.vocab_size)]
     reasons = [
-        *values.reasons,
+        *broken,
         *incompatibilities(
             manifest,
             base,
@@ -102,10 +106,27 @@ def _check(
         problem = "is missing, so nothing says which base the adapter was trained on"
         remedy = f"if it was {base.name}, declare that"
         reasons.append(Reason(field=FILE_NAME, problem=problem, remedy=remedy))
-    if values.reasons:
+    if broken:
         raise InvalidAdapter("the adapter's numbers are broken", reasons)
     if reasons:
         raise IncompatibleAdapter(f"the adapter does not fit the base {base.name}", reasons)
+
+
+def _reference_reasons(folder: Path, trained: TrainedRecord | None, *, vocab_size: int) -> Sequence[Reason]:
+    """What is wrong with reference.json, alone and beside graft.json; nothing where there is none."""
+    try:
+        reference = Reference.read(folder, vocab_size=vocab_size)
+    except InvalidAdapter as error:
+        return error.reasons
+    if reference is None:
+        return ()
+    if trained is None:
+        problem = f"stands without {FILE_NAME}, which says on which base it was recorded"
+        return [Reason(field=REFERENCE_FILE, problem=problem, remedy="send both files or neither")]
+    if reference.form != trained.form:
+        problem = f"was recorded on the base as {reference.form}; {FILE_NAME} says {trained.form}"
+        return [Reason(field=f"{REFERENCE_FILE}:form", problem=problem, remedy="train again or remove the file")]
+    return ()
 
 
 def _store(folder: Path, manifest: Manifest, store: BlobStore) -> tuple[AdapterFile, ...]:

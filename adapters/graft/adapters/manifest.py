@@ -1,7 +1,7 @@
 """An adapter's files, read and checked without torch and before anything is mapped.
 
-Only `adapter_config.json`, `adapter_model.safetensors` and `graft.json` belong to an adapter. Other files of a
-PEFT folder (README.md, training_args.json, …) are ignored; anything that may hold a pickle is refused.
+Only `adapter_config.json`, `adapter_model.safetensors`, `graft.json` and `reference.json` belong to an adapter. Other
+files of a PEFT folder (README.md, training_args.json, …) are ignored; anything that may hold a pickle is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from graft.adapters import graft_json
+from graft.adapters import graft_json, reference
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
@@ -21,7 +21,7 @@ from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
-ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, graft_json.FILE_NAME)
+ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, graft_json.FILE_NAME, reference.FILE_NAME)
 MAX_HEADER_BYTES = 16 << 20
 MAX_FILE_BYTES = 8 << 30
 

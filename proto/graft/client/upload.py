@@ -10,9 +10,10 @@ from pathlib import Path
 from graft.v1 import adapter_pb2 as pb
 
 CHUNK_BYTES = 1 << 20
-# The config and the weights make an adapter; the trainer's record, where there is one, says where it comes from.
+# The config and the weights make an adapter. Where the trainer left them, its record says where the adapter comes from,
+# and its reference what it says, so that the server can show that it computes the same.
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
-OPTIONAL_FILES = ("graft.json",)
+OPTIONAL_FILES = ("graft.json", "reference.json")
 
 
 def adapter_files(folder: Path) -> list[Path]:
