@@ -157,7 +157,7 @@ async def test_without_the_plugin_start_up_refuses_and_these_checks_fail(
     stock = await launch(engine_settings(base, plugins=("bitsandbytes",)))
     try:
         with pytest.raises(EngineError, match="rows of the base would be answered by an adapter"):
-            await stock.check_lora_kernel()
+            await stock.check_lora()
         async with loaded(stock, adapters):
             wrong = await rows_that_differ(stock, adapters, POPULARITY["uniform"], stagger=False)
         base_rows = {row for row, choice in enumerate(POPULARITY["uniform"]) if choice == 0}

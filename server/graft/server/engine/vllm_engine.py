@@ -7,9 +7,12 @@ import contextlib
 import functools
 import os
 import signal
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 import vllm
 from vllm import SamplingParams
 from vllm.config import StructuredOutputsConfig
@@ -31,7 +34,10 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.lora_cpu.plugin import KERNEL
+from graft.server.engine.lora_cpu.build import BuildFailed
+from graft.server.engine.lora_cpu.plugin import MANAGER
+from graft.server.engine.lora_cpu.slot_image import SlotLayout
+from graft.server.engine.slot_images import SlotImages
 from graft.server.engine.vllm_environment import EngineSettings, engine_arguments, prepare_environment
 from graft.server.engine.vllm_heartbeat import Heartbeat
 
@@ -39,12 +45,13 @@ from graft.server.engine.vllm_heartbeat import Heartbeat
 async def start_engine(settings: EngineSettings) -> VllmEngine:
     """Start the engine's process and load the base; takes half a minute on two cores.
 
-    Raises `EngineError` where the worker does not run our LoRA class (a vLLM plugin can vanish silently) or the base
+    Raises `EngineError` where the worker does not run our LoRA manager (a vLLM plugin can vanish silently) or the base
     cannot be loaded.
     """
     engine = await launch(settings)
     try:
-        await engine.check_lora_kernel()
+        if settings.num_slots:
+            await engine.check_lora()
     except BaseException:
         await engine.close()
         raise
@@ -52,8 +59,11 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
 
 
 async def launch(settings: EngineSettings) -> VllmEngine:
-    """Start the engine's process with whatever LoRA class it has. Raises `EngineError`."""
-    prepare_environment(settings)
+    """Start the engine's process with whatever LoRA manager it has. Raises `EngineError`."""
+    try:
+        await asyncio.to_thread(prepare_environment, settings)
+    except BuildFailed as error:
+        raise EngineError(str(error)) from error
     # Without this a small model may put blanks between two tokens of JSON until its tokens are used up.
     compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
@@ -75,18 +85,30 @@ class VllmEngine:
         self._settings = settings
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
+        self._images: SlotImages | None = None
         loop = asyncio.get_running_loop()
         self._died: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._process.sentinel, self._process_ended)
 
-    async def check_lora_kernel(self) -> None:
-        (self._lora_kernel,) = set(await self._ask(self.llm.collective_rpc("graft_lora_kernel")))
-        if current_platform.is_cpu() and self._lora_kernel != KERNEL:
+    async def check_lora(self) -> None:
+        """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
+        report = (await self._ask(self.llm.collective_rpc("graft_lora_report")))[0]
+        self._lora_kernel = report.get("kernel", report["manager"])
+        if not current_platform.is_cpu():
+            return
+        if report["manager"] != MANAGER:
             raise EngineError(
-                f"the engine's worker computes LoRA with {self._lora_kernel or 'an unknown class'}, not with {KERNEL}: "
+                f"the engine's worker serves adapters with {report['manager']}, not with {MANAGER}: "
                 "rows of the base would be answered by an adapter. Is graftserve installed with its entry points "
                 "(`pip install`), and does nothing else set VLLM_PLUGINS?"
             )
+        if report["modules"]:
+            layout = SlotLayout(report["modules"], getattr(torch, report["dtype"]))
+            self._images = await asyncio.to_thread(self._make_images, layout)
+
+    def _make_images(self, layout: SlotLayout) -> SlotImages:
+        folder = self._settings.host_folder or Path(tempfile.mkdtemp(prefix="graft-slots-"))
+        return SlotImages(folder, layout, max_bytes=self._settings.host_bytes)
 
     async def generate(
         self,
@@ -127,7 +149,7 @@ class VllmEngine:
     ) -> AsyncGenerator[Any, None]:
         with values.engine_errors():
             stream = self.llm.generate(
-                {"prompt_token_ids": list(ids)}, params, request_id, lora_request=lora_request(adapter)
+                {"prompt_token_ids": list(ids)}, params, request_id, lora_request=self.lora_request(adapter)
             )
             async with contextlib.aclosing(stream):
                 async for output in stream:
@@ -135,11 +157,23 @@ class VllmEngine:
 
     async def load(self, adapter: EngineAdapter) -> None:
         try:
-            await self._ask(self.llm.add_lora(lora_request(adapter)))
+            await self.prepare(adapter)
+            await self._ask(self.llm.add_lora(self.lora_request(adapter)))
         except EngineDied:
             raise
         except Exception as error:
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
+
+    async def prepare(self, adapter: EngineAdapter) -> None:
+        if self._images is not None:
+            await asyncio.get_running_loop().run_in_executor(self._images.thread, self._images.make, adapter)
+
+    def lora_request(self, adapter: EngineAdapter | None) -> LoRARequest | None:
+        """The digest is the name and the path follows from it, so the prefix cache can never mix two versions."""
+        if adapter is None:
+            return None
+        path = adapter.path if self._images is None else self._images.path(adapter.digest)
+        return LoRARequest(lora_name=adapter.digest, lora_int_id=adapter.engine_id, lora_path=str(path))
 
     async def unload(self, adapter: EngineAdapter) -> None:
         await self._ask(self.llm.remove_lora(adapter.engine_id))
@@ -207,6 +241,8 @@ class VllmEngine:
         with contextlib.suppress(OSError, ValueError):
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
         await asyncio.to_thread(self._end)
+        if self._images is not None:
+            await asyncio.to_thread(self._images.close)
         self._fail_all()
 
     def _end(self) -> None:
@@ -223,10 +259,3 @@ class VllmEngine:
     @property
     def _max_tokens(self) -> int:
         return int(self.llm.model_config.max_model_len)
-
-
-def lora_request(adapter: EngineAdapter | None) -> LoRARequest | None:
-    """The digest is the name and the path is content-addressed, so the prefix cache can never mix two versions."""
-    if adapter is None:
-        return None
-    return LoRARequest(lora_name=adapter.digest, lora_int_id=adapter.engine_id, lora_path=str(adapter.path))

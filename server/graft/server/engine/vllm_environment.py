@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.form import ServingForm
-from graft.server.engine.lora_cpu import plugin
+from graft.server.engine.lora_cpu import choice, plugin
+
+LORA_KERNELS = ("auto", "compiled", "torch")
 
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""
@@ -29,8 +31,11 @@ _FORMS: dict[ServingForm, dict[str, str]] = {
 class EngineSettings:
     """What the engine is started with.
 
-    `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up).
-    `max_running` requests run in one batch; `kv_cache_bytes` bounds the paged KV cache (CPU: whole GiB, rounded up).
+    `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up); with
+    0 the engine serves no adapters. `max_running` requests run in one batch; `kv_cache_bytes` bounds the paged KV cache
+    (CPU: whole GiB, rounded up). `lora_kernel` computes adapters on CPU: `compiled`, `torch`, or `auto`, which is
+    `compiled` where that can be had. Beside the slots, at most `host_bytes` of adapters are kept ready in
+    `host_folder` (default: a temporary one).
     """
 
     base_path: Path
@@ -41,6 +46,9 @@ class EngineSettings:
     max_model_tokens: int | None = None
     kv_cache_bytes: int = 2**30
     max_running: int = 64
+    lora_kernel: str = "auto"
+    host_folder: Path | None = None
+    host_bytes: int = 2**29
     plugins: tuple[str, ...] = ("bitsandbytes", "graft_int8_cpu", plugin.NAME)
 
     @property
@@ -53,7 +61,11 @@ class EngineSettings:
 
 
 def prepare_environment(settings: EngineSettings) -> None:
-    """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out."""
+    """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out.
+
+    Raises `BuildFailed` where a compiled kernel is demanded and cannot be had.
+    """
+    choice.prepare(settings.lora_kernel)
     os.environ["VLLM_PLUGINS"] = ",".join(settings.plugins)
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, math.ceil(settings.kv_cache_bytes / 2**30)))
     os.environ.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
@@ -77,15 +89,21 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "served_model_name": settings.base_name,
         "max_model_len": settings.max_model_tokens,
         "max_num_seqs": settings.max_running,
+        **(_lora_arguments(settings) if settings.num_slots else {}),
+        "enable_prefix_caching": True,
+        # Compiling on CPU took 107 s at load and gained nothing.
+        "enforce_eager": True,
+        "generation_config": "vllm",
+        "seed": 0,
+        **_FORMS[settings.form],
+    }
+
+
+def _lora_arguments(settings: EngineSettings) -> dict[str, Any]:
+    return {
         "enable_lora": True,
         "max_loras": settings.num_slots,
         "max_cpu_loras": settings.num_slots,
         "max_lora_rank": settings.rank_step,
-        "enable_prefix_caching": True,
-        # Compiling on CPU took 107 s at load and gained nothing.
-        "enforce_eager": True,
         "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
-        "generation_config": "vllm",
-        "seed": 0,
-        **_FORMS[settings.form],
     }

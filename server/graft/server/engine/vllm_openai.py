@@ -25,7 +25,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest
 from graft.server.engine.openai_fields import CHAT_FIELDS, COMPLETION_FIELDS, check_fields, check_tools
-from graft.server.engine.vllm_engine import VllmEngine, lora_request
+from graft.server.engine.vllm_engine import VllmEngine
 
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
 
@@ -134,7 +134,7 @@ class _ServingClasses:
     @contextlib.contextmanager
     def _known(self, adapter: EngineAdapter | None) -> Iterator[str]:
         """The name under which vLLM's classes find the leased adapter, for as long as they look it up."""
-        request = lora_request(adapter)
+        request = self.engine.lora_request(adapter)
         if request is None:
             yield self._base_name
             return

@@ -7,19 +7,23 @@ from typing import Any
 NAME = "graft_lora_cpu"
 """The entry point's name: what `VLLM_PLUGINS` must list."""
 
-KERNEL = "graft.server.engine.lora_cpu.vllm_punica.GroupedPunicaWrapper"
+MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 """The class that must be in force on CPU; start-up asks the worker for it."""
 
 
 def register() -> None:
-    """Let vLLM's CPU platform name our class. May run several times in a process."""
-    from vllm.platforms.cpu import CpuPlatform
+    """Put our LoRA manager in the place of vLLM's, on CPU. May run several times in a process."""
+    from vllm.platforms import current_platform
 
     from graft.server.engine.orphans import end_with_parent
 
     end_with_parent()
+    if current_platform.is_cpu():
+        from vllm.v1.worker import lora_model_runner_mixin
 
-    CpuPlatform.get_punica_wrapper = classmethod(lambda cls: KERNEL)
+        from graft.server.engine.lora_cpu.vllm_manager import SlotWorkerManager
+
+        lora_model_runner_mixin.LRUCacheWorkerLoRAManager = SlotWorkerManager
 
 
 class WorkerReport:
@@ -27,7 +31,19 @@ class WorkerReport:
 
     model_runner: Any
 
-    def graft_lora_kernel(self) -> str:
-        """The class that computes LoRA in this worker, as `module.Class`."""
-        wrappers = self.model_runner.lora_manager._adapter_manager.punica_wrapper_mapping.values()
-        return ",".join(sorted({f"{type(each).__module__}.{type(each).__qualname__}" for each in wrappers}))
+    def graft_lora_report(self) -> dict[str, Any]:
+        """`manager`: the class that serves adapters in this worker, as `module.Class`. With ours, `kernel` and `dtype`
+        by name, and `modules`: the engine's modules, each with the base's modules that are its slices."""
+        manager = self.model_runner.lora_manager
+        kind = type(manager)
+        report: dict[str, Any] = {"manager": f"{kind.__module__}.{kind.__qualname__}"}
+        if report["manager"] == MANAGER:
+            slots = manager._adapter_manager
+            report["kernel"] = slots.kernel.name
+            report["dtype"] = str(slots.lora_config.lora_dtype).removeprefix("torch.")
+            # A model that renames its weights on loading has its adapters loaded by vLLM, which knows how.
+            renamed = getattr(slots.model, "hf_to_vllm_mapper", None) is not None
+            report["modules"] = (
+                {} if renamed else {name: slots.packed_modules.get(name, [name]) for name in slots.layers}
+            )
+        return report

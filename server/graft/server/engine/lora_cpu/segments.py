@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
-import torch
-
-Rows: TypeAlias = slice | torch.Tensor
-"""Row numbers of one segment: a slice where they lie side by side (a view, no copy), else an index tensor."""
+import numpy as np
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """The rows of one adapter slot in a batch."""
+class Segments:
+    """The rows of a batch that belong to adapters, grouped by slot; rows of the base are in no group.
 
-    slot: int
-    rows: Rows
-    num_rows: int
-
-
-def group_by_slot(slots: Sequence[int]) -> tuple[Segment, ...]:
-    """Group the rows of a batch by adapter slot.
-
-    `slots` gives each row's slot, shape [rows]; a negative slot is a row of the base, which belongs to no segment
-    and so is never touched. Segments come in the order of their slots.
+    `rows` [rows of adapters] holds row numbers, `starts` [segments + 1] where each segment begins in it, `slots`
+    [segments] whose it is, all int32. `num_rows` counts the batch's rows, those of the base included.
     """
-    rows_of: dict[int, list[int]] = {}
-    for row, slot in enumerate(slots):
-        if slot >= 0:
-            rows_of.setdefault(slot, []).append(row)
-    return tuple(Segment(slot=slot, rows=_compact(rows), num_rows=len(rows)) for slot, rows in sorted(rows_of.items()))
 
+    def __init__(self, slots: Sequence[int] = ()) -> None:
+        """`slots` gives each row's slot, shape [rows]; a negative slot is a row of the base."""
+        slot_of = np.asarray(slots, dtype=np.int32)
+        order = np.argsort(slot_of, kind="stable").astype(np.int32)
+        self.rows = np.ascontiguousarray(order[np.count_nonzero(slot_of < 0) :])
+        self.slots, starts = np.unique(slot_of[self.rows], return_index=True)
+        self.starts = np.append(starts, len(self.rows)).astype(np.int32)
+        self.num_rows = len(slot_of)
 
-def _compact(rows: list[int]) -> Rows:
-    first, last = rows[0], rows[-1]
-    if last - first + 1 == len(rows):
-        return slice(first, last + 1)
-    return torch.tensor(rows, dtype=torch.long)
+    def __len__(self) -> int:
+        return len(self.slots)

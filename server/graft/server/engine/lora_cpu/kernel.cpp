@@ -1,0 +1,363 @@
+// y[row] += (x[row] A^T) B^T for the rows of every adapter in a batch (SGMV of Punica, arXiv:2310.18547).
+//
+// A caller describes a LoRA-wrapped module once and the batch once per step; a call per module then does all of its
+// slices (q, k, v; gate, up), which share x. Work is cut by rows, so that no thread waits for another inside a call.
+// Weights: A is [slots][max_rank][in]; B is stored transposed, [slots][max_rank][out] per slice, so that both
+// products read memory in order; only the first rank rows of a slot count.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include <omp.h>
+
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#include <immintrin.h>
+#define GRAFT_AVX512_BF16 1
+#endif
+
+namespace {
+
+constexpr int kMaxRank = 512;
+constexpr int kRowBlock = 16;  // rows whose low-rank products are held at once
+// One more thread is woken only for at least this much work, in multiply-adds (some tens of microseconds).
+constexpr double kWorkPerThread = 1.0e6;
+// What reading an adapter's weights costs, in rows of arithmetic: memory is slower than the vector units.
+constexpr double kRowsPerRead = 6.0;
+
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+inline float to_float(float value) { return value; }
+inline float to_float(Bf16 value) {
+  const std::uint32_t wide = static_cast<std::uint32_t>(value.bits) << 16;
+  float result;
+  std::memcpy(&result, &wide, sizeof result);
+  return result;
+}
+inline void store(float value, float* to) { *to = value; }
+inline void store(float value, Bf16* to) {
+  std::uint32_t wide;
+  std::memcpy(&wide, &value, sizeof wide);
+  if ((wide & 0x7fffffff) > 0x7f800000) {
+    to->bits = static_cast<std::uint16_t>((wide >> 16) | 0x40);
+    return;
+  }
+  to->bits = static_cast<std::uint16_t>((wide + 0x7fff + ((wide >> 16) & 1)) >> 16);  // to nearest, ties to even
+}
+
+}  // namespace
+
+extern "C" {
+
+struct GraftSlice {
+  const void* a;         // [slots][max_rank][in]
+  const void* b;         // [slots][max_rank][out]
+  const std::int32_t* rank;  // [slots]; 0 where the adapter leaves this slice alone
+  std::int32_t out;
+};
+
+struct GraftModule {
+  const GraftSlice* slices;
+  std::int32_t num_slices;
+  std::int32_t in;
+  std::int32_t max_rank;
+  std::int32_t is_bf16;
+};
+
+struct GraftStep {
+  const std::int32_t* rows;      // row numbers, grouped by segment
+  const std::int32_t* starts;    // [num_segments + 1] into rows
+  const std::int32_t* slots;     // [num_segments]
+  std::int32_t num_segments;
+  std::int32_t num_rows;         // of the batch, rows of the base included
+};
+
+}  // extern "C"
+
+namespace {
+
+// Portable products; the compiler makes vector code of them for whatever the processor has.
+template <typename E>
+struct Portable {
+  static void shrink(const E* const* x, int num_rows, const E* a, int rank, int in, float* h) {
+    for (int row = 0; row < num_rows; ++row) {
+      for (int k = 0; k < rank; ++k) {
+        const E* a_row = a + static_cast<std::int64_t>(k) * in;
+        const E* x_row = x[row];
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int i = 0; i < in; ++i) sum += to_float(x_row[i]) * to_float(a_row[i]);
+        h[row * kMaxRank + k] = sum;
+      }
+    }
+  }
+
+  static void expand(const float* h, int num_rows, const E* b, int rank, int out, E* const* y) {
+    constexpr int kWide = 256;
+    float sum[kWide];
+    for (int row = 0; row < num_rows; ++row) {
+      for (int begin = 0; begin < out; begin += kWide) {
+        const int width = std::min(kWide, out - begin);
+        std::fill(sum, sum + width, 0.0f);
+        for (int k = 0; k < rank; ++k) {
+          const E* b_row = b + static_cast<std::int64_t>(k) * out + begin;
+          const float factor = h[row * kMaxRank + k];
+#pragma omp simd
+          for (int o = 0; o < width; ++o) sum[o] += factor * to_float(b_row[o]);
+        }
+        E* to = y[row] + begin;
+        for (int o = 0; o < width; ++o) store(to_float(to[o]) + sum[o], to + o);
+      }
+    }
+  }
+};
+
+#ifdef GRAFT_AVX512_BF16
+
+inline __m512i load(const Bf16* from) { return _mm512_loadu_si512(from); }
+inline __m512i load(const Bf16* from, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, from); }
+inline __m512 dot(__m512 sum, __m512i x, __m512i y) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(y));
+}
+
+// The sums over each of 16 vectors, in order.
+inline __m512 sums(const __m512* v) {
+  __m512 lanes[4];
+  for (int j = 0; j < 4; ++j) {
+    const __m512 *a = v + 4 * j, *b = a + 1, *c = a + 2, *d = a + 3;
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(*a, *b), _mm512_unpackhi_ps(*a, *b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(*c, *d), _mm512_unpackhi_ps(*c, *d));
+    const __m512d p = _mm512_castps_pd(ab), q = _mm512_castps_pd(cd);
+    lanes[j] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(p, q)), _mm512_castpd_ps(_mm512_unpackhi_pd(p, q)));
+  }
+  const __m512 low = _mm512_add_ps(_mm512_shuffle_f32x4(lanes[0], lanes[1], 0x88),
+                                   _mm512_shuffle_f32x4(lanes[0], lanes[1], 0xdd));
+  const __m512 high = _mm512_add_ps(_mm512_shuffle_f32x4(lanes[2], lanes[3], 0x88),
+                                    _mm512_shuffle_f32x4(lanes[2], lanes[3], 0xdd));
+  return _mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
+}
+
+// R rows times 16 / R ranks at once.
+template <int R>
+void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int in, float* h) {
+  constexpr int K = 16 / R;
+  const Bf16* rows[K];
+  for (int k = 0; k < K; ++k) rows[k] = a + static_cast<std::int64_t>(std::min(first + k, rank - 1)) * in;
+  __m512 sum[16];
+  for (auto& each : sum) each = _mm512_setzero_ps();
+  int i = 0;
+  for (; i + 32 <= in; i += 32) {
+    __m512i weights[K];
+    for (int k = 0; k < K; ++k) weights[k] = load(rows[k] + i);
+    for (int r = 0; r < R; ++r) {
+      const __m512i values = load(x[r] + i);
+      for (int k = 0; k < K; ++k) sum[r * K + k] = dot(sum[r * K + k], values, weights[k]);
+    }
+  }
+  if (i < in) {
+    const __mmask32 mask = (1u << (in - i)) - 1;
+    for (int r = 0; r < R; ++r) {
+      const __m512i values = load(x[r] + i, mask);
+      for (int k = 0; k < K; ++k) sum[r * K + k] = dot(sum[r * K + k], values, load(rows[k] + i, mask));
+    }
+  }
+  alignas(64) float result[16];
+  _mm512_store_ps(result, sums(sum));
+  const int valid = std::min(K, rank - first);
+  for (int r = 0; r < R; ++r) std::memcpy(h + r * kMaxRank + first, result + r * K, valid * sizeof(float));
+}
+
+// R rows times 32 * N outputs at once; `masks` cut off what lies behind the last output.
+template <int R, int N>
+void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, const __mmask32* masks, Bf16* const* y,
+                 int begin) {
+  const __m512i zero = _mm512_setzero_si512();
+  __m512 low[R][N], high[R][N];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) low[r][n] = high[r][n] = _mm512_setzero_ps();
+  for (int k = 0; k < rank; k += 2) {
+    const Bf16* even = b + static_cast<std::int64_t>(k) * out + begin;
+    const Bf16* odd = k + 1 < rank ? even + out : even;  // its factor is zero
+    __m512i first[N], second[N];
+    for (int n = 0; n < N; ++n) {
+      const __m512i p = load(even + 32 * n, masks[n]), q = load(odd + 32 * n, masks[n]);
+      first[n] = _mm512_unpacklo_epi16(p, q);
+      second[n] = _mm512_unpackhi_epi16(p, q);
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m512i factor = _mm512_set1_epi32(static_cast<int>(pairs[r * (kMaxRank / 2) + k / 2]));
+      for (int n = 0; n < N; ++n) {
+        low[r][n] = dot(low[r][n], first[n], factor);
+        high[r][n] = dot(high[r][n], second[n], factor);
+      }
+    }
+  }
+  // Unpacking with zero widens bf16 to float in the very order in which the sums stand; packing undoes it.
+  const __m512i one = _mm512_set1_epi32(1), half = _mm512_set1_epi32(0x7fff);
+  const auto rounded = [&](__m512 value) {
+    const __m512i wide = _mm512_castps_si512(value);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(wide, 16), one);
+    return _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(wide, half), odd), 16);
+  };
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) {
+      Bf16* to = y[r] + begin + 32 * n;
+      const __m512i old = load(to, masks[n]);
+      const __m512 l = _mm512_add_ps(low[r][n], _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, old)));
+      const __m512 u = _mm512_add_ps(high[r][n], _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, old)));
+      _mm512_mask_storeu_epi16(to, masks[n], _mm512_packus_epi32(rounded(l), rounded(u)));
+    }
+  }
+}
+
+template <int R>
+void expand_rows(const std::uint32_t* pairs, const Bf16* b, int rank, int out, Bf16* const* y) {
+  constexpr int N = R >= 8 ? 1 : R >= 4 ? 2 : 4;
+  __mmask32 masks[N];
+  for (int begin = 0; begin < out; begin += 32 * N) {
+    for (int n = 0; n < N; ++n) {
+      const int left = out - begin - 32 * n;
+      masks[n] = left >= 32 ? 0xffffffffu : left > 0 ? (1u << left) - 1 : 0u;
+    }
+    expand_tile<R, N>(pairs, b, rank, out, masks, y, begin);
+  }
+}
+
+struct Vector {
+  static void shrink(const Bf16* const* x, int num_rows, const Bf16* a, int rank, int in, float* h) {
+    int row = 0;
+    for (; row + 4 <= num_rows; row += 4)
+      for (int k = 0; k < rank; k += 4) shrink_tile<4>(x + row, a, k, rank, in, h + row * kMaxRank);
+    for (; row + 2 <= num_rows; row += 2)
+      for (int k = 0; k < rank; k += 8) shrink_tile<2>(x + row, a, k, rank, in, h + row * kMaxRank);
+    for (; row < num_rows; ++row)
+      for (int k = 0; k < rank; k += 16) shrink_tile<1>(x + row, a, k, rank, in, h + row * kMaxRank);
+  }
+
+  static void expand(const float* h, int num_rows, const Bf16* b, int rank, int out, Bf16* const* y) {
+    std::uint32_t pairs[kRowBlock * (kMaxRank / 2)];
+    for (int row = 0; row < num_rows; ++row) {
+      for (int k = 0; k < rank; k += 2) {
+        Bf16 even, odd{0};
+        store(h[row * kMaxRank + k], &even);
+        if (k + 1 < rank) store(h[row * kMaxRank + k + 1], &odd);
+        pairs[row * (kMaxRank / 2) + k / 2] = even.bits | static_cast<std::uint32_t>(odd.bits) << 16;
+      }
+    }
+    int row = 0;
+    for (; row + 8 <= num_rows; row += 8) expand_rows<8>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
+    for (; row + 4 <= num_rows; row += 4) expand_rows<4>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
+    for (; row + 2 <= num_rows; row += 2) expand_rows<2>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
+    for (; row < num_rows; ++row) expand_rows<1>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
+  }
+};
+using Bf16Products = Vector;
+
+#else
+using Bf16Products = Portable<Bf16>;
+#endif
+
+// All slices for some rows of one adapter.
+template <typename E, typename Products>
+void add_rows(const GraftModule& module, int slot, const std::int32_t* rows, int num_rows, const E* x,
+              std::int64_t x_stride, E* y, std::int64_t y_stride) {
+  float h[kRowBlock * kMaxRank];
+  const E* x_rows[kRowBlock];
+  E* y_rows[kRowBlock];
+  for (int begin = 0; begin < num_rows; begin += kRowBlock) {
+    const int count = std::min(kRowBlock, num_rows - begin);
+    for (int row = 0; row < count; ++row) {
+      x_rows[row] = x + rows[begin + row] * x_stride;
+      y_rows[row] = y + rows[begin + row] * y_stride;
+    }
+    for (int index = 0; index < module.num_slices; ++index) {
+      const GraftSlice& slice = module.slices[index];
+      const int rank = slice.rank[slot];
+      const std::int64_t first = static_cast<std::int64_t>(slot) * module.max_rank;
+      if (rank > 0) {
+        Products::shrink(x_rows, count, static_cast<const E*>(slice.a) + first * module.in, rank, module.in, h);
+        Products::expand(h, count, static_cast<const E*>(slice.b) + first * slice.out, rank, slice.out, y_rows);
+      }
+      for (int row = 0; row < count; ++row) y_rows[row] += slice.out;
+    }
+  }
+}
+
+// Multiply-adds for one row of the adapter in `slot`.
+double work_per_row(const GraftModule& module, int slot) {
+  double work = 0.0;
+  for (int index = 0; index < module.num_slices; ++index) {
+    const GraftSlice& slice = module.slices[index];
+    work += static_cast<double>(slice.rank[slot]) * (module.in + slice.out);
+  }
+  return work;
+}
+
+// The rows whose share of all work lies in [from, to).
+template <typename E, typename Products>
+void add_share(const GraftModule& module, const GraftStep& step, double from, double to, const E* x,
+               std::int64_t x_stride, E* y, std::int64_t y_stride) {
+  double done = 0.0;
+  for (int segment = 0; segment < step.num_segments && done < to; ++segment) {
+    const int begin = step.starts[segment], count = step.starts[segment + 1] - begin;
+    const double per_row = work_per_row(module, step.slots[segment]) * (count + kRowsPerRead) / count;
+    const auto cut = [&](double at) {
+      if (per_row <= 0.0) return 0;
+      return static_cast<int>(std::clamp((at - done) / per_row + 0.5, 0.0, static_cast<double>(count)));
+    };
+    const int first = cut(from), last = cut(to);
+    if (last > first)
+      add_rows<E, Products>(module, step.slots[segment], step.rows + begin + first, last - first, x, x_stride, y,
+                            y_stride);
+    done += per_row * count;
+  }
+}
+
+template <typename E, typename Products>
+void add(const GraftModule& module, const GraftStep& step, const E* x, std::int64_t x_stride, E* y,
+         std::int64_t y_stride) {
+  double work = 0.0;
+  for (int segment = 0; segment < step.num_segments; ++segment)
+    work += work_per_row(module, step.slots[segment]) *
+            (step.starts[segment + 1] - step.starts[segment] + kRowsPerRead);
+  const int threads = std::clamp(static_cast<int>(work / kWorkPerThread), 1, omp_get_max_threads());
+  if (threads == 1) {
+    add_share<E, Products>(module, step, 0.0, work * 2, x, x_stride, y, y_stride);
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const int me = omp_get_thread_num(), all = omp_get_num_threads();
+    const double from = work * me / all, to = me + 1 == all ? work * 2 : work * (me + 1) / all;
+    add_share<E, Products>(module, step, from, to, x, x_stride, y, y_stride);
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Strides are in elements. Returns 0, or 1 where the batch has fewer rows than the step.
+int graft_lora_add(const GraftModule* module, const GraftStep* step, std::int64_t num_rows, const void* x,
+                   std::int64_t x_stride, void* y, std::int64_t y_stride) {
+  if (num_rows < step->num_rows) return 1;
+  if (module->is_bf16)
+    add<Bf16, Bf16Products>(*module, *step, static_cast<const Bf16*>(x), x_stride, static_cast<Bf16*>(y), y_stride);
+  else
+    add<float, Portable<float>>(*module, *step, static_cast<const float*>(x), x_stride, static_cast<float*>(y),
+                                y_stride);
+  return 0;
+}
+
+// What the products are made of, for logs and reports.
+const char* graft_lora_products() {
+#ifdef GRAFT_AVX512_BF16
+  return "avx512-bf16";
+#else
+  return "portable";
+#endif
+}
+
+}  // extern "C"

@@ -1,0 +1,73 @@
+"""An adapter laid out as the slots hold it: one file that the engine maps and copies, nothing to parse or to cast.
+
+Made outside the engine's loop. The file is in safetensors format; for slice `i` of the engine's module `m` it holds
+`m.i.a` [rank, in] and `m.i.b`, which is B transposed, [rank, out], times the adapter's scaling, in the engine's type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+SUFFIX = ".slot"
+_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
+
+
+class SlotLayout:
+    """What an engine's slots hold: for each of its modules the base's modules that are its slices, and the type."""
+
+    def __init__(self, modules: Mapping[str, Sequence[str]], dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._places = {part: (name, index) for name, parts in modules.items() for index, part in enumerate(parts)}
+
+    def place_of(self, module: str) -> tuple[str, int]:
+        """The engine's module and the slice of it for a module of the base. Raises `ValueError`."""
+        if module not in self._places:
+            raise ValueError(f"the engine has no module {module} with adapter slots")
+        return self._places[module]
+
+
+def is_image(path: str) -> bool:
+    """Whether a path names a slot image, and not a PEFT folder."""
+    return path.endswith(SUFFIX)
+
+
+def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
+    """Lay the PEFT folder `adapter` out in `image`, which appears whole or not at all.
+
+    Raises `ValueError` for tensors that have no place in the engine, `OSError`.
+    """
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    tensors = {}
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118  # not a mapping
+            match = _KEY.match(key)
+            if match is None:
+                raise ValueError(f"{key} is no LoRA weight of a linear layer")
+            name, index = layout.place_of(match["module"])
+            tensor = file.get_tensor(key)
+            if match["side"] == "B":
+                tensor = (tensor.float() * scaling(config, match["module"], tensor.shape[1])).t()
+            tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor.to(layout.dtype).contiguous()
+    partial = image.with_suffix(".partial")
+    try:
+        save_file(tensors, partial)
+        partial.replace(image)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def scaling(config: Mapping[str, object], module: str, rank: int) -> float:
+    """alpha / r, or alpha / √r for rank-stabilised LoRA (arXiv:2312.03732); `alpha_pattern` is matched as peft does."""
+    patterns = config.get("alpha_pattern")
+    found = patterns if isinstance(patterns, Mapping) else {}
+    alpha = next((value for key, value in found.items() if re.match(rf"(.*\.)?({key})$", module)), config["lora_alpha"])
+    divisor = math.sqrt(rank) if config.get("use_rslora") else rank
+    return float(alpha) / divisor  # type: ignore[arg-type]  # checked when the adapter was accepted

@@ -1,0 +1,101 @@
+"""Every form that `graft quantize` makes, on the real engine with adapters on top, against transformers and peft.
+
+The reference computes in bfloat16 on the same quantized weights, so both sides round; 0.05 nats on average is what the
+house allows between training and serving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+
+from graft.adapters.base import Base
+from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineAdapter, Sampling
+from graft.server.engine.vllm_engine import VllmEngine, start_engine
+from graft.training.adapt.loading import load_base
+from graft.training.adapt.quantize import Quantization
+from tests.server.engine.making import engine_settings
+
+MADE = [ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4]
+PROMPT = "Once upon a time there was a small fox who"
+CONTINUATION = " lived in the wood. One day the fox met a bird."
+MAX_MEAN_DIFFERENCE = 0.05
+# Greedy choices may differ where two tokens are so close that rounding decides.
+MAX_TIE = 0.1
+
+
+@contextlib.asynccontextmanager
+async def serving(base: Base, form: ServingForm) -> AsyncIterator[VllmEngine]:
+    engine = await start_engine(engine_settings(base, form=form))
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", MADE)
+async def test_base_and_adapters_answer_as_transformers_and_peft_do(
+    form: ServingForm, base: Base, adapters: tuple[EngineAdapter, ...], tmp_path: Path
+) -> None:
+    made = Quantization(base=base, form=form, output=tmp_path / form).execute()
+    assert made.reference() == base.reference()
+    async with serving(made, form) as engine:
+        tokenize = engine.llm.get_tokenizer()
+        prompt, continuation = tokenize(PROMPT)["input_ids"], tokenize(CONTINUATION)["input_ids"]
+        for adapter in (None, *adapters[:2]):
+            model = load_base(made.path, form)
+            if adapter is not None:
+                await engine.load(adapter)
+                model = PeftModel.from_pretrained(model, adapter.path).eval()
+            await _compare_scores(engine, model, prompt, continuation, adapter)
+            await _compare_greedy(engine, model, prompt, adapter)
+
+
+async def _compare_scores(
+    engine: VllmEngine,
+    model: torch.nn.Module,
+    prompt: list[int],
+    continuation: list[int],
+    adapter: EngineAdapter | None,
+) -> None:
+    score = await engine.score(prompt, continuation, request_id=f"score-{adapter}", adapter=adapter)
+    expected = _logprobs(model, [*prompt, *continuation])[len(prompt) - 1 : -1]
+    chosen = [float(row[token.token_id]) for row, token in zip(expected, score.tokens, strict=True)]
+    differences = [abs(token.logprob - value) for token, value in zip(score.tokens, chosen, strict=True)]
+    assert sum(differences) / len(differences) <= MAX_MEAN_DIFFERENCE, differences
+
+
+async def _compare_greedy(
+    engine: VllmEngine, model: torch.nn.Module, prompt: list[int], adapter: EngineAdapter | None
+) -> None:
+    sampling = Sampling(max_tokens=16, ignore_eos=True)
+    said: list[int] = []
+    async for delta in engine.generate(prompt, sampling, request_id=f"greedy-{adapter}", adapter=adapter):
+        said += delta.token_ids
+    expected = _logprobs(model, [*prompt, *said])[len(prompt) - 1 : -1]
+    for row, token in zip(expected, said, strict=True):
+        assert float(row.max() - row[token]) <= MAX_TIE
+
+
+@torch.no_grad()
+def _logprobs(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
+    logprobs: torch.Tensor = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return logprobs
+
+
+@pytest.mark.slow
+async def test_int8_in_the_engine_holds_one_byte_per_weight(base: Base, tmp_path: Path) -> None:
+    """vLLM's own `int8_per_channel_weight_only` left dense layers in bfloat16; the name of a form must not lie."""
+    made = Quantization(base=base, form=ServingForm.INT8, output=tmp_path / "int8").execute()
+    with safe_open(made.path / "model.safetensors", "pt") as file:
+        packed = [name for name in file.keys() if name.endswith("weight_packed")]  # noqa: SIM118
+    assert len(packed) == sum(name.startswith("model.layers.") for name in base.modules)
+    assert made.size_bytes < 0.55 * base.size_bytes
