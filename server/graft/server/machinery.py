@@ -83,6 +83,7 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
                 max_model_tokens=settings.max_model_tokens,
                 kv_cache_bytes=settings.kv_cache_mib * _MIB,
                 max_running=settings.max_running,
+                host_folder=settings.data_path / "slot-images",
             )
         )
 
