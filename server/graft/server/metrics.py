@@ -57,12 +57,16 @@ class Metrics:
         self.first_token = histogram("time_to_first_token_seconds", "From the request's entry to its first token.")
         self.inter_token = histogram("inter_token_seconds", "Between two deliveries of one choice.")
         self.running = gauge("running_requests", "Requests that hold a running place.")
-        self.queued = gauge("queued_requests", "Requests that wait for a running place.")
+        self.queued = gauge("queued_requests", "Requests that wait for a running place or their adapter's slot.")
+        self.queue_wait = histogram("queue_wait_seconds", "From the request's entry to its running place and slot.")
         self.resident = gauge("resident_versions", "Adapter versions in the engine.")
         self.loads = counter("adapter_loads_total", "Adapter versions brought into the engine.")
         self.load_seconds = histogram("adapter_load_seconds", "Time the engine took to load a version.")
         self.unloads = counter("adapter_unloads_total", "Adapter versions taken out of the engine.")
         self.evictions = counter("adapter_evictions_total", "Versions that left to make room for others.")
+        self.hand_overs = counter(
+            "slot_hand_overs_total", "Evicted versions that first ceased to take requests for it."
+        )
         self.swap_pause = gauge("swap_pause_seconds", "Largest inter-token gap that overlapped the latest load.")
         self.restarts = counter("engine_restarts_total", "How often the engine was replaced.")
         self.ready = gauge("engine_ready", "1 while the engine answers.")
@@ -92,6 +96,9 @@ class Metrics:
         self.unloads.inc()
         if evicted:
             self.evictions.inc()
+
+    def on_hand_over(self, digest: str) -> None:
+        self.hand_overs.inc()
 
     def count_tokens(self, *, prompt: int, cached: int, completion: int) -> None:
         for kind, num in (("prompt", prompt), ("cached", cached), ("completion", completion)):

@@ -1,11 +1,11 @@
-"""The one way to the engine: resolve a name, admit the request, lease its adapter; let go of all on the way out."""
+"""The one way to the engine: resolve a name, admit the request with its adapter; let go of all on the way out."""
 
 from __future__ import annotations
 
 import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -84,6 +84,7 @@ class Serving:
         self._form = form
         self._default_deadline_seconds = default_deadline_seconds
         self._draw = draw
+        gate.watch(slots)
 
     @asynccontextmanager
     async def enter(
@@ -104,23 +105,29 @@ class Serving:
         deadline = entered_at + seconds
         self._check_open()
         resolved = self._resolve(model, tenant)
-        async with (
-            self._gate.admitted(request_id, tenant=tenant, deadline=deadline),
-            AsyncExitStack() as leases,
-        ):
-            adapter = None
-            if resolved.version is not None:
-                lease = self._slots.lease(resolved.version.digest)
-                adapter = await in_time(leases.enter_async_context(lease), deadline)
+        version = resolved.version
+        admitted = self._gate.admitted(
+            request_id,
+            tenant=tenant,
+            adapter="" if version is None else version.adapter,
+            digest=None if version is None else version.digest,
+            deadline=deadline,
+        )
+        async with admitted:
+            self._metrics.queue_wait.observe(monotonic() - entered_at)
             yield Ticket(
                 model=model,
                 resolved=resolved,
-                engine_adapter=adapter,
+                engine_adapter=None if version is None else self._slots.adapter(version.digest),
                 request_id=request_id,
                 answerer=self.answerer(resolved),
                 entered_at=entered_at,
                 deadline=deadline,
             )
+
+    def charge(self, ticket: Ticket, *, prompt_tokens: int = 0, generated_tokens: int = 0) -> None:
+        """Report what a request was served as it comes: who was served least is next (see `fairness`)."""
+        self._gate.charge(ticket.request_id, prompt_tokens=prompt_tokens, generated_tokens=generated_tokens)
 
     async def generate(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], sampling: Sampling
@@ -130,6 +137,7 @@ class Serving:
         Raises `DeadlineExceeded`, and `EngineError` where the engine ended before every choice did.
         """
         meter = StreamMeter(self._metrics, entered_at=ticket.entered_at)
+        self.charge(ticket, prompt_tokens=len(prompt_token_ids))
         num_completion, num_cached, unfinished = 0, 0, set(range(sampling.num_choices))
         stream = self._engine.generate(
             prompt_token_ids, sampling, request_id=ticket.request_id, adapter=ticket.engine_adapter
@@ -140,6 +148,7 @@ class Serving:
                 async for delta in deltas:
                     meter.delivered(delta.choice)
                     num_completion += len(delta.token_ids)
+                    self.charge(ticket, generated_tokens=len(delta.token_ids))
                     num_cached = max(num_cached, delta.num_cached_tokens)
                     if delta.finish_reason is not None:
                         unfinished.discard(delta.choice)
@@ -163,8 +172,9 @@ class Serving:
             )
             for index, continuation in enumerate(continuations)
         ]
-        scores = await in_time(all_or_none(calls), ticket.deadline)
         num_tokens = sum(len(prompt_token_ids) + len(continuation) for continuation in continuations)
+        self.charge(ticket, prompt_tokens=num_tokens)
+        scores = await in_time(all_or_none(calls), ticket.deadline)
         self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
         return scores
 

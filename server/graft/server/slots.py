@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,9 +25,14 @@ class SlotObserver(Protocol):
 
     def on_unload(self, digest: str, evicted: bool) -> None: ...
 
+    def on_hand_over(self, digest: str) -> None: ...
+
 
 class Slots:
-    """Leases on adapter versions in the engine's slots.
+    """Leases on adapter versions in the engine's slots: `admission.SlotChoice` over a real engine.
+
+    Requests come through the gate, which asks with `want`, `usable`, `take` and `free` and is told of changes; others
+    `lease`, and are served first.
 
     `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
     `verify` is awaited once after each load, before anybody is served by it; where it raises, the load has failed.
@@ -50,7 +55,38 @@ class Slots:
         self._ready: dict[str, asyncio.Future[EngineAdapter]] = {}
         self._resident: dict[str, EngineAdapter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changed: Callable[[], None] = lambda: None
+        self._failed: Callable[[str, Exception], None] = lambda digest, error: None
         self.num_slots = num_slots
+
+    def listen(self, *, changed: Callable[[], None], failed: Callable[[str, Exception], None]) -> None:
+        """Call `changed` when another version may be usable, `failed` when a wanted one could not be loaded."""
+        self._changed = changed
+        self._failed = failed
+
+    def want(self, digests: Sequence[str], yields: Callable[[str, str], bool]) -> None:
+        """See `Residency.want`."""
+        self._carry_out(self._residency.want(digests, yields))
+
+    def usable(self, digest: str) -> bool:
+        """Whether `take` may be called."""
+        return self._residency.usable(digest)
+
+    def take(self, digest: str) -> None:
+        """Lease a usable version until `free`."""
+        self._residency.take(digest)
+
+    def adapter(self, digest: str) -> EngineAdapter:
+        """A version that is leased and ready."""
+        return self._resident[digest]
+
+    def free(self, digest: str) -> None:
+        """Give back what was taken."""
+        self._carry_out(self._residency.release(digest))
+
+    def hint(self, digest: str) -> None:
+        """A version may be asked for soon. It is loaded where nobody is disturbed by that, else later or never."""
+        self._carry_out(self._residency.hint(digest))
 
     @contextlib.asynccontextmanager
     async def lease(self, digest: str) -> AsyncIterator[EngineAdapter]:
@@ -88,10 +124,12 @@ class Slots:
     def unpin(self, digest: str) -> None:
         """Lift a pin."""
         self._carry_out(self._residency.unpin(digest))
+        self._changed()
 
     def retire(self, digest: str) -> None:
         """Let a version go when its last lease ends."""
         self._carry_out(self._residency.retire(digest))
+        self._changed()
 
     def view(self) -> tuple[Resident, ...]:
         """What sits in the slots."""
@@ -129,7 +167,8 @@ class Slots:
         return future
 
     def _release(self, digest: str) -> None:
-        self._carry_out(self._residency.release(digest))
+        self.free(digest)
+        self._changed()
 
     def _carry_out(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
@@ -141,19 +180,22 @@ class Slots:
         start = time.monotonic()
         try:
             path = await self._locate(action.digest)
+            cost = await asyncio.to_thread(_num_bytes, path)
             adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
             if self._observer:
                 self._observer.on_load_started(action.digest)
             await self._engine.load(adapter)
             await self._check(adapter)
         except Exception as error:
+            self._failed(action.digest, error)
             self._carry_out(self._residency.load_failed(action.digest))
             self._settle(action.digest, error)
-            return
-        if self._observer:
-            self._observer.on_load(action.digest, time.monotonic() - start)
-        self._carry_out(self._residency.loaded(action.digest))
-        self._settle(action.digest, adapter)
+        else:
+            if self._observer:
+                self._observer.on_load(action.digest, time.monotonic() - start)
+            self._carry_out(self._residency.loaded(action.digest, cost=cost))
+            self._settle(action.digest, adapter)
+        self._changed()
 
     async def _check(self, adapter: EngineAdapter) -> None:
         self._resident[adapter.digest] = adapter  # an engine that is replaced meanwhile gets it again
@@ -186,7 +228,10 @@ class Slots:
             return
         if self._observer:
             self._observer.on_unload(action.digest, action.evicted)
+            if action.handed_over:
+                self._observer.on_hand_over(action.digest)
         self._carry_out(self._residency.unloaded(action.digest))
+        self._changed()
 
     def _settle(self, digest: str, outcome: EngineAdapter | Exception) -> None:
         future = self._ready.pop(digest, None)
@@ -197,3 +242,8 @@ class Slots:
             future.exception()  # waiters may all have gone
         else:
             future.set_result(outcome)
+
+
+def _num_bytes(folder: Path) -> int:
+    """What a load reads: the cost of bringing the version back."""
+    return max(1, sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()))

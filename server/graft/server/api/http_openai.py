@@ -68,7 +68,7 @@ class OpenAIEndpoint:
                 )
                 return
             stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
-            frames = _Frames(ticket, self.metrics, usage_wanted=usage_wanted)
+            frames = _Frames(ticket, self.serving, self.metrics, usage_wanted=usage_wanted)
             async with aclosing(each_in_time(reply.frames, ticket.deadline)) as items:
                 await frames.write(items, stream, request.scope)
 
@@ -76,13 +76,17 @@ class OpenAIEndpoint:
         meter = StreamMeter(self.metrics, entered_at=ticket.entered_at)
         if "error" not in body:
             meter.delivered(0)
-        count_usage(self.metrics, body.get("usage"))
+        prompt, generated = count_usage(self.metrics, body.get("usage"))
+        self.serving.charge(ticket, prompt_tokens=prompt, generated_tokens=generated)
 
 
 class _Frames:
     """Writes one stream of chunks, counting them. It is complete once each choice that began has ended."""
 
-    def __init__(self, ticket: Ticket, metrics: Metrics, *, usage_wanted: bool) -> None:
+    def __init__(self, ticket: Ticket, serving: Serving, metrics: Metrics, *, usage_wanted: bool) -> None:
+        self._ticket = ticket
+        self._serving = serving
+        self._num_charged = 0
         self._metrics = metrics
         self._meter = StreamMeter(metrics, entered_at=ticket.entered_at)
         self._usage_wanted = usage_wanted
@@ -118,7 +122,10 @@ class _Frames:
             self._delivered(choice)
         usage = item.get("usage")
         if usage and not choices:
-            count_usage(self._metrics, usage)
+            prompt, generated = count_usage(self._metrics, usage)
+            self._serving.charge(
+                self._ticket, prompt_tokens=prompt, generated_tokens=max(0, generated - self._num_charged)
+            )
         if usage and not self._usage_wanted:
             if not choices:
                 return True
@@ -129,6 +136,9 @@ class _Frames:
     def _delivered(self, choice: Mapping[str, Any]) -> None:
         index = choice.get("index", 0)
         self._meter.delivered(index)
+        # Chunks do not say how many tokens they hold: one at least, and the usage at the end says how many more.
+        self._serving.charge(self._ticket, generated_tokens=1)
+        self._num_charged += 1
         if choice.get("finish_reason") is None:
             self._open.add(index)
         else:
@@ -148,16 +158,15 @@ def _counted(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "stream_options": {**(options or {}), "include_usage": True}}
 
 
-def count_usage(metrics: Metrics, usage: object) -> None:
+def count_usage(metrics: Metrics, usage: object) -> tuple[int, int]:
+    """Count what the answer says; returns its prompt and its generated tokens."""
     if not isinstance(usage, Mapping):
-        return
+        return 0, 0
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    metrics.count_tokens(
-        prompt=usage.get("prompt_tokens") or 0,
-        cached=cached or 0,
-        completion=usage.get("completion_tokens") or 0,
-    )
+    prompt, generated = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    metrics.count_tokens(prompt=prompt, cached=cached or 0, completion=generated)
+    return prompt, generated
 
 
 def answerer_headers(answerer: Answerer) -> dict[str, str]:
