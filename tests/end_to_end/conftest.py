@@ -32,10 +32,13 @@ class Server:
 
 
 def start_server(folder: Path, *flags: str) -> Server:
-    """Start a server on free ports, with its data below `folder`, and wait until it is ready."""
+    """Start a server on free ports, with its data below `folder`, and wait until it is ready.
+
+    Random adapters are many here and bring no reference: peft is not asked about each unless the flags say so.
+    """
     ready, log = folder / "ready.json", folder / "server.log"
     command = [sys.executable, "-m", "graft.cli.main", "serve", "--grpc-port", "0", "--http-port", "0"]
-    command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), *flags]
+    command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), "--parity", "recorded", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     end = time.monotonic() + 300

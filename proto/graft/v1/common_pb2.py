@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15graft/v1/common.proto\x12\x08graft.v1\"\xa7\x01\n\x08\x41nswerer\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x16\n\x0eversion_digest\x18\x02 \x01(\t\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x05 \x01(\t\x12#\n\x04\x66orm\x18\x06 \x01(\x0e\x32\x15.graft.v1.ServingForm\x12\x12\n\nother_form\x18\x07 \x01(\x08*\xb8\x01\n\x0bServingForm\x12\x1c\n\x18SERVING_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10SERVING_FORM_NF4\x10\x01\x12\x15\n\x11SERVING_FORM_INT8\x10\x02\x12\x15\n\x11SERVING_FORM_BF16\x10\x03\x12\x15\n\x11SERVING_FORM_FP32\x10\x04\x12\x19\n\x15SERVING_FORM_LLM_INT8\x10\x05\x12\x15\n\x11SERVING_FORM_INT4\x10\x06*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15graft/v1/common.proto\x12\x08graft.v1\"\xc9\x01\n\x08\x41nswerer\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x16\n\x0eversion_digest\x18\x02 \x01(\t\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\t\x12\x13\n\x0b\x62\x61se_digest\x18\x05 \x01(\t\x12#\n\x04\x66orm\x18\x06 \x01(\x0e\x32\x15.graft.v1.ServingForm\x12\x12\n\nother_form\x18\x07 \x01(\x08\x12 \n\x06parity\x18\x08 \x01(\x0b\x32\x10.graft.v1.Parity\"D\n\x06Parity\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x16\n\x0emean_abs_delta\x18\x02 \x01(\x01\x12\x12\n\nnum_tokens\x18\x03 \x01(\x05*\xb8\x01\n\x0bServingForm\x12\x1c\n\x18SERVING_FORM_UNSPECIFIED\x10\x00\x12\x14\n\x10SERVING_FORM_NF4\x10\x01\x12\x15\n\x11SERVING_FORM_INT8\x10\x02\x12\x15\n\x11SERVING_FORM_BF16\x10\x03\x12\x15\n\x11SERVING_FORM_FP32\x10\x04\x12\x19\n\x15SERVING_FORM_LLM_INT8\x10\x05\x12\x15\n\x11SERVING_FORM_INT4\x10\x06*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graft.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERVINGFORM']._serialized_start=206
-  _globals['_SERVINGFORM']._serialized_end=390
-  _globals['_FINISHREASON']._serialized_start=392
-  _globals['_FINISHREASON']._serialized_end=487
+  _globals['_SERVINGFORM']._serialized_start=310
+  _globals['_SERVINGFORM']._serialized_end=494
+  _globals['_FINISHREASON']._serialized_start=496
+  _globals['_FINISHREASON']._serialized_end=591
   _globals['_ANSWERER']._serialized_start=36
-  _globals['_ANSWERER']._serialized_end=203
+  _globals['_ANSWERER']._serialized_end=237
+  _globals['_PARITY']._serialized_start=239
+  _globals['_PARITY']._serialized_end=307
 # @@protoc_insertion_point(module_scope)

@@ -85,6 +85,7 @@ class Answerer(_message.Message):
     BASE_DIGEST_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
     OTHER_FORM_FIELD_NUMBER: _builtins.int
+    PARITY_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     """The public adapter name, empty where the base itself answered."""
     version_digest: _builtins.str
@@ -98,6 +99,10 @@ class Answerer(_message.Message):
     """The form in which the base is held."""
     other_form: _builtins.bool
     """True where the version was trained on another form and `allow_other_quantization` was said."""
+    @_builtins.property
+    def parity(self) -> Global___Parity:
+        """How far the version's log-probabilities lay from a reference when it was checked; unset where nothing was checked."""
+
     def __init__(
         self,
         *,
@@ -108,11 +113,41 @@ class Answerer(_message.Message):
         base_digest: _builtins.str = ...,
         form: Global___ServingForm.ValueType = ...,
         other_form: _builtins.bool = ...,
+        parity: Global___Parity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parity", b"parity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_digest", b"base_digest", "form", b"form", "other_form", b"other_form", "version_digest", b"version_digest", "version_number", b"version_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base", b"base", "base_digest", b"base_digest", "form", b"form", "other_form", b"other_form", "parity", b"parity", "version_digest", b"version_digest", "version_number", b"version_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Answerer: _TypeAlias = Answerer  # noqa: Y015
+
+@_typing.final
+class Parity(_message.Message):
+    """The parity receipt in short; the whole of it is among the version's records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MEAN_ABS_DELTA_FIELD_NUMBER: _builtins.int
+    NUM_TOKENS_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """`trainer`, `peft`, or `none` where there was nothing to compare with."""
+    mean_abs_delta: _builtins.float
+    """Mean |Δ log p| in nats, over so many probe tokens."""
+    num_tokens: _builtins.int
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        mean_abs_delta: _builtins.float = ...,
+        num_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean_abs_delta", b"mean_abs_delta", "num_tokens", b"num_tokens", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parity: _TypeAlias = Parity  # noqa: Y015

@@ -59,3 +59,11 @@ class DeadlineExceeded(ServingError, TimeoutError):
 
 class SlowReader(ServingError):
     """The caller took nothing from its stream for too long and was let go."""
+
+
+class ParityFailed(ServingError):
+    """What is served is not what was trained: the version is refused from now on."""
+
+
+class ParityUnavailable(ServingError):
+    """Whether the version is served rightly could not be found out this time."""

@@ -17,7 +17,7 @@ from graft.adapters.importing import accept_folder
 from graft.adapters.staging import Staging
 from graft.adapters.store import BlobStore
 from graft.server.errors import Forbidden
-from graft.server.registry import OTHER_FORM_RECORD, Registry
+from graft.server.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,8 @@ class Intake:
             )
             if permissions.other_form and version.form != self._form:
                 catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)
+            if permissions.noop:
+                catalog.add_record(version.digest, NOOP_RECORD, {}, tenant=tenant)
             return version
 
         return await self._registry.write_long(accept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
 from graft.adapters.catalog import Page, Record
 from graft.adapters.errors import NotFound
+from graft.server.parity.parity import Parity
 from graft.server.registry import Registry
 from graft.server.residency import Resident
 from graft.server.slots import Slots
@@ -13,9 +14,10 @@ from graft.server.slots import Slots
 class Management:
     """The verbs of one tenant's adapters. All may raise what the catalog does."""
 
-    def __init__(self, registry: Registry, slots: Slots) -> None:
+    def __init__(self, registry: Registry, slots: Slots, parity: Parity) -> None:
         self._registry = registry
         self._slots = slots
+        self._parity = parity
 
     async def set_alias(
         self,
@@ -32,7 +34,7 @@ class Management:
 
         Requests under way hold leases on the old version, which leaves when room is needed. Returns the alias, the
         seconds that loading took (None where the version was resident) and the version's number.
-        Raises `IncompatibleAdapter`, `LoadFailed`, `Conflict`, `NotFound`.
+        Raises `IncompatibleAdapter`, `LoadFailed`, `ParityFailed`, `Conflict`, `NotFound`.
         """
         target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         self._registry.check_servable(target)
@@ -89,7 +91,8 @@ class Management:
     async def get_version(
         self, *, tenant: str, adapter: str, version: str
     ) -> tuple[AdapterVersion, tuple[Record, ...]]:
-        """A version and the records about it."""
+        """A version and the records about it; the receipt of a check just made is among them."""
+        await self._parity.settled()
         found = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         return found, await self._registry.read(lambda catalog: catalog.records(found.digest, tenant=tenant))
 

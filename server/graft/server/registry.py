@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base import Base
-from graft.adapters.catalog import Catalog
+from graft.adapters.catalog import Catalog, Record
 from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.snapshot import CatalogSnapshot
 
 OTHER_FORM_RECORD = "allow_other_quantization"
 """Kind of the record that allows a version to be served on another form than it was trained on."""
+NOOP_RECORD = "allow_noop"
+"""Kind of the record that allows a version to be served although it changes nothing."""
 
 T = TypeVar("T")
 
@@ -73,6 +76,19 @@ class Registry:
                 return version
         raise NotFound(f"no version has the digest {digest}")
 
+    async def records_of(self, digest: str) -> tuple[Record, ...]:
+        """All tenants' records about the version, oldest first within each tenant."""
+        tenants = self._tenants_of(digest)
+        return await self.read(lambda one: tuple(r for tenant in tenants for r in one.records(digest, tenant=tenant)))
+
+    async def add_record(self, digest: str, kind: str, body: Mapping[str, object]) -> None:
+        """Append a record for every tenant that has the version. It changes nothing that requests resolve."""
+        for tenant in self._tenants_of(digest):
+            await self.read(partial(_add_record, tenant=tenant, digest=digest, kind=kind, body=body))
+
+    def _tenants_of(self, digest: str) -> list[str]:
+        return sorted({version.tenant for version in self.snapshot.versions if version.digest == digest})
+
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
         reasons = []
@@ -108,3 +124,7 @@ class Registry:
     def _allowed(self, version: AdapterVersion) -> bool:
         records = self._catalog.records(version.digest, tenant=version.tenant)
         return any(record.kind == OTHER_FORM_RECORD for record in records)
+
+
+def _add_record(catalog: Catalog, *, tenant: str, digest: str, kind: str, body: Mapping[str, object]) -> None:
+    catalog.add_record(digest, kind, body, tenant=tenant)

@@ -17,6 +17,7 @@ from graft.adapters.store import BlobStore
 from graft.server.admission import Admission
 from graft.server.api.text import Text
 from graft.server.base_choice import choose_base, choose_form
+from graft.server.engine.peft_process import PeftProcess
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine_facts import EngineFacts
 from graft.server.gate import Gate
@@ -24,6 +25,7 @@ from graft.server.intake import Intake
 from graft.server.machinery import Machinery, OpenAIVerbs
 from graft.server.management import Management
 from graft.server.metrics import Metrics
+from graft.server.parity.parity import Parity
 from graft.server.readiness import Readiness
 from graft.server.registry import Registry
 from graft.server.serving import Serving
@@ -62,7 +64,9 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     readiness = Readiness()
     base, form, registry = await _open_registry(settings, resources)
     store, staging = await _open_store(settings, resources)
-    supervisor, slots = await _start_engine(settings, machinery, base, registry, store, readiness, metrics, resources)
+    supervisor, slots, parity = await _start_engine(
+        settings, machinery, base, form, registry, store, readiness, metrics, resources
+    )
     facts = EngineFacts(supervisor, await supervisor.info())
     admission = Admission(max_running=settings.max_running, max_queued=settings.max_queued)
     serving = Serving(
@@ -74,6 +78,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         metrics=metrics,
         base=base,
         form=form,
+        receipt=parity.receipt,
         default_deadline_seconds=settings.default_deadline_seconds,
     )
     max_adapter_bytes = settings.max_adapter_mib * _MIB
@@ -97,7 +102,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         base=base,
         form=form,
         serving=serving,
-        management=Management(registry, slots),
+        management=Management(registry, slots, parity),
         intake=intake,
         registry=registry,
         readiness=readiness,
@@ -140,14 +145,19 @@ async def _start_engine(
     settings: Settings,
     machinery: Machinery,
     base: Base,
+    form: ServingForm,
     registry: Registry,
     store: BlobStore,
     readiness: Readiness,
     metrics: Metrics,
     resources: AsyncExitStack,
-) -> tuple[Supervisor, Slots]:
+) -> tuple[Supervisor, Slots, Parity]:
     async def locate(digest: str) -> Path:
-        return await asyncio.to_thread(store.reading, registry.version_of(digest))
+        # The engine hears no more of a version that failed its check.
+        folder, _ = await asyncio.gather(
+            asyncio.to_thread(store.reading, registry.version_of(digest)), parity.recall(digest)
+        )
+        return folder
 
     supervisor = Supervisor(
         lambda: machinery.start_engine(settings, base),
@@ -155,14 +165,24 @@ async def _start_engine(
         canary_interval_seconds=settings.canary_interval_seconds,
         canary_timeout_seconds=settings.canary_timeout_seconds,
     )
-    slots = Slots(supervisor, locate, num_slots=settings.num_slots, observer=metrics)
+    parity = Parity(
+        supervisor,
+        registry,
+        form=form,
+        mode=settings.parity,
+        num_tokens=settings.parity_tokens,
+        oracle=PeftProcess(base.path, form, timeout_seconds=settings.parity_timeout_seconds),
+    )
+    slots = Slots(supervisor, locate, num_slots=settings.num_slots, observer=metrics, verify=parity.verify)
     metrics.resident.set_function(lambda: len(slots.view()))
     supervisor.subscribe(lambda ready: metrics.engine_changed(ready, supervisor.num_restarts))
     supervisor.subscribe(readiness.engine_changed)
     await supervisor.start()
+    resources.push_async_callback(parity.settled)
     resources.push_async_callback(_settle, slots)
+    resources.push_async_callback(parity.close)
     resources.push_async_callback(supervisor.close)
-    return supervisor, slots
+    return supervisor, slots, parity
 
 
 async def _settle(slots: Slots) -> None:

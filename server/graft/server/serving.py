@@ -17,6 +17,7 @@ from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineA
 from graft.server.errors import Draining, NotReady
 from graft.server.gate import Gate
 from graft.server.metrics import Metrics, StreamMeter
+from graft.server.parity.receipt import Receipt
 from graft.server.patience import all_or_none, each_in_time, in_time
 from graft.server.readiness import Readiness
 from graft.server.registry import Registry
@@ -34,6 +35,7 @@ class Answerer:
     base_digest: str
     form: ServingForm
     other_form: bool
+    parity: Receipt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class Serving:
         metrics: Metrics,
         base: Base,
         form: ServingForm,
+        receipt: Callable[[str], Receipt | None],
         default_deadline_seconds: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -82,6 +85,7 @@ class Serving:
         self._metrics = metrics
         self._base = base
         self._form = form
+        self._receipt = receipt
         self._default_deadline_seconds = default_deadline_seconds
         self._draw = draw
         gate.watch(slots)
@@ -189,6 +193,7 @@ class Serving:
             base_digest=self._base.digest,
             form=self._form,
             other_form=version is not None and version.form != self._form,
+            parity=None if version is None else self._receipt(version.digest),
         )
 
     async def drain(self, timeout_seconds: float) -> int:

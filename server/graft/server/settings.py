@@ -15,6 +15,8 @@ from typing import Any, Literal
 from graft.adapters.form import ServingForm
 
 LogFormat = Literal["text", "json"]
+ParityMode = Literal["full", "recorded", "off"]
+_CHOICES: dict[str, tuple[str, ...]] = {"log_format": ("text", "json"), "parity": ("full", "recorded", "off")}
 _MAX_RANK = 512
 
 
@@ -39,6 +41,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "canary_timeout_seconds": (1, 3600),
     "max_adapter_mib": (1, 1_048_576),
     "max_body_mib": (1, 1024),
+    "parity_tokens": (4, 4096),
+    "parity_timeout_seconds": (1, 86_400),
 }
 """Smallest and largest value of each number."""
 
@@ -95,6 +99,12 @@ class Settings:
     """Largest adapter."""
     max_body_mib: int = 4
     """Largest HTTP request body."""
+    parity: ParityMode = "full"
+    """Compare what a version says before it serves: full, recorded (only where its trainer recorded it) or off."""
+    parity_tokens: int = 32
+    """Tokens that are run to compare a version."""
+    parity_timeout_seconds: float = 90.0
+    """Time for peft to compute the reference of an adapter that brought none."""
     log_format: LogFormat = "text"
     """Text, or json with one object per line."""
 
@@ -103,8 +113,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidSetting(f"{name} is {value}, but must lie between {low:.15g} and {high:.15g}")
-        if self.log_format not in ("text", "json"):
-            raise InvalidSetting(f"log_format is {self.log_format!r}, but must be text or json")
+        for name, words in _CHOICES.items():
+            if getattr(self, name) not in words:
+                allowed = f"{', '.join(words[:-1])} or {words[-1]}"
+                raise InvalidSetting(f"{name} is {getattr(self, name)!r}, but must be {allowed}")
         if self.grpc_port == self.http_port != 0:
             raise InvalidSetting(f"grpc_port and http_port are both {self.grpc_port}: each needs its own")
 
@@ -168,6 +180,7 @@ _PARSERS: dict[str, Callable[[object], Any]] = {
     "tuple[Path, ...]": _folders,
     "ServingForm | None": _form,
     "LogFormat": _text,
+    "ParityMode": _text,
 }
 
 _FIELDS = {one.name: one for one in fields(Settings)}

@@ -84,7 +84,8 @@ async def server(start_server: StartServer) -> Server:
 
 
 async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack) -> Server:
-    base = make_base(folder / "bases" / "tiny")
+    path = folder / "bases" / "tiny"
+    base = Base.from_folder(path) if path.exists() else make_base(path)
     defaults: dict[str, Any] = {
         "base": str(base.path),
         "grpc_port": 0,
@@ -93,6 +94,8 @@ async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack)
         "num_slots": 2,
         "max_rank": 16,
         "import_roots": (folder,),
+        # There is no base here that peft could load.
+        "parity": "recorded",
         "canary_interval_seconds": 0.1,
         "canary_timeout_seconds": 1.0,
     }

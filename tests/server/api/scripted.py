@@ -44,6 +44,9 @@ class Script:
     # Stop after so many tokens without saying why.
     break_after: int | None = None
     crash: Exception | None = None
+    # The log-probability of a scored token.
+    logprob: Callable[[EngineAdapter | None, int], float] = lambda adapter, token_id: -0.5
+    num_scored: int = 0
     active: set[str] = field(default_factory=set)
     num_started: int = 0
     engines: list[ScriptedEngine] = field(default_factory=list)
@@ -110,8 +113,12 @@ class ScriptedEngine:
         request_id: str,
         adapter: EngineAdapter | None,
     ) -> ContinuationScore:
+        self.script.num_scored += 1
         await self._token()
-        tokens = tuple(TokenLogprob(token_id=one, token=chr(one), logprob=-0.5) for one in continuation_token_ids)
+        tokens = tuple(
+            TokenLogprob(token_id=one, token=chr(one), logprob=self.script.logprob(adapter, one))
+            for one in continuation_token_ids
+        )
         return ContinuationScore(tokens=tokens, is_greedy=True)
 
     async def load(self, adapter: EngineAdapter) -> None:

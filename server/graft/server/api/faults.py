@@ -52,6 +52,7 @@ TABLE: tuple[Row, ...] = (
     _row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
     _row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
     _row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
+    _row(serving.ParityFailed, grpc.StatusCode.FAILED_PRECONDITION, 409, "PARITY_FAILED", _BAD, "parity_failed"),
     _row(
         serving.Overloaded,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -65,6 +66,7 @@ TABLE: tuple[Row, ...] = (
     _row(domain.StoreFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "STORE_FULL", _SERVER, "store_full"),
     _row(serving.Draining, _UNAVAILABLE, 503, "DRAINING", _SERVER, "server_draining"),
     _row(serving.NotReady, _UNAVAILABLE, 503, "ENGINE_NOT_READY", _SERVER, "engine_not_ready"),
+    _row(serving.ParityUnavailable, _UNAVAILABLE, 503, "PARITY_UNAVAILABLE", _SERVER, "parity_unavailable"),
     _row(engine.EngineDied, _UNAVAILABLE, 503, "ENGINE_DIED", _SERVER, "engine_died"),
     _row(domain.StoreUnavailable, _UNAVAILABLE, 503, "STORE_UNAVAILABLE", _SERVER, "store_unavailable"),
     _row(domain.CatalogUnavailable, _UNAVAILABLE, 503, "CATALOG_UNAVAILABLE", _SERVER, "catalog_unavailable"),

@@ -18,6 +18,7 @@ from graft.server.api.limits import (
     check_json_schema,
 )
 from graft.server.engine import engine
+from graft.server.parity.receipt import Receipt
 from graft.server.serving import Answerer
 from graft.v1 import common_pb2, inference_pb2
 
@@ -144,6 +145,17 @@ def answerer_message(answerer: Answerer) -> common_pb2.Answerer:
         base_digest=answerer.base_digest,
         form=form_message(answerer.form),
         other_form=answerer.other_form,
+        parity=parity_message(answerer.parity) if answerer.parity else None,
+    )
+
+
+def parity_message(receipt: Receipt) -> common_pb2.Parity:
+    if receipt.deltas is None:
+        return common_pb2.Parity(source=receipt.source)
+    return common_pb2.Parity(
+        source=receipt.source,
+        mean_abs_delta=receipt.deltas.mean_abs_delta,
+        num_tokens=receipt.deltas.num_tokens,
     )
 
 

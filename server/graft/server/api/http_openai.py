@@ -19,6 +19,7 @@ from graft.server.api.sse import EventStream, Frame, until_gone
 from graft.server.engine.engine import EngineError
 from graft.server.errors import BadInput, SlowReader, Violation
 from graft.server.metrics import Metrics, StreamMeter
+from graft.server.parity.receipt import Receipt
 from graft.server.patience import each_in_time, in_time
 from graft.server.serving import Answerer, Serving, Ticket, new_request_id
 
@@ -174,8 +175,17 @@ def answerer_headers(answerer: Answerer) -> dict[str, str]:
     headers = {"x-graft-base": answerer.base_digest}
     if answerer.adapter is None:
         return {"x-graft-adapter": answerer.base, **headers}
+    if answerer.parity is not None:
+        headers["x-graft-parity"] = parity_header(answerer.parity)
     return {
         "x-graft-adapter": f"{answerer.adapter}@{answerer.version_number}",
         "x-graft-version": answerer.version_digest or "",
         **headers,
     }
+
+
+def parity_header(receipt: Receipt) -> str:
+    """How far the version was from its reference when it was checked: `trainer;mean=0.0031;tokens=32`."""
+    if receipt.deltas is None:
+        return str(receipt.source)
+    return f"{receipt.source};mean={receipt.deltas.mean_abs_delta:.4f};tokens={receipt.deltas.num_tokens}"

@@ -1,0 +1,29 @@
+"""`python -m tests.server.engine.answering <mode> <form>`: stands for the process that computes references.
+
+`echo` answers with its own process id as a token, `error` says what went wrong, `crash` ends, `hang` never answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def main(mode: str, form: str) -> None:
+    mode = Path(mode).name
+    for line in sys.stdin:
+        request = json.loads(line)
+        if mode == "hang":
+            time.sleep(1000)
+        if mode == "crash":
+            sys.exit("out of memory")
+        row = {"token_ids": [os.getpid(), request["num_tokens"]], "logprobs": [-0.5]}
+        answer = {"error": f"no {form}"} if mode == "error" else {"rows": [row] * request["num_rows"]}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,121 @@
+"""The process behind references: started late, kept while it is used, never left behind; and peft's own numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from graft.adapters.form import ServingForm
+from graft.adapters.reference import Reference
+from graft.server.engine.peft_process import PeftProcess
+from graft.server.errors import ParityFailed, ParityUnavailable
+
+
+@asynccontextmanager
+async def process(mode: str, *, timeout_seconds: float = 30, idle_seconds: float = 30) -> AsyncIterator[PeftProcess]:
+    started = PeftProcess(
+        Path(mode),
+        ServingForm.NF4,
+        timeout_seconds=timeout_seconds,
+        idle_seconds=idle_seconds,
+        module="tests.server.engine.answering",
+    )
+    try:
+        yield started
+    finally:
+        await started.close()
+
+
+async def ask(peft: PeftProcess) -> Reference:
+    return await peft.reference(Path("folder"), num_rows=2, num_tokens=7)
+
+
+def pid_of(reference: Reference) -> int:
+    return reference.rows[0].token_ids[0]
+
+
+async def until_gone(pid: int) -> None:
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end, f"{pid} was left running"
+        await asyncio.sleep(0.02)
+
+
+async def test_one_process_answers_all_and_ends_when_it_is_closed() -> None:
+    async with process("echo") as peft:
+        references = await asyncio.gather(*(ask(peft) for _ in range(3)))
+        pids = {pid_of(reference) for reference in references}
+        assert len(pids) == 1
+        assert references[0].form is ServingForm.NF4 and len(references[0].rows) == 2
+        assert references[0].rows[0].num_prompt_tokens == 1
+    await until_gone(pids.pop())
+
+
+async def test_an_idle_process_ends_and_another_takes_its_place() -> None:
+    async with process("echo", idle_seconds=0.05) as peft:
+        first = pid_of(await ask(peft))
+        await until_gone(first)
+        assert pid_of(await ask(peft)) != first
+
+
+async def test_a_slow_reference_is_given_up_with_advice() -> None:
+    async with process("hang", timeout_seconds=0.5) as peft:
+        with pytest.raises(ParityUnavailable, match=r"within 0\.5 s.*--parity recorded"):
+            await ask(peft)
+
+
+async def test_a_process_that_dies_says_its_last_words() -> None:
+    async with process("crash") as peft:
+        with pytest.raises(ParityUnavailable, match=r"ended with code 1 \(out of memory\)"):
+            await ask(peft)
+
+
+async def test_what_peft_refuses_is_said() -> None:
+    async with process("error") as peft:
+        with pytest.raises(ParityFailed, match="no nf4"):
+            await ask(peft)
+
+
+async def test_a_caller_who_leaves_leaves_no_process_behind() -> None:
+    async with process("hang") as peft:
+        waiting = asyncio.create_task(ask(peft))
+        while peft._process is None:
+            await asyncio.sleep(0.01)
+        pid = peft._process.pid
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until_gone(pid)
+
+
+async def test_closing_does_not_wait_for_a_reference_that_hangs() -> None:
+    async with process("hang") as peft:
+        waiting = asyncio.gather(ask(peft), ask(peft), return_exceptions=True)
+        while peft._process is None:
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(peft.close(), 5)
+        assert [type(error) for error in await waiting] == [ParityUnavailable] * 2
+
+
+async def test_it_ends_with_a_parent_that_is_killed() -> None:
+    code = (
+        "import asyncio\n"
+        "from tests.server.engine.test_peft_process import process, ask, pid_of\n"
+        "async def main():\n"
+        "    async with process('echo') as peft:\n"
+        "        print(pid_of(await ask(peft)), flush=True); await asyncio.sleep(1000)\n"
+        "asyncio.run(main())"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    await until_gone(child)

@@ -1,0 +1,265 @@
+"""The check of a version over an engine, a registry and an oracle that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graft.adapters.errors import CatalogUnavailable
+from graft.adapters.form import ServingForm
+from graft.adapters.reference import Reference, ReferenceRow
+from graft.adapters.rows import Record
+from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineDied, EngineInfo, TokenLogprob
+from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.parity import parity as parity_module
+from graft.server.parity.parity import Parity
+from graft.server.parity.receipt import KIND, Source
+
+DIGEST = "sha256:" + "a" * 64
+
+
+class FakeEngine:
+    """The base says every token with −1, the adapter with `adapted`."""
+
+    def __init__(self) -> None:
+        self.adapted = -2.0
+        self.kernel = "grouped"
+        self.scored: list[tuple[bool, int]] = []
+        self.error: Exception | None = None
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            pid=1, engine_version="vllm 1", lora_kernel=self.kernel, max_model_tokens=64, num_slots=2, max_rank=8
+        )
+
+    async def score(
+        self, prompt: Any, continuation: Any, *, request_id: str, adapter: EngineAdapter | None
+    ) -> ContinuationScore:
+        self.scored.append((adapter is not None, len(prompt) + len(continuation)))
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        value = -1.0 if adapter is None else self.adapted
+        return ContinuationScore(
+            tokens=tuple(TokenLogprob(token_id=one, token="", logprob=value) for one in continuation), is_greedy=False
+        )
+
+
+class FakeRegistry:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.error: Exception | None = None
+        self.reading = asyncio.Event()
+        self.reading.set()
+
+    async def records_of(self, digest: str) -> tuple[Record, ...]:
+        await self.reading.wait()
+        if self.error:
+            raise self.error
+        return tuple(record for record in self.records if record.version_digest == digest)
+
+    async def add_record(self, digest: str, kind: str, body: Mapping[str, object]) -> None:
+        if self.error:
+            raise self.error
+        self.records.append(Record(version_digest=digest, kind=kind, body=body, create_time=datetime.now(UTC)))
+
+
+class FakeOracle:
+    def __init__(self) -> None:
+        self.says = -2.0
+        self.form = ServingForm.NF4
+        self.error: Exception | None = None
+        self.num_asked = 0
+
+    async def reference(self, folder: Path, *, num_rows: int, num_tokens: int) -> Reference:
+        self.num_asked += 1
+        if self.error:
+            raise self.error
+        return reference(self.says, form=self.form)
+
+    async def close(self) -> None:
+        pass
+
+
+def reference(logprob: float, *, form: ServingForm = ServingForm.NF4) -> Reference:
+    row = ReferenceRow(token_ids=tuple(range(16)), num_prompt_tokens=1, logprobs=(logprob,) * 15)
+    return Reference(form=form, rows=(row, row))
+
+
+class Bench:
+    """A parity check and everything around it; `parity()` is what a restarted server has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine, self.registry, self.oracle = FakeEngine(), FakeRegistry(), FakeOracle()
+        self.adapter = EngineAdapter(digest=DIGEST, engine_id=1, path=folder)
+
+    def parity(self, *, form: ServingForm = ServingForm.NF4, mode: Any = "full") -> Parity:
+        return Parity(
+            self.engine,  # type: ignore[arg-type]
+            self.registry,  # type: ignore[arg-type]
+            form=form,
+            mode=mode,
+            num_tokens=32,
+            oracle=self.oracle,
+        )
+
+    async def load(self, parity: Parity) -> None:
+        """What `Slots` does around a load."""
+        await parity.recall(DIGEST)
+        await parity.verify(self.adapter)
+        await parity.settled()
+
+    @property
+    def bodies(self) -> list[Mapping[str, object]]:
+        return [record.body for record in self.registry.records if record.kind == KIND]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(parity_module, "_WRITE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(parity_module, "_RETRY_SECONDS", 0.0)
+    return Bench(tmp_path)
+
+
+async def test_a_faithful_version_gets_a_receipt_once(bench: Bench) -> None:
+    reference(-2.01).write(bench.adapter.path)
+    parity = bench.parity()
+    await bench.load(parity)
+    assert bench.engine.scored.count((True, 16)) == bench.engine.scored.count((False, 16)) == 2
+    (body,) = bench.bodies
+    assert (body["source"], body["form"], body["reference_form"]) == ("trainer", "nf4", "nf4")
+    assert (body["engine"], body["kernel"], body["num_tokens"]) == ("vllm 1", "grouped", 30)
+    assert body["mean_abs_delta"] == pytest.approx(0.01) and body["base_mean_abs_delta"] == pytest.approx(1.0)
+    receipt = parity.receipt(DIGEST)
+    assert receipt is not None and receipt.body() == body
+    bench.engine.error = AssertionError("asked again")
+    await bench.load(parity)
+    restarted = bench.parity()
+    await bench.load(restarted)
+    assert restarted.receipt(DIGEST) == receipt
+    assert len(bench.bodies) == 1 and bench.oracle.num_asked == 0
+
+
+async def test_another_kernel_or_form_needs_another_receipt(bench: Bench) -> None:
+    reference(-2.0).write(bench.adapter.path)
+    await bench.load(bench.parity())
+    bench.engine.kernel = "compiled"
+    await bench.load(bench.parity())
+    await bench.load(bench.parity(form=ServingForm.BF16))
+    assert [(body["kernel"], body["form"]) for body in bench.bodies] == [
+        ("grouped", "nf4"),
+        ("compiled", "nf4"),
+        ("compiled", "bf16"),
+    ]
+
+
+async def test_drift_is_refused_with_value_limit_and_remedy_and_stays_refused(bench: Bench) -> None:
+    reference(-2.3).write(bench.adapter.path)
+    parity = bench.parity()
+    with pytest.raises(ParityFailed, match=r"by 0\.3000 on average.*0\.05 is the limit.*train or export it again"):
+        await bench.load(parity)
+    await parity.settled()
+    assert bench.bodies[0]["drifted"] is True
+    bench.engine.error = AssertionError("asked again")
+    for refusing in (parity, bench.parity()):
+        with pytest.raises(ParityFailed, match=r"0\.3000"):
+            await refusing.recall(DIGEST)
+    bench.engine.error, bench.engine.kernel, bench.engine.adapted = None, "repaired", -2.3
+    await bench.load(bench.parity())
+
+
+async def test_another_forms_drift_is_measured_and_not_refused(bench: Bench) -> None:
+    reference(-2.3).write(bench.adapter.path)
+    await bench.load(bench.parity(form=ServingForm.INT8))
+    assert bench.bodies[0]["mean_abs_delta"] == pytest.approx(0.3)
+    assert (bench.bodies[0]["drifted"], bench.bodies[0]["reference_form"]) == (False, "nf4")
+
+
+async def test_a_no_op_is_refused_until_it_is_allowed(bench: Bench) -> None:
+    reference(-1.0).write(bench.adapter.path)
+    bench.engine.adapted = -1.0
+    parity = bench.parity()
+    with pytest.raises(ParityFailed, match=r"changes nothing.*allow_noop"):
+        await bench.load(parity)
+    await bench.registry.add_record(DIGEST, "allow_noop", {})
+    await bench.load(parity)
+    assert len([body for body in bench.bodies if body["noop"]]) == 1
+
+
+async def test_a_foreign_adapter_is_compared_with_peft(bench: Bench) -> None:
+    await bench.load(bench.parity())
+    assert bench.bodies[0]["source"] == "peft" and bench.oracle.num_asked == 1
+    bench.oracle.says, bench.engine.kernel = -3.0, "other"
+    with pytest.raises(ParityFailed, match=r"those of peft by 1\.0000"):
+        await bench.load(bench.parity())
+
+
+async def test_where_only_records_are_compared_a_foreign_adapter_gets_an_empty_receipt(bench: Bench) -> None:
+    parity = bench.parity(mode="recorded")
+    await bench.load(parity)
+    receipt = parity.receipt(DIGEST)
+    assert receipt is not None and receipt.source is Source.NONE and bench.bodies[0]["source"] == "none"
+    assert bench.engine.scored == [] and bench.oracle.num_asked == 0
+    await bench.load(bench.parity(mode="recorded"))
+    assert len(bench.bodies) == 1
+    await bench.load(bench.parity())
+    assert [body["source"] for body in bench.bodies] == ["none", "peft"], "a full check is not spared by an empty one"
+
+
+async def test_nothing_is_checked_where_it_is_off(bench: Bench) -> None:
+    parity = bench.parity(mode="off")
+    await bench.load(parity)
+    assert bench.engine.scored == [] and bench.bodies == [] and parity.receipt(DIGEST) is None
+
+
+@pytest.mark.parametrize("error", [EngineDied("gone"), ParityUnavailable("slow")])
+async def test_a_check_that_could_not_be_made_is_made_again(bench: Bench, error: Exception) -> None:
+    parity = bench.parity()
+    holder: Any = bench.oracle if isinstance(error, ParityUnavailable) else bench.engine
+    holder.error = error
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await bench.load(parity)
+    assert bench.bodies == [] and parity.receipt(DIGEST) is None
+    holder.error = None
+    await bench.load(parity)
+    assert bench.bodies[0]["source"] == "peft"
+
+
+async def test_a_form_that_peft_does_not_know_is_served_without_a_reference(bench: Bench) -> None:
+    bench.oracle.error = ParityFailed("cannot load a packed folder")
+    await bench.load(bench.parity(form=ServingForm.INT4))
+    assert bench.bodies[0]["source"] == "none"
+    with pytest.raises(ParityFailed):
+        await bench.load(bench.parity(form=ServingForm.BF16))
+
+
+async def test_a_receipt_is_written_once_the_catalog_is_back(bench: Bench) -> None:
+    reference(-2.0).write(bench.adapter.path)
+    bench.registry.error = CatalogUnavailable("locked")
+    parity = bench.parity()
+    await parity.recall(DIGEST)
+    await parity.verify(bench.adapter)
+    assert bench.bodies == [], "serving does not wait for the catalog"
+    bench.registry.error = None
+    await parity.close()
+    assert len(bench.bodies) == 1
+
+
+async def test_a_catalog_that_hangs_does_not_hold_a_load_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity_module, "_CATALOG_SECONDS", 0.01)
+    reference(-2.0).write(bench.adapter.path)
+    bench.registry.reading.clear()
+    await asyncio.wait_for(bench.parity().recall(DIGEST), 1)
+
+
+async def test_a_row_too_long_for_the_context_is_left_out(bench: Bench) -> None:
+    row = ReferenceRow(token_ids=(1,) * 200, num_prompt_tokens=100, logprobs=(-1.0,) * 100)
+    Reference(form=ServingForm.NF4, rows=(row,)).write(bench.adapter.path)
+    await bench.load(bench.parity())
+    assert bench.bodies[0]["source"] == "none"
