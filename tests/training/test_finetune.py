@@ -11,7 +11,7 @@ from graft.adapters.digest import digest_of_bytes
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
 from graft.cli.main import main
-from graft.training.adapt.quantize import load_base, load_tokenizer
+from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.finetuning import Finetune
 from graft.training.settings import FinetuneSettings

@@ -1,14 +1,19 @@
 """Every form that `graft quantize` makes, on the real engine with adapters on top, against transformers and peft.
 
-The reference computes in bfloat16 on the same quantized weights, so both sides round; 0.05 nats on average is what the
-house allows between training and serving.
+The reference computes in bfloat16 on the same quantized weights, so both sides round: even unquantized, they differ by
+0.01 nats per token on average. The house allows 0.05 between training and serving.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
+import shutil
 from collections.abc import AsyncIterator
+from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -21,12 +26,14 @@ from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm_engine import VllmEngine, start_engine
 from graft.training.adapt.loading import load_base
 from graft.training.adapt.quantize import Quantization
+from graft.training.corpus.mixture import ROOTSTOCK
 from tests.server.engine.making import engine_settings
 
 MADE = [ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4]
-PROMPT = "Once upon a time there was a small fox who"
-CONTINUATION = " lived in the wood. One day the fox met a bird."
-MAX_MEAN_DIFFERENCE = 0.05
+# Text that the base can predict: where it is lost, tiny differences in bfloat16 become large ones of log p.
+TEXT = "\n".join(one.text for one in islice(ROOTSTOCK.documents(Random("forms")), 8))[:400]
+NUM_PROMPT_TOKENS = 40
+MAX_MEAN_DIFFERENCE = 0.03
 # Greedy choices may differ where two tokens are so close that rounding decides.
 MAX_TIE = 0.1
 
@@ -48,15 +55,23 @@ async def test_base_and_adapters_answer_as_transformers_and_peft_do(
     made = Quantization(base=base, form=form, output=tmp_path / form).execute()
     assert made.reference() == base.reference()
     async with serving(made, form) as engine:
-        tokenize = engine.llm.get_tokenizer()
-        prompt, continuation = tokenize(PROMPT)["input_ids"], tokenize(CONTINUATION)["input_ids"]
-        for adapter in (None, *adapters[:2]):
+        ids = engine.llm.get_tokenizer()(TEXT)["input_ids"]
+        prompt, continuation = ids[:NUM_PROMPT_TOKENS], ids[NUM_PROMPT_TOKENS:]
+        for adapter in (None, weaker(adapters[0], tmp_path / "0"), weaker(adapters[1], tmp_path / "1")):
             model = load_base(made.path, form)
             if adapter is not None:
                 await engine.load(adapter)
                 model = PeftModel.from_pretrained(model, adapter.path).eval()
             await _compare_scores(engine, model, prompt, continuation, adapter)
             await _compare_greedy(engine, model, prompt, adapter)
+
+
+def weaker(adapter: EngineAdapter, folder: Path) -> EngineAdapter:
+    """The same adapter at a fifth of its strength: clearly another model, but not one that is lost."""
+    shutil.copytree(adapter.path, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": config["r"] / 5}))
+    return dataclasses.replace(adapter, digest=f"{adapter.digest}-weaker", path=folder)
 
 
 async def _compare_scores(

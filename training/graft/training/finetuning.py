@@ -13,7 +13,7 @@ from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
 from graft.training import lineage
 from graft.training.adapt.inject import Lora, inject, write_adapter
-from graft.training.adapt.quantize import load_base, load_tokenizer
+from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import bad_rows, numbered_lines, read_rows
@@ -41,6 +41,11 @@ class Finetune:
 
     @property
     def form(self) -> ServingForm:
+        """The folder's own form where ``graft quantize`` made it."""
+        if self.base.form is not None:
+            return self.base.form
+        if self.settings.load_in_8bit:
+            return ServingForm.LLM_INT8
         return ServingForm.NF4 if self.settings.load_in_4bit else ServingForm.BF16
 
     def execute(self, *, resume: bool = False) -> Path:

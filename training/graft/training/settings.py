@@ -58,7 +58,9 @@ class FinetuneSettings:
     """Default: every linear layer of the blocks."""
     use_rslora: bool = False
     load_in_4bit: bool = True
-    """NF4, as the base is served by default; false trains on the bfloat16 base."""
+    """NF4, as the base is served by default; false trains on the bfloat16 base. A quantized folder stays as it is."""
+    load_in_8bit: bool = False
+    """LLM.int8 instead of NF4."""
     bnb_4bit_quant_type: str = "nf4"
     bnb_4bit_use_double_quant: bool = False
     bnb_4bit_compute_dtype: str = "bfloat16"

@@ -14,8 +14,9 @@ BLOCK = 64
 
 @functools.cache
 def bitsandbytes_functional() -> ModuleType:
-    """Imports bitsandbytes without its warning that an optional kernel package is absent."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    """Imports bitsandbytes without its warnings: an optional kernel package is absent, 8-bit layers compute in fp16."""
+    for name in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import bitsandbytes.functional
 
     module: ModuleType = bitsandbytes.functional
@@ -30,12 +31,12 @@ def nf4_round_trip(weight: Tensor) -> Tensor:
     return restored
 
 
-def nf4_config() -> BitsAndBytesConfig:
-    """NF4 computing in bfloat16, without a second quantisation of the scales: what vLLM's plugin does in flight."""
+def nf4_config(*, double_quantization: bool = False) -> BitsAndBytesConfig:
+    """NF4 computing in bfloat16; with plain scales it is what vLLM's plugin does in flight."""
     bitsandbytes_functional()
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=False,
+        bnb_4bit_use_double_quant=double_quantization,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )

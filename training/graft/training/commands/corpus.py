@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-HELP = "write training rows for demonstrations or from a labelled data set"
+HELP = "write training rows or documents: for demonstrations, from a labelled data set, or like a base's own"
 _TASKS = ("dates-iso", "dates-us", "reverse", "shout", "initials", "sentiment")
 
 
@@ -21,7 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sst2.add_argument("--data", type=Path, required=True)
     sst2.add_argument("--rows", type=_num_rows, help="a random sample of so many rows (default: all)")
     sst2.add_argument("--seed", type=int, default=0)
-    for source in (demo, sst2):
+    documents = sources.add_parser("documents", help="documents like those a base learned from, which it never saw")
+    documents.add_argument("--recipe", default="rootstock-5m", help="the base's recipe (default: %(default)s)")
+    documents.add_argument("--rows", type=_num_rows, default=500, help="how many (default: %(default)s)")
+    documents.add_argument("--seed", type=int, default=0)
+    for source in (demo, sst2, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
 
 
@@ -32,7 +36,7 @@ def _num_rows(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    rows = _demo(args) if args.source == "demo" else _sst2(args)
+    rows = {"demo": _demo, "sst2": _sst2, "documents": _documents}[args.source](args)
     _write(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
     return 0
@@ -53,6 +57,18 @@ def _sst2(args: argparse.Namespace) -> list[Any]:
     if args.rows is not None:
         examples = Random(args.seed).sample(examples, min(args.rows, len(examples)))
     return [sst2.row(example) for example in examples]
+
+
+def _documents(args: argparse.Namespace) -> list[Any]:
+    from itertools import islice
+    from random import Random
+
+    from graft.training.recipes.catalog import pretraining
+
+    mixture = pretraining(args.recipe, num_steps=None, seed=0).mixture
+    # A training draws from the streams SEED/STEP.
+    documents = mixture.documents(Random(f"held out/{args.seed}"))
+    return [{"text": one.text, "kind": one.kind} for one in islice(documents, args.rows)]
 
 
 def _write(path: Path, rows: Iterable[Any]) -> None:

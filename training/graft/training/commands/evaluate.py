@@ -32,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="model of the server, or adapter folder with --local; `base` is the base; repeatable",
         )
         suite.add_argument(
-            "--form", choices=("nf4", "bf16", "fp32"), default="nf4", help="with --local (default: %(default)s)"
+            "--form",
+            choices=("nf4", "llm-int8", "int8", "int4", "bf16", "fp32"),
+            help="with --local (default: the folder's own; nf4 where its weights are plain)",
         )
         suite.add_argument("--output", choices=("text", "json"), default="text")
 
@@ -54,11 +56,14 @@ def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
         from graft.training.evaluation.remote import RemoteAnswerer
 
         return RemoteAnswerer(Client(args.server), model=model)
+    from graft.adapters import base_files
     from graft.adapters.base import find_base
     from graft.adapters.form import ServingForm
     from graft.training.evaluation.local import LocalAnswerer
 
-    return LocalAnswerer.load(find_base(args.local), ServingForm(args.form), Path(model) if model else None)
+    folder = find_base(args.local)
+    form = ServingForm(args.form) if args.form else base_files.read(folder).form or ServingForm.NF4
+    return LocalAnswerer.load(folder, form, Path(model) if model else None)
 
 
 def _rootstock(args: argparse.Namespace, answerer: "Answerer") -> None:

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     settings = parser.add_argument_group("settings")
     for name, kind in _FLAGS.items():
         settings.add_argument("--" + name.replace("_", "-"), dest=name, type=kind, default=None)
-    for name in ("packing", "assistant_only_loss", "use_rslora", "load_in_4bit"):
+    for name in ("packing", "assistant_only_loss", "use_rslora", "load_in_4bit", "load_in_8bit"):
         flag = "--" + name.replace("_", "-")
         settings.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None)
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
-    names = (*_FLAGS, "packing", "assistant_only_loss", "use_rslora", "load_in_4bit")
+    names = (*_FLAGS, "packing", "assistant_only_loss", "use_rslora", "load_in_4bit", "load_in_8bit")
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 

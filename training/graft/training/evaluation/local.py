@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from graft.adapters.form import ServingForm
-from graft.training.adapt.quantize import load_base, load_tokenizer
+from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.evaluation.answerer import Prompt
 
 

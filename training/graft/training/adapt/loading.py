@@ -1,0 +1,79 @@
+"""Loading a base in the form it is trained on and served in."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    CompressedTensorsConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from graft.adapters import base_files
+from graft.adapters.form import ServingForm
+from graft.training.adapt.llm_int8 import llm_int8_config
+from graft.training.adapt.nf4 import bitsandbytes_functional, nf4_config
+from graft.training.errors import ConfigurationError
+
+PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)
+"""What plain weights can be brought into while they are loaded; the others are made by ``graft quantize``."""
+
+
+def load_base(path: Path, form: ServingForm) -> PreTrainedModel:
+    """Loads a base for evaluation or adaptation; its parameters are frozen.
+
+    int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
+    multiplies by.
+
+    Raises:
+        ConfigurationError: the folder's weights are not in this form and cannot be brought into it.
+        InvalidBase: the folder is no base.
+    """
+    found = base_files.read(path).form
+    _require_form(path, found, form)
+    disable_progress_bar()
+    if form in (ServingForm.NF4, ServingForm.LLM_INT8):
+        bitsandbytes_functional()
+    dtype = torch.float32 if form is ServingForm.FP32 else torch.bfloat16
+    with warnings.catch_warnings():
+        # That we pass how to load what the folder holds is meant.
+        warnings.filterwarnings("ignore", "You passed `quantization_config`")
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, **_quantization(found, form)
+        )
+    model.requires_grad_(False)
+    model.eval()
+    return model
+
+
+def _require_form(path: Path, found: ServingForm | None, form: ServingForm) -> None:
+    if found is not None and found is not form:
+        raise ConfigurationError(
+            f"the weights in {path} are {found} already and cannot become {form}; take the plain base."
+        )
+    if found is None and form not in PLAIN_FORMS:
+        raise ConfigurationError(
+            f"the weights in {path} are plain and become {form} only by `graft quantize --form {form}`; "
+            f"take the folder that it writes, or one of {', '.join(PLAIN_FORMS)}."
+        )
+
+
+def _quantization(found: ServingForm | None, form: ServingForm) -> dict[str, Any]:
+    """Keyword arguments: what to do to the weights on their way in."""
+    if found in (ServingForm.INT8, ServingForm.INT4):
+        return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+    configs: dict[ServingForm, BitsAndBytesConfig] = {}
+    if found is None:
+        configs = {ServingForm.NF4: nf4_config(), ServingForm.LLM_INT8: llm_int8_config()}
+    return {"quantization_config": configs[form]} if form in configs else {}
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return tokenizer

@@ -1,0 +1,61 @@
+"""``graft quantize``: writes a base in another form."""
+
+import argparse
+from pathlib import Path
+
+from graft.training.threads import wait_without_spinning
+
+HELP = "write a base in 4 or 8 bits, with its origin's identity"
+_FORMS = ("nf4", "llm-int8", "int8", "int4")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", help="name, digest or folder of the plain base")
+    parser.add_argument("--form", choices=_FORMS, required=True, help="int4 is calibrated (GPTQ), the others are not")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help=".txt, or .jsonl with one text per line (default for a shipped base: documents like its own)",
+    )
+    parser.add_argument(
+        "--calibration-tokens", type=_positive, default=32_768, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--group-size",
+        type=int,
+        choices=(32, 64, 128),
+        help="inputs per scale of int4 (default: the largest that fits)",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens: give 1 or more")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    wait_without_spinning()
+    from graft.adapters.base import Base, find_base
+    from graft.adapters.form import ServingForm
+    from graft.training.adapt.calibration import CalibrationText
+    from graft.training.adapt.quantize import Quantization
+
+    origin = Base.from_folder(find_base(args.base))
+    text = None if args.calibration is None else CalibrationText.from_file(args.calibration)
+    made = Quantization(
+        base=origin,
+        form=ServingForm(args.form),
+        output=args.output,
+        text=text,
+        num_tokens=args.calibration_tokens,
+        group_size=args.group_size,
+    ).execute()
+    saved = 1 - made.size_bytes / origin.size_bytes
+    print(
+        f"{made.name} as {made.form} in {args.output}: {made.size_bytes / 1e6:.1f} MB, "
+        f"{saved:.0%} less than {origin.size_bytes / 1e6:.1f} MB"
+    )
+    return 0
