@@ -9,7 +9,6 @@ import pytest
 
 from graft.client import Client
 
-NUM_SWAPS = 100
 # Longer than a cache block, so that the prefix cache is warm for both versions.
 PROMPT = "Once upon a time there was a small fox who lived at the edge of a dark wood. " * 5
 
@@ -20,7 +19,8 @@ def uncached_logprob(client: Client, model: str, token: str) -> float:
     return score.logprob
 
 
-def test_no_stale_answer_in_100_swaps(client: Client, two_versions: str) -> None:
+@pytest.mark.parametrize("num_swaps", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_no_stale_answer(client: Client, two_versions: str, num_swaps: int) -> None:
     name = two_versions
     expected = {}
     for number in (1, 2):
@@ -34,7 +34,7 @@ def test_no_stale_answer_in_100_swaps(client: Client, two_versions: str) -> None
         expected[number] = warm.choices[0].token_ids
     assert expected[1] != expected[2]
 
-    for swap in range(NUM_SWAPS):
+    for swap in range(num_swaps):
         number = 2 - swap % 2
         client.set_alias(name, "stable", number)
         answer = client.generate(PROMPT, model=name, max_tokens=16)

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from graft.adapters.base import Base, shipped_bases
+from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.vllm_engine import VllmEngine, start_engine
 from tests.server.engine.making import engine_settings, write_adapter
@@ -28,9 +29,16 @@ async def engine(base: Base) -> AsyncIterator[VllmEngine]:
     await engine.close()
 
 
+@pytest_asyncio.fixture
+async def bf16_engine(base: Base) -> AsyncIterator[VllmEngine]:
+    engine = await start_engine(engine_settings(base, form=ServingForm.BF16))
+    yield engine
+    await engine.close()
+
+
 @pytest.fixture(scope="session")
 def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[EngineAdapter, ...]:
-    """Three adapters of ranks 8, 16 and 16."""
+    """Four adapters of ranks 1, 8, 16 and 64."""
     root = tmp_path_factory.mktemp("adapters")
     layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
     return tuple(
@@ -39,5 +47,5 @@ def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[Engi
             engine_id=seed,
             path=write_adapter(root / str(seed), layers, rank=rank, seed=seed),
         )
-        for seed, rank in ((1, 8), (2, 16), (3, 16))
+        for seed, rank in ((1, 1), (2, 8), (3, 16), (4, 64))
     )

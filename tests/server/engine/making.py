@@ -16,7 +16,7 @@ from graft.server.engine.vllm_environment import EngineSettings
 
 def engine_settings(base: Base, **changes: object) -> EngineSettings:
     # As many slots as adapters: stock vLLM answers rows of the base from the *last* slot, so it must be filled.
-    defaults = {"form": ServingForm.FP32, "num_slots": 3, "max_rank": 16, "max_running": 32}
+    defaults = {"form": ServingForm.FP32, "num_slots": 4, "max_rank": 64, "max_running": 32}
     return EngineSettings(base_path=base.path, base_name=base.name, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
