@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
+from graft.server.metrics import Metrics
 from graft.server.slots import Slots
 
 
@@ -126,6 +128,22 @@ async def test_an_eviction_while_the_engine_is_replaced_frees_its_slot() -> None
     assert await asyncio.wait_for(use(slots, "b"), 5) == 2
     engine.is_dead = False
     assert await asyncio.wait_for(use(slots, "a"), 5) == 3
+
+
+async def test_a_hand_over_is_told_apart_from_other_evictions() -> None:
+    metrics = Metrics(CollectorRegistry())
+    slots = Slots(FaultyEngine(), locate, num_slots=1, observer=metrics)  # type: ignore[arg-type]
+    await use(slots, "a")
+    await use(slots, "b")
+    async with slots.lease("b"):
+        waiter = asyncio.create_task(use(slots, "c"))
+        await asyncio.sleep(0)
+        assert not slots.usable("b")
+    await waiter
+    counted = [
+        metrics.registry.get_sample_value(f"graft_{name}_total") for name in ("adapter_evictions", "slot_hand_overs")
+    ]
+    assert counted == [2, 1]
 
 
 async def test_a_version_is_checked_once_per_load_before_it_counts_as_resident() -> None:

@@ -180,7 +180,6 @@ class Slots:
         start = time.monotonic()
         try:
             path = await self._locate(action.digest)
-            cost = await asyncio.to_thread(_num_bytes, path)
             adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
             if self._observer:
                 self._observer.on_load_started(action.digest)
@@ -193,7 +192,7 @@ class Slots:
         else:
             if self._observer:
                 self._observer.on_load(action.digest, time.monotonic() - start)
-            self._carry_out(self._residency.loaded(action.digest, cost=cost))
+            self._carry_out(self._residency.loaded(action.digest, cost=_num_bytes(adapter.path)))
             self._settle(action.digest, adapter)
         self._changed()
 
@@ -246,4 +245,7 @@ class Slots:
 
 def _num_bytes(folder: Path) -> int:
     """What a load reads: the cost of bringing the version back."""
-    return max(1, sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()))
+    try:
+        return max(1, sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()))
+    except OSError:
+        return 1
