@@ -15,13 +15,13 @@ from graft.server.bench.usage import cpu_seconds, forget_peak, peak_mb, resident
 from graft.server.bench.workbench import Workbench, say
 
 _PREFILL_TOKENS = 2048
-_MAX_IDLE_SHARE = 0.05
+_IDLE_SECONDS, _MAX_IDLE_SHARE = 3.0, 0.1
 _SHARED_TOKENS, _OWN_TOKENS = 512, 32
 
 
 async def adapter_over_base(bench: Workbench) -> None:
     """R4: throughput with adapters ÷ LoRA off; R4_idle: adapters loaded but unused ÷ LoRA off."""
-    bare, adapted = await bench.engines.get(BARE), await bench.engines.get(ADAPTED)
+    bare, adapted = await bench.engines.both(BARE, ADAPTED)
     await _check_idle(bench, bare, idle=adapted)
     for batch, num_adapters, name in (
         (1, 1, "R4_batch1"),
@@ -44,9 +44,10 @@ def _add_speeds(bench: Workbench, name: str, pairs: list[Pair]) -> None:
 
 async def _check_idle(bench: Workbench, busy: EngineContender, *, idle: EngineContender) -> None:
     """An engine that waits must leave the cores to the other. Raises `BenchFailed`."""
-    used, begin = cpu_seconds(idle.engine.pid), time.monotonic()
-    for number in range(3):
-        await busy.complete(_rows(bench, 8, 0, f"idle/{number}"), 64)
+    used, begin, number = cpu_seconds(idle.engine.pid), time.monotonic(), 0
+    while time.monotonic() < begin + _IDLE_SECONDS:
+        await busy.complete(_rows(bench, 8, 0, f"idle/{number}"), 16)
+        number += 1
     share = (cpu_seconds(idle.engine.pid) - used) / (time.monotonic() - begin)
     say(f"the engine that waits takes {100 * share:.1f} % of a core")
     if share > _MAX_IDLE_SHARE:
@@ -80,7 +81,7 @@ async def mixed_over_swapping(bench: Workbench) -> None:
 async def merged_over_unmerged(bench: Workbench) -> None:
     """R3: the adapter added into the weights, LoRA off ÷ the adapter in a slot."""
     bench.engines.merge_from(merge(bench.base.path, bench.adapters[0], bench.folder / "merged"))
-    adapted, merged = await bench.engines.get(ADAPTED), await bench.engines.get(MERGED)
+    adapted, merged = await bench.engines.both(ADAPTED, MERGED)
     for batch in (1, 32):
         name = f"R3_batch{batch}"
         await bench.compare(name, _window(bench, merged, batch, 0, name), _window(bench, adapted, batch, 1, name))
@@ -122,7 +123,7 @@ async def long_prefill(bench: Workbench) -> None:
     bench.figures.add("prefill_peak_above_rest_mb", _single(with_adapter))
     bench.figures.add("prefill_base_peak_above_rest_mb", _single(without))
     bench.figures.add("prefill_peak_mb", _single(with_adapter - without))
-    bare, adapted = await bench.engines.get(BARE), await bench.engines.get(ADAPTED)
+    bare, adapted = await bench.engines.both(BARE, ADAPTED)
     first = _prefill_window(bench, adapted, 0)
     pairs = await bench.compare("prefill2048_adapter_ratio", first, _prefill_window(bench, bare, None))
     bench.figures.add("prefill2048_base_ms", median_of([pair.second * 1000 for pair in pairs], "ms"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,9 +45,18 @@ class Engines:
         if kind not in self._alive:
             while len(self._alive) >= _MAX_ALIVE:
                 await self.close(next(iter(self._alive)))
-            self._alive[kind] = await self._start(kind)
+            await self._start(kind)
         self._alive[kind] = self._alive.pop(kind)
         return self._alive[kind]
+
+    async def both(self, first: str, second: str) -> tuple[EngineContender, EngineContender]:
+        """Two engines, started at once where neither is alive: most of a start keeps one core busy."""
+        if not self._alive:
+            starts = await asyncio.gather(self._start(first), self._start(second), return_exceptions=True)
+            for failure in starts:
+                if isinstance(failure, BaseException):
+                    raise failure
+        return await self.get(first), await self.get(second)
 
     async def fresh(self, kind: str) -> EngineContender:
         """The engine in a new process."""
@@ -63,17 +73,18 @@ class Engines:
         for kind in list(self._alive):
             await self.close(kind)
 
-    async def _start(self, kind: str) -> EngineContender:
+    async def _start(self, kind: str) -> None:
         from graft.server.engine.vllm_engine import launch, start_engine
 
         print(f"  starting an engine: {kind}", flush=True)
         settings = self._settings(kind)
         if kind != ADAPTED:
-            return EngineContender(await launch(settings))
+            self._alive[kind] = EngineContender(await launch(settings))
+            return
         contender = EngineContender(await start_engine(settings), self._engine_adapters())
+        self._alive[kind] = contender
         for adapter in contender.adapters:
             await contender.engine.load(adapter)
-        return contender
 
     def _settings(self, kind: str) -> EngineSettings:
         from graft.server.engine.vllm_environment import EngineSettings

@@ -29,7 +29,7 @@ class Measurement:
     def estimate(self, *, num_pairs: int, cost: float) -> float:
         """Seconds that it may take."""
         fixed, per_pair = self.seconds
-        return (fixed + per_pair * (num_pairs + 1)) * (0.3 + 0.7 * cost)
+        return fixed * (0.4 + 0.6 * cost) + per_pair * (num_pairs + 1) * cost
 
 
 async def _stock(bench: Workbench, server: GraftServer, http_port: int) -> None:

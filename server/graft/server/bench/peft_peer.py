@@ -24,9 +24,8 @@ class PeftContender:
     @classmethod
     async def load(cls, base: Base, form: ServingForm, adapters: Sequence[Path]) -> PeftContender:
         """Raises `BenchFailed` for a form that transformers does not hold as the engine does."""
-        if form not in (ServingForm.BF16, ServingForm.FP32, ServingForm.NF4):
-            raise BenchFailed(f"PEFT is not measured in form {form.value}")
-        return cls(await asyncio.to_thread(_load, base.path, form, adapters))
+        check_form(form)
+        return cls(await asyncio.to_thread(load_model, base, form, adapters))
 
     async def complete(self, rows: Sequence[Row], max_tokens: int) -> int:
         return await asyncio.to_thread(self._complete, rows, max_tokens)
@@ -35,7 +34,7 @@ class PeftContender:
         import torch
 
         ids = torch.tensor([row.prompt for row in rows])
-        names = [_BASE if row.adapter is None else f"adapter-{row.adapter}" for row in rows]
+        names = [_BASE if row.adapter is None else adapter_name(row.adapter) for row in rows]
         with torch.inference_mode():
             answers = self._model.generate(
                 input_ids=ids,
@@ -49,22 +48,34 @@ class PeftContender:
         return int(answers.numel() - ids.numel())
 
 
-def _load(base: Path, form: ServingForm, adapters: Sequence[Path]) -> Any:
+def check_form(form: ServingForm) -> None:
+    """Raises `BenchFailed` for a form that transformers does not hold as the engine does."""
+    if form not in (ServingForm.BF16, ServingForm.FP32, ServingForm.NF4):
+        raise BenchFailed(f"transformers does not hold form {form.value} as the engine does")
+
+
+def adapter_name(number: int) -> str:
+    """What `load_model` calls an adapter."""
+    return f"adapter-{number}"
+
+
+def load_model(base: Base, form: ServingForm, adapters: Sequence[Path]) -> Any:
+    """A `PeftModel` with every adapter in the precision in which the engine holds them."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     quantized = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     model = AutoModelForCausalLM.from_pretrained(
-        base,
+        base.path,
         dtype=torch.float32 if form == ServingForm.FP32 else torch.bfloat16,
         quantization_config=quantized if form == ServingForm.NF4 else None,
         local_files_only=True,
     )
     first, *others = adapters
-    peft = PeftModel.from_pretrained(model, first, adapter_name="adapter-0", autocast_adapter_dtype=False)
+    peft = PeftModel.from_pretrained(model, first, adapter_name=adapter_name(0), autocast_adapter_dtype=False)
     for number, folder in enumerate(others, start=1):
-        peft.load_adapter(folder, adapter_name=f"adapter-{number}", autocast_adapter_dtype=False)
+        peft.load_adapter(folder, adapter_name=adapter_name(number), autocast_adapter_dtype=False)
     for name, parameter in peft.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.to(model.dtype)  # the precision in which the engine holds them

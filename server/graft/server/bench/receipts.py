@@ -3,73 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graft.adapters import graft_json, reference
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
+from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.bench.adapters import add_training_record
-from graft.server.bench.arrivals import token_ids
-from graft.server.bench.processes import BenchFailed
+from graft.server.bench.peft_peer import adapter_name, check_form, load_model
 
 _NUM_ROWS, _NUM_TOKENS, _NUM_PROMPT_TOKENS = 8, 32, 16
-_REFERENCE = "reference.json"
 
 
 async def add_receipts(base: Base, form: ServingForm, folders: Sequence[Path]) -> None:
     """Write `graft.json` and `reference.json` into every folder that has none. Raises `BenchFailed`."""
-    missing = [folder for folder in folders if not (folder / _REFERENCE).exists()]
-    for folder in missing:
-        add_training_record(base, form, folder)
+    missing = [folder for folder in folders if not (folder / reference.FILE_NAME).exists()]
     if not missing:
         return
-    rows = [token_ids(_NUM_TOKENS, base.vocab_size, seed=f"reference/{number}") for number in range(_NUM_ROWS)]
-    for folder, logprobs in zip(missing, await _logprobs(base, form, missing, rows), strict=True):
-        recorded = [
-            {
-                "token_ids": row,
-                "num_prompt_tokens": _NUM_PROMPT_TOKENS,
-                "logprobs": [round(each, 6) for each in found[_NUM_PROMPT_TOKENS - 1 :]],
-            }
-            for row, found in zip(rows, logprobs, strict=True)
-        ]
-        (folder / _REFERENCE).write_text(json.dumps({"form": form.value, "rows": recorded}) + "\n", encoding="utf-8")
+    check_form(form)
+    for folder, rows in zip(missing, await asyncio.to_thread(_computed, base, form, missing), strict=True):
+        add_training_record(base, form, folder)
+        Reference(form=form, rows=rows).write(folder)
 
 
 def share_receipts(originals: Sequence[Path], variants: Sequence[Path]) -> None:
     """Give each variant its original's receipt: the scales differ by less than the receipt's tolerance."""
     for index, variant in enumerate(variants):
-        for name in ("graft.json", _REFERENCE):
+        for name in (graft_json.FILE_NAME, reference.FILE_NAME):
             if not (variant / name).exists():
                 shutil.copy(originals[index % len(originals)] / name, variant / name)
 
 
-async def _logprobs(base: Base, form: ServingForm, folders: Sequence[Path], rows: list[list[int]]) -> list[Any]:
-    """One answer of the server's own peft process per folder."""
-    command = [sys.executable, "-m", "graft.server.engine.peft_reference", str(base.path), form.value]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        limit=1 << 24,
+def _computed(base: Base, form: ServingForm, folders: Sequence[Path]) -> list[tuple[ReferenceRow, ...]]:
+    """The rows of each folder. All adapters enter one model before anything is computed: bitsandbytes repacks NF4
+    weights at the first use, and adapters that are put on or taken off later meet weights that they do not expect.
+    """
+    model = load_model(base, form, folders)
+    found = []
+    for number in range(len(folders)):
+        model.set_adapter(adapter_name(number))
+        model.eval()
+        found.append(_rows(model))
+    return found
+
+
+def _rows(model: Any) -> tuple[ReferenceRow, ...]:
+    """What the adapted model says at temperature 1: tokens drawn blindly would carry more of bfloat16's noise."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    ids_RL = torch.randint(16, model.config.vocab_size, (_NUM_ROWS, 1), generator=generator)
+    with torch.inference_mode():
+        while ids_RL.shape[1] < _NUM_TOKENS:
+            probabilities_RV = model(input_ids=ids_RL).logits[:, -1].float().softmax(-1)
+            ids_RL = torch.cat([ids_RL, torch.multinomial(probabilities_RV, 1, generator=generator)], dim=1)
+        return tuple(_row(model, ids_L) for ids_L in ids_RL)
+
+
+def _row(model: Any, ids_L: Any) -> ReferenceRow:
+    """One row alone, without padding."""
+    logprobs_LV = model(input_ids=ids_L[None]).logits[0].float().log_softmax(-1)
+    answer_L = ids_L[_NUM_PROMPT_TOKENS:]
+    logprobs = logprobs_LV[_NUM_PROMPT_TOKENS - 1 : -1].gather(1, answer_L[:, None]).flatten().tolist()
+    return ReferenceRow(
+        token_ids=tuple(ids_L.tolist()),
+        num_prompt_tokens=_NUM_PROMPT_TOKENS,
+        logprobs=tuple(round(each, 6) for each in logprobs),
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    answers = []
-    try:
-        for folder in folders:
-            process.stdin.write((json.dumps({"folder": str(folder), "rows": rows}) + "\n").encode())
-            answer = json.loads(await process.stdout.readline() or b'{"error": "the process ended"}')
-            if "error" in answer:
-                raise BenchFailed(f"no reference log-probabilities: {answer['error']}")
-            answers.append(answer["logprobs"])
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-    return answers

@@ -48,6 +48,7 @@ def measure(plan: Plan) -> int:
     )
     print(f"{plan.shape.name}, {', '.join(plan.forms)}: {' '.join(each.name for each in plan.measurements)}")
     print(f"about {max(1, round(seconds / 60))} min on two quiet cores, {plan.num_pairs} pairs each", flush=True)
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for figures
     begin, figures = time.monotonic(), Figures()
     with ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-bench-")))

@@ -17,6 +17,16 @@ def resident_mb(pid: int) -> float:
     return sum(_status(each, "VmRSS") for each in tree_of(pid))
 
 
+def proportional_mb(pid: int) -> float:
+    """Memory of a process and of all below it, in units of 10⁶ bytes: a page that n processes share counts 1/n each."""
+    total = 0
+    for each in tree_of(pid):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / _KIB_PER_MB
+
+
 def peak_mb(pid: int) -> float:
     """The largest resident memory since `forget_peak`, summed over the same processes."""
     return sum(_status(each, "VmHWM") for each in tree_of(pid))

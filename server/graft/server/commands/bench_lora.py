@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pairs", type=int, help=f"paired windows per figure (default: {_DEFAULT_PAIRS}, quick: {_QUICK_PAIRS})"
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run in two minutes, on the shipped base")
+    parser.add_argument("--quick", action="store_true", help="two minutes on the shipped base, to see that it works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="write a picture (PNG) here (default: beside the JSON)"
