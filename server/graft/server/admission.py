@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
 
 from graft.server.fairness import Client, Fairness, service_of
+from graft.server.slot_choice import AllUsable, SlotChoice
 
 # How much one finished request moves the estimates of a request's length.
 _SMOOTHING = 0.1
@@ -17,35 +18,6 @@ _MIN_RETRY_SECONDS = 0.1
 _MAX_RETRY_SECONDS = 60.0
 # A version in a slot lets another have it once it was served so much more, in weighted tokens (see DECISIONS).
 QUANTUM = 512.0
-
-
-class SlotChoice(Protocol):
-    """What admission asks of the slots: a request runs only where its version is ready."""
-
-    def want(self, digests: Sequence[str], yields: Callable[[str, str], bool]) -> None:
-        """Versions that requests wait for, the most urgent first; `yields(held, wanted)` says whether to hand over."""
-        ...
-
-    def usable(self, digest: str) -> bool:
-        """Whether a request may start on the version now."""
-        ...
-
-    def take(self, digest: str) -> None:
-        """A request starts on the version: lease it."""
-        ...
-
-
-class AllUsable:
-    """Slots without any limit."""
-
-    def want(self, digests: Sequence[str], yields: Callable[[str, str], bool]) -> None:
-        pass
-
-    def usable(self, digest: str) -> bool:
-        return True
-
-    def take(self, digest: str) -> None:
-        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,10 +215,10 @@ class Admission:
             if digest is not None:
                 wanting.setdefault(digest, client)
 
-        users = self._users()
+        users = cache(self._users)
 
         def yields(held: str, wanted: str) -> bool:
-            return all(self._fairness.ahead(user, wanting[wanted]) > self._quantum for user in users.get(held, ()))
+            return all(self._fairness.ahead(user, wanting[wanted]) > self._quantum for user in users().get(held, ()))
 
         slots.want(tuple(wanting), yields)
 

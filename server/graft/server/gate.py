@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from graft.server.admission import Admission, AllUsable, Refuse
+from graft.server.admission import Admission, Refuse
 from graft.server.errors import DeadlineExceeded, Draining, Overloaded
+from graft.server.slot_choice import AllUsable
 from graft.server.slots import Slots
 
 

@@ -95,7 +95,7 @@ class Residency:
     num_slots: int
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _waiting: OrderedDict[str, int] = field(default_factory=OrderedDict)  # digest -> leases
-    _wanted: tuple[str, ...] = ()
+    _wanted: dict[str, None] = field(default_factory=dict)
     _hints: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _next_id: int = 1
     # The priority of the last that was evicted: what is used later stands above it.
@@ -110,7 +110,7 @@ class Residency:
 
         `yields(held, wanted)` says whether a version in use must hand its slot over to a wanted one.
         """
-        self._wanted = tuple(digests)
+        self._wanted = dict.fromkeys(digests)
         return self._advance(yields)
 
     def hint(self, digest: str) -> tuple[Action, ...]:
@@ -171,7 +171,7 @@ class Residency:
     def load_failed(self, digest: str) -> tuple[Action, ...]:
         """A `Load` failed: its slot is free again, and all leases on it are void. Nobody wants it any more."""
         del self._entries[digest]
-        self._wanted = tuple(each for each in self._wanted if each != digest)
+        self._wanted.pop(digest, None)
         return self._advance()
 
     def unloaded(self, digest: str) -> tuple[Action, ...]:

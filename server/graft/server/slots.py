@@ -29,7 +29,7 @@ class SlotObserver(Protocol):
 
 
 class Slots:
-    """Leases on adapter versions in the engine's slots: `admission.SlotChoice` over a real engine.
+    """Leases on adapter versions in the engine's slots: a `SlotChoice` over a real engine.
 
     Requests come through the gate, which asks with `want`, `usable`, `take` and `free` and is told of changes; others
     `lease`, and are served first.
