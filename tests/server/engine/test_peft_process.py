@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from graft.adapters.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.adapters.reference import Reference
 from graft.server.engine.peft_process import PeftProcess
 from graft.server.errors import ParityFailed, ParityUnavailable
+from tests.server.engine.making import write_adapter
 
 
 @asynccontextmanager
@@ -119,3 +121,19 @@ async def test_it_ends_with_a_parent_that_is_killed() -> None:
     parent.kill()
     parent.wait()
     await until_gone(child)
+
+
+async def test_peft_says_the_same_of_an_adapter_whatever_was_asked_before(tmp_path: Path) -> None:
+    """NF4 on the shipped base: another adapter, forgotten again, must leave no trace in the base."""
+    base = Base.from_folder(shipped_bases()["rootstock-5m"])
+    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
+    one, two = (write_adapter(tmp_path / str(seed), layers, rank=8, seed=seed) for seed in (1, 2))
+    said = []
+    for folders in ((one, two), (two,)):
+        peft = PeftProcess(base.path, ServingForm.NF4, timeout_seconds=120)
+        try:
+            said.append([await peft.reference(folder, num_rows=2, num_tokens=16) for folder in folders])
+        finally:
+            await peft.close()
+    assert said[0][0] != said[0][1] == said[1][0]
+    assert all(len(row.token_ids) == 16 and max(row.logprobs) <= 0 for row in said[1][0].rows)

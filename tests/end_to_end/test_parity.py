@@ -1,0 +1,160 @@
+"""F7, rule 4: what the trainer recorded, or peft computes, is what the engine serves; anything else never goes live."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.json_format import MessageToDict
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_bfloat16
+from safetensors.torch import save_file as save_bfloat16
+
+from graft.adapters.adapter import Lineage
+from graft.adapters.base import Base
+from graft.adapters.form import ServingForm
+from graft.adapters.graft_json import TrainedRecord
+from graft.client import Client, Conflict, InvalidArgument
+from graft.training.finetuning import Finetune
+from graft.training.settings import FinetuneSettings
+from tests.adapters.making import make_base
+from tests.end_to_end.conftest import Server, start_server, stop_server
+from tests.server.engine.making import write_adapter
+
+LIMIT = 0.05
+
+
+@pytest.fixture(scope="module")
+def trained(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that the trainer made in half a minute at most, with its record and its reference."""
+    folder = tmp_path_factory.mktemp("trained")
+    rows = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"per_device_train_batch_size": 4, "learning_rate": 0.005, "max_steps": 30}
+    job = Finetune(base=base, data=data, settings=FinetuneSettings.from_mapping(settings), folder=folder / "run")
+    return job.execute()
+
+
+@pytest.fixture(scope="module")
+def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start_server(tmp_path_factory.mktemp("checking"), "--num-slots", "4", "--parity", "full")
+    yield running
+    assert stop_server(running) == 0
+
+
+@pytest.fixture(scope="module")
+def graft(checking: Server) -> Iterator[Client]:
+    with Client(checking.grpc) as client:
+        yield client
+
+
+def receipts(client: Client, name: str, version: int = 1) -> list[dict[str, Any]]:
+    records = client.get_version(name, version).records
+    return [MessageToDict(record.body) for record in records if record.kind == "parity_receipt"]
+
+
+def test_a_trained_adapter_brings_its_reference_and_gets_a_receipt(
+    checking: Server, graft: Client, trained: Path
+) -> None:
+    pushed = graft.push_adapter(trained, name="upper", alias="stable")
+    assert "reference.json" in {file.name for file in pushed.version.files}
+    (receipt,) = receipts(graft, "upper")
+    assert (receipt["source"], receipt["form"], receipt["reference_form"]) == ("trainer", "nf4", "nf4")
+    assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
+    assert receipt["num_tokens"] >= 20
+    parity = graft.generate("bee -> ", model="upper", max_tokens=8).answerer.parity
+    assert (parity.source, parity.num_tokens) == ("trainer", receipt["num_tokens"])
+    assert parity.mean_abs_delta == receipt["mean_abs_delta"]
+    body = json.dumps({"model": "upper", "prompt": "bee -> ", "max_tokens": 4}).encode()
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{checking.http}/v1/completions", data=body, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert response.headers["x-graft-parity"].startswith(f"trainer;mean={receipt['mean_abs_delta']:.4f};tokens=")
+
+
+def test_a_reference_that_says_otherwise_is_refused_with_what_was_measured(
+    graft: Client, trained: Path, tmp_path: Path
+) -> None:
+    """The upload is sound in itself: its hashes are those of what was sent."""
+    folder = shutil.copytree(trained, tmp_path / "tampered")
+    path = folder / "reference.json"
+    body = json.loads(path.read_text())
+    for row in body["rows"]:
+        row["logprobs"] = [value - 0.5 for value in row["logprobs"]]
+    path.write_text(json.dumps(body))
+    with pytest.raises(Conflict, match=r"by 0\.(4|5)\d+ on average, and 0\.05 is the limit"):
+        graft.push_adapter(folder, name="tampered", alias="stable")
+    assert not graft.get_adapter("tampered").aliases
+    with pytest.raises(Conflict, match="on average"):
+        graft.generate("bee -> ", model="tampered@1", max_tokens=1)
+    (receipt,) = receipts(graft, "tampered")
+    assert receipt["drifted"] is True and receipt["mean_abs_delta"] == pytest.approx(0.5, abs=LIMIT)
+
+
+def test_weights_that_were_exchanged_behind_the_reference_are_refused(
+    graft: Client, trained: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "exchanged")
+    path = folder / "adapter_model.safetensors"
+    halved = {name: one * (0.5 if "lora_B" in name else 1) for name, one in load_bfloat16(path).items()}
+    save_bfloat16(halved, path, metadata={"format": "pt"})
+    with pytest.raises(Conflict, match="is not served as it was trained"):
+        graft.push_adapter(folder, name="exchanged", alias="stable")
+
+
+def test_an_adapter_of_another_base_is_refused_with_both_digests(
+    graft: Client, base: Base, trained: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "adapter")
+    other = make_base(tmp_path / "other")
+    TrainedRecord(base=other.reference(), form=ServingForm.NF4, lineage=Lineage()).write(folder)
+    with pytest.raises(InvalidArgument) as refusal:
+        graft.push_adapter(folder, name="stranger", alias="stable")
+    said = str(refusal.value) + " ".join(str(each) for each in refusal.value.violations)
+    assert other.weights_digest in said and base.weights_digest in said
+
+
+def test_a_foreign_adapter_is_compared_with_peft_before_its_alias_moves(
+    graft: Client, trained: Path, layers: dict[str, tuple[int, int]], tmp_path: Path
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(trained / name, foreign / name)
+    weakened(write_adapter(tmp_path / "random", layers, rank=8, seed=5), 0.3)
+    for name, folder in (("foreign", foreign), ("random", tmp_path / "random")):
+        graft.push_adapter(folder, name=name, alias="stable")
+        (receipt,) = receipts(graft, name)
+        assert (receipt["source"], receipt["reference_form"]) == ("peft", "nf4")
+        assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
+        assert graft.generate("a", model=name, max_tokens=1).answerer.parity.source == "peft"
+
+
+def test_in_full_precision_peft_and_the_engine_agree_closely(
+    layers: dict[str, tuple[int, int]], tmp_path: Path
+) -> None:
+    folder = weakened(write_adapter(tmp_path / "random", layers, rank=8, seed=6), 0.3)
+    server = start_server(tmp_path, "--num-slots", "2", "--quantization", "fp32", "--parity", "full")
+    try:
+        with Client(server.grpc) as client:
+            client.push_adapter(folder, name="random", alias="stable")
+            (receipt,) = receipts(client, "random")
+    finally:
+        assert stop_server(server) == 0
+    assert (receipt["source"], receipt["reference_form"]) == ("peft", "fp32")
+    assert receipt["mean_abs_delta"] < 0.005 < receipt["base_mean_abs_delta"]
+
+
+def weakened(folder: Path, factor: float) -> Path:
+    """The adapter with its update scaled: as strong as trained ones are."""
+    path = folder / "adapter_model.safetensors"
+    tensors = {name: one * np.float32(factor if "lora_B" in name else 1) for name, one in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return folder
