@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Iterable
@@ -56,6 +57,8 @@ def measure(plan: Plan) -> int:
         try:
             with errors_into(folder / "bench.log"):
                 asyncio.run(_measure(plan, folder, figures))
+        except asyncio.CancelledError:
+            print("ended early, by SIGTERM")
         finally:
             # What was taken before an interruption is worth keeping.
             _write(plan, figures)
@@ -66,6 +69,10 @@ def measure(plan: Plan) -> int:
 
 
 async def _measure(plan: Plan, folder: Path, figures: Figures) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # Servers and engines are ended on the way out, so there must be one.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     for number, form in enumerate(plan.forms):
         figures.suffix = f"_{form.value}" if number else ""
         bench = await asyncio.to_thread(_workbench, plan, form, folder, figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,4 +37,3 @@ class Workbench:
 def say(line: str) -> None:
     """A line of progress."""
     print(f"  {line}", flush=True)
-    sys.stdout.flush()
