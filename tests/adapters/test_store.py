@@ -54,7 +54,7 @@ def test_the_folder_is_content_addressed_and_read_only(
     assert folder == tmp_path / "local" / "versions" / version.digest.removeprefix("sha256:")
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", TENSORS, "graft.json"]
     assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
-    assert store.reading(version) == folder
+    assert store.materialize(version) == folder
     assert store.integrity(version) == ()
 
 

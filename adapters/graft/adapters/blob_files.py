@@ -26,7 +26,10 @@ class BlobFiles(Protocol):
     """Whole files by their SHA-256; `put` makes a file visible at once or not at all."""
 
     def put(self, source: Path, sha256: str) -> None:
-        """Store the file `source`, whose hash it is; a sound blob that is there is only marked as new."""
+        """Store the file `source`, whose hash it is; a sound blob that is there is only marked as new.
+
+        The caller gives the file away: it may be moved.
+        """
         ...
 
     def get(self, sha256: str, target: Path) -> None:
@@ -75,7 +78,7 @@ class LocalBlobs:
             final.touch()
             return
         with disk.temporary_path(self._temporary) as temporary:
-            shutil.copyfile(source, temporary)
+            disk.move(source, temporary)
             temporary.chmod(0o444)
             disk.flush(temporary)
             disk.publish(temporary, final)

@@ -48,6 +48,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a file, or copy it where `target` is on another file system. Raises OSError."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
+
+
 def flush(path: Path) -> None:
     """Force a file's bytes, or a folder's names, to the disk."""
     handle = os.open(path, os.O_RDONLY)

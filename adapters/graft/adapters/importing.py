@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from graft.adapters.adapter import AdapterFile, AdapterVersion, Lineage, Provenance
@@ -34,17 +34,19 @@ def accept_folder(
     allow_other_quantization: bool = False,
     declared: bool = False,
     request_id: str | None = None,
+    sha256: Mapping[str, str] | None = None,
 ) -> AdapterVersion:
     """Check the adapter in `folder`, store its files, and register it as a version of `adapter`.
 
     The base comes from graft.json when the folder has one; a folder without needs `declared`: its importer states
-    that it was trained on `base`, held as `serving_form`. On an error nothing is visible.
+    that it was trained on `base`, held as `serving_form`. `sha256` gives the files' hashes (by name) for a folder that
+    is the caller's alone: it is taken away, to be served from. On an error nothing is visible.
     Raises InvalidAdapter, IncompatibleAdapter, InvalidReference, NotFound, Conflict, StoreFull, StoreUnavailable,
     CatalogUnavailable.
     """
     folder = Path(folder)
     check_adapter_name(adapter)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, sha256=sha256)
     trained = TrainedRecord.read(folder)
     _check(
         folder,
@@ -58,7 +60,7 @@ def accept_folder(
         allow_other_quantization=allow_other_quantization,
     )
     files = _store(folder, manifest, store)
-    return catalog.register_version(
+    version = catalog.register_version(
         tenant=tenant,
         adapter=adapter,
         base=trained.base if trained else base.reference(),
@@ -71,6 +73,9 @@ def accept_folder(
         lineage=trained.lineage if trained else Lineage(),
         request_id=request_id,
     )
+    if sha256 is not None:
+        store.keep(version, folder)
+    return version
 
 
 def _check(

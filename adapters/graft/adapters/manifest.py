@@ -55,9 +55,16 @@ class Manifest:
 
 
 def read_manifest(
-    folder: Path, *, max_header_bytes: int = MAX_HEADER_BYTES, max_file_bytes: int = MAX_FILE_BYTES
+    folder: Path,
+    *,
+    max_header_bytes: int = MAX_HEADER_BYTES,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    sha256: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Read the adapter in `folder`. Raises InvalidAdapter with all that is wrong."""
+    """Read the adapter in `folder`. Raises InvalidAdapter with all that is wrong.
+
+    `sha256` gives the files' hashes (64 hex digits by file name) where the caller knows them already.
+    """
     folder = Path(folder)
     reasons = _folder_reasons(folder, max_file_bytes)
     if reasons:
@@ -75,10 +82,12 @@ def read_manifest(
         reasons += error.reasons
     if reasons:
         raise InvalidAdapter("the adapter's files are broken", reasons)
-    return _manifest(folder, config, tensors)
+    return _manifest(folder, config, tensors, sha256 or {})
 
 
-def _manifest(folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorInfo]) -> Manifest:
+def _manifest(
+    folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorInfo], sha256: Mapping[str, str]
+) -> Manifest:
     targets = config["target_modules"]
     names = [targets] if isinstance(targets, str) else targets
     assert isinstance(names, list)
@@ -89,7 +98,8 @@ def _manifest(folder: Path, config: Mapping[str, object], tensors: Mapping[str, 
     for name in ADAPTER_FILES:
         path = folder / name
         if path.exists():
-            files.append(AdapterFile(name=name, size_bytes=path.stat().st_size, sha256=sha256_of_file(path)))
+            found = sha256.get(name) or sha256_of_file(path)
+            files.append(AdapterFile(name=name, size_bytes=path.stat().st_size, sha256=found))
     return Manifest(
         config=MappingProxyType(dict(config)),
         tensors=MappingProxyType(dict(tensors)),

@@ -110,6 +110,10 @@ class Upload:
                 raise InvalidAdapter("the upload was damaged on its way", reasons)
         return self._folder
 
+    def sha256(self) -> dict[str, str]:
+        """The hash of each file so far, as 64 hex digits by name."""
+        return {name: self._hashers[name].hexdigest() for name in self._files}
+
     def abort(self) -> None:
         """Throw the upload away."""
         for file in self._files.values():

@@ -67,14 +67,26 @@ class BlobStore:
         self._mark_verified(version)
         return final
 
-    def reading(self, version: AdapterVersion) -> Path:
-        """Like `materialize`, and every file was read once, so that the engine finds it in the page cache."""
-        final = self.materialize(version)
-        for file in version.files:
-            with (final / file.name).open("rb") as reader:
-                while reader.read(1 << 20):
-                    pass
-        return final
+    def keep(self, version: AdapterVersion, folder: Path) -> None:
+        """Make `folder`, from which the version's files were just stored, its local folder: nothing is fetched again.
+
+        The folder must be the caller's alone, and is taken away where it is of use. Raises OSError.
+        """
+        final = self.path_of(version)
+        with disk.exclusive(self._versions):
+            if final.exists() or not self._is_sound(folder, version, whole=False):
+                return
+            names = {file.name for file in version.files}
+            for path in folder.iterdir():
+                if path.name in names:
+                    path.chmod(0o444)
+                else:
+                    disk.remove(path)
+            try:
+                folder.rename(final)
+            except OSError:
+                return  # on another file system: it is fetched when it is needed
+        self._mark_verified(version)
 
     def integrity(self, version: AdapterVersion) -> tuple[Reason, ...]:
         """What is missing or damaged among the version's blobs; empty when all is well. Raises StoreUnavailable."""
@@ -140,7 +152,6 @@ class BlobStore:
         folder.mkdir()
         for file in version.files:
             self._fetch(file, folder / file.name)
-        disk.flush(folder)
 
     def _fetch(self, file: AdapterFile, target: Path) -> None:
         def fetch() -> None:
@@ -150,7 +161,6 @@ class BlobStore:
             if found != file.sha256:
                 raise OSError(f"blob {file.sha256} arrived as {target.stat().st_size} bytes that hash to {found}")
             target.chmod(0o444)
-            disk.flush(target)
 
         try:
             retried(fetch, what=f"reading {file.name} from {self._url}")
@@ -167,4 +177,4 @@ class BlobStore:
                 damaged = self._temporary / f"{temporary.name}-damaged"
                 final.rename(damaged)
                 disk.remove(damaged)
-            disk.publish(temporary, final)
+            temporary.rename(final)  # not flushed: after a crash the next process hashes it whole

@@ -46,7 +46,7 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
 
     An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is. Raises OSError.
     """
-    path = Path(folder) / TENSOR_FILE
+    data: NDArray[np.uint8] = np.memmap(Path(folder) / TENSOR_FILE, dtype=np.uint8, mode="r")
     reasons, zero_of_module = [], dict[str, bool]()
     for name, info in manifest.tensors.items():
         if info.dtype not in _EXPONENTS:
@@ -54,7 +54,7 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
             remedy = f"save the adapter as one of {', '.join(_EXPONENTS)}"
             reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
             continue
-        tensor = _inspect(path, info)
+        tensor = _inspect(data, info)
         if tensor.num_not_finite:
             problem = f"holds {tensor.num_not_finite} numbers that are NaN or infinite"
             remedy = "training diverged or the file was damaged; export it again"
@@ -77,17 +77,19 @@ def check_values(folder: Path, manifest: Manifest) -> Values:
     return values
 
 
-def _inspect(path: Path, info: TensorInfo) -> _Tensor:
+def _inspect(data: NDArray[np.uint8], info: TensorInfo) -> _Tensor:
     view, exponent = _EXPONENTS[info.dtype]
     width_bytes = np.dtype(view).itemsize
+    kind = np.dtype(view).type
     # All bits but the sign: -0.0 is zero too.
-    magnitude = (1 << (8 * width_bytes - 1)) - 1
+    magnitude = kind((1 << (8 * width_bytes - 1)) - 1)
     num_not_finite, num_beyond, is_zero = 0, 0, True
     for start in range(info.start, info.end, _CHUNK_BYTES):
         count = min(_CHUNK_BYTES, info.end - start) // width_bytes
-        bits: NDArray[np.unsignedinteger] = np.memmap(path, dtype=view, mode="r", offset=start, shape=(count,))
-        kind = bits.dtype.type
-        num_not_finite += int(np.count_nonzero((bits & kind(exponent)) == kind(exponent)))
-        num_beyond += int(np.count_nonzero((bits & kind(magnitude)) > kind(_LARGEST[info.dtype])))
-        is_zero = is_zero and not bool(np.any(bits & kind(magnitude)))
+        magnitudes = np.frombuffer(data, dtype=view, count=count, offset=start) & magnitude
+        largest = magnitudes.max(initial=0)
+        is_zero = is_zero and largest == 0
+        if largest > _LARGEST[info.dtype]:
+            num_not_finite += int(np.count_nonzero(magnitudes >= kind(exponent)))
+            num_beyond += int(np.count_nonzero(magnitudes > kind(_LARGEST[info.dtype])))
     return _Tensor(num_not_finite=num_not_finite, num_too_large=num_beyond - num_not_finite, is_zero=is_zero)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,7 @@ class Intake:
                 await asyncio.to_thread(upload.write, name, data)
             declared = {file.name: file.sha256 for file in files}
             folder = await asyncio.to_thread(upload.commit, declared)
-            return await self._accept(tenant, adapter, folder, permissions, request_id)
+            return await self._accept(tenant, adapter, folder, permissions, request_id, sha256=upload.sha256())
         finally:
             await asyncio.to_thread(upload.abort)
 
@@ -100,7 +100,14 @@ class Intake:
         return await self._accept(tenant, adapter, resolved, permissions, request_id)
 
     async def _accept(
-        self, tenant: str, adapter: str, folder: Path, permissions: Permissions, request_id: str | None
+        self,
+        tenant: str,
+        adapter: str,
+        folder: Path,
+        permissions: Permissions,
+        request_id: str | None,
+        *,
+        sha256: Mapping[str, str] | None = None,
     ) -> AdapterVersion:
         def accept(catalog: Catalog) -> AdapterVersion:
             version = accept_folder(
@@ -117,6 +124,7 @@ class Intake:
                 # A folder that names no base was made for the one it is sent to: so its sender says by sending it.
                 declared=True,
                 request_id=request_id,
+                sha256=sha256,
             )
             if permissions.other_form and version.form != self._form:
                 catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)

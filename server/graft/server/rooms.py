@@ -155,7 +155,7 @@ async def _start_engine(
     async def locate(digest: str) -> Path:
         # The engine hears no more of a version that failed its check.
         folder, _ = await asyncio.gather(
-            asyncio.to_thread(store.reading, registry.version_of(digest)), parity.recall(digest)
+            asyncio.to_thread(store.materialize, registry.version_of(digest)), parity.recall(digest)
         )
         return folder
 

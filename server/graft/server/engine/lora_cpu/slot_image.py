@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+
+from graft.server.engine.lora_cpu.tensor_file import map_tensors, write_tensors
 
 SUFFIX = ".slot"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
@@ -46,19 +46,18 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
     """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     tensors = {}
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118  # not a mapping
-            match = _KEY.match(key)
-            if match is None:
-                raise ValueError(f"{key} is no LoRA weight of a linear layer")
-            name, index = layout.place_of(match["module"])
-            tensor = file.get_tensor(key)
-            if match["side"] == "B":
-                tensor = (tensor.float() * scaling(config, match["module"], tensor.shape[1])).t()
-            tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor.to(layout.dtype).contiguous()
+    for key, tensor in map_tensors(adapter / "adapter_model.safetensors").items():
+        match = _KEY.match(key)
+        if match is None:
+            raise ValueError(f"{key} is no LoRA weight of a linear layer")
+        name, index = layout.place_of(match["module"])
+        if match["side"] == "B":
+            factor = scaling(config, match["module"], tensor.shape[1])
+            tensor = (tensor if factor == 1.0 else tensor.float() * factor).t()
+        tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor
     partial = image.with_suffix(".partial")
     try:
-        save_file(tensors, partial)
+        write_tensors(partial, tensors, layout.dtype)
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)
