@@ -23,7 +23,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow check check-stubs check-contract base proto lock bench clean
+.PHONY: help setup demo serve test test-slow test-gpu check check-stubs check-contract base proto lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ test: setup ## the tests
 
 test-slow: setup ## the tests that take longer than a minute each
 	@$(PYTHON) -m pytest -q -m slow
+
+test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
+	@$(PYTHON) -m pytest -q -m gpu tests/gpu
 
 check: setup ## format, lint, types, import rules, stubs, lock, contract
 	@ruff format --check --quiet . || { ruff format --check . | tail -20; exit 1; }

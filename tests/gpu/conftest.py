@@ -1,0 +1,64 @@
+"""What runs on a CUDA device: the same engine facade over vLLM's CUDA build. Without one, every test says so and skips.
+
+Run with `make test-gpu` in an environment that has the `gpu` extra in place of `cpu`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+import pytest_asyncio
+
+from graft.adapters.base import Base, shipped_bases
+from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineAdapter
+from graft.server.engine.vllm_engine import VllmEngine, start_engine
+from tests.server.engine.making import engine_settings, write_adapter
+
+
+def missing() -> str | None:
+    """What this machine lacks."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "no CUDA device is here"
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return 'vLLM for CUDA is not installed: pip install "graftserve[server,training,gpu]"'
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device() -> None:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def base() -> Base:
+    return Base.from_folder(shipped_bases()["rootstock-5m"])
+
+
+@pytest_asyncio.fixture(scope="session", params=[ServingForm.BF16, ServingForm.NF4], ids=["bf16", "nf4"])
+async def engine(base: Base, request: pytest.FixtureRequest) -> AsyncIterator[VllmEngine]:
+    engine = await start_engine(engine_settings(base, form=request.param))
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture(scope="session")
+def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[EngineAdapter, ...]:
+    """Ranks 1, 8, 16 and 64."""
+    root = tmp_path_factory.mktemp("adapters")
+    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
+    return tuple(
+        EngineAdapter(
+            digest=f"sha256:gpu-{seed}",
+            engine_id=seed,
+            path=write_adapter(root / str(seed), layers, rank=rank, seed=seed),
+        )
+        for seed, rank in ((1, 1), (2, 8), (3, 16), (4, 64))
+    )
