@@ -83,7 +83,9 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
                 max_model_tokens=settings.max_model_tokens,
                 kv_cache_bytes=settings.kv_cache_mib * _MIB,
                 max_running=settings.max_running,
+                lora_kernel=settings.lora_kernel,
                 host_folder=settings.data_path / "slot-images",
+                host_bytes=settings.host_adapter_mib * _MIB,
             )
         )
 

@@ -16,7 +16,12 @@ from graft.adapters.form import ServingForm
 
 LogFormat = Literal["text", "json"]
 ParityMode = Literal["full", "recorded", "off"]
-_CHOICES: dict[str, tuple[str, ...]] = {"log_format": ("text", "json"), "parity": ("full", "recorded", "off")}
+LoraKernel = Literal["auto", "compiled", "torch"]
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "log_format": ("text", "json"),
+    "lora_kernel": ("auto", "compiled", "torch"),
+    "parity": ("full", "recorded", "off"),
+}
 _MAX_RANK = 512
 
 
@@ -40,6 +45,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "canary_interval_seconds": (0.1, 3600),
     "canary_timeout_seconds": (1, 3600),
     "max_adapter_mib": (1, 1_048_576),
+    "host_adapter_mib": (1, 16_777_216),
     "max_body_mib": (1, 1024),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
@@ -99,10 +105,14 @@ class Settings:
     """Largest adapter."""
     max_body_mib: int = 4
     """Largest HTTP request body."""
+    host_adapter_mib: int = 512
+    """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
+    lora_kernel: LoraKernel = "auto"
+    """What computes adapters on CPU: compiled, torch, or auto, which is compiled where there is a C++ compiler."""
     parity: ParityMode = "full"
     """Compare what a version says before it serves: full, recorded (only where its trainer recorded it) or off."""
-    parity_tokens: int = 32
-    """Tokens that are run to compare a version."""
+    parity_tokens: int = 24
+    """Tokens that are run to compare a version; half as many again run without it."""
     parity_timeout_seconds: float = 90.0
     """Time for peft to compute the reference of an adapter that brought none."""
     log_format: LogFormat = "text"
@@ -180,6 +190,7 @@ _PARSERS: dict[str, Callable[[object], Any]] = {
     "tuple[Path, ...]": _folders,
     "ServingForm | None": _form,
     "LogFormat": _text,
+    "LoraKernel": _text,
     "ParityMode": _text,
 }
 
