@@ -65,17 +65,24 @@ def measure(plan: Plan) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         origin = _origin(plan, folder)
         bases = [_made(plan, origin, form, folder) for form in plan.forms]
-        with errors_into(folder / "bench.log"):
-            asyncio.run(_measure(plan, bases, make_adapters(origin, folder / origin.name, _NUM_ADAPTERS), figures))
-    print(f"\n{table(origin, plan.forms, figures.taken)}")
+        adapters = make_adapters(origin, folder / origin.name, _NUM_ADAPTERS)
+        try:
+            with errors_into(folder / "bench.log"):
+                asyncio.run(_measure(plan, bases, adapters, figures))
+        finally:
+            # What was taken before an interruption is worth keeping.
+            _write(plan, origin, figures)
+    return 0
+
+
+def _write(plan: Plan, origin: Base, figures: Figures) -> None:
+    print(f"\n{table(origin, plan.forms, figures.taken)}", flush=True)
     if plan.json is not None:
         figures.write(plan.json)
-    if plan.picture is not None:
+    if plan.picture is not None and figures.taken:
         machine = f"{os.cpu_count()} cores, {platform.machine()}"
-        picture.draw(
-            figures.taken, f"graft bench forms: {origin.name}, {plan.num_rounds} rounds, {machine}", plan.picture
-        )
-    return 0
+        title = f"graft bench forms: {origin.name}, {plan.num_rounds} rounds, {machine}"
+        picture.draw(figures.taken, title, plan.picture)
 
 
 def _origin(plan: Plan, folder: Path) -> Base:

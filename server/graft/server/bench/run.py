@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import platform
 import signal
@@ -25,6 +26,7 @@ from graft.server.bench.quiet import errors_into
 from graft.server.bench.shapes import Shape, context_of, make_base
 from graft.server.bench.workbench import Workbench, say
 
+_QUIET_LOAD = 0.5
 _MAX_ADAPTERS, _QUICK_ADAPTERS = 1000, 64
 
 
@@ -49,6 +51,8 @@ def measure(plan: Plan) -> int:
     )
     print(f"{plan.shape.name}, {', '.join(plan.forms)}: {' '.join(each.name for each in plan.measurements)}")
     print(f"about {max(1, round(seconds / 60))} min on two quiet cores, {plan.num_pairs} pairs each", flush=True)
+    if os.getloadavg()[0] > _QUIET_LOAD:
+        print(f"the machine is not quiet: its load is {os.getloadavg()[0]:.1f}; expect wide spreads", flush=True)
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for figures
     begin, figures = time.monotonic(), Figures()
     with ExitStack() as stack:
@@ -57,6 +61,7 @@ def measure(plan: Plan) -> int:
         try:
             with errors_into(folder / "bench.log"):
                 asyncio.run(_measure(plan, folder, figures))
+                gc.collect()  # vLLM's clients complain when they go with the interpreter
         except asyncio.CancelledError:
             print("ended early, by SIGTERM")
         finally:
