@@ -34,6 +34,9 @@ def test_the_deltas_are_those_that_numpy_finds(rows: list[list[tuple[float, floa
     assert deltas.max_abs_delta == np.abs(served - reference).max()
     assert deltas.base_mean_abs_delta == pytest.approx(np.abs(served - base).mean(), abs=1e-12)
     assert deltas.mean_abs_delta <= deltas.max_abs_delta + 1e-12
+    first = compare(reference=column(rows, 0), served=column(rows, 1), base=column(rows, 2)[:1])
+    assert first.mean_abs_delta == deltas.mean_abs_delta
+    assert first.base_mean_abs_delta == pytest.approx(np.abs(served - base)[: len(rows[0])].mean(), abs=1e-12)
 
 
 @given(ROWS)
@@ -56,6 +59,10 @@ def test_other_shapes_and_no_tokens_are_a_mistake() -> None:
         compare(reference=[[-1.0]], served=[[-1.0, -1.0]], base=[[-1.0, -1.0]])
     with pytest.raises(ValueError):
         compare(reference=[[-1.0]], served=[[-1.0], [-1.0]], base=[[-1.0], [-1.0]])
+    with pytest.raises(ValueError):
+        compare(reference=[[-1.0]], served=[[-1.0]], base=[[-1.0], [-1.0]])
+    with pytest.raises(ValueError, match="no token"):
+        compare(reference=[[-1.0]], served=[[-1.0]], base=[])
     with pytest.raises(ValueError, match="no token"):
         compare(reference=[], served=[], base=[])
 

@@ -108,9 +108,12 @@ class Receipt:
 
 
 def compare(*, reference: Logprobs, served: Logprobs, base: Logprobs) -> Deltas:
-    """All hold one list per probe, one number (nats) per token. Raises `ValueError` for other shapes, or no token."""
-    to_reference, to_base = _abs_deltas(served, reference), _abs_deltas(served, base)
-    if not to_reference:
+    """All hold one list per probe, one number (nats) per token; `base` of the first probes only.
+
+    Raises `ValueError` for other shapes, or where there is no token.
+    """
+    to_reference, to_base = _abs_deltas(served, reference), _abs_deltas(served[: len(base)], base)
+    if not to_reference or not to_base:
         raise ValueError("there is no token to compare")
     return Deltas(
         num_tokens=len(to_reference),
