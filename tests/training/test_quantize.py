@@ -214,6 +214,16 @@ def test_an_output_head_of_its_own_stays_plain(tokenizer: PreTrainedTokenizerFas
     assert json.loads((made.path / "config.json").read_text())["quantization_config"]["ignore"] == ["lm_head"]
 
 
+def test_widths_that_no_kernel_takes_are_refused_before_any_work(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    config = llama_config(tokenizer, width=128, num_layers=1)
+    config.intermediate_size = 336
+    write_base(LlamaForCausalLM(config).to(torch.bfloat16), tokenizer, tmp_path / "odd", card="")
+    with pytest.raises(ConfigurationError, match=r"gate_proj has 336 outputs, which 32 does not divide"):
+        make(tmp_path / "odd", ServingForm.INT4, tmp_path / "made")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

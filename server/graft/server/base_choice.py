@@ -48,7 +48,7 @@ def choose_form(base: Base, asked: ServingForm | None) -> ServingForm:
         remedy = f"leave it out, or serve the plain weights of {base.name}"
     else:
         problem = f"{asked} was asked for, but the weights in {base.path} are plain"
-        remedy = f"graft quantize {base.name} --form {asked} --output FOLDER, then serve FOLDER"
+        remedy = f"graft quantize {base.name} --form {asked} --output FOLDER, then graft serve --base FOLDER"
     reason = Reason(field="quantization", problem=problem, remedy=remedy)
     raise InvalidBase(f"the base {base.name} cannot be held in this form", [reason])
 

@@ -118,6 +118,7 @@ class Quantization:
         assert text is not None
         model = load_base(self.base.path, ServingForm.BF16)
         layers = _layers(model)
+        _require_outputs(layers, 32)
         group_size = self._chosen_group_size(layers)
         batches = text.batches(
             load_tokenizer(self.base.path),
@@ -184,6 +185,15 @@ def _require_widths(layers: Mapping[str, nn.Linear], divisor: int) -> None:
         if layer.in_features % divisor:
             raise ConfigurationError(
                 f"{path} has {layer.in_features} inputs, which {divisor} does not divide; this form needs that."
+            )
+
+
+def _require_outputs(layers: Mapping[str, nn.Linear], divisor: int) -> None:
+    """The engine's 4-bit kernels work on so many outputs at a time."""
+    for path, layer in layers.items():
+        if layer.out_features % divisor:
+            raise ConfigurationError(
+                f"{path} has {layer.out_features} outputs, which {divisor} does not divide; int4 needs that."
             )
 
 
