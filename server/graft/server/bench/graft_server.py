@@ -86,6 +86,8 @@ class GraftServer:
             "default-deadline-seconds": 1200,
             "control-deadline-seconds": 600,
             "canary-timeout-seconds": 120,
+            # Its random adapters bring no record, and peft's reference of each would take longer than its load.
+            "parity": "recorded",
             "grpc-port": 0,
             "http-port": 0,
             "data-dir": folder / "data",
