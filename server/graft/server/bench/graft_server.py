@@ -86,7 +86,7 @@ class GraftServer:
             "default-deadline-seconds": 1200,
             "control-deadline-seconds": 600,
             "canary-timeout-seconds": 120,
-            # Its random adapters bring no record, and peft's reference of each would take longer than its load.
+            # What is uploaded brings a trainer's reference; nothing is to wait for one from peft.
             "parity": "recorded",
             "grpc-port": 0,
             "http-port": 0,

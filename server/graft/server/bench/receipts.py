@@ -54,12 +54,20 @@ def _rows(model: Any) -> tuple[ReferenceRow, ...]:
     """What the adapted model says at temperature 1: tokens drawn blindly would carry more of bfloat16's noise."""
     import torch
 
-    generator = torch.Generator().manual_seed(0)
-    ids_RL = torch.randint(16, model.config.vocab_size, (_NUM_ROWS, 1), generator=generator)
+    torch.manual_seed(0)
+    begin_R1 = torch.randint(16, model.config.vocab_size, (_NUM_ROWS, 1))
+    num_more = _NUM_TOKENS - 1
     with torch.inference_mode():
-        while ids_RL.shape[1] < _NUM_TOKENS:
-            probabilities_RV = model(input_ids=ids_RL).logits[:, -1].float().softmax(-1)
-            ids_RL = torch.cat([ids_RL, torch.multinomial(probabilities_RV, 1, generator=generator)], dim=1)
+        ids_RL = model.generate(
+            input_ids=begin_R1,
+            attention_mask=torch.ones_like(begin_R1),
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            min_new_tokens=num_more,
+            max_new_tokens=num_more,
+            pad_token_id=0,
+        )
         return tuple(_row(model, ids_L) for ids_L in ids_RL)
 
 
