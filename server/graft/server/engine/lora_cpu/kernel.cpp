@@ -170,7 +170,7 @@ void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int i
 }
 
 // R rows times 32 * N outputs at once; `masks` cut off what lies behind the last output.
-template <int R, int N>
+template <int R, int N, bool Full>
 void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, const __mmask32* masks, Bf16* const* y,
                  int begin) {
   const __m512i zero = _mm512_setzero_si512();
@@ -182,7 +182,8 @@ void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, c
     const Bf16* odd = k + 1 < rank ? even + out : even;  // its factor is zero
     __m512i first[N], second[N];
     for (int n = 0; n < N; ++n) {
-      const __m512i p = load(even + 32 * n, masks[n]), q = load(odd + 32 * n, masks[n]);
+      const __m512i p = Full ? load(even + 32 * n) : load(even + 32 * n, masks[n]);
+      const __m512i q = Full ? load(odd + 32 * n) : load(odd + 32 * n, masks[n]);
       first[n] = _mm512_unpacklo_epi16(p, q);
       second[n] = _mm512_unpackhi_epi16(p, q);
     }
@@ -194,20 +195,19 @@ void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, c
       }
     }
   }
-  // Unpacking with zero widens bf16 to float in the very order in which the sums stand; packing undoes it.
-  const __m512i one = _mm512_set1_epi32(1), half = _mm512_set1_epi32(0x7fff);
-  const auto rounded = [&](__m512 value) {
-    const __m512i wide = _mm512_castps_si512(value);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(wide, 16), one);
-    return _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(wide, half), odd), 16);
-  };
+  // Unpacking with zero widens bf16 to float in the very order in which the sums stand; the permutation undoes it.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) {
       Bf16* to = y[r] + begin + 32 * n;
-      const __m512i old = load(to, masks[n]);
+      const __m512i old = Full ? load(to) : load(to, masks[n]);
       const __m512 l = _mm512_add_ps(low[r][n], _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, old)));
       const __m512 u = _mm512_add_ps(high[r][n], _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, old)));
-      _mm512_mask_storeu_epi16(to, masks[n], _mm512_packus_epi32(rounded(l), rounded(u)));
+      const __m512i sum = _mm512_permutexvar_epi64(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(u, l)));
+      if (Full)
+        _mm512_storeu_si512(to, sum);
+      else
+        _mm512_mask_storeu_epi16(to, masks[n], sum);
     }
   }
 }
@@ -216,13 +216,14 @@ template <int R>
 void expand_rows(const std::uint32_t* pairs, const Bf16* b, int rank, int out, Bf16* const* y) {
   constexpr int N = R >= 8 ? 1 : R >= 4 ? 2 : 4;
   __mmask32 masks[N];
-  for (int begin = 0; begin < out; begin += 32 * N) {
-    for (int n = 0; n < N; ++n) {
-      const int left = out - begin - 32 * n;
-      masks[n] = left >= 32 ? 0xffffffffu : left > 0 ? (1u << left) - 1 : 0u;
-    }
-    expand_tile<R, N>(pairs, b, rank, out, masks, y, begin);
+  int begin = 0;
+  for (; begin + 32 * N <= out; begin += 32 * N) expand_tile<R, N, true>(pairs, b, rank, out, masks, y, begin);
+  if (begin == out) return;
+  for (int n = 0; n < N; ++n) {
+    const int left = out - begin - 32 * n;
+    masks[n] = left >= 32 ? 0xffffffffu : left > 0 ? (1u << left) - 1 : 0u;
   }
+  expand_tile<R, N, false>(pairs, b, rank, out, masks, y, begin);
 }
 
 struct Vector {

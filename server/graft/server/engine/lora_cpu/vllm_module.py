@@ -56,7 +56,10 @@ class SlottedLinear:
     def _forward(self, x: torch.Tensor) -> Any:
         result = self._layer.base_layer.forward(x)
         y = result[0] if isinstance(result, tuple) else result
-        self._add(x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
+        if x.dim() == 2:
+            self._add(x, y)
+        else:
+            self._add_to_part(x, y)
         return result
 
     def _add_to_part(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
