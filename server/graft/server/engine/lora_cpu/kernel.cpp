@@ -20,8 +20,9 @@ namespace {
 
 constexpr int kMaxRank = 512;
 constexpr int kRowBlock = 16;  // rows whose low-rank products are held at once
-// One more thread is woken only for at least this much work, in multiply-adds (some tens of microseconds).
-constexpr double kWorkPerThread = 1.0e6;
+// One more thread is woken only for at least this much work, in multiply-adds: threads sleep while they wait, and
+// waking one costs as much as tens of microseconds of work.
+constexpr double kWorkPerThread = 4.0e6;
 // What reading an adapter's weights costs, in rows of arithmetic: memory is slower than the vector units.
 constexpr double kRowsPerRead = 6.0;
 
@@ -169,7 +170,7 @@ void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int i
   for (int r = 0; r < R; ++r) std::memcpy(h + r * kMaxRank + first, result + r * K, valid * sizeof(float));
 }
 
-// R rows times 32 * N outputs at once; `masks` cut off what lies behind the last output.
+// R rows times 32 * N outputs at once; unless all are there (Full), `masks` cut off what lies behind the last one.
 template <int R, int N, bool Full>
 void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, const __mmask32* masks, Bf16* const* y,
                  int begin) {
@@ -212,9 +213,12 @@ void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, c
   }
 }
 
+// The R rows from `row` on.
 template <int R>
-void expand_rows(const std::uint32_t* pairs, const Bf16* b, int rank, int out, Bf16* const* y) {
-  constexpr int N = R >= 8 ? 1 : R >= 4 ? 2 : 4;
+void expand_rows(const std::uint32_t* all_pairs, const Bf16* b, int rank, int out, Bf16* const* all_y, int row) {
+  constexpr int N = R >= 8 ? 1 : 4;
+  const std::uint32_t* pairs = all_pairs + row * (kMaxRank / 2);
+  Bf16* const* y = all_y + row;
   __mmask32 masks[N];
   int begin = 0;
   for (; begin + 32 * N <= out; begin += 32 * N) expand_tile<R, N, true>(pairs, b, rank, out, masks, y, begin);
@@ -226,10 +230,14 @@ void expand_rows(const std::uint32_t* pairs, const Bf16* b, int rank, int out, B
   expand_tile<R, N, false>(pairs, b, rank, out, masks, y, begin);
 }
 
+// Up to this many rows an adapter's weights come from memory as fast as it gives them, which long runs help; for more
+// rows arithmetic counts, and tiles of many rows.
+constexpr int kFewRows = 8;
+
 struct Vector {
   static void shrink(const Bf16* const* x, int num_rows, const Bf16* a, int rank, int in, float* h) {
     int row = 0;
-    for (; row + 4 <= num_rows; row += 4)
+    for (; num_rows > kFewRows && row + 4 <= num_rows; row += 4)
       for (int k = 0; k < rank; k += 4) shrink_tile<4>(x + row, a, k, rank, in, h + row * kMaxRank);
     for (; row + 2 <= num_rows; row += 2)
       for (int k = 0; k < rank; k += 8) shrink_tile<2>(x + row, a, k, rank, in, h + row * kMaxRank);
@@ -238,20 +246,23 @@ struct Vector {
   }
 
   static void expand(const float* h, int num_rows, const Bf16* b, int rank, int out, Bf16* const* y) {
-    std::uint32_t pairs[kRowBlock * (kMaxRank / 2)];
-    for (int row = 0; row < num_rows; ++row) {
-      for (int k = 0; k < rank; k += 2) {
-        Bf16 even, odd{0};
-        store(h[row * kMaxRank + k], &even);
-        if (k + 1 < rank) store(h[row * kMaxRank + k + 1], &odd);
-        pairs[row * (kMaxRank / 2) + k / 2] = even.bits | static_cast<std::uint32_t>(odd.bits) << 16;
-      }
-    }
+    std::uint32_t pairs[kRowBlock * kMaxRank / 2];
+    for (int row = 0; row < num_rows; ++row) pair_up(h + row * kMaxRank, rank, pairs + row * (kMaxRank / 2));
     int row = 0;
-    for (; row + 8 <= num_rows; row += 8) expand_rows<8>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
-    for (; row + 4 <= num_rows; row += 4) expand_rows<4>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
-    for (; row + 2 <= num_rows; row += 2) expand_rows<2>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
-    for (; row < num_rows; ++row) expand_rows<1>(pairs + row * (kMaxRank / 2), b, rank, out, y + row);
+    for (; num_rows > kFewRows && row + 8 <= num_rows; row += 8) expand_rows<8>(pairs, b, rank, out, y, row);
+    for (; row + 2 <= num_rows; row += 2) expand_rows<2>(pairs, b, rank, out, y, row);
+    for (; row < num_rows; ++row) expand_rows<1>(pairs, b, rank, out, y, row);
+  }
+
+ private:
+  // Two neighbours in bfloat16, as the dot product takes them; a zero behind the last one.
+  static void pair_up(const float* h, int rank, std::uint32_t* pairs) {
+    for (int k = 0; k < rank; k += 2) {
+      Bf16 even, odd{0};
+      store(h[k], &even);
+      if (k + 1 < rank) store(h[k + 1], &odd);
+      pairs[k / 2] = even.bits | static_cast<std::uint32_t>(odd.bits) << 16;
+    }
   }
 };
 using Bf16Products = Vector;
