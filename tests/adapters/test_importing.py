@@ -17,6 +17,7 @@ import pytest
 from graft.adapters.adapter import AdapterVersion, Provenance
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
+from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import (
     GraftError,
     IncompatibleAdapter,
@@ -156,11 +157,11 @@ def test_files_that_change_during_the_import_are_refused(
     folder = make_adapter(tmp_path / "a", base=base)
     put_files = store.put_files
 
-    def change_first(path: Path, names: Any) -> Any:
+    def change_first(path: Path, names: Any, **options: Any) -> Any:
         with (path / TENSORS).open("r+b") as file:
             file.seek(-1, os.SEEK_END)
             file.write(b"\x7f")
-        return put_files(path, names)
+        return put_files(path, names, **options)
 
     monkeypatch.setattr(store, "put_files", change_first)
     with pytest.raises(InvalidAdapter, match="changed while it was read"):
@@ -194,6 +195,24 @@ def test_a_full_disk_is_said_and_leaves_nothing_partial(
     assert _files_below(tmp_path / "store") == []
     assert _files_below(tmp_path / "local") == []
     assert accept(folder).number == 1
+
+
+def test_a_private_folder_is_taken_over_without_a_copy(
+    accept: Accept, base: Base, store: BlobStore, tmp_path: Path
+) -> None:
+    folder = make_adapter(tmp_path / "a", base=base)
+    again = make_adapter(tmp_path / "b", base=base)
+    (folder / "notes.txt").write_text("not part of the adapter")
+    hashes = {path.name: sha256_of_file(path) for path in again.iterdir()}
+    inodes = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    version = accept(folder, sha256=hashes)
+    assert not folder.exists()
+    local = store.materialize(version)
+    assert {path.name: path.stat().st_ino for path in local.iterdir()} == {name: inodes[name] for name in hashes}
+    assert store.integrity(version) == ()
+    # A second time the folder stays where it is, and all is as before.
+    assert accept(again, sha256=hashes).number == 1
+    assert store.materialize(version) == local
 
 
 def test_a_repeated_request_is_answered_again(accept: Accept, base: Base, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class BlobFiles(Protocol):
     def put(self, source: Path, sha256: str) -> None:
         """Store the file `source`, whose hash it is; a sound blob that is there is only marked as new.
 
-        The caller gives the file away: it may be moved.
+        Nobody may write to `source` any more: it may become the blob.
         """
         ...
 
@@ -78,7 +78,7 @@ class LocalBlobs:
             final.touch()
             return
         with disk.temporary_path(self._temporary) as temporary:
-            disk.move(source, temporary)
+            disk.link(source, temporary)
             temporary.chmod(0o444)
             disk.flush(temporary)
             disk.publish(temporary, final)

@@ -48,12 +48,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def move(source: Path, target: Path) -> None:
-    """Rename a file, or copy it where `target` is on another file system. Raises OSError."""
+def link(source: Path, target: Path) -> None:
+    """Make `target` a second name of the file, or a copy where that cannot be. Raises OSError."""
     try:
-        source.rename(target)
+        os.link(source, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
         shutil.copyfile(source, target)
 

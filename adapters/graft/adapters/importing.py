@@ -59,7 +59,7 @@ def accept_folder(
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
     )
-    files = _store(folder, manifest, store)
+    files = _store(folder, manifest, store, sha256)
     version = catalog.register_version(
         tenant=tenant,
         adapter=adapter,
@@ -134,8 +134,10 @@ def _reference_reasons(folder: Path, trained: TrainedRecord | None, *, vocab_siz
     return ()
 
 
-def _store(folder: Path, manifest: Manifest, store: BlobStore) -> tuple[AdapterFile, ...]:
-    files = store.put_files(folder, [file.name for file in manifest.files])
+def _store(
+    folder: Path, manifest: Manifest, store: BlobStore, sha256: Mapping[str, str] | None
+) -> tuple[AdapterFile, ...]:
+    files = store.put_files(folder, [file.name for file in manifest.files], sha256=sha256)
     changed = [new.name for old, new in zip(manifest.files, files, strict=True) if old != new]
     if changed:
         # What was checked is not what was stored. The blobs are collected later; no version refers to them.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -38,12 +39,17 @@ class BlobStore:
             self._versions.mkdir(parents=True, exist_ok=True)
             self._blobs = open_blob_files(url)
 
-    def put_files(self, folder: Path, names: Iterable[str]) -> tuple[AdapterFile, ...]:
+    def put_files(
+        self, folder: Path, names: Iterable[str], *, sha256: Mapping[str, str] | None = None
+    ) -> tuple[AdapterFile, ...]:
         """Store the named files of `folder`; those already there are left as they are.
 
+        `sha256` gives the hashes by name of files that are the caller's alone and are not written to any more: they
+        are not copied.
         Raises StoreFull or StoreUnavailable; a file that could not be stored whole is not visible.
         """
-        return tuple(self._put_file(Path(folder) / name) for name in names)
+        known = sha256 or {}
+        return tuple(self._put_file(Path(folder) / name, known.get(name)) for name in names)
 
     def path_of(self, version: AdapterVersion) -> Path:
         """Where `materialize` puts the version's folder."""
@@ -70,7 +76,8 @@ class BlobStore:
     def keep(self, version: AdapterVersion, folder: Path) -> None:
         """Make `folder`, from which the version's files were just stored, its local folder: nothing is fetched again.
 
-        The folder must be the caller's alone, and is taken away where it is of use. Raises OSError.
+        The folder must be the caller's alone, and is taken away where it is of use. Its files may be the blobs' own.
+        Raises OSError.
         """
         final = self.path_of(version)
         with disk.exclusive(self._versions):
@@ -124,13 +131,18 @@ class BlobStore:
             self._verified -= {PREFIX + path.name for path in old}
         return len(dead) + len(old)
 
-    def _put_file(self, path: Path) -> AdapterFile:
-        with disk.full_disk_explained(self._url), disk.temporary_path(self._temporary) as copy:
-            # What is hashed must be what is stored, even if someone writes to the folder meanwhile.
-            shutil.copyfile(path, copy)
-            file = AdapterFile(name=path.name, size_bytes=copy.stat().st_size, sha256=sha256_of_file(copy))
-            self._blobs.put(copy, file.sha256)
-        return file
+    def _put_file(self, path: Path, sha256: str | None) -> AdapterFile:
+        with disk.full_disk_explained(self._url):
+            if sha256 is not None:
+                return self._put_private(path, sha256)
+            with disk.temporary_path(self._temporary) as copy:
+                # What is hashed must be what is stored, even if someone writes to the folder meanwhile.
+                shutil.copyfile(path, copy)
+                return replace(self._put_private(copy, sha256_of_file(copy)), name=path.name)
+
+    def _put_private(self, path: Path, sha256: str) -> AdapterFile:
+        self._blobs.put(path, sha256)
+        return AdapterFile(name=path.name, size_bytes=path.stat().st_size, sha256=sha256)
 
     def _mark_verified(self, version: AdapterVersion) -> None:
         with self._lock:
