@@ -79,6 +79,7 @@ class LocalBlobs:
             return
         with disk.temporary_path(self._temporary) as temporary:
             disk.link(source, temporary)
+            temporary.touch()  # a collector goes by when a blob was stored, not by when its bytes came
             temporary.chmod(0o444)
             disk.flush(temporary)
             disk.publish(temporary, final)

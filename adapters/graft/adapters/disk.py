@@ -53,7 +53,7 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+        if error.errno in (*_FULL, errno.ENOENT):
             raise
         shutil.copyfile(source, target)
 

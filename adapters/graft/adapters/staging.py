@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import IO
 from graft.adapters import disk
 from graft.adapters.errors import InvalidAdapter, Reason
 from graft.adapters.manifest import ADAPTER_FILES, MAX_FILE_BYTES
-
-_LOCK_FILE = "lock"
+from graft.adapters.session_folder import SessionFolder
 
 
 class Staging:
@@ -34,27 +31,18 @@ class Staging:
         Raises OSError, or StoreFull.
         """
         self._max_file_bytes, self._max_bytes, self._names = max_file_bytes, max_bytes, frozenset(names)
-        with disk.full_disk_explained(root):
-            root.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(root)
-            name = uuid.uuid4().hex
-            unlocked = root / f"new-{name}"
-            unlocked.mkdir()
-            # Held until the process ends, however it ends: other processes see that the folder is in use.
-            self._lock = _locked(unlocked)
-            self._session = unlocked.rename(root / f"session-{name}")
+        self._folder = SessionFolder(root)
 
     def begin(self) -> Upload:
         """A new, empty upload. Raises StoreFull."""
-        folder = self._session / uuid.uuid4().hex
-        with disk.full_disk_explained(self._session):
+        folder = self._folder.path / uuid.uuid4().hex
+        with disk.full_disk_explained(folder):
             folder.mkdir()
         return Upload(folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=self._names)
 
     def close(self) -> None:
         """Throw every open upload away."""
-        disk.remove(self._session)
-        os.close(self._lock)
+        self._folder.close()
 
 
 class Upload:
@@ -136,23 +124,3 @@ class Upload:
                 problem = f"its bytes hash to {found}, declared was {wanted or 'nothing'}"
                 reasons.append(Reason(field=name, problem=problem, remedy="send it again"))
         return reasons
-
-
-def _locked(folder: Path) -> int:
-    handle = os.open(folder / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _remove_leftovers(root: Path) -> None:
-    for session in root.glob("session-*"):
-        try:
-            handle = _locked(session)
-        except OSError:
-            continue
-        disk.remove(session)
-        os.close(handle)

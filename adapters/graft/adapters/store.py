@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Set
@@ -77,22 +79,22 @@ class BlobStore:
         """Make `folder`, from which the version's files were just stored, its local folder: nothing is fetched again.
 
         The folder must be the caller's alone, and is taken away where it is of use. Its files may be the blobs' own.
-        Raises OSError.
+        Where that cannot be, for example across file systems, nothing happens: it is fetched when it is needed.
         """
-        final = self.path_of(version)
-        with disk.exclusive(self._versions):
-            if final.exists() or not self._is_sound(folder, version, whole=False):
-                return
-            names = {file.name for file in version.files}
-            for path in folder.iterdir():
-                if path.name in names:
-                    path.chmod(0o444)
-                else:
-                    disk.remove(path)
-            try:
-                folder.rename(final)
-            except OSError:
-                return  # on another file system: it is fetched when it is needed
+        with contextlib.suppress(OSError), disk.exclusive(self._versions):
+            self._keep(version, folder, self.path_of(version))
+
+    def _keep(self, version: AdapterVersion, folder: Path, final: Path) -> None:
+        if final.exists() or not self._is_sound(folder, version, whole=False):
+            return
+        names = {file.name for file in version.files}
+        for path in folder.iterdir():
+            if path.name in names:
+                path.chmod(0o444)
+            else:
+                disk.remove(path)
+        os.utime(folder)
+        folder.rename(final)
         self._mark_verified(version)
 
     def integrity(self, version: AdapterVersion) -> tuple[Reason, ...]:

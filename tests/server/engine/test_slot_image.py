@@ -22,6 +22,7 @@ LAYOUT = SlotLayout(
         "model.layers.0.o_proj": ["model.layers.0.o_proj"],
     },
     torch.bfloat16,
+    max_rank=2,
 )
 
 
@@ -53,10 +54,18 @@ def test_slices_are_cast_scaled_and_transposed(folder: Path, tmp_path: Path) -> 
 
 
 def test_a_module_without_slots_is_named(folder: Path, tmp_path: Path) -> None:
-    layout = SlotLayout({"model.layers.0.o_proj": ["model.layers.0.o_proj"]}, torch.float32)
+    layout = SlotLayout({"model.layers.0.o_proj": ["model.layers.0.o_proj"]}, torch.float32, max_rank=2)
     with pytest.raises(ValueError, match=r"no module model\.layers\.0\.\w_proj with adapter slots"):
         write_image(folder, tmp_path / "a.slot", layout)
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_rank_above_the_slots_is_named(folder: Path, tmp_path: Path) -> None:
+    layout = SlotLayout({"model.layers.0.o_proj": ["model.layers.0.o_proj"]}, torch.float32, max_rank=1)
+    (tmp_path / "b").mkdir()
+    other = write_adapter(tmp_path / "b" / "x", {"model.layers.0.o_proj": (4, 6)}, rank=2, seed=1)
+    with pytest.raises(ValueError, match="has rank 2; the slots hold 1"):
+        write_image(other, tmp_path / "a.slot", layout)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +107,19 @@ def test_images_are_kept_within_bounds(folder: Path, tmp_path: Path) -> None:
     first, second = (EngineAdapter(digest=f"sha256:{n}", engine_id=n, path=folder) for n in (1, 2))
     made = images.make(first)
     assert images.make(first) == made == images.path(first.digest)
+    with images.held(first.digest):
+        images.make(second)
+        assert made.exists()
     images.make(second)
     assert not made.exists()
     assert images.make(first).exists()
+    # Another process on the same folder takes nothing away; what a dead one left is gone.
+    (tmp_path / "images" / "session-dead").mkdir()
+    other = SlotImages(tmp_path / "images", LAYOUT, max_bytes=1)
+    assert images.path(first.digest).exists()
+    other.close()
     images.close()
-    assert not (tmp_path / "images").exists()
+    assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_a_broken_file_is_an_error(tmp_path: Path) -> None:

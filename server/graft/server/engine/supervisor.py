@@ -15,7 +15,6 @@ from graft.server.engine.engine import (
     Engine,
     EngineAdapter,
     EngineDied,
-    EngineError,
     EngineInfo,
     Sampling,
 )
@@ -132,7 +131,7 @@ class Supervisor:
             await asyncio.wait_for(self.current.canary(), self._timeout)
         except TimeoutError:
             log.error("engine gave no token within %.0f s: replacing it", self._timeout)
-        except EngineError as error:
+        except Exception as error:  # whatever it is, an engine that does not answer is replaced
             log.error("engine failed its canary, replacing it: %s", error)
         else:
             return True
@@ -145,7 +144,7 @@ class Supervisor:
         for attempt in itertools.count():
             try:
                 engine = await self._start_restored()
-            except EngineError as error:
+            except Exception as error:  # a full disk, say: the next try may find it mended
                 delay = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
                 log.error("engine did not come back, next try in %.0f s: %s", delay, error)
                 await asyncio.sleep(delay)

@@ -23,6 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from graft.adapters.errors import GraftError
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import (
     ContinuationScore,
@@ -86,8 +87,10 @@ class VllmEngine:
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
         self._images: SlotImages | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         loop = asyncio.get_running_loop()
         self._died: asyncio.Future[None] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()  # by itself, or by `close`
         loop.add_reader(self._process.sentinel, self._process_ended)
 
     async def check_lora(self) -> None:
@@ -103,11 +106,17 @@ class VllmEngine:
                 "(`pip install`), and does nothing else set VLLM_PLUGINS?"
             )
         if report["modules"]:
-            layout = SlotLayout(report["modules"], getattr(torch, report["dtype"]))
-            self._images = await asyncio.to_thread(self._make_images, layout)
+            layout = SlotLayout(report["modules"], getattr(torch, report["dtype"]), report["max_rank"])
+            try:
+                self._images = await asyncio.to_thread(self._make_images, layout)
+            except (OSError, GraftError) as error:
+                raise EngineError(f"there is no place for adapters beside the slots: {error}") from error
 
     def _make_images(self, layout: SlotLayout) -> SlotImages:
-        folder = self._settings.host_folder or Path(tempfile.mkdtemp(prefix="graft-slots-"))
+        folder = self._settings.host_folder
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="graft-slots-")
+            folder = Path(self._temporary.name)
         return SlotImages(folder, layout, max_bytes=self._settings.host_bytes)
 
     async def generate(
@@ -156,12 +165,16 @@ class VllmEngine:
                     yield output
 
     async def load(self, adapter: EngineAdapter) -> None:
+        images = self._images
         try:
-            await self.prepare(adapter)
-            await self._ask(self.llm.add_lora(self.lora_request(adapter)))
+            with images.held(adapter.digest) if images is not None else contextlib.nullcontext():
+                await self.prepare(adapter)
+                await self._ask(self.llm.add_lora(self.lora_request(adapter)))
         except EngineDied:
             raise
         except Exception as error:
+            if self._ended.done():
+                raise EngineDied("the engine's process ended; it is being replaced, try again") from error
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
     async def prepare(self, adapter: EngineAdapter) -> None:
@@ -184,7 +197,7 @@ class VllmEngine:
     async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Await a call to the engine's process, which vLLM never ends if that process dies meanwhile."""
         answer = asyncio.ensure_future(call)
-        await asyncio.wait((answer, self._died), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
             raise EngineDied("the engine's process ended; it is being replaced, try again")
@@ -230,8 +243,13 @@ class VllmEngine:
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         if not self._died.done():
+            self._set_ended()
             self._died.set_result(None)  # before the streams end, so that whoever sees one end sees the engine gone
         self._fail_all()
+
+    def _set_ended(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _fail_all(self) -> None:
         """End every waiting stream. vLLM does so too, unless it is shut down first: then they would wait for ever."""
@@ -241,8 +259,11 @@ class VllmEngine:
         with contextlib.suppress(OSError, ValueError):
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
         await asyncio.to_thread(self._end)
+        self._set_ended()
         if self._images is not None:
             await asyncio.to_thread(self._images.close)
+        if self._temporary is not None:
+            self._temporary.cleanup()
         self._fail_all()
 
     def _end(self) -> None:

@@ -38,7 +38,10 @@ def build(cache: Path | None = None) -> Path:
 
 def _cache_folder() -> Path:
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "graft" / "lora_cpu"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "graft" / "lora_cpu"
+    except RuntimeError as error:
+        raise BuildFailed(f"there is no place to keep the kernel: {error} Set XDG_CACHE_HOME") from error
 
 
 def _key(compiler: str, source: bytes) -> str:

@@ -26,9 +26,11 @@ def prepare(kernel: str) -> None:
     if kernel != "torch":
         try:
             library = str(build())
-        except BuildFailed as error:
+            CompiledKernel(Path(library))
+        except (BuildFailed, OSError) as error:
             if kernel == "compiled":
-                raise
+                raise BuildFailed(f"the compiled LoRA kernel cannot be used: {error}") from error
+            library = ""
             _log.warning("adapters run on torch's slower kernel: %s", error)
     os.environ[VARIABLE] = library
 

@@ -26,6 +26,15 @@ def register() -> None:
         lora_model_runner_mixin.LRUCacheWorkerLoRAManager = SlotWorkerManager
 
 
+def _renames(model: Any) -> bool:
+    mapper = getattr(model, "hf_to_vllm_mapper", None)
+    if mapper is None:
+        return False
+    names = mapper.get_rename_mapper()
+    maps = ("renaming", "regex", "substr", "prefix", "suffix")
+    return any(getattr(names, f"orig_to_new_{kind}") for kind in maps)
+
+
 class WorkerReport:
     """Mixed into vLLM's worker (`worker_extension_cls`), which is how start-up learns what really runs there."""
 
@@ -33,7 +42,7 @@ class WorkerReport:
 
     def graft_lora_report(self) -> dict[str, Any]:
         """`manager`: the class that serves adapters in this worker, as `module.Class`. With ours, `kernel` and `dtype`
-        by name, and `modules`: the engine's modules, each with the base's modules that are its slices."""
+        by name, `max_rank`, and `modules`: the engine's modules, each with the base's modules that are its slices."""
         manager = self.model_runner.lora_manager
         kind = type(manager)
         report: dict[str, Any] = {"manager": f"{kind.__module__}.{kind.__qualname__}"}
@@ -41,9 +50,7 @@ class WorkerReport:
             slots = manager._adapter_manager
             report["kernel"] = slots.kernel.name
             report["dtype"] = str(slots.lora_config.lora_dtype).removeprefix("torch.")
-            # A model that renames its weights on loading has its adapters loaded by vLLM, which knows how.
-            renamed = getattr(slots.model, "hf_to_vllm_mapper", None) is not None
-            report["modules"] = (
-                {} if renamed else {name: slots.packed_modules.get(name, [name]) for name in slots.layers}
-            )
+            report["max_rank"] = slots.lora_config.max_lora_rank
+            # A model whose modules have other names in vLLM has its adapters loaded by vLLM, which knows how.
+            report["modules"] = {} if _renames(slots.model) else slots.slices
         return report

@@ -21,10 +21,11 @@ _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.wei
 
 
 class SlotLayout:
-    """What an engine's slots hold: for each of its modules the base's modules that are its slices, and the type."""
+    """What an engine's slots hold: the base's modules that are the slices of each of its own, type and largest rank."""
 
-    def __init__(self, modules: Mapping[str, Sequence[str]], dtype: torch.dtype) -> None:
+    def __init__(self, modules: Mapping[str, Sequence[str]], dtype: torch.dtype, max_rank: int) -> None:
         self.dtype = dtype
+        self.max_rank = max_rank
         self._places = {part: (name, index) for name, parts in modules.items() for index, part in enumerate(parts)}
 
     def place_of(self, module: str) -> tuple[str, int]:
@@ -42,7 +43,7 @@ def is_image(path: str) -> bool:
 def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
     """Lay the PEFT folder `adapter` out in `image`, which appears whole or not at all.
 
-    Raises `ValueError` for tensors that have no place in the engine, `OSError`.
+    Raises `ValueError` for tensors that have no place in the engine or too large a rank, `OSError`.
     """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     tensors = {}
@@ -51,8 +52,11 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
         if match is None:
             raise ValueError(f"{key} is no LoRA weight of a linear layer")
         name, index = layout.place_of(match["module"])
+        rank = tensor.shape[match["side"] == "B"]
+        if rank > layout.max_rank:
+            raise ValueError(f"{match['module']} has rank {rank}; the slots hold {layout.max_rank} (see --max-rank)")
         if match["side"] == "B":
-            factor = scaling(config, match["module"], tensor.shape[1])
+            factor = scaling(config, match["module"], rank)
             tensor = (tensor if factor == 1.0 else tensor.float() * factor).t()
         tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor
     partial = image.with_suffix(".partial")

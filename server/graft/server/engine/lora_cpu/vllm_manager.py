@@ -32,6 +32,7 @@ class SlotManager(LRUCacheLoRAModelManager):
             raise NotImplementedError(f"adapters on CPU serve the linear layers of text models, not {what}")
         self.kernel = chosen_kernel()
         self.layers = {name: SlottedLinear(layer, self.kernel) for name, layer in self.modules.items()}
+        self.slices = {name: self.packed_modules.get(name, [name]) for name in self.layers}
         self._slots_in_use: frozenset[int] = frozenset()
 
     def _init_punica_wrapper(self, max_num_batched_tokens: int, vllm_config: Any) -> None:
@@ -48,9 +49,14 @@ class SlotManager(LRUCacheLoRAModelManager):
         super()._create_lora_modules()
 
     def activate_adapter(self, lora_id: int) -> bool:
-        """Copy an adapter into a free slot."""
-        self._slots_in_use = frozenset({-1})  # the slots change: decide anew which layers are touched
-        entered = bool(super().activate_adapter(lora_id))
+        """Copy an adapter into a free slot. One that does not fit leaves no trace."""
+        # The slots change: decide anew which layers are touched.
+        self._last_mapping, self._slots_in_use = None, frozenset({-1})
+        try:
+            entered = bool(super().activate_adapter(lora_id))
+        except BaseException:
+            self.remove_adapter(lora_id)
+            raise
         self._registered_adapters[lora_id].loras.clear()  # copied: its image need not stay in memory
         return entered
 
@@ -72,14 +78,16 @@ class SlotWorkerManager(LRUCacheWorkerLoRAManager):
 
     def _load_adapter(self, lora_request: LoRARequest) -> LoRAModel:
         if is_image(lora_request.lora_path):
-            return read_image(lora_request.lora_path, lora_request.lora_int_id)
+            return read_image(lora_request.lora_path, lora_request.lora_int_id, self._adapter_manager.slices)
         return super()._load_adapter(lora_request)
 
     def _apply_adapters(self, lora_requests: Iterable[LoRARequest]) -> None:
         """Each step's adapters; all are in their slots already unless the engine was asked past `Slots`."""
-        present = self._adapter_manager._registered_adapters
-        if missing := {request for request in lora_requests if request.lora_int_id not in present}:
-            super()._apply_adapters(set(lora_requests) if len(missing) > 1 else missing)
+        active = self._adapter_manager._active_adapters
+        if missing := {request for request in lora_requests if request.lora_int_id not in active}:
+            # Those of the step that are there become the most recently used: none of them makes room.
+            super()._apply_adapters(set(lora_requests) - missing)
+            super()._apply_adapters(missing)
 
 
 class _NoPunica:
