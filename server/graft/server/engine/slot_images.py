@@ -13,6 +13,7 @@ from pathlib import Path
 from graft.adapters.session_folder import SessionFolder
 from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.lora_cpu.slot_image import SUFFIX, SlotLayout, write_image
+from graft.server.engine.lora_cpu.tensor_file import Scratch
 
 _NICENESS = 5
 
@@ -29,6 +30,7 @@ class SlotImages:
         self._layout = layout
         self._max_bytes = max_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._scratch = Scratch()
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
         # Of its own, and nice: the engine's threads must not wait for it.
@@ -43,7 +45,7 @@ class SlotImages:
         image = self.path(adapter.digest)
         with self._lock:
             if adapter.digest not in self._sizes or not image.is_file():
-                write_image(adapter.path, image, self._layout)
+                write_image(adapter.path, image, self._layout, self._scratch)
                 self._sizes[adapter.digest] = image.stat().st_size
             self._sizes.move_to_end(adapter.digest)
             self._shrink()

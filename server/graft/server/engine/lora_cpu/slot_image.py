@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from graft.server.engine.lora_cpu.tensor_file import map_tensors, write_tensors
+from graft.server.engine.lora_cpu.tensor_file import Scratch, map_tensors, write_tensors
 
 SUFFIX = ".slot"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
@@ -40,7 +40,7 @@ def is_image(path: str) -> bool:
     return path.endswith(SUFFIX)
 
 
-def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
+def write_image(adapter: Path, image: Path, layout: SlotLayout, scratch: Scratch | None = None) -> None:
     """Lay the PEFT folder `adapter` out in `image`, which appears whole or not at all.
 
     Raises `ValueError` for tensors that have no place in the engine or too large a rank, `OSError`.
@@ -61,7 +61,7 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout) -> None:
         tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor
     partial = image.with_suffix(".partial")
     try:
-        write_tensors(partial, tensors, layout.dtype)
+        write_tensors(partial, tensors, layout.dtype, scratch or Scratch())
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)

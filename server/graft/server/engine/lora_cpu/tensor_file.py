@@ -34,7 +34,20 @@ def map_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+class Scratch:
+    """Memory that is used again: taking fresh pages costs more than filling them."""
+
+    def __init__(self) -> None:
+        self._data = torch.empty(0, dtype=torch.uint8)
+
+    def take(self, num_bytes: int) -> torch.Tensor:
+        """`num_bytes` bytes, until the next call."""
+        if len(self._data) < num_bytes:
+            self._data = torch.empty(num_bytes, dtype=torch.uint8)
+        return self._data[:num_bytes]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, scratch: Scratch) -> None:
     """Write all as `dtype`, cast and made contiguous on the way. Raises `OSError`."""
     header, end = {}, 0
     for name, tensor in tensors.items():
@@ -43,7 +56,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     # In memory first and not through a map of the file: a full disk is then an error and not the end of the process.
-    data = torch.empty(end, dtype=torch.uint8)
+    data = scratch.take(end)
     for name, tensor in tensors.items():
         begin, stop = header[name]["data_offsets"]
         data[begin:stop].view(dtype).view(tensor.shape).copy_(tensor)
