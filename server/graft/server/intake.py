@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +51,7 @@ class Intake:
         limits: Limits,
         max_adapter_bytes: int,
         import_roots: Sequence[Path],
-        hint: Callable[[str], None] = lambda digest: None,
     ) -> None:
-        """`hint` is told the digest of each new version, which may be asked for soon."""
         self._registry = registry
         self._store = store
         self._staging = staging
@@ -61,7 +59,6 @@ class Intake:
         self._form = form
         self._limits = limits
         self._max_adapter_bytes = max_adapter_bytes
-        self._hint = hint
         self._import_roots = tuple(root.resolve() for root in import_roots)
 
     async def upload(
@@ -135,9 +132,7 @@ class Intake:
                 catalog.add_record(version.digest, NOOP_RECORD, {}, tenant=tenant)
             return version
 
-        version = await self._registry.write_long(accept)
-        self._hint(version.digest)
-        return version
+        return await self._registry.write_long(accept)
 
     def _check_declared(self, files: Sequence[DeclaredFile]) -> None:
         reasons = []
