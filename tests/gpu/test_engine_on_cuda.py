@@ -10,7 +10,8 @@ import pytest
 from graft.adapters.base import Base
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm_engine import VllmEngine
-from tests.server.engine.test_mixed_batches import POPULARITY, PROMPTS, loaded, scores_alone_and_together
+from tests.server.engine.making import peft_logprobs
+from tests.server.engine.test_mixed_batches import POPULARITY, PROMPTS, assert_scores_are_those_alone, loaded
 
 pytestmark = pytest.mark.gpu
 # bfloat16 products differ with the number of rows in a batch.
@@ -21,17 +22,10 @@ TOLERANCE = 0.1
 async def test_scores_in_a_batch_equal_the_same_score_alone(
     engine: VllmEngine, adapters: Sequence[EngineAdapter], popularity: list[int]
 ) -> None:
-    async with loaded(engine, adapters):
-        alone, together = await scores_alone_and_together(engine, adapters, popularity)
-    for a, b in zip(alone, together, strict=True):
-        assert a == pytest.approx(b, abs=TOLERANCE)
+    await assert_scores_are_those_alone(engine, adapters, popularity, tolerance=TOLERANCE)
 
 
 async def test_log_probabilities_are_pefts(engine: VllmEngine, base: Base, adapters: Sequence[EngineAdapter]) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     if str(engine.llm.model_config.quantization) == "bitsandbytes":
         pytest.skip("the oracle holds the base in bfloat16")
     tokenize = engine.llm.get_tokenizer()
@@ -39,15 +33,11 @@ async def test_log_probabilities_are_pefts(engine: VllmEngine, base: Base, adapt
     ids = [*prompt, *tokenize(" lived in the wood", add_special_tokens=False)["input_ids"]]
     async with loaded(engine, adapters):
         for adapter in adapters:
-            plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.bfloat16)
-            model = PeftModel.from_pretrained(plain, adapter.path).eval()
-            with torch.no_grad():
-                expected = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
             score = await engine.score(
                 prompt, ids[len(prompt) :], request_id=f"peft-{adapter.engine_id}", adapter=adapter
             )
             found = [token.logprob for token in score.tokens]
-            wanted = [float(expected[at - 1, ids[at]]) for at in range(len(prompt), len(ids))]
+            wanted = peft_logprobs(base, adapter.path, ids, len(prompt), dtype="bfloat16")
             assert found == pytest.approx(wanted, abs=TOLERANCE)
 
 

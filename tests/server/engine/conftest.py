@@ -11,7 +11,7 @@ from graft.adapters.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.vllm_engine import VllmEngine, start_engine
-from tests.server.engine.making import engine_settings, write_adapter
+from tests.server.engine.making import adapters_of_all_ranks, engine_settings
 
 BASE = "rootstock-5m"
 
@@ -39,13 +39,4 @@ async def bf16_engine(base: Base) -> AsyncIterator[VllmEngine]:
 @pytest.fixture(scope="session")
 def adapters(base: Base, tmp_path_factory: pytest.TempPathFactory) -> tuple[EngineAdapter, ...]:
     """Four adapters of ranks 1, 8, 16 and 64."""
-    root = tmp_path_factory.mktemp("adapters")
-    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
-    return tuple(
-        EngineAdapter(
-            digest=f"sha256:test-{seed}",
-            engine_id=seed,
-            path=write_adapter(root / str(seed), layers, rank=rank, seed=seed),
-        )
-        for seed, rank in ((1, 1), (2, 8), (3, 16), (4, 64))
-    )
+    return adapters_of_all_ranks(base, tmp_path_factory.mktemp("adapters"))

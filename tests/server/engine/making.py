@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.vllm_environment import EngineSettings
 
 
@@ -34,3 +35,29 @@ def write_adapter(folder: Path, modules: Mapping[str, tuple[int, int]], *, rank:
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": targets}
     (folder / "adapter_config.json").write_text(json.dumps({**config, "bias": "none", "lora_dropout": 0.0}))
     return folder
+
+
+def adapters_of_all_ranks(base: Base, root: Path) -> tuple[EngineAdapter, ...]:
+    """Four adapters of ranks 1, 8, 16 and 64 on every linear layer of the blocks."""
+    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
+    return tuple(
+        EngineAdapter(
+            digest=f"sha256:test-{seed}",
+            engine_id=seed,
+            path=write_adapter(root / str(seed), layers, rank=rank, seed=seed),
+        )
+        for seed, rank in ((1, 1), (2, 8), (3, 16), (4, 64))
+    )
+
+
+def peft_logprobs(base: Base, adapter: Path, ids: Sequence[int], start: int, *, dtype: str) -> list[float]:
+    """The oracle: log p of `ids[start:]` by peft on the same base, held in torch's `dtype`."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, dtype))
+    model = PeftModel.from_pretrained(plain, adapter).eval()
+    with torch.no_grad():
+        logprobs = model(torch.tensor([list(ids)])).logits[0].float().log_softmax(-1)
+    return [float(logprobs[at - 1, ids[at]]) for at in range(start, len(ids))]

@@ -17,7 +17,7 @@ import pytest
 from graft.adapters.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineError, Sampling
 from graft.server.engine.vllm_engine import VllmEngine, launch
-from tests.server.engine.making import engine_settings
+from tests.server.engine.making import engine_settings, peft_logprobs
 
 NUM_TOKENS = 24
 # In bfloat16 the base's own products may differ with the number of rows; with AVX-512 bf16 the difference was 0.
@@ -105,20 +105,23 @@ async def test_scores_in_a_batch_equal_the_same_score_alone(
     engine: VllmEngine, adapters: Sequence[EngineAdapter], popularity: list[int]
 ) -> None:
     """A prompt's log-probabilities take a way of their own through the output head, with other rows than the step's."""
-    async with loaded(engine, adapters):
-        alone, together = await scores_alone_and_together(engine, adapters, popularity)
-    for a, b in zip(alone, together, strict=True):
-        assert a == pytest.approx(b, abs=1e-4)
+    await assert_scores_are_those_alone(engine, adapters, popularity, tolerance=1e-4)
 
 
 async def test_in_bf16_scores_are_equal_within_its_rounding(
     bf16_engine: VllmEngine, adapters: Sequence[EngineAdapter]
 ) -> None:
-    async with loaded(bf16_engine, adapters):
-        for popularity in POPULARITY.values():
-            alone, together = await scores_alone_and_together(bf16_engine, adapters, popularity)
-            for a, b in zip(alone, together, strict=True):
-                assert a == pytest.approx(b, abs=BF16_TOLERANCE)
+    for popularity in POPULARITY.values():
+        await assert_scores_are_those_alone(bf16_engine, adapters, popularity, tolerance=BF16_TOLERANCE)
+
+
+async def assert_scores_are_those_alone(
+    engine: VllmEngine, adapters: Sequence[EngineAdapter], popularity: list[int], *, tolerance: float
+) -> None:
+    async with loaded(engine, adapters):
+        alone, together = await scores_alone_and_together(engine, adapters, popularity)
+    for a, b in zip(alone, together, strict=True):
+        assert a == pytest.approx(b, abs=tolerance)
 
 
 async def scores_alone_and_together(
@@ -152,23 +155,15 @@ async def test_adapters_and_base_say_different_things(engine: VllmEngine, adapte
 
 async def test_log_probabilities_equal_peft(engine: VllmEngine, base: Base, adapters: Sequence[EngineAdapter]) -> None:
     """The oracle: peft on the same base in float32."""
-    torch = pytest.importorskip("torch")
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     prompt = engine.llm.get_tokenizer()(PROMPTS[0])["input_ids"]
     ids = [*prompt, *engine.llm.get_tokenizer()(" lived in the wood", add_special_tokens=False)["input_ids"]]
     async with loaded(engine, adapters):
         for adapter in adapters:
-            plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
-            model = PeftModel.from_pretrained(plain, adapter.path).eval()
-            with torch.no_grad():
-                expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            expected = peft_logprobs(base, adapter.path, ids, len(prompt), dtype="float32")
             score = await engine.score(
                 prompt, ids[len(prompt) :], request_id=f"peft-{adapter.engine_id}", adapter=adapter
             )
-            for position, token in enumerate(score.tokens, start=len(prompt)):
-                assert token.logprob == pytest.approx(float(expected[position - 1, token.token_id]), abs=2e-3)
+            assert [token.logprob for token in score.tokens] == pytest.approx(expected, abs=2e-3)
 
 
 async def test_without_the_plugin_start_up_refuses_and_these_checks_fail(

@@ -13,7 +13,7 @@ import pytest
 from graft.adapters.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 from graft.server.engine.vllm_engine import VllmEngine, start_engine
-from tests.server.engine.making import engine_settings, write_adapter
+from tests.server.engine.making import engine_settings, peft_logprobs, write_adapter
 
 PROMPT, CONTINUATION = "Once upon a time there was", " a small fox"
 # vLLM packs q, k, v into one module and gate, up into another: any of their slices may be left alone.
@@ -34,27 +34,18 @@ async def test_slices_that_an_adapter_leaves_alone(
     engine: VllmEngine, base: Base, tmp_path: Path, targets: list[str]
 ) -> None:
     """The oracle: peft on the same base in float32."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     modules = {name: shape for name, shape in base.modules.items() if name.rpartition(".")[2] in targets}
     folder = write_adapter(tmp_path / "adapter", modules, rank=8, seed=5)
     tokenize = engine.llm.get_tokenizer()
     prompt = tokenize(PROMPT)["input_ids"]
     ids = [*prompt, *tokenize(CONTINUATION, add_special_tokens=False)["input_ids"]]
-    model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32), folder
-    ).eval()
-    with torch.no_grad():
-        expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     adapter = EngineAdapter(
         digest=f"sha256:partial-{'-'.join(targets)}", engine_id=100 + TARGETS.index(targets), path=folder
     )
     await engine.load(adapter)
     score = await engine.score(prompt, ids[len(prompt) :], request_id=adapter.digest, adapter=adapter)
     await engine.unload(adapter)
-    wanted = [float(expected[at - 1, ids[at]]) for at in range(len(prompt), len(ids))]
+    wanted = peft_logprobs(base, folder, ids, len(prompt), dtype="float32")
     assert [token.logprob for token in score.tokens] == pytest.approx(wanted, abs=2e-3)
 
 

@@ -168,7 +168,7 @@ class VllmEngine:
         images = self._images
         try:
             with images.held(adapter.digest) if images is not None else contextlib.nullcontext():
-                await self.prepare(adapter)
+                await self._make_image(adapter)
                 await self._ask(self.llm.add_lora(self.lora_request(adapter)))
         except EngineDied:
             raise
@@ -177,7 +177,7 @@ class VllmEngine:
                 raise EngineDied("the engine's process ended; it is being replaced, try again") from error
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
-    async def prepare(self, adapter: EngineAdapter) -> None:
+    async def _make_image(self, adapter: EngineAdapter) -> None:
         if self._images is not None:
             await asyncio.get_running_loop().run_in_executor(self._images.thread, self._images.make, adapter)
 

@@ -26,7 +26,7 @@ def prepare(kernel: str) -> None:
     if kernel != "torch":
         try:
             library = str(build())
-            CompiledKernel(Path(library))
+            CompiledKernel(Path(library))  # loads here, or would not in the engine either
         except (BuildFailed, OSError) as error:
             if kernel == "compiled":
                 raise BuildFailed(f"the compiled LoRA kernel cannot be used: {error}") from error
