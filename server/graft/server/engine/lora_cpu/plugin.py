@@ -12,13 +12,15 @@ MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
 
 def register() -> None:
-    """Put our LoRA manager in the place of vLLM's, on CPU. May run several times in a process."""
+    """Put our LoRA manager, and our way to wait, in the place of vLLM's, on CPU. May run several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.orphans import end_with_parent
+    from graft.server.engine.vllm_waiting import sleep_between_polls
 
     end_with_parent()
     if current_platform.is_cpu():
+        sleep_between_polls()
         from vllm.v1.worker import lora_model_runner_mixin
 
         from graft.server.engine.lora_cpu.vllm_manager import SlotWorkerManager
