@@ -79,10 +79,31 @@ struct GraftStep {
 
 namespace {
 
+// Memory that is read after what is being computed, fetched meanwhile a few lines at a time: an adapter's weights are
+// many short runs, for which the processor's own prefetching starts too late.
+class Ahead {
+ public:
+  Ahead() = default;
+  Ahead(const void* begin, std::int64_t bytes)
+      : at_(static_cast<const char*>(begin)), end_(static_cast<const char*>(begin) + bytes) {}
+
+  // Spread the fetching over so many calls of `fetch`.
+  void spread(std::int64_t calls) { lines_ = (end_ - at_) / 64 / std::max<std::int64_t>(calls, 1) + 1; }
+
+  void fetch() {
+    for (std::int64_t line = 0; line < lines_ && at_ < end_; ++line, at_ += 64) __builtin_prefetch(at_);
+  }
+
+ private:
+  const char* at_ = nullptr;
+  const char* end_ = nullptr;
+  std::int64_t lines_ = 0;
+};
+
 // Portable products; the compiler makes vector code of them for whatever the processor has.
 template <typename E>
 struct Portable {
-  static void shrink(const E* const* x, int num_rows, const E* a, int rank, int in, float* h) {
+  static void shrink(const E* const* x, int num_rows, const E* a, int rank, int in, float* h, Ahead) {
     for (int row = 0; row < num_rows; ++row) {
       for (int k = 0; k < rank; ++k) {
         const E* a_row = a + static_cast<std::int64_t>(k) * in;
@@ -95,7 +116,7 @@ struct Portable {
     }
   }
 
-  static void expand(const float* h, int num_rows, const E* b, int rank, int out, E* const* y) {
+  static void expand(const float* h, int num_rows, const E* b, int rank, int out, E* const* y, Ahead) {
     constexpr int kWide = 256;
     float sum[kWide];
     for (int row = 0; row < num_rows; ++row) {
@@ -142,7 +163,7 @@ inline __m512 sums(const __m512* v) {
 
 // R rows times 16 / R ranks at once.
 template <int R>
-void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int in, float* h) {
+void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int in, float* h, Ahead& ahead) {
   constexpr int K = 16 / R;
   const Bf16* rows[K];
   for (int k = 0; k < K; ++k) rows[k] = a + static_cast<std::int64_t>(std::min(first + k, rank - 1)) * in;
@@ -150,6 +171,7 @@ void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int i
   for (auto& each : sum) each = _mm512_setzero_ps();
   int i = 0;
   for (; i + 32 <= in; i += 32) {
+    ahead.fetch();
     __m512i weights[K];
     for (int k = 0; k < K; ++k) weights[k] = load(rows[k] + i);
     for (int r = 0; r < R; ++r) {
@@ -173,7 +195,7 @@ void shrink_tile(const Bf16* const* x, const Bf16* a, int first, int rank, int i
 // R rows times 32 * N outputs at once; unless all are there (Full), `masks` cut off what lies behind the last one.
 template <int R, int N, bool Full>
 void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, const __mmask32* masks, Bf16* const* y,
-                 int begin) {
+                 int begin, Ahead& ahead) {
   const __m512i zero = _mm512_setzero_si512();
   __m512 low[R][N], high[R][N];
   for (int r = 0; r < R; ++r)
@@ -181,6 +203,7 @@ void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, c
   for (int k = 0; k < rank; k += 2) {
     const Bf16* even = b + static_cast<std::int64_t>(k) * out + begin;
     const Bf16* odd = k + 1 < rank ? even + out : even;  // its factor is zero
+    ahead.fetch();
     __m512i first[N], second[N];
     for (int n = 0; n < N; ++n) {
       const __m512i p = Full ? load(even + 32 * n) : load(even + 32 * n, masks[n]);
@@ -215,19 +238,20 @@ void expand_tile(const std::uint32_t* pairs, const Bf16* b, int rank, int out, c
 
 // The R rows from `row` on.
 template <int R>
-void expand_rows(const std::uint32_t* all_pairs, const Bf16* b, int rank, int out, Bf16* const* all_y, int row) {
+void expand_rows(const std::uint32_t* all_pairs, const Bf16* b, int rank, int out, Bf16* const* all_y, int row,
+                 Ahead& ahead) {
   constexpr int N = R >= 8 ? 1 : 4;
   const std::uint32_t* pairs = all_pairs + row * (kMaxRank / 2);
   Bf16* const* y = all_y + row;
   __mmask32 masks[N];
   int begin = 0;
-  for (; begin + 32 * N <= out; begin += 32 * N) expand_tile<R, N, true>(pairs, b, rank, out, masks, y, begin);
+  for (; begin + 32 * N <= out; begin += 32 * N) expand_tile<R, N, true>(pairs, b, rank, out, masks, y, begin, ahead);
   if (begin == out) return;
   for (int n = 0; n < N; ++n) {
     const int left = out - begin - 32 * n;
     masks[n] = left >= 32 ? 0xffffffffu : left > 0 ? (1u << left) - 1 : 0u;
   }
-  expand_tile<R, N, false>(pairs, b, rank, out, masks, y, begin);
+  expand_tile<R, N, false>(pairs, b, rank, out, masks, y, begin, ahead);
 }
 
 // Up to this many rows an adapter's weights come from memory as fast as it gives them, which long runs help; for more
@@ -235,23 +259,28 @@ void expand_rows(const std::uint32_t* all_pairs, const Bf16* b, int rank, int ou
 constexpr int kFewRows = 8;
 
 struct Vector {
-  static void shrink(const Bf16* const* x, int num_rows, const Bf16* a, int rank, int in, float* h) {
+  static void shrink(const Bf16* const* x, int num_rows, const Bf16* a, int rank, int in, float* h, Ahead ahead) {
+    const int rows = num_rows > kFewRows ? 4 : num_rows > 1 ? 2 : 1;
+    ahead.spread(static_cast<std::int64_t>(num_rows / rows) * ((rank * rows + 15) / 16) * (in / 32));
     int row = 0;
     for (; num_rows > kFewRows && row + 4 <= num_rows; row += 4)
-      for (int k = 0; k < rank; k += 4) shrink_tile<4>(x + row, a, k, rank, in, h + row * kMaxRank);
+      for (int k = 0; k < rank; k += 4) shrink_tile<4>(x + row, a, k, rank, in, h + row * kMaxRank, ahead);
     for (; row + 2 <= num_rows; row += 2)
-      for (int k = 0; k < rank; k += 8) shrink_tile<2>(x + row, a, k, rank, in, h + row * kMaxRank);
+      for (int k = 0; k < rank; k += 8) shrink_tile<2>(x + row, a, k, rank, in, h + row * kMaxRank, ahead);
     for (; row < num_rows; ++row)
-      for (int k = 0; k < rank; k += 16) shrink_tile<1>(x + row, a, k, rank, in, h + row * kMaxRank);
+      for (int k = 0; k < rank; k += 16) shrink_tile<1>(x + row, a, k, rank, in, h + row * kMaxRank, ahead);
   }
 
-  static void expand(const float* h, int num_rows, const Bf16* b, int rank, int out, Bf16* const* y) {
+  static void expand(const float* h, int num_rows, const Bf16* b, int rank, int out, Bf16* const* y, Ahead ahead) {
     std::uint32_t pairs[kRowBlock * kMaxRank / 2];
     for (int row = 0; row < num_rows; ++row) pair_up(h + row * kMaxRank, rank, pairs + row * (kMaxRank / 2));
+    const int rows = num_rows > kFewRows ? 8 : num_rows > 1 ? 2 : 1;
+    const int columns = rows == 8 ? 32 : 128;
+    ahead.spread(static_cast<std::int64_t>(num_rows / rows) * ((out + columns - 1) / columns) * ((rank + 1) / 2));
     int row = 0;
-    for (; num_rows > kFewRows && row + 8 <= num_rows; row += 8) expand_rows<8>(pairs, b, rank, out, y, row);
-    for (; row + 2 <= num_rows; row += 2) expand_rows<2>(pairs, b, rank, out, y, row);
-    for (; row < num_rows; ++row) expand_rows<1>(pairs, b, rank, out, y, row);
+    for (; num_rows > kFewRows && row + 8 <= num_rows; row += 8) expand_rows<8>(pairs, b, rank, out, y, row, ahead);
+    for (; row + 2 <= num_rows; row += 2) expand_rows<2>(pairs, b, rank, out, y, row, ahead);
+    for (; row < num_rows; ++row) expand_rows<1>(pairs, b, rank, out, y, row, ahead);
   }
 
  private:
@@ -271,9 +300,21 @@ using Bf16Products = Vector;
 using Bf16Products = Portable<Bf16>;
 #endif
 
-// All slices for some rows of one adapter.
+// A of the first slice at `index` or after it that the slot's adapter touches.
+template <typename E>
+Ahead a_from(const GraftModule& module, int index, int slot) {
+  for (; index < module.num_slices; ++index) {
+    const GraftSlice& slice = module.slices[index];
+    if (slice.rank[slot] > 0)
+      return Ahead(static_cast<const E*>(slice.a) + static_cast<std::int64_t>(slot) * module.max_rank * module.in,
+                   static_cast<std::int64_t>(slice.rank[slot]) * module.in * sizeof(E));
+  }
+  return Ahead();
+}
+
+// All slices for some rows of one adapter; after it comes `next_slot`, unless that is negative.
 template <typename E, typename Products>
-void add_rows(const GraftModule& module, int slot, const std::int32_t* rows, int num_rows, const E* x,
+void add_rows(const GraftModule& module, int slot, int next_slot, const std::int32_t* rows, int num_rows, const E* x,
               std::int64_t x_stride, E* y, std::int64_t y_stride) {
   float h[kRowBlock * kMaxRank];
   const E* x_rows[kRowBlock];
@@ -288,9 +329,16 @@ void add_rows(const GraftModule& module, int slot, const std::int32_t* rows, int
       const GraftSlice& slice = module.slices[index];
       const int rank = slice.rank[slot];
       const std::int64_t first = static_cast<std::int64_t>(slot) * module.max_rank;
+      const bool last_slice = index + 1 == module.num_slices;
       if (rank > 0) {
-        Products::shrink(x_rows, count, static_cast<const E*>(slice.a) + first * module.in, rank, module.in, h);
-        Products::expand(h, count, static_cast<const E*>(slice.b) + first * slice.out, rank, slice.out, y_rows);
+        const E* b = static_cast<const E*>(slice.b) + first * slice.out;
+        const bool once = begin == 0;  // later rows find the weights in the cache
+        Products::shrink(x_rows, count, static_cast<const E*>(slice.a) + first * module.in, rank, module.in, h,
+                         once ? Ahead(b, static_cast<std::int64_t>(rank) * slice.out * sizeof(E)) : Ahead());
+        Ahead following;
+        if (once) following = a_from<E>(module, index + 1, slot);
+        if (last_slice && begin + count == num_rows && next_slot >= 0) following = a_from<E>(module, 0, next_slot);
+        Products::expand(h, count, b, rank, slice.out, y_rows, following);
       }
       for (int row = 0; row < count; ++row) y_rows[row] += slice.out;
     }
@@ -321,8 +369,8 @@ void add_share(const GraftModule& module, const GraftStep& step, double from, do
     };
     const int first = cut(from), last = cut(to);
     if (last > first)
-      add_rows<E, Products>(module, step.slots[segment], step.rows + begin + first, last - first, x, x_stride, y,
-                            y_stride);
+      add_rows<E, Products>(module, step.slots[segment], segment + 1 < step.num_segments ? step.slots[segment + 1] : -1,
+                            step.rows + begin + first, last - first, x, x_stride, y, y_stride);
     done += per_row * count;
   }
 }
