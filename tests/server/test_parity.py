@@ -111,6 +111,7 @@ class Bench:
     async def load(self, parity: Parity) -> None:
         """What `Slots` does around a load."""
         await parity.recall(DIGEST)
+        parity.expect(self.adapter)
         await parity.verify(self.adapter)
         await parity.settled()
 
@@ -130,7 +131,7 @@ async def test_a_faithful_version_gets_a_receipt_once(bench: Bench) -> None:
     reference(-2.01).write(bench.adapter.path)
     parity = bench.parity()
     await bench.load(parity)
-    assert bench.engine.scored == [(True, 16), (True, 16), (False, 16)]
+    assert bench.engine.scored == [(False, 16), (True, 16), (True, 16)]
     (body,) = bench.bodies
     assert (body["source"], body["form"], body["reference_form"]) == ("trainer", "nf4", "nf4")
     assert (body["engine"], body["kernel"], body["num_tokens"]) == ("vllm 1", "grouped", 30)
@@ -229,6 +230,46 @@ async def test_a_check_that_could_not_be_made_is_made_again(bench: Bench, error:
     holder.error = None
     await bench.load(parity)
     assert bench.bodies[0]["source"] == "peft"
+
+
+async def test_receipts_of_deleted_versions_are_forgotten(bench: Bench) -> None:
+    reference(-2.0).write(bench.adapter.path)
+    parity = bench.parity()
+    await bench.load(parity)
+    parity.keep_only({DIGEST, "sha256:other"})
+    assert parity.receipt(DIGEST) is not None
+    parity.keep_only({"sha256:other"})
+    assert parity.receipt(DIGEST) is None
+
+
+async def test_the_base_is_scored_beside_the_load_and_afresh_for_each(bench: Bench) -> None:
+    reference(-2.0).write(bench.adapter.path)
+    parity = bench.parity()
+    for _ in range(2):  # the first load fails, so nobody verifies
+        parity.expect(bench.adapter)
+        while not bench.engine.scored:
+            await asyncio.sleep(0)
+        assert bench.engine.scored == [(False, 16)]
+        bench.engine.scored.clear()
+    await parity.verify(bench.adapter)
+    assert bench.engine.scored == [(True, 16), (True, 16)]
+    parity.expect(bench.adapter)
+    await asyncio.sleep(0.01)
+    assert len(bench.engine.scored) == 2, "a version with a receipt is not looked at again"
+    await parity.close()
+
+
+async def test_a_check_that_nobody_waits_for_ends_with_the_server(bench: Bench) -> None:
+    parity = bench.parity()
+    bench.oracle.error = ParityUnavailable("slow")
+    parity.expect(bench.adapter)
+    await asyncio.sleep(0.01)
+    await parity.close()
+    before = asyncio.all_tasks()
+    parity.expect(bench.adapter)
+    await parity.close()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_form_that_peft_does_not_know_is_served_without_a_reference(bench: Bench) -> None:

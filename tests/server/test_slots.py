@@ -162,6 +162,20 @@ async def test_a_version_is_checked_once_per_load_before_it_counts_as_resident()
     assert check.checked == ["a"], "an engine that comes back gets only what was checked before"
 
 
+async def test_a_check_may_begin_beside_the_load() -> None:
+    engine, order = FaultyEngine(), []
+
+    async def verify(adapter: EngineAdapter) -> None:
+        order.append(("verify", adapter.digest, bool(engine.held)))
+
+    def expect(adapter: EngineAdapter) -> None:
+        order.append(("expect", adapter.digest, bool(engine.held)))
+
+    slots = Slots(engine, locate, num_slots=1, expect=expect, verify=verify)  # type: ignore[arg-type]
+    await use(slots, "a")
+    assert order == [("expect", "a", False), ("verify", "a", True)]
+
+
 async def test_a_version_that_fails_its_check_leaves_the_engine_and_all_who_wait_hear_why() -> None:
     engine, check = FaultyEngine(), Suspicious()
     slots = Slots(engine, locate, num_slots=1, verify=check)  # type: ignore[arg-type]

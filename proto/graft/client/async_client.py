@@ -165,6 +165,10 @@ class AsyncClient:
         """Keep a version in its slot, or let it go."""
         return await self._call(operation.set_pin(adapter, version, pinned))
 
+    async def prefetch(self, adapter: str, version: str | int) -> bool:
+        """Say that a version may be asked for soon; returns whether it is in a slot already."""
+        return await self._call(operation.prefetch(adapter, version))
+
     # The server
 
     async def info(self, *, timeout: float | None = None) -> server_pb2.GetInfoResponse:

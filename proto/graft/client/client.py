@@ -163,6 +163,10 @@ class Client:
         """Keep a version in its slot, or let it go."""
         return self._call(operation.set_pin(adapter, version, pinned))
 
+    def prefetch(self, adapter: str, version: str | int) -> bool:
+        """Say that a version may be asked for soon; returns whether it is in a slot already."""
+        return self._call(operation.prefetch(adapter, version))
+
     # The server
 
     def info(self, *, timeout: float | None = None) -> server_pb2.GetInfoResponse:

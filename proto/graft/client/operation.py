@@ -183,6 +183,11 @@ def set_pin(adapter: str, version: str | int, pinned: bool) -> Operation[adapter
     return _adapter(message, adapter_pb2.SetPinResponse, lambda response: response.version)
 
 
+def prefetch(adapter: str, version: str | int) -> Operation[bool]:
+    message = adapter_pb2.PrefetchVersionRequest(adapter=adapter, version=str(version))
+    return _adapter(message, adapter_pb2.PrefetchVersionResponse, lambda response: response.resident)
+
+
 def info() -> Operation[server_pb2.GetInfoResponse]:
     return _operation("ServerService", server_pb2.GetInfoRequest(), server_pb2.GetInfoResponse, _itself)
 

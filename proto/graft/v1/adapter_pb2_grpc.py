@@ -95,6 +95,11 @@ class AdapterServiceStub:
                 request_serializer=graft_dot_v1_dot_adapter__pb2.SetPinRequest.SerializeToString,
                 response_deserializer=graft_dot_v1_dot_adapter__pb2.SetPinResponse.FromString,
                 _registered_method=True)
+        self.PrefetchVersion = channel.unary_unary(
+                '/graft.v1.AdapterService/PrefetchVersion',
+                request_serializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.SerializeToString,
+                response_deserializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.FromString,
+                _registered_method=True)
 
 
 class AdapterServiceServicer:
@@ -178,6 +183,14 @@ class AdapterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrefetchVersion(self, request, context):
+        """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
+        does not wait for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdapterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -240,6 +253,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.SetPin,
                     request_deserializer=graft_dot_v1_dot_adapter__pb2.SetPinRequest.FromString,
                     response_serializer=graft_dot_v1_dot_adapter__pb2.SetPinResponse.SerializeToString,
+            ),
+            'PrefetchVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrefetchVersion,
+                    request_deserializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.FromString,
+                    response_serializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -567,6 +585,33 @@ class AdapterService:
             '/graft.v1.AdapterService/SetPin',
             graft_dot_v1_dot_adapter__pb2.SetPinRequest.SerializeToString,
             graft_dot_v1_dot_adapter__pb2.SetPinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrefetchVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graft.v1.AdapterService/PrefetchVersion',
+            graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.SerializeToString,
+            graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,10 @@ class AdapterServiceStub:
     """Which versions sit in engine slots."""
     SetPin: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.SetPinRequest, _adapter_pb2.SetPinResponse]
     """Keeps a version in its slot, or lets it go."""
+    PrefetchVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.PrefetchVersionRequest, _adapter_pb2.PrefetchVersionResponse]
+    """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
+    does not wait for it.
+    """
 
 @_typing.type_check_only
 class AdapterServiceAsyncStub(AdapterServiceStub):
@@ -73,6 +77,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Which versions sit in engine slots."""
     SetPin: _aio.UnaryUnaryMultiCallable[_adapter_pb2.SetPinRequest, _adapter_pb2.SetPinResponse]  # type: ignore[assignment]
     """Keeps a version in its slot, or lets it go."""
+    PrefetchVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.PrefetchVersionRequest, _adapter_pb2.PrefetchVersionResponse]  # type: ignore[assignment]
+    """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
+    does not wait for it.
+    """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Adapters, their immutable versions and the aliases that move between them."""
@@ -165,5 +173,15 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.SetPinResponse, _abc.Awaitable[_adapter_pb2.SetPinResponse]]:
         """Keeps a version in its slot, or lets it go."""
+
+    @_abc_1.abstractmethod
+    def PrefetchVersion(
+        self,
+        request: _adapter_pb2.PrefetchVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.PrefetchVersionResponse, _abc.Awaitable[_adapter_pb2.PrefetchVersionResponse]]:
+        """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
+        does not wait for it.
+        """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

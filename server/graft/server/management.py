@@ -88,6 +88,16 @@ class Management:
                 return resident
         raise NotFound(f"{adapter}@{target.number} is not in the engine")
 
+    async def prefetch(self, *, tenant: str, adapter: str, version: str) -> bool:
+        """A version may be asked for soon: it is loaded where that disturbs nobody. Returns whether it is there.
+
+        Raises `IncompatibleAdapter`, `NotFound`; what goes wrong with the load is told to whoever asks for the version.
+        """
+        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        self._registry.check_servable(target)
+        self._slots.hint(target.digest)
+        return self._slots.usable(target.digest)
+
     async def get_version(
         self, *, tenant: str, adapter: str, version: str
     ) -> tuple[AdapterVersion, tuple[Record, ...]]:
@@ -142,6 +152,7 @@ class Management:
     def _retire_unknown(self) -> None:
         # The same content under another name is the same digest, and stays.
         known = {version.digest for version in self._registry.snapshot.versions}
-        for resident in self._slots.view():
-            if resident.digest not in known:
-                self._slots.retire(resident.digest)
+        residents = {resident.digest for resident in self._slots.view()}
+        for digest in residents - known:
+            self._slots.retire(digest)
+        self._parity.keep_only(known | residents)  # one that is still leased goes on naming its receipt

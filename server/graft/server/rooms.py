@@ -173,7 +173,14 @@ async def _start_engine(
         num_tokens=settings.parity_tokens,
         oracle=PeftProcess(base.path, form, timeout_seconds=settings.parity_timeout_seconds),
     )
-    slots = Slots(supervisor, locate, num_slots=settings.num_slots, observer=metrics, verify=parity.verify)
+    slots = Slots(
+        supervisor,
+        locate,
+        num_slots=settings.num_slots,
+        observer=metrics,
+        expect=parity.expect,
+        verify=parity.verify,
+    )
     metrics.resident.set_function(lambda: len(slots.view()))
     supervisor.subscribe(lambda ready: metrics.engine_changed(ready, supervisor.num_restarts))
     supervisor.subscribe(readiness.engine_changed)

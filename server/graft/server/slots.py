@@ -35,7 +35,8 @@ class Slots:
     `lease`, and are served first.
 
     `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
-    `verify` is awaited once after each load, before anybody is served by it; where it raises, the load has failed.
+    `expect` is called before each load, so that the check can begin beside it; `verify` is awaited once after it,
+    before anybody is served by the version; where it raises, the load has failed.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Slots:
         *,
         num_slots: int,
         observer: SlotObserver | None = None,
+        expect: Callable[[EngineAdapter], None] | None = None,
         verify: Callable[[EngineAdapter], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._locate = locate
+        self._expect = expect
         self._verify = verify
         self._residency = Residency(num_slots=num_slots)
         self._observer = observer
@@ -183,6 +186,8 @@ class Slots:
             adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
             if self._observer:
                 self._observer.on_load_started(action.digest)
+            if self._expect:
+                self._expect(adapter)
             await self._engine.load(adapter)
             await self._check(adapter)
         except Exception as error:

@@ -188,6 +188,19 @@ async def test_pins_leave_one_slot_free(server: Server) -> None:
     assert residency.num_slots == 2 and sorted(one.pinned for one in residency.versions) == [False, True]
 
 
+async def test_a_version_may_be_named_ahead_of_its_use(server: Server) -> None:
+    await server.imported("joe", seed=1)
+    ahead = pb.PrefetchVersionRequest(adapter="joe", version="1")
+    assert not (await server.adapters.PrefetchVersion(ahead)).resident
+    async with asyncio.timeout(10):
+        while not (await server.adapters.PrefetchVersion(ahead)).resident:
+            await asyncio.sleep(0.01)
+    unknown = pb.PrefetchVersionRequest(adapter="joe", version="7")
+    assert (await details_of(server.adapters.PrefetchVersion(unknown)))[0] is grpc.StatusCode.NOT_FOUND
+    nothing = pb.PrefetchVersionRequest(adapter="joe")
+    assert (await details_of(server.adapters.PrefetchVersion(nothing)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_another_form_is_served_only_where_it_was_allowed(server: Server) -> None:
     folder = make_adapter(server.folder / "int8", base=server.base, form=ServingForm.INT8)
     request = pb.ImportVersionRequest(adapter="joe", path=str(folder))

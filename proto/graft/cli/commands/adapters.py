@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graft.client import Client
 
-HELP = "list, show, push, alias, pin and delete adapters"
+HELP = "list, show, push, alias, pin, prefetch and delete adapters"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     pin = _verb(verbs, "pin", _pin, "keep a version in its slot")
     _add(pin, "adapter", "version")
     pin.add_argument("--off", action="store_true", help="let it go instead")
+    prefetch = _verb(verbs, "prefetch", _prefetch, "say that a version may be asked for soon")
+    _add(prefetch, "adapter", "version")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -185,3 +187,9 @@ def _residency(client: Client, args: argparse.Namespace) -> Shown:
 def _pin(client: Client, args: argparse.Namespace) -> Shown:
     resident = client.pin(args.adapter, args.version, pinned=not args.off)
     return resident, f"{args.adapter}@{args.version} is {'pinned' if resident.pinned else 'no longer pinned'}"
+
+
+def _prefetch(client: Client, args: argparse.Namespace) -> Shown:
+    resident = client.prefetch(args.adapter, args.version)
+    what = "is in a slot" if resident else "is loaded once that disturbs nobody"
+    return {"resident": resident}, f"{args.adapter}@{args.version} {what}"

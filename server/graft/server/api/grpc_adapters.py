@@ -150,6 +150,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         return pb.SetPinResponse(version=resident_message(resident))
 
+    async def PrefetchVersion(self, request: pb.PrefetchVersionRequest, context: Context) -> pb.PrefetchVersionResponse:
+        _require(request, "adapter", "version")
+        resident = await self._management.prefetch(
+            tenant=self._tenant, adapter=request.adapter, version=request.version
+        )
+        return pb.PrefetchVersionResponse(resident=resident)
+
     def _adapter(self, adapter: Adapter) -> pb.Adapter:
         aliases = self._management.aliases_of(adapter.tenant, adapter.name)
         return adapter_message(

@@ -1,9 +1,9 @@
 """How the engine's processes wait for each other's messages.
 
 vLLM polls its shared-memory queue and yields the core in between, for a second after each message: under load its
-front occupies a core with waiting, and whatever else is to run there (this server, a training) comes up short. Beside 16
-streams a fine-tuning took twice as long as with a poll every tenth of a millisecond, and the streams themselves were
-slower.
+front occupies a core with waiting, and whatever else is to run there (this server, a training) comes up short. Beside
+16 streams a fine-tuning took twice as long as with a poll every tenth of a millisecond, and the streams themselves
+were slower.
 """
 
 from __future__ import annotations

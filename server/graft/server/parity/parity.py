@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,16 @@ class Oracle(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Expected:
+    """What a version is compared with: tokens, their reference, and what the base alone says of the first probe."""
+
+    source: Source
+    reference: Reference | None
+    probes: Sequence[ReferenceRow] = ()
+    base: Sequence[float] = ()
+
+
 class Parity:
     """Receipts by version digest, for this form, engine and kernel. One that was written is not asked for again."""
 
@@ -62,11 +73,16 @@ class Parity:
         self._num_tokens = num_tokens
         self._oracle = oracle
         self._receipts: dict[str, Receipt] = {}
+        self._expected: dict[str, asyncio.Task[_Expected]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     def receipt(self, digest: str) -> Receipt | None:
         """The receipt of a version that was loaded; None where none was checked."""
         return self._receipts.get(digest)
+
+    def keep_only(self, digests: Set[str]) -> None:
+        """Forget the receipts of all other versions; the catalog still has them."""
+        self._receipts = {digest: receipt for digest, receipt in self._receipts.items() if digest in digests}
 
     async def recall(self, digest: str) -> None:
         """Before a load: raises `ParityFailed` where an earlier check, even before a restart, refused the version."""
@@ -78,6 +94,13 @@ class Parity:
                 return
             self._receipts[digest] = found
         await self._judge(digest, self._receipts[digest])
+
+    def expect(self, adapter: EngineAdapter) -> None:
+        """Beside a load: begin with what the check needs and the adapter is not needed for."""
+        if self._mode == "off" or adapter.digest in self._receipts:
+            return
+        self._drop(adapter.digest)
+        self._expected[adapter.digest] = asyncio.create_task(self._gather(adapter.path))
 
     async def verify(self, adapter: EngineAdapter) -> None:
         """After a load: check a version that has no receipt yet.
@@ -98,25 +121,48 @@ class Parity:
 
     async def close(self) -> None:
         """End the oracle; no receipt is left unwritten."""
+        for digest in list(self._expected):
+            self._drop(digest)
         await self._oracle.close()
         await self.settled()
 
     async def _check(self, adapter: EngineAdapter) -> Receipt:
         info = await self._engine.info()
         circumstances = Circumstances(form=self._form, engine=info.engine_version, kernel=info.lora_kernel)
-        source, reference = await self._reference(adapter.path)
-        probes: Sequence[ReferenceRow] = ()
-        if reference is not None:
-            room = info.max_model_tokens
-            probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
-        deltas = await self._compared(adapter, probes) if probes else None
+        if adapter.digest not in self._expected:
+            self.expect(adapter)
+        expected = await self._take(adapter.digest)
+        deltas = await self._compared(adapter, expected) if expected.probes else None
         return Receipt(
-            source=source if deltas else Source.NONE,
+            source=expected.source if deltas else Source.NONE,
             circumstances=circumstances,
-            reference_form=reference.form if reference and deltas else None,
+            reference_form=expected.reference.form if expected.reference and deltas else None,
             deltas=deltas,
             checked_at=datetime.now(UTC),
         )
+
+    async def _take(self, digest: str) -> _Expected:
+        try:
+            return await self._expected[digest]
+        finally:
+            self._drop(digest)
+
+    def _drop(self, digest: str) -> None:
+        task = self._expected.pop(digest, None)
+        if task is not None and not task.done():
+            task.cancel()
+        elif task is not None and not task.cancelled():
+            task.exception()  # seen: a load that failed meanwhile leaves nobody to ask
+
+    async def _gather(self, folder: Path) -> _Expected:
+        source, reference = await self._reference(folder)
+        if reference is None:
+            return _Expected(source=source, reference=None)
+        room = (await self._engine.info()).max_model_tokens
+        probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
+        # One probe without the adapter tells a no-op as well as all would.
+        base = await self._scored(probes[0], None) if probes else ()
+        return _Expected(source=source, reference=reference, probes=probes, base=base)
 
     async def _reference(self, folder: Path) -> tuple[Source, Reference | None]:
         recorded = await asyncio.to_thread(Reference.read, folder)
@@ -132,14 +178,11 @@ class Parity:
             _log.warning("no reference in a form like %s: %s", self._form, error)
             return Source.NONE, None
 
-    async def _compared(self, adapter: EngineAdapter, probes: Sequence[ReferenceRow]) -> Deltas:
-        """All at once: the probes with the adapter, and one without it, which tells a no-op as well as all would."""
-        asked = [*((probe, adapter) for probe in probes), (probes[0], None)]
-        scores = await all_or_none([self._scored(probe, who) for probe, who in asked])
+    async def _compared(self, adapter: EngineAdapter, expected: _Expected) -> Deltas:
         return compare(
-            reference=[probe.logprobs for probe in probes],
-            served=scores[: len(probes)],
-            base=scores[len(probes) :],
+            reference=[probe.logprobs for probe in expected.probes],
+            served=await all_or_none([self._scored(probe, adapter) for probe in expected.probes]),
+            base=[expected.base],
         )
 
     async def _scored(self, probe: ReferenceRow, adapter: EngineAdapter | None) -> list[float]:
