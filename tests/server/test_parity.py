@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +25,10 @@ DIGEST = "sha256:" + "a" * 64
 
 
 class FakeEngine:
-    """The base says every token with −1, the adapter with `adapted`."""
+    """The base says every token with `base`, the adapter with `adapted`."""
 
     def __init__(self) -> None:
-        self.adapted = -2.0
+        self.base, self.adapted = -1.0, -2.0
         self.kernel = "grouped"
         self.scored: list[tuple[bool, int]] = []
         self.error: Exception | None = None
@@ -44,7 +45,7 @@ class FakeEngine:
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
-        value = -1.0 if adapter is None else self.adapted
+        value = self.base if adapter is None else self.adapted
         return ContinuationScore(
             tokens=tuple(TokenLogprob(token_id=one, token="", logprob=value) for one in continuation), is_greedy=False
         )
@@ -246,30 +247,51 @@ async def test_the_base_is_scored_beside_the_load_and_afresh_for_each(bench: Ben
     reference(-2.0).write(bench.adapter.path)
     parity = bench.parity()
     for _ in range(2):  # the first load fails, so nobody verifies
-        parity.expect(bench.adapter)
-        while not bench.engine.scored:
-            await asyncio.sleep(0)
+        withdraw = parity.expect(bench.adapter)
+        async with asyncio.timeout(5):
+            while not bench.engine.scored:
+                await asyncio.sleep(0)
         assert bench.engine.scored == [(False, 16)]
         bench.engine.scored.clear()
+        withdraw()
+    parity.expect(bench.adapter)
     await parity.verify(bench.adapter)
-    assert bench.engine.scored == [(True, 16), (True, 16)]
+    assert bench.engine.scored == [(False, 16), (True, 16), (True, 16)]
     parity.expect(bench.adapter)
     await asyncio.sleep(0.01)
-    assert len(bench.engine.scored) == 2, "a version with a receipt is not looked at again"
+    assert len(bench.engine.scored) == 3, "a version with a receipt is not looked at again"
     await parity.close()
 
 
-async def test_a_check_that_nobody_waits_for_ends_with_the_server(bench: Bench) -> None:
+async def test_a_check_that_nobody_waits_for_ends_without_a_word(bench: Bench) -> None:
+    """A load failed meanwhile, or the server ends: what the check ran into is nobody's business any more."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    reference(-2.0).write(bench.adapter.path)
+    bench.engine.error = EngineDied("gone")
     parity = bench.parity()
-    bench.oracle.error = ParityUnavailable("slow")
-    parity.expect(bench.adapter)
-    await asyncio.sleep(0.01)
-    await parity.close()
-    before = asyncio.all_tasks()
-    parity.expect(bench.adapter)
+    for end in (parity.expect(bench.adapter), None):
+        await asyncio.sleep(0.05)
+        if end is not None:
+            end()
+            parity.expect(bench.adapter)
     await parity.close()
     await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    gc.collect()
+    assert complaints == [] and asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_effect_within_rounding_is_measured_again_in_one_batch(bench: Bench) -> None:
+    """In another batch the base rounds otherwise: what looks like a small effect may be none."""
+    bench.engine.adapted = bench.engine.base = -1.0
+    reference(-1.0).write(bench.adapter.path)
+    parity = bench.parity()
+    parity.expect(bench.adapter)
+    await asyncio.sleep(0.05)
+    bench.engine.adapted = bench.engine.base = -1.01
+    with pytest.raises(ParityFailed, match="changes nothing"):
+        await parity.verify(bench.adapter)
+    assert bench.engine.scored[-2:] == [(True, 16), (False, 16)]
 
 
 async def test_a_form_that_peft_does_not_know_is_served_without_a_reference(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,18 +163,24 @@ async def test_a_version_is_checked_once_per_load_before_it_counts_as_resident()
     assert check.checked == ["a"], "an engine that comes back gets only what was checked before"
 
 
-async def test_a_check_may_begin_beside_the_load() -> None:
+async def test_a_check_may_begin_beside_the_load_and_is_withdrawn_where_that_fails() -> None:
     engine, order = FaultyEngine(), []
 
     async def verify(adapter: EngineAdapter) -> None:
         order.append(("verify", adapter.digest, bool(engine.held)))
 
-    def expect(adapter: EngineAdapter) -> None:
+    def expect(adapter: EngineAdapter) -> Callable[[], None]:
         order.append(("expect", adapter.digest, bool(engine.held)))
+        return lambda: order.append(("withdraw", adapter.digest, bool(engine.held)))
 
     slots = Slots(engine, locate, num_slots=1, expect=expect, verify=verify)  # type: ignore[arg-type]
     await use(slots, "a")
     assert order == [("expect", "a", False), ("verify", "a", True)]
+    order.clear()
+    engine.bad.add("b")
+    with pytest.raises(LoadFailed):
+        await use(slots, "b")
+    assert [(what, who) for what, who, _ in order] == [("expect", "b"), ("withdraw", "b")]
 
 
 async def test_a_version_that_fails_its_check_leaves_the_engine_and_all_who_wait_hear_why() -> None:

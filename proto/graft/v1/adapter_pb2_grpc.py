@@ -184,8 +184,8 @@ class AdapterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PrefetchVersion(self, request, context):
-        """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
-        does not wait for it.
+        """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
+        or never; the call does not wait for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,8 +51,8 @@ class AdapterServiceStub:
     SetPin: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.SetPinRequest, _adapter_pb2.SetPinResponse]
     """Keeps a version in its slot, or lets it go."""
     PrefetchVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.PrefetchVersionRequest, _adapter_pb2.PrefetchVersionResponse]
-    """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
-    does not wait for it.
+    """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
+    or never; the call does not wait for it.
     """
 
 @_typing.type_check_only
@@ -78,8 +78,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     SetPin: _aio.UnaryUnaryMultiCallable[_adapter_pb2.SetPinRequest, _adapter_pb2.SetPinResponse]  # type: ignore[assignment]
     """Keeps a version in its slot, or lets it go."""
     PrefetchVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.PrefetchVersionRequest, _adapter_pb2.PrefetchVersionResponse]  # type: ignore[assignment]
-    """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
-    does not wait for it.
+    """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
+    or never; the call does not wait for it.
     """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -180,8 +180,8 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _adapter_pb2.PrefetchVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.PrefetchVersionResponse, _abc.Awaitable[_adapter_pb2.PrefetchVersionResponse]]:
-        """Says that a version may be asked for soon. It is loaded where that disturbs nobody, else later or never; the call
-        does not wait for it.
+        """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
+        or never; the call does not wait for it.
         """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

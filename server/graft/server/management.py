@@ -61,19 +61,19 @@ class Management:
 
     async def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None) -> None:
         """Forget a version; it leaves the engine with its last lease. Raises `Conflict` while an alias points at it."""
+        before = self._known()
         await self._registry.write(
             lambda catalog: catalog.delete_version(
                 tenant=tenant, adapter=adapter, version=version, request_id=request_id
             )
         )
-        self._retire_unknown()
+        self._retire_unknown(before)
 
     async def delete_adapter(self, *, tenant: str, adapter: str, request_id: str | None) -> None:
         """Forget an adapter. Raises `Conflict` while it has versions."""
         await self._registry.write(
             lambda catalog: catalog.delete_adapter(tenant=tenant, adapter=adapter, request_id=request_id)
         )
-        self._retire_unknown()
 
     async def set_pin(self, *, tenant: str, adapter: str, version: str, pinned: bool) -> Resident:
         """Keep a version in its slot, or let it go. Raises `PinRefused`, `NotFound` where there is nothing to unpin."""
@@ -149,10 +149,12 @@ class Management:
         )
         return next(etags, "") != expected_etag
 
-    def _retire_unknown(self) -> None:
+    def _known(self) -> frozenset[str]:
+        return frozenset(version.digest for version in self._registry.snapshot.versions)
+
+    def _retire_unknown(self, before: frozenset[str]) -> None:
         # The same content under another name is the same digest, and stays.
-        known = {version.digest for version in self._registry.snapshot.versions}
-        residents = {resident.digest for resident in self._slots.view()}
-        for digest in residents - known:
+        known, residents = self._known(), {resident.digest for resident in self._slots.view()}
+        for digest in (before | residents) - known:  # one that is in no slot may be on its way, or hinted
             self._slots.retire(digest)
         self._parity.keep_only(known | residents)  # one that is still leased goes on naming its receipt

@@ -115,7 +115,8 @@ class Residency:
 
     def hint(self, digest: str) -> tuple[Action, ...]:
         """A version may be asked for soon: it comes where that disturbs nobody. The latest hints count."""
-        if digest in self._entries:
+        entry = self._entries.get(digest)
+        if entry is not None and entry.state is not State.DRAINING:
             return ()
         self._hints[digest] = None
         self._hints.move_to_end(digest)

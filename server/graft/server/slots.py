@@ -35,8 +35,8 @@ class Slots:
     `lease`, and are served first.
 
     `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
-    `expect` is called before each load, so that the check can begin beside it; `verify` is awaited once after it,
-    before anybody is served by the version; where it raises, the load has failed.
+    `expect` is called before each load, so that the check can begin beside it, and what it returns where the load
+    fails; `verify` is awaited once after a load, before anybody is served; where it raises, the load has failed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Slots:
         *,
         num_slots: int,
         observer: SlotObserver | None = None,
-        expect: Callable[[EngineAdapter], None] | None = None,
+        expect: Callable[[EngineAdapter], Callable[[], None]] | None = None,
         verify: Callable[[EngineAdapter], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
@@ -186,11 +186,10 @@ class Slots:
             adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
             if self._observer:
                 self._observer.on_load_started(action.digest)
-            if self._expect:
-                self._expect(adapter)
-            await self._engine.load(adapter)
+            await self._enter(adapter)
             await self._check(adapter)
         except Exception as error:
+            log.warning("%s was not loaded: %s", action.digest, error)  # a hint has nobody else to tell
             self._failed(action.digest, error)
             self._carry_out(self._residency.load_failed(action.digest))
             self._settle(action.digest, error)
@@ -200,6 +199,15 @@ class Slots:
             self._carry_out(self._residency.loaded(action.digest, cost=_num_bytes(adapter.path)))
             self._settle(action.digest, adapter)
         self._changed()
+
+    async def _enter(self, adapter: EngineAdapter) -> None:
+        withdraw = self._expect(adapter) if self._expect else None
+        try:
+            await self._engine.load(adapter)
+        except BaseException:
+            if withdraw:
+                withdraw()
+            raise
 
     async def _check(self, adapter: EngineAdapter) -> None:
         self._resident[adapter.digest] = adapter  # an engine that is replaced meanwhile gets it again

@@ -11,10 +11,10 @@ def test_a_reader_of_vllms_queue_sleeps_between_polls() -> None:
     script = """
 import os, sys, time
 import zmq
-from graft.server.engine.vllm_waiting import sleep_between_polls
-sleep_between_polls()
+from graft.server.engine.lora_cpu import plugin
+plugin.register()
 from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
-reader = SpinCondition(is_reader=True, context=zmq.Context(), notify_address="inproc://none")
+reader = SpinCondition(is_reader=True, context=zmq.Context(), notify_address="inproc://none", busy_loop_s=60)
 polls, end = 0, time.monotonic() + 0.5
 while time.monotonic() < end:
     reader.wait()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,8 @@ from graft.server.settings import ParityMode
 _log = logging.getLogger(__name__)
 
 _NUM_ROWS = 2
+# Below this, in nats, an adapter's effect could also be what bfloat16 rounds differently in another batch.
+_CLOSE_TO_BASE = 0.02
 _CATALOG_SECONDS = 2.0
 # So the receipt's commit stands behind that of the alias that is about to move, not before it.
 _WRITE_AFTER_SECONDS = 0.05
@@ -73,7 +75,7 @@ class Parity:
         self._num_tokens = num_tokens
         self._oracle = oracle
         self._receipts: dict[str, Receipt] = {}
-        self._expected: dict[str, asyncio.Task[_Expected]] = {}
+        self._beside: dict[str, asyncio.Task[_Expected | None]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     def receipt(self, digest: str) -> Receipt | None:
@@ -95,12 +97,16 @@ class Parity:
             self._receipts[digest] = found
         await self._judge(digest, self._receipts[digest])
 
-    def expect(self, adapter: EngineAdapter) -> None:
-        """Beside a load: begin with what the check needs and the adapter is not needed for."""
-        if self._mode == "off" or adapter.digest in self._receipts:
-            return
-        self._drop(adapter.digest)
-        self._expected[adapter.digest] = asyncio.create_task(self._gather(adapter.path))
+    def expect(self, adapter: EngineAdapter) -> Callable[[], None]:
+        """Beside a load: begin with what the check needs and the adapter is not needed for.
+
+        Returns what must be called where the load fails.
+        """
+        digest = adapter.digest
+        if self._mode != "off" and digest not in self._receipts:
+            self._drop(digest)
+            self._beside[digest] = asyncio.create_task(self._recorded(adapter.path))
+        return lambda: self._drop(digest)
 
     async def verify(self, adapter: EngineAdapter) -> None:
         """After a load: check a version that has no receipt yet.
@@ -121,7 +127,7 @@ class Parity:
 
     async def close(self) -> None:
         """End the oracle; no receipt is left unwritten."""
-        for digest in list(self._expected):
+        for digest in list(self._beside):
             self._drop(digest)
         await self._oracle.close()
         await self.settled()
@@ -129,9 +135,7 @@ class Parity:
     async def _check(self, adapter: EngineAdapter) -> Receipt:
         info = await self._engine.info()
         circumstances = Circumstances(form=self._form, engine=info.engine_version, kernel=info.lora_kernel)
-        if adapter.digest not in self._expected:
-            self.expect(adapter)
-        expected = await self._take(adapter.digest)
+        expected = await self._expected(adapter)
         deltas = await self._compared(adapter, expected) if expected.probes else None
         return Receipt(
             source=expected.source if deltas else Source.NONE,
@@ -141,21 +145,38 @@ class Parity:
             checked_at=datetime.now(UTC),
         )
 
-    async def _take(self, digest: str) -> _Expected:
-        try:
-            return await self._expected[digest]
-        finally:
-            self._drop(digest)
+    async def _expected(self, adapter: EngineAdapter) -> _Expected:
+        # Taken before it is awaited: from now on nobody else ends it.
+        beside = self._beside.pop(adapter.digest, None) or asyncio.create_task(self._recorded(adapter.path))
+        return await beside or await self._asked(adapter.path)
 
     def _drop(self, digest: str) -> None:
-        task = self._expected.pop(digest, None)
-        if task is not None and not task.done():
+        task = self._beside.pop(digest, None)
+        if task is not None:
             task.cancel()
-        elif task is not None and not task.cancelled():
-            task.exception()  # seen: a load that failed meanwhile leaves nobody to ask
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: nobody will ask
 
-    async def _gather(self, folder: Path) -> _Expected:
-        source, reference = await self._reference(folder)
+    async def _recorded(self, folder: Path) -> _Expected | None:
+        """From the adapter's own reference.json; None where it has none."""
+        reference = await asyncio.to_thread(Reference.read, folder)
+        if reference is None and self._mode == "full":
+            return None
+        return await self._probed(Source.TRAINER, reference)
+
+    async def _asked(self, folder: Path) -> _Expected:
+        """From peft."""
+        num_tokens = max(2, self._num_tokens // _NUM_ROWS)
+        try:
+            reference = await self._oracle.reference(folder, num_rows=_NUM_ROWS, num_tokens=num_tokens)
+        except (ParityFailed, ParityUnavailable) as error:
+            if self._form in PEFT_FORMS:
+                raise
+            # In another form it would only be measured; not every packed folder can be loaded by transformers.
+            _log.warning("no reference in a form like %s: %s", self._form, error)
+            return await self._probed(Source.NONE, None)
+        return await self._probed(Source.PEFT, reference)
+
+    async def _probed(self, source: Source, reference: Reference | None) -> _Expected:
         if reference is None:
             return _Expected(source=source, reference=None)
         room = (await self._engine.info()).max_model_tokens
@@ -164,26 +185,16 @@ class Parity:
         base = await self._scored(probes[0], None) if probes else ()
         return _Expected(source=source, reference=reference, probes=probes, base=base)
 
-    async def _reference(self, folder: Path) -> tuple[Source, Reference | None]:
-        recorded = await asyncio.to_thread(Reference.read, folder)
-        if recorded is not None or self._mode != "full":
-            return Source.TRAINER, recorded
-        num_tokens = max(2, self._num_tokens // _NUM_ROWS)
-        try:
-            return Source.PEFT, await self._oracle.reference(folder, num_rows=_NUM_ROWS, num_tokens=num_tokens)
-        except (ParityFailed, ParityUnavailable) as error:
-            if self._form in PEFT_FORMS:
-                raise
-            # In another form it would only be measured; not every packed folder can be loaded by transformers.
-            _log.warning("no reference in a form like %s: %s", self._form, error)
-            return Source.NONE, None
-
     async def _compared(self, adapter: EngineAdapter, expected: _Expected) -> Deltas:
-        return compare(
-            reference=[probe.logprobs for probe in expected.probes],
-            served=await all_or_none([self._scored(probe, adapter) for probe in expected.probes]),
-            base=[expected.base],
-        )
+        served = await all_or_none([self._scored(probe, adapter) for probe in expected.probes])
+        deltas = compare(reference=[row.logprobs for row in expected.probes], served=served, base=[expected.base])
+        if deltas.base_mean_abs_delta > _CLOSE_TO_BASE:
+            return deltas
+        # Is this no effect, or rounding that differs between batches? Asked together, they most likely share one.
+        first = expected.probes[0]
+        same, base = await all_or_none([self._scored(first, adapter), self._scored(first, None)])
+        apart = compare(reference=[base], served=[same], base=[base])
+        return replace(deltas, base_mean_abs_delta=apart.mean_abs_delta)
 
     async def _scored(self, probe: ReferenceRow, adapter: EngineAdapter | None) -> list[float]:
         start = probe.num_prompt_tokens
