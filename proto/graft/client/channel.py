@@ -9,7 +9,7 @@ DEFAULT_TARGET = "localhost:8470"
 # Reading twice is reading once: only these calls are retried, and only when no server took them.
 _IDEMPOTENT = {
     "InferenceService": ("Score", "Tokenize"),
-    "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency", "PrefetchVersion"),
+    "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
     "ServerService": ("GetInfo",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20

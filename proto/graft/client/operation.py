@@ -184,7 +184,7 @@ def set_pin(adapter: str, version: str | int, pinned: bool) -> Operation[adapter
 
 
 def prefetch(adapter: str, version: str | int) -> Operation[bool]:
-    message = adapter_pb2.PrefetchVersionRequest(adapter=adapter, version=str(version))
+    message = adapter_pb2.PrefetchVersionRequest(adapter=adapter, version=str(version), request_id=new_request_id())
     return _adapter(message, adapter_pb2.PrefetchVersionResponse, lambda response: response.resident)
 
 
