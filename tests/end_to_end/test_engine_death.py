@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -36,6 +37,17 @@ def wait_until(condition, seconds: float) -> float:
     return time.monotonic() - start
 
 
+def ready(server: Server) -> bool:
+    return httpx.get(f"{server.http}/readyz").status_code == 200
+
+
+@pytest.fixture(autouse=True)
+def ready_for_others(server: Server) -> Iterator[None]:
+    """Whatever failed here, the tests that follow find an engine."""
+    yield
+    wait_until(lambda: ready(server), 240)
+
+
 def test_killed_mid_stream(server: Server, client: Client, two_versions: str) -> None:
     client.set_alias(two_versions, "stable", 1)
     before = client.generate("a -> ", model=two_versions, max_tokens=16)
@@ -56,14 +68,13 @@ def test_killed_mid_stream(server: Server, client: Client, two_versions: str) ->
     assert time.monotonic() - killed < 10  # 5 s is the promise; CI machines stall
     assert not reader.is_alive()
     assert "[DONE]" not in frames
-    error = json.loads(frames[-1])["error"]
-    assert error["code"] in ("engine_unavailable", "unavailable", 503, "503") or "engine" in error["message"]
+    assert json.loads(frames[-1])["error"]["code"] == "engine_died"
     with pytest.raises(Unavailable):
         client.generate("a", max_tokens=1)
     assert httpx.get(f"{server.http}/readyz").status_code == 503
     assert httpx.get(f"{server.http}/livez").status_code == 200
 
-    wait_until(lambda: httpx.get(f"{server.http}/readyz").status_code == 200, 240)
+    wait_until(lambda: ready(server), 240)
     after = client.info()
     assert after.engine_restarts == info.engine_restarts + 1
     assert after.engine_pid != info.engine_pid

@@ -257,9 +257,9 @@ async def test_the_base_is_scored_beside_the_load_and_afresh_for_each(bench: Ben
     parity.expect(bench.adapter)
     await parity.verify(bench.adapter)
     assert bench.engine.scored == [(False, 16), (True, 16), (True, 16)]
+    before = asyncio.all_tasks()
     parity.expect(bench.adapter)
-    await asyncio.sleep(0.01)
-    assert len(bench.engine.scored) == 3, "a version with a receipt is not looked at again"
+    assert asyncio.all_tasks() == before, "a version with a receipt is not looked at again"
     await parity.close()
 
 
@@ -271,13 +271,12 @@ async def test_a_check_that_nobody_waits_for_ends_without_a_word(bench: Bench) -
     reference(-2.0).write(bench.adapter.path)
     bench.engine.error = EngineDied("gone")
     parity = bench.parity()
-    for end in (parity.expect(bench.adapter), None):
-        await asyncio.sleep(0.05)
-        if end is not None:
-            end()
-            parity.expect(bench.adapter)
+    withdraw = parity.expect(bench.adapter)
+    await asyncio.wait(asyncio.all_tasks() - others)
+    withdraw()
+    parity.expect(bench.adapter)
     await parity.close()
-    await asyncio.sleep(0)
+    await asyncio.wait(asyncio.all_tasks() - others)
     gc.collect()
     loop.set_exception_handler(None)
     assert complaints == [] and asyncio.all_tasks() <= others
@@ -288,8 +287,9 @@ async def test_an_effect_within_rounding_is_measured_again_in_one_batch(bench: B
     bench.engine.adapted = bench.engine.base = -1.0
     reference(-1.0).write(bench.adapter.path)
     parity = bench.parity()
+    others = asyncio.all_tasks()
     parity.expect(bench.adapter)
-    await asyncio.sleep(0.05)
+    await asyncio.wait(asyncio.all_tasks() - others)
     bench.engine.adapted = bench.engine.base = -1.01
     with pytest.raises(ParityFailed, match="changes nothing"):
         await parity.verify(bench.adapter)

@@ -89,7 +89,7 @@ class Management:
         raise NotFound(f"{adapter}@{target.number} is not in the engine")
 
     async def prefetch(self, *, tenant: str, adapter: str, version: str) -> bool:
-        """A version may be asked for soon: it is loaded where that disturbs nobody. Returns whether it is there.
+        """A version may be asked for soon: it is loaded where none in use has to leave. Returns whether it is there.
 
         Raises `IncompatibleAdapter`, `NotFound`; what goes wrong with the load is told to whoever asks for the version.
         """

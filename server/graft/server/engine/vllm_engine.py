@@ -173,7 +173,7 @@ class VllmEngine:
         except EngineDied:
             raise
         except Exception as error:
-            if self._ended.done():
+            if self.gone:
                 raise EngineDied("the engine's process ended; it is being replaced, try again") from error
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
@@ -236,6 +236,11 @@ class VllmEngine:
     def pid(self) -> int:
         return int(self._process.pid)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the engine's process has ended or is being ended. vLLM notices later than we may."""
+        return self._ended.done() or bool(self.llm.errored)
+
     def on_death(self, callback: Callable[[], None]) -> None:
         """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
         self._died.add_done_callback(lambda _: callback())
@@ -258,8 +263,8 @@ class VllmEngine:
     async def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        await asyncio.to_thread(self._end)
         self._set_ended()
+        await asyncio.to_thread(self._end)
         if self._images is not None:
             await asyncio.to_thread(self._images.close)
         if self._temporary is not None:

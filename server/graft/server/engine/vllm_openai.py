@@ -126,7 +126,7 @@ class _ServingClasses:
                 await self._abort(ticket)
                 raise
         if isinstance(answer, ErrorResponse):
-            raise _as_error(answer.error.code, answer.error.message, answer.error.param)
+            raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
         if isinstance(answer, BaseModel):
             return OpenAIReply(body=_public(answer.model_dump(mode="json"), ticket))
         return OpenAIReply(frames=self._frames(answer, ticket))
@@ -161,16 +161,21 @@ class _ServingClasses:
     def _frame(self, frame: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
         if "error" in frame:
             error = frame["error"]
-            raise _as_error(
-                error.get("code"), error.get("message", ""), error.get("param"), died=self.engine.llm.errored
-            )
+            raise self._as_error(error.get("code"), error.get("message", ""), error.get("param"))
         if any(choice.get("finish_reason") in ("abort", "error") for choice in frame.get("choices", ())):
             raise EngineDied("the engine ended the request early; try again")
         return _public(frame, ticket)
 
+    def _as_error(self, code: object, message: str, field: str | None) -> EngineError:
+        if self.engine.gone:
+            return EngineDied("the engine's process ended while the request ran; it is being replaced, try again")
+        if code in (400, 404, 422):
+            return InvalidRequest(message, field=field)
+        return EngineError(message)
+
     async def _abort(self, ticket: Ticket) -> None:
         """End what may still run of a request in the engine; one that has ended is not there any more."""
-        if not self.engine.llm.errored:
+        if not self.engine.gone:
             ids = [f"chatcmpl-{ticket.request_id}", f"cmpl-{ticket.request_id}-0"]
             await self.engine.llm.abort(ids)
 
@@ -182,14 +187,6 @@ def _parse(kind: type[BaseModel], body: Mapping[str, Any]) -> BaseModel:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int)) or None
         raise InvalidRequest(f"{field or 'the request'}: {first['msg']}", field=field) from error
-
-
-def _as_error(code: object, message: str, field: str | None, *, died: bool = False) -> EngineError:
-    if died:
-        return EngineDied("the engine's process ended while the request ran; it is being replaced, try again")
-    if code in (400, 404, 422):
-        return InvalidRequest(message, field=field)
-    return EngineError(message)
 
 
 def _public(answer: dict[str, Any], ticket: Ticket) -> dict[str, Any]:

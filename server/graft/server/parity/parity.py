@@ -47,10 +47,10 @@ class Oracle(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Expected:
-    """What a version is compared with: tokens, their reference, and what the base alone says of the first probe."""
+    """What a version is compared with: a reference's probes, and what the base alone says of the first. Or nothing."""
 
-    source: Source
-    reference: Reference | None
+    source: Source = Source.NONE
+    form: ServingForm | None = None
     probes: Sequence[ReferenceRow] = ()
     base: Sequence[float] = ()
 
@@ -136,12 +136,11 @@ class Parity:
         info = await self._engine.info()
         circumstances = Circumstances(form=self._form, engine=info.engine_version, kernel=info.lora_kernel)
         expected = await self._expected(adapter)
-        deltas = await self._compared(adapter, expected) if expected.probes else None
         return Receipt(
-            source=expected.source if deltas else Source.NONE,
+            source=expected.source,
             circumstances=circumstances,
-            reference_form=expected.reference.form if expected.reference and deltas else None,
-            deltas=deltas,
+            reference_form=expected.form,
+            deltas=await self._compared(adapter, expected) if expected.probes else None,
             checked_at=datetime.now(UTC),
         )
 
@@ -159,12 +158,12 @@ class Parity:
     async def _recorded(self, folder: Path) -> _Expected | None:
         """From the adapter's own reference.json; None where it has none."""
         reference = await asyncio.to_thread(Reference.read, folder)
-        if reference is None and self._mode == "full":
-            return None
-        return await self._probed(Source.TRAINER, reference)
+        return await self._probed(Source.TRAINER, reference) if reference is not None else None
 
     async def _asked(self, folder: Path) -> _Expected:
-        """From peft."""
+        """From peft, where that is to be asked."""
+        if self._mode != "full":
+            return _Expected()
         num_tokens = max(2, self._num_tokens // _NUM_ROWS)
         try:
             reference = await self._oracle.reference(folder, num_rows=_NUM_ROWS, num_tokens=num_tokens)
@@ -173,17 +172,17 @@ class Parity:
                 raise
             # In another form it would only be measured; not every packed folder can be loaded by transformers.
             _log.warning("no reference in a form like %s: %s", self._form, error)
-            return await self._probed(Source.NONE, None)
+            return _Expected()
         return await self._probed(Source.PEFT, reference)
 
-    async def _probed(self, source: Source, reference: Reference | None) -> _Expected:
-        if reference is None:
-            return _Expected(source=source, reference=None)
+    async def _probed(self, source: Source, reference: Reference) -> _Expected:
         room = (await self._engine.info()).max_model_tokens
         probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
+        if not probes:
+            return _Expected()
         # One probe without the adapter tells a no-op as well as all would.
-        base = await self._scored(probes[0], None) if probes else ()
-        return _Expected(source=source, reference=reference, probes=probes, base=base)
+        base = await self._scored(probes[0], None)
+        return _Expected(source=source, form=reference.form, probes=probes, base=base)
 
     async def _compared(self, adapter: EngineAdapter, expected: _Expected) -> Deltas:
         served = await all_or_none([self._scored(probe, adapter) for probe in expected.probes])

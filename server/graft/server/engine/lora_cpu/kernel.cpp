@@ -84,8 +84,10 @@ namespace {
 class Ahead {
  public:
   Ahead() = default;
-  Ahead(const void* begin, std::int64_t bytes)
-      : at_(static_cast<const char*>(begin)), end_(static_cast<const char*>(begin) + bytes) {}
+  template <typename E>
+  Ahead(const E* weights, int rank, int width)
+      : at_(reinterpret_cast<const char*>(weights)),
+        end_(reinterpret_cast<const char*>(weights + static_cast<std::int64_t>(rank) * width)) {}
 
   // Spread the fetching over so many calls of `fetch`.
   void spread(std::int64_t calls) { lines_ = (end_ - at_) / 64 / std::max<std::int64_t>(calls, 1) + 1; }
@@ -300,14 +302,19 @@ using Bf16Products = Vector;
 using Bf16Products = Portable<Bf16>;
 #endif
 
+// A slot's weights in a stack of them, [slots][max_rank][width].
+template <typename E>
+const E* in_slot(const void* stack, const GraftModule& module, int slot, int width) {
+  return static_cast<const E*>(stack) + static_cast<std::int64_t>(slot) * module.max_rank * width;
+}
+
 // A of the first slice at `index` or after it that the slot's adapter touches.
 template <typename E>
 Ahead a_from(const GraftModule& module, int index, int slot) {
   for (; index < module.num_slices; ++index) {
     const GraftSlice& slice = module.slices[index];
     if (slice.rank[slot] > 0)
-      return Ahead(static_cast<const E*>(slice.a) + static_cast<std::int64_t>(slot) * module.max_rank * module.in,
-                   static_cast<std::int64_t>(slice.rank[slot]) * module.in * sizeof(E));
+      return Ahead(in_slot<E>(slice.a, module, slot, module.in), slice.rank[slot], module.in);
   }
   return Ahead();
 }
@@ -328,16 +335,15 @@ void add_rows(const GraftModule& module, int slot, int next_slot, const std::int
     for (int index = 0; index < module.num_slices; ++index) {
       const GraftSlice& slice = module.slices[index];
       const int rank = slice.rank[slot];
-      const std::int64_t first = static_cast<std::int64_t>(slot) * module.max_rank;
-      const bool last_slice = index + 1 == module.num_slices;
       if (rank > 0) {
-        const E* b = static_cast<const E*>(slice.b) + first * slice.out;
-        const bool once = begin == 0;  // later rows find the weights in the cache
-        Products::shrink(x_rows, count, static_cast<const E*>(slice.a) + first * module.in, rank, module.in, h,
-                         once ? Ahead(b, static_cast<std::int64_t>(rank) * slice.out * sizeof(E)) : Ahead());
+        const E* a = in_slot<E>(slice.a, module, slot, module.in);
+        const E* b = in_slot<E>(slice.b, module, slot, slice.out);
+        const bool first_rows = begin == 0;  // later ones find the weights in the cache
+        const bool last = begin + count == num_rows && index + 1 == module.num_slices;
+        Products::shrink(x_rows, count, a, rank, module.in, h, first_rows ? Ahead(b, rank, slice.out) : Ahead());
         Ahead following;
-        if (once) following = a_from<E>(module, index + 1, slot);
-        if (last_slice && begin + count == num_rows && next_slot >= 0) following = a_from<E>(module, 0, next_slot);
+        if (first_rows) following = a_from<E>(module, index + 1, slot);
+        if (last && next_slot >= 0) following = a_from<E>(module, 0, next_slot);
         Products::expand(h, count, b, rank, slice.out, y_rows, following);
       }
       for (int row = 0; row < count; ++row) y_rows[row] += slice.out;
