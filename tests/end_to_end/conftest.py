@@ -40,7 +40,7 @@ def start_server(folder: Path, *flags: str) -> Server:
     command = [sys.executable, "-m", "graft.cli.main", "serve", "--grpc-port", "0", "--http-port", "0"]
     command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), "--parity", "recorded", *flags]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment())
     end = time.monotonic() + 300
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > end:
@@ -49,6 +49,12 @@ def start_server(folder: Path, *flags: str) -> Server:
         time.sleep(0.1)
     ports = json.loads(ready.read_text())
     return Server(process, f"127.0.0.1:{ports['grpc_port']}", f"http://127.0.0.1:{ports['http_port']}", log)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what an engine that a test started in it has set for its own process."""
+    set_by_engines = ("VLLM_", "GRAFT_LORA_LIBRARY")
+    return {name: value for name, value in os.environ.items() if not name.startswith(set_by_engines)}
 
 
 def stop_server(server: Server) -> int:
@@ -94,7 +100,6 @@ def is_zombie(pid: int) -> bool:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    os.environ.pop("VLLM_PLUGINS", None)
     running = start_server(tmp_path_factory.mktemp("server"), "--num-slots", "4")
     yield running
     assert stop_server(running) == 0

@@ -114,7 +114,7 @@ class Residency:
         return self._advance(yields)
 
     def hint(self, digest: str) -> tuple[Action, ...]:
-        """A version may be asked for soon: it comes where that disturbs nobody. The latest hints count."""
+        """A version may be asked for soon: it comes where none in use has to leave. The latest hints count."""
         entry = self._entries.get(digest)
         if entry is not None and entry.state is not State.DRAINING:
             return ()

@@ -88,7 +88,7 @@ class Slots:
         self._carry_out(self._residency.release(digest))
 
     def hint(self, digest: str) -> None:
-        """A version may be asked for soon. It is loaded where nobody is disturbed by that, else later or never."""
+        """A version may be asked for soon. It is loaded where none in use has to leave, else later or never."""
         self._carry_out(self._residency.hint(digest))
 
     @contextlib.asynccontextmanager

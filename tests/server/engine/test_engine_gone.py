@@ -23,7 +23,7 @@ async def test_the_engine_is_gone_before_its_streams_end() -> None:
         ),
     )
     process.start()
-    engine = VllmEngine(stub, None, None)  # type: ignore[arg-type]
+    engine = VllmEngine(stub, None, None, None)  # type: ignore[arg-type]
     died = asyncio.Event()
     engine.on_death(died.set)
     await asyncio.wait_for(died.wait(), 60)

@@ -70,24 +70,34 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
     heartbeat = Heartbeat()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
+    folder = tempfile.TemporaryDirectory(prefix="graft-engine-")
+    os.environ["VLLM_RPC_BASE_PATH"] = folder.name  # vLLM makes its sockets there and removes none
     try:
         llm = await asyncio.to_thread(make)
     except Exception as error:
+        folder.cleanup()
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
-    return VllmEngine(llm, settings, heartbeat)
+    return VllmEngine(llm, settings, heartbeat, folder)
 
 
 class VllmEngine:
     """One running engine; it is not restarted but replaced (see `supervisor`)."""
 
-    def __init__(self, llm: AsyncLLM, settings: EngineSettings, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        llm: AsyncLLM,
+        settings: EngineSettings,
+        heartbeat: Heartbeat,
+        folder: tempfile.TemporaryDirectory[str],
+    ) -> None:
+        """`folder` is the engine's own and ends with it."""
         self._heartbeat = heartbeat
         self.llm = llm
         self._settings = settings
+        self._folder = folder
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
         self._images: SlotImages | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         loop = asyncio.get_running_loop()
         self._died: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()  # by itself, or by `close`
@@ -113,10 +123,7 @@ class VllmEngine:
                 raise EngineError(f"there is no place for adapters beside the slots: {error}") from error
 
     def _make_images(self, layout: SlotLayout) -> SlotImages:
-        folder = self._settings.host_folder
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="graft-slots-")
-            folder = Path(self._temporary.name)
+        folder = self._settings.host_folder or Path(self._folder.name) / "slots"
         return SlotImages(folder, layout, max_bytes=self._settings.host_bytes)
 
     async def generate(
@@ -267,8 +274,7 @@ class VllmEngine:
         await asyncio.to_thread(self._end)
         if self._images is not None:
             await asyncio.to_thread(self._images.close)
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        await asyncio.to_thread(self._folder.cleanup)
         self._fail_all()
 
     def _end(self) -> None:
