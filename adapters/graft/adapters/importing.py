@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
-from graft.adapters.adapter import AdapterFile, AdapterVersion, Lineage, Provenance
+from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance, version_digest
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import Limits, incompatibilities
@@ -18,6 +19,13 @@ from graft.adapters.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.reference import Reference
 from graft.adapters.store import BlobStore
 from graft.adapters.values import inspect_values
+
+
+class _Origin(TypedDict):
+    base: BaseReference
+    form: ServingForm
+    provenance: Provenance
+    lineage: Lineage
 
 
 def accept_folder(
@@ -35,12 +43,14 @@ def accept_folder(
     declared: bool = False,
     request_id: str | None = None,
     sha256: Mapping[str, str] | None = None,
+    passed: Callable[[str], None] = lambda digest: None,
 ) -> AdapterVersion:
     """Check the adapter in `folder`, store its files, and register it as a version of `adapter`.
 
     The base comes from graft.json when the folder has one; a folder without needs `declared`: its importer states
     that it was trained on `base`, held as `serving_form`. `sha256` gives the files' hashes (by name) for a folder that
-    is the caller's alone: it is taken away, to be served from. On an error nothing is visible.
+    is the caller's alone: it is taken away, to be served from. `passed` is told the version's digest when all checks
+    are passed and the registration is still to come. On an error nothing is visible.
     Raises InvalidAdapter, IncompatibleAdapter, InvalidReference, NotFound, Conflict, StoreFull, StoreUnavailable,
     CatalogUnavailable.
     """
@@ -59,19 +69,22 @@ def accept_folder(
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
     )
-    files = _store(folder, manifest, store, sha256)
+    origin = _Origin(
+        base=trained.base if trained else base.reference(),
+        form=trained.form if trained else serving_form,
+        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
+        lineage=trained.lineage if trained else Lineage(),
+    )
+    passed(version_digest(files=manifest.files, **origin))
     version = catalog.register_version(
         tenant=tenant,
         adapter=adapter,
-        base=trained.base if trained else base.reference(),
-        form=trained.form if trained else serving_form,
         rank=max(manifest.rank, *manifest.rank_pattern.values(), 0),
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
-        files=files,
-        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
-        lineage=trained.lineage if trained else Lineage(),
+        files=_store(folder, manifest, store, sha256),
         request_id=request_id,
+        **origin,
     )
     if sha256 is not None:
         store.keep(version, folder)

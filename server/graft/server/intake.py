@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +51,9 @@ class Intake:
         limits: Limits,
         max_adapter_bytes: int,
         import_roots: Sequence[Path],
+        prepare: Callable[[str, Path], None],
     ) -> None:
+        """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet."""
         self._registry = registry
         self._store = store
         self._staging = staging
@@ -60,6 +62,7 @@ class Intake:
         self._limits = limits
         self._max_adapter_bytes = max_adapter_bytes
         self._import_roots = tuple(root.resolve() for root in import_roots)
+        self._prepare = prepare
 
     async def upload(
         self,
@@ -109,6 +112,10 @@ class Intake:
         *,
         sha256: Mapping[str, str] | None = None,
     ) -> AdapterVersion:
+        def passed(digest: str) -> None:
+            if sha256 is not None:  # the folder is ours alone: nobody can have changed it since
+                self._prepare(digest, folder)
+
         def accept(catalog: Catalog) -> AdapterVersion:
             version = accept_folder(
                 folder,
@@ -125,6 +132,7 @@ class Intake:
                 declared=True,
                 request_id=request_id,
                 sha256=sha256,
+                passed=passed,
             )
             if permissions.other_form and version.form != self._form:
                 catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)

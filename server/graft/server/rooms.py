@@ -91,6 +91,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         limits=Limits(max_rank=settings.max_rank, max_bytes=max_adapter_bytes),
         max_adapter_bytes=max_adapter_bytes,
         import_roots=settings.import_roots,
+        prepare=supervisor.prepare,
     )
     text = Text(
         await machinery.tokenizer(base.path),

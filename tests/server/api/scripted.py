@@ -47,6 +47,8 @@ class Script:
     # The log-probability of a scored token.
     logprob: Callable[[EngineAdapter | None, int], float] = lambda adapter, token_id: -0.5
     num_scored: int = 0
+    # What the engine was told beforehand: digests, and the files that it could see.
+    prepared: list[tuple[str, set[str]]] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
     num_started: int = 0
     engines: list[ScriptedEngine] = field(default_factory=list)
@@ -120,6 +122,9 @@ class ScriptedEngine:
             for one in continuation_token_ids
         )
         return ContinuationScore(tokens=tokens, is_greedy=True)
+
+    def prepare(self, digest: str, path: Path) -> None:
+        self.script.prepared.append((digest, {file.name for file in path.iterdir()}))
 
     async def load(self, adapter: EngineAdapter) -> None:
         if self.script.load_error is not None:

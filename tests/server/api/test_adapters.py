@@ -56,6 +56,18 @@ async def test_an_uploaded_adapter_is_served_under_its_alias(server: Server) -> 
     assert got.version == version
 
 
+async def test_what_was_uploaded_is_prepared_what_was_refused_or_is_anothers_is_not(server: Server) -> None:
+    """The files of an import are not ours alone: they may change while they are read."""
+    unfit = make_adapter(server.folder / "unfit", rank=32, base=server.base)
+    await details_of(server.adapters.UploadVersion(upload_parts(unfit, "joe")))
+    folder = make_adapter(server.folder / "up", base=server.base)
+    await server.adapters.ImportVersion(pb.ImportVersionRequest(adapter="joe", path=str(folder)))
+    assert server.script.prepared == []
+    version = (await server.adapters.UploadVersion(upload_parts(folder, "joe"))).version
+    assert server.script.prepared == [(version.digest, {path.name for path in folder.iterdir()})]
+    assert server.metric("graft_adapter_loads_total") == 0
+
+
 async def test_an_upload_says_the_same_twice(server: Server) -> None:
     folder = make_adapter(server.folder / "up", base=server.base)
     one = await server.adapters.UploadVersion(upload_parts(folder, "joe", request_id="a"))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.lora_cpu.slot_image import SlotLayout, is_image, scaling, write_image
 from graft.server.engine.lora_cpu.tensor_file import map_tensors
 from graft.server.engine.slot_images import SlotImages
@@ -104,22 +103,32 @@ def test_scaling_is_pefts(options: dict[str, object]) -> None:
 
 def test_images_are_kept_within_bounds(folder: Path, tmp_path: Path) -> None:
     images = SlotImages(tmp_path / "images", LAYOUT, max_bytes=1)
-    first, second = (EngineAdapter(digest=f"sha256:{n}", engine_id=n, path=folder) for n in (1, 2))
-    made = images.make(first)
-    assert images.make(first) == made == images.path(first.digest)
-    with images.held(first.digest):
-        images.make(second)
+    made = images.make("sha256:1", folder)
+    assert images.make("sha256:1", folder) == made == images.path("sha256:1")
+    with images.held("sha256:1"):
+        images.make("sha256:2", folder)
         assert made.exists()
-    images.make(second)
+    images.make("sha256:2", folder)
     assert not made.exists()
-    assert images.make(first).exists()
+    assert images.make("sha256:1", folder).exists()
     # Another process on the same folder takes nothing away; what a dead one left is gone.
     (tmp_path / "images" / "session-dead").mkdir()
     other = SlotImages(tmp_path / "images", LAYOUT, max_bytes=1)
-    assert images.path(first.digest).exists()
+    assert images.path("sha256:1").exists()
     other.close()
     images.close()
     assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_preparing_is_a_hint(folder: Path, tmp_path: Path) -> None:
+    """What cannot be prepared, or not any more, is no error here: the load will tell."""
+    images = SlotImages(tmp_path / "images", LAYOUT, max_bytes=2**20)
+    images.prepare("sha256:1", tmp_path / "gone")
+    images.prepare("sha256:1", folder)
+    images.thread.submit(lambda: None).result()
+    assert images.path("sha256:1").exists()
+    images.close()
+    images.prepare("sha256:2", folder)
 
 
 def test_a_broken_file_is_an_error(tmp_path: Path) -> None:

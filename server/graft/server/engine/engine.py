@@ -132,6 +132,13 @@ class Engine(Protocol):
         """Log-probabilities of a continuation after a prompt (both non-empty)."""
         ...
 
+    def prepare(self, digest: str, path: Path) -> None:
+        """A version whose sound files are at `path` may be loaded soon: begin what can be done beside the slots.
+
+        Returns at once, from any thread; what goes wrong is told by `load`.
+        """
+        ...
+
     async def load(self, adapter: EngineAdapter) -> None:
         """Bring an adapter into a slot; raises `LoadFailed`. The caller keeps within `EngineInfo.num_slots`."""
         ...

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from graft.adapters.session_folder import SessionFolder
-from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.lora_cpu.slot_image import SUFFIX, SlotLayout, write_image
 from graft.server.engine.lora_cpu.tensor_file import Scratch
 
@@ -40,16 +39,31 @@ class SlotImages:
         """Where the image of a version is, once it is made."""
         return self._folder.path / f"{digest.removeprefix('sha256:')}{SUFFIX}"
 
-    def make(self, adapter: EngineAdapter) -> Path:
-        """The version's image, made where it is missing. Raises `ValueError` where it does not fit, `OSError`."""
-        image = self.path(adapter.digest)
+    def make(self, digest: str, folder: Path) -> Path:
+        """The image of the version in `folder`, made where it is missing; to be called in `thread` alone.
+
+        Raises `ValueError` where it does not fit, `OSError`.
+        """
+        image = self.path(digest)
+        missing = digest not in self._sizes or not image.is_file()
+        if missing:
+            write_image(folder, image, self._layout, self._scratch)
         with self._lock:
-            if adapter.digest not in self._sizes or not image.is_file():
-                write_image(adapter.path, image, self._layout, self._scratch)
-                self._sizes[adapter.digest] = image.stat().st_size
-            self._sizes.move_to_end(adapter.digest)
+            if missing:
+                self._sizes[digest] = image.stat().st_size
+            self._sizes.move_to_end(digest)
             self._shrink()
         return image
+
+    def prepare(self, digest: str, folder: Path) -> None:
+        """Have an image made that may be wanted soon. One that cannot be made is not missed before it is wanted."""
+
+        def work() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                self.make(digest, folder)
+
+        with contextlib.suppress(RuntimeError):  # closed
+            self.thread.submit(work)
 
     @contextlib.contextmanager
     def held(self, digest: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from graft.server.engine.engine import (
@@ -101,6 +102,10 @@ class Supervisor:
         return await self.current.score(
             prompt_token_ids, continuation_token_ids, request_id=request_id, adapter=adapter
         )
+
+    def prepare(self, digest: str, path: Path) -> None:
+        with contextlib.suppress(EngineDied):
+            self.current.prepare(digest, path)
 
     async def load(self, adapter: EngineAdapter) -> None:
         await self.current.load(adapter)

@@ -171,11 +171,17 @@ class VllmEngine:
                 async for output in stream:
                     yield output
 
+    def prepare(self, digest: str, path: Path) -> None:
+        if self._images is not None:
+            self._images.prepare(digest, path)
+
     async def load(self, adapter: EngineAdapter) -> None:
         images = self._images
         try:
             with images.held(adapter.digest) if images is not None else contextlib.nullcontext():
-                await self._make_image(adapter)
+                if images is not None:
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(images.thread, images.make, adapter.digest, adapter.path)
                 await self._ask(self.llm.add_lora(self.lora_request(adapter)))
         except EngineDied:
             raise
@@ -183,10 +189,6 @@ class VllmEngine:
             if self.gone:
                 raise EngineDied("the engine's process ended; it is being replaced, try again") from error
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
-
-    async def _make_image(self, adapter: EngineAdapter) -> None:
-        if self._images is not None:
-            await asyncio.get_running_loop().run_in_executor(self._images.thread, self._images.make, adapter)
 
     def lora_request(self, adapter: EngineAdapter | None) -> LoRARequest | None:
         """The digest is the name and the path follows from it, so the prefix cache can never mix two versions."""
