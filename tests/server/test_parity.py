@@ -13,7 +13,7 @@ import pytest
 
 from graft.adapters.errors import CatalogUnavailable
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
+from graft.adapters.reference import FILE_NAME, Reference, ReferenceRow
 from graft.adapters.rows import Record
 from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineDied, EngineInfo, TokenLogprob
 from graft.server.errors import ParityFailed, ParityUnavailable
@@ -261,6 +261,51 @@ async def test_the_base_is_scored_beside_the_load_and_afresh_for_each(bench: Ben
     parity.expect(bench.adapter)
     assert asyncio.all_tasks() == before, "a version with a receipt is not looked at again"
     await parity.close()
+
+
+async def test_an_announced_version_is_begun_at_once_and_only_once(bench: Bench) -> None:
+    """An upload's folder is taken away when it is registered: it is read before `prepare` returns."""
+    reference(-2.0).write(bench.adapter.path)
+    parity = bench.parity()
+    others = asyncio.all_tasks()
+    await asyncio.to_thread(parity.prepare, DIGEST, bench.adapter.path)
+    (bench.adapter.path / FILE_NAME).unlink()
+    while not (begun := asyncio.all_tasks() - others):
+        await asyncio.sleep(0)
+    await asyncio.wait(begun)
+    assert bench.engine.scored == [(False, 16)]
+    await bench.load(parity)
+    assert bench.engine.scored == [(False, 16), (True, 16), (True, 16)]
+    assert bench.bodies[0]["source"] == "trainer" and bench.oracle.num_asked == 0
+
+
+async def test_what_was_begun_and_failed_is_asked_again(bench: Bench) -> None:
+    reference(-2.0).write(bench.adapter.path)
+    parity = bench.parity()
+    others = asyncio.all_tasks()
+    bench.engine.error = EngineDied("gone")
+    parity.prepare(DIGEST, bench.adapter.path)
+    await asyncio.sleep(0)
+    await asyncio.wait(asyncio.all_tasks() - others)
+    bench.engine.error = None
+    await bench.load(parity)
+    assert parity.receipt(DIGEST) is not None
+
+
+async def test_announcing_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand versions may be registered that nobody ever asks for."""
+    monkeypatch.setattr(parity_module, "_MAX_BESIDE", 2)
+    reference(-2.0).write(bench.adapter.path)
+    parity = bench.parity()
+    others = asyncio.all_tasks()
+    for digest in (DIGEST, "sha256:b", "sha256:c"):
+        parity.prepare(digest, bench.adapter.path)
+    await asyncio.sleep(0)
+    await asyncio.wait(asyncio.all_tasks() - others)
+    assert len(bench.engine.scored) == 2
+    await bench.load(parity)
+    assert len(bench.engine.scored) == 2 + 3, "the first one was let go, and begun again"
+    bench.parity(mode="off").prepare(DIGEST, bench.adapter.path)
 
 
 async def test_a_check_that_nobody_waits_for_ends_without_a_word(bench: Bench) -> None:

@@ -126,7 +126,15 @@ def test_probes_are_few_and_true_to_the_record(rows: list[tuple[int, int]], max_
     assert num_tokens <= max(max_tokens, shortest + 8)
 
 
-def test_rows_without_a_prompt_go_first_and_two_rows_share_the_budget() -> None:
-    probes = choose_probes(reference_of([(50, 40), (30, 1), (16, 1)]), max_tokens=32, max_model_tokens=100)
-    assert [len(probe.token_ids) for probe in probes] == [16, 16]
-    assert sum(len(probe.logprobs) for probe in probes) == 30
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(50, 40), (30, 1), (16, 1)], [30]),  # one step of the engine
+        ([(50, 20), (90, 18)], [32]),  # the shorter prompt leaves more to score
+        ([(8, 1), (9, 1), (7, 2), (9, 4)], [9, 8, 7]),  # short ones together
+        ([(50, 40), (90, 36)], [44]),  # a prompt beyond the budget
+    ],
+)
+def test_one_row_is_probed_where_one_has_enough(rows: list[tuple[int, int]], expected: list[int]) -> None:
+    probes = choose_probes(reference_of(rows), max_tokens=32, max_model_tokens=100)
+    assert [len(probe.token_ids) for probe in probes] == expected

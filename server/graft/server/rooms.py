@@ -81,6 +81,11 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         receipt=parity.receipt,
         default_deadline_seconds=settings.default_deadline_seconds,
     )
+
+    def prepare(digest: str, folder: Path) -> None:
+        supervisor.prepare(digest, folder)
+        parity.prepare(digest, folder)
+
     max_adapter_bytes = settings.max_adapter_mib * _MIB
     intake = Intake(
         registry=registry,
@@ -91,7 +96,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         limits=Limits(max_rank=settings.max_rank, max_bytes=max_adapter_bytes),
         max_adapter_bytes=max_adapter_bytes,
         import_roots=settings.import_roots,
-        prepare=supervisor.prepare,
+        prepare=prepare,
     )
     text = Text(
         await machinery.tokenizer(base.path),

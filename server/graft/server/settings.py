@@ -111,8 +111,8 @@ class Settings:
     """What computes adapters on CPU: compiled, torch, or auto, which is compiled where there is a C++ compiler."""
     parity: ParityMode = "full"
     """Compare what a version says before it serves: full, recorded (only where its trainer recorded it) or off."""
-    parity_tokens: int = 24
-    """Tokens that are run to compare a version; half as many again run without it."""
+    parity_tokens: int = 16
+    """Tokens that are run to compare a version; as many again may run without it."""
     parity_timeout_seconds: float = 90.0
     """Time for peft to compute the reference of an adapter that brought none."""
     log_format: LogFormat = "text"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
@@ -25,7 +25,8 @@ from graft.server.settings import ParityMode
 
 _log = logging.getLogger(__name__)
 
-_NUM_ROWS = 2
+# Versions that were announced and may never be loaded.
+_MAX_BESIDE = 64
 # Below this, in nats, an adapter's effect could also be what bfloat16 rounds differently in another batch.
 _CLOSE_TO_BASE = 0.02
 _CATALOG_SECONDS = 2.0
@@ -74,6 +75,7 @@ class Parity:
         self._mode = mode
         self._num_tokens = num_tokens
         self._oracle = oracle
+        self._loop = asyncio.get_running_loop()
         self._receipts: dict[str, Receipt] = {}
         self._beside: dict[str, asyncio.Task[_Expected | None]] = {}
         self._writes: set[asyncio.Task[None]] = set()
@@ -97,16 +99,20 @@ class Parity:
             self._receipts[digest] = found
         await self._judge(digest, self._receipts[digest])
 
+    def prepare(self, digest: str, folder: Path) -> None:
+        """A version may be loaded soon whose files are in `folder` now: begin as `expect` does. From any thread."""
+        reference = Reference.read(folder) if self._mode != "off" else None
+        if reference is not None:
+            self._loop.call_soon_threadsafe(lambda: self._begin(digest, self._probed(Source.TRAINER, reference)))
+
     def expect(self, adapter: EngineAdapter) -> Callable[[], None]:
         """Beside a load: begin with what the check needs and the adapter is not needed for.
 
         Returns what must be called where the load fails.
         """
-        digest = adapter.digest
-        if self._mode != "off" and digest not in self._receipts:
-            self._drop(digest)
-            self._beside[digest] = asyncio.create_task(self._recorded(adapter.path))
-        return lambda: self._drop(digest)
+        if self._mode != "off":
+            self._begin(adapter.digest, self._recorded(adapter.path))
+        return lambda: self._drop(adapter.digest)
 
     async def verify(self, adapter: EngineAdapter) -> None:
         """After a load: check a version that has no receipt yet.
@@ -149,11 +155,25 @@ class Parity:
         beside = self._beside.pop(adapter.digest, None) or asyncio.create_task(self._recorded(adapter.path))
         return await beside or await self._asked(adapter.path)
 
+    def _begin(self, digest: str, work: Coroutine[Any, Any, _Expected | None]) -> None:
+        """Unless it is known or under way. What fails is asked again by whoever needs it."""
+        if digest in self._receipts or digest in self._beside:
+            work.close()
+            return
+
+        def ended(task: asyncio.Task[_Expected | None]) -> None:
+            if (task.cancelled() or task.exception()) and self._beside.get(digest) is task:
+                del self._beside[digest]
+
+        while len(self._beside) >= _MAX_BESIDE:
+            self._drop(next(iter(self._beside)))
+        task = self._beside[digest] = asyncio.create_task(work)
+        task.add_done_callback(ended)
+
     def _drop(self, digest: str) -> None:
         task = self._beside.pop(digest, None)
         if task is not None:
             task.cancel()
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: nobody will ask
 
     async def _recorded(self, folder: Path) -> _Expected | None:
         """From the adapter's own reference.json; None where it has none."""
@@ -164,9 +184,8 @@ class Parity:
         """From peft, where that is to be asked."""
         if self._mode != "full":
             return _Expected()
-        num_tokens = max(2, self._num_tokens // _NUM_ROWS)
         try:
-            reference = await self._oracle.reference(folder, num_rows=_NUM_ROWS, num_tokens=num_tokens)
+            reference = await self._oracle.reference(folder, num_rows=1, num_tokens=self._num_tokens)
         except (ParityFailed, ParityUnavailable) as error:
             if self._form in PEFT_FORMS:
                 raise
