@@ -68,7 +68,7 @@ def test_a_trained_adapter_brings_its_reference_and_gets_a_receipt(
     (receipt,) = receipts(graft, "upper")
     assert (receipt["source"], receipt["form"], receipt["reference_form"]) == ("trainer", "nf4", "nf4")
     assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
-    assert receipt["num_tokens"] >= 20
+    assert receipt["num_tokens"] == 15  # of a drawn row of 16
     parity = graft.generate("bee -> ", model="upper", max_tokens=8).answerer.parity
     assert (parity.source, parity.num_tokens) == ("trainer", receipt["num_tokens"])
     assert parity.mean_abs_delta == receipt["mean_abs_delta"]
