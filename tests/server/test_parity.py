@@ -267,12 +267,11 @@ async def test_an_announced_version_is_begun_at_once_and_only_once(bench: Bench)
     """An upload's folder is taken away when it is registered: it is read before `prepare` returns."""
     reference(-2.0).write(bench.adapter.path)
     parity = bench.parity()
-    others = asyncio.all_tasks()
     await asyncio.to_thread(parity.prepare, DIGEST, bench.adapter.path)
     (bench.adapter.path / FILE_NAME).unlink()
-    while not (begun := asyncio.all_tasks() - others):
-        await asyncio.sleep(0)
-    await asyncio.wait(begun)
+    async with asyncio.timeout(5):
+        while not bench.engine.scored:
+            await asyncio.sleep(0)
     assert bench.engine.scored == [(False, 16)]
     await bench.load(parity)
     assert bench.engine.scored == [(False, 16), (True, 16), (True, 16)]

@@ -123,7 +123,11 @@ def test_probes_are_few_and_true_to_the_record(rows: list[tuple[int, int]], max_
         assert probe.logprobs == tuple(-float(index) for index in range(start, len(probe.token_ids)))
         assert probe.logprobs
     num_tokens = sum(len(probe.token_ids) for probe in probes)
-    assert num_tokens <= max(max_tokens, shortest + 8)
+    if probes:
+        assert num_tokens <= max(max_tokens, probes[0].num_prompt_tokens + 8)
+    # A verdict does not hang on a token or two where the record has more.
+    most = max(min(8, length - start, room - 1 - start) for length, start in rows)
+    assert sum(len(probe.logprobs) for probe in probes) >= max(0, most)
 
 
 @pytest.mark.parametrize(

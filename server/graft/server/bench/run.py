@@ -90,7 +90,7 @@ async def _measure(plan: Plan, folder: Path, figures: Figures) -> None:
 def _workbench(plan: Plan, form: ServingForm, folder: Path, figures: Figures) -> Workbench:
     say(f"making {plan.shape.name} and its adapters in {folder}")
     base: Base = make_base(plan.shape, folder)
-    files = folder / f"{plan.shape.name}-{form.value}"
+    files = folder / f"lora-{plan.shape.name}-{form.value}"
     adapters = make_adapters(base, files, NUM_SLOTS)
     context = context_of(base)
     return Workbench(

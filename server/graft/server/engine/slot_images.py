@@ -56,14 +56,12 @@ class SlotImages:
         return image
 
     def prepare(self, digest: str, folder: Path) -> None:
-        """Have an image made that may be wanted soon. One that cannot be made is not missed before it is wanted."""
+        """Have an image made that may be wanted soon. Where that fails nobody is told: whoever wants it makes it again.
 
-        def work() -> None:
-            with contextlib.suppress(OSError, ValueError):
-                self.make(digest, folder)
-
+        An upload's folder is taken away when it is registered, so behind another image it may come too late.
+        """
         with contextlib.suppress(RuntimeError):  # closed
-            self.thread.submit(work)
+            self.thread.submit(self.make, digest, folder)
 
     @contextlib.contextmanager
     def held(self, digest: str) -> Iterator[None]:

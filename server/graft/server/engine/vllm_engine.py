@@ -39,7 +39,12 @@ from graft.server.engine.lora_cpu.build import BuildFailed
 from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.slot_images import SlotImages
-from graft.server.engine.vllm_environment import EngineSettings, engine_arguments, prepare_environment
+from graft.server.engine.vllm_environment import (
+    EngineSettings,
+    engine_arguments,
+    prepare_environment,
+    sockets_in_a_folder,
+)
 from graft.server.engine.vllm_heartbeat import Heartbeat
 
 
@@ -70,12 +75,10 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
     heartbeat = Heartbeat()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
-    folder = tempfile.TemporaryDirectory(prefix="graft-engine-")
-    os.environ["VLLM_RPC_BASE_PATH"] = folder.name  # vLLM makes its sockets there and removes none
     try:
-        llm = await asyncio.to_thread(make)
+        with sockets_in_a_folder() as folder:
+            llm = await asyncio.to_thread(make)
     except Exception as error:
-        folder.cleanup()
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
     return VllmEngine(llm, settings, heartbeat, folder)
 
@@ -274,10 +277,10 @@ class VllmEngine:
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self._set_ended()
         await asyncio.to_thread(self._end)
+        self._fail_all()
         if self._images is not None:
             await asyncio.to_thread(self._images.close)
         await asyncio.to_thread(self._folder.cleanup)
-        self._fail_all()
 
     def _end(self) -> None:
         self.llm.shutdown(timeout=5.0)

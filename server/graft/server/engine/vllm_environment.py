@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +83,31 @@ def prepare_environment(settings: EngineSettings) -> None:
         os.environ.setdefault(name, value)
     if settings.base_path.is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@contextlib.contextmanager
+def sockets_in_a_folder() -> Iterator[tempfile.TemporaryDirectory[str]]:
+    """A folder of its own for the sockets of the engine that is started meanwhile: vLLM makes seven and removes none.
+
+    It lies where `VLLM_RPC_BASE_PATH` says, else among temporary files, and is the caller's once the block has ended
+    well. Raises `OSError`.
+    """
+    name = "VLLM_RPC_BASE_PATH"
+    before = os.environ.get(name)
+    # A socket's path has 107 characters at most.
+    folder = tempfile.TemporaryDirectory(prefix="graft-", dir=before, ignore_cleanup_errors=True)
+    os.environ[name] = folder.name
+    try:
+        yield folder
+    except BaseException:
+        folder.cleanup()
+        raise
+    finally:
+        # Whatever this process starts later must not look for a folder that is gone.
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:

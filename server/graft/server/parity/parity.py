@@ -97,6 +97,7 @@ class Parity:
             if found is None:
                 return
             self._receipts[digest] = found
+            self._drop(digest)
         await self._judge(digest, self._receipts[digest])
 
     def prepare(self, digest: str, folder: Path) -> None:
