@@ -278,6 +278,18 @@ async def test_an_announced_version_is_begun_at_once_and_only_once(bench: Bench)
     assert bench.bodies[0]["source"] == "trainer" and bench.oracle.num_asked == 0
 
 
+@pytest.mark.parametrize("mode", ["full", "recorded"])
+async def test_a_record_that_does_not_fit_the_context_is_no_record(bench: Bench, mode: str) -> None:
+    """It must not take the place of asking peft."""
+    row = ReferenceRow(token_ids=(5,) * 200, num_prompt_tokens=199, logprobs=(-1.0,))
+    Reference(form=ServingForm.NF4, rows=(row,)).write(bench.adapter.path)
+    parity = bench.parity(mode=mode)
+    await bench.load(parity)
+    receipt = parity.receipt(DIGEST)
+    assert receipt is not None
+    assert receipt.source is (Source.PEFT if mode == "full" else Source.NONE)
+
+
 async def test_what_was_begun_and_failed_is_asked_again(bench: Bench) -> None:
     reference(-2.0).write(bench.adapter.path)
     parity = bench.parity()
@@ -365,10 +377,3 @@ async def test_a_catalog_that_hangs_does_not_hold_a_load_up(bench: Bench, monkey
     reference(-2.0).write(bench.adapter.path)
     bench.registry.reading.clear()
     await asyncio.wait_for(bench.parity().recall(DIGEST), 1)
-
-
-async def test_a_row_too_long_for_the_context_is_left_out(bench: Bench) -> None:
-    row = ReferenceRow(token_ids=(1,) * 200, num_prompt_tokens=100, logprobs=(-1.0,) * 100)
-    Reference(form=ServingForm.NF4, rows=(row,)).write(bench.adapter.path)
-    await bench.load(bench.parity())
-    assert bench.bodies[0]["source"] == "none"

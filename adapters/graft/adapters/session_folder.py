@@ -20,7 +20,7 @@ class SessionFolder:
         with disk.full_disk_explained(root):
             root.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(root)
-            name = uuid.uuid4().hex
+            name = uuid.uuid4().hex[:12]  # short: the path of a socket in it has 107 characters at most
             unlocked = root / f"new-{name}"
             unlocked.mkdir()
             # Held until the process ends, however it ends.

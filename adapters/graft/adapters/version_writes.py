@@ -118,7 +118,7 @@ def delete_adapter(
     query = sa.select(sa.func.count()).where(versions.c.tenant == tenant, versions.c.adapter == adapter)
     num_versions = connection.execute(query).scalar_one()
     if num_versions and not force:
-        raise Conflict(f"adapter {adapter} has {num_versions} versions; delete them first, or say force")
+        raise Conflict(f"adapter {adapter} has {num_versions} versions: delete its aliases and versions first")
     connection.execute(sa.delete(aliases).where(aliases.c.tenant == tenant, aliases.c.adapter == adapter))
     connection.execute(sa.delete(versions).where(versions.c.tenant == tenant, versions.c.adapter == adapter))
     connection.execute(sa.delete(adapters).where(adapters.c.tenant == tenant, adapters.c.name == adapter))

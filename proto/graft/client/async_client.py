@@ -146,7 +146,7 @@ class AsyncClient:
         return await self._call(operation.set_alias(adapter, alias, version, weight_percent, etag), timeout)
 
     async def delete_adapter(self, adapter: str) -> None:
-        """Delete an adapter with its versions and aliases."""
+        """Delete an adapter that has no versions any more."""
         await self._call(operation.delete_adapter(adapter))
 
     async def delete_version(self, adapter: str, version: str | int) -> None:

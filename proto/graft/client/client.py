@@ -144,7 +144,7 @@ class Client:
         return self._call(operation.set_alias(adapter, alias, version, weight_percent, etag), timeout)
 
     def delete_adapter(self, adapter: str) -> None:
-        """Delete an adapter with its versions and aliases."""
+        """Delete an adapter that has no versions any more."""
         self._call(operation.delete_adapter(adapter))
 
     def delete_version(self, adapter: str, version: str | int) -> None:

@@ -38,6 +38,7 @@ async def serve(
     Raises what opening the catalog, the store, the base, the engine and the ports does.
     """
     check_ports(settings)
+    check_folders(settings, ready_file)
     with Shutdown() as shutdown:
         async with AsyncExitStack() as resources:
             opening = asyncio.ensure_future(
@@ -66,6 +67,18 @@ def check_ports(settings: Settings) -> None:
             raise OSError(f"cannot listen on {settings.host}:{port}: {error.strerror or error}") from None
 
 
+def check_folders(settings: Settings, ready_file: Path | None) -> None:
+    """Learn that a folder cannot be used before the engine's half minute. Raises OSError."""
+    try:
+        settings.data_path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.data_path).close()
+    except OSError as error:
+        problem = f"--data-dir {settings.data_path} cannot be used: {error.strerror or error}"
+        raise OSError(f"{problem}; name a folder that can be written") from None
+    if ready_file is not None and not ready_file.absolute().parent.is_dir():
+        raise OSError(f"--ready-file {ready_file} cannot be written: its folder does not exist; make it first")
+
+
 async def _before(asked: asyncio.Event, opening: asyncio.Future[Rooms]) -> bool:
     """Whether the rooms were open, or failed to, before a signal came."""
     waiting = asyncio.ensure_future(asked.wait())
@@ -76,8 +89,10 @@ async def _before(asked: asyncio.Event, opening: asyncio.Future[Rooms]) -> bool:
 
 
 async def _give_up(opening: asyncio.Future[Rooms]) -> None:
-    # The engine starts in a thread, which cannot be cancelled; it fails once its process is gone.
-    kill_children()
+    # The engine starts in a thread, which cannot be cancelled; it fails once its process is gone, which may come yet.
+    while not opening.done():
+        kill_children()
+        await asyncio.wait((opening,), timeout=0.2)
     with contextlib.suppress(EngineError, asyncio.CancelledError):
         await opening
 
@@ -92,24 +107,19 @@ async def _drain(rooms: Rooms) -> None:
 @contextmanager
 def _announced(rooms: Rooms, fronts: Fronts, ready_file: Path | None) -> Iterator[None]:
     host = rooms.settings.host
+    if ready_file is not None:
+        facts = {"grpc_port": fronts.grpc_port, "http_port": fronts.http_port, "pid": os.getpid()}
+        _write_whole(ready_file, json.dumps(facts) + "\n")
     print(
         f"graft: ready: {rooms.base.name} ({rooms.form}) "
         f"on gRPC {host}:{fronts.grpc_port} and http://{host}:{fronts.http_port}/v1",
         flush=True,
     )
-    if ready_file is None:
-        yield
-        return
-    facts = {
-        "grpc_port": fronts.grpc_port,
-        "http_port": fronts.http_port,
-        "pid": os.getpid(),
-    }
-    _write_whole(ready_file, json.dumps(facts) + "\n")
     try:
         yield
     finally:
-        ready_file.unlink(missing_ok=True)
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
 from graft.adapters.catalog import Page, Record
-from graft.adapters.errors import NotFound
+from graft.adapters.errors import InvalidReference, NotFound
 from graft.server.parity.parity import Parity
 from graft.server.registry import Registry
 from graft.server.residency import Resident
@@ -91,9 +91,12 @@ class Management:
     async def prefetch(self, *, tenant: str, adapter: str, version: str) -> bool:
         """A version may be asked for soon: it is loaded where none in use has to leave. Returns whether it is there.
 
+        `version` may be an alias.
         Raises `IncompatibleAdapter`, `NotFound`; what goes wrong with the load is told to whoever asks for the version.
         """
-        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        target = self._of_alias(tenant, adapter, version)
+        if target is None:
+            target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         self._registry.check_servable(target)
         self._slots.hint(target.digest)
         return self._slots.usable(target.digest)
@@ -148,6 +151,12 @@ class Management:
             if (one.tenant, one.adapter, one.name) == (tenant, adapter, alias)
         )
         return next(etags, "") != expected_etag
+
+    def _of_alias(self, tenant: str, adapter: str, alias: str) -> AdapterVersion | None:
+        try:
+            return self._registry.snapshot.resolve(f"{adapter}:{alias}", tenant=tenant).version
+        except (NotFound, InvalidReference):
+            return None
 
     def _known(self) -> frozenset[str]:
         return frozenset(version.digest for version in self._registry.snapshot.versions)

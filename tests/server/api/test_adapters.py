@@ -207,6 +207,8 @@ async def test_a_version_may_be_named_ahead_of_its_use(server: Server) -> None:
     async with asyncio.timeout(10):
         while not (await server.adapters.PrefetchVersion(ahead)).resident:
             await asyncio.sleep(0.01)
+    await server.point("joe", "stable", "1")
+    assert (await server.adapters.PrefetchVersion(pb.PrefetchVersionRequest(adapter="joe", version="stable"))).resident
     unknown = pb.PrefetchVersionRequest(adapter="joe", version="7")
     assert (await details_of(server.adapters.PrefetchVersion(unknown)))[0] is grpc.StatusCode.NOT_FOUND
     nothing = pb.PrefetchVersionRequest(adapter="joe")

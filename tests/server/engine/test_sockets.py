@@ -7,21 +7,38 @@ from pathlib import Path
 
 import pytest
 
+from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm_environment import sockets_in_a_folder
 
 NAME = "VLLM_RPC_BASE_PATH"
 
 
-@pytest.mark.parametrize("is_set", [True, False])
-def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_set: bool) -> None:
+@pytest.mark.parametrize("variable", [NAME, "TMPDIR"])
+def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.delenv(NAME, raising=False)
-    if is_set:
-        monkeypatch.setenv(NAME, str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    if variable == NAME:
+        monkeypatch.setenv(NAME, "/tmp")
     before = dict(os.environ)
     with sockets_in_a_folder() as folder:
-        assert os.environ[NAME] == folder.name and (not is_set or Path(folder.name).parent == tmp_path)
-    assert dict(os.environ) == before and Path(folder.name).is_dir()
-    folder.cleanup()
+        assert os.environ[NAME] == str(folder.path) and folder.path.parent.parent == Path("/tmp")
+        assert folder.path.parent.stat().st_mode & 0o777 == 0o700
+    assert dict(os.environ) == before and folder.path.is_dir()
+    folder.close()
     with pytest.raises(RuntimeError), sockets_in_a_folder() as folder:
         raise RuntimeError("the engine did not start")
-    assert dict(os.environ) == before and not Path(folder.name).exists()
+    assert dict(os.environ) == before and not folder.path.exists()
+
+
+@pytest.mark.parametrize(("place", "problem"), [("nowhere", "no place for"), ("x" * 90, "longer than 107")])
+def test_a_place_that_cannot_be_used_is_named_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, problem: str
+) -> None:
+    if place != "nowhere":
+        (tmp_path / place).mkdir()
+    monkeypatch.setenv(NAME, str(tmp_path / place))
+    with (
+        pytest.raises(EngineError, match=rf"{problem}.*VLLM_RPC_BASE_PATH or TMPDIR name a folder"),
+        sockets_in_a_folder(),
+    ):
+        pass

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import signal
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from graft.adapters.errors import GraftError
+from graft.adapters.session_folder import SessionFolder
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import (
     ContinuationScore,
@@ -78,6 +78,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     try:
         with sockets_in_a_folder() as folder:
             llm = await asyncio.to_thread(make)
+    except EngineError:
+        raise
     except Exception as error:
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
     return VllmEngine(llm, settings, heartbeat, folder)
@@ -91,7 +93,7 @@ class VllmEngine:
         llm: AsyncLLM,
         settings: EngineSettings,
         heartbeat: Heartbeat,
-        folder: tempfile.TemporaryDirectory[str],
+        folder: SessionFolder,
     ) -> None:
         """`folder` is the engine's own and ends with it."""
         self._heartbeat = heartbeat
@@ -126,7 +128,7 @@ class VllmEngine:
                 raise EngineError(f"there is no place for adapters beside the slots: {error}") from error
 
     def _make_images(self, layout: SlotLayout) -> SlotImages:
-        folder = self._settings.host_folder or Path(self._folder.name) / "slots"
+        folder = self._settings.host_folder or self._folder.path / "slots"
         return SlotImages(folder, layout, max_bytes=self._settings.host_bytes)
 
     async def generate(
@@ -280,7 +282,7 @@ class VllmEngine:
         self._fail_all()
         if self._images is not None:
             await asyncio.to_thread(self._images.close)
-        await asyncio.to_thread(self._folder.cleanup)
+        await asyncio.to_thread(self._folder.close)
 
     def _end(self) -> None:
         self.llm.shutdown(timeout=5.0)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
+from graft.adapters.session_folder import SessionFolder
+from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu import choice, plugin
 
 LORA_KERNELS = ("auto", "compiled", "torch")
@@ -85,29 +88,40 @@ def prepare_environment(settings: EngineSettings) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+_SOCKETS = "VLLM_RPC_BASE_PATH"
+_MAX_SOCKET_PATH, _SOCKET_NAME = 107, 37  # sun_path; a slash and a UUID
+
+
 @contextlib.contextmanager
-def sockets_in_a_folder() -> Iterator[tempfile.TemporaryDirectory[str]]:
+def sockets_in_a_folder() -> Iterator[SessionFolder]:
     """A folder of its own for the sockets of the engine that is started meanwhile: vLLM makes seven and removes none.
 
     It lies where `VLLM_RPC_BASE_PATH` says, else among temporary files, and is the caller's once the block has ended
-    well. Raises `OSError`.
+    well; one that a killed process left is removed. Raises `EngineError`.
     """
-    name = "VLLM_RPC_BASE_PATH"
-    before = os.environ.get(name)
-    # A socket's path has 107 characters at most.
-    folder = tempfile.TemporaryDirectory(prefix="graft-", dir=before, ignore_cleanup_errors=True)
-    os.environ[name] = folder.name
+    before = os.environ.get(_SOCKETS)
+    place = Path(before or tempfile.gettempdir())
+    remedy = f"let {_SOCKETS} or TMPDIR name a folder that can be written and has a short path"
     try:
+        root = place / f"graft-{os.getuid()}"
+        root.mkdir(mode=0o700, exist_ok=True)
+        folder = SessionFolder(root)
+    except (OSError, GraftError) as error:
+        raise EngineError(f"there is no place for the engine's sockets in {place}: {error}; {remedy}") from None
+    os.environ[_SOCKETS] = str(folder.path)
+    try:
+        if len(str(folder.path)) + _SOCKET_NAME > _MAX_SOCKET_PATH:
+            raise EngineError(f"the path of sockets in {place} is longer than {_MAX_SOCKET_PATH} characters; {remedy}")
         yield folder
     except BaseException:
-        folder.cleanup()
+        folder.close()
         raise
     finally:
         # Whatever this process starts later must not look for a folder that is gone.
         if before is None:
-            del os.environ[name]
+            del os.environ[_SOCKETS]
         else:
-            os.environ[name] = before
+            os.environ[_SOCKETS] = before
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:

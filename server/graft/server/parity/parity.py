@@ -177,7 +177,7 @@ class Parity:
             task.cancel()
 
     async def _recorded(self, folder: Path) -> _Expected | None:
-        """From the adapter's own reference.json; None where it has none."""
+        """From the adapter's own reference.json; None where it has none that could be used."""
         reference = await asyncio.to_thread(Reference.read, folder)
         return await self._probed(Source.TRAINER, reference) if reference is not None else None
 
@@ -193,13 +193,14 @@ class Parity:
             # In another form it would only be measured; not every packed folder can be loaded by transformers.
             _log.warning("no reference in a form like %s: %s", self._form, error)
             return _Expected()
-        return await self._probed(Source.PEFT, reference)
+        return await self._probed(Source.PEFT, reference) or _Expected()
 
-    async def _probed(self, source: Source, reference: Reference) -> _Expected:
+    async def _probed(self, source: Source, reference: Reference) -> _Expected | None:
+        """None where no row fits the context: that is no record."""
         room = (await self._engine.info()).max_model_tokens
         probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
         if not probes:
-            return _Expected()
+            return None
         # One probe without the adapter tells a no-op as well as all would.
         base = await self._scored(probes[0], None)
         return _Expected(source=source, form=reference.form, probes=probes, base=base)
