@@ -53,8 +53,7 @@ def start_server(folder: Path, *flags: str) -> Server:
 
 def _environment() -> dict[str, str]:
     """This process's, without what an engine that a test started in it has set for its own process."""
-    set_by_engines = ("VLLM_", "GRAFT_LORA_LIBRARY")
-    return {name: value for name, value in os.environ.items() if not name.startswith(set_by_engines)}
+    return {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
 
 
 def stop_server(server: Server) -> int:

@@ -13,8 +13,9 @@ from graft.server.settings import NAMES, InvalidSetting, Settings, describe, par
 
 PREFIX = "GRAFT_"
 CONFIG_VARIABLE = "GRAFT_CONFIG"
-# Variables that belong to the command line, the client, the tests and the training portion.
-_FOREIGN = frozenset({CONFIG_VARIABLE, "GRAFT_ADDRESS", "GRAFT_SERVER", "GRAFT_API_KEY"})
+# Variables that belong to the command line, the client, the tests and the training portion; and what an engine that ran
+# in this process, or in the one that started it, has set for its own.
+_FOREIGN = frozenset({CONFIG_VARIABLE, "GRAFT_ADDRESS", "GRAFT_SERVER", "GRAFT_API_KEY", "GRAFT_LORA_LIBRARY"})
 _FOREIGN_PREFIXES = ("GRAFT_TEST_", "GRAFT_CLIENT_", "GRAFT_DEMO_", "GRAFT_BENCH_", "GRAFT_TRAIN_")
 
 
