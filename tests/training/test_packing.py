@@ -1,11 +1,17 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.training.corpus.mixture import ROOTSTOCK
-from graft.training.corpus.packing import IGNORED, Encoded, batch_of_rows, pack
-from graft.training.objective.causal import CausalObjective, next_token_loss
+from graft.training.corpus.packed_mixture import PackedMixture
+from graft.training.corpus.packing import IGNORED, Encoded, PackedBatch, batch_of_rows, pack
+from graft.training.objective.causal import CausalObjective
+
+
+def total(model: LlamaForCausalLM, batch: PackedBatch) -> Tensor:
+    return CausalObjective().sums(model, batch)["tokens"]
 
 
 def document(size: int, first: int = 10) -> Encoded:
@@ -24,7 +30,7 @@ def test_packing_keeps_documents_whole_and_within_their_row(sizes: list[int]) ->
     remaining = list(sizes)
     for size in found:
         remaining.remove(size)
-    assert batch.num_supervised_tokens == sum(size - 1 for size in found)
+    assert batch.counts["tokens"] == sum(size - 1 for size in found)
     assert (batch.input_ids_BL[batch.document_BL == 0] == 0).all()
     if sizes and max(sizes) <= 24 and sum(sizes) <= 24:
         assert not remaining
@@ -47,23 +53,23 @@ def test_labels_positions_and_mask_of_two_documents() -> None:
 
 def test_the_loss_of_one_document_is_hugging_faces(model: LlamaForCausalLM) -> None:
     one = document(20)
-    loss = next_token_loss(model, batch_of_rows([[one]], length=32, pad_id=0))
+    batch = batch_of_rows([[one]], length=32, pad_id=0)
     ids = torch.tensor([one.input_ids])
     expected = model(input_ids=ids, labels=ids).loss
-    assert loss.num_tokens == 19
-    torch.testing.assert_close(loss.total / loss.num_tokens, expected, rtol=1e-5, atol=1e-5)
+    assert batch.counts == {"tokens": 19} and batch.num_tokens == 20
+    torch.testing.assert_close(total(model, batch) / 19, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_packed_documents_do_not_see_each_other(model: LlamaForCausalLM) -> None:
     parts = [document(7), document(12, first=100), document(5, first=200)]
-    packed = next_token_loss(model, batch_of_rows([parts], length=32, pad_id=0))
-    alone = [next_token_loss(model, batch_of_rows([[part]], length=32, pad_id=0)) for part in parts]
-    torch.testing.assert_close(packed.total, torch.stack([loss.total for loss in alone]).sum(), rtol=1e-5, atol=1e-4)
+    packed = total(model, batch_of_rows([parts], length=32, pad_id=0))
+    alone = [total(model, batch_of_rows([[part]], length=32, pad_id=0)) for part in parts]
+    torch.testing.assert_close(packed, torch.stack(alone).sum(), rtol=1e-5, atol=1e-4)
 
 
 def test_a_batch_is_nearly_full_and_depends_on_the_step_alone(tokenizer: PreTrainedTokenizerFast) -> None:
-    objective = CausalObjective(mixture=ROOTSTOCK, tokenizer=tokenizer, num_rows=8, length=256, seed=3)
-    (first,), (again,), (other,) = objective.batches(5), objective.batches(5), objective.batches(6)
+    data = PackedMixture(mixture=ROOTSTOCK, tokenizer=tokenizer, num_rows=8, length=256, seed=3)
+    (first,), (again,), (other,) = data.batches(5), data.batches(5), data.batches(6)
     assert torch.equal(first.input_ids_BL, again.input_ids_BL)
     assert not torch.equal(first.input_ids_BL, other.input_ids_BL)
     assert (first.document_BL != 0).float().mean() > 0.85

@@ -1,15 +1,16 @@
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaForCausalLM
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
-from graft.training.corpus.packing import Batch
+from graft.training.corpus.packing import PackedBatch
+from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
-from graft.training.objective.objective import Loss, Objective
 from graft.training.optim import Schedule, adamw, muon
 from graft.training.pretraining import Pretrain
 from graft.training.recipes.catalog import pretraining
@@ -40,7 +41,7 @@ def test_resuming_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
 
     broken = recipe().run(tmp_path / "broken")
     broken.checkpoint_steps = 1
-    broken.objective = _Breaking(broken.objective, at_step=3, error=Interrupted())
+    broken.data = _Breaking(broken.data, at_step=3, error=Interrupted())
     with pytest.raises(Interrupted):
         broken.execute()
     resumed = recipe().run(tmp_path / "broken")
@@ -56,18 +57,15 @@ def test_resuming_gives_the_same_weights_to_the_bit(tmp_path: Path) -> None:
 
 
 class _Breaking:
-    """An objective that fails at one step, as a power cut would."""
+    """Data that fail at one step, as a power cut would."""
 
-    def __init__(self, objective: Objective, *, at_step: int, error: Exception) -> None:
-        self.objective, self.at_step, self.error = objective, at_step, error
+    def __init__(self, data: Data[PackedBatch], *, at_step: int, error: Exception) -> None:
+        self.data, self.at_step, self.error = data, at_step, error
 
-    def batches(self, step: int) -> list[Batch]:
+    def batches(self, step: int, share: Share = WHOLE) -> Sequence[PackedBatch]:
         if step == self.at_step:
             raise self.error
-        return self.objective.batches(step)
-
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
-        return self.objective.loss(model, batch)
+        return self.data.batches(step, share)
 
 
 def test_pretraining_writes_a_base_that_transformers_loads(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from graft.training.corpus.encoding import encode_row
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Turn
-from graft.training.objective.supervised import SupervisedObjective, encode_row
+from graft.training.corpus.supervised_rows import SupervisedRows
+from graft.training.objective.causal import CausalObjective
 
 
 def learned_text(row: Encoded, tokenizer: PreTrainedTokenizerFast) -> str:
@@ -38,10 +40,8 @@ def test_an_answer_of_weight_zero_is_read_but_not_learned(tokenizer: PreTrainedT
     assert learned_text(encoded, tokenizer) == "d<|im_end|>"
 
 
-def objective(
-    rows: list[Encoded], *, packing: bool, rows_per_batch: int, batches_per_step: int = 1
-) -> SupervisedObjective:
-    return SupervisedObjective(
+def data(rows: list[Encoded], *, packing: bool, rows_per_batch: int, batches_per_step: int = 1) -> SupervisedRows:
+    return SupervisedRows(
         rows=rows, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step, packing=packing, pad_id=0, seed=0
     )
 
@@ -52,30 +52,32 @@ def test_packing_and_accumulation_do_not_change_the_loss(
     rows = [encode_row(Completion(prompt="x" * (1 + 5 * i), completion="y" * (9 - i)), tokenizer) for i in range(8)]
     means = []
     for packing, rows_per_batch, batches_per_step in ((True, 8, 1), (False, 8, 1), (True, 2, 4), (False, 1, 8)):
-        made = objective(rows, packing=packing, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step)
-        losses = [made.loss(model, batch) for batch in made.batches(0)]
-        assert sum(loss.num_tokens for loss in losses) == sum(sum(row.supervised) for row in rows)
-        means.append(sum(loss.total for loss in losses) / sum(loss.num_tokens for loss in losses))
+        made = data(rows, packing=packing, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step)
+        batches = made.batches(0)
+        num_tokens = sum(batch.counts["tokens"] for batch in batches)
+        assert num_tokens == sum(sum(row.supervised) for row in rows)
+        means.append(sum(CausalObjective().sums(model, batch)["tokens"] for batch in batches) / num_tokens)
     torch.testing.assert_close(torch.stack(means), means[0].expand(4), rtol=1e-5, atol=1e-5)
-    assert objective(rows, packing=True, rows_per_batch=8).batches(0)[0].input_ids_BL.shape[0] < 8
+    assert data(rows, packing=True, rows_per_batch=8).batches(0)[0].input_ids_BL.shape[0] < 8
 
 
 def test_the_loss_is_hugging_faces_on_masked_labels(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     row = encode_row(Completion(prompt="abc -> ", completion="cba"), tokenizer)
-    made = objective([row], packing=True, rows_per_batch=1)
-    loss = made.loss(model, made.batches(0)[0])
+    made = data([row], packing=True, rows_per_batch=1)
+    (batch,) = made.batches(0)
+    total = CausalObjective().sums(model, batch)["tokens"]
     ids = torch.tensor([row.input_ids])
     labels = torch.where(torch.tensor([row.supervised]), ids, -100)
     torch.testing.assert_close(
-        loss.total / loss.num_tokens, model(input_ids=ids, labels=labels).loss, rtol=1e-5, atol=1e-5
+        total / batch.counts["tokens"], model(input_ids=ids, labels=labels).loss, rtol=1e-5, atol=1e-5
     )
 
 
 def test_every_epoch_sees_every_row_once_in_another_order(tokenizer: PreTrainedTokenizerFast) -> None:
     rows = [encode_row(Completion(prompt=str(i), completion="y"), tokenizer) for i in range(10)]
-    made = objective(rows, packing=False, rows_per_batch=4)
+    made = data(rows, packing=False, rows_per_batch=4)
     assert made.steps_per_epoch == 3
     epochs = [
         [int(row[0]) for step in range(3) for batch in made.batches(3 * epoch + step) for row in batch.input_ids_BL]

@@ -15,11 +15,13 @@ from graft.training import lineage
 from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
+from graft.training.corpus.encoding import encode_row
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import bad_rows, numbered_lines, read_rows
+from graft.training.corpus.supervised_rows import SupervisedRows
 from graft.training.errors import CheckpointError
 from graft.training.export import put_in_place
-from graft.training.objective.supervised import SupervisedObjective, encode_row
+from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
 from graft.training.reference import write_reference
 from graft.training.run import Run
@@ -112,7 +114,7 @@ class Finetune:
 
     def _run(self, model: PeftModel, rows: list[Encoded], pad_id: int) -> Run:
         settings = self.settings
-        objective = SupervisedObjective(
+        data = SupervisedRows(
             rows=rows,
             rows_per_batch=settings.per_device_train_batch_size,
             batches_per_step=settings.gradient_accumulation_steps,
@@ -120,7 +122,7 @@ class Finetune:
             pad_id=pad_id,
             seed=settings.seed,
         )
-        num_steps = settings.max_steps or max(1, math.ceil(objective.steps_per_epoch * settings.num_train_epochs))
+        num_steps = settings.max_steps or max(1, math.ceil(data.steps_per_epoch * settings.num_train_epochs))
         schedule = Schedule(
             num_steps=num_steps,
             warmup_steps=math.ceil(num_steps * settings.warmup_ratio),
@@ -128,12 +130,13 @@ class Finetune:
         )
         return Run(
             model=model,
-            objective=objective,
+            data=data,
+            objective=CausalObjective(),
             optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
             schedule=schedule,
             folder=self.folder,
             max_gradient_norm=settings.max_grad_norm,
-            checkpoint_steps=settings.save_steps or objective.steps_per_epoch,
+            checkpoint_steps=settings.save_steps or data.steps_per_epoch,
             write_model=write_adapter,
         )
 

@@ -1,7 +1,8 @@
-"""The training loop: objective + model + optimizers + checkpoints."""
+"""The training loop: data + objective + model + optimizers + checkpoints."""
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.data import Data
 from graft.training.errors import Diverged
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
@@ -25,7 +27,8 @@ class Run:
     """One training run. Two runs of the same recipe on the same machine give the same weights, resumed or not."""
 
     model: PreTrainedModel
-    objective: Objective
+    data: Data[Any]
+    objective: Objective[Any]
     optimizers: MakeOptimizers
     schedule: Schedule
     folder: Path
@@ -65,20 +68,27 @@ class Run:
         return metrics
 
     def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
-        total, num_tokens = 0.0, 0
-        for batch in self.objective.batches(step):
-            loss = self.objective.loss(self.model, batch)
-            loss.total.backward()
-            total += loss.total.item()
-            num_tokens += loss.num_tokens
-        weights.pull_gradients(max(1, num_tokens))
+        batches = self.data.batches(step)
+        counts = sum((Counter(batch.counts) for batch in batches), Counter())
+        means: Counter[str] = Counter()
+        for batch in batches:
+            parts = {
+                name: total / max(1, counts[name]) for name, total in self.objective.sums(self.model, batch).items()
+            }
+            loss = sum(self.objective.weights[name] * mean for name, mean in parts.items())
+            loss.backward()
+            weights.pull_gradients()
+            means.update({name: mean.item() for name, mean in parts.items()})
         norm = clip_gradients(weights.masters, self.max_gradient_norm)
         if not math.isfinite(norm):
             raise Diverged(f"the gradient is {norm} at step {step}; lower the learning rate, or resume with --resume.")
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        return {"loss": total / max(1, num_tokens), "tokens": num_tokens, "gradient_norm": norm}
+        terms = dict(means) if len(means) > 1 else {}
+        loss_of_step = sum(self.objective.weights[name] * mean for name, mean in means.items())
+        num_tokens = sum(batch.num_tokens for batch in batches)
+        return {"loss": loss_of_step, **terms, "tokens": num_tokens, "gradient_norm": norm}
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0

@@ -44,14 +44,15 @@ class Weights:
             for name, parameter in self.working.items()
         }
 
-    def pull_gradients(self, divisor: float) -> None:
-        """Moves the summed gradients to the masters, divided by ``divisor`` (the supervised tokens of the step)."""
+    def pull_gradients(self) -> None:
+        """Adds the gradients of a micro-batch to those of the masters, where float32 loses none of them."""
         for name, parameter in self.working.items():
-            if parameter.grad is None:
+            master = self.masters[name]
+            if parameter.grad is None or parameter is master:
                 continue
-            gradient = parameter.grad.float() / divisor
+            gradient = parameter.grad.float()
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             parameter.grad = None
-            self.masters[name].grad = gradient
 
     @torch.no_grad()
     def push(self, form: WorkingForm) -> None:

@@ -1,6 +1,6 @@
 """Filling rows of equal length with whole documents, so that no token is padding if it can be avoided."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class PackedBatch:
     """Tokens of several documents side by side. Legend: B rows, L tokens per row."""
 
     input_ids_BL: Tensor
@@ -23,8 +23,14 @@ class Batch:
     """Which document of its row a token belongs to; 0 is padding. Attention stays within one document."""
 
     @property
-    def num_supervised_tokens(self) -> int:
-        return int((self.labels_BL != IGNORED).sum())
+    def counts(self) -> Mapping[str, int]:
+        """Supervised tokens."""
+        return {"tokens": int((self.labels_BL != IGNORED).sum())}
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens but padding."""
+        return int((self.document_BL != 0).sum())
 
     def attention_mask(self) -> Tensor:
         """Causal and block-diagonal. Shape: (B, 1, L, L), true where the row's query may see the column's key."""
@@ -41,7 +47,7 @@ class Encoded:
     supervised: Sequence[bool]
 
 
-def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: int, max_misses: int = 8) -> Batch:
+def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: int, max_misses: int = 8) -> PackedBatch:
     """Puts each document into the first row with room, until ``max_misses`` documents in a row found none.
 
     A document is never cut; one longer than ``length`` counts as a miss. An exhausted iterable ends the batch early.
@@ -62,7 +68,7 @@ def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: in
     return batch_of_rows(rows, length=length, pad_id=pad_id)
 
 
-def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int) -> Batch:
+def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int) -> PackedBatch:
     """Lays the documents of each row one after another; the last token of a document predicts nothing."""
     shape = (len(rows), length)
     input_ids_BL = torch.full(shape, pad_id)
@@ -79,6 +85,6 @@ def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int
             position_ids_BL[row, start:end] = torch.arange(len(ids))
             document_BL[row, start:end] = number
             start = end
-    return Batch(
+    return PackedBatch(
         input_ids_BL=input_ids_BL, labels_BL=labels_BL, position_ids_BL=position_ids_BL, document_BL=document_BL
     )

@@ -1,51 +1,25 @@
 """Next-token prediction (Bengio et al. 2003, eq. 1; Radford et al. 2018, eq. 1)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from torch import Tensor, nn
 
-from graft.training.corpus.mixture import Mixture
-from graft.training.corpus.packing import IGNORED, Batch, Encoded, pack
-from graft.training.objective.objective import Loss
-
-
-def next_token_loss(model: PreTrainedModel, batch: Batch) -> Loss:
-    """Cross-entropy summed over the supervised tokens, computed in float32. Attention stays within each document."""
-    output = model(
-        input_ids=batch.input_ids_BL,
-        attention_mask=batch.attention_mask(),
-        position_ids=batch.position_ids_BL,
-        use_cache=False,
-    )
-    logits_NV = output.logits.flatten(0, 1).float()
-    total = functional.cross_entropy(logits_NV, batch.labels_BL.flatten(), ignore_index=IGNORED, reduction="sum")
-    return Loss(total=total, num_tokens=batch.num_supervised_tokens)
+from graft.training.corpus.packing import PackedBatch
+from graft.training.objective.objective import cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class CausalObjective:
-    """Every token of every document of a mixture is learned."""
+    """Each supervised token from those before it in its document: attention stays within each document of a row."""
 
-    mixture: Mixture
-    tokenizer: PreTrainedTokenizerFast
-    num_rows: int
-    """Rows per batch."""
-    length: int
-    """Tokens per row."""
-    seed: int
+    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
 
-    def batches(self, step: int) -> list[Batch]:
-        encoded = self._encoded(Random(f"{self.seed}/{step}"))
-        pad_id = self.tokenizer.pad_token_id
-        return [pack(encoded, num_rows=self.num_rows, length=self.length, pad_id=pad_id)]
-
-    def loss(self, model: PreTrainedModel, batch: Batch) -> Loss:
-        return next_token_loss(model, batch)
-
-    def _encoded(self, rng: Random) -> Iterator[Encoded]:
-        for document in self.mixture.documents(rng):
-            ids = self.tokenizer(document.text)["input_ids"] + [self.tokenizer.eos_token_id]
-            yield Encoded(input_ids=ids, supervised=[True] * len(ids))
+    def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
+        output = model(
+            input_ids=batch.input_ids_BL,
+            attention_mask=batch.attention_mask(),
+            position_ids=batch.position_ids_BL,
+            use_cache=False,
+        )
+        return {"tokens": cross_entropy(output.logits, batch.labels_BL)}

@@ -7,6 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.training.corpus.mixture import ROOTSTOCK, Mixture
+from graft.training.corpus.packed_mixture import PackedMixture
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import MakeOptimizers, Schedule, muon
 from graft.training.run import Run
@@ -43,13 +44,14 @@ class Pretraining:
         """Makes the freshly initialised model and its run."""
         torch.manual_seed(self.seed)
         model = LlamaForCausalLM(self.config).to(torch.bfloat16)
-        objective = CausalObjective(
+        data = PackedMixture(
             mixture=self.mixture, tokenizer=self.tokenizer, num_rows=self.num_rows, length=self.length, seed=self.seed
         )
         schedule = Schedule(num_steps=self.num_steps, warmup_steps=self.warmup_steps, floor=0.02)
         return Run(
             model=model,
-            objective=objective,
+            data=data,
+            objective=CausalObjective(),
             optimizers=self.optimizers,
             schedule=schedule,
             folder=folder,

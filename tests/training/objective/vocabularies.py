@@ -1,0 +1,46 @@
+"""A vocabulary of 120 ids for tests: five special ones, ten sentinels, words, and tokens that continue a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from graft.training.objective.objective import Sentences
+from graft.training.objective.vocabulary import Vocabulary
+
+SIZE = 120
+PAD, CLS, SEP, MASK = 0, 1, 2, 3
+SENTINELS = tuple(range(5, 15))
+FIRST_WORD, FIRST_CONTINUING = 15, 90
+
+
+def vocabulary() -> Vocabulary:
+    ids = torch.arange(SIZE)
+    return Vocabulary(
+        size=SIZE,
+        pad_id=PAD,
+        mask_id=MASK,
+        cls_id=CLS,
+        sep_id=SEP,
+        sentinel_ids=SENTINELS,
+        special_V=ids < FIRST_WORD,
+        continues_V=ids >= FIRST_CONTINUING,
+    )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def documents(*lengths: int, sentence: int = 5, seed: int = 0) -> list[Sentences]:
+    """Random text of so many tokens each, in sentences of `sentence` tokens; a fifth of the tokens continue a word."""
+    made = []
+    for index, length in enumerate(lengths):
+        ids = torch.randint(FIRST_WORD, SIZE, (length,), generator=generator(seed * 1000 + index)).tolist()
+        made.append([ids[at : at + sentence] for at in range(0, length, sentence)])
+    return made
+
+
+def flat(document: Sequence[Sequence[int]]) -> list[int]:
+    return [one for sentence in document for one in sentence]

@@ -1,0 +1,34 @@
+"""Where a run's batches come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from graft.training.objective.objective import Counted
+
+BatchT = TypeVar("BatchT", bound=Counted, covariant=True)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which micro-batches of a step one of several processes takes: every ``num``-th from ``index`` on."""
+
+    index: int = 0
+    num: int = 1
+
+    def of(self, batches: Sequence[T]) -> Sequence[T]:
+        return batches[self.index :: self.num]
+
+
+WHOLE = Share()
+
+
+class Data(Protocol[BatchT]):
+    """The micro-batches of each step: a function of the step alone, so that a resumed run sees what it would have seen,
+    and several processes together see what one would.
+    """
+
+    def batches(self, step: int, share: Share = WHOLE) -> Sequence[BatchT]:
+        """Those of one optimizer step that belong to a share of it."""
+        ...

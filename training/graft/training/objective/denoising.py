@@ -1,0 +1,119 @@
+"""Denoising of whole texts (BART: Lewis et al. 2020, arXiv:1910.13461, §2.2): the decoder writes the text as it was."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.vocabulary import Vocabulary
+
+RATE, MEAN_SPAN = 0.3, 3.0
+"""§4.2: 30 % of the tokens are masked, in spans of Poisson(3)."""
+
+Noise = Callable[[Sentences, Vocabulary, Generator], Sentences]
+
+
+def mask_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Token masking: single tokens become the mask."""
+    return [[vocabulary.mask if _happens(RATE, generator) else one for one in sentence] for sentence in document]
+
+
+def delete_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Token deletion: the model must find out where something is missing."""
+    return [[one for one in sentence if not _happens(RATE, generator)] for sentence in document]
+
+
+def infill_text(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Text infilling: spans of Poisson(3) become one mask each; a span of no tokens puts a mask in between."""
+    ids = flat(document)
+    budget = round(len(ids) * RATE)
+    keeps = [True] * len(ids)
+    masks_before: dict[int, int] = {}
+    num_tries = 0
+    while budget > 0 and num_tries < 8 * len(ids):
+        num_tries += 1
+        size = min(int(torch.poisson(torch.tensor(MEAN_SPAN), generator=generator)), budget)
+        begin = int(torch.randint(len(ids) - size + 1, (), generator=generator))
+        around = keeps[max(begin - 1, 0) : begin + size + 1]
+        if not all(around) or any(at in masks_before for at in range(begin, begin + size + 1)):
+            continue  # spans neither overlap nor touch: two masks in a row would be one span more than there was
+        keeps[begin : begin + size] = [False] * size
+        masks_before[begin] = 1
+        budget -= max(size, 1)
+    out: list[int] = []
+    for at in range(len(ids) + 1):
+        out += [vocabulary.mask] * masks_before.get(at, 0)
+        if at < len(ids) and keeps[at]:
+            out.append(ids[at])
+    return [out]
+
+
+def permute_sentences(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Sentence permutation: in any order."""
+    return [document[int(at)] for at in torch.randperm(len(document), generator=generator)]
+
+
+def rotate_document(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Document rotation: it begins with a token drawn from it."""
+    ids = flat(document)
+    if not ids:
+        return document
+    begin = int(torch.randint(len(ids), (), generator=generator))
+    return [ids[begin:] + ids[:begin]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingObjective:
+    """Noises one after the other; by default the two of the paper's large model (§4.2)."""
+
+    vocabulary: Vocabulary
+    length: int
+    noises: Sequence[Noise] = (permute_sentences, infill_text)
+    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
+
+    def __post_init__(self) -> None:
+        self.vocabulary.require("mask", "cls", "sep")
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        sources, targets = [], []
+        for document in documents:
+            kept = _first(document, self.length - 2)
+            noisy: Sentences = kept
+            for noise in self.noises:
+                noisy = noise(noisy, self.vocabulary, generator)
+            sources.append(self._framed(flat(noisy)[: self.length - 2]))
+            targets.append(self._framed(flat(kept)))
+        lengths = torch.tensor([len(source) for source in sources])
+        return Batch(
+            inputs={
+                "input_ids": rows_of(sources, length=self.length, fill=self.vocabulary.pad_id),
+                "attention_mask": (torch.arange(self.length) < lengths[:, None]).long(),
+            },
+            labels={"tokens": rows_of(targets, length=self.length, fill=IGNORED)},
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        labels_BT = batch.labels["tokens"]
+        shifted = model.prepare_decoder_input_ids_from_labels(labels_BT)
+        return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted).logits, labels_BT)}
+
+    def _framed(self, ids: Sequence[int]) -> list[int]:
+        return [self.vocabulary.cls, *ids, self.vocabulary.sep]
+
+
+def _first(document: Sentences, num_tokens: int) -> list[list[int]]:
+    """The document's beginning, its sentences apart."""
+    kept: list[list[int]] = []
+    for sentence in document:
+        room = num_tokens - sum(map(len, kept))
+        if room <= 0:
+            break
+        kept.append(list(sentence[:room]))
+    return kept
+
+
+def _happens(rate: float, generator: Generator) -> bool:
+    return float(torch.rand((), generator=generator)) < rate

@@ -1,0 +1,97 @@
+"""Learning from a larger model of the same vocabulary.
+
+For encoders DistilBERT's three terms (Sanh et al. 2019, arXiv:1910.01108, §2 and §3): the teacher's distribution, the
+masked tokens, and the direction of the last hidden states. For decoders the teacher's distribution and the tokens
+(Hinton et al. 2015, arXiv:1503.02531, §2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.errors import ConfigurationError
+from graft.training.objective.masked import MaskedObjective
+from graft.training.objective.objective import Batch, Sentences, cross_entropy
+
+TEMPERATURE = 2.0
+
+
+def soft_cross_entropy(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Tensor:
+    """KL(teacher ‖ student) of distributions softened by ``temperature``, summed, times its square: so its gradient
+    does not shrink as the temperature rises.
+    """
+    student = functional.log_softmax(student_NV.float() / temperature, dim=-1)
+    teacher = functional.log_softmax(teacher_NV.float() / temperature, dim=-1)
+    return functional.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
+
+
+def check_vocabularies(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raises ``ConfigurationError`` where the two speak of different tokens."""
+    own, its = student.config.vocab_size, teacher.config.vocab_size
+    if own != its:
+        raise ConfigurationError(
+            f"the student has {own} tokens and the teacher {its}; distil between equal vocabularies."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDistillation:
+    """The triple loss. ``teacher`` is evaluated as it is and not trained."""
+
+    masked: MaskedObjective
+    teacher: PreTrainedModel
+    temperature: float = TEMPERATURE
+    weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 5.0, "masked": 2.0, "direction": 1.0})
+    """Those of the published training code; the paper says a linear combination."""
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        batch = self.masked.collate(documents, generator)
+        is_text_BL = torch.where(batch.inputs["attention_mask"] == 1, 0, IGNORED)
+        return Batch(
+            inputs=batch.inputs, labels={**batch.labels, "soft": batch.labels["masked"], "direction": is_text_BL}
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        student = model(**batch.inputs, output_hidden_states=True)
+        teacher = _said(self.teacher, batch.inputs, output_hidden_states=True)
+        asked_BL, is_text_BL = (batch.labels[name] != IGNORED for name in ("soft", "direction"))
+        own_ND, its_ND = student.hidden_states[-1][is_text_BL], teacher.hidden_states[-1][is_text_BL]
+        return {
+            "soft": soft_cross_entropy(student.logits[asked_BL], teacher.logits[asked_BL], self.temperature),
+            "masked": cross_entropy(student.logits, batch.labels["masked"]),
+            "direction": (1 - functional.cosine_similarity(own_ND.float(), its_ND.float(), dim=-1)).sum(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderDistillation:
+    """The teacher's next-token distribution, and the token that came."""
+
+    teacher: PreTrainedModel
+    temperature: float = TEMPERATURE
+    weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 0.5, "tokens": 0.5})
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        asked_BL = batch.labels["tokens"] != IGNORED
+        student_NV = model(**batch.inputs, use_cache=False).logits[asked_BL]
+        teacher_NV = _said(self.teacher, batch.inputs, use_cache=False).logits[asked_BL]
+        return {
+            "soft": soft_cross_entropy(student_NV, teacher_NV, self.temperature),
+            "tokens": cross_entropy(student_NV, batch.labels["tokens"][asked_BL]),
+        }
+
+
+@torch.no_grad()
+def _said(teacher: PreTrainedModel, inputs: Mapping[str, Tensor], **options: Any) -> Any:
+    was_training = teacher.training
+    teacher.eval()
+    try:
+        return teacher(**inputs, **options)
+    finally:
+        teacher.train(was_training)

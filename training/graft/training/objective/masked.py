@@ -1,0 +1,86 @@
+"""Masked language modelling (BERT: Devlin et al. 2019, arXiv:1810.04805, §3.1; RoBERTa: arXiv:1907.11692, §4.1).
+
+Masks are drawn anew whenever a text is seen, as RoBERTa does; BERT's static ones were an accident of its pipeline.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.vocabulary import Vocabulary
+
+RATE = 0.15
+"""Of the tokens that are text: chosen to be predicted."""
+MASKED, RANDOM = 0.8, 0.1
+"""Of the chosen ones: replaced by the mask token, by a random word; the others stay as they are."""
+
+
+def corrupt(ids_BL: Tensor, chosen_BL: Tensor, vocabulary: Vocabulary, generator: Generator) -> Tensor:
+    """The chosen tokens by the 80/10/10 rule, each by itself."""
+    draw_BL = torch.rand(ids_BL.shape, generator=generator)
+    words = (~vocabulary.special_V).nonzero().flatten()
+    random_BL = words[torch.randint(len(words), ids_BL.shape, generator=generator)]
+    masked_BL = torch.where(chosen_BL & (draw_BL < MASKED), vocabulary.mask, ids_BL)
+    return torch.where(chosen_BL & (draw_BL >= MASKED) & (draw_BL < MASKED + RANDOM), random_BL, masked_BL)
+
+
+def choose_tokens(ids_BL: Tensor, vocabulary: Vocabulary, rate: float, generator: Generator) -> Tensor:
+    """True for about ``rate`` of the tokens that are text, each drawn by itself."""
+    draw_BL = torch.rand(ids_BL.shape, generator=generator)
+    return (draw_BL < rate) & ~vocabulary.special_V[ids_BL]
+
+
+def choose_words(ids_BL: Tensor, vocabulary: Vocabulary, rate: float, generator: Generator) -> Tensor:
+    """As ``choose_tokens``, but of a word all tokens or none (whole-word masking, google-research/bert, May 2019)."""
+    begins_BL = ~vocabulary.continues_V[ids_BL] | vocabulary.special_V[ids_BL].roll(1, dims=1)
+    begins_BL[:, 0] = True
+    word_BL = begins_BL.cumsum(1) - 1
+    draw_BL = torch.rand(ids_BL.shape, generator=generator).gather(1, word_BL)
+    return (draw_BL < rate) & ~vocabulary.special_V[ids_BL]
+
+
+def masked_batch(
+    ids_BL: Tensor, chosen_BL: Tensor, vocabulary: Vocabulary, generator: Generator, **inputs: Tensor
+) -> Batch:
+    """A batch that asks for the chosen tokens."""
+    return Batch(
+        inputs={
+            "input_ids": corrupt(ids_BL, chosen_BL, vocabulary, generator),
+            "attention_mask": (ids_BL != vocabulary.pad_id).long(),
+            **inputs,
+        },
+        labels={"masked": torch.where(chosen_BL, ids_BL, IGNORED)},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedObjective:
+    """The chosen tokens are predicted from both sides. One document is one row: ``[CLS] text [SEP]``.
+
+    For models with one masked head: BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA's generator.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+    """Tokens per row, the two special ones included."""
+    rate: float = RATE
+    whole_word: bool = False
+    weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0})
+
+    def __post_init__(self) -> None:
+        self.vocabulary.require("mask", "cls", "sep")
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        rows = [
+            [self.vocabulary.cls, *flat(document)[: self.length - 2], self.vocabulary.sep] for document in documents
+        ]
+        ids_BL = rows_of(rows, length=self.length, fill=self.vocabulary.pad_id)
+        choose = choose_words if self.whole_word else choose_tokens
+        return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return {"masked": cross_entropy(model(**batch.inputs).logits, batch.labels["masked"])}

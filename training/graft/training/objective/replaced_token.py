@@ -1,0 +1,92 @@
+"""Replaced-token detection (ELECTRA: Clark et al. 2020, arXiv:2003.10555, §2).
+
+A small generator learns to fill masks; the discriminator learns, of every token, whether the generator put it there.
+Loss: masked language modelling of the generator + 50 × the discriminator's (eq. in §2). Nothing flows back through the
+sampling.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective.masked import RATE, choose_tokens
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.vocabulary import Vocabulary
+
+
+class GeneratorAndDiscriminator(nn.Module):
+    """Both models; the discriminator is the product. Their embeddings are one where they have the same width (§3.2)."""
+
+    def __init__(self, generator: PreTrainedModel, discriminator: PreTrainedModel) -> None:
+        super().__init__()
+        own, its = generator.get_input_embeddings(), discriminator.get_input_embeddings()
+        if own.weight.shape == its.weight.shape:
+            generator.set_input_embeddings(its)
+            generator.tie_weights()
+        self.generator, self.discriminator = generator, discriminator
+
+    @property
+    def parts(self) -> Mapping[str, PreTrainedModel]:
+        return {"": self.discriminator, "generator": self.generator}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplacedTokenObjective:
+    """All chosen tokens are masked for the generator: it has no 80/10/10 rule (appendix A of the paper's code)."""
+
+    vocabulary: Vocabulary
+    length: int
+    rate: float = RATE
+    weights: Mapping[str, float] = field(default_factory=lambda: {"generator": 1.0, "discriminator": 50.0})
+
+    def __post_init__(self) -> None:
+        self.vocabulary.require("mask", "cls", "sep")
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        vocabulary = self.vocabulary
+        rows = [[vocabulary.cls, *flat(document)[: self.length - 2], vocabulary.sep] for document in documents]
+        ids_BL = rows_of(rows, length=self.length, fill=vocabulary.pad_id)
+        chosen_BL = choose_tokens(ids_BL, vocabulary, self.rate, generator)
+        is_text_BL = ids_BL != vocabulary.pad_id
+        return Batch(
+            inputs={
+                "original": ids_BL,
+                "input_ids": torch.where(chosen_BL, vocabulary.mask, ids_BL),
+                "attention_mask": is_text_BL.long(),
+                # Drawn here and not at the model: a batch gives one loss, wherever and however often it is computed.
+                "draw": torch.rand(ids_BL.shape, generator=generator, dtype=torch.float64),
+            },
+            labels={
+                "generator": torch.where(chosen_BL, ids_BL, IGNORED),
+                "discriminator": torch.where(is_text_BL, 0, IGNORED),  # who was replaced shows at the model only
+            },
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        assert isinstance(model, GeneratorAndDiscriminator)
+        mask = batch.inputs["attention_mask"]
+        logits_BLV = model.generator(input_ids=batch.inputs["input_ids"], attention_mask=mask).logits
+        replaced_BL = self._replace(logits_BLV.detach(), batch)
+        is_replaced_BL = replaced_BL != batch.inputs["original"]  # a generator that was right replaced nothing
+        logits_BL = model.discriminator(input_ids=replaced_BL, attention_mask=mask).logits
+        asked_BL = batch.labels["discriminator"] != IGNORED
+        return {
+            "generator": cross_entropy(logits_BLV, batch.labels["generator"]),
+            "discriminator": functional.binary_cross_entropy_with_logits(
+                logits_BL[asked_BL].float(), is_replaced_BL[asked_BL].float(), reduction="sum"
+            ),
+        }
+
+    def _replace(self, logits_BLV: Tensor, batch: Batch) -> Tensor:
+        """The generator's own words at the chosen places: from the batch's draws by the inverse of the distribution."""
+        chosen_BL = batch.labels["generator"] != IGNORED
+        sums_NV = logits_BLV[chosen_BL].double().softmax(-1).cumsum(-1)
+        words_N = torch.searchsorted(sums_NV, batch.inputs["draw"][chosen_BL][:, None]).flatten()
+        replaced_BL = batch.inputs["original"].clone()
+        replaced_BL[chosen_BL] = words_N.clamp(max=sums_NV.shape[-1] - 1)
+        return replaced_BL

@@ -1,0 +1,144 @@
+"""Span masking with the span-boundary objective (SpanBERT: Joshi et al. 2020, arXiv:1907.10529, §3).
+
+Whole spans are masked, and each of their tokens is predicted twice: by the masked head, and from the two tokens beside
+the span together with its place in it (eq. 1 to 3). The loss is the sum of both (eq. 4).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+from transformers import PreTrainedModel
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective.masked import MASKED, RANDOM, RATE
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.vocabulary import Vocabulary
+
+MAX_SPAN = 10
+P = 0.2
+"""Of the geometric distribution of a span's length in words: mean 3.8 when cut at ``MAX_SPAN``."""
+
+
+def span_lengths(num: int, generator: Generator) -> Tensor:
+    """Draws from Geo(0.2), cut at 10 and normalised. Shape: (num,)."""
+    length = torch.arange(1, MAX_SPAN + 1)
+    return 1 + torch.multinomial(P * (1 - P) ** (length - 1.0), num, replacement=True, generator=generator)
+
+
+def choose_spans(
+    ids: Sequence[int], vocabulary: Vocabulary, rate: float, generator: Generator
+) -> list[tuple[int, int]]:
+    """Disjoint spans [begin, end) of whole words that never touch, until ``rate`` of the text is covered."""
+    begins = [at for at, one in enumerate(ids) if not bool(vocabulary.continues_V[one])] + [len(ids)]
+    budget = round(len(ids) * rate)
+    taken = torch.zeros(len(ids) + 2, dtype=torch.bool)  # with the two that stand beside the text
+    spans: list[tuple[int, int]] = []
+    covered = misses = 0
+    while covered < budget and misses < 20 and len(begins) > 1:
+        num_words = int(span_lengths(1, generator))
+        word = int(torch.randint(len(begins) - 1, (), generator=generator))
+        begin, end = begins[word], begins[min(word + num_words, len(begins) - 1)]
+        if covered + end - begin > budget + 1 or bool(taken[begin : end + 2].any()):
+            misses += 1
+            continue
+        taken[begin + 1 : end + 1] = True
+        spans.append((begin, end))
+        covered += end - begin
+    return sorted(spans)
+
+
+class SpanBoundaryHead(nn.Module):
+    """Two layers over the states beside a span and the embedding of a place in it (eq. 2 and 3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.places = nn.Embedding(MAX_SPAN * 4, width)
+        self.layers = nn.Sequential(
+            nn.Linear(3 * width, width),
+            nn.GELU(),
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, left_ND: Tensor, right_ND: Tensor, place_N: Tensor) -> Tensor:
+        return self.layers(torch.cat((left_ND, right_ND, self.places(place_N)), dim=-1))
+
+
+class SpanBoundaryModel(nn.Module):
+    """A masked language model with the second head, which is dropped after training: ``pretrained`` is the product."""
+
+    def __init__(self, pretrained: PreTrainedModel) -> None:
+        super().__init__()
+        self.pretrained = pretrained
+        self.boundary = SpanBoundaryHead(pretrained.config.hidden_size).to(pretrained.dtype)
+
+    @property
+    def parts(self) -> Mapping[str, PreTrainedModel]:
+        return {"": self.pretrained}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanBoundaryObjective:
+    """Spans are masked, exchanged or kept as a whole; every token of them is asked for twice."""
+
+    vocabulary: Vocabulary
+    length: int
+    rate: float = RATE
+    weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "boundary": 1.0})
+
+    def __post_init__(self) -> None:
+        self.vocabulary.require("mask", "cls", "sep")
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        vocabulary = self.vocabulary
+        texts = [flat(document)[: self.length - 2] for document in documents]
+        rows = [[vocabulary.cls, *text, vocabulary.sep] for text in texts]
+        ids_BL = rows_of(rows, length=self.length, fill=vocabulary.pad_id)
+        inputs_BL, labels_BL = ids_BL.clone(), torch.full_like(ids_BL, IGNORED)
+        left_BL, right_BL, place_BL = (torch.zeros_like(ids_BL) for _ in range(3))
+        words = (~vocabulary.special_V).nonzero().flatten()
+        for row, text in enumerate(texts):
+            for begin, end in choose_spans(text, vocabulary, self.rate, generator):
+                span = slice(begin + 1, end + 1)  # behind [CLS]
+                labels_BL[row, span] = ids_BL[row, span]
+                left_BL[row, span], right_BL[row, span] = begin, end + 1
+                place_BL[row, span] = torch.arange(end - begin).clamp(max=MAX_SPAN * 4 - 1)
+                draw = float(torch.rand((), generator=generator))
+                if draw < MASKED:
+                    inputs_BL[row, span] = vocabulary.mask
+                elif draw < MASKED + RANDOM:
+                    inputs_BL[row, span] = words[torch.randint(len(words), (end - begin,), generator=generator)]
+        return Batch(
+            inputs={
+                "input_ids": inputs_BL,
+                "attention_mask": (ids_BL != vocabulary.pad_id).long(),
+                "left": left_BL,
+                "right": right_BL,
+                "place": place_BL,
+            },
+            labels={"masked": labels_BL, "boundary": labels_BL},
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        assert isinstance(model, SpanBoundaryModel)
+        beside = {"left", "right", "place"}
+        inputs = {name: value for name, value in batch.inputs.items() if name not in beside}
+        output = model.pretrained(**inputs, output_hidden_states=True)
+        states_BLD = output.hidden_states[-1]
+        asked_BL = batch.labels["boundary"] != IGNORED
+        row_N = asked_BL.nonzero()[:, 0]
+        predicted_ND = model.boundary(
+            states_BLD[row_N, batch.inputs["left"][asked_BL]],
+            states_BLD[row_N, batch.inputs["right"][asked_BL]],
+            batch.inputs["place"][asked_BL],
+        )
+        # The output embeddings are shared with the masked head (§3.2).
+        logits_NV = predicted_ND @ model.pretrained.get_input_embeddings().weight.T
+        return {
+            "masked": cross_entropy(output.logits, batch.labels["masked"]),
+            "boundary": cross_entropy(logits_NV, batch.labels["boundary"][asked_BL]),
+        }

@@ -1,0 +1,96 @@
+"""Span corruption with sentinels (T5: Raffel et al. 2020, arXiv:1910.10683, §3.1.4 and §3.3).
+
+15 % of the tokens are taken out in spans of 3 on average. The encoder reads the text with a sentinel in place of each
+span; the decoder writes each sentinel and what it stands for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.vocabulary import Vocabulary
+
+RATE, MEAN_SPAN = 0.15, 3.0
+
+
+def spans_to_take(
+    length: int, generator: Generator, *, rate: float = RATE, mean_span: float = MEAN_SPAN
+) -> list[slice]:
+    """Kept and taken pieces in turn, each split evenly at random; a kept one is the first and a taken one the last.
+
+    The numbers are exact, only their places are drawn (``random_spans_noise_mask`` of the paper's code).
+    """
+    num_taken = min(max(round(length * rate), 1), length - 1)
+    num_spans = max(min(round(num_taken / mean_span), num_taken, length - num_taken), 1)
+    kept = _parts(length - num_taken, num_spans, generator)
+    taken = _parts(num_taken, num_spans, generator)
+    spans, at = [], 0
+    for before, size in zip(kept, taken, strict=True):
+        spans.append(slice(at + before, at + before + size))
+        at += before + size
+    return spans
+
+
+def _parts(total: int, num: int, generator: Generator) -> list[int]:
+    """``total`` as ``num`` positive numbers, every way alike likely."""
+    cuts = (torch.randperm(total - 1, generator=generator)[: num - 1] + 1).sort().values.tolist() if num > 1 else []
+    return [end - begin for begin, end in zip([0, *cuts], [*cuts, total], strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanCorruptionObjective:
+    """For encoder-decoders. Both sides end with the end token."""
+
+    vocabulary: Vocabulary
+    length: int
+    """Tokens of the encoder's row."""
+    rate: float = RATE
+    mean_span: float = MEAN_SPAN
+    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
+
+    def __post_init__(self) -> None:
+        self.vocabulary.require("sep", "sentinel")
+
+    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+        end = self.vocabulary.sep
+        sources, targets = [], []
+        for document in documents:
+            source, target = self._corrupt(flat(document)[: self.length - 1], generator)
+            sources.append([*source, end])
+            targets.append([*target, end])
+        ids_BL = rows_of(sources, length=self.length, fill=self.vocabulary.pad_id)
+        lengths = torch.tensor([len(source) for source in sources])
+        return Batch(
+            inputs={
+                "input_ids": ids_BL,
+                "attention_mask": (torch.arange(self.length) < lengths[:, None]).long(),
+            },
+            labels={"tokens": rows_of(targets, length=max(map(len, targets)), fill=IGNORED)},
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        labels_BT = batch.labels["tokens"]
+        shifted = model.prepare_decoder_input_ids_from_labels(labels_BT)
+        return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted).logits, labels_BT)}
+
+    def _corrupt(self, ids: list[int], generator: Generator) -> tuple[list[int], list[int]]:
+        if len(ids) < 2:
+            return ids, []
+        source: list[int] = []
+        target: list[int] = []
+        at = 0
+        spans = spans_to_take(len(ids), generator, rate=self.rate, mean_span=self.mean_span)
+        if len(spans) > len(self.vocabulary.sentinel_ids):
+            raise ValueError(
+                f"{len(spans)} spans in a row of {len(ids)} tokens, and {len(self.vocabulary.sentinel_ids)} sentinels: "
+                "take shorter rows or a larger mean_span"
+            )
+        for sentinel, span in zip(self.vocabulary.sentinel_ids, spans, strict=False):
+            source += [*ids[at : span.start], sentinel]
+            target += [sentinel, *ids[span]]
+            at = span.stop
+        return source + ids[at:], target

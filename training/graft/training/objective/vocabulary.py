@@ -1,0 +1,92 @@
+"""What objectives must know of a tokenizer: its special ids, and which tokens continue a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from graft.training.errors import ConfigurationError
+
+_SENTINEL = "<extra_id_{}>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Ids of a tokenizer. Legend: V ids."""
+
+    size: int
+    pad_id: int
+    mask_id: int | None = None
+    cls_id: int | None = None
+    """What a sequence begins with."""
+    sep_id: int | None = None
+    """What ends a segment."""
+    sentinel_ids: tuple[int, ...] = ()
+    """Stand for the first, second, … span that was taken out (T5)."""
+    special_V: Tensor
+    """True for ids that are no text: never masked, never drawn as a random word."""
+    continues_V: Tensor
+    """True for tokens that go on with the word before them."""
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
+        """Reads a tokenizer. Raises ``ConfigurationError`` where it has no padding token."""
+        if tokenizer.pad_token_id is None:
+            raise ConfigurationError("the tokenizer has no pad token; batches need one: set tokenizer.pad_token.")
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        special = torch.zeros(len(tokenizer), dtype=torch.bool)
+        special[list(tokenizer.all_special_ids)] = True
+        sentinels = [tokens.index(name) for number in range(100) if (name := _SENTINEL.format(number)) in set(tokens)]
+        special[sentinels] = True
+        return cls(
+            size=len(tokenizer),
+            pad_id=tokenizer.pad_token_id,
+            mask_id=tokenizer.mask_token_id,
+            cls_id=_first(tokenizer.cls_token_id, tokenizer.bos_token_id),
+            sep_id=_first(tokenizer.sep_token_id, tokenizer.eos_token_id),
+            sentinel_ids=tuple(sentinels),
+            special_V=special,
+            continues_V=torch.tensor(_continue_words(tokens)) & ~special,
+        )
+
+    @property
+    def mask(self) -> int:
+        return self._needed("mask")
+
+    @property
+    def cls(self) -> int:
+        return self._needed("cls")
+
+    @property
+    def sep(self) -> int:
+        return self._needed("sep")
+
+    def require(self, *names: str) -> None:
+        """Raises ``ConfigurationError`` for the first token that an objective needs and the tokenizer has not."""
+        for name in names:
+            self._needed(name)
+
+    def _needed(self, name: str) -> int:
+        found: int | None = self.sentinel_ids[0] if self.sentinel_ids else None
+        if name != "sentinel":
+            found = getattr(self, f"{name}_id")
+        if found is None:
+            raise ConfigurationError(
+                f"the tokenizer has no {name} token, which this objective needs: add it to the tokenizer."
+            )
+        return found
+
+
+def _first(*ids: int | None) -> int | None:
+    return next((one for one in ids if one is not None), None)
+
+
+def _continue_words(tokens: list[str]) -> list[bool]:
+    """WordPiece marks what continues a word (``##``), SentencePiece (``▁``) and byte BPE (``Ġ``) what begins one."""
+    if any(token.startswith("##") for token in tokens):
+        return [token.startswith("##") for token in tokens]
+    begins = next((mark for mark in "▁Ġ" if any(token.startswith(mark) for token in tokens)), None)
+    return [begins is not None and not token.startswith((begins, "Ċ")) for token in tokens]
