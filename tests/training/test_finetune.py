@@ -41,7 +41,7 @@ def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> 
         "reference.json",
     }
     metrics = [json.loads(line) for line in (finetune.folder / "metrics.jsonl").read_text().splitlines()]
-    assert metrics[0]["tokens"] == 4 * 4  # three letters and the end token, nothing of the prompt
+    assert metrics[0]["supervised_tokens"] == 4 * 4  # three letters and the end token, nothing of the prompt
     assert metrics[-1]["loss"] < 0.1 < metrics[0]["loss"]
     checkpoint = {path.name for path in (finetune.folder / "checkpoint-20").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "COMPLETE"} <= checkpoint

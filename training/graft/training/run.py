@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
 from graft.training.data import Data
-from graft.training.errors import Diverged
+from graft.training.errors import DataError, Diverged
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.progress import Progress
@@ -70,25 +70,30 @@ class Run:
     def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
         batches = self.data.batches(step)
         counts = sum((Counter(batch.counts) for batch in batches), Counter())
-        means: Counter[str] = Counter()
+        if not counts.total():
+            raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")
+        weight = self.objective.weights
+        means = dict.fromkeys(weight, 0.0)
         for batch in batches:
-            parts = {
-                name: total / max(1, counts[name]) for name, total in self.objective.sums(self.model, batch).items()
-            }
-            loss = sum(self.objective.weights[name] * mean for name, mean in parts.items())
-            loss.backward()
+            sums = self.objective.sums(self.model, batch)
+            parts = {name: total / max(1, counts[name]) for name, total in sums.items()}
+            torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
+            for name, part in parts.items():
+                means[name] += part.item()
             weights.pull_gradients()
-            means.update({name: mean.item() for name, mean in parts.items()})
         norm = clip_gradients(weights.masters, self.max_gradient_norm)
         if not math.isfinite(norm):
             raise Diverged(f"the gradient is {norm} at step {step}; lower the learning rate, or resume with --resume.")
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        terms = dict(means) if len(means) > 1 else {}
-        loss_of_step = sum(self.objective.weights[name] * mean for name, mean in means.items())
-        num_tokens = sum(batch.num_tokens for batch in batches)
-        return {"loss": loss_of_step, **terms, "tokens": num_tokens, "gradient_norm": norm}
+        return {
+            "loss": sum(weight[name] * mean for name, mean in means.items()),
+            **({} if len(means) == 1 else {f"loss_{name}": mean for name, mean in means.items()}),
+            "tokens": sum(batch.num_tokens for batch in batches),
+            "supervised_tokens": max(counts.values()),
+            "gradient_norm": norm,
+        }
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
