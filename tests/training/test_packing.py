@@ -56,7 +56,7 @@ def test_the_loss_of_one_document_is_hugging_faces(model: LlamaForCausalLM) -> N
     batch = batch_of_rows([[one]], length=32, pad_id=0)
     ids = torch.tensor([one.input_ids])
     expected = model(input_ids=ids, labels=ids).loss
-    assert batch.counts == {"tokens": 19} and batch.num_tokens == 20
+    assert batch.counts["tokens"] == 19 and batch.num_tokens == 20
     torch.testing.assert_close(total(model, batch) / 19, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -24,6 +24,8 @@ from transformers import (
     ElectraForPreTraining,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedModel,
     RobertaConfig,
     RobertaForMaskedLM,
@@ -33,7 +35,7 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.corpus.packing import IGNORED, Encoded, batch_of_rows
 from graft.training.errors import ConfigurationError
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.distillation import (
@@ -41,15 +43,16 @@ from graft.training.objective.distillation import (
     EncoderDistillation,
     check_vocabularies,
 )
+from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Objective
+from graft.training.objective.objective import Batch, Counted, Objective
 from graft.training.objective.permutation import PermutationObjective
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.replaced_token import GeneratorAndDiscriminator, ReplacedTokenObjective
 from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryModel, SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
-from tests.training.objective.vocabularies import CLS, PAD, SEP, SIZE, documents, generator, vocabulary
+from tests.training.objective.vocabularies import CLS, PAD, SEP, SIZE, documents, flat, generator, vocabulary
 
 SMALL: dict[str, Any] = {
     "vocab_size": SIZE,
@@ -76,7 +79,7 @@ def made(kind: type[PreTrainedModel], config: Any, seed: int = 0) -> PreTrainedM
     return model
 
 
-def total(objective: Objective[Batch], model: nn.Module, batch: Batch) -> Tensor:
+def total(objective: Objective[Any], model: nn.Module, batch: Counted) -> Tensor:
     sums = objective.sums(model, batch)
     assert sums.keys() == objective.weights.keys() == batch.counts.keys()
     return sum((objective.weights[name] * sums[name] / batch.counts[name] for name in sums), torch.zeros(()))
@@ -221,6 +224,29 @@ def test_no_token_is_given_away_to_its_own_prediction() -> None:
         sees = batch.inputs["perm_mask"][0, places, place] == 0
         assert not changed[number]
         assert torch.equal(changed, sees)
+
+
+def test_experts() -> None:
+    """Hugging Face's loss of a Mixtral; without packing, as it cannot take a packed row's mask."""
+    config = MixtralConfig(
+        vocab_size=SIZE,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        num_local_experts=4,
+        router_aux_loss_coef=0.02,
+        pad_token_id=PAD,
+    )
+    model = made(MixtralForCausalLM, config)
+    texts = [flat(one) for one in documents(*LENGTHS)]
+    lines = [[Encoded(input_ids=text, supervised=[True] * len(text))] for text in texts]
+    batch = batch_of_rows(lines, length=64, pad_id=PAD)
+    mask = (batch.document_BL != 0).long()
+    labels = torch.where(mask == 1, batch.input_ids_BL, IGNORED)
+    expected = model(input_ids=batch.input_ids_BL, attention_mask=mask, labels=labels, output_router_logits=True).loss
+    assert_is(total(ExpertsObjective(), model, batch), expected)
 
 
 @pytest.mark.parametrize("objective", [SpanCorruptionObjective, DenoisingObjective])

@@ -24,8 +24,9 @@ class PackedBatch:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Supervised tokens."""
-        return {"tokens": int((self.labels_BL != IGNORED).sum())}
+        """Supervised tokens; by them a mixture of experts weighs its second term, too."""
+        num = int((self.labels_BL != IGNORED).sum())
+        return {"tokens": num, "balance": num}
 
     @property
     def num_tokens(self) -> int:

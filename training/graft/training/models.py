@@ -1,0 +1,248 @@
+"""The families of models that can be trained from nothing: Hugging Face's classes, from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForSeq2SeqLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from graft.training.errors import ConfigurationError
+from graft.training.objective.replaced_token import GeneratorAndDiscriminator
+from graft.training.objective.span_boundary import SpanBoundaryModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a model is. What a family does not have, it leaves out."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    feed_forward: int
+    length: int
+    """Tokens that the model is made to read at once."""
+    num_kv_heads: int | None = None
+    """Default: as many as heads."""
+    num_experts: int = 8
+    window: int | None = None
+    """Of sliding-window attention, in tokens; default: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "num_layers", "num_heads", "feed_forward", "length"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.width % self.num_heads:
+            raise ConfigurationError(
+                f"a width of {self.width} cannot be split among {self.num_heads} heads; choose a multiple."
+            )
+        if self.num_heads % self.kv_heads:
+            raise ConfigurationError(
+                f"{self.num_heads} heads cannot share {self.kv_heads} key-value heads; choose a divisor."
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        return self.num_kv_heads or self.num_heads
+
+
+def _grouped(size: Size) -> dict[str, Any]:
+    return {"num_key_value_heads": size.kv_heads}
+
+
+def _with_head_dim(size: Size) -> dict[str, Any]:
+    return {**_grouped(size), "head_dim": size.width // size.num_heads}
+
+
+def _smollm(size: Size) -> dict[str, Any]:
+    return {**_with_head_dim(size), "tie_word_embeddings": True}
+
+
+def _distilbert(size: Size) -> dict[str, Any]:
+    return {"hidden_dim": size.feed_forward}
+
+
+def _mistral(size: Size) -> dict[str, Any]:
+    return {**_with_head_dim(size), "sliding_window": size.window}
+
+
+def _mixtral(size: Size) -> dict[str, Any]:
+    return {**_mistral(size), "num_local_experts": size.num_experts}
+
+
+def _offset_positions(size: Size) -> dict[str, Any]:
+    """RoBERTa counts positions from the padding token's id on."""
+    return {"max_position_embeddings": size.length + 2}
+
+
+def _narrow_embeddings(size: Size) -> dict[str, Any]:
+    return {"embedding_size": min(size.width, 128)}
+
+
+def _xlnet(size: Size) -> dict[str, Any]:
+    return {
+        "d_model": size.width,
+        "n_layer": size.num_layers,
+        "n_head": size.num_heads,
+        "d_inner": size.feed_forward,
+        "max_position_embeddings": None,
+    }
+
+
+def _t5(size: Size) -> dict[str, Any]:
+    return {"d_ff": size.feed_forward, "d_kv": size.width // size.num_heads, "num_decoder_layers": size.num_layers}
+
+
+def _bart(size: Size) -> dict[str, Any]:
+    return {
+        "encoder_ffn_dim": size.feed_forward,
+        "decoder_ffn_dim": size.feed_forward,
+        "decoder_layers": size.num_layers,
+        "decoder_attention_heads": size.num_heads,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """An architecture, under the name that its users know it by."""
+
+    model_type: str
+    kind: str
+    """``decoder``, ``encoder`` or ``encoder-decoder``."""
+    options: Callable[[Size], Mapping[str, Any]] = lambda size: {}
+    """What its configuration needs beyond the names that all share; None takes a name away."""
+
+
+FAMILIES: Mapping[str, Family] = {
+    "gpt2": Family(model_type="gpt2", kind="decoder", options=lambda size: {"n_inner": size.feed_forward}),
+    "llama": Family(model_type="llama", kind="decoder", options=_with_head_dim),
+    "mistral": Family(model_type="mistral", kind="decoder", options=_mistral),
+    "qwen3": Family(model_type="qwen3", kind="decoder", options=_with_head_dim),
+    "olmo2": Family(model_type="olmo2", kind="decoder", options=_grouped),
+    "pythia": Family(model_type="gpt_neox", kind="decoder"),
+    "smollm": Family(model_type="llama", kind="decoder", options=_smollm),
+    "mixtral": Family(model_type="mixtral", kind="decoder", options=_mixtral),
+    "xlnet": Family(model_type="xlnet", kind="decoder", options=_xlnet),
+    "bert": Family(model_type="bert", kind="encoder"),
+    "roberta": Family(model_type="roberta", kind="encoder", options=_offset_positions),
+    "albert": Family(model_type="albert", kind="encoder", options=_narrow_embeddings),
+    "electra": Family(model_type="electra", kind="encoder", options=_narrow_embeddings),
+    "distilbert": Family(model_type="distilbert", kind="encoder", options=_distilbert),
+    "t5": Family(model_type="t5", kind="encoder-decoder", options=_t5),
+    "bart": Family(model_type="bart", kind="encoder-decoder", options=_bart),
+}
+
+
+def family(name: str) -> Family:
+    """Raises ``ConfigurationError`` naming the families there are."""
+    if name not in FAMILIES:
+        raise ConfigurationError(f"unknown family {name!r}; the families are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The configuration of a model for a tokenizer. Raises ``ConfigurationError``."""
+    chosen = family(name)
+    begin = _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
+    end = _first(tokenizer.eos_token_id, tokenizer.sep_token_id)
+    options: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.width,
+        "num_hidden_layers": size.num_layers,
+        "num_attention_heads": size.num_heads,
+        "intermediate_size": size.feed_forward,
+        "max_position_embeddings": size.length,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": begin,
+        "eos_token_id": end,
+        "sep_token_id": _first(tokenizer.sep_token_id, tokenizer.eos_token_id),
+        **chosen.options(size),
+    }
+    if chosen.kind == "encoder-decoder":
+        options["decoder_start_token_id"] = tokenizer.pad_token_id if chosen.model_type == "t5" else end
+        options["forced_eos_token_id"] = end
+    kept = {key: value for key, value in options.items() if value is not None or key == "sliding_window"}
+    config: PretrainedConfig = AutoConfig.for_model(chosen.model_type, **kept)
+    return config
+
+
+def _first(*ids: int | None) -> int | None:
+    return next((one for one in ids if one is not None), None)
+
+
+_CLASSES: Mapping[str, Any] = {
+    "causal": AutoModelForCausalLM,
+    "prefix": AutoModelForCausalLM,
+    "masked": AutoModelForMaskedLM,
+    "next_sentence": AutoModelForPreTraining,
+    "sentence_order": AutoModelForPreTraining,
+    "permutation": AutoModelForCausalLM,
+    "span_corruption": AutoModelForSeq2SeqLM,
+    "denoising": AutoModelForSeq2SeqLM,
+}
+_FITTING: Mapping[str, tuple[str, ...]] = {
+    "decoder": ("causal", "prefix"),
+    "encoder": ("masked", "span_boundary"),
+    "encoder-decoder": ("span_corruption", "denoising"),
+}
+_OWN: Mapping[str, tuple[str, ...]] = {
+    "bert": ("masked", "next_sentence", "span_boundary"),
+    "albert": ("masked", "sentence_order", "span_boundary"),
+    "electra": ("replaced_token", "masked"),
+    "xlnet": ("permutation",),
+}
+"""Objectives that need a head which only one family has come first or beside the others."""
+
+
+def objectives_of(name: str) -> tuple[str, ...]:
+    """The objectives that a family can be trained with."""
+    return _OWN.get(name) or _FITTING[family(name).kind]
+
+
+def build(name: str, objective: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
+    """A model with random weights, drawn from torch's generator, and the heads that the objective needs.
+
+    Raises ``ConfigurationError`` where the family cannot be trained with the objective.
+    """
+    fitting = objectives_of(name)
+    if objective not in fitting:
+        raise ConfigurationError(f"{name} cannot be trained with {objective!r}; it can with {', '.join(fitting)}.")
+    config = configuration(name, size, tokenizer)
+    if objective == "replaced_token":
+        return _with_generator(config, size)
+    if objective == "span_boundary":
+        return SpanBoundaryModel(AutoModelForMaskedLM.from_config(config))
+    model: PreTrainedModel = _CLASSES[objective].from_config(config)
+    return model
+
+
+def _with_generator(config: PretrainedConfig, size: Size) -> GeneratorAndDiscriminator:
+    """The generator is a quarter as wide, with the discriminator's embeddings (ELECTRA, §3.2 and table 1)."""
+    small = {
+        "hidden_size": max(size.width // 4, 1),
+        "intermediate_size": max(size.feed_forward // 4, 1),
+        "num_attention_heads": max(size.num_heads // 4, 1),
+    }
+    generator = type(config).from_dict({**config.to_dict(), **small})
+    return GeneratorAndDiscriminator(
+        AutoModelForMaskedLM.from_config(generator), AutoModelForPreTraining.from_config(config)
+    )
+
+
+def parts(model: nn.Module) -> Mapping[str, PreTrainedModel]:
+    """What of a model is saved, by subfolder: a plain one itself, of a composite one its models."""
+    if isinstance(model, PreTrainedModel):
+        return {"": model}
+    found: Mapping[str, PreTrainedModel] = model.parts
+    return found
