@@ -1,0 +1,101 @@
+"""Texts as rows: nothing is lost or doubled, and every step can be made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from graft.training.corpus.packing import PackedBatch
+from graft.training.corpus.texts import PackedText, TextRows, encode, read_documents, windows
+from graft.training.data import Share
+from graft.training.errors import DataError
+from graft.training.objective.masked import MaskedObjective
+from graft.training.objective.objective import flat
+from tests.training.objective.vocabularies import documents, vocabulary
+
+
+def test_wikitext_is_split_into_its_articles(tmp_path: Path) -> None:
+    path = tmp_path / "wiki.txt"
+    path.write_text(" \n = First = \n \n Some text . \n = = A section = = \n More . \n = Second = \n Other .\n")
+    first, second = read_documents(path)
+    assert first == "= First =\nSome text .\n= = A section = =\nMore ."
+    assert second == "= Second =\nOther ."
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "holds no text"), (b" \n\n", "holds no text"), (b"\xff", "UTF-8")]
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=problem):
+        read_documents(path)
+    with pytest.raises(DataError, match=r"missing\.txt cannot be read"):
+        read_documents(tmp_path / "missing.txt")
+
+
+def test_sentences_are_kept_apart(tokenizer: PreTrainedTokenizerFast) -> None:
+    (document,) = encode(["One. Two is here! Three?\nA line"], tokenizer)
+    assert [tokenizer.decode(sentence) for sentence in document] == ["One.", "Two is here!", "Three?", "A line"]
+
+
+@given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 30))
+def test_windows_lose_nothing_and_keep_to_their_room(sizes: list[int], room: int) -> None:
+    document = [list(range(100 * at, 100 * at + size)) for at, size in enumerate(sizes)]
+    pieces = list(windows(document, room))
+    assert [one for piece in pieces for one in flat(piece)] == flat(document)
+    assert all(0 < len(flat(piece)) <= room for piece in pieces)
+
+
+def packed(lengths: list[int], **options: int) -> PackedText:
+    settings = {"length": 16, "rows_per_batch": 2, "batches_per_step": 2, **options}
+    return PackedText(documents(*lengths), end_id=2, pad_id=0, seed=1, **settings)
+
+
+@given(st.lists(st.integers(1, 60), min_size=10, max_size=20))
+def test_an_epoch_reads_every_full_row_once(lengths: list[int]) -> None:
+    data = packed(lengths, batches_per_step=1)
+    rows = [
+        row.tolist()
+        for step in range(data.steps_per_epoch)
+        for batch in data.batches(step)
+        for row in batch.input_ids_BL
+    ]
+    stream = [one for document in documents(*lengths) for one in [*flat(document), 2]]
+    expected = [stream[at : at + 16] for at in range(0, len(stream), 16)]
+    expected[-1] += [0] * (16 - len(expected[-1]))
+    left_over = list(expected)
+    for row in rows:
+        left_over.remove(row)
+    assert len(left_over) < 2
+
+
+def test_shares_together_are_the_step_and_epochs_differ() -> None:
+    data = packed([500])
+
+    def ids(batches: list[PackedBatch]) -> list[list[int]]:
+        return [batch.input_ids_BL.flatten().tolist() for batch in batches]
+
+    whole = ids(data.batches(3))
+    halves = [ids(data.batches(3, Share(index=index, num=2))) for index in range(2)]
+    assert whole == [halves[0][0], halves[1][0]] == ids(data.batches(3))
+    assert ids(data.batches(0)) != ids(data.batches(data.steps_per_epoch))
+
+
+def test_a_micro_batch_is_masked_alike_whoever_makes_it_and_anew_in_each_epoch() -> None:
+    objective = MaskedObjective(vocabulary=vocabulary(), length=32)
+    data = TextRows(documents(*[30] * 8), objective.collate, rows_per_batch=2, batches_per_step=2, seed=1)
+    whole = data.batches(1)
+    (second,) = data.batches(1, Share(index=1, num=2))
+    assert torch.equal(whole[1].inputs["input_ids"], second.inputs["input_ids"])
+    assert not torch.equal(whole[0].labels["masked"], data.batches(3)[0].labels["masked"])
+
+
+def test_too_little_text_says_so() -> None:
+    with pytest.raises(DataError, match="the text makes 2 rows, and a step takes 4: give more text"):
+        packed([30])
