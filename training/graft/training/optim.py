@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
@@ -73,6 +72,10 @@ def set_learning_rates(optimizers: list[Optimizer], fraction: float) -> None:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
 
 
-def clip_gradients(parameters: Mapping[str, nn.Parameter], max_norm: float) -> float:
-    """Scales all gradients to a joint norm of at most ``max_norm``; returns the norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(parameters.values(), max_norm))
+def clip_gradients(parameters: Mapping[str, nn.Parameter], norm: float, max_norm: float) -> None:
+    """Scales all gradients, whose joint norm is ``norm``, to one of at most ``max_norm``."""
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1:
+        for parameter in parameters.values():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

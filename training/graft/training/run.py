@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from graft.training.data import Data
 from graft.training.errors import DataError, Diverged
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
+from graft.training.parallel.layout import Alone, Layout, counted
 from graft.training.progress import Progress
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
@@ -35,6 +35,7 @@ class Run:
     """Where checkpoints, ``metrics.jsonl`` and ``loss_curve.png`` go."""
     working_form: Callable[[int], WorkingForm] = field(default=lambda step: bfloat16_form)
     """The form of the working weights at each step."""
+    layout: Layout = field(default_factory=Alone)
     max_gradient_norm: float = 1.0
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
@@ -68,29 +69,34 @@ class Run:
         return metrics
 
     def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
-        batches = self.data.batches(step)
-        counts = sum((Counter(batch.counts) for batch in batches), Counter())
-        if not counts.total():
+        batches = self.data.batches(step, self.layout.share)
+        counts = self.layout.total(counted(batch.counts for batch in batches))
+        if not any(counts.values()):
             raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")
         weight = self.objective.weights
         means = dict.fromkeys(weight, 0.0)
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
+            self.layout.begin_batch(self.model, is_last=number == len(batches))
             sums = self.objective.sums(self.model, batch)
             parts = {name: total / max(1, counts[name]) for name, total in sums.items()}
             torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
             for name, part in parts.items():
                 means[name] += part.item()
             weights.pull_gradients()
-        norm = clip_gradients(weights.masters, self.max_gradient_norm)
+        self.layout.sum_gradients(weights.masters)
+        norm = float(self.layout.gradient_norm(weights.masters))
         if not math.isfinite(norm):
             raise Diverged(f"the gradient is {norm} at step {step}; lower the learning rate, or resume with --resume.")
+        clip_gradients(weights.masters, norm, self.max_gradient_norm)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        means = self.layout.total(means)
+        tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
         return {
             "loss": sum(weight[name] * mean for name, mean in means.items()),
             **({} if len(means) == 1 else {f"loss_{name}": mean for name, mean in means.items()}),
-            "tokens": sum(batch.num_tokens for batch in batches),
+            **tokens,
             "supervised_tokens": max(counts.values()),
             "gradient_norm": norm,
         }

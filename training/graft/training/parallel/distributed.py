@@ -1,0 +1,121 @@
+"""A layout over torch.distributed: data parallel, ZeRO, hybrid sharding, tensor parallel, and their combinations.
+
+Gradients are summed, never averaged: each loss is divided by the counts of the whole step before it flows back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Replicate
+
+from graft.training.data import Share
+from graft.training.parallel.mesh import AXES, Mesh
+from graft.training.parallel.tensor import split_tensors
+
+
+class Distributed:
+    """A ``Layout`` of the processes of torch's default group, which must be as many as the mesh has."""
+
+    def __init__(self, mesh: Mesh, *, device: str = "cpu") -> None:
+        self.mesh = mesh
+        self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
+        self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
+        self._head_norms: list[str] = []
+
+    @property
+    def share(self) -> Share:
+        return Share(index=self._data.get_local_rank(), num=self.mesh.dp)
+
+    @property
+    def is_first(self) -> bool:
+        return dist.get_rank() == 0
+
+    def apply(self, model: nn.Module, *, compute_dtype: torch.dtype | None = None) -> None:
+        """Splits and shards a model in place; its weights must be the same in every process. Before optimizers are made.
+
+        With ``compute_dtype`` sharded weights stay in float32 and are gathered in that type.
+        """
+        if self.mesh.tp > 1:
+            self._head_norms = split_tensors(model, self._devices["tp"])
+        if self.mesh.dp_shard == 1 or self.mesh.zero_stage == 1:
+            return
+        mesh = self._devices["dp_replicate", "dp_shard"] if self.mesh.dp_replicate > 1 else self._devices["dp_shard"]
+        policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
+        options: dict[str, Any] = {
+            "mesh": mesh,
+            "mp_policy": policy,
+            "reshard_after_forward": self.mesh.zero_stage == 3,
+        }
+        for layer in _layers(model):
+            fully_shard(layer, **options)
+        fully_shard(model, **options)
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+
+    def total(self, values: Mapping[str, float]) -> dict[str, float]:
+        names = sorted(values)
+        sums = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        dist.all_reduce(sums, group=self._data.get_group())
+        return dict(zip(names, sums.tolist(), strict=True))
+
+    def begin_batch(self, model: nn.Module, *, is_last: bool) -> None:
+        if isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(is_last)
+
+    def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        for name, parameter in parameters.items():
+            if parameter.grad is None:
+                continue
+            local = _local(parameter.grad)
+            if name in self._head_norms:
+                dist.all_reduce(local, group=self._devices["tp"].get_group())
+            if self.mesh.dp > 1 and not _is_sharded(parameter):
+                dist.all_reduce(local, group=self._data.get_group())
+
+    def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
+        """Squares are summed in each process, then once for each way in which tensors are split."""
+        squares: dict[tuple[Any, ...], Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+        meshes: dict[tuple[Any, ...], tuple[DeviceMesh, tuple[Any, ...]]] = {}
+        for parameter in parameters.values():
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            key: tuple[Any, ...] = ()
+            if isinstance(gradient, DTensor):
+                key = (gradient.device_mesh.mesh_dim_names, gradient.placements)
+                meshes[key] = (gradient.device_mesh, gradient.placements)
+                gradient = gradient.to_local()
+            squares[key] = squares[key] + gradient.double().square().sum()
+        for key, (mesh, placements) in meshes.items():
+            for axis, placement in enumerate(placements):
+                if not isinstance(placement, Replicate):
+                    dist.all_reduce(squares[key], group=mesh.get_group(axis))
+        return torch.stack(list(squares.values())).sum().sqrt()
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this process holds."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _is_sharded(parameter: nn.Parameter) -> bool:
+    """Whether FSDP holds the parameter, which exchanges its gradients by itself."""
+    names = parameter.device_mesh.mesh_dim_names if isinstance(parameter, DTensor) else None
+    return "dp_shard" in (names or ())
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model: the members of its module lists, outermost only."""
+    found: list[nn.Module] = []
+    for module in model.children():
+        found += list(module) if isinstance(module, nn.ModuleList) else _layers(module)
+    return found
