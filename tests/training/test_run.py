@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
 from graft.training.corpus.packing import PackedBatch
 from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
@@ -101,11 +101,11 @@ def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
 
 def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:
     for step in (1, 2, 10):
-        save_checkpoint(tmp_path, step, {"step": step}, keep=3)
+        save_checkpoint(tmp_path, step, {"x": torch.ones(1)}, {"step": step}, keep=3)
     (tmp_path / "checkpoint-10" / "COMPLETE").unlink()
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
     with pytest.raises(CheckpointError, match="checkpoint-10"):
-        load_checkpoint(tmp_path / "checkpoint-10")
+        checkpoint_values(tmp_path / "checkpoint-10")
 
 
 @pytest.mark.parametrize("shape, middle", [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])

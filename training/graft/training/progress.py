@@ -49,6 +49,24 @@ class Progress:
             draw_loss_curve(self._folder)
 
 
+class Silence:
+    """The progress of a process that is not the first."""
+
+    def __init__(self, folder: Path, *, num_steps: int, start: int = 0) -> None:
+        pass
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
 def _forget_steps_from(path: Path, start: int) -> None:
     """A resumed run repeats the steps after its checkpoint: their old lines go."""
     if path.exists():

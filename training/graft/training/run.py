@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from graft.training.checkpoint import complete_checkpoints, load_checkpoint, save_checkpoint
+from graft.training import state
+from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
 from graft.training.data import Data
 from graft.training.errors import DataError, Diverged
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, counted
-from graft.training.progress import Progress
+from graft.training.progress import Progress, Silence
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
 WriteModel = Callable[[PreTrainedModel, Path], None]
@@ -50,12 +51,13 @@ class Run:
             Diverged: a gradient is not finite. Checkpoints so far stay.
         """
         weights = Weights(self.model)
-        optimizers = self.optimizers(weights.masters)
+        optimizers = self.optimizers(self.layout.owned(weights.masters))
         start = self._restore(weights, optimizers) if resume else 0
         metrics: dict[str, float] = {}
         saved_at = time.monotonic()
         self.model.train()
-        with Progress(self.folder, num_steps=self.schedule.num_steps, start=start) as progress:
+        kind = Progress if self.layout.is_first else Silence
+        with kind(self.folder, num_steps=self.schedule.num_steps, start=start) as progress:
             for step in range(start, self.schedule.num_steps):
                 weights.push(self.working_form(step))
                 set_learning_rates(optimizers, self.schedule(step))
@@ -90,7 +92,9 @@ class Run:
         clip_gradients(weights.masters, norm, self.max_gradient_norm)
         for optimizer in optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+        self.layout.share_updates(weights.masters)
+        for master in weights.masters.values():
+            master.grad = None
         means = self.layout.total(means)
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
         return {
@@ -103,27 +107,22 @@ class Run:
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
-        return by_steps or elapsed_seconds >= self.checkpoint_seconds or num_done == self.schedule.num_steps
+        # Clocks differ: all do what the first process does.
+        by_time = self.layout.agree(elapsed_seconds >= self.checkpoint_seconds)
+        return by_steps or by_time or num_done == self.schedule.num_steps
 
     def _save(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> None:
-        state: dict[str, Any] = {
-            "step": step,
-            "masters": {name: master.detach() for name, master in weights.masters.items()},
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "random": torch.get_rng_state(),
-        }
+        values = {"step": step}
         weights.push(self.working_form(step))
         write_model = self.write_model
         write_files = None if write_model is None else (lambda folder: write_model(self.model, folder))
-        save_checkpoint(self.folder, step, state, write_files=write_files)
+        tensors = state.tensors_of(weights.masters, optimizers, self.layout)
+        save_checkpoint(self.folder, step, tensors, values, layout=self.layout, write_files=write_files)
 
     def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
         checkpoints = complete_checkpoints(self.folder)
         if not checkpoints:
             return 0
-        state = load_checkpoint(checkpoints[-1])
-        weights.load(state["masters"])
-        for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
-        torch.set_rng_state(state["random"])
-        return int(state["step"])
+        values = checkpoint_values(checkpoints[-1])
+        state.restore(checkpoints[-1], weights.masters, optimizers, self.layout)
+        return int(values["step"])

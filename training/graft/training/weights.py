@@ -5,7 +5,7 @@ learns to be right in the form it will be served in. The gradient at the working
 (straight-through: Bengio et al. 2013, arXiv:1308.3432; Jacob et al. 2018, arXiv:1712.05877).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +60,3 @@ class Weights:
         for name, parameter in self.working.items():
             if parameter is not self.masters[name]:
                 parameter.copy_(form(name, self.masters[name]))
-
-    @torch.no_grad()
-    def load(self, masters: Mapping[str, Tensor]) -> None:
-        """Takes over stored masters. Raises ``KeyError`` where one is missing."""
-        for name, master in self.masters.items():
-            master.copy_(masters[name])

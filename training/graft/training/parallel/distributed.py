@@ -35,11 +35,24 @@ class Distributed:
         return Share(index=self._data.get_local_rank(), num=self.mesh.dp)
 
     @property
+    def rank(self) -> int:
+        return int(dist.get_rank())
+
+    @property
     def is_first(self) -> bool:
-        return dist.get_rank() == 0
+        return self.rank == 0
+
+    @property
+    def is_alone(self) -> bool:
+        return False
+
+    def agree(self, value: bool) -> bool:
+        flag = torch.tensor([value])
+        dist.broadcast(flag, src=0)
+        return bool(flag)
 
     def apply(self, model: nn.Module, *, compute_dtype: torch.dtype | None = None) -> None:
-        """Splits and shards a model in place; its weights must be the same in every process. Before optimizers are made.
+        """Splits and shards a model in place, before optimizers are made. All processes must hold the same weights.
 
         With ``compute_dtype`` sharded weights stay in float32 and are gathered in that type.
         """
@@ -100,6 +113,33 @@ class Distributed:
                 if not isinstance(placement, Replicate):
                     dist.all_reduce(squares[key], group=mesh.get_group(axis))
         return torch.stack(list(squares.values())).sum().sqrt()
+
+    def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
+        """All that is here; with ``zero_stage`` 1 as many elements as each of the others that share a copy, about."""
+        owners = self._owners(parameters)
+        here = self._devices["dp_shard"].get_local_rank()
+        return {name: one for name, one in parameters.items() if owners is None or owners[name] == here}
+
+    def share_updates(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        owners = self._owners(parameters)
+        if owners is not None:
+            group = self._devices["dp_shard"].get_group()
+            for name, parameter in parameters.items():
+                dist.broadcast(parameter.detach(), group=group, group_src=owners[name])
+
+    def wait(self) -> None:
+        dist.barrier()
+
+    def _owners(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, int] | None:
+        """Largest first to whoever has least; None where the optimizer's state is not dealt out by parameter."""
+        if self.mesh.zero_stage != 1 or self.mesh.dp_shard == 1:
+            return None
+        loads = [0] * self.mesh.dp_shard
+        owners: dict[str, int] = {}
+        for name in sorted(parameters, key=lambda name: (-parameters[name].numel(), name)):
+            owners[name] = loads.index(min(loads))
+            loads[owners[name]] += parameters[name].numel()
+        return owners
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -25,6 +25,15 @@ class Layout(Protocol):
         """Whether this process speaks for all."""
         ...
 
+    @property
+    def rank(self) -> int:
+        """This process among all."""
+        ...
+
+    def agree(self, value: bool) -> bool:
+        """What the first process says."""
+        ...
+
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value, summed over the processes that read different data."""
         ...
@@ -41,12 +50,34 @@ class Layout(Protocol):
         """The 2-norm of all gradients together."""
         ...
 
+    def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
+        """The parameters whose optimizer's state this process keeps."""
+        ...
+
+    def share_updates(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """After the optimizers' step: everybody gets what only its owner moved."""
+        ...
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other process."""
+        ...
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        ...
+
 
 class Alone:
     """One process."""
 
     share = WHOLE
     is_first = True
+    is_alone = True
+    rank = 0
+
+    def agree(self, value: bool) -> bool:
+        return value
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
@@ -60,6 +91,15 @@ class Alone:
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
         gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
+
+    def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
+        return parameters
+
+    def share_updates(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -28,7 +28,7 @@ def _style(name: str) -> ParallelStyle | None:
 
 
 def split_tensors(model: nn.Module, mesh: DeviceMesh) -> list[str]:
-    """Splits the matrices of a model in place, and returns the names of replicated parameters whose gradients are partial.
+    """Splits the matrices of a model in place, and names the replicated parameters whose gradients are partial.
 
     The output head stays whole where it shares the embedding's weights.
     """

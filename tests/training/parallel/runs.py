@@ -1,0 +1,139 @@
+"""Twenty steps of a tiny model on every layout, in one set of processes: started by `test_layouts.py`.
+
+Arguments: rank, number of processes, folder, names of cases. Each case writes its losses and, from the first process,
+the whole weights that it ended with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from graft.training.corpus.texts import PackedText
+from graft.training.objective.causal import CausalObjective
+from graft.training.optim import Schedule, adamw
+from graft.training.parallel.distributed import Distributed
+from graft.training.parallel.layout import Alone, Layout
+from graft.training.parallel.mesh import Mesh
+from graft.training.run import Run
+from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents
+
+NUM_STEPS = 20
+BATCHES_PER_STEP = 4
+LENGTH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    mesh: Mesh
+    model_type: str = "llama"
+
+
+CASES: dict[str, Case] = {
+    "dp": Case(mesh=Mesh(dp_replicate=4)),
+    "zero1": Case(mesh=Mesh(dp_shard=4, zero_stage=1)),
+    "zero2": Case(mesh=Mesh(dp_shard=4, zero_stage=2)),
+    "zero3": Case(mesh=Mesh(dp_shard=4)),
+    "hsdp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2)),
+    "tp": Case(mesh=Mesh(tp=4)),
+    "dp_tp": Case(mesh=Mesh(dp_replicate=2, tp=2)),
+    "fsdp_tp": Case(mesh=Mesh(dp_shard=2, tp=2)),
+    "fsdp_tp_mistral": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="mistral"),
+    "fsdp_tp_qwen3": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="qwen3"),
+    "fsdp_tp_olmo2": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="olmo2"),
+    "fsdp_tp_gpt_neox": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="gpt_neox"),
+    "zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral"),
+}
+
+
+def model_of(model_type: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "vocab_size": SIZE,
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": LENGTH,
+        "pad_token_id": PAD,
+        "bos_token_id": None,
+        "eos_token_id": SEP,
+        "tie_word_embeddings": False,
+    }
+    if model_type in ("qwen3", "mistral"):
+        options["head_dim"] = 8
+    if model_type == "mixtral":
+        options["num_local_experts"] = 4
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
+    return model
+
+
+def trained(model: PreTrainedModel, layout: Layout, folder: Path) -> None:
+    data = PackedText(
+        documents(*[25] * 400),
+        length=LENGTH,
+        end_id=SEP,
+        pad_id=PAD,
+        rows_per_batch=2,
+        batches_per_step=BATCHES_PER_STEP,
+        seed=0,
+    )
+    Run(
+        model=model,
+        data=data,
+        objective=CausalObjective(),
+        optimizers=adamw(3e-3, weight_decay=0.1, betas=(0.9, 0.95)),
+        schedule=Schedule(num_steps=NUM_STEPS, warmup_steps=4, floor=0.1),
+        folder=folder,
+        layout=layout,
+        checkpoint_seconds=1e9,
+    ).execute()
+
+
+def whole(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters as one process would have them. Every process calls this."""
+    return {
+        name: (one.full_tensor() if isinstance(one, DTensor) else one).detach().clone()
+        for name, one in model.named_parameters()
+    }
+
+
+def alone(model_type: str, folder: Path) -> dict[str, Tensor]:
+    model = model_of(model_type)
+    trained(model, Alone(), folder)
+    return whole(model)
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / "store"), num)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=num)
+    for name in names:
+        case = CASES[name]
+        model = model_of(case.model_type)
+        case.mesh.check(model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
+        layout = Distributed(case.mesh)
+        layout.apply(model)
+        trained(model, layout, folder / name)
+        weights = whole(model)
+        if layout.is_first:
+            torch.save(weights, folder / name / "weights.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
