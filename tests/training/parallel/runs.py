@@ -51,6 +51,10 @@ CASES: dict[str, Case] = {
     "fsdp_tp_qwen3": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="qwen3"),
     "fsdp_tp_olmo2": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="olmo2"),
     "fsdp_tp_gpt_neox": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="gpt_neox"),
+    "cp": Case(mesh=Mesh(cp=4)),
+    "cp_qwen3": Case(mesh=Mesh(dp_replicate=2, cp=2), model_type="qwen3"),
+    "fsdp_cp": Case(mesh=Mesh(dp_shard=2, cp=2)),
+    "cp_tp_gpt_neox": Case(mesh=Mesh(cp=2, tp=2), model_type="gpt_neox"),
     "zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral"),
 }
 

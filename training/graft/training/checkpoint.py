@@ -101,7 +101,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | None = None) -> None:
-    """Fills tensors in place, each process its part. Raises ``CheckpointError`` where one is missing or does not fit."""
+    """Fills tensors in place, each process its part. Raises ``CheckpointError`` where one does not fit."""
     try:
         with _alone_without_a_word():
             dcp.load(dict(into), checkpoint_id=path / TENSORS, no_dist=(layout or Alone()).is_alone)

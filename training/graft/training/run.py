@@ -71,7 +71,7 @@ class Run:
         return metrics
 
     def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
-        batches = self.data.batches(step, self.layout.share)
+        batches = [self.layout.local(batch) for batch in self.data.batches(step, self.layout.share)]
         counts = self.layout.total(counted(batch.counts for batch in batches))
         if not any(counts.values()):
             raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")

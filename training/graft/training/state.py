@@ -16,8 +16,9 @@ from graft.training.parallel.layout import Layout
 def tensors_of(
     masters: Mapping[str, nn.Parameter], optimizers: Sequence[Optimizer], layout: Layout
 ) -> dict[str, Tensor]:
-    """By names that do not depend on the mesh: ``master/<parameter>`` and ``optimizer/<key>/<parameter>``; of each process
-    the generator of random numbers, ``random/<rank>``.
+    """By names that do not depend on the mesh: ``master/<parameter>`` and ``optimizer/<key>/<parameter>``.
+
+    Of each process the generator of random numbers is beside them: ``random/<rank>``.
     """
     names = {id(master): name for name, master in masters.items()}
     found: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in masters.items()}

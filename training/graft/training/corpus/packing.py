@@ -1,5 +1,7 @@
 """Filling rows of equal length with whole documents, so that no token is padding if it can be avoided."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,10 @@ class PackedBatch:
     """Counts from 0 in every document."""
     document_BL: Tensor
     """Which document of its row a token belongs to; 0 is padding. Attention stays within one document."""
+    place_L: Tensor | None = None
+    """Where in the row these tokens are; None where all of the row is here. Then the keys are others', too:"""
+    key_document_BK: Tensor | None = None
+    key_place_K: Tensor | None = None
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -33,11 +39,32 @@ class PackedBatch:
         """All tokens but padding."""
         return int((self.document_BL != 0).sum())
 
-    def attention_mask(self) -> Tensor:
-        """Causal and block-diagonal. Shape: (B, 1, L, L), true where the row's query may see the column's key."""
-        length = self.input_ids_BL.shape[1]
-        same = self.document_BL[:, :, None] == self.document_BL[:, None, :]
-        return (same & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
+    def attention_mask(self, window: int | None = None) -> Tensor:
+        """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key.
+
+        With a ``window`` a query sees so many tokens at most, its own included (Mistral: arXiv:2310.06825, §2).
+        """
+        ids = self.input_ids_BL
+        at_L = torch.arange(ids.shape[1], device=ids.device) if self.place_L is None else self.place_L
+        key_at_K = at_L if self.key_place_K is None else self.key_place_K
+        key_document_BK = self.document_BL if self.key_document_BK is None else self.key_document_BK
+        distance_LK = at_L[:, None] - key_at_K[None, :]
+        seen_LK = (distance_LK >= 0) & (distance_LK < (window or len(key_at_K)))
+        same_BLK = self.document_BL[:, :, None] == key_document_BK[:, None, :]
+        return (same_BLK & seen_LK)[:, None]
+
+    def part(self, places: Sequence[Tensor], index: int) -> PackedBatch:
+        """Some tokens of every row, those at ``places[index]``; the keys are those of all places, in their order."""
+        own_L, keys_K = places[index], torch.cat(tuple(places))
+        return PackedBatch(
+            input_ids_BL=self.input_ids_BL[:, own_L],
+            labels_BL=self.labels_BL[:, own_L],
+            position_ids_BL=self.position_ids_BL[:, own_L],
+            document_BL=self.document_BL[:, own_L],
+            place_L=own_L,
+            key_document_BK=self.document_BL[:, keys_K],
+            key_place_K=keys_K,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ class CausalObjective:
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
         output = model(
             input_ids=batch.input_ids_BL,
-            attention_mask=batch.attention_mask(),
+            attention_mask=batch.attention_mask(getattr(model.config, "sliding_window", None)),
             position_ids=batch.position_ids_BL,
             use_cache=False,
         )

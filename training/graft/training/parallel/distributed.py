@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
+from transformers import PreTrainedModel
 
 from graft.training.data import Share
+from graft.training.parallel import context
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.parallel.tensor import split_tensors
 
@@ -28,6 +30,7 @@ class Distributed:
         self.mesh = mesh
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
+        self._work: DeviceMesh = self._devices["dp_replicate", "dp_shard", "cp"]._flatten("work")
         self._head_norms: list[str] = []
 
     @property
@@ -46,6 +49,12 @@ class Distributed:
     def is_alone(self) -> bool:
         return False
 
+    def local(self, batch: Any) -> Any:
+        if self.mesh.cp == 1:
+            return batch
+        length = batch.input_ids_BL.shape[1]
+        return batch.part(context.places(length, self.mesh.cp), self._devices["cp"].get_local_rank())
+
     def agree(self, value: bool) -> bool:
         flag = torch.tensor([value])
         dist.broadcast(flag, src=0)
@@ -58,6 +67,9 @@ class Distributed:
         """
         if self.mesh.tp > 1:
             self._head_norms = split_tensors(model, self._devices["tp"])
+        if self.mesh.cp > 1:
+            assert isinstance(model, PreTrainedModel)
+            context.gather_contexts(model, self._devices["cp"].get_group())
         if self.mesh.dp_shard == 1 or self.mesh.zero_stage == 1:
             return
         mesh = self._devices["dp_replicate", "dp_shard"] if self.mesh.dp_replicate > 1 else self._devices["dp_shard"]
@@ -77,7 +89,7 @@ class Distributed:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
         sums = torch.tensor([values[name] for name in names], dtype=torch.float64)
-        dist.all_reduce(sums, group=self._data.get_group())
+        dist.all_reduce(sums, group=self._work.get_group())
         return dict(zip(names, sums.tolist(), strict=True))
 
     def begin_batch(self, model: nn.Module, *, is_last: bool) -> None:
@@ -91,8 +103,10 @@ class Distributed:
             local = _local(parameter.grad)
             if name in self._head_norms:
                 dist.all_reduce(local, group=self._devices["tp"].get_group())
-            if self.mesh.dp > 1 and not _is_sharded(parameter):
-                dist.all_reduce(local, group=self._data.get_group())
+            if not _is_sharded(parameter):
+                dist.all_reduce(local, group=self._work.get_group())
+            elif self.mesh.cp > 1:
+                dist.all_reduce(local, group=self._devices["cp"].get_group())
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
         """Squares are summed in each process, then once for each way in which tensors are split."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,10 @@ class Layout(Protocol):
     @property
     def rank(self) -> int:
         """This process among all."""
+        ...
+
+    def local(self, batch: Any) -> Any:
+        """What of a micro-batch this process computes."""
         ...
 
     def agree(self, value: bool) -> bool:
@@ -75,6 +79,9 @@ class Alone:
     is_first = True
     is_alone = True
     rank = 0
+
+    def local(self, batch: Any) -> Any:
+        return batch
 
     def agree(self, value: bool) -> bool:
         return value
