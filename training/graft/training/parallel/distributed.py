@@ -85,6 +85,7 @@ class Distributed:
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
