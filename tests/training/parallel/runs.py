@@ -55,6 +55,11 @@ CASES: dict[str, Case] = {
     "cp_qwen3": Case(mesh=Mesh(dp_replicate=2, cp=2), model_type="qwen3"),
     "fsdp_cp": Case(mesh=Mesh(dp_shard=2, cp=2)),
     "cp_tp_gpt_neox": Case(mesh=Mesh(cp=2, tp=2), model_type="gpt_neox"),
+    "pp": Case(mesh=Mesh(pp=4)),
+    "pp_interleaved": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved")),
+    "pp_tp": Case(mesh=Mesh(pp=2, tp=2)),
+    "pp_fsdp": Case(mesh=Mesh(pp=2, dp_shard=2)),
+    "pp_gpt_neox": Case(mesh=Mesh(pp=2, dp_replicate=2), model_type="gpt_neox"),
     "zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral"),
 }
 
@@ -134,8 +139,9 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         layout.apply(model)
         trained(model, layout, folder / name)
         weights = whole(model)
-        if layout.is_first:
-            torch.save(weights, folder / name / "weights.pt")
+        layout.wait()
+        torch.save(weights, folder / name / f"weights-{rank}.pt")
+        layout.wait()
     dist.destroy_process_group()
 
 

@@ -75,16 +75,7 @@ class Run:
         counts = self.layout.total(counted(batch.counts for batch in batches))
         if not any(counts.values()):
             raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")
-        weight = self.objective.weights
-        means = dict.fromkeys(weight, 0.0)
-        for number, batch in enumerate(batches, start=1):
-            self.layout.begin_batch(self.model, is_last=number == len(batches))
-            sums = self.objective.sums(self.model, batch)
-            parts = {name: total / max(1, counts[name]) for name, total in sums.items()}
-            torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
-            for name, part in parts.items():
-                means[name] += part.item()
-            weights.pull_gradients()
+        means = self.layout.run_batches(self.objective, self.model, batches, counts, after_each=weights.pull_gradients)
         self.layout.sum_gradients(weights.masters)
         norm = float(self.layout.gradient_norm(weights.masters))
         if not math.isfinite(norm):
@@ -98,7 +89,7 @@ class Run:
         means = self.layout.total(means)
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
         return {
-            "loss": sum(weight[name] * mean for name, mean in means.items()),
+            "loss": sum(self.objective.weights[name] * mean for name, mean in means.items()),
             **({} if len(means) == 1 else {f"loss_{name}": mean for name, mean in means.items()}),
             **tokens,
             "supervised_tokens": max(counts.values()),

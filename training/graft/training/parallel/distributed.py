@@ -5,8 +5,9 @@ Gradients are summed, never averaged: each loss is divided by the counts of the 
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +19,11 @@ from torch.distributed.tensor import DTensor, Replicate
 from transformers import PreTrainedModel
 
 from graft.training.data import Share
+from graft.training.objective.objective import Objective
 from graft.training.parallel import context
+from graft.training.parallel.layout import add_gradients
 from graft.training.parallel.mesh import AXES, Mesh
+from graft.training.parallel.pipeline import Pipeline, cut
 from graft.training.parallel.tensor import split_tensors
 
 
@@ -32,6 +36,8 @@ class Distributed:
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
         self._work: DeviceMesh = self._devices["dp_replicate", "dp_shard", "cp"]._flatten("work")
         self._head_norms: list[str] = []
+        self._device = device
+        self._pipeline: Pipeline | None = None
 
     @property
     def share(self) -> Share:
@@ -70,8 +76,18 @@ class Distributed:
         if self.mesh.cp > 1:
             assert isinstance(model, PreTrainedModel)
             context.gather_contexts(model, self._devices["cp"].get_group())
-        if self.mesh.dp_shard == 1 or self.mesh.zero_stage == 1:
-            return
+        stages: Sequence[nn.Module] = [model]
+        if self.mesh.pp > 1:
+            assert isinstance(model, PreTrainedModel)
+            group, schedule = self._devices["pp"].get_group(), self.mesh.schedule
+            made = cut(model, rank=self._devices["pp"].get_local_rank(), num=self.mesh.pp, schedule=schedule)
+            self._pipeline = Pipeline(made, group=group, schedule=schedule, device=self._device)
+            stages = list(made.values())
+        if self.mesh.dp_shard > 1 and self.mesh.zero_stage > 1:
+            for stage in stages:
+                self._shard(stage, compute_dtype)
+
+    def _shard(self, model: nn.Module, compute_dtype: torch.dtype | None) -> None:
         mesh = self._devices["dp_replicate", "dp_shard"] if self.mesh.dp_replicate > 1 else self._devices["dp_shard"]
         policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
         options: dict[str, Any] = {
@@ -93,9 +109,23 @@ class Distributed:
         dist.all_reduce(sums, group=self._work.get_group())
         return dict(zip(names, sums.tolist(), strict=True))
 
-    def begin_batch(self, model: nn.Module, *, is_last: bool) -> None:
-        if isinstance(model, FSDPModule):
-            model.set_requires_gradient_sync(is_last)
+    def run_batches(
+        self,
+        objective: Objective[Any],
+        model: nn.Module,
+        batches: Sequence[Any],
+        counts: Mapping[str, float],
+        after_each: Callable[[], None],
+    ) -> dict[str, float]:
+        if self._pipeline is not None:
+            means = self._pipeline.run(objective, batches, counts)
+            after_each()
+            return means
+        if not isinstance(model, FSDPModule):
+            return add_gradients(objective, model, batches, counts, after_each)
+        model.set_requires_gradient_sync(len(batches) == 1)  # gradients are exchanged after the last one only
+        synchronise = functools.partial(model.set_requires_gradient_sync, True)
+        return add_gradients(objective, model, batches, counts, after_each, before_last=synchronise)
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         for name, parameter in parameters.items():
@@ -127,7 +157,10 @@ class Distributed:
             for axis, placement in enumerate(placements):
                 if not isinstance(placement, Replicate):
                     dist.all_reduce(squares[key], group=mesh.get_group(axis))
-        return torch.stack(list(squares.values())).sum().sqrt()
+        total = torch.stack(list(squares.values())).sum()
+        if self.mesh.pp > 1:
+            dist.all_reduce(total, group=self._devices["pp"].get_group())
+        return total.sqrt()
 
     def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
         """All that is here; with ``zero_stage`` 1 as many elements as each of the others that share a copy, about."""
@@ -172,5 +205,8 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     """The blocks of a model: the members of its module lists, outermost only."""
     found: list[nn.Module] = []
     for module in model.children():
-        found += list(module) if isinstance(module, nn.ModuleList) else _layers(module)
+        if isinstance(module, nn.ModuleDict):
+            found += module.values()
+        else:
+            found += module if isinstance(module, nn.ModuleList) else _layers(module)
     return found

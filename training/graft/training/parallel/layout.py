@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from graft.training.data import WHOLE, Share
+from graft.training.objective.objective import Objective
 
 
 class Layout(Protocol):
@@ -42,8 +43,15 @@ class Layout(Protocol):
         """Each value, summed over the processes that read different data."""
         ...
 
-    def begin_batch(self, model: nn.Module, *, is_last: bool) -> None:
-        """Before a micro-batch: gradients need to be exchanged after the last one of a step only."""
+    def run_batches(
+        self,
+        objective: Objective[Any],
+        model: nn.Module,
+        batches: Sequence[Any],
+        counts: Mapping[str, float],
+        after_each: Callable[[], None],
+    ) -> dict[str, float]:
+        """Forward and backward of a step's micro-batches; gradients add up. Returns this process's part of the means."""
         ...
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -89,8 +97,15 @@ class Alone:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
 
-    def begin_batch(self, model: nn.Module, *, is_last: bool) -> None:
-        pass
+    def run_batches(
+        self,
+        objective: Objective[Any],
+        model: nn.Module,
+        batches: Sequence[Any],
+        counts: Mapping[str, float],
+        after_each: Callable[[], None],
+    ) -> dict[str, float]:
+        return add_gradients(objective, model, batches, counts, after_each)
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         pass
@@ -107,6 +122,29 @@ class Alone:
 
     def wait(self) -> None:
         pass
+
+
+def add_gradients(
+    objective: Objective[Any],
+    model: nn.Module,
+    batches: Sequence[Any],
+    counts: Mapping[str, float],
+    after_each: Callable[[], None],
+    before_last: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """One micro-batch after the other; see ``Layout.run_batches``."""
+    weight = objective.weights
+    means = dict.fromkeys(weight, 0.0)
+    for number, batch in enumerate(batches, start=1):
+        if number == len(batches):
+            before_last()
+        sums = objective.sums(model, batch)
+        parts = {name: total / max(1.0, counts[name]) for name, total in sums.items()}
+        torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
+        for name, part in parts.items():
+            means[name] += part.item()
+        after_each()
+    return means
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

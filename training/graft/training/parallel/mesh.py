@@ -33,6 +33,8 @@ class Mesh:
     """Parts of every matrix (Shoeybi et al. 2019, arXiv:1909.08053)."""
     zero_stage: int = 3
     """What ``dp_shard`` shards: 1 the optimizer's state, 2 gradients too, 3 weights too."""
+    schedule: str = "1f1b"
+    """Of the pipeline: ``1f1b`` or ``interleaved``, two stages for each process."""
 
     def __post_init__(self) -> None:
         for axis in AXES:
@@ -40,6 +42,8 @@ class Mesh:
                 raise ConfigurationError(f"the mesh's axis {axis} has the size {getattr(self, axis)}; 1 is the least.")
         if self.zero_stage not in (1, 2, 3):
             raise ConfigurationError(f"zero_stage is {self.zero_stage}; it must be 1, 2 or 3.")
+        if self.schedule not in ("1f1b", "interleaved"):
+            raise ConfigurationError(f"schedule is {self.schedule!r}; it must be 1f1b or interleaved.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,8 +89,12 @@ class Mesh:
         if self.zero_stage < 3 and self.dp_shard > 1 and split:
             yield f"zero_stage {self.zero_stage} cannot be combined with {' and '.join(split)}; use zero_stage 3"
         yield from self._tensor_reasons(config)
-        if self.pp > config.num_hidden_layers:
-            yield f"{config.num_hidden_layers} layers do not make {self.pp} pipeline stages"
+        if (stages := self.pp * (2 if self.schedule == "interleaved" else 1)) > config.num_hidden_layers:
+            yield f"{config.num_hidden_layers} layers do not make {stages} pipeline stages"
+        if self.pp > 1 and config.tie_word_embeddings:
+            yield "a pipeline cannot split a model whose output head is its embedding (tie_word_embeddings)"
+        if self.pp > 1 and self.cp > 1:
+            yield "pp and cp cannot be combined yet"
         if self.pp > 1 and batches_per_step // self.dp < self.pp:
             yield f"a pipeline of {self.pp} stages needs as many micro-batches for each data-parallel group, at least"
         if self.cp > 1 and length is not None and length % (2 * self.cp):

@@ -1,0 +1,150 @@
+"""Pipeline parallelism: consecutive layers in different processes, by torch's schedules.
+
+1F1B (PipeDream: Narayanan et al. 2019; Megatron: 2021, arXiv:2104.04473, §2.2), or interleaved, where each process has
+two stages that do not follow one another and waits less (§2.2.2 there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
+from transformers import PreTrainedModel
+
+from graft.training.corpus.packing import PackedBatch
+from graft.training.errors import ConfigurationError
+from graft.training.objective.causal import CausalObjective
+from graft.training.objective.objective import cross_entropy
+
+STAGES_PER_PROCESS = {"1f1b": 1, "interleaved": 2}
+
+
+class Stage(nn.Module):
+    """Some layers of a decoder; the first stage has the embedding, too, the last one the norm and the output head."""
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[str], *, is_first: bool, is_last: bool) -> None:
+        super().__init__()
+        base = model.base_model
+        self.embedding = model.get_input_embeddings() if is_first else None
+        self.layers = nn.ModuleDict({name: base.layers[name] for name in layers})
+        self.norm = _norm(base) if is_last else None
+        self.head = model.get_output_embeddings() if is_last else None
+        self.rotary = base.rotary_emb
+        self.window: int | None = getattr(model.config, "sliding_window", None)
+
+    def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids or the states of the stage before; gives states or logits."""
+        states_BLD = x if self.embedding is None else self.embedding(x)
+        rotary = self.rotary(states_BLD, position_ids)
+        for layer in self.layers.values():
+            output = layer(
+                states_BLD, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=rotary
+            )
+            states_BLD = output[0] if isinstance(output, tuple) else output
+        if self.norm is None or self.head is None:
+            return states_BLD
+        logits_BLV: Tensor = self.head(self.norm(states_BLD))
+        return logits_BLV
+
+
+def _norm(base: nn.Module) -> nn.Module:
+    """Llama's kind calls it ``norm``, GPT-NeoX ``final_layer_norm``."""
+    found: nn.Module = base.norm if hasattr(base, "norm") else base.final_layer_norm
+    return found
+
+
+def cut(model: PreTrainedModel, *, rank: int, num: int, schedule: str) -> dict[int, Stage]:
+    """Takes away from a model, in place, what other processes have; returns this one's stages by their number.
+
+    What stays keeps its name. Raises ``ConfigurationError`` where the embedding is the output head as well.
+    """
+    if model.config.tie_word_embeddings:
+        raise ConfigurationError(
+            "a pipeline cannot split a model whose output head is its embedding: train it with "
+            "tie_word_embeddings false, or without pp."
+        )
+    num_stages = num * STAGES_PER_PROCESS[schedule]
+    base = model.base_model
+    names = [str(index) for index in range(len(base.layers))]
+    bounds = [round(len(names) * stage / num_stages) for stage in range(num_stages + 1)]
+    numbers = list(range(rank, num_stages, num))
+    own = {stage: names[bounds[stage] : bounds[stage + 1]] for stage in numbers}
+    kept = {name for part in own.values() for name in part}
+    base.layers = nn.ModuleDict({name: layer for name, layer in zip(names, base.layers, strict=True) if name in kept})
+    stages = {
+        stage: Stage(model, own[stage], is_first=stage == 0, is_last=stage == num_stages - 1) for stage in numbers
+    }
+    if 0 not in stages:
+        _remove(model, model.get_input_embeddings())
+    if num_stages - 1 not in stages:
+        _remove(model, model.get_output_embeddings())
+        _remove(model, _norm(base))
+    return stages
+
+
+def _remove(model: nn.Module, module: nn.Module) -> None:
+    name = next(name for name, one in model.named_modules() if one is module)
+    parent, _, last = name.rpartition(".")
+    delattr(model.get_submodule(parent), last)
+
+
+class Pipeline:
+    """Runs the micro-batches of a step through the stages of all processes."""
+
+    def __init__(self, stages: Mapping[int, Stage], *, group: dist.ProcessGroup, schedule: str, device: str) -> None:
+        self._stages, self._group, self._schedule, self._device = stages, group, schedule, device
+        self._num_stages = dist.get_world_size(group) * STAGES_PER_PROCESS[schedule]
+        self._made: dict[int, Any] = {}
+        self._count = 1.0
+
+    def run(self, objective: Any, batches: Sequence[PackedBatch], counts: Mapping[str, float]) -> dict[str, float]:
+        """Forward and backward of all; returns the means of the terms, in every process. Gradients are added.
+
+        Raises ``ConfigurationError`` for an objective other than next-token prediction, or batches of different sizes.
+        """
+        if not isinstance(objective, CausalObjective):
+            raise ConfigurationError("pp computes next-token prediction only; train other objectives without it.")
+        if len({batch.input_ids_BL.shape for batch in batches}) != 1:
+            raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
+        self._count = counts["tokens"]
+        losses: list[Tensor] = []
+        window = next(iter(self._stages.values())).window
+        kwargs = {
+            "position_ids": torch.cat([batch.position_ids_BL for batch in batches]),
+            "attention_mask": torch.cat([batch.attention_mask(window) for batch in batches]),
+        }
+        inputs = (torch.cat([batch.input_ids_BL for batch in batches]),) if 0 in self._stages else ()
+        last = self._num_stages - 1 in self._stages
+        target = torch.cat([batch.labels_BL for batch in batches]) if last else None
+        self._of(len(batches)).step(
+            *inputs, target=target, losses=losses if last else None, return_outputs=False, **kwargs
+        )
+        mean = (
+            torch.stack([loss.detach().double() for loss in losses]).sum()
+            if last
+            else torch.zeros((), dtype=torch.float64)
+        )
+        dist.all_reduce(mean, group=self._group)
+        return {"tokens": float(mean)}
+
+    def _of(self, num_batches: int) -> Any:
+        """torch's schedule for so many micro-batches; it keeps what it has found out of their shapes."""
+        if num_batches not in self._made:
+            stages = [
+                PipelineStage(stage, number, self._num_stages, torch.device(self._device), group=self._group)
+                for number, stage in self._stages.items()
+            ]
+            options: dict[str, Any] = {"loss_fn": self._loss, "scale_grads": False}
+            self._made[num_batches] = (
+                Schedule1F1B(stages[0], num_batches, **options)
+                if self._schedule == "1f1b"
+                else ScheduleInterleaved1F1B(stages, num_batches, **options)
+            )
+        return self._made[num_batches]
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels) / self._count
