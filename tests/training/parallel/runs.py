@@ -6,6 +6,7 @@ the whole weights that it ended with.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from graft.training.corpus.packing import PackedBatch
 from graft.training.corpus.texts import PackedText
+from graft.training.data import WHOLE, Share
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
 from graft.training.parallel.distributed import Distributed
@@ -28,6 +31,7 @@ from graft.training.run import Run
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents
 
 NUM_STEPS = 20
+INTERRUPTED_AT = 10
 BATCHES_PER_STEP = 4
 LENGTH = 32
 
@@ -36,6 +40,21 @@ LENGTH = 32
 class Case:
     mesh: Mesh
     model_type: str = "llama"
+    stops: bool = False
+    """It ends after a checkpoint in the middle."""
+    goes_on_from: str | None = None
+    """It resumes what this case left."""
+
+
+class Stopped(Exception):
+    pass
+
+
+class StoppingText(PackedText):
+    def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
+        if step == INTERRUPTED_AT:
+            raise Stopped
+        return super().batches(step, share)
 
 
 CASES: dict[str, Case] = {
@@ -64,6 +83,11 @@ CASES: dict[str, Case] = {
 }
 
 
+INTERRUPTED: dict[str, Case] = {"interrupted": Case(mesh=Mesh(dp_shard=2, tp=2), stops=True)}
+RESUMED: dict[str, Case] = {"resumed": Case(mesh=Mesh(dp_shard=2), goes_on_from="interrupted")}
+"""In two processes."""
+
+
 def model_of(model_type: str) -> PreTrainedModel:
     torch.manual_seed(0)
     options: dict[str, Any] = {
@@ -87,8 +111,8 @@ def model_of(model_type: str) -> PreTrainedModel:
     return model
 
 
-def trained(model: PreTrainedModel, layout: Layout, folder: Path) -> None:
-    data = PackedText(
+def trained(model: PreTrainedModel, layout: Layout, folder: Path, *, stops: bool = False, resume: bool = False) -> None:
+    data = (StoppingText if stops else PackedText)(
         documents(*[25] * 400),
         length=LENGTH,
         end_id=SEP,
@@ -106,7 +130,8 @@ def trained(model: PreTrainedModel, layout: Layout, folder: Path) -> None:
         folder=folder,
         layout=layout,
         checkpoint_seconds=1e9,
-    ).execute()
+        checkpoint_steps=INTERRUPTED_AT if stops else None,
+    ).execute(resume=resume)
 
 
 def whole(model: nn.Module) -> dict[str, Tensor]:
@@ -129,18 +154,20 @@ def losses(folder: Path) -> list[float]:
 
 def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), num)
+    store = dist.FileStore(str(folder / f"store-{num}"), num)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=num)
     for name in names:
-        case = CASES[name]
+        case = (CASES | INTERRUPTED | RESUMED)[name]
         model = model_of(case.model_type)
         case.mesh.check(model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
         layout = Distributed(case.mesh)
         layout.apply(model)
-        trained(model, layout, folder / name)
+        with contextlib.suppress(Stopped):
+            own = folder / (case.goes_on_from or name)
+            trained(model, layout, own, stops=case.stops, resume=case.goes_on_from is not None)
         weights = whole(model)
         layout.wait()
-        torch.save(weights, folder / name / f"weights-{rank}.pt")
+        torch.save(weights, own / f"weights-{rank}.pt")
         layout.wait()
     dist.destroy_process_group()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.parallel.runs import CASES, NUM_STEPS, alone, losses
+from tests.training.parallel.runs import CASES, INTERRUPTED, INTERRUPTED_AT, NUM_STEPS, RESUMED, alone, losses
 
 NUM_PROCESSES = 4
 
@@ -18,20 +18,24 @@ NUM_PROCESSES = 4
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All cases, one after the other in the same processes: importing takes longer than training."""
     folder = tmp_path_factory.mktemp("layouts")
-    root = Path(__file__).parents[3]
+    run(folder, [*CASES, *INTERRUPTED], NUM_PROCESSES)
+    return folder
+
+
+def run(folder: Path, names: list[str], num: int) -> None:
     command = [sys.executable, "-m", "tests.training.parallel.runs"]
     children = []
-    for rank in range(NUM_PROCESSES):
-        with (folder / f"log-{rank}").open("wb") as log:
-            arguments = [str(rank), str(NUM_PROCESSES), str(folder), *CASES]
+    for rank in range(num):
+        with (folder / f"log-{num}-{rank}").open("wb") as log:
+            arguments = [str(rank), str(num), str(folder), *names]
+            root = Path(__file__).parents[3]
             children.append(subprocess.Popen([*command, *arguments], cwd=root, stdout=log, stderr=subprocess.STDOUT))
     try:
-        codes = [child.wait(timeout=600) for child in children]
+        codes = [child.wait(timeout=900) for child in children]
     finally:
         for child in children:
             child.kill()
-    assert codes == [0] * NUM_PROCESSES, (folder / "log-0").read_text()[-4000:]
-    return folder
+    assert codes == [0] * num, (folder / f"log-{num}-0").read_text()[-4000:]
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +53,28 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[
 def test_a_layout_is_a_single_process_in_other_places(
     name: str, folder: Path, reference: dict[str, tuple[list[float], dict[str, torch.Tensor]]]
 ) -> None:
-    expected_losses, expected = reference[CASES[name].model_type]
-    found = losses(folder / name)
+    assert_is_the_reference(folder / name, *reference[CASES[name].model_type])
+
+
+def test_what_four_processes_left_two_take_up(
+    folder: Path, reference: dict[str, tuple[list[float], dict[str, torch.Tensor]]]
+) -> None:
+    """Ten steps on dp_shard 2 × tp 2, ten more on dp_shard 2."""
+    own = folder / "interrupted"
+    assert len(losses(own)) == INTERRUPTED_AT
+    for left in own.glob("weights-*.pt"):
+        left.unlink()
+    run(folder, list(RESUMED), 2)
+    assert_is_the_reference(own, *reference["llama"])
+
+
+def assert_is_the_reference(own: Path, expected_losses: list[float], expected: dict[str, torch.Tensor]) -> None:
+    found = losses(own)
     assert len(found) == NUM_STEPS and found[-1] < found[0]
     assert found == pytest.approx(expected_losses, abs=1e-5)
-    weights = {}
-    for rank in range(NUM_PROCESSES):  # of a pipeline each has its own
-        weights |= torch.load(folder / name / f"weights-{rank}.pt", weights_only=True)
+    weights: dict[str, torch.Tensor] = {}
+    for path in own.glob("weights-*.pt"):  # of a pipeline each has its own
+        weights |= torch.load(path, weights_only=True)
     assert weights.keys() == expected.keys()
     off = sum((weights[key] - expected[key]).square().sum() for key in expected)
     assert float((off / sum(one.square().sum() for one in expected.values())).sqrt()) < 1e-4

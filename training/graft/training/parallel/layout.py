@@ -51,7 +51,7 @@ class Layout(Protocol):
         counts: Mapping[str, float],
         after_each: Callable[[], None],
     ) -> dict[str, float]:
-        """Forward and backward of a step's micro-batches; gradients add up. Returns this process's part of the means."""
+        """Forward and backward of a step's micro-batches; gradients add up. Returns the terms' means here."""
         ...
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
