@@ -78,11 +78,10 @@ def cut(model: PreTrainedModel, *, rank: int, num: int, schedule: str) -> dict[i
     stages = {
         stage: Stage(model, own[stage], is_first=stage == 0, is_last=stage == num_stages - 1) for stage in numbers
     }
-    if 0 not in stages:
-        _remove(model, model.get_input_embeddings())
-    if num_stages - 1 not in stages:
-        _remove(model, model.get_output_embeddings())
-        _remove(model, _norm(base))
+    ends = (model.get_input_embeddings(),), (model.get_output_embeddings(), _norm(base))
+    for stage, modules in zip((0, num_stages - 1), ends, strict=True):
+        for module in modules if stage not in stages else ():
+            _remove(model, module)
     return stages
 
 
