@@ -64,25 +64,23 @@ CASES: dict[str, Case] = {
     "zero3": Case(mesh=Mesh(dp_shard=4)),
     "hsdp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2)),
     "tp": Case(mesh=Mesh(tp=4)),
-    "dp_tp": Case(mesh=Mesh(dp_replicate=2, tp=2)),
     "fsdp_tp": Case(mesh=Mesh(dp_shard=2, tp=2)),
-    "fsdp_tp_mistral": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="mistral"),
-    "fsdp_tp_qwen3": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="qwen3"),
-    "fsdp_tp_olmo2": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="olmo2"),
-    "fsdp_tp_gpt_neox": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="gpt_neox"),
     "cp": Case(mesh=Mesh(cp=4)),
-    "cp_qwen3": Case(mesh=Mesh(dp_replicate=2, cp=2), model_type="qwen3"),
     "fsdp_cp": Case(mesh=Mesh(dp_shard=2, cp=2)),
-    "cp_tp_gpt_neox": Case(mesh=Mesh(cp=2, tp=2), model_type="gpt_neox"),
     "pp": Case(mesh=Mesh(pp=4)),
     "pp_interleaved": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved")),
     "pp_tp": Case(mesh=Mesh(pp=2, tp=2)),
     "pp_fsdp": Case(mesh=Mesh(pp=2, dp_shard=2)),
-    "pp_gpt_neox": Case(mesh=Mesh(pp=2, dp_replicate=2), model_type="gpt_neox"),
-    "zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral"),
 }
-
-
+FAMILIES: dict[str, Case] = {
+    f"{name}_{model_type}": Case(mesh=mesh, model_type=model_type)
+    for model_type in ("mistral", "qwen3", "olmo2", "gpt_neox")
+    for name, mesh in (
+        ("fsdp_tp", Mesh(dp_shard=2, tp=2)),
+        ("cp_tp", Mesh(cp=2, tp=2)),
+        ("pp_dp", Mesh(pp=2, dp_replicate=2)),
+    )
+} | {"zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral")}
 INTERRUPTED: dict[str, Case] = {"interrupted": Case(mesh=Mesh(dp_shard=2, tp=2), stops=True)}
 RESUMED: dict[str, Case] = {"resumed": Case(mesh=Mesh(dp_shard=2), goes_on_from="interrupted")}
 """In two processes."""
@@ -157,7 +155,7 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
     store = dist.FileStore(str(folder / f"store-{num}"), num)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=num)
     for name in names:
-        case = (CASES | INTERRUPTED | RESUMED)[name]
+        case = (CASES | FAMILIES | INTERRUPTED | RESUMED)[name]
         model = model_of(case.model_type)
         case.mesh.check(model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
         layout = Distributed(case.mesh)

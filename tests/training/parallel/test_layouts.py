@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.training.parallel.runs import CASES, INTERRUPTED, INTERRUPTED_AT, NUM_STEPS, RESUMED, alone, losses
+from tests.training.parallel.runs import CASES, FAMILIES, INTERRUPTED, INTERRUPTED_AT, NUM_STEPS, RESUMED, alone, losses
 
 NUM_PROCESSES = 4
 
@@ -38,34 +40,42 @@ def run(folder: Path, names: list[str], num: int) -> None:
     assert codes == [0] * num, (folder / f"log-{num}-0").read_text()[-4000:]
 
 
+Reference = Callable[[str], tuple[list[float], dict[str, torch.Tensor]]]
+
+
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[float], dict[str, torch.Tensor]]]:
-    """What one process does, by model type."""
-    found = {}
-    for model_type in {case.model_type for case in CASES.values()}:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What one process does with a model type."""
+
+    @functools.cache
+    def found(model_type: str) -> tuple[list[float], dict[str, torch.Tensor]]:
         own = tmp_path_factory.mktemp(model_type)
         weights = alone(model_type, own)
-        found[model_type] = (losses(own), weights)
+        return losses(own), weights
+
     return found
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_layout_is_a_single_process_in_other_places(
-    name: str, folder: Path, reference: dict[str, tuple[list[float], dict[str, torch.Tensor]]]
-) -> None:
-    assert_is_the_reference(folder / name, *reference[CASES[name].model_type])
+def test_a_layout_is_a_single_process_in_other_places(name: str, folder: Path, reference: Reference) -> None:
+    assert_is_the_reference(folder / name, *reference("llama"))
 
 
-def test_what_four_processes_left_two_take_up(
-    folder: Path, reference: dict[str, tuple[list[float], dict[str, torch.Tensor]]]
-) -> None:
+@pytest.mark.slow
+def test_every_family_is_split_alike(tmp_path: Path, reference: Reference) -> None:
+    run(tmp_path, list(FAMILIES), NUM_PROCESSES)
+    for name, case in FAMILIES.items():
+        assert_is_the_reference(tmp_path / name, *reference(case.model_type))
+
+
+def test_what_four_processes_left_two_take_up(folder: Path, reference: Reference) -> None:
     """Ten steps on dp_shard 2 × tp 2, ten more on dp_shard 2."""
     own = folder / "interrupted"
     assert len(losses(own)) == INTERRUPTED_AT
     for left in own.glob("weights-*.pt"):
         left.unlink()
     run(folder, list(RESUMED), 2)
-    assert_is_the_reference(own, *reference["llama"])
+    assert_is_the_reference(own, *reference("llama"))
 
 
 def assert_is_the_reference(own: Path, expected_losses: list[float], expected: dict[str, torch.Tensor]) -> None:
