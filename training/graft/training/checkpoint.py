@@ -63,11 +63,21 @@ def save_checkpoint(
             draft.rename(target)
             for old in complete_checkpoints(folder)[:-keep]:
                 shutil.rmtree(old)
-    except OSError as error:
+    except (OSError, dcp.CheckpointException) as error:
         shutil.rmtree(draft, ignore_errors=True)
-        raise CheckpointError(f"{target} could not be written: {error}; the checkpoints before it stay.") from error
+        raise CheckpointError(
+            f"{target} could not be written: {_cause(error)}; the checkpoints before it stay. "
+            "Make room, and go on with --resume."
+        ) from error
     layout.wait()
     return target
+
+
+def _cause(error: Exception) -> object:
+    """torch wraps what went wrong in each process."""
+    if isinstance(error, dcp.CheckpointException):
+        return next(iter(error.failures.values()))[0]
+    return error
 
 
 @contextlib.contextmanager
@@ -106,7 +116,7 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
         with _alone_without_a_word():
             dcp.load(dict(into), checkpoint_id=path / TENSORS, no_dist=(layout or Alone()).is_alone)
     except (RuntimeError, ValueError, KeyError, dcp.CheckpointException) as error:
-        raise CheckpointError(f"{path} does not fit this run: {error}") from error
+        raise CheckpointError(f"{path} does not fit this run: {_cause(error)}") from error
 
 
 def forget_checkpoints(folder: Path) -> None:

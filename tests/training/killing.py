@@ -1,0 +1,89 @@
+"""A training that is killed again and again, in processes forked from one that has imported everything.
+
+Arguments: folder, then the steps after whose report the training is killed. The last start runs to the end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from graft.training.corpus.texts import PackedText
+from graft.training.objective.causal import CausalObjective
+from graft.training.optim import Schedule, adamw
+from graft.training.run import Run
+from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents
+
+NUM_STEPS = 60
+WEIGHTS = "weights.pt"
+
+
+def train(folder: Path) -> None:
+    """With dropout: the generator of random numbers has to come back, too."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=SIZE,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        attention_dropout=0.1,
+        pad_token_id=PAD,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    data = PackedText(
+        documents(*[25] * 200), length=32, end_id=SEP, pad_id=PAD, rows_per_batch=2, batches_per_step=2, seed=0
+    )
+    run = Run(
+        model=model,
+        data=data,
+        objective=CausalObjective(),
+        optimizers=adamw(3e-3),
+        schedule=Schedule(num_steps=NUM_STEPS, warmup_steps=4),
+        folder=folder,
+        checkpoint_steps=3,
+    )
+    run.execute(resume=True)
+    torch.save(model.state_dict(), folder / WEIGHTS)
+
+
+def start(folder: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            train(folder)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child
+
+
+def num_reported(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def main(folder: Path, steps: list[int]) -> None:
+    torch.set_num_threads(1)
+    rng = random.Random(0)
+    for step in steps:
+        child = start(folder)
+        while num_reported(folder) <= step:
+            ended, _ = os.waitpid(child, os.WNOHANG)
+            assert not ended, "the training ended before it was killed"
+            time.sleep(0.001)
+        time.sleep(rng.random() * 0.05)  # anywhere in what follows: a step, a checkpoint, the beginning of the next
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert os.waitpid(start(folder), 0)[1] == 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [int(step) for step in sys.argv[2:]])

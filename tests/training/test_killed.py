@@ -1,0 +1,67 @@
+"""F13: killed at twenty random steps and resumed, a training ends with the weights of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from graft.training.checkpoint import checkpoint_values, complete_checkpoints, load_tensors, save_checkpoint
+from graft.training.errors import CheckpointError
+from tests.training.killing import NUM_STEPS, WEIGHTS
+
+NUM_KILLS = 20
+
+
+def run(folder: Path, steps: list[int]) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.training.killing", str(folder), *map(str, steps)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_killed_twenty_times_and_bit_equal(tmp_path: Path) -> None:
+    run(tmp_path / "whole", [])
+    run(tmp_path / "killed", sorted(random.Random(1).sample(range(1, NUM_STEPS - 3), NUM_KILLS)))
+    expected, found = (torch.load(tmp_path / name / WEIGHTS, weights_only=True) for name in ("whole", "killed"))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    whole, killed = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    )
+    assert [row["loss"] for row in killed] == [row["loss"] for row in whole]
+    assert len(killed) == NUM_STEPS
+
+
+def test_a_full_disk_at_a_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk."""
+    save_checkpoint(tmp_path, 1, {"x": torch.ones(10)}, {"step": 1})
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match="checkpoint-2 could not be written: .*; the checkpoints before it"):
+            save_checkpoint(tmp_path, 2, {"x": torch.ones(10**6)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+    (left,) = complete_checkpoints(tmp_path)
+    into = {"x": torch.zeros(10)}
+    load_tensors(left, into)
+    assert checkpoint_values(left) == {"step": 1} and torch.equal(into["x"], torch.ones(10))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 1, {"x": torch.ones(10)}, {"step": 1})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        load_tensors(path, {"y": torch.zeros(10)})
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        load_tensors(path, {"x": torch.zeros(11)})
