@@ -47,7 +47,7 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_one_before(tmp_path: Path) -> No
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(CheckpointError, match="checkpoint-2 could not be written: .*; the checkpoints before it"):
+        with pytest.raises(CheckpointError, match=r"checkpoint-2 could not be written: .*; the checkpoints before it"):
             save_checkpoint(tmp_path, 2, {"x": torch.ones(10**6)}, {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
