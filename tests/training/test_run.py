@@ -1,16 +1,18 @@
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
 from graft.training.corpus.packing import PackedBatch
 from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
+from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw, muon
 from graft.training.pretraining import Pretrain
 from graft.training.recipes.catalog import pretraining
@@ -95,8 +97,39 @@ def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     run = recipe().run(tmp_path)
     with torch.no_grad():
         run.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(Diverged, match="at step 0; lower the learning rate"):
+    with pytest.raises(Diverged, match="at step 2, and so it was in the steps before; lower the learning rate"):
         run.execute()
+
+
+class _Spoilt(CausalObjective):
+    """Its loss is no number in some batches."""
+
+    def __init__(self, bad: set[int]) -> None:
+        super().__init__()
+        object.__setattr__(self, "bad", bad)
+        object.__setattr__(self, "number", iter(range(1000)))
+
+    def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
+        factor = float("nan") if next(self.number) in self.bad else 1.0  # type: ignore[attr-defined]
+        return {name: total * factor for name, total in super().sums(model, batch).items()}
+
+
+def test_a_step_that_is_no_number_is_skipped_and_counted(tmp_path: Path) -> None:
+    run = dataclasses.replace(recipe(num_steps=6), nf4_share=0.0).run(tmp_path)
+    run.objective = _Spoilt({2})
+    metrics = run.execute()
+    assert metrics["skipped"] == 1 and metrics["loss"] < 6
+    assert all(torch.isfinite(parameter).all() for parameter in run.model.parameters())
+
+
+def test_after_several_the_run_goes_back_and_then_on(tmp_path: Path) -> None:
+    """Steps 4 to 6 are spoilt: the weights are those of the checkpoint after step 3 when step 7 begins."""
+    run = dataclasses.replace(recipe(num_steps=8), nf4_share=0.0).run(tmp_path)
+    run.objective, run.checkpoint_steps = _Spoilt({4, 5, 6}), 2
+    metrics = run.execute()
+    assert metrics["skipped"] == 3 and run.guard.num_returns == 1
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 8 and losses[-1] < losses[0]
 
 
 def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The training loop: data + objective + model + optimizers + checkpoints."""
 
-import math
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,11 +14,14 @@ from graft.training import state
 from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
 from graft.training.data import Data
 from graft.training.errors import DataError, Diverged
+from graft.training.guard import Guard, Verdict
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, counted
 from graft.training.progress import Progress, Silence
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
+
+_log = logging.getLogger(__name__)
 
 WriteModel = Callable[[PreTrainedModel, Path], None]
 
@@ -37,6 +40,7 @@ class Run:
     working_form: Callable[[int], WorkingForm] = field(default=lambda step: bfloat16_form)
     """The form of the working weights at each step."""
     layout: Layout = field(default_factory=Alone)
+    guard: Guard = field(default_factory=Guard)
     max_gradient_norm: float = 1.0
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
@@ -48,11 +52,13 @@ class Run:
         """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
 
         Raises:
-            Diverged: a gradient is not finite. Checkpoints so far stay.
+            Diverged: steps cannot be taken, even after going back. Checkpoints so far stay.
+            DataError: a step has nothing to learn.
+            CheckpointError: a checkpoint cannot be written, or does not fit.
         """
         weights = Weights(self.model)
         optimizers = self.optimizers(self.layout.owned(weights.masters))
-        start = self._restore(weights, optimizers) if resume else 0
+        start = self._resume(weights, optimizers) if resume else 0
         metrics: dict[str, float] = {}
         saved_at = time.monotonic()
         self.model.train()
@@ -78,23 +84,39 @@ class Run:
         means = self.layout.run_batches(self.objective, self.model, batches, counts, after_each=weights.pull_gradients)
         self.layout.sum_gradients(weights.masters)
         norm = float(self.layout.gradient_norm(weights.masters))
-        if not math.isfinite(norm):
-            raise Diverged(f"the gradient is {norm} at step {step}; lower the learning rate, or resume with --resume.")
-        clip_gradients(weights.masters, norm, self.max_gradient_norm)
-        for optimizer in optimizers:
-            optimizer.step()
-        self.layout.share_updates(weights.masters)
+        means = self.layout.total(means)
+        loss = sum(self.objective.weights[name] * mean for name, mean in means.items())
+        self._take_or_not(step, loss, norm, weights, optimizers)
         for master in weights.masters.values():
             master.grad = None
-        means = self.layout.total(means)
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
         return {
-            "loss": sum(self.objective.weights[name] * mean for name, mean in means.items()),
+            "loss": loss,
             **({} if len(means) == 1 else {f"loss_{name}": mean for name, mean in means.items()}),
             **tokens,
             "supervised_tokens": max(counts.values()),
             "gradient_norm": norm,
+            "skipped": self.guard.num_skipped,
         }
+
+    def _take_or_not(
+        self, step: int, loss: float, norm: float, weights: Weights, optimizers: list[torch.optim.Optimizer]
+    ) -> None:
+        verdict = self.guard.judge(loss, norm)
+        if verdict is Verdict.TAKE:
+            clip_gradients(weights.masters, norm, self.max_gradient_norm)
+            for optimizer in optimizers:
+                optimizer.step()
+            self.layout.share_updates(weights.masters)
+        elif verdict is Verdict.SKIP:
+            _log.warning("step %d is skipped: its loss is %g and its gradient %g", step, loss, norm)
+        elif verdict is Verdict.GIVE_UP or not self._restore(weights, optimizers):
+            raise Diverged(
+                f"the loss is {loss} and the gradient {norm} at step {step}, and so it was in the steps before; "
+                "lower the learning rate or look at the data, then resume with --resume."
+            )
+        else:
+            _log.warning("step %d: too many skipped in a row, back to the last checkpoint", step)
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
@@ -103,17 +125,25 @@ class Run:
         return by_steps or by_time or num_done == self.schedule.num_steps
 
     def _save(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> None:
-        values = {"step": step}
+        values = {"step": step, "guard": self.guard.state()}
         weights.push(self.working_form(step))
         write_model = self.write_model
         write_files = None if write_model is None else (lambda folder: write_model(self.model, folder))
         tensors = state.tensors_of(weights.masters, optimizers, self.layout)
         save_checkpoint(self.folder, step, tensors, values, layout=self.layout, write_files=write_files)
 
-    def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
+    def _resume(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
+        """The step to go on with."""
+        values = self._restore(weights, optimizers)
+        if values is None:
+            return 0
+        self.guard.restore(values["guard"])
+        return int(values["step"])
+
+    def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any] | None:
+        """Weights and optimizers of the newest checkpoint; its plain values, None where there is none."""
         checkpoints = complete_checkpoints(self.folder)
         if not checkpoints:
-            return 0
-        values = checkpoint_values(checkpoints[-1])
+            return None
         state.restore(checkpoints[-1], weights.masters, optimizers, self.layout)
-        return int(values["step"])
+        return checkpoint_values(checkpoints[-1])
