@@ -1,6 +1,7 @@
 """What a run tells while it goes: a bar with loss, speed and time left, ``metrics.jsonl``, and a loss curve."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,15 +26,18 @@ class Progress:
         self._smooth_loss: float | None = None
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds one line: the metrics, the step and its duration."""
+        """Adds one line: the metrics, the step and its duration. What is no number stands there as null."""
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        self._file.write(json.dumps({"step": step, "seconds": round(seconds, 4), **metrics}) + "\n")
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, "seconds": round(seconds, 4), **finite}) + "\n")
         self._file.flush()
         loss = metrics["loss"]
-        self._smooth_loss = loss if self._smooth_loss is None else 0.9 * self._smooth_loss + 0.1 * loss
+        if math.isfinite(loss):
+            self._smooth_loss = loss if self._smooth_loss is None else 0.9 * self._smooth_loss + 0.1 * loss
+        skipped = f", {metrics['skipped']:.0f} skipped" if metrics.get("skipped") else ""
         self._bar.set_postfix_str(
-            f"loss {self._smooth_loss:.4f}, {metrics['tokens'] / seconds:,.0f} tok/s", refresh=False
+            f"loss {self._smooth_loss or loss:.4f}, {metrics['tokens'] / seconds:,.0f} tok/s{skipped}", refresh=False
         )
         self._bar.update()
 
@@ -79,7 +83,8 @@ def draw_loss_curve(folder: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["loss"] is not None]
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     smooth, mean = [], losses[0] if losses else 0.0
     for loss in losses:
