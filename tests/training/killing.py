@@ -19,7 +19,7 @@ from graft.training.corpus.texts import PackedText
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
 from graft.training.run import Run
-from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents
+from tests.training.objective.vocabularies import DECODER, PAD, SEP, documents
 
 NUM_STEPS = 60
 WEIGHTS = "weights.pt"
@@ -28,15 +28,7 @@ WEIGHTS = "weights.pt"
 def train(folder: Path) -> None:
     """With dropout: the generator of random numbers has to come back, too."""
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=SIZE,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        attention_dropout=0.1,
-        pad_token_id=PAD,
-    )
+    config = LlamaConfig(**DECODER, attention_dropout=0.1)
     model = LlamaForCausalLM(config).to(torch.bfloat16)
     data = PackedText(
         documents(*[25] * 200), length=32, end_id=SEP, pad_id=PAD, rows_per_batch=2, batches_per_step=2, seed=0

@@ -17,6 +17,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.objective import denoising
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.masked import MaskedObjective, choose_words
+from graft.training.objective.objective import flat
 from graft.training.objective.permutation import PermutationObjective, hidden
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.sentence_pairs import SentencePairObjective
@@ -34,7 +35,6 @@ from tests.training.objective.vocabularies import (
     SEP,
     SIZE,
     documents,
-    flat,
     generator,
     vocabulary,
 )

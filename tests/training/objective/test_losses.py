@@ -48,14 +48,14 @@ from graft.training.objective.distillation import (
 )
 from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Counted, Objective
+from graft.training.objective.objective import Batch, Counted, Objective, flat
 from graft.training.objective.permutation import PermutationObjective
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.replaced_token import GeneratorAndDiscriminator, ReplacedTokenObjective
 from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryModel, SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
-from tests.training.objective.vocabularies import CLS, PAD, SEP, SIZE, documents, flat, generator, vocabulary
+from tests.training.objective.vocabularies import CLS, DECODER, PAD, SEP, SIZE, documents, generator, vocabulary
 
 SMALL: dict[str, Any] = {
     "vocab_size": SIZE,
@@ -231,17 +231,7 @@ def test_no_token_is_given_away_to_its_own_prediction() -> None:
 
 def test_experts() -> None:
     """Hugging Face's loss of a Mixtral; without packing, as it cannot take a packed row's mask."""
-    config = MixtralConfig(
-        vocab_size=SIZE,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        num_local_experts=4,
-        router_aux_loss_coef=0.02,
-        pad_token_id=PAD,
-    )
+    config = MixtralConfig(**DECODER, num_key_value_heads=2, num_local_experts=4, router_aux_loss_coef=0.02)
     model = made(MixtralForCausalLM, config)
     texts = [flat(one) for one in documents(*LENGTHS)]
     lines = [[Encoded(input_ids=text, supervised=[True] * len(text))] for text in texts]
@@ -289,31 +279,13 @@ def test_encoder_decoders(objective: type[SpanCorruptionObjective] | type[Denois
         assert_is(total(made_objective, model, batch), model(**batch.inputs, labels=batch.labels["tokens"]).loss)
 
 
-def llama(seed: int, **options: Any) -> PreTrainedModel:
-    config = LlamaConfig(
-        vocab_size=SIZE,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        pad_token_id=PAD,
-        **options,
-    )
-    return made(LlamaForCausalLM, config, seed)
+def llama(seed: int) -> PreTrainedModel:
+    return made(LlamaForCausalLM, LlamaConfig(**DECODER), seed)
 
 
 def test_a_sliding_window_slides_in_packed_rows_too() -> None:
     """Mistral's own loss of each document by itself, which makes the window's mask in Hugging Face's code."""
-    config = MistralConfig(
-        vocab_size=SIZE,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        intermediate_size=48,
-        sliding_window=4,
-        pad_token_id=PAD,
-    )
+    config = MistralConfig(**DECODER, num_key_value_heads=4, sliding_window=4)
     model = made(MistralForCausalLM, config)
     texts = [flat(one) for one in documents(20, 30)]
     batch = batch_of_rows(
@@ -381,12 +353,4 @@ def test_decoder_distillation() -> None:
     hard = nn.CrossEntropyLoss()(own[asked], batch.labels["tokens"][asked])
     assert_is(total(objective, student, batch), 0.5 * soft + 0.5 * hard)
     with pytest.raises(ConfigurationError, match="120 tokens and the teacher 121"):
-        check_vocabularies(
-            student,
-            made(
-                LlamaForCausalLM,
-                LlamaConfig(
-                    vocab_size=121, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48
-                ),
-            ),
-        )
+        check_vocabularies(student, made(LlamaForCausalLM, LlamaConfig(**{**DECODER, "vocab_size": 121})))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -42,5 +42,12 @@ def documents(*lengths: int, sentence: int = 5, seed: int = 0) -> list[Sentences
     return made
 
 
-def flat(document: Sequence[Sequence[int]]) -> list[int]:
-    return [one for sentence in document for one in sentence]
+DECODER: dict[str, Any] = {
+    "vocab_size": SIZE,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "pad_token_id": PAD,
+}
+"""The configuration of a small decoder of Llama's kind."""

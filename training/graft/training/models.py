@@ -21,6 +21,7 @@ from transformers import (
 from graft.training.errors import ConfigurationError
 from graft.training.objective.replaced_token import GeneratorAndDiscriminator
 from graft.training.objective.span_boundary import SpanBoundaryModel
+from graft.training.objective.vocabulary import first_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +155,8 @@ def family(name: str) -> Family:
 def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
     """The configuration of a model for a tokenizer. Raises ``ConfigurationError``."""
     chosen = family(name)
-    begin = _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
-    end = _first(tokenizer.eos_token_id, tokenizer.sep_token_id)
+    begin = first_id(tokenizer.cls_token_id, tokenizer.bos_token_id)
+    end = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
     options: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": size.width,
@@ -166,7 +167,7 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": begin,
         "eos_token_id": end,
-        "sep_token_id": _first(tokenizer.sep_token_id, tokenizer.eos_token_id),
+        "sep_token_id": first_id(tokenizer.sep_token_id, tokenizer.eos_token_id),
         **chosen.options(size),
     }
     if chosen.kind == "encoder-decoder":
@@ -175,10 +176,6 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
     kept = {key: value for key, value in options.items() if value is not None or key == "sliding_window"}
     config: PretrainedConfig = AutoConfig.for_model(chosen.model_type, **kept)
     return config
-
-
-def _first(*ids: int | None) -> int | None:
-    return next((one for one in ids if one is not None), None)
 
 
 _CLASSES: Mapping[str, Any] = {

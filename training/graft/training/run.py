@@ -17,7 +17,7 @@ from graft.training.errors import DataError, Diverged
 from graft.training.guard import Guard, Verdict
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
-from graft.training.parallel.layout import Alone, Layout, counted
+from graft.training.parallel.layout import Alone, Layout, Work, counted
 from graft.training.progress import Progress, Silence
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
@@ -81,7 +81,15 @@ class Run:
         counts = self.layout.total(counted(batch.counts for batch in batches))
         if not any(counts.values()):
             raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")
-        means = self.layout.run_batches(self.objective, self.model, batches, counts, after_each=weights.pull_gradients)
+        means = self.layout.run(
+            Work(
+                objective=self.objective,
+                model=self.model,
+                batches=batches,
+                counts=counts,
+                after_each=weights.pull_gradients,
+            )
+        )
         self.layout.sum_gradients(weights.masters)
         norm = float(self.layout.gradient_norm(weights.masters))
         means = self.layout.total(means)

@@ -34,24 +34,20 @@ def restore(path: Path, masters: Mapping[str, nn.Parameter], optimizers: Sequenc
     """Fills masters and optimizers from a checkpoint. Raises ``CheckpointError``."""
     shapes = tensor_shapes(path)
     into: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in masters.items()}
-    owned = {id(parameter) for one in optimizers for group in one.param_groups for parameter in group["params"]}
-    for full_name, shape in shapes.items():
-        kind, _, rest = full_name.partition("/")
-        key, _, name = rest.partition("/")
-        if kind != "optimizer" or id(masters.get(name)) not in owned:
-            continue
-        master = masters[name]
-        # A state as large as its parameter lies where that does.
-        into[full_name] = torch.zeros_like(master.detach()) if shape == master.shape else torch.zeros(shape)
     # A process that was not there before draws what the first one would.
     random = next(name for name in (f"random/{layout.rank}", "random/0") if name in shapes)
     into[random] = torch.get_rng_state()
+    owners = {
+        id(one): optimizer for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]
+    }
+    for full_name, shape in shapes.items():
+        kind, _, rest = full_name.partition("/")
+        key, _, name = rest.partition("/")
+        if kind != "optimizer" or id(masters.get(name)) not in owners:
+            continue
+        master = masters[name]
+        # A state as large as its parameter lies where that does.
+        value = torch.zeros_like(master.detach()) if shape == master.shape else torch.zeros(shape)
+        into[full_name] = owners[id(master)].state[master][key] = value
     load_tensors(path, into, layout=layout)
     torch.set_rng_state(into[random])
-    for optimizer in optimizers:
-        parameters = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        for full_name, value in into.items():
-            kind, _, rest = full_name.partition("/")
-            key, _, name = rest.partition("/")
-            if kind == "optimizer" and id(masters[name]) in parameters:
-                optimizer.state[masters[name]][key] = value

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.objective import Batch, Sentences, flat, rows_of, sequence_to_sequence
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE, MEAN_SPAN = 0.3, 3.0
@@ -96,9 +96,7 @@ class DenoisingObjective:
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        labels_BT = batch.labels["tokens"]
-        shifted = model.prepare_decoder_input_ids_from_labels(labels_BT)
-        return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted).logits, labels_BT)}
+        return sequence_to_sequence(model, batch)
 
     def _framed(self, ids: Sequence[int]) -> list[int]:
         return [self.vocabulary.cls, *ids, self.vocabulary.sep]

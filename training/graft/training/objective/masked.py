@@ -28,6 +28,12 @@ def corrupt(ids_BL: Tensor, chosen_BL: Tensor, vocabulary: Vocabulary, generator
     return torch.where(chosen_BL & (draw_BL >= MASKED) & (draw_BL < MASKED + RANDOM), random_BL, masked_BL)
 
 
+def framed_rows(documents: Sequence[Sentences], vocabulary: Vocabulary, length: int) -> Tensor:
+    """``[CLS] text [SEP]`` of each document, its text cut to fit. Shape: (B, L)."""
+    rows = [[vocabulary.cls, *flat(document)[: length - 2], vocabulary.sep] for document in documents]
+    return rows_of(rows, length=length, fill=vocabulary.pad_id)
+
+
 def choose_tokens(ids_BL: Tensor, vocabulary: Vocabulary, rate: float, generator: Generator) -> Tensor:
     """True for about ``rate`` of the tokens that are text, each drawn by itself."""
     draw_BL = torch.rand(ids_BL.shape, generator=generator)
@@ -75,10 +81,7 @@ class MaskedObjective:
         self.vocabulary.require("mask", "cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
-        rows = [
-            [self.vocabulary.cls, *flat(document)[: self.length - 2], self.vocabulary.sep] for document in documents
-        ]
-        ids_BL = rows_of(rows, length=self.length, fill=self.vocabulary.pad_id)
+        ids_BL = framed_rows(documents, self.vocabulary, self.length)
         choose = choose_words if self.whole_word else choose_tokens
         return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
 

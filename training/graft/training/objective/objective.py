@@ -64,18 +64,19 @@ class Batch:
         mask = self.inputs.get("attention_mask")
         return int(mask.sum()) if mask is not None and mask.shape == ids.shape else ids.numel()
 
-    def to(self, device: torch.device | str) -> "Batch":
-        return Batch(
-            inputs={name: value.to(device) for name, value in self.inputs.items()},
-            labels={name: value.to(device) for name, value in self.labels.items()},
-        )
-
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """−log p of each label, summed, in float32. Shapes: (…, V) and (…)."""
     return functional.cross_entropy(
         logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
+
+
+def sequence_to_sequence(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    """What an encoder-decoder writes, each token from those before it."""
+    labels_BT = batch.labels["tokens"]
+    shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
+    return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted_BT).logits, labels_BT)}
 
 
 def rows_of(sequences: Sequence[Sequence[int]], *, length: int, fill: int) -> Tensor:

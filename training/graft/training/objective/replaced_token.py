@@ -14,8 +14,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.masked import RATE, choose_tokens
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.masked import RATE, choose_tokens, framed_rows
+from graft.training.objective.objective import Batch, Sentences, cross_entropy
 from graft.training.objective.vocabulary import Vocabulary
 
 
@@ -49,8 +49,7 @@ class ReplacedTokenObjective:
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary = self.vocabulary
-        rows = [[vocabulary.cls, *flat(document)[: self.length - 2], vocabulary.sep] for document in documents]
-        ids_BL = rows_of(rows, length=self.length, fill=vocabulary.pad_id)
+        ids_BL = framed_rows(documents, vocabulary, self.length)
         chosen_BL = choose_tokens(ids_BL, vocabulary, self.rate, generator)
         is_text_BL = ids_BL != vocabulary.pad_id
         return Batch(

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.masked import MASKED, RANDOM, RATE
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
+from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat
 from graft.training.objective.vocabulary import Vocabulary
 
 MAX_SPAN = 10
@@ -95,9 +95,8 @@ class SpanBoundaryObjective:
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary = self.vocabulary
+        ids_BL = framed_rows(documents, vocabulary, self.length)
         texts = [flat(document)[: self.length - 2] for document in documents]
-        rows = [[vocabulary.cls, *text, vocabulary.sep] for text in texts]
-        ids_BL = rows_of(rows, length=self.length, fill=vocabulary.pad_id)
         inputs_BL, labels_BL = ids_BL.clone(), torch.full_like(ids_BL, IGNORED)
         left_BL, right_BL, place_BL = (torch.zeros_like(ids_BL) for _ in range(3))
         words = (~vocabulary.special_V).nonzero().flatten()

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.objective import Batch, Sentences, flat, rows_of, sequence_to_sequence
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE, MEAN_SPAN = 0.15, 3.0
@@ -73,9 +73,7 @@ class SpanCorruptionObjective:
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        labels_BT = batch.labels["tokens"]
-        shifted = model.prepare_decoder_input_ids_from_labels(labels_BT)
-        return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted).logits, labels_BT)}
+        return sequence_to_sequence(model, batch)
 
     def _corrupt(self, ids: list[int], generator: Generator) -> tuple[list[int], list[int]]:
         if len(ids) < 2:

@@ -45,8 +45,8 @@ class Vocabulary:
             size=len(tokenizer),
             pad_id=tokenizer.pad_token_id,
             mask_id=tokenizer.mask_token_id,
-            cls_id=_first(tokenizer.cls_token_id, tokenizer.bos_token_id),
-            sep_id=_first(tokenizer.sep_token_id, tokenizer.eos_token_id),
+            cls_id=first_id(tokenizer.cls_token_id, tokenizer.bos_token_id),
+            sep_id=first_id(tokenizer.sep_token_id, tokenizer.eos_token_id),
             sentinel_ids=tuple(sentinels),
             special_V=special,
             continues_V=torch.tensor(_continue_words(tokens)) & ~special,
@@ -80,7 +80,8 @@ class Vocabulary:
         return found
 
 
-def _first(*ids: int | None) -> int | None:
+def first_id(*ids: int | None) -> int | None:
+    """The first that a tokenizer has."""
     return next((one for one in ids if one is not None), None)
 
 

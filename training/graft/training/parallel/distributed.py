@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,8 @@ from torch.distributed.tensor import DTensor, Replicate
 from transformers import PreTrainedModel
 
 from graft.training.data import Share
-from graft.training.objective.objective import Objective
 from graft.training.parallel import context
-from graft.training.parallel.layout import add_gradients
+from graft.training.parallel.layout import Work
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.parallel.pipeline import Pipeline, cut
 from graft.training.parallel.tensor import split_tensors
@@ -109,23 +108,14 @@ class Distributed:
         dist.all_reduce(sums, group=self._work.get_group())
         return dict(zip(names, sums.tolist(), strict=True))
 
-    def run_batches(
-        self,
-        objective: Objective[Any],
-        model: nn.Module,
-        batches: Sequence[Any],
-        counts: Mapping[str, float],
-        after_each: Callable[[], None],
-    ) -> dict[str, float]:
+    def run(self, work: Work) -> dict[str, float]:
         if self._pipeline is not None:
-            means = self._pipeline.run(objective, batches, counts)
-            after_each()
-            return means
+            return self._pipeline.run(work)
+        model = work.model
         if not isinstance(model, FSDPModule):
-            return add_gradients(objective, model, batches, counts, after_each)
-        model.set_requires_gradient_sync(len(batches) == 1)  # gradients are exchanged after the last one only
-        synchronise = functools.partial(model.set_requires_gradient_sync, True)
-        return add_gradients(objective, model, batches, counts, after_each, before_last=synchronise)
+            return work.add_gradients()
+        model.set_requires_gradient_sync(len(work.batches) == 1)  # gradients are exchanged after the last one only
+        return work.add_gradients(before_last=functools.partial(model.set_requires_gradient_sync, True))
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         for name, parameter in parameters.items():
@@ -151,8 +141,7 @@ class Distributed:
             if isinstance(gradient, DTensor):
                 key = (gradient.device_mesh.mesh_dim_names, gradient.placements)
                 meshes[key] = (gradient.device_mesh, gradient.placements)
-                gradient = gradient.to_local()
-            squares[key] = squares[key] + gradient.double().square().sum()
+            squares[key] = squares[key] + _local(gradient).double().square().sum()
         for key, (mesh, placements) in meshes.items():
             for axis, placement in enumerate(placements):
                 if not isinstance(placement, Replicate):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,34 @@ from torch import Tensor, nn
 
 from graft.training.data import WHOLE, Share
 from graft.training.objective.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a step has this process compute."""
+
+    objective: Objective[Any]
+    model: nn.Module
+    batches: Sequence[Any]
+    counts: Mapping[str, float]
+    """Of each term, over all processes: its mean's divisor."""
+    after_each: Callable[[], None]
+    """To be called behind each backward pass."""
+
+    def add_gradients(self, before_last: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """One micro-batch after the other; see ``Layout.run``."""
+        weight = self.objective.weights
+        means = dict.fromkeys(weight, 0.0)
+        for number, batch in enumerate(self.batches, start=1):
+            if number == len(self.batches):
+                before_last()
+            sums = self.objective.sums(self.model, batch)
+            parts = {name: total / max(1.0, self.counts[name]) for name, total in sums.items()}
+            torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
+            for name, part in parts.items():
+                means[name] += part.item()
+            self.after_each()
+        return means
 
 
 class Layout(Protocol):
@@ -43,14 +72,7 @@ class Layout(Protocol):
         """Each value, summed over the processes that read different data."""
         ...
 
-    def run_batches(
-        self,
-        objective: Objective[Any],
-        model: nn.Module,
-        batches: Sequence[Any],
-        counts: Mapping[str, float],
-        after_each: Callable[[], None],
-    ) -> dict[str, float]:
+    def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of a step's micro-batches; gradients add up. Returns the terms' means here."""
         ...
 
@@ -97,15 +119,8 @@ class Alone:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
 
-    def run_batches(
-        self,
-        objective: Objective[Any],
-        model: nn.Module,
-        batches: Sequence[Any],
-        counts: Mapping[str, float],
-        after_each: Callable[[], None],
-    ) -> dict[str, float]:
-        return add_gradients(objective, model, batches, counts, after_each)
+    def run(self, work: Work) -> dict[str, float]:
+        return work.add_gradients()
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         pass
@@ -122,29 +137,6 @@ class Alone:
 
     def wait(self) -> None:
         pass
-
-
-def add_gradients(
-    objective: Objective[Any],
-    model: nn.Module,
-    batches: Sequence[Any],
-    counts: Mapping[str, float],
-    after_each: Callable[[], None],
-    before_last: Callable[[], None] = lambda: None,
-) -> dict[str, float]:
-    """One micro-batch after the other; see ``Layout.run_batches``."""
-    weight = objective.weights
-    means = dict.fromkeys(weight, 0.0)
-    for number, batch in enumerate(batches, start=1):
-        if number == len(batches):
-            before_last()
-        sums = objective.sums(model, batch)
-        parts = {name: total / max(1.0, counts[name]) for name, total in sums.items()}
-        torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
-        for name, part in parts.items():
-            means[name] += part.item()
-        after_each()
-    return means
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

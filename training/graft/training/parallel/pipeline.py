@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
 from transformers import PreTrainedModel
 
-from graft.training.corpus.packing import PackedBatch
 from graft.training.errors import ConfigurationError
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.objective import cross_entropy
+from graft.training.parallel.layout import Work
 
 STAGES_PER_PROCESS = {"1f1b": 1, "interleaved": 2}
 
@@ -100,16 +100,17 @@ class Pipeline:
         self._made: dict[int, Any] = {}
         self._count = 1.0
 
-    def run(self, objective: Any, batches: Sequence[PackedBatch], counts: Mapping[str, float]) -> dict[str, float]:
+    def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of all; returns the means of the terms, in every process. Gradients are added.
 
         Raises ``ConfigurationError`` for an objective other than next-token prediction, or batches of different sizes.
         """
-        if not isinstance(objective, CausalObjective):
+        batches = work.batches
+        if not isinstance(work.objective, CausalObjective):
             raise ConfigurationError("pp computes next-token prediction only; train other objectives without it.")
         if len({batch.input_ids_BL.shape for batch in batches}) != 1:
             raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
-        self._count = counts["tokens"]
+        self._count = work.counts["tokens"]
         losses: list[Tensor] = []
         window = next(iter(self._stages.values())).window
         kwargs = {
@@ -122,11 +123,8 @@ class Pipeline:
         self._of(len(batches)).step(
             *inputs, target=target, losses=losses if last else None, return_outputs=False, **kwargs
         )
-        mean = (
-            torch.stack([loss.detach().double() for loss in losses]).sum()
-            if last
-            else torch.zeros((), dtype=torch.float64)
-        )
+        work.after_each()
+        mean = torch.tensor(sum(loss.item() for loss in losses), dtype=torch.float64)
         dist.all_reduce(mean, group=self._group)
         return {"tokens": float(mean)}
 
