@@ -21,8 +21,8 @@ from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
 from graft.client import Client, Conflict, InvalidArgument
+from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
-from graft.training.settings import FinetuneSettings
 from tests.adapters.making import make_base
 from tests.end_to_end.conftest import Server, start_server, stop_server
 from tests.server.engine.making import write_adapter

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from graft.training.corpus.texts import PackedText
+from graft.training.corpus.text_rows import PackedText
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
 from graft.training.run import Run

@@ -13,8 +13,8 @@ from graft.adapters.graft_json import TrainedRecord
 from graft.cli.main import main
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
-from graft.training.settings import FinetuneSettings
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
 

@@ -18,7 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from graft.training.corpus.texts import PackedText, TextRows, encode
+from graft.training.corpus.text_rows import PackedText, TextRows
+from graft.training.corpus.texts import encode
 from graft.training.data import Data
 from graft.training.errors import ConfigurationError
 from graft.training.models import FAMILIES, Size, build, objectives_of, parts

@@ -28,9 +28,9 @@ from graft.training.corpus.demo import demo_rows
 from graft.training.corpus.mixture import ROOTSTOCK
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.export import write_base
+from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
 from graft.training.recipes.rootstock import llama_config
-from graft.training.settings import FinetuneSettings
 
 TEXT = CalibrationText.generated(ROOTSTOCK, num_documents=40)
 QUERY = "model.layers.0.self_attn.q_proj"

@@ -14,7 +14,7 @@ from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw, muon
-from graft.training.pretraining import Pretrain
+from graft.training.pretrain.generated import Pretrain
 from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
 from graft.training.tokenizer import build_tokenizer
@@ -141,7 +141,7 @@ def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:
         checkpoint_values(tmp_path / "checkpoint-10")
 
 
-@pytest.mark.parametrize("shape, middle", [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0)])
+@pytest.mark.parametrize("shape, middle", [("cosine", 0.5), ("linear", 0.5), ("constant", 1.0), ("wsd", 1.0)])
 def test_schedule(shape: str, middle: float) -> None:
     schedule = Schedule(num_steps=110, warmup_steps=10, shape=shape)
     assert schedule(0) == 0.1 and schedule(9) == 1.0
@@ -154,7 +154,9 @@ def test_muon_takes_the_matrices_of_the_blocks(model: LlamaForCausalLM) -> None:
     assert len(hidden.param_groups[0]["params"]) == 2 * 7
     assert len(rest.param_groups[0]["params"]) == 1 + 2 * 2 + 1
     (everything,) = adamw(1e-3)(dict(model.named_parameters()))
-    assert len(everything.param_groups[0]["params"]) == 20
+    matrices, norms = everything.param_groups
+    assert matrices["weight_decay"] == 0.01 and norms["weight_decay"] == 0.0
+    assert (len(matrices["params"]), len(norms["params"])) == (15, 5)
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.corpus.packing import PackedBatch
-from graft.training.corpus.texts import PackedText
+from graft.training.corpus.text_rows import PackedText
 from graft.training.data import WHOLE, Share
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw

@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from graft.training.errors import CheckpointError
 from graft.training.parallel.layout import Alone, Layout
+
+_log = logging.getLogger(__name__)
 
 MARKER = "COMPLETE"
 TENSORS = "state"
@@ -27,50 +36,102 @@ VALUES = "state.json"
 WriteFiles = Callable[[Path], None]
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    tensors: Mapping[str, Tensor],
-    values: Mapping[str, Any],
-    *,
-    layout: Layout | None = None,
-    write_files: WriteFiles | None = None,
-    keep: int = 2,
-) -> Path:
-    """Writes ``checkpoint-<step>`` beside its final place and renames it; older ones beyond ``keep`` are removed.
+class CheckpointWriter:
+    """Writes checkpoints of one folder while the training goes on: tensors are copied, a thread stores the copies.
 
-    Every process calls this with its part of the tensors. ``values`` are what JSON can hold. ``write_files`` adds the
-    model in its own format, Hugging Face's or PEFT's. Raises ``CheckpointError`` where it cannot be written, for
-    example on a full disk; earlier checkpoints are as they were.
+    Every process has one and calls the same at the same time.
     """
-    layout = layout or Alone()
-    target = folder / f"checkpoint-{step}"
-    draft = folder / f".{target.name}"
+
+    def __init__(self, folder: Path, *, layout: Layout | None = None, keep: int = 2) -> None:
+        self._folder, self._keep = folder, keep
+        self._layout = layout or Alone()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        # Of its own, so that what the thread exchanges does not meet what the training does.
+        self._group = None if self._layout.is_alone else dist.new_group(backend="gloo")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        except CheckpointError:
+            if kind is None:
+                raise
+            _log.exception("behind the error that ends the run")
+        finally:
+            self._thread.shutdown()
+
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        values: Mapping[str, Any],
+        *,
+        write_files: WriteFiles | None = None,
+    ) -> None:
+        """Begins ``checkpoint-<step>`` beside its final place, where it appears whole; then older ones go.
+
+        ``tensors`` are this process's part, ``values`` what JSON can hold. ``write_files`` adds the model in its own
+        format, at once. Raises ``CheckpointError`` where this one or the one before it cannot be written, for example
+        on a full disk; earlier ones are as they were.
+        """
+        self.wait()
+        target = self._folder / f"checkpoint-{step}"
+        draft = self._folder / f".{target.name}"
+        with _told(target, draft):
+            if self._layout.is_first:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+        self._layout.wait()
+        with _told(target, draft):
+            if write_files is not None:
+                write_files(draft)
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._pending = self._thread.submit(self._store, target, draft, copies, dict(values))
+
+    def wait(self) -> None:
+        """Until what was begun is there. Raises ``CheckpointError``."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+            self._layout.wait()
+
+    def _store(self, target: Path, draft: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        with _told(target, draft), _alone_without_a_word():
+            dcp.save(tensors, checkpoint_id=draft / TENSORS, process_group=self._group, no_dist=self._layout.is_alone)
+            if self._layout.is_first:  # which returns when all have written
+                (draft / VALUES).write_text(json.dumps(values), encoding="utf-8")
+                (draft / MARKER).touch()
+                shutil.rmtree(target, ignore_errors=True)
+                draft.rename(target)
+                for old in complete_checkpoints(self._folder)[: -self._keep]:
+                    shutil.rmtree(old)
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, keep: int = 2
+) -> Path:
+    """Writes one checkpoint of a single process and waits for it. Raises ``CheckpointError``."""
+    with CheckpointWriter(folder, keep=keep) as writer:
+        writer.save(step, tensors, values)
+    return folder / f"checkpoint-{step}"
+
+
+@contextlib.contextmanager
+def _told(target: Path, draft: Path) -> Iterator[None]:
+    """What goes wrong while writing, as one error; half of a checkpoint goes."""
     try:
-        if layout.is_first:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-        layout.wait()
-        with _alone_without_a_word():
-            dcp.save(dict(tensors), checkpoint_id=draft / TENSORS, no_dist=layout.is_alone)
-        if write_files is not None:
-            write_files(draft)
-        layout.wait()
-        if layout.is_first:
-            (draft / VALUES).write_text(json.dumps(dict(values)), encoding="utf-8")
-            (draft / MARKER).touch()
-            shutil.rmtree(target, ignore_errors=True)
-            draft.rename(target)
-            for old in complete_checkpoints(folder)[:-keep]:
-                shutil.rmtree(old)
+        yield
     except (OSError, dcp.CheckpointException) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise CheckpointError(
             f"{target} could not be written: {_cause(error)}; the checkpoints before it stay. "
             "Make room, and go on with --resume."
         ) from error
-    layout.wait()
-    return target
 
 
 def _cause(error: Exception) -> object:
@@ -100,14 +161,34 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is no finished checkpoint: it has no {MARKER} file. Choose another or start anew."
         )
-    values: dict[str, Any] = json.loads((path / VALUES).read_text(encoding="utf-8"))
+    try:
+        values: dict[str, Any] = json.loads((path / VALUES).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. It may be of an earlier version of Graft: start anew."
+        ) from None
     return values
 
 
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of all tensors in a checkpoint."""
-    metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
-    return {name: tuple(one.size) for name, one in metadata.state_dict_metadata.items() if hasattr(one, "size")}
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A tensor in a checkpoint."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """What a checkpoint holds, by name. Raises ``CheckpointError`` where it cannot be read."""
+    try:
+        metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Choose another, or start anew.") from None
+    return {
+        name: Stored(shape=tuple(one.size), dtype=one.properties.dtype)
+        for name, one in metadata.state_dict_metadata.items()
+        if isinstance(one, TensorStorageMetadata)
+    }
 
 
 def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | None = None) -> None:

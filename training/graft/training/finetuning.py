@@ -21,11 +21,11 @@ from graft.training.corpus.rows import bad_rows, numbered_lines, read_rows
 from graft.training.corpus.supervised_rows import SupervisedRows
 from graft.training.errors import CheckpointError
 from graft.training.export import put_in_place
+from graft.training.finetune_settings import FinetuneSettings
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
 from graft.training.reference import write_reference
 from graft.training.run import Run
-from graft.training.settings import FinetuneSettings
 
 JOB = "job"
 

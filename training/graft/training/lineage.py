@@ -8,7 +8,7 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import Base
 from graft.adapters.digest import PREFIX, digest_of_json, sha256_of_file
 from graft.adapters.form import ServingForm
-from graft.training.settings import FinetuneSettings
+from graft.training.finetune_settings import FinetuneSettings
 
 
 def data_digest(path: Path) -> str:

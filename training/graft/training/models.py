@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -39,6 +41,8 @@ class Size:
     num_experts: int = 8
     window: int | None = None
     """Of sliding-window attention, in tokens; default: none."""
+    dropout: float | None = None
+    """Everywhere; default: the architecture's own."""
 
     def __post_init__(self) -> None:
         for name in ("width", "num_layers", "num_heads", "feed_forward", "length"):
@@ -175,7 +179,25 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
         options["forced_eos_token_id"] = end
     kept = {key: value for key, value in options.items() if value is not None or key == "sliding_window"}
     config: PretrainedConfig = AutoConfig.for_model(chosen.model_type, **kept)
+    if size.dropout is not None:
+        for name in _DROPOUTS & set(config.to_dict()):
+            setattr(config, name, size.dropout)
     return config
+
+
+_DROPOUTS = frozenset(
+    [
+        "attention_dropout",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "attn_pdrop",
+        "resid_pdrop",
+        "embd_pdrop",
+        "dropout",
+        "dropout_rate",
+    ]
+)
 
 
 _CLASSES: Mapping[str, Any] = {
@@ -235,6 +257,27 @@ def _with_generator(config: PretrainedConfig, size: Size) -> GeneratorAndDiscrim
     return GeneratorAndDiscriminator(
         AutoModelForMaskedLM.from_config(generator), AutoModelForPreTraining.from_config(config)
     )
+
+
+def family_of(config: PretrainedConfig) -> str:
+    """The family of a configuration. Raises ``ConfigurationError`` where it is none that can be trained."""
+    found = [name for name, one in FAMILIES.items() if one.model_type == config.model_type]
+    if not found:
+        raise ConfigurationError(
+            f"a model of the type {config.model_type!r} cannot be trained; the families are {', '.join(FAMILIES)}."
+        )
+    return found[0]
+
+
+def load(folder: Path, objective: str) -> nn.Module:
+    """A model that was saved, in float32, to go on training it with the objective.
+
+    Raises ``ConfigurationError`` for objectives that need a second model beside it.
+    """
+    if objective in ("replaced_token", "span_boundary"):
+        raise ConfigurationError(f"a saved model cannot go on with {objective!r} yet; train it anew, without --model.")
+    model: PreTrainedModel = _CLASSES[objective].from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return model
 
 
 def parts(model: nn.Module) -> Mapping[str, PreTrainedModel]:

@@ -1,13 +1,17 @@
 """Optimizers and the learning-rate schedule."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from graft.training.weights import is_hidden_matrix
+
+WSD_DECAY = 0.2
+"""The part after the warm-up in which WSD's learning rate falls."""
 
 MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
 
@@ -15,7 +19,7 @@ MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Linear warm-up, then down to ``floor``: along a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5), a
-    line, or not at all.
+    line, not at all, or along a line in the last part only (WSD: Hu et al. 2024, arXiv:2404.06395, §4.2).
     """
 
     num_steps: int
@@ -23,26 +27,58 @@ class Schedule:
     floor: float = 0.0
     """Fraction of the peak that remains at the last step."""
     shape: str = "cosine"
-    """``cosine``, ``linear`` or ``constant``."""
+    """``cosine``, ``linear``, ``constant`` or ``wsd``."""
 
     def __call__(self, step: int) -> float:
         """The fraction of the peak learning rate at ``step``, counted from 0."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         progress = min(1.0, (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps))
-        fall = {"cosine": (1 - math.cos(math.pi * progress)) / 2, "linear": progress, "constant": 0.0}[self.shape]
+        fall = {
+            "cosine": (1 - math.cos(math.pi * progress)) / 2,
+            "linear": progress,
+            "constant": 0.0,
+            "wsd": max(0.0, 1 - (1 - progress) / WSD_DECAY),
+        }[self.shape]
         return 1 - (1 - self.floor) * fall
 
 
 def adamw(
     learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
 ) -> MakeOptimizers:
-    """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101); only matrices decay."""
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
-        return [AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay, betas=betas)]
+        groups = decayed(parameters.values(), weight_decay)
+        return [AdamW(groups, lr=learning_rate, betas=betas, fused=True)] if groups else []
 
     return make
+
+
+def adamw_8bit(
+    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.95)
+) -> MakeOptimizers:
+    """AdamW with its state in blocks of 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861), a quarter as large."""
+
+    def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
+        from bitsandbytes.optim import AdamW8bit
+
+        groups = decayed(parameters.values(), weight_decay)
+        return [AdamW8bit(groups, lr=learning_rate, betas=betas)] if groups else []
+
+    return make
+
+
+def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: matrices, which decay, and norms and biases, which do not. Without decay it is one."""
+    everything = list(parameters)
+    kinds = [
+        ([one for one in everything if one.ndim > 1], weight_decay),
+        ([one for one in everything if one.ndim <= 1], 0.0),
+    ]
+    if weight_decay == 0:
+        kinds = [(everything, 0.0)]
+    return [{"params": some, "weight_decay": decay} for some, decay in kinds if some]
 
 
 def muon(
@@ -59,7 +95,7 @@ def muon(
         rest = [parameter for name, parameter in parameters.items() if not is_hidden_matrix(name, parameter)]
         return [
             Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            AdamW(rest, lr=learning_rate, weight_decay=weight_decay, betas=betas),
+            AdamW(decayed(rest, weight_decay), lr=learning_rate, betas=betas, fused=True),
         ]
 
     return make

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
-from graft.training import state
-from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
+from graft.training.average import Average
+from graft.training.checkpoint import CheckpointWriter, checkpoint_values, complete_checkpoints
 from graft.training.data import Data
 from graft.training.errors import DataError, Diverged
 from graft.training.guard import Guard, Verdict
+from graft.training.held_out import HeldOut
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, Work, counted
 from graft.training.progress import Progress, Silence
+from graft.training.state import State
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class Run:
     """Also after every so many steps."""
     write_model: WriteModel | None = None
     """Adds the model to a checkpoint's folder in its own format."""
+    average_decay: float | None = None
+    """Keeps a running mean of the weights, which checkpoints hold beside them."""
+    held_out: HeldOut | None = None
+    held_out_steps: int | None = None
+    """Measure on held-out text after every so many steps."""
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
         """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
@@ -58,25 +64,35 @@ class Run:
         """
         weights = Weights(self.model)
         optimizers = self.optimizers(self.layout.owned(weights.masters))
-        start = self._resume(weights, optimizers) if resume else 0
+        average = None if self.average_decay is None else Average(weights.masters, self.average_decay)
+        state = State(masters=weights.masters, optimizers=optimizers, averages={} if average is None else average.means)
+        start = self._resume(state) if resume else 0
         metrics: dict[str, float] = {}
         saved_at = time.monotonic()
         self.model.train()
         kind = Progress if self.layout.is_first else Silence
-        with kind(self.folder, num_steps=self.schedule.num_steps, start=start) as progress:
+        with (
+            kind(self.folder, num_steps=self.schedule.num_steps, start=start) as progress,
+            CheckpointWriter(self.folder, layout=self.layout) as checkpoints,
+        ):
             for step in range(start, self.schedule.num_steps):
                 weights.push(self.working_form(step))
                 set_learning_rates(optimizers, self.schedule(step))
-                metrics = self._step(step, weights, optimizers)
+                metrics = self._step(step, weights, state, checkpoints)
+                if average is not None:
+                    average.follow(step, weights.masters)
+                if self._is_measured(step + 1):
+                    weights.push(self.working_form(step + 1))
+                    metrics |= self._measured()
                 progress.report(step, metrics)
                 if self._is_due(step + 1, time.monotonic() - saved_at):
-                    self._save(step + 1, weights, optimizers)
+                    self._save(step + 1, weights, state, checkpoints)
                     saved_at = time.monotonic()
         weights.push(self.working_form(self.schedule.num_steps))
         self.model.eval()
         return metrics
 
-    def _step(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, float]:
+    def _step(self, step: int, weights: Weights, state: State, checkpoints: CheckpointWriter) -> dict[str, float]:
         batches = [self.layout.local(batch) for batch in self.data.batches(step, self.layout.share)]
         counts = self.layout.total(counted(batch.counts for batch in batches))
         if not any(counts.values()):
@@ -94,7 +110,7 @@ class Run:
         norm = float(self.layout.gradient_norm(weights.masters))
         means = self.layout.total(means)
         loss = sum(self.objective.weights[name] * mean for name, mean in means.items())
-        self._take_or_not(step, loss, norm, weights, optimizers)
+        self._take_or_not(step, loss, norm, state, checkpoints)
         for master in weights.masters.values():
             master.grad = None
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
@@ -107,18 +123,16 @@ class Run:
             "skipped": self.guard.num_skipped,
         }
 
-    def _take_or_not(
-        self, step: int, loss: float, norm: float, weights: Weights, optimizers: list[torch.optim.Optimizer]
-    ) -> None:
+    def _take_or_not(self, step: int, loss: float, norm: float, state: State, checkpoints: CheckpointWriter) -> None:
         verdict = self.guard.judge(loss, norm)
         if verdict is Verdict.TAKE:
-            clip_gradients(weights.masters, norm, self.max_gradient_norm)
-            for optimizer in optimizers:
+            clip_gradients(state.masters, norm, self.max_gradient_norm)
+            for optimizer in state.optimizers:
                 optimizer.step()
-            self.layout.share_updates(weights.masters)
+            self.layout.share_updates(state.masters)
         elif verdict is Verdict.SKIP:
             _log.warning("step %d is skipped: its loss is %g and its gradient %g", step, loss, norm)
-        elif verdict is Verdict.GIVE_UP or not self._restore(weights, optimizers):
+        elif verdict is Verdict.GIVE_UP or not self._go_back(state, checkpoints):
             raise Diverged(
                 f"the loss is {loss} and the gradient {norm} at step {step}, and so it was in the steps before; "
                 "lower the learning rate or look at the data, then resume with --resume."
@@ -132,26 +146,35 @@ class Run:
         by_time = self.layout.agree(elapsed_seconds >= self.checkpoint_seconds)
         return by_steps or by_time or num_done == self.schedule.num_steps
 
-    def _save(self, step: int, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> None:
+    def _is_measured(self, num_done: int) -> bool:
+        return self.held_out_steps is not None and num_done % self.held_out_steps == 0
+
+    def _measured(self) -> dict[str, float]:
+        return {} if self.held_out is None else self.held_out.measure(self.model, self.layout)
+
+    def _save(self, step: int, weights: Weights, state: State, checkpoints: CheckpointWriter) -> None:
         values = {"step": step, "guard": self.guard.state()}
         weights.push(self.working_form(step))
         write_model = self.write_model
         write_files = None if write_model is None else (lambda folder: write_model(self.model, folder))
-        tensors = state.tensors_of(weights.masters, optimizers, self.layout)
-        save_checkpoint(self.folder, step, tensors, values, layout=self.layout, write_files=write_files)
+        checkpoints.save(step, state.tensors(self.layout), values, write_files=write_files)
 
-    def _resume(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> int:
+    def _resume(self, state: State) -> int:
         """The step to go on with."""
-        values = self._restore(weights, optimizers)
+        values = self._restore(state)
         if values is None:
             return 0
         self.guard.restore(values["guard"])
         return int(values["step"])
 
-    def _restore(self, weights: Weights, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any] | None:
-        """Weights and optimizers of the newest checkpoint; its plain values, None where there is none."""
+    def _go_back(self, state: State, checkpoints: CheckpointWriter) -> bool:
+        checkpoints.wait()
+        return self._restore(state) is not None
+
+    def _restore(self, state: State) -> dict[str, Any] | None:
+        """Takes over the newest checkpoint; its plain values, None where there is none."""
         checkpoints = complete_checkpoints(self.folder)
         if not checkpoints:
             return None
-        state.restore(checkpoints[-1], weights.masters, optimizers, self.layout)
+        state.restore(checkpoints[-1], self.layout)
         return checkpoint_values(checkpoints[-1])

@@ -1,69 +1,52 @@
-"""What a fine-tuning can be told, under the names that Hugging Face users know."""
+"""What a training can be told, under the names that Hugging Face users know, and how that is read and checked."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from graft.training.errors import ConfigurationError
+from graft.training.parallel.mesh import AXES, Mesh
 
-NOT_YET = frozenset(
-    (
-        "beta",
-        "loss_type",
-        "bnb_4bit_quant_storage",
-        "dp_replicate",
-        "dp_shard",
-        "tp",
-        "pp",
-        "cp",
-        "resume_from_checkpoint",
-    )
-)
-"""Known names that this command cannot honour; saying so beats ignoring them."""
+NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
+"""Known names that no command can honour yet; saying so beats ignoring them."""
+
+
+def setting(default: Any, text: str) -> Any:
+    """A field with what ``--help`` says of it."""
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings:
-    """Settings of one QLoRA training. Construction checks them and raises ``ConfigurationError``."""
+class TrainingSettings:
+    """What every training has. Construction checks the values and raises ``ConfigurationError``."""
 
-    learning_rate: float = 2e-3
-    """Peak. High, as the base is small and the matrices few; take 2e-4 for billions of parameters."""
-    per_device_train_batch_size: int = 16
-    """Rows per forward pass."""
-    gradient_accumulation_steps: int = 1
-    num_train_epochs: float = 3.0
-    max_steps: int | None = None
-    """Replaces ``num_train_epochs``."""
-    warmup_ratio: float = 0.05
-    lr_scheduler_type: str = "cosine"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    max_length: int = 512
-    """Tokens of a row; a longer one is an error, not cut."""
-    packing: bool = True
-    assistant_only_loss: bool = True
-    seed: int = 0
-    save_steps: int | None = None
-    """Checkpoint every so many steps; by default once an epoch."""
-    r: int = 16
-    lora_alpha: float = 32.0
-    lora_dropout: float = 0.0
-    target_modules: tuple[str, ...] | None = None
-    """Default: every linear layer of the blocks."""
-    use_rslora: bool = False
-    load_in_4bit: bool = True
-    """NF4, as the base is served by default; false trains on the bfloat16 base. A quantized folder stays as it is."""
-    load_in_8bit: bool = False
-    """LLM.int8 instead of NF4."""
-    bnb_4bit_quant_type: str = "nf4"
-    bnb_4bit_use_double_quant: bool = False
-    bnb_4bit_compute_dtype: str = "bfloat16"
+    learning_rate: float = setting(1e-3, "peak of the schedule")
+    per_device_train_batch_size: int = setting(16, "rows per forward pass")
+    gradient_accumulation_steps: int = setting(1, "forward passes per step and data-parallel process")
+    num_train_epochs: float = setting(1.0, "times that all data are seen")
+    max_steps: int | None = setting(None, "optimizer steps, in place of --num-train-epochs")
+    warmup_ratio: float = setting(0.05, "part of the steps in which the learning rate rises")
+    lr_scheduler_type: str = setting("cosine", "cosine, linear, constant, or wsd (constant, then down a line)")
+    lr_min_ratio: float = setting(0.0, "part of the peak that remains at the end")
+    weight_decay: float = setting(0.0, "of matrices; norms and biases have none")
+    max_grad_norm: float = setting(1.0, "larger gradients are scaled down to it")
+    max_length: int = setting(512, "tokens per row")
+    seed: int = setting(0, "decides weights and the order of data")
+    save_steps: int | None = setting(None, "checkpoint every so many steps")
+    pp: int = setting(1, "pipeline stages")
+    dp_replicate: int = setting(1, "copies of the model")
+    dp_shard: int | None = setting(None, "processes that share a copy; default: all that are left")
+    cp: int = setting(1, "parts of every row")
+    tp: int = setting(1, "parts of every matrix")
+    zero_stage: int = setting(3, "dp_shard shards 1 the optimizer's state, 2 gradients, 3 weights too")
+    pipeline_schedule: str = setting("1f1b", "1f1b or interleaved")
 
     def __post_init__(self) -> None:
         for name in (
@@ -72,33 +55,64 @@ class FinetuneSettings:
             "max_steps",
             "max_length",
             "save_steps",
-            "r",
         ):
             value = getattr(self, name)
             if value is not None:
-                _require(value >= 1, name, value, "at least 1")
-        for name in ("learning_rate", "num_train_epochs", "max_grad_norm", "lora_alpha"):
-            _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
-        for name in ("warmup_ratio", "lora_dropout"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        _one_of("lr_scheduler_type", self.lr_scheduler_type, ("cosine", "linear", "constant"))
-        _one_of("bnb_4bit_quant_type", self.bnb_4bit_quant_type, ("nf4",))
-        _one_of("bnb_4bit_use_double_quant", self.bnb_4bit_use_double_quant, (False,))
-        _one_of("bnb_4bit_compute_dtype", self.bnb_4bit_compute_dtype, ("bfloat16",))
+                require(value >= 1, name, value, "at least 1")
+        for name in ("learning_rate", "num_train_epochs", "max_grad_norm"):
+            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
+        require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "from 0 to below 1")
+        require(0 <= self.lr_min_ratio <= 1, "lr_min_ratio", self.lr_min_ratio, "from 0 to 1")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        one_of("lr_scheduler_type", self.lr_scheduler_type, ("cosine", "linear", "constant", "wsd"))
+        self.mesh(1)
+
+    def mesh(self, num_processes: int) -> Mesh:
+        """How so many processes are arranged; whether that can be is ``Mesh.check``'s question."""
+        sizes = {axis: getattr(self, axis) for axis in AXES if axis != "dp_shard"}
+        for axis, size in sizes.items():
+            require(size >= 1, axis, size, "at least 1")
+        taken = sizes["pp"] * sizes["dp_replicate"] * sizes["cp"] * sizes["tp"]
+        dp_shard = max(1, num_processes // taken) if self.dp_shard is None else self.dp_shard
+        return Mesh(**sizes, dp_shard=dp_shard, zero_stage=self.zero_stage, schedule=self.pipeline_schedule)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> FinetuneSettings:
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Raises ``ConfigurationError`` for an unknown name or a value of the wrong type."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         checked = {}
         for name, value in values.items():
             if name in NOT_YET:
-                raise ConfigurationError(f"setting {name!r} is not supported by graft finetune; remove it.")
+                raise ConfigurationError(f"setting {name!r} is not supported yet; remove it.")
             if name not in fields:
                 raise ConfigurationError(f"unknown setting {name!r}; the settings are {', '.join(sorted(fields))}.")
             checked[name] = _typed(name, value, str(fields[name].type))
         return cls(**checked)
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type[TrainingSettings]) -> None:
+    """A flag for every setting: ``--learning-rate 1e-3``, ``--packing`` and ``--no-packing``. None is required."""
+    group = parser.add_argument_group("settings")
+    for field in dataclasses.fields(kind):
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata["help"].replace("%", "%%")
+        if field.type == "bool":
+            group.add_argument(
+                flag,
+                dest=field.name,
+                action=argparse.BooleanOptionalAction,
+                default=None,
+                help=f"{text} ({field.default})",
+            )
+        else:
+            shown = "" if field.default in (None, ()) else f" ({field.default})"
+            group.add_argument(flag, dest=field.name, metavar="VALUE", help=text + shown)
+
+
+def given(args: argparse.Namespace, kind: type[TrainingSettings]) -> dict[str, Any]:
+    """The settings that flags name; ``from_mapping`` checks them."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -158,12 +172,12 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be of type {kind}.")
 
 
-def _require(holds: bool, name: str, value: object, limit: str) -> None:
+def require(holds: bool, name: str, value: object, limit: str) -> None:
     if not holds:
         raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {limit}.")
 
 
-def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
         raise ConfigurationError(
             f"setting {name!r} has the value {value!r}; it must be {' or '.join(map(repr, allowed))}."

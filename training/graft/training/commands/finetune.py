@@ -2,27 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
+from graft.training.finetune_settings import FinetuneSettings
+from graft.training.settings import add_flags, given, read_settings
 from graft.training.threads import wait_without_spinning
 
 HELP = "train a LoRA adapter on a quantized base"
-_FLAGS: dict[str, type] = {
-    "learning_rate": float,
-    "per_device_train_batch_size": int,
-    "gradient_accumulation_steps": int,
-    "num_train_epochs": float,
-    "max_steps": int,
-    "warmup_ratio": float,
-    "lr_scheduler_type": str,
-    "max_length": int,
-    "save_steps": int,
-    "seed": int,
-    "r": int,
-    "lora_alpha": float,
-    "lora_dropout": float,
-    "target_modules": str,
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
-    settings = parser.add_argument_group("settings")
-    for name, kind in _FLAGS.items():
-        settings.add_argument("--" + name.replace("_", "-"), dest=name, type=kind, default=None)
-    for name in ("packing", "assistant_only_loss", "use_rslora", "load_in_4bit", "load_in_8bit"):
-        flag = "--" + name.replace("_", "-")
-        settings.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None)
+    add_flags(parser, FinetuneSettings)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.base import Base, find_base
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
-    from graft.training.settings import FinetuneSettings, read_settings
 
     check_adapter_name(args.name)
     if args.alias is not None:
@@ -61,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     values = read_settings(args.config) if args.config else {}
-    settings = FinetuneSettings.from_mapping(values | _given(args))
+    settings = FinetuneSettings.from_mapping(values | given(args, FinetuneSettings))
     base = Base.from_folder(find_base(args.base))
 
     from graft.training.finetuning import Finetune
@@ -72,11 +51,6 @@ def run(args: argparse.Namespace) -> int:
     if args.push is not None:
         _push(args, adapter)
     return 0
-
-
-def _given(args: argparse.Namespace) -> dict[str, Any]:
-    names = (*_FLAGS, "packing", "assistant_only_loss", "use_rslora", "load_in_4bit", "load_in_8bit")
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def _push(args: argparse.Namespace, adapter: Path) -> None:

@@ -1,40 +1,68 @@
-"""``graft pretrain``: trains a base from generated documents."""
+"""``graft pretrain``: trains a base on text, or from the generated documents of a recipe."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from graft.training.pretrain.settings import PretrainSettings
+from graft.training.settings import add_flags, given, read_settings
 from graft.training.threads import wait_without_spinning
 
-HELP = "train a base model from a recipe"
+HELP = "train a base model, on text or from a recipe"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="rootstock-5m", help="name of the recipe (default: %(default)s)")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for the finished base, in Hugging Face format"
     )
     parser.add_argument(
-        "--work", type=Path, help="folder for checkpoints and metrics (default: .graft/pretrain/<recipe>)"
+        "--work", type=Path, help="folder for checkpoints and metrics (default: .graft/pretrain/<name of output>)"
     )
-    parser.add_argument("--steps", type=int, help="optimizer steps (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0, help="decides weights and documents (default: %(default)s)")
+    parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
+    parser.add_argument("--recipe", help="make a shipped base again, from generated documents: rootstock-5m")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
+    parser.add_argument("--plan", action="store_true", help="print what would be done, and stop")
     parser.add_argument(
         "--trials",
         type=int,
         default=200,
-        help="held-out questions per setting for the model card (default: %(default)s)",
+        help="with --recipe: held-out questions per setting for the model card (default: %(default)s)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
-    parser.add_argument("--plan", action="store_true", help="print what would be done, and stop")
+    add_flags(parser, PretrainSettings)
 
 
 def run(args: argparse.Namespace) -> int:
     wait_without_spinning()
-    from graft.training.pretraining import Pretrain
+    values = (read_settings(args.config) if args.config else {}) | given(args, PretrainSettings)
+    work = args.work or Path(".graft") / "pretrain" / args.output.name
+    if args.recipe is not None:
+        return _make_again(args, values, work)
+    return _train_on_text(args, PretrainSettings.from_mapping(values), work)
+
+
+def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
+    from graft.training.launch.processes import joined
+    from graft.training.pretrain.job import PretrainText
+
+    job = PretrainText(settings=settings, work=work, output=args.output)
+    with joined() as processes:
+        metrics = job.execute(processes, resume=args.resume)
+        if processes.is_first:
+            told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "validation" in name)
+            print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
+    return 0
+
+
+def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) -> int:
+    from graft.training.errors import ConfigurationError
+    from graft.training.pretrain.generated import Pretrain
     from graft.training.recipes.catalog import pretraining
 
-    work = args.work or Path(".graft") / "pretrain" / args.recipe
-    recipe = pretraining(args.recipe, num_steps=args.steps, seed=args.seed)
+    if others := sorted(set(values) - {"max_steps", "seed"}):
+        raise ConfigurationError(
+            f"--recipe {args.recipe} decides everything but --max-steps and --seed; leave out {', '.join(others)}."
+        )
+    recipe = pretraining(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     job = Pretrain(recipe=recipe, work=work, output=args.output, num_trials=args.trials)
     if args.plan:
         print(job.plan())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -52,6 +52,11 @@ class PackedBatch:
         seen_LK = (distance_LK >= 0) & (distance_LK < (window or len(key_at_K)))
         same_BLK = self.document_BL[:, :, None] == key_document_BK[:, None, :]
         return (same_BLK & seen_LK)[:, None]
+
+    def to(self, device: str) -> PackedBatch:
+        """The same on another device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return PackedBatch(**{name: value if value is None else value.to(device) for name, value in values.items()})
 
     def part(self, places: Sequence[Tensor], index: int) -> PackedBatch:
         """Some tokens of every row, those at ``places[index]``; the keys are those of all places, in their order."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from graft.training.corpus.packing import PackedBatch
-from graft.training.objective.objective import cross_entropy
+from graft.training.objective.head import labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +14,17 @@ class CausalObjective:
     """Each supervised token from those before it in its document: attention stays within each document of a row."""
 
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
+    z_loss: float = 0.0
+    """Factor of log² Z, which keeps logits from drifting; PaLM has 1e-4. It counts in the loss."""
 
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
-        output = model(
+        output = labelled(
+            model,
+            batch.labels_BL,
+            z=self.z_loss if model.training else 0.0,
             input_ids=batch.input_ids_BL,
             attention_mask=batch.attention_mask(getattr(model.config, "sliding_window", None)),
             position_ids=batch.position_ids_BL,
             use_cache=False,
         )
-        return {"tokens": cross_entropy(output.logits, batch.labels_BL)}
+        return {"tokens": output.logits}

@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.head import labelled
+from graft.training.objective.objective import Batch, Sentences, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE = 0.15
@@ -86,4 +87,4 @@ class MaskedObjective:
         return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return {"masked": cross_entropy(model(**batch.inputs).logits, batch.labels["masked"])}
+        return {"masked": labelled(model, batch.labels["masked"], **batch.inputs).logits}

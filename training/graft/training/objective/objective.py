@@ -58,6 +58,11 @@ class Batch:
     def counts(self) -> Mapping[str, int]:
         return {name: int((labels != IGNORED).sum()) for name, labels in self.labels.items()}
 
+    def to(self, device: str) -> "Batch":
+        """The same on another device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs=inputs, labels={name: tensor.to(device) for name, tensor in self.labels.items()})
+
     @property
     def num_tokens(self) -> int:
         ids = self.inputs["input_ids"]
@@ -65,18 +70,12 @@ class Batch:
         return int(mask.sum()) if mask is not None and mask.shape == ids.shape else ids.numel()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """−log p of each label, summed, in float32. Shapes: (…, V) and (…)."""
-    return functional.cross_entropy(
+def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0) -> Tensor:
+    """−log p of each label, summed, in float32, and ``z`` times log² Z. Shapes: (…, V) and (…)."""
+    total = functional.cross_entropy(
         logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
-
-
-def sequence_to_sequence(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-    """What an encoder-decoder writes, each token from those before it."""
-    labels_BT = batch.labels["tokens"]
-    shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
-    return {"tokens": cross_entropy(model(**batch.inputs, decoder_input_ids=shifted_BT).logits, labels_BT)}
+    return total + z * logits[labels != IGNORED].float().logsumexp(-1).square().sum() if z else total
 
 
 def rows_of(sequences: Sequence[Sequence[int]], *, length: int, fill: int) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.head import labelled
+from graft.training.objective.objective import Batch, Sentences, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 
@@ -51,4 +52,4 @@ class PrefixObjective:
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return {"tokens": cross_entropy(model(**batch.inputs, use_cache=False).logits, batch.labels["tokens"])}
+        return {"tokens": labelled(model, batch.labels["tokens"], **batch.inputs, use_cache=False).logits}

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
+from graft.training.objective.head import labelled
 from graft.training.objective.masked import RATE, choose_tokens, choose_words, masked_batch
 from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary
@@ -61,9 +62,9 @@ class SentencePairObjective:
         return Batch(inputs=batch.inputs, labels={**batch.labels, self.question: torch.tensor(answers)})
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        output = model(**batch.inputs)
+        output = labelled(model, batch.labels["masked"], name="prediction_logits", **batch.inputs)
         return {
-            "masked": cross_entropy(output.prediction_logits, batch.labels["masked"]),
+            "masked": output.prediction_logits,
             self.question: cross_entropy(getattr(output, _LOGITS[self.question]), batch.labels[self.question]),
         }
 

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
 from graft.training.corpus.packing import IGNORED
+from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
 from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat
 from graft.training.objective.vocabulary import Vocabulary
@@ -126,7 +127,7 @@ class SpanBoundaryObjective:
         assert isinstance(model, SpanBoundaryModel)
         beside = {"left", "right", "place"}
         inputs = {name: value for name, value in batch.inputs.items() if name not in beside}
-        output = model.pretrained(**inputs, output_hidden_states=True)
+        output = labelled(model.pretrained, batch.labels["masked"], **inputs, output_hidden_states=True)
         states_BLD = output.hidden_states[-1]
         asked_BL = batch.labels["boundary"] != IGNORED
         row_N = asked_BL.nonzero()[:, 0]
@@ -138,6 +139,6 @@ class SpanBoundaryObjective:
         # The output embeddings are shared with the masked head (§3.2).
         logits_NV = predicted_ND @ model.pretrained.get_input_embeddings().weight.T
         return {
-            "masked": cross_entropy(output.logits, batch.labels["masked"]),
+            "masked": output.logits,
             "boundary": cross_entropy(logits_NV, batch.labels["boundary"][asked_BL]),
         }

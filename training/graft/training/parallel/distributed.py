@@ -18,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from transformers import PreTrainedModel
 
+from graft.training.blocks import blocks
 from graft.training.data import Share
 from graft.training.parallel import context
 from graft.training.parallel.layout import Work
@@ -35,7 +36,7 @@ class Distributed:
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
         self._work: DeviceMesh = self._devices["dp_replicate", "dp_shard", "cp"]._flatten("work")
         self._head_norms: list[str] = []
-        self._device = device
+        self.device = device
         self._pipeline: Pipeline | None = None
 
     @property
@@ -55,15 +56,26 @@ class Distributed:
         return False
 
     def local(self, batch: Any) -> Any:
+        batch = batch if self.device == "cpu" else batch.to(self.device)
         if self.mesh.cp == 1:
             return batch
         length = batch.input_ids_BL.shape[1]
         return batch.part(context.places(length, self.mesh.cp), self._devices["cp"].get_local_rank())
 
     def agree(self, value: bool) -> bool:
-        flag = torch.tensor([value])
+        flag = torch.tensor([value], device=self.device)
         dist.broadcast(flag, src=0)
         return bool(flag)
+
+    def place(self, model: nn.Module, dtype: torch.dtype) -> nn.Module:
+        """A float32 model on this process's device, split and sharded, to be computed with in ``dtype``.
+
+        Sharded weights stay in float32 and are gathered in ``dtype``; the others are held in it.
+        """
+        is_sharded = self.mesh.dp_shard > 1 and self.mesh.zero_stage > 1
+        model = model.to(self.device, torch.float32 if is_sharded else dtype)
+        self.apply(model, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
+        return model
 
     def apply(self, model: nn.Module, *, compute_dtype: torch.dtype | None = None) -> None:
         """Splits and shards a model in place, before optimizers are made. All processes must hold the same weights.
@@ -80,7 +92,7 @@ class Distributed:
             assert isinstance(model, PreTrainedModel)
             group, schedule = self._devices["pp"].get_group(), self.mesh.schedule
             made = cut(model, rank=self._devices["pp"].get_local_rank(), num=self.mesh.pp, schedule=schedule)
-            self._pipeline = Pipeline(made, group=group, schedule=schedule, device=self._device)
+            self._pipeline = Pipeline(made, group=group, schedule=schedule, device=self.device)
             stages = list(made.values())
         if self.mesh.dp_shard > 1 and self.mesh.zero_stage > 1:
             for stage in stages:
@@ -94,7 +106,7 @@ class Distributed:
             "mp_policy": policy,
             "reshard_after_forward": self.mesh.zero_stage == 3,
         }
-        for layer in _layers(model):
+        for layer in blocks(model):
             fully_shard(layer, **options)
         fully_shard(model, **options)
         for module in model.modules():
@@ -104,7 +116,7 @@ class Distributed:
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
-        sums = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
         dist.all_reduce(sums, group=self._work.get_group())
         return dict(zip(names, sums.tolist(), strict=True))
 
@@ -188,14 +200,3 @@ def _is_sharded(parameter: nn.Parameter) -> bool:
     """Whether FSDP holds the parameter, which exchanges its gradients by itself."""
     names = parameter.device_mesh.mesh_dim_names if isinstance(parameter, DTensor) else None
     return "dp_shard" in (names or ())
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a model: the members of its module lists, outermost only."""
-    found: list[nn.Module] = []
-    for module in model.children():
-        if isinstance(module, nn.ModuleDict):
-            found += module.values()
-        else:
-            found += module if isinstance(module, nn.ModuleList) else _layers(module)
-    return found

@@ -51,6 +51,11 @@ class Layout(Protocol):
         ...
 
     @property
+    def device(self) -> str:
+        """Where this process computes: ``cpu`` or ``cuda``."""
+        ...
+
+    @property
     def is_first(self) -> bool:
         """Whether this process speaks for all."""
         ...
@@ -110,8 +115,11 @@ class Alone:
     is_alone = True
     rank = 0
 
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
     def local(self, batch: Any) -> Any:
-        return batch
+        return batch if self.device == "cpu" else batch.to(self.device)
 
     def agree(self, value: bool) -> bool:
         return value

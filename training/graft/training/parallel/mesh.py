@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING
 
 from graft.training.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 AXES = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
 """From the outermost to the innermost: neighbours in rank share tensors of a layer, distant ones whole stages."""

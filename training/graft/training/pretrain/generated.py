@@ -1,4 +1,4 @@
-"""From a recipe to a base in its folder."""
+"""From a recipe of generated documents to a base in its folder."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,0 +1,47 @@
+"""The fused head against logits that are computed whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from graft.training.corpus.packing import IGNORED
+from graft.training.objective import head
+from graft.training.objective.head import head_cross_entropy
+
+
+@pytest.mark.parametrize("z", [0.0, 0.01])
+@pytest.mark.parametrize("rows_at_once", [1, 3, 100])
+def test_value_and_gradients_are_those_of_whole_logits(
+    z: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "CHUNK_ELEMENTS", rows_at_once * 11)
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(11, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(11, (2, 5), generator=generator)
+    labels[0, :2] = IGNORED
+
+    logits = functional.linear(states, weight, bias)
+    asked = labels != IGNORED
+    expected = functional.cross_entropy(logits[asked], labels[asked], reduction="sum")
+    expected = expected + z * logits[asked].logsumexp(-1).square().sum()
+    wanted = torch.autograd.grad(expected / 3, (states, weight, bias))
+    found = head_cross_entropy(states, weight, bias, labels, z=z)
+    gradients = torch.autograd.grad(found / 3, (states, weight, bias))
+
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    for one, other in zip(gradients, wanted, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_asked_is_nothing_lost() -> None:
+    states, weight = torch.ones(1, 2, 3, requires_grad=True), torch.ones(4, 3, requires_grad=True)
+    labels = torch.full((1, 2), IGNORED)
+    total = head_cross_entropy(states, weight, None, labels)
+    total.backward()
+    assert total.item() == 0 and states.grad is not None and not states.grad.any()
+    with torch.no_grad():
+        assert head_cross_entropy(states, weight, None, labels).item() == 0

@@ -1,0 +1,56 @@
+"""A tokenizer of the text's own: byte-level BPE (Sennrich et al. 2016, arXiv:1508.07909; GPT-2: Radford et al. 2019).
+
+Byte-level: any text can be encoded, and decoding gives it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from graft.training.errors import ConfigurationError
+
+BEGIN, PAD, END, MASK = "<s>", "<pad>", "</s>", "<mask>"
+SPECIAL = (BEGIN, PAD, END, MASK)
+NUM_SENTINELS = 100
+"""``<extra_id_0>`` …, which stand for what span corruption takes out (T5)."""
+
+
+def train_tokenizer(
+    documents: Sequence[str], *, vocab_size: int, context_tokens: int, sentinels: bool = False
+) -> PreTrainedTokenizerFast:
+    """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer.
+
+    Raises ``ConfigurationError`` where bytes and special tokens alone are more.
+    """
+    special = [*SPECIAL, *(f"<extra_id_{number}>" for number in range(NUM_SENTINELS if sentinels else 0))]
+    least = 256 + len(special)
+    if vocab_size < least:
+        raise ConfigurationError(
+            f"vocab_size is {vocab_size}; bytes and special tokens alone are {least}: raise it to that or more."
+        )
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in special],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(documents, trainer=trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=BEGIN,
+        cls_token=BEGIN,
+        eos_token=END,
+        sep_token=END,
+        pad_token=PAD,
+        mask_token=MASK,
+        extra_special_tokens=special[len(SPECIAL) :],
+        clean_up_tokenization_spaces=False,
+        model_max_length=context_tokens,
+        padding_side="right",
+    )

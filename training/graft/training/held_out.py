@@ -1,0 +1,70 @@
+"""What a model knows of text that it is not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from graft.training.objective.objective import Objective
+from graft.training.parallel.layout import Alone, Layout, counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Batches that are read in order and never learned from."""
+
+    objective: Objective[Any]
+    batches: Sequence[Any]
+
+    def measure(self, model: nn.Module, layout: Layout | None = None) -> dict[str, float]:
+        """``validation_loss``, and ``validation_perplexity`` of next tokens or ``masked_accuracy`` of masked ones.
+
+        Every process of the layout calls this; pipelines cannot.
+        """
+        layout = layout or Alone()
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            metrics = self._measured(model, layout)
+        model.train(was_training)
+        return metrics
+
+    def _measured(self, model: nn.Module, layout: Layout) -> dict[str, float]:
+        own = list(layout.share.of(self.batches))
+        # Sharded weights are gathered by all at once: who has no batch left computes one that does not count.
+        rounds = -(-len(self.batches) // layout.share.num)
+        sums = dict.fromkeys(self.objective.weights, 0.0)
+        right = 0.0
+        for number in range(rounds):
+            batch = layout.local(own[number] if number < len(own) else self.batches[0])
+            found = {name: total.item() for name, total in self.objective.sums(model, batch).items()}
+            hits = _num_right(model, batch)
+            if number < len(own):
+                sums = {name: total + found[name] for name, total in sums.items()}
+                right += hits
+        asked = counted(layout.local(batch).counts for batch in own)
+        counts = layout.total({name: asked.get(name, 0) for name in sums})
+        sums, right = layout.total(sums), layout.total({"right": right})["right"]
+        means = {name: total / max(1, counts[name]) for name, total in sums.items()}
+        metrics = {"validation_loss": sum(self.objective.weights[name] * mean for name, mean in means.items())}
+        if "tokens" in means:
+            metrics["validation_perplexity"] = math.exp(min(means["tokens"], 700.0))
+        if "masked" in means:
+            metrics["masked_accuracy"] = right / max(1, counts["masked"])
+        return metrics
+
+
+def _num_right(model: nn.Module, batch: Any) -> float:
+    """How many of the masked tokens the model would fill in as they were."""
+    labels = getattr(batch, "labels", {}).get("masked")
+    if labels is None or not isinstance(model, PreTrainedModel):
+        return 0.0
+    output = model(**batch.inputs)
+    logits = output.logits if "logits" in output else output.prediction_logits
+    return float((logits.argmax(-1) == labels).sum())

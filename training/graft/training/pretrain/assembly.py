@@ -1,0 +1,178 @@
+"""From settings to the parts of a run: text, tokenizer, model, objective and data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.corpus.text_rows import PackedText, TextRows
+from graft.training.corpus.texts import encode, encode_whole, read_documents, windows
+from graft.training.errors import ConfigurationError
+from graft.training.held_out import HeldOut
+from graft.training.models import Size, build, family, family_of, load, objectives_of
+from graft.training.objective import catalog
+from graft.training.objective.objective import Objective, Sentences
+from graft.training.objective.vocabulary import first_id
+from graft.training.pretrain.settings import PretrainSettings
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """What a pretraining is made of. Making it reads the text and draws no random number."""
+
+    settings: PretrainSettings
+    tokenizer: PreTrainedTokenizerBase
+    family: str
+    objective_name: str
+
+    @classmethod
+    def of(cls, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase) -> Assembly:
+        """Raises ``ConfigurationError`` where tokenizer, model and objective do not go together."""
+        name = settings.family if settings.model is None else family_of(_config(settings.model))
+        fitting = objectives_of(name)
+        chosen = settings.objective or fitting[0]
+        if chosen not in fitting:
+            raise ConfigurationError(f"{name} cannot be trained with {chosen!r}; it can with {', '.join(fitting)}.")
+        made = cls(settings=settings, tokenizer=tokenizer, family=name, objective_name=chosen)
+        if settings.model is not None:
+            _check_fit(_config(settings.model), tokenizer, settings)
+        made.objective()
+        return made
+
+    @property
+    def size(self) -> Size:
+        settings = self.settings
+        return Size(
+            width=settings.hidden_size,
+            num_layers=settings.num_hidden_layers,
+            num_heads=settings.num_attention_heads,
+            feed_forward=settings.intermediate_size or 4 * settings.hidden_size,
+            length=settings.max_length,
+            num_kv_heads=settings.num_key_value_heads,
+            num_experts=settings.num_local_experts,
+            window=settings.sliding_window,
+            dropout=settings.dropout,
+        )
+
+    def model(self) -> nn.Module:
+        """The model before its first step, in float32: random weights by the seed, or those of ``settings.model``."""
+        torch.manual_seed(self.settings.seed)
+        if self.settings.model is not None:
+            return load(Path(self.settings.model), self.objective_name)
+        return build(self.family, self.objective_name, self.size, self.tokenizer)
+
+    def objective(self) -> Objective[Any]:
+        return catalog.objective(
+            self.objective_name,
+            model_type=family(self.family).model_type,
+            tokenizer=self.tokenizer,
+            length=self.settings.max_length,
+            whole_word=self.settings.whole_word_masking,
+            z_loss=self.settings.z_loss,
+        )
+
+    def data(self, documents: Sequence[str], *, groups: int = 1) -> PackedText | TextRows:
+        """Rows of the documents for ``groups`` data-parallel processes. Raises ``DataError`` for too little text."""
+        settings = self.settings
+        options: dict[str, Any] = {
+            "rows_per_batch": settings.per_device_train_batch_size,
+            "batches_per_step": settings.gradient_accumulation_steps * groups,
+            "seed": settings.seed,
+            "warmup_steps": settings.batch_warmup_steps,
+            "groups": groups,
+        }
+        return self._rows(documents, options)
+
+    def held_out(self, documents: Sequence[str]) -> HeldOut:
+        """What to measure on documents that are not trained on."""
+        rows = self._rows(documents, {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0})
+        batches = rows.in_order(self.settings.per_device_train_batch_size)
+        return HeldOut(objective=self.objective(), batches=batches)
+
+    def _rows(self, documents: Sequence[str], options: dict[str, Any]) -> PackedText | TextRows:
+        length = self.settings.max_length
+        if self.objective_name == "causal":
+            end = end_id(self.tokenizer)
+            pad = self.tokenizer.pad_token_id
+            whole = encode_whole(documents, self.tokenizer)
+            return PackedText(whole, length=length, end_id=end, pad_id=end if pad is None else pad, **options)
+        objective: Any = self.objective()
+        return TextRows(self._windows(documents, length), objective.collate, **options)
+
+    def _windows(self, documents: Sequence[str], length: int) -> list[Sentences]:
+        room = length - 3  # for the special tokens of two segments
+        encoded = encode(documents, self.tokenizer)
+        return [piece for document in encoded for piece in windows(document, room)]
+
+
+def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer that was named, the model's own, or one that is learned from the documents.
+
+    Raises ``ConfigurationError`` where a folder holds none, or one without an end token.
+    """
+    named = settings.tokenizer or settings.model
+    if named is None:
+        wants_sentinels = settings.objective == "span_corruption" or settings.family == "t5"
+        return train_tokenizer(
+            documents,
+            vocab_size=settings.vocab_size,
+            context_tokens=settings.max_length,
+            sentinels=wants_sentinels,
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(named, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{named} holds no tokenizer: {error}") from None
+    end_id(tokenizer)
+    return tokenizer
+
+
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What a document ends in. Raises ``ConfigurationError`` where the tokenizer has no such token."""
+    found = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
+    if found is None:
+        raise ConfigurationError(f"the tokenizer {tokenizer.name_or_path} has no end token: set its eos_token.")
+    return found
+
+
+def documents_of(paths: Sequence[str]) -> list[str]:
+    """All documents of several files. Raises ``DataError``, or ``ConfigurationError`` where no file is named."""
+    if not paths:
+        raise ConfigurationError("no text to train on: name files with --text.")
+    return [document for path in paths for document in read_documents(Path(path))]
+
+
+def _config(folder: str) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{folder} holds no model: {error}") from None
+    return config
+
+
+def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings) -> None:
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= config.vocab_size:
+        raise ConfigurationError(
+            f"the tokenizer in {settings.tokenizer or settings.model} does not fit the model in {settings.model}: it "
+            f"has ids up to {highest}, and the model has embeddings for {config.vocab_size}; take the model's own."
+        )
+    room = getattr(config, "max_position_embeddings", None)
+    if room is not None and settings.max_length > room:
+        raise ConfigurationError(
+            f"max_length is {settings.max_length}, and the model in {settings.model} has {room} positions; lower it."
+        )
