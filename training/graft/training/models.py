@@ -186,7 +186,7 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 _DROPOUTS = frozenset(
-    [
+    (
         "attention_dropout",
         "hidden_dropout",
         "hidden_dropout_prob",
@@ -196,7 +196,7 @@ _DROPOUTS = frozenset(
         "embd_pdrop",
         "dropout",
         "dropout_rate",
-    ]
+    )
 )
 
 

@@ -46,6 +46,8 @@ class Run:
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
     """Also after every so many steps."""
+    saves: bool = True
+    """False for a training whose weights nobody wants."""
     write_model: WriteModel | None = None
     """Adds the model to a checkpoint's folder in its own format."""
     average_decay: float | None = None
@@ -141,6 +143,8 @@ class Run:
             _log.warning("step %d: too many skipped in a row, back to the last checkpoint", step)
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
+        if not self.saves:
+            return False
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
         # Clocks differ: all do what the first process does.
         by_time = self.layout.agree(elapsed_seconds >= self.checkpoint_seconds)

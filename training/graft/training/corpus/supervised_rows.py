@@ -26,6 +26,7 @@ class SupervisedRows:
     """Several rows in one line of the batch. It changes the padding, not the loss: attention stays within each row."""
     pad_id: int
     seed: int
+    is_shuffled: bool = True
 
     @property
     def steps_per_epoch(self) -> int:
@@ -34,7 +35,8 @@ class SupervisedRows:
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = list(range(len(self.rows)))
-        Random(f"{self.seed}/{epoch}").shuffle(order)
+        if self.is_shuffled:
+            Random(f"{self.seed}/{epoch}").shuffle(order)
         per_step = self.rows_per_batch * self.batches_per_step
         chosen = [self.rows[index] for index in order[position * per_step : (position + 1) * per_step]]
         starts = share.of(range(0, len(chosen), self.rows_per_batch))

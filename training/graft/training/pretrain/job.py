@@ -30,7 +30,7 @@ from graft.training.run import Run
 
 JOB = "job.json"
 _ELSEWHERE = frozenset(
-    [
+    (
         "pp",
         "dp_replicate",
         "dp_shard",
@@ -46,7 +46,7 @@ _ELSEWHERE = frozenset(
         "validation",
         "text",
         "tokenizer",
-    ]
+    )
 )
 """Settings that a resumed run may change, or whose effect is compared instead of their value."""
 

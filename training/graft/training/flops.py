@@ -1,0 +1,79 @@
+"""How much arithmetic a training is, and how much a device could do.
+
+Counted as PaLM does (Chowdhery et al. 2022, arXiv:2204.02311, appendix B): per token 6 for each weight that is
+multiplied by, forward and backward, and 12 · layers · heads · head width · length for attention, causal or not. What is
+computed again to save memory does not count.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+PEAKS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "V100": 125e12,
+}
+"""FLOP/s of dense 16-bit matrix products, from NVIDIA's data sheets (SXM forms)."""
+
+
+def num_multiplied(model: nn.Module) -> float:
+    """Weights that a token is multiplied by: all but position and token embeddings; of experts those that are asked."""
+    config = getattr(model, "config", None)
+    total = float(sum(parameter.numel() for parameter in model.parameters()))
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            total -= module.weight.numel()
+    if isinstance(model, PreTrainedModel) and _is_tied(model):
+        total += model.get_output_embeddings().weight.numel()
+    share = _idle_experts(config)
+    experts = sum(parameter.numel() for name, parameter in model.named_parameters() if ".experts." in name)
+    return float(total - share * experts)
+
+
+def flops_per_token(model: nn.Module, length: int) -> float:
+    """Of forward and backward, in rows of ``length`` tokens."""
+    attention = sum(12.0 * one.config.num_hidden_layers * one.config.hidden_size * length for one in _models(model))
+    return 6 * num_multiplied(model) + attention
+
+
+def _models(model: nn.Module) -> list[PreTrainedModel]:
+    outer = [model, *model.children()] if not isinstance(model, PreTrainedModel) else [model]
+    return [one for one in outer if isinstance(one, PreTrainedModel)]
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def _idle_experts(config: PretrainedConfig | None) -> float:
+    num = getattr(config, "num_local_experts", None)
+    return 0.0 if not num else 1 - config.num_experts_per_tok / num  # type: ignore[union-attr]
+
+
+@cache
+def peak_flops(device: str) -> float | None:
+    """FLOP/s of a device at best, in bfloat16: from the data sheet for a GPU, None where it is not known; for CPUs what
+    a large product reaches, measured in about half a second.
+    """
+    if device == "cuda":
+        name = torch.cuda.get_device_name()
+        return next((peak for part, peak in PEAKS.items() if part in name), None)
+    size = 1536
+    one = torch.randn(size, size, dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(6):
+        begin = time.perf_counter()
+        one @ one
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best
