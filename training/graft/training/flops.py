@@ -43,7 +43,7 @@ def num_multiplied(model: nn.Module) -> float:
 def flops_per_token(model: nn.Module, length: int) -> float:
     """Of forward and backward, in rows of ``length`` tokens."""
     attention = sum(12.0 * one.config.num_hidden_layers * one.config.hidden_size * length for one in _models(model))
-    return 6 * num_multiplied(model) + attention
+    return float(6 * num_multiplied(model) + attention)
 
 
 def _models(model: nn.Module) -> list[PreTrainedModel]:

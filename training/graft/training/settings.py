@@ -172,6 +172,22 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be of type {kind}.")
 
 
+_UNITS = {"k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+
+
+def number(name: str, text: str) -> float:
+    """A positive number, as in ``250k``, ``2M``, ``1e21``. Raises ``ConfigurationError``."""
+    try:
+        value = float(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(
+            f"{name} has the value {text!r}; it must be a number above 0, such as 250k, 2M or 1e21."
+        )
+    return value
+
+
 def require(holds: bool, name: str, value: object, limit: str) -> None:
     if not holds:
         raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {limit}.")

@@ -22,6 +22,8 @@ class Processes:
     num: int
     device: str
     """``cpu`` or ``cuda``."""
+    is_restarted: bool = False
+    """Whether the launcher started them anew after one was lost."""
 
     @property
     def is_first(self) -> bool:
@@ -53,6 +55,6 @@ def joined() -> Iterator[Processes]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
-        yield Processes(num=num, device=device)
+        yield Processes(num=num, device=device, is_restarted=os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
     finally:
         dist.destroy_process_group()

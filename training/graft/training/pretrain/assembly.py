@@ -23,7 +23,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.held_out import HeldOut
 from graft.training.models import Size, build, family, family_of, load, objectives_of
 from graft.training.objective import catalog
-from graft.training.objective.objective import Objective, Sentences
+from graft.training.objective.objective import Objective, Sentences, flat
 from graft.training.objective.vocabulary import first_id
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -147,6 +147,12 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if found is None:
         raise ConfigurationError(f"the tokenizer {tokenizer.name_or_path} has no end token: set its eos_token.")
     return found
+
+
+def tokens_of(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Each document as token ids, with its end."""
+    end = end_id(tokenizer)
+    return [[*flat(document), end] for document in encode_whole(documents, tokenizer)]
 
 
 def documents_of(paths: Sequence[str]) -> list[str]:

@@ -12,18 +12,21 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from graft.training import baselines
+from graft.training.baselines import NGrams
 from graft.training.blocks import compile_blocks, keep_no_activations
 from graft.training.checkpoint import complete_checkpoints, load_tensors, stored_tensors
+from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
-from graft.training.launch.processes import Processes
+from graft.training.launch.processes import Processes, device_kind
 from graft.training.lineage import code_version, data_digest
 from graft.training.models import parts
 from graft.training.optim import MakeOptimizers, Schedule, adamw, adamw_8bit, muon
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
-from graft.training.pretrain.assembly import DTYPES, Assembly, documents_of, tokenizer_of
+from graft.training.pretrain.assembly import DTYPES, Assembly, documents_of, tokenizer_of, tokens_of
 from graft.training.pretrain.card import card
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.run import Run
@@ -70,10 +73,7 @@ class PretrainText:
         settings = self.settings
         documents = documents_of(settings.text)
         held_out = None if settings.validation is None else documents_of([settings.validation])
-        if not resume and complete_checkpoints(self.work):
-            raise CheckpointError(
-                f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
-            )
+        self.check_work(resume=resume)
         assembly = Assembly.of(settings, self._tokenizer(documents))
         mesh = settings.mesh(processes.num)
         check_mesh(assembly, mesh, processes.num)
@@ -89,6 +89,22 @@ class PretrainText:
             metrics |= self._finish(assembly, held_out)
         layout.wait()
         return metrics
+
+    def plan(self, *, devices: int, device_bytes: float | None) -> str:
+        """What it would take on so many devices, without starting it."""
+        from graft.training.pretrain.plan import plan
+
+        documents = documents_of(self.settings.text)
+        assembly = Assembly.of(self.settings, self._tokenizer(documents))
+        data = assembly.data(documents, groups=self.settings.mesh(devices).dp)
+        return plan(assembly, data, devices=devices, device_bytes=device_bytes, device=device_kind())
+
+    def check_work(self, *, resume: bool) -> None:
+        """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if not resume and complete_checkpoints(self.work):
+            raise CheckpointError(
+                f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
+            )
 
     def _tokenizer(self, documents: Sequence[str]) -> PreTrainedTokenizerBase:
         """The one that this work began with, where it has begun."""
@@ -138,7 +154,7 @@ class PretrainText:
             model = model.to(layout.device, dtype)
         if settings.torch_compile:
             compile_blocks(model)
-        num_steps = settings.max_steps or max(1, math.ceil(data.steps_per_epoch * settings.num_train_epochs))
+        num_steps = num_steps_of(settings, data)
         return Run(
             model=model,
             data=data,
@@ -163,7 +179,7 @@ class PretrainText:
         """Writes the base from the last checkpoint, which holds it whole whatever the mesh was, and measures it."""
         model = whole_model(assembly, complete_checkpoints(self.work)[-1])
         model.to(DTYPES[self.settings.dtype])
-        metrics = {} if held_out is None else assembly.held_out(held_out).measure(model)
+        metrics = {} if held_out is None else self._measured(assembly, model, held_out)
         record = {
             "settings": {name: value for name, value in asdict(self.settings).items() if value is not None},
             "data": {Path(path).name: data_digest(Path(path)) for path in self.settings.text},
@@ -182,6 +198,13 @@ class PretrainText:
 
         put_in_place(self.output, write)
         return metrics
+
+    def _measured(self, assembly: Assembly, model: torch.nn.Module, held_out: Sequence[str]) -> dict[str, float]:
+        """Of the finished model, and of counting models on the same tokens."""
+        measure = assembly.held_out(held_out)
+        seen = tokens_of(documents_of(self.settings.text), assembly.tokenizer)
+        ngrams = NGrams(seen, vocab_size=len(assembly.tokenizer))
+        return measure.measure(model) | baselines.measure(ngrams, measure.batches)
 
 
 def check_mesh(assembly: Assembly, mesh: Mesh, num_processes: int) -> None:
@@ -204,6 +227,11 @@ def check_mesh(assembly: Assembly, mesh: Mesh, num_processes: int) -> None:
         reasons.append(f"pp and cp compute next-token prediction only, not {assembly.objective_name}")
     if reasons:
         raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
+
+
+def num_steps_of(settings: PretrainSettings, data: PackedText | TextRows) -> int:
+    """Optimizer steps: what was said, or so many epochs."""
+    return settings.max_steps or max(1, math.ceil(data.steps_per_epoch * settings.num_train_epochs))
 
 
 def optimizers_of(settings: PretrainSettings) -> MakeOptimizers:

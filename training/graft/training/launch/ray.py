@@ -1,0 +1,92 @@
+"""A pretraining on a cluster through Ray Train: Ray places the workers and starts them again when one is lost.
+
+Checkpoints are Graft's own, in the job's folder, which all nodes must see; after a failure the workers go on from the
+newest. So a training can move between one process, ``torchrun`` and Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from graft.training.checkpoint import complete_checkpoints
+from graft.training.errors import ConfigurationError, TrainingError
+from graft.training.launch.processes import device_kind, joined
+from graft.training.pretrain.job import PretrainText
+from graft.training.pretrain.settings import PretrainSettings
+
+MAX_FAILURES = 3
+"""Times that the workers are started again."""
+
+
+def pretrain_on_ray(job: PretrainText, *, num_workers: int, address: str | None, resume: bool) -> None:
+    """Runs the job in ``num_workers`` workers: of the cluster at ``address``, or of one that is started here and ends
+    with this call.
+
+    Raises:
+        ConfigurationError: Ray is not installed.
+        CheckpointError: there are checkpoints and ``resume`` was not asked for.
+        TrainingError: the workers failed again and again, or their error.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        import ray
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+    except ImportError:
+        raise ConfigurationError('Ray is not installed: pip install "graftserve[cluster]".') from None
+
+    job.check_work(resume=resume)
+    use_gpu = device_kind() == "cuda"
+    ray.init(address=address, include_dashboard=False, num_cpus=None if address else num_workers)
+    try:
+        TorchTrainer(
+            _work,
+            train_loop_config={
+                "settings": asdict(_absolute(job.settings)),
+                "work": str(job.work.absolute()),
+                "output": str(job.output.absolute()),
+            },
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+            run_config=RunConfig(
+                name=job.output.name,
+                storage_path=str(job.work.absolute() / "ray"),
+                failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            ),
+        ).fit()
+    except TrainingFailedError as error:
+        causes = "; ".join(dict.fromkeys(str(cause) for cause in getattr(error, "worker_failures", {}).values()))
+        raise TrainingError(f"the workers failed: {causes or error}") from error
+    finally:
+        ray.shutdown()
+
+
+def _absolute(settings: PretrainSettings) -> PretrainSettings:
+    """Workers are at home elsewhere."""
+
+    def absolute(path: str | None) -> str | None:
+        return path and str(Path(path).absolute())
+
+    return replace(
+        settings,
+        text=tuple(str(Path(path).absolute()) for path in settings.text),
+        validation=absolute(settings.validation),
+        tokenizer=absolute(settings.tokenizer),
+        model=absolute(settings.model),
+    )
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What a worker does, at first and after every failure of one."""
+    job = PretrainText(
+        settings=PretrainSettings(**config["settings"]), work=Path(config["work"]), output=Path(config["output"])
+    )
+    with joined() as processes:
+        job.execute(processes, resume=bool(complete_checkpoints(job.work)))

@@ -1,0 +1,152 @@
+"""What a pretraining will take, before it starts: parameters, tokens, arithmetic, memory, and the layouts that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from graft.training.errors import ConfigurationError
+from graft.training.flops import flops_per_token, num_multiplied, peak_flops
+from graft.training.models import parts
+from graft.training.parallel.mesh import SPLITTABLE, Mesh
+from graft.training.pretrain.assembly import Assembly
+from graft.training.pretrain.job import check_mesh, num_steps_of
+from graft.training.pretrain.settings import PretrainSettings
+
+ACTIVATION_BYTES = 34
+"""Per token, layer and unit of width, in 16 bits, attention's matrix not kept (Korthikanti et al. 2022,
+arXiv:2205.05198, eq. 1)."""
+KEPT_BYTES = 2
+"""The same where blocks keep their input only."""
+STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "muon": 5.0}
+"""Of the optimizer, per parameter."""
+GUESSED_UTILISATION = 0.4
+"""For the time, where nothing is measured yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one device."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh) -> Memory:
+    """An estimate for one device of a mesh."""
+    config = parts(model)[""].config
+    num = sum(parameter.numel() for parameter in model.parameters()) / mesh.tp / mesh.pp
+    is_bfloat16 = settings.dtype == "bfloat16"
+    shards = mesh.dp_shard if mesh.zero_stage > 1 else 1
+    # Sharded, float32 weights are the masters; one layer is whole at a time. Else bfloat16 copies stand beside them.
+    whole = 2 * 2 * num / max(1, config.num_hidden_layers) if shards > 1 else 2 * num * is_bfloat16
+    state = STATE_BYTES[settings.optim] * num / (mesh.dp_shard if mesh.dp_shard > 1 else 1)
+    tokens = settings.per_device_train_batch_size * settings.max_length / mesh.cp
+    in_flight = mesh.pp  # micro-batches of the first stage in 1F1B
+    per_layer = KEPT_BYTES if settings.gradient_checkpointing else ACTIVATION_BYTES
+    width = config.hidden_size / (1 if settings.gradient_checkpointing else mesh.tp)
+    scale = 1 if is_bfloat16 else 2
+    activations = tokens * width * per_layer * scale * config.num_hidden_layers / mesh.pp * in_flight
+    return Memory(
+        weights=4 * num / shards + whole,
+        gradients=4 * num / shards + (2 * num * is_bfloat16 if shards == 1 else 0),
+        optimizer=state,
+        activations=activations,
+    )
+
+
+def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | None, device: str) -> str:
+    """The plan in words and a table; ``device_bytes`` defaults to this machine's."""
+    settings = assembly.settings
+    with torch.device("meta"):
+        model = assembly.model()
+    num = sum(parameter.numel() for parameter in model.parameters())
+    room = device_memory(device, devices) if device_bytes is None else device_bytes
+    peak = peak_flops(device)
+    mesh = settings.mesh(devices)
+    check_mesh(assembly, mesh, devices)
+    rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
+    steps = num_steps_of(settings, data)
+    per_token = flops_per_token(model, settings.max_length)
+    tokens = steps * rows * settings.max_length
+    speed = None if peak is None else peak * GUESSED_UTILISATION * devices
+    lines = [
+        f"{assembly.family}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is multiplied "
+        f"by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
+        f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
+        f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
+        f"{per_token * tokens:.3g} FLOPs"
+        + (
+            "" if speed is None else f", about {_duration(per_token * tokens / speed)} at {GUESSED_UTILISATION:.0%} MFU"
+        ),
+        f"memory: {room / 1e9:,.1f} GB for each of {devices} {device} device{'s' * (devices > 1)}",
+        "",
+        _table(assembly, model, devices, room, chosen=mesh),
+    ]
+    return "\n".join(lines)
+
+
+def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, chosen: Mesh) -> str:
+    lines = [
+        "| PP | DP replicate | DP shard | CP | TP | ZeRO | weights | gradients | optimizer | activations | GB each "
+        "| fits |",
+        "|" + " --- |" * 12,
+    ]
+    for mesh in _meshes(assembly, devices):
+        need = memory(model, assembly.settings, mesh)
+        parts_of_it = (need.weights, need.gradients, need.optimizer, need.activations, need.total)
+        cells = [
+            *mesh.shape,
+            mesh.zero_stage if mesh.dp_shard > 1 else "–",
+            *(f"{one / 1e9:.3g}" for one in parts_of_it),
+        ]
+        verdict = ("yes" if need.total < room else "no") + (", chosen" if mesh == chosen else "")
+        lines.append("| " + " | ".join(map(str, [*cells, verdict])) + " |")
+    return "\n".join(lines)
+
+
+def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:
+    """All that this model can be trained on, with this number of devices."""
+    with torch.device("meta"):
+        config = parts(assembly.model())[""].config
+    divisors = [one for one in range(1, devices + 1) if devices % one == 0]
+    split = divisors if config.model_type in SPLITTABLE else [1]
+    for pp, cp, tp, replicate in product(split, split, split, divisors):
+        if devices % (pp * cp * tp * replicate):
+            continue
+        shard = devices // (pp * cp * tp * replicate)
+        for stage in (1, 2, 3) if shard > 1 and pp * cp * tp == 1 else (3,):
+            mesh = Mesh(pp=pp, dp_replicate=replicate, dp_shard=shard, cp=cp, tp=tp, zero_stage=stage)
+            try:
+                check_mesh(assembly, mesh, devices)
+            except ConfigurationError:
+                continue
+            yield mesh
+
+
+def device_memory(device: str, processes: int) -> float:
+    """Bytes of a GPU, or of this machine's memory for each of its processes."""
+    if device == "cuda":
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    with Path("/proc/meminfo").open() as file:
+        kilobytes = float(next(line for line in file if line.startswith("MemAvailable")).split()[1])
+    return kilobytes * 1024 / processes
+
+
+def _duration(seconds: float) -> str:
+    for name, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,108 @@
+"""A grid of small trainings, one folder each: what is finished is not trained again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.errors import DataError
+from graft.training.flops import num_multiplied
+from graft.training.launch.processes import device_kind
+from graft.training.optim import Schedule, adamw
+from graft.training.parallel.layout import Alone
+from graft.training.pretrain.assembly import Assembly
+from graft.training.pretrain.settings import PretrainSettings
+from graft.training.run import Run
+from graft.training.scaling.laws import Point
+
+LENGTH, ROWS, VOCABULARY, HEAD = 128, 16, 512, 32
+HELD_OUT = 0.05
+"""Of the documents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training: a Llama of this width on so many tokens."""
+
+    width: int
+    tokens: int
+
+    @property
+    def num_layers(self) -> int:
+        return max(2, self.width // 40)
+
+    @property
+    def name(self) -> str:
+        return f"width-{self.width}-tokens-{self.tokens}"
+
+
+class Grid:
+    """Trainings on the same documents, in one order, each seeing them from the beginning and once at most."""
+
+    def __init__(self, documents: Sequence[str], folder: Path, *, seed: int = 0) -> None:
+        shuffled = list(documents)
+        Random(seed).shuffle(shuffled)
+        num_held_out = math.ceil(len(shuffled) * HELD_OUT)
+        self._held_out, self._train = shuffled[:num_held_out], shuffled[num_held_out:]
+        if not self._train:
+            raise DataError(f"{len(shuffled)} documents are too few to hold some out: give more text.")
+        self._folder, self._seed = folder, seed
+        self._tokenizer = train_tokenizer(self._train, vocab_size=VOCABULARY, context_tokens=LENGTH)
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raises, before anything is trained, ``DataError`` where the text has not so many tokens as one wants."""
+        data: Any = self._assembly(cells[0]).data(self._train)
+        has, wanted = data.num_rows * LENGTH, max(cell.tokens for cell in cells)
+        if wanted > has:
+            raise DataError(
+                f"the text has {has} tokens to train on, and {wanted} were asked for: give more text, or take fewer."
+            )
+
+    def point(self, cell: Cell) -> Point:
+        """Trains, or reads what was found before."""
+        path = self._folder / cell.name / "point.json"
+        if path.exists():
+            return Point(**json.loads(path.read_text(encoding="utf-8")))
+        point = self._trained(cell)
+        path.write_text(json.dumps(asdict(point)), encoding="utf-8")
+        return point
+
+    def _trained(self, cell: Cell) -> Point:
+        assembly = self._assembly(cell)
+        num_steps = max(1, cell.tokens // (ROWS * LENGTH))
+        device = device_kind()
+        model = assembly.model()
+        parameters = num_multiplied(model)
+        model = model.to(device, torch.bfloat16)
+        Run(
+            model=model,
+            data=assembly.data(self._train),
+            objective=assembly.objective(),
+            # Narrow models take larger steps (Kaplan et al. 2020, appendix D.6).
+            optimizers=adamw(4e-3 * math.sqrt(128 / cell.width), weight_decay=0.1, betas=(0.9, 0.95)),
+            schedule=Schedule(num_steps=num_steps, warmup_steps=max(1, num_steps // 20), floor=0.1),
+            folder=self._folder / cell.name,
+            layout=Alone(device),
+            saves=False,
+        ).execute()
+        loss = assembly.held_out(self._held_out).measure(model, Alone(device))["validation_loss"]
+        return Point(parameters=parameters, tokens=num_steps * ROWS * LENGTH, loss=loss)
+
+    def _assembly(self, cell: Cell) -> Assembly:
+        settings = PretrainSettings(
+            hidden_size=cell.width,
+            num_hidden_layers=cell.num_layers,
+            num_attention_heads=max(1, cell.width // HEAD),
+            max_length=LENGTH,
+            per_device_train_batch_size=ROWS,
+            seed=self._seed,
+        )
+        return Assembly.of(settings, self._tokenizer)

@@ -1,0 +1,93 @@
+"""What a fit says, in words, on disk and as a picture; and what a law says of budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from graft.training.errors import ConfigurationError, DataError
+from graft.training.scaling.fit import fit
+from graft.training.scaling.laws import PUBLISHED, Chinchilla, Kaplan, Point
+from graft.training.scaling.picture import draw
+
+POINTS, LAW, PICTURE = "points.jsonl", "law.json", "isoflop.png"
+
+
+def report(points: Sequence[Point], checks: Sequence[Point], folder: Path, *, budget: float) -> str:
+    """Fits, writes ``points.jsonl``, ``law.json`` and ``isoflop.png`` into the folder, and says what was found.
+
+    Raises ``DataError`` for too few trainings.
+    """
+    found = fit(points)
+    law, kaplan = found.chinchilla, found.kaplan
+    (folder / POINTS).write_text("".join(json.dumps(asdict(one)) + "\n" for one in points), encoding="utf-8")
+    (folder / LAW).write_text(json.dumps(asdict(law)) + "\n", encoding="utf-8")
+    draw(law, points, checks, folder / PICTURE)
+    e, alpha, beta = (found.intervals[name] for name in ("e", "alpha", "beta"))
+    parameters, tokens = law.optimum(budget)
+    lines = [
+        "| parameters | tokens | loss | Chinchilla's form says | Kaplan's says |",
+        "| --- | --- | --- | --- | --- |",
+        *(_row(point, law, kaplan) for point in points),
+        *(_row(point, law, kaplan) + " not fitted" for point in checks),
+        "",
+        f"L(N, D) = {law.e:.3f} + {law.a:.4g} / N^{law.alpha:.3f} + {law.b:.4g} / D^{law.beta:.3f}"
+        f"   (80 % of resamples: E {e.low:.2f} to {e.high:.2f}, α {alpha.low:.2f} to {alpha.high:.2f}, "
+        f"β {beta.low:.2f} to {beta.high:.2f})",
+        f"L(N, D) = (({kaplan.n_c:.3g} / N)^({kaplan.alpha_n:.3f} / {kaplan.alpha_d:.3f}) + {kaplan.d_c:.3g} / D)"
+        f"^{kaplan.alpha_d:.3f}",
+        f"L(N) = ({found.of_parameters.scale:.3g} / N)^{found.of_parameters.alpha:.3f} at the most tokens, "
+        f"L(D) = ({found.of_tokens.scale:.3g} / D)^{found.of_tokens.alpha:.3f} of the largest models",
+        f"best for {budget:.3g} FLOPs: {parameters:.3g} parameters, {tokens:.3g} tokens "
+        f"({tokens / parameters:.1f} tokens for each parameter), loss {law.loss(parameters, tokens):.3f}",
+        f"points, law and picture in {folder}",
+    ]
+    return "\n".join(lines)
+
+
+def _row(point: Point, law: Chinchilla, kaplan: Kaplan) -> str:
+    said = [one.loss(point.parameters, point.tokens) for one in (law, kaplan)]
+    told = [f"{loss:.4f} ({loss / point.loss - 1:+.2%})" for loss in said]
+    return f"| {point.parameters:.3g} | {point.tokens:.3g} | {point.loss:.4f} | {told[0]} | {told[1]} |"
+
+
+def read_points(path: Path) -> list[Point]:
+    """Raises ``DataError`` for a line that is no point."""
+    points = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            point = Point(**{name: float(row[name]) for name in ("parameters", "tokens", "loss")})
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}, line {number}: no point with parameters, tokens and loss: {error!r}.") from None
+        if min(point.parameters, point.tokens, point.loss) <= 0:
+            raise DataError(f"{path}, line {number}: parameters, tokens and loss must be above 0.")
+        points.append(point)
+    return points
+
+
+def law_of(name: str) -> Chinchilla | Kaplan:
+    """A published law, or the one in a file. Raises ``ConfigurationError``."""
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    try:
+        return Chinchilla(**json.loads(Path(name).read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise ConfigurationError(
+            f"{name!r} is no law: give {', '.join(PUBLISHED)}, or the law.json of `graft scaling fit` ({error})."
+        ) from None
+
+
+def plan(law: Chinchilla | Kaplan, budgets: Sequence[float]) -> str:
+    """The best N and D of each budget, and its days on one H200 at 40 % of its peak."""
+    day = 0.4 * 989e12 * 86400
+    lines = ["| FLOPs | parameters | tokens | tokens/parameter | loss | H200 days at 40 % MFU |", "|" + " --- |" * 6]
+    for flops in budgets:
+        parameters, tokens = law.optimum(flops)
+        lines.append(
+            f"| {flops:.3g} | {parameters:.3g} | {tokens:.3g} | {tokens / parameters:.1f} "
+            f"| {law.loss(parameters, tokens):.3f} | {flops / day:.3g} |"
+        )
+    return "\n".join(lines)
