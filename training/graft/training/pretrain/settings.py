@@ -26,7 +26,7 @@ class PretrainSettings(TrainingSettings):
     intermediate_size: int | None = setting(None, "width of the feed-forward; default: four times hidden_size")
     num_local_experts: int = setting(8, "of a mixture of experts")
     sliding_window: int | None = setting(None, "tokens that Mistral's attention reaches back")
-    dropout: float | None = setting(None, "everywhere in the model; default: the family's own")
+    dropout: float | None = setting(None, "of embeddings and blocks, none of attention; default: the family's own")
     max_length: int = setting(256, "tokens per row")
     packing: bool = setting(True, "decoders: documents side by side in full rows, each attending to itself")
     whole_word_masking: bool = setting(False, "mask all tokens of a word or none")
