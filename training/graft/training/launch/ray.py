@@ -44,7 +44,12 @@ def pretrain_on_ray(job: PretrainText, *, num_workers: int, address: str | None,
 
     job.check_work(resume=resume)
     use_gpu = device_kind() == "cuda"
-    ray.init(address=address, include_dashboard=False, num_cpus=None if address else num_workers)
+    ray.init(
+        address=address,
+        include_dashboard=False,
+        num_cpus=None if address else num_workers,
+        logging_config=ray.LoggingConfig(log_level="ERROR"),
+    )
     try:
         TorchTrainer(
             _work,

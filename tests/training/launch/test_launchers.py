@@ -1,0 +1,105 @@
+"""A training that loses a worker to SIGKILL ends with the loss curve of one process that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from graft.training.progress import METRICS
+
+NUM_STEPS, KILLED_AFTER = 60, 13
+SETTINGS = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 300,
+    "max_length": 64,
+    "per_device_train_batch_size": 4,
+    "max_steps": NUM_STEPS,
+    "save_steps": 5,
+    "dtype": "float32",
+}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def write_text(folder: Path) -> Path:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefgh", k=4)) for _ in range(50)]
+    lines = [json.dumps({"text": " ".join(rng.choices(words, k=40))}) for _ in range(600)]
+    path = folder / "text.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def arguments(folder: Path, name: str, text: Path, **settings: object) -> list[str]:
+    config = folder / f"{name}.json"
+    config.write_text(json.dumps({**SETTINGS, "text": [str(text)], **settings}))
+    return ["pretrain", "--config", str(config), "--output", str(folder / name), "--work", str(folder / f"{name}-work")]
+
+
+def curve(folder: Path, name: str) -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / f"{name}-work" / METRICS).read_text().splitlines()]
+    found = {line["step"]: line["loss"] for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    folder = tmp_path_factory.mktemp("alone")
+    command = arguments(folder, "alone", write_text(folder), gradient_accumulation_steps=2)
+    subprocess.run([sys.executable, "-m", "graft.cli.main", *command], check=True, timeout=300, capture_output=True)
+    return curve(folder, "alone")
+
+
+def holder_of(path: Path) -> int | None:
+    """The process that writes a file."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if any(os.readlink(one) == str(path) for one in (entry / "fd").iterdir()):
+                    return int(entry.name)
+            except OSError:
+                continue
+    return None
+
+
+def run_and_kill_a_worker(command: list[str], work: Path) -> str:
+    """Returns what was said; the worker that is killed is the one that speaks for all."""
+    metrics = work / METRICS
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 200
+        while not metrics.exists() or metrics.read_text().count("\n") < KILLED_AFTER:
+            assert process.poll() is None and time.monotonic() < deadline, "the training did not come so far"
+            time.sleep(0.02)
+        worker = holder_of(metrics)
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said[-3000:]
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
+def test_a_lost_worker_is_replaced_and_the_curve_is_the_same(
+    launcher: str, tmp_path: Path, left_alone: dict[int, float]
+) -> None:
+    command = arguments(tmp_path, "two", write_text(tmp_path))
+    started = {
+        "torchrun": [*TORCHRUN, "--max-restarts", "2", "-m", "graft.cli.main", *command],
+        "ray": [sys.executable, "-m", "graft.cli.main", *command, "--ray", "2"],
+    }[launcher]
+    run_and_kill_a_worker(started, tmp_path / "two-work")
+    found = curve(tmp_path, "two")
+    assert list(found) == list(range(NUM_STEPS)) == list(left_alone)
+    assert max(abs(found[step] - left_alone[step]) for step in found) < 1e-5
+    assert (tmp_path / "two" / "model.safetensors").exists()
