@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.training.progress import METRICS
+from graft.training.loss_curve import METRICS
 
 NUM_STEPS, KILLED_AFTER = 60, 13
 SETTINGS = {

@@ -225,6 +225,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "albert": ("masked", "sentence_order", "span_boundary"),
     "electra": ("replaced_token", "masked"),
     "xlnet": ("permutation",),
+    "bart": ("denoising", "span_corruption"),
 }
 """Objectives that need a head which only one family has come first or beside the others."""
 
@@ -272,6 +273,12 @@ def family_of(config: PretrainedConfig) -> str:
             f"a model of the type {config.model_type!r} cannot be trained; the families are {', '.join(FAMILIES)}."
         )
     return found[0]
+
+
+def empty(config: PretrainedConfig, objective: str) -> PreTrainedModel:
+    """A model of a saved one's shape, without its weights."""
+    model: PreTrainedModel = _CLASSES[objective].from_config(config)
+    return model
 
 
 def load(folder: Path, objective: str) -> nn.Module:

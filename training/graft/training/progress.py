@@ -1,24 +1,60 @@
-"""What a run tells while it goes: a bar with loss, speed and time left, ``metrics.jsonl``, and a loss curve."""
+"""What a run tells while it goes: a bar with loss, speed, memory and time left, ``metrics.jsonl``, a loss curve, and
+whatever else listens.
+"""
+
+from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, Self
 
+import torch
 from tqdm import tqdm
 
-METRICS = "metrics.jsonl"
-LOSS_CURVE = "loss_curve.png"
+from graft.training.loss_curve import METRICS, draw_loss_curve
+
+
+class Listener(Protocol):
+    """Hears of every step."""
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauge:
+    """What turns tokens per second into a share of what the devices could do (MFU)."""
+
+    flops_per_token: float | None = None
+    peak: float | None = None
+    """FLOP/s of all devices of the run together."""
+
+    def utilisation(self, tokens_per_second: float) -> float | None:
+        if self.flops_per_token is None or self.peak is None:
+            return None
+        return self.flops_per_token * tokens_per_second / self.peak
 
 
 class Progress:
-    """Reports every step of a run to the terminal and to ``metrics.jsonl`` in its folder."""
+    """Reports every step of a run to the terminal, to ``metrics.jsonl`` in its folder, and to its listeners."""
 
-    def __init__(self, folder: Path, *, num_steps: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        num_steps: int,
+        start: int = 0,
+        gauge: Gauge | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder, self._gauge, self._listeners = folder, gauge or Gauge(), listeners
         _forget_steps_from(folder / METRICS, start)
         self._file = (folder / METRICS).open("a", encoding="utf-8")
         self._bar = tqdm(total=num_steps, initial=start, unit="step", mininterval=1.0, dynamic_ncols=True)
@@ -26,22 +62,35 @@ class Progress:
         self._smooth_loss: float | None = None
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds one line: the metrics, the step and its duration. What is no number stands there as null."""
+        """Adds one line: the metrics, the step and its duration, speed and memory. What is no number stands there as
+        null.
+        """
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        speed = metrics["tokens"] / seconds
+        known = {**metrics, "tokens_per_second": speed, "mfu": self._gauge.utilisation(speed), "memory": memory_bytes()}
+        finite = {name: None if value is None or not math.isfinite(value) else value for name, value in known.items()}
         self._file.write(json.dumps({"step": step, "seconds": round(seconds, 4), **finite}) + "\n")
         self._file.flush()
+        for listener in self._listeners:
+            listener.report(step, {name: value for name, value in finite.items() if value is not None})
+        self._show(finite)
+
+    def _show(self, metrics: Mapping[str, float | None]) -> None:
         loss = metrics["loss"]
-        if math.isfinite(loss):
+        if loss is not None:
             self._smooth_loss = loss if self._smooth_loss is None else 0.9 * self._smooth_loss + 0.1 * loss
-        skipped = f", {metrics['skipped']:.0f} skipped" if metrics.get("skipped") else ""
-        self._bar.set_postfix_str(
-            f"loss {self._smooth_loss or loss:.4f}, {metrics['tokens'] / seconds:,.0f} tok/s{skipped}", refresh=False
-        )
+        told = [f"loss {math.nan if self._smooth_loss is None else self._smooth_loss:.4f}"]
+        told.append(f"{metrics['tokens_per_second']:,.0f} tok/s")
+        if metrics["mfu"] is not None:
+            told.append(f"MFU {metrics['mfu']:.0%}")
+        told.append(f"{(metrics['memory'] or 0) / 1e9:.1f} GB")
+        if metrics.get("skipped"):
+            told.append(f"{metrics['skipped']:.0f} skipped")
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
         self._bar.update()
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -49,6 +98,8 @@ class Progress:
     ) -> None:
         self._bar.close()
         self._file.close()
+        for listener in self._listeners:
+            listener.close()
         if kind is None:
             draw_loss_curve(self._folder)
 
@@ -56,13 +107,10 @@ class Progress:
 class Silence:
     """The progress of a process that is not the first."""
 
-    def __init__(self, folder: Path, *, num_steps: int, start: int = 0) -> None:
-        pass
-
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         pass
 
-    def __enter__(self) -> "Silence":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -71,34 +119,16 @@ class Silence:
         pass
 
 
+def memory_bytes() -> int:
+    """What the process takes at present; on a GPU the most that its tensors took there."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
 def _forget_steps_from(path: Path, start: int) -> None:
     """A resumed run repeats the steps after its checkpoint: their old lines go."""
     if path.exists():
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] < start]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
-def draw_loss_curve(folder: Path) -> Path:
-    """Draws ``loss_curve.png`` from ``metrics.jsonl``: the loss of every step, and its running mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["loss"] is not None]
-    steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
-    smooth, mean = [], losses[0] if losses else 0.0
-    for loss in losses:
-        mean = 0.95 * mean + 0.05 * loss
-        smooth.append(mean)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(steps, losses, color="tab:green", alpha=0.3, linewidth=0.8, label="each step")
-    axes.plot(steps, smooth, color="tab:green", linewidth=1.6, label="running mean")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per supervised token)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path = folder / LOSS_CURVE
-    figure.savefig(path, dpi=120)
-    return path

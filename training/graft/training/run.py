@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from graft.training.held_out import HeldOut
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, Work, counted
-from graft.training.progress import Progress, Silence
+from graft.training.progress import Gauge, Listener, Progress, Silence
 from graft.training.state import State
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
@@ -43,6 +43,9 @@ class Run:
     layout: Layout = field(default_factory=Alone)
     guard: Guard = field(default_factory=Guard)
     max_gradient_norm: float = 1.0
+    gauge: Gauge = field(default_factory=Gauge)
+    listeners: Callable[[int], Sequence[Listener]] = field(default=lambda start: ())
+    """Who else hears of the steps, made at the step that the run starts or goes on with."""
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
     """Also after every so many steps."""
@@ -72,9 +75,8 @@ class Run:
         metrics: dict[str, float] = {}
         saved_at = time.monotonic()
         self.model.train()
-        kind = Progress if self.layout.is_first else Silence
         with (
-            kind(self.folder, num_steps=self.schedule.num_steps, start=start) as progress,
+            self._progress(start) as progress,
             CheckpointWriter(self.folder, layout=self.layout) as checkpoints,
         ):
             for step in range(start, self.schedule.num_steps):
@@ -93,6 +95,14 @@ class Run:
         weights.push(self.working_form(self.schedule.num_steps))
         self.model.eval()
         return metrics
+
+    def _progress(self, start: int) -> Progress | Silence:
+        if not self.layout.is_first:
+            return Silence()
+        listeners = self.listeners(start)
+        return Progress(
+            self.folder, num_steps=self.schedule.num_steps, start=start, gauge=self.gauge, listeners=listeners
+        )
 
     def _step(self, step: int, weights: Weights, state: State, checkpoints: CheckpointWriter) -> dict[str, float]:
         batches = [self.layout.local(batch) for batch in self.data.batches(step, self.layout.share)]

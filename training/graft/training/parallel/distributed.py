@@ -48,6 +48,10 @@ class Distributed:
         return int(dist.get_rank())
 
     @property
+    def num(self) -> int:
+        return self.mesh.size
+
+    @property
     def is_first(self) -> bool:
         return self.rank == 0
 

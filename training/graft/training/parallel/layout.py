@@ -56,6 +56,11 @@ class Layout(Protocol):
         ...
 
     @property
+    def num(self) -> int:
+        """Processes."""
+        ...
+
+    @property
     def is_first(self) -> bool:
         """Whether this process speaks for all."""
         ...
@@ -114,6 +119,7 @@ class Alone:
     is_first = True
     is_alone = True
     rank = 0
+    num = 1
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device

@@ -21,7 +21,7 @@ from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, read_documents, windows
 from graft.training.errors import ConfigurationError
 from graft.training.held_out import HeldOut
-from graft.training.models import Size, build, family, family_of, load, objectives_of
+from graft.training.models import Size, build, empty, family, family_of, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.objective import Objective, Sentences, flat
 from graft.training.objective.vocabulary import first_id
@@ -75,6 +75,13 @@ class Assembly:
             return load(Path(self.settings.model), self.objective_name)
         return build(self.family, self.objective_name, self.size, self.tokenizer)
 
+    def skeleton(self) -> nn.Module:
+        """The model's shape, without memory for its weights."""
+        with torch.device("meta"):
+            if self.settings.model is not None:
+                return empty(_config(self.settings.model), self.objective_name)
+            return build(self.family, self.objective_name, self.size, self.tokenizer)
+
     def objective(self) -> Objective[Any]:
         return catalog.objective(
             self.objective_name,
@@ -126,12 +133,12 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
     """
     named = settings.tokenizer or settings.model
     if named is None:
-        wants_sentinels = settings.objective == "span_corruption" or settings.family == "t5"
+        objective = settings.objective or objectives_of(settings.family)[0]
         return train_tokenizer(
             documents,
             vocab_size=settings.vocab_size,
             context_tokens=settings.max_length,
-            sentinels=wants_sentinels,
+            sentinels=objective == "span_corruption",
         )
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(named, local_files_only=True)

@@ -19,6 +19,7 @@ from graft.training.checkpoint import complete_checkpoints, load_tensors, stored
 from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
+from graft.training.flops import flops_per_token, peak_flops
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.lineage import code_version, data_digest
 from graft.training.models import parts
@@ -29,7 +30,10 @@ from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import DTYPES, Assembly, documents_of, tokenizer_of, tokens_of
 from graft.training.pretrain.card import card
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.pretrain.table import layout_table
+from graft.training.progress import Gauge, Listener
 from graft.training.run import Run
+from graft.training.telemetry import Prometheus, TensorBoard
 
 JOB = "job.json"
 _ELSEWHERE = frozenset(
@@ -48,6 +52,8 @@ _ELSEWHERE = frozenset(
         "torch_compile",
         "validation",
         "text",
+        "tensorboard",
+        "metrics_port",
         "tokenizer",
     )
 )
@@ -87,6 +93,7 @@ class PretrainText:
         layout.wait()
         if layout.is_first:
             metrics |= self._finish(assembly, held_out)
+            print(layout_table(assembly, mesh, self.work, device=processes.device))
         layout.wait()
         return metrics
 
@@ -155,6 +162,12 @@ class PretrainText:
         if settings.torch_compile:
             compile_blocks(model)
         num_steps = num_steps_of(settings, data)
+        peak = peak_flops(layout.device)
+        gauge = Gauge(
+            flops_per_token=flops_per_token(assembly.skeleton(), settings.max_length),
+            # Processes of one machine without GPUs share its cores.
+            peak=peak * layout.num if peak is not None and layout.device == "cuda" else peak,
+        )
         return Run(
             model=model,
             data=data,
@@ -169,11 +182,21 @@ class PretrainText:
             folder=self.work,
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,
+            gauge=gauge,
+            listeners=self._listeners,
             checkpoint_steps=settings.save_steps,
             average_decay=settings.ema_decay,
             held_out=assembly.held_out(held_out) if held_out is not None and settings.eval_steps else None,
             held_out_steps=settings.eval_steps,
         )
+
+    def _listeners(self, start: int) -> list[Listener]:
+        found: list[Listener] = []
+        if self.settings.tensorboard:
+            found.append(TensorBoard(self.work, start=start))
+        if self.settings.metrics_port is not None:
+            found.append(Prometheus(self.settings.metrics_port))
+        return found
 
     def _finish(self, assembly: Assembly, held_out: Sequence[str] | None) -> dict[str, float]:
         """Writes the base from the last checkpoint, which holds it whole whatever the mesh was, and measures it."""
@@ -210,10 +233,8 @@ class PretrainText:
 def check_mesh(assembly: Assembly, mesh: Mesh, num_processes: int) -> None:
     """Raises ``ConfigurationError`` with every reason why this model cannot be trained so."""
     settings = assembly.settings
-    with torch.device("meta"):
-        model = assembly.model()
     mesh.check(
-        parts(model)[""].config,
+        parts(assembly.skeleton())[""].config,
         num_processes=num_processes,
         batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
         length=settings.max_length,

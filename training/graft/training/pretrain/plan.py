@@ -70,8 +70,7 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh) -> Memory:
 def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | None, device: str) -> str:
     """The plan in words and a table; ``device_bytes`` defaults to this machine's."""
     settings = assembly.settings
-    with torch.device("meta"):
-        model = assembly.model()
+    model = assembly.skeleton()
     num = sum(parameter.numel() for parameter in model.parameters())
     room = device_memory(device, devices) if device_bytes is None else device_bytes
     peak = peak_flops(device)
@@ -119,8 +118,7 @@ def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, c
 
 def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:
     """All that this model can be trained on, with this number of devices."""
-    with torch.device("meta"):
-        config = parts(assembly.model())[""].config
+    config = parts(assembly.skeleton())[""].config
     divisors = [one for one in range(1, devices + 1) if devices % one == 0]
     split = divisors if config.model_type in SPLITTABLE else [1]
     for pp, cp, tp, replicate in product(split, split, split, divisors):

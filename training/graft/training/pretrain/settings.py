@@ -43,6 +43,8 @@ class PretrainSettings(TrainingSettings):
     dtype: str = setting("bfloat16", "what is computed in; the optimizer's weights are float32 in any case")
     gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
     torch_compile: bool = setting(False, "compile the blocks")
+    tensorboard: bool = setting(False, "write scalars for TensorBoard beside the checkpoints")
+    metrics_port: int | None = setting(None, "serve Prometheus metrics on this port of 127.0.0.1")
     eval_steps: int | None = setting(None, "measure on the validation text every so many steps; default: at the end")
 
     def __post_init__(self) -> None:

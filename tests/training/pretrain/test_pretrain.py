@@ -1,0 +1,190 @@
+"""`graft pretrain` on text: what it leaves, how it goes on, and what it refuses before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from graft.cli.main import main
+from graft.training.checkpoint import complete_checkpoints
+from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.launch.processes import Processes
+from graft.training.loss_curve import METRICS
+from graft.training.pretrain.job import PretrainText
+from graft.training.pretrain.settings import PretrainSettings
+
+ALONE = Processes(num=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefgh", k=4)) for _ in range(30)]
+    lines = [json.dumps({"text": ". ".join(" ".join(rng.choices(words, k=8)) for _ in range(5))}) for _ in range(60)]
+    path = tmp_path_factory.mktemp("text") / "text.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def job(folder: Path, text_file: Path, /, **settings: Any) -> PretrainText:
+    small: dict[str, Any] = {
+        "text": (str(text_file),),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 384,
+        "max_length": 32,
+        "per_device_train_batch_size": 4,
+        "max_steps": 6,
+    }
+    return PretrainText(settings=PretrainSettings(**small | settings), work=folder / "work", output=folder / "base")
+
+
+def weights(folder: Path, kind: Any = AutoModelForCausalLM) -> dict[str, torch.Tensor]:
+    return dict(kind.from_pretrained(folder, dtype="auto").named_parameters())
+
+
+def test_a_base_with_its_tokenizer_its_origin_and_its_measure(text: Path, tmp_path: Path) -> None:
+    metrics = job(tmp_path, text, validation=str(text), eval_steps=3).execute(ALONE, resume=False)
+    assert set(metrics) >= {"validation_perplexity", "unigram_perplexity", "trigram_perplexity"}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype="auto")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    assert model.dtype == torch.bfloat16 and model.config.vocab_size == len(tokenizer) <= 384
+    sample = "abcd  é\n efgh"
+    assert tokenizer.decode(tokenizer(sample, add_special_tokens=False)["input_ids"]) == sample
+    origin = json.loads((tmp_path / "base" / "training.json").read_text())
+    assert origin["settings"]["max_steps"] == 6 and origin["data"]["text.jsonl"].startswith("sha256:")
+    lines = [json.loads(line) for line in (tmp_path / "work" / METRICS).read_text().splitlines()]
+    assert ["validation_loss" in line for line in lines] == [False, False, True] * 2
+    assert "trained by `graft pretrain`" in (tmp_path / "base" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "options"),
+    [
+        ("bert", AutoModelForMaskedLM, {"whole_word_masking": True}),
+        ("electra", AutoModelForMaskedLM, {"objective": "masked"}),
+        ("t5", AutoModelForSeq2SeqLM, {"vocab_size": 420}),
+        ("bart", AutoModelForSeq2SeqLM, {}),
+        ("mixtral", AutoModelForCausalLM, {"num_local_experts": 2, "sliding_window": 8}),
+        ("gpt2", AutoModelForCausalLM, {"dropout": 0.1, "gradient_checkpointing": True, "objective": "prefix"}),
+    ],
+)
+def test_families_and_objectives(family: str, kind: Any, options: dict[str, Any], text: Path, tmp_path: Path) -> None:
+    metrics = job(tmp_path, text, family=family, validation=str(text), **options).execute(ALONE, resume=False)
+    assert metrics["validation_loss"] < 10
+    assert weights(tmp_path / "base", kind)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optim": "adamw_8bit"},
+        {"optim": "muon"},
+        {"ema_decay": 0.9, "batch_warmup_steps": 3, "gradient_accumulation_steps": 3},
+        {"z_loss": 1e-3, "lr_scheduler_type": "wsd"},
+        {"gradient_checkpointing": True, "dtype": "float32"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_stopped_and_resumed_is_the_same_to_the_bit(options: dict[str, Any], text: Path, tmp_path: Path) -> None:
+    whole = job(tmp_path / "whole", text, save_steps=3, **options)
+    whole.execute(ALONE, resume=False)
+    parts = job(tmp_path / "parts", text, save_steps=3, **options)
+    parts.execute(ALONE, resume=False)
+    (parts.work / "checkpoint-6" / "COMPLETE").unlink()  # as if it had been killed after step 3
+    parts.execute(ALONE, resume=True)
+    expected, found = weights(whole.output), weights(parts.output)
+    assert all(torch.equal(found[name], one) for name, one in expected.items())
+
+
+def test_the_running_mean_is_what_is_exported(text: Path, tmp_path: Path) -> None:
+    job(tmp_path / "plain", text).execute(ALONE, resume=False)
+    job(tmp_path / "mean", text, ema_decay=0.99).execute(ALONE, resume=False)
+    plain, mean = weights(tmp_path / "plain" / "base"), weights(tmp_path / "mean" / "base")
+    assert not torch.equal(plain["lm_head.weight"], mean["lm_head.weight"])
+
+
+def test_a_model_goes_on_from_where_it_was(text: Path, tmp_path: Path) -> None:
+    first = job(tmp_path / "first", text, max_steps=30, learning_rate=5e-3, validation=str(text))
+    before = first.execute(ALONE, resume=False)
+    second = job(tmp_path / "second", text, model=str(first.output), learning_rate=1e-4, validation=str(text))
+    after = second.execute(ALONE, resume=False)
+    assert after["validation_loss"] < before["validation_loss"] + 0.1
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> None:
+    first = job(tmp_path / "first", text)
+    first.execute(ALONE, resume=False)
+    large = train_tokenizer(["some text"] * 3, vocab_size=420, context_tokens=32, sentinels=True)
+    large.add_tokens([f"token{number}" for number in range(60)])
+    large.save_pretrained(tmp_path / "large")
+    with pytest.raises(ConfigurationError, match=r"does not fit the model .*ids up to 4\d\d, .*embeddings for 3\d\d"):
+        job(tmp_path / "no", text, model=str(first.output), tokenizer=str(tmp_path / "large")).execute(
+            ALONE, resume=False
+        )
+    with pytest.raises(ConfigurationError, match=r"max_length is 64, and the model .* has 32 positions"):
+        job(tmp_path / "no", text, model=str(first.output), max_length=64).execute(ALONE, resume=False)
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"text": ()}, ConfigurationError, "no text to train on"),
+        ({"family": "oak"}, ConfigurationError, "unknown family 'oak'"),
+        ({"family": "bert", "objective": "causal"}, ConfigurationError, "bert cannot be trained with 'causal'"),
+        ({"vocab_size": 100}, ConfigurationError, "vocab_size is 100; bytes and special tokens alone are 260"),
+        ({"tokenizer": "/nowhere"}, ConfigurationError, "/nowhere holds no tokenizer"),
+        ({"model": "/nowhere"}, ConfigurationError, "/nowhere holds no"),
+        ({"validation": "/nowhere"}, DataError, "/nowhere cannot be read"),
+        ({"dp_replicate": 3}, ConfigurationError, "dp_replicate 3 asks for 3 processes, and there are 1"),
+        ({"hidden_size": 33}, ConfigurationError, "a width of 33 cannot be split among 2 heads"),
+        ({"per_device_train_batch_size": 4000}, DataError, "give more text"),
+        ({"dropout": 0.1}, ConfigurationError, "llama has no dropout but attention's"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    settings: dict[str, Any], error: type[Exception], message: str, text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        job(tmp_path, text, **settings).execute(ALONE, resume=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_training_is_not_continued(text: Path, tmp_path: Path) -> None:
+    first = job(tmp_path, text)
+    first.execute(ALONE, resume=False)
+    with pytest.raises(CheckpointError, match="add --resume"):
+        first.execute(ALONE, resume=False)
+    other = dataclasses.replace(first, settings=dataclasses.replace(first.settings, learning_rate=1.0, seed=3))
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0\.001 and is 1\.0; .*|seed was 0 and is 3"):
+        other.execute(ALONE, resume=True)
+    assert len(complete_checkpoints(first.work)) == 1
+
+
+def test_the_command_plans_trains_and_says_what_is_wrong(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["pretrain", "--text", str(text), "--output", str(tmp_path / "base"), "--work", str(tmp_path / "work")]
+    small = ["--hidden-size", "32", "--num-attention-heads", "2", "--vocab-size", "300", "--max-length", "32"]
+    assert main([*common, *small, "--plan", "--devices", "4", "--memory", "80G"]) == 0
+    planned = capsys.readouterr().out
+    assert "M parameters" in planned and "| 1 | 1 | 4 | 1 | 1 | 3 |" in planned and not (tmp_path / "work").exists()
+    assert main([*common, *small, "--max-steps", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "base in" in told and "| GPUs | TP | CP | PP | DP |" in told and "| 1 | 1 | 1 | 1 | 1 | 32 | 16 |" in told
+    assert main([*common, *small, "--max-steps", "2"]) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert main([*common, "--learning-rate", "fast"]) == 2
+    assert "'fast'; it must be of type float" in capsys.readouterr().err
+    assert main([*common, "--recipe", "rootstock-5m"]) == 2
+    assert "leave out text" in capsys.readouterr().err

@@ -1,0 +1,37 @@
+"""A finished run as a row of Llama 3's table of layouts (Dubey et al. 2024, arXiv:2407.21783, table 4)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+
+from graft.training.flops import flops_per_token, peak_flops
+from graft.training.loss_curve import METRICS
+from graft.training.parallel.mesh import Mesh
+from graft.training.pretrain.assembly import Assembly
+
+
+def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:
+    """Markdown. Speeds are medians over the steps but the first tenth; "GPU" stands for a process where there is none."""
+    settings = assembly.settings
+    rows = [json.loads(line) for line in (work / METRICS).read_text(encoding="utf-8").splitlines()]
+    counted = rows[len(rows) // 10 :]
+    speed = median(row["tokens_per_second"] for row in counted)
+    per_gpu = flops_per_token(assembly.skeleton(), settings.max_length) * speed / mesh.size
+    peak = peak_flops(device)
+    share = None if peak is None else per_gpu / peak * (1 if device == "cuda" else mesh.size)
+    cells = [
+        mesh.size,
+        mesh.tp,
+        mesh.cp,
+        mesh.pp,
+        mesh.dp,
+        settings.max_length,
+        settings.per_device_train_batch_size * settings.gradient_accumulation_steps,
+        f"{median(row['tokens'] for row in counted):,.0f}",
+        f"{per_gpu / 1e12:.3g}",
+        "–" if share is None else f"{share:.0%}",
+    ]
+    head = "GPUs | TP | CP | PP | DP | Seq. Len. | Batch size/DP | Tokens/Batch | TFLOP/s per GPU | MFU"
+    return "\n".join([f"| {head} |", "|" + " --- |" * len(cells), "| " + " | ".join(map(str, cells)) + " |"])
