@@ -1,12 +1,14 @@
 """From a base and rows to an adapter in its folder."""
 
+import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
@@ -14,18 +16,23 @@ from graft.adapters.graft_json import TrainedRecord
 from graft.training import lineage
 from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_tokenizer
-from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
+from graft.training.checkpoint import complete_checkpoints, forget_checkpoints, load_tensors
 from graft.training.corpus.encoding import encode_row
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import bad_rows, numbered_lines, read_rows
 from graft.training.corpus.supervised_rows import SupervisedRows
-from graft.training.errors import CheckpointError
+from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
 from graft.training.finetune_settings import FinetuneSettings
+from graft.training.launch.processes import Processes, device_kind
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
+from graft.training.parallel.distributed import Distributed
+from graft.training.parallel.layout import Layout
+from graft.training.parallel.mesh import Mesh
 from graft.training.reference import write_reference
 from graft.training.run import Run
+from graft.training.weights import Weights, bfloat16_form
 
 JOB = "job"
 
@@ -50,25 +57,78 @@ class Finetune:
             return ServingForm.LLM_INT8
         return ServingForm.NF4 if self.settings.load_in_4bit else ServingForm.BF16
 
-    def execute(self, *, resume: bool = False) -> Path:
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def work(self) -> Path:
+        return self.folder
+
+    def absolute(self) -> Self:
+        return replace(self, data=self.data.absolute(), folder=self.folder.absolute())
+
+    def check_work(self, *, resume: bool) -> None:
+        """Without ``resume`` a new training takes the place of an old one."""
+        if not resume:
+            forget_checkpoints(self.folder)
+
+    def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is
-        written.
+        written. Every process calls this.
 
         Raises:
             DataError, ConfigurationError, CheckpointError: one line says what to change.
         """
+        processes = processes or Processes(num=1, device=device_kind())
+        mesh = self.settings.mesh(processes.num)
         tokenizer = load_tokenizer(self.base.path)
         rows = self._encode(tokenizer)
+        self._check_mesh(mesh, processes.num)
         digest = lineage.data_digest(self.data)
-        job = lineage.job_id(self.base, self.form, digest, self.settings)
-        model = self._adapted_model()
-        self._claim_folder(job, resume)
-        run = self._run(model, rows, tokenizer.pad_token_id)
+        job = lineage.job_id(self.base, self.form, digest, self.settings, dp=mesh.dp)
+        is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
+        model = self._adapted_model(storage=torch.bfloat16 if is_sharded else torch.uint8)
+        layout = processes.layout(mesh)
+        self._claim_folder(job, layout, resume)
+        if isinstance(layout, Distributed):
+            layout.apply(model)
+        run = self._run(model, rows, tokenizer.pad_token_id, layout, mesh)
         run.execute(resume=resume)
         record = TrainedRecord(
             base=self.base.reference(), form=self.form, lineage=lineage.lineage(job, digest, self.settings)
         )
-        return self._write(model, rows, record)
+        if layout.is_first:
+            self._write(model if layout.is_alone else self._whole_model(), rows, record)
+        layout.wait()
+        return self.folder / "adapter"
+
+    def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
+        """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
+        config = AutoConfig.from_pretrained(self.base.path, local_files_only=True)
+        accumulated = self.settings.gradient_accumulation_steps * mesh.dp
+        mesh.check(config, num_processes=num_processes, batches_per_step=accumulated)
+        reasons = []
+        for axis in ("pp", "cp", "tp"):
+            if getattr(mesh, axis) > 1:
+                reasons.append(f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard")
+        if mesh.dp_shard > 1 and mesh.zero_stage > 1:
+            if self.base.form is not None:
+                reasons.append(f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take "
+                               "the plain base, dp_replicate or zero_stage 1")  # fmt: skip
+            elif self.form is ServingForm.LLM_INT8:
+                reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
+        if reasons:
+            raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
+
+    def _whole_model(self) -> PeftModel:
+        """The trained adapter on a base of this process alone, from the last checkpoint."""
+        model = self._adapted_model()
+        weights = Weights(model)
+        into = {f"master/{name}": master.detach() for name, master in weights.masters.items()}
+        load_tensors(complete_checkpoints(self.folder)[-1], into)
+        weights.push(bfloat16_form)
+        return model
 
     def _encode(self, tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
         only_answers = self.settings.assistant_only_loss
@@ -84,9 +144,9 @@ class Finetune:
             raise bad_rows(self.data, too_long)
         return rows
 
-    def _adapted_model(self) -> PeftModel:
+    def _adapted_model(self, *, storage: torch.dtype = torch.uint8) -> PeftModel:
         settings = self.settings
-        model = load_base(self.base.path, self.form)
+        model = load_base(self.base.path, self.form, storage=storage)
         torch.manual_seed(settings.seed)
         lora = Lora(
             r=settings.r,
@@ -97,7 +157,7 @@ class Finetune:
         )
         return inject(model, lora, base_name=self.base.name)
 
-    def _claim_folder(self, job: str, resume: bool) -> None:
+    def _claim_folder(self, job: str, layout: Layout, resume: bool) -> None:
         """Checkpoints of another training in the folder must not be continued; without ``resume`` they are removed."""
         marker = self.folder / JOB
         if resume and complete_checkpoints(self.folder):
@@ -107,17 +167,19 @@ class Finetune:
                     f"{self.folder} holds checkpoints of {found}, this is {job}: base, data or settings changed. "
                     "Start without --resume."
                 )
-        else:
-            forget_checkpoints(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(job, encoding="utf-8")
+        layout.wait()
+        if layout.is_first:
+            self.check_work(resume=resume)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            marker.write_text(job, encoding="utf-8")
+        layout.wait()
 
-    def _run(self, model: PeftModel, rows: list[Encoded], pad_id: int) -> Run:
+    def _run(self, model: PeftModel, rows: list[Encoded], pad_id: int, layout: Layout, mesh: Mesh) -> Run:
         settings = self.settings
         data = SupervisedRows(
             rows=rows,
             rows_per_batch=settings.per_device_train_batch_size,
-            batches_per_step=settings.gradient_accumulation_steps,
+            batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
             packing=settings.packing,
             pad_id=pad_id,
             seed=settings.seed,
@@ -126,6 +188,7 @@ class Finetune:
         schedule = Schedule(
             num_steps=num_steps,
             warmup_steps=math.ceil(num_steps * settings.warmup_ratio),
+            floor=settings.lr_min_ratio,
             shape=settings.lr_scheduler_type,
         )
         return Run(
@@ -137,15 +200,14 @@ class Finetune:
             folder=self.folder,
             max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,
-            write_model=write_adapter,
+            write_model=functools.partial(write_adapter, layout=layout),
+            layout=layout,
         )
 
-    def _write(self, model: PeftModel, rows: list[Encoded], record: TrainedRecord) -> Path:
+    def _write(self, model: PeftModel, rows: list[Encoded], record: TrainedRecord) -> None:
         def write(folder: Path) -> None:
             write_adapter(model, folder)
             write_reference(model, rows, self.form, folder)
             record.write(folder)
 
-        target = self.folder / "adapter"
-        put_in_place(target, write)
-        return target
+        put_in_place(self.folder / "adapter", write)

@@ -9,6 +9,7 @@ from graft.adapters.base import Base
 from graft.adapters.digest import PREFIX, digest_of_json, sha256_of_file
 from graft.adapters.form import ServingForm
 from graft.training.finetune_settings import FinetuneSettings
+from graft.training.settings import ELSEWHERE
 
 
 def data_digest(path: Path) -> str:
@@ -30,11 +31,13 @@ def code_version() -> str:
     return f"{number}+g{commit}"
 
 
-def job_id(base: Base, form: ServingForm, data: str, settings: FinetuneSettings) -> str:
+def job_id(base: Base, form: ServingForm, data: str, settings: FinetuneSettings, *, dp: int = 1) -> str:
     """Names a training by everything that decides its result, so that the same training is the same job when it is
-    resumed.
+    resumed, with as many data-parallel processes or others.
     """
-    values = {name: str(value) for name, value in vars(settings).items()}
+    elsewhere = ELSEWHERE | {"gradient_accumulation_steps"}
+    values = {name: str(value) for name, value in vars(settings).items() if name not in elsewhere}
+    values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
     digest = digest_of_json({"base": base.digest, "form": form.value, "data": data, "settings": values})
     return "finetune-" + digest.removeprefix(PREFIX)[:12]
 

@@ -18,6 +18,11 @@ NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
 """Known names that no command can honour yet; saying so beats ignoring them."""
 
 
+ELSEWHERE = frozenset(("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"))
+"""Settings that say where a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
+data-parallel process: only its product with their number is part of the result."""
+
+
 def setting(default: Any, text: str) -> Any:
     """A field with what ``--help`` says of it."""
     return dataclasses.field(default=default, metadata={"help": text})

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from graft.training.errors import ConfigurationError
+from graft.training.parallel.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,17 @@ def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
     return adapted
 
 
-def write_adapter(model: PeftModel, folder: Path) -> None:
-    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``."""
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+def write_adapter(model: PeftModel, folder: Path, *, layout: Layout | None = None) -> None:
+    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``. Every process of a layout calls this, the first
+    writes.
+    """
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    whole = {
+        name: (one.full_tensor() if isinstance(one, DTensor) else one).detach().cpu() for name, one in trained.items()
+    }
+    if layout is not None and not layout.is_first:
+        return
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False, state_dict=whole)
     config = folder / "adapter_config.json"
     values = json.loads(config.read_text(encoding="utf-8"))
     if isinstance(values["target_modules"], list):  # peft writes a set; sorted, the same training gives the same file

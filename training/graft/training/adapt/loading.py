@@ -25,11 +25,11 @@ PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingF
 """What plain weights can be brought into while they are loaded; the others are made by ``graft quantize``."""
 
 
-def load_base(path: Path, form: ServingForm) -> PreTrainedModel:
+def load_base(path: Path, form: ServingForm, *, storage: torch.dtype = torch.uint8) -> PreTrainedModel:
     """Loads a base for evaluation or adaptation; its parameters are frozen.
 
     int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
-    multiplies by.
+    multiplies by. ``storage`` is where the bits of NF4 lie.
 
     Raises:
         ConfigurationError: the folder's weights are not in this form and cannot be brought into it.
@@ -45,7 +45,7 @@ def load_base(path: Path, form: ServingForm) -> PreTrainedModel:
         # That we pass how to load what the folder holds is meant.
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, **_quantization(found, form)
+            path, dtype=dtype, local_files_only=True, **_quantization(found, form, storage)
         )
     model.requires_grad_(False)
     model.eval()
@@ -64,13 +64,13 @@ def _require_form(path: Path, found: ServingForm | None, form: ServingForm) -> N
         )
 
 
-def _quantization(found: ServingForm | None, form: ServingForm) -> dict[str, Any]:
+def _quantization(found: ServingForm | None, form: ServingForm, storage: torch.dtype) -> dict[str, Any]:
     """Keyword arguments: what to do to the weights on their way in."""
     if found in (ServingForm.INT8, ServingForm.INT4):
         return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
     configs: dict[ServingForm, BitsAndBytesConfig] = {}
     if found is None:
-        configs = {ServingForm.NF4: nf4_config(), ServingForm.LLM_INT8: llm_int8_config()}
+        configs = {ServingForm.NF4: nf4_config(storage=storage), ServingForm.LLM_INT8: llm_int8_config()}
     return {"quantization_config": configs[form]} if form in configs else {}
 
 

@@ -31,12 +31,16 @@ def nf4_round_trip(weight: Tensor) -> Tensor:
     return restored
 
 
-def nf4_config(*, double_quantization: bool = False) -> BitsAndBytesConfig:
-    """NF4 computing in bfloat16; with plain scales it is what vLLM's plugin does in flight."""
+def nf4_config(*, double_quantization: bool = False, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
+    """NF4 computing in bfloat16; with plain scales it is what vLLM's plugin does in flight.
+
+    ``storage`` is the type in whose numbers the bits lie: FSDP shards bfloat16, the values are the same.
+    """
     bitsandbytes_functional()
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=double_quantization,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=storage,
     )

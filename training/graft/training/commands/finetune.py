@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from graft.training.finetune_settings import FinetuneSettings
+from graft.training.launch import launching
 from graft.training.settings import add_flags, given, read_settings
 from graft.training.threads import wait_without_spinning
 
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/finetune/NAME)"
     )
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
+    launching.add_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, FinetuneSettings)
@@ -46,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
     from graft.training.finetuning import Finetune
 
     folder = args.output or Path(".graft") / "finetune" / args.name
-    adapter = Finetune(base=base, data=args.data, settings=settings, folder=folder).execute(resume=args.resume)
+    job = Finetune(base=base, data=args.data, settings=settings, folder=folder)
+    is_first, _ = launching.launch(job, args)
+    if not is_first:
+        return 0
+    adapter = folder / "adapter"
     print(f"adapter in {adapter}, loss curve in {folder / 'loss_curve.png'}")
     if args.push is not None:
         _push(args, adapter)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from graft.training.launch import launching
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.settings import add_flags, given, number, read_settings
 from graft.training.threads import wait_without_spinning
@@ -21,9 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     parser.add_argument("--recipe", help="make a shipped base again, from generated documents: rootstock-5m")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
-    parser.add_argument("--ray", type=int, metavar="WORKERS", help="train on a cluster, in so many Ray Train workers")
-    parser.add_argument("--ray-address", help="of a running cluster (default: one is started for this training)")
+    launching.add_flags(parser)
     parser.add_argument("--plan", action="store_true", help="print what it would take and the layouts that fit")
     parser.add_argument("--devices", type=int, default=1, help="with --plan: so many (default: %(default)s)")
     parser.add_argument(
@@ -48,24 +47,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
-    from graft.training.launch.processes import joined
     from graft.training.pretrain.job import PretrainText
 
     job = PretrainText(settings=settings, work=work, output=args.output)
     if args.plan:
         print(job.plan(devices=args.devices, device_bytes=number("--memory", args.memory) if args.memory else None))
         return 0
-    if args.ray is not None:
-        from graft.training.launch.ray import pretrain_on_ray
-
-        pretrain_on_ray(job, num_workers=args.ray, address=args.ray_address, resume=args.resume)
-        print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}")
-        return 0
-    with joined() as processes:
-        metrics = job.execute(processes, resume=args.resume or processes.is_restarted)
-        if processes.is_first:
-            told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith(_TOLD))
-            print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
+    is_first, metrics = launching.launch(job, args)
+    if is_first:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
+        print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A pretraining on a cluster through Ray Train: Ray places the workers and starts them again when one is lost.
+"""A training on a cluster through Ray Train: Ray places the workers and starts them again when one is lost.
 
 Checkpoints are Graft's own, in the job's folder, which all nodes must see; after a failure the workers go on from the
 newest. So a training can move between one process, ``torchrun`` and Ray.
@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import ConfigurationError, TrainingError
+from graft.training.launch.job import Job
 from graft.training.launch.processes import device_kind, joined
-from graft.training.pretrain.job import PretrainText
-from graft.training.pretrain.settings import PretrainSettings
+from graft.training.threads import wait_without_spinning
 
 MAX_FAILURES = 3
 """Times that the workers are started again."""
 
 
-def pretrain_on_ray(job: PretrainText, *, num_workers: int, address: str | None, resume: bool) -> None:
+def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: bool) -> None:
     """Runs the job in ``num_workers`` workers: of the cluster at ``address``, or of one that is started here and ends
     with this call.
 
@@ -53,15 +51,11 @@ def pretrain_on_ray(job: PretrainText, *, num_workers: int, address: str | None,
     try:
         TorchTrainer(
             _work,
-            train_loop_config={
-                "settings": asdict(_absolute(job.settings)),
-                "work": str(job.work.absolute()),
-                "output": str(job.output.absolute()),
-            },
+            train_loop_config={"job": job.absolute()},
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=RunConfig(
-                name=job.output.name,
+                name=job.name,
                 storage_path=str(job.work.absolute() / "ray"),
                 failure_config=FailureConfig(max_failures=MAX_FAILURES),
             ),
@@ -73,25 +67,9 @@ def pretrain_on_ray(job: PretrainText, *, num_workers: int, address: str | None,
         ray.shutdown()
 
 
-def _absolute(settings: PretrainSettings) -> PretrainSettings:
-    """Workers are at home elsewhere."""
-
-    def absolute(path: str | None) -> str | None:
-        return path and str(Path(path).absolute())
-
-    return replace(
-        settings,
-        text=tuple(str(Path(path).absolute()) for path in settings.text),
-        validation=absolute(settings.validation),
-        tokenizer=absolute(settings.tokenizer),
-        model=absolute(settings.model),
-    )
-
-
 def _work(config: dict[str, Any]) -> None:
     """What a worker does, at first and after every failure of one."""
-    job = PretrainText(
-        settings=PretrainSettings(**config["settings"]), work=Path(config["work"]), output=Path(config["output"])
-    )
+    wait_without_spinning()
+    job: Job = config["job"]
     with joined() as processes:
         job.execute(processes, resume=bool(complete_checkpoints(job.work)))

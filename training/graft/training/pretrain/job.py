@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -33,18 +33,12 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.table import layout_table
 from graft.training.progress import Gauge, Listener
 from graft.training.run import Run
+from graft.training.settings import ELSEWHERE
 from graft.training.telemetry import Prometheus, TensorBoard
 
 JOB = "job.json"
-_ELSEWHERE = frozenset(
+_ELSEWHERE = ELSEWHERE | frozenset(
     (
-        "pp",
-        "dp_replicate",
-        "dp_shard",
-        "cp",
-        "tp",
-        "zero_stage",
-        "pipeline_schedule",
         "gradient_accumulation_steps",
         "save_steps",
         "eval_steps",
@@ -67,6 +61,25 @@ class PretrainText:
     settings: PretrainSettings
     work: Path
     output: Path
+
+    @property
+    def name(self) -> str:
+        return self.output.name
+
+    def absolute(self) -> Self:
+        settings = self.settings
+
+        def absolute(path: str | None) -> str | None:
+            return path and str(Path(path).absolute())
+
+        named = replace(
+            settings,
+            text=tuple(str(Path(path).absolute()) for path in settings.text),
+            validation=absolute(settings.validation),
+            tokenizer=absolute(settings.tokenizer),
+            model=absolute(settings.model),
+        )
+        return replace(self, settings=named, work=self.work.absolute(), output=self.output.absolute())
 
     def execute(self, processes: Processes, *, resume: bool) -> dict[str, float]:
         """Trains, writes the base, and returns the last metrics with those on held-out text.

@@ -13,7 +13,7 @@ from graft.training.pretrain.assembly import Assembly
 
 
 def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:
-    """Markdown. Speeds are medians over the steps but the first tenth; "GPU" stands for a process where there is none."""
+    """Markdown. Speeds are medians over all steps but the first tenth. Without GPUs it stands for a process."""
     settings = assembly.settings
     rows = [json.loads(line) for line in (work / METRICS).read_text(encoding="utf-8").splitlines()]
     counted = rows[len(rows) // 10 :]

@@ -1,0 +1,33 @@
+"""The flags of a command that trains, and how it starts its job."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graft.training.launch.job import Job
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
+    parser.add_argument("--ray", type=int, metavar="WORKERS", help="train on a cluster, in so many Ray Train workers")
+    parser.add_argument("--ray-address", help="of a running cluster (default: one is started for this training)")
+
+
+def launch(job: Job, args: argparse.Namespace) -> tuple[bool, Any]:
+    """Trains here, with the processes of ``torchrun``, or through Ray.
+
+    Returns whether this process speaks for all, and what ``execute`` returned, None from Ray.
+    """
+    if args.ray is not None:
+        from graft.training.launch.ray import train_on_ray
+
+        train_on_ray(job, num_workers=args.ray, address=args.ray_address, resume=args.resume)
+        return True, None
+
+    from graft.training.launch.processes import joined
+
+    with joined() as processes:
+        result = job.execute(processes, resume=args.resume or processes.is_restarted)
+        return processes.is_first, result
