@@ -115,13 +115,11 @@ def finetuned(folder: Path, name: str, start: list[str], **settings: object) -> 
     config = folder / f"{name}.json"
     config.write_text(json.dumps({"per_device_train_batch_size": 4, "max_steps": 12, "r": 4, **settings}))
     command = [*start, "finetune", "--data", str(rows), "--name", "adapter", "--config", str(config)]
-    subprocess.run(
-        [*command, "--output", str(folder / f"{name}-work")], check=True, timeout=300, capture_output=True
-    )
+    subprocess.run([*command, "--output", str(folder / f"{name}-work")], check=True, timeout=300, capture_output=True)
     return curve(folder, name), load_file(folder / f"{name}-work" / "adapter" / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("zero_stage", [3, 1])
+@pytest.mark.parametrize("zero_stage", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_qlora_on_a_base_that_two_processes_share(zero_stage: int, tmp_path: Path) -> None:
     """NF4 bits lie in bfloat16 numbers, which FSDP2 shards; 43 rows leave a last step with fewer micro-batches."""
     alone = [sys.executable, "-m", "graft.cli.main"]

@@ -48,7 +48,7 @@ from graft.training.objective.distillation import (
 )
 from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Counted, Objective, flat
+from graft.training.objective.objective import Counted, Objective, flat
 from graft.training.objective.permutation import PermutationObjective
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.replaced_token import GeneratorAndDiscriminator, ReplacedTokenObjective
@@ -340,17 +340,18 @@ def test_encoder_distillation() -> None:
 
 def test_decoder_distillation() -> None:
     student, teacher = llama(0), llama(1)
-    causal = PrefixObjective(vocabulary=vocabulary(), length=64)
-    batch = causal.collate(documents(*LENGTHS), generator())
+    texts = [flat(document) for document in documents(*LENGTHS)]
+    rows = [[Encoded(input_ids=ids, supervised=[True] * len(ids))] for ids in texts]
+    batch = batch_of_rows(rows, length=max(map(len, texts)), pad_id=PAD)
     objective = DecoderDistillation(teacher=teacher)
-    batch = Batch(inputs=batch.inputs, labels=dict.fromkeys(objective.weights, batch.labels["tokens"]))
-    own, its = student(**batch.inputs).logits, teacher(**batch.inputs).logits
-    asked = batch.labels["tokens"] != IGNORED
+    inputs = {"input_ids": batch.input_ids_BL, "attention_mask": (batch.document_BL != 0).long()}
+    own, its = student(**inputs).logits, teacher(**inputs).logits
+    asked = batch.labels_BL != IGNORED
     soft = torch.zeros(())
     for mine, theirs in zip(own[asked], its[asked], strict=True):
         p, q = (theirs / 2.0).softmax(-1), (mine / 2.0).softmax(-1)
         soft = soft + 4.0 * (p * (p / q).log()).sum() / int(asked.sum())
-    hard = nn.CrossEntropyLoss()(own[asked], batch.labels["tokens"][asked])
+    hard = nn.CrossEntropyLoss()(own[asked], batch.labels_BL[asked])
     assert_is(total(objective, student, batch), 0.5 * soft + 0.5 * hard)
     with pytest.raises(ConfigurationError, match="120 tokens and the teacher 121"):
         check_vocabularies(student, made(LlamaForCausalLM, LlamaConfig(**{**DECODER, "vocab_size": 121})))

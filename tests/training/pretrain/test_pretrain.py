@@ -121,6 +121,18 @@ def test_a_model_goes_on_from_where_it_was(text: Path, tmp_path: Path) -> None:
     assert after["validation_loss"] < before["validation_loss"] + 0.1
 
 
+@pytest.mark.parametrize(("family", "student"), [("llama", "llama"), ("bert", "distilbert")])
+def test_a_student_learns_from_its_teacher(family: str, student: str, text: Path, tmp_path: Path) -> None:
+    teacher = job(tmp_path / "teacher", text, family=family, max_steps=40, learning_rate=5e-3)
+    teacher.execute(ALONE, resume=False)
+    small = job(tmp_path / "student", text, family=student, teacher=str(teacher.output), num_hidden_layers=1)
+    small.execute(ALONE, resume=False)
+    lines = [json.loads(line) for line in (tmp_path / "student" / "work" / METRICS).read_text().splitlines()]
+    assert lines[-1]["loss_soft"] < lines[0]["loss_soft"]
+    with pytest.raises(ConfigurationError, match="a teacher can teach causal and masked"):
+        job(tmp_path / "no", text, family="bart", teacher=str(teacher.output)).execute(ALONE, resume=False)
+
+
 def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> None:
     first = job(tmp_path / "first", text)
     first.execute(ALONE, resume=False)

@@ -114,8 +114,10 @@ class Finetune:
                 reasons.append(f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard")
         if mesh.dp_shard > 1 and mesh.zero_stage > 1:
             if self.base.form is not None:
-                reasons.append(f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take "
-                               "the plain base, dp_replicate or zero_stage 1")  # fmt: skip
+                reasons.append(
+                    f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take the plain "
+                    "base, dp_replicate or zero_stage 1"
+                )
             elif self.form is ServingForm.LLM_INT8:
                 reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
         if reasons:

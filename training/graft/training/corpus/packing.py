@@ -30,9 +30,9 @@ class PackedBatch:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Supervised tokens; by them a mixture of experts weighs its second term, too."""
+        """Supervised tokens, which all terms of a decoder's loss are taken over: experts' balance, a teacher's word."""
         num = int((self.labels_BL != IGNORED).sum())
-        return {"tokens": num, "balance": num}
+        return {"tokens": num, "balance": num, "soft": num}
 
     @property
     def num_tokens(self) -> int:

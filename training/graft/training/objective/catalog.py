@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from graft.training.errors import ConfigurationError
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
+from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Objective
@@ -29,6 +31,18 @@ _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
     "span_corruption": SpanCorruptionObjective,
     "denoising": DenoisingObjective,
 }
+
+
+def distillation(
+    name: str, teacher: PreTrainedModel, *, tokenizer: PreTrainedTokenizerBase, length: int, whole_word: bool = False
+) -> Objective[Any]:
+    """What ``name`` becomes with a teacher. Raises ``ConfigurationError`` for one that cannot be taught."""
+    if name == "causal":
+        return DecoderDistillation(teacher=teacher)
+    if name == "masked":
+        masked = MaskedObjective(vocabulary=Vocabulary.of(tokenizer), length=length, whole_word=whole_word)
+        return EncoderDistillation(masked=masked, teacher=teacher)
+    raise ConfigurationError(f"a teacher can teach causal and masked, not {name!r}: choose another objective.")
 
 
 def objective(

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.corpus.packing import IGNORED, PackedBatch
 from graft.training.errors import ConfigurationError
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Batch, Sentences, cross_entropy
@@ -77,18 +77,24 @@ class DecoderDistillation:
     temperature: float = TEMPERATURE
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 0.5, "tokens": 0.5})
 
-    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        asked_BL = batch.labels["tokens"] != IGNORED
-        student_NV = model(**batch.inputs, use_cache=False).logits[asked_BL]
-        teacher_NV = _said(self.teacher, batch.inputs, use_cache=False).logits[asked_BL]
+    def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
+        asked_BL = batch.labels_BL != IGNORED
+        inputs: dict[str, Any] = {
+            "input_ids": batch.input_ids_BL,
+            "attention_mask": batch.attention_mask(getattr(model.config, "sliding_window", None)),
+            "position_ids": batch.position_ids_BL,
+            "use_cache": False,
+        }
+        student_NV = model(**inputs).logits[asked_BL]
+        teacher_NV = _said(self.teacher, inputs).logits[asked_BL]
         return {
             "soft": soft_cross_entropy(student_NV, teacher_NV, self.temperature),
-            "tokens": cross_entropy(student_NV, batch.labels["tokens"][asked_BL]),
+            "tokens": cross_entropy(student_NV, batch.labels_BL[asked_BL]),
         }
 
 
 @torch.no_grad()
-def _said(teacher: PreTrainedModel, inputs: Mapping[str, Tensor], **options: Any) -> Any:
+def _said(teacher: PreTrainedModel, inputs: Mapping[str, Any], **options: Any) -> Any:
     was_training = teacher.training
     teacher.eval()
     try:

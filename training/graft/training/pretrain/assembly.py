@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
@@ -50,7 +51,9 @@ class Assembly:
         made = cls(settings=settings, tokenizer=tokenizer, family=name, objective_name=chosen)
         if settings.model is not None:
             _check_fit(_config(settings.model), tokenizer, settings)
-        made.objective()
+        made.plain_objective()
+        if settings.teacher is not None:
+            made.objective()
         return made
 
     @property
@@ -82,7 +85,30 @@ class Assembly:
                 return empty(_config(self.settings.model), self.objective_name)
             return build(self.family, self.objective_name, self.size, self.tokenizer)
 
-    def objective(self) -> Objective[Any]:
+    def objective(self, *, device: str = "cpu") -> Objective[Any]:
+        """What is learned; a teacher is loaded onto the device."""
+        if self.settings.teacher is not None:
+            return catalog.distillation(
+                self.objective_name,
+                self._teacher(self.settings.teacher).to(device),
+                tokenizer=self.tokenizer,
+                length=self.settings.max_length,
+                whole_word=self.settings.whole_word_masking,
+            )
+        return self.plain_objective()
+
+    def _teacher(self, folder: str) -> PreTrainedModel:
+        its, own = _config(folder).vocab_size, len(self.tokenizer)
+        if its != own:
+            raise ConfigurationError(
+                f"the teacher in {folder} has {its} tokens and the tokenizer {own}: give the teacher's --tokenizer."
+            )
+        teacher = load(Path(folder), self.objective_name)
+        assert isinstance(teacher, PreTrainedModel)
+        return teacher.requires_grad_(False).to(DTYPES[self.settings.dtype])
+
+    def plain_objective(self) -> Objective[Any]:
+        """The same without a teacher: what is measured."""
         return catalog.objective(
             self.objective_name,
             model_type=family(self.family).model_type,
@@ -106,18 +132,18 @@ class Assembly:
 
     def held_out(self, documents: Sequence[str]) -> HeldOut:
         """What to measure on documents that are not trained on."""
-        rows = self._rows(documents, {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0})
+        rows = self._rows(documents, {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0}, plain=True)
         batches = rows.in_order(self.settings.per_device_train_batch_size)
-        return HeldOut(objective=self.objective(), batches=batches)
+        return HeldOut(objective=self.plain_objective(), batches=batches)
 
-    def _rows(self, documents: Sequence[str], options: dict[str, Any]) -> PackedText | TextRows:
+    def _rows(self, documents: Sequence[str], options: dict[str, Any], *, plain: bool = False) -> PackedText | TextRows:
         length = self.settings.max_length
         if self.objective_name == "causal":
             end = end_id(self.tokenizer)
             pad = self.tokenizer.pad_token_id
             whole = encode_whole(documents, self.tokenizer)
             return PackedText(whole, length=length, end_id=end, pad_id=end if pad is None else pad, **options)
-        objective: Any = self.objective()
+        objective: Any = self.plain_objective() if plain else self.objective()
         return TextRows(self._windows(documents, length), objective.collate, **options)
 
     def _windows(self, documents: Sequence[str], length: int) -> list[Sentences]:
@@ -131,7 +157,7 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
 
     Raises ``ConfigurationError`` where a folder holds none, or one without an end token.
     """
-    named = settings.tokenizer or settings.model
+    named = settings.tokenizer or settings.model or settings.teacher
     if named is None:
         objective = settings.objective or objectives_of(settings.family)[0]
         return train_tokenizer(

@@ -77,6 +77,7 @@ class PretrainText:
             text=tuple(str(Path(path).absolute()) for path in settings.text),
             validation=absolute(settings.validation),
             tokenizer=absolute(settings.tokenizer),
+            teacher=absolute(settings.teacher),
             model=absolute(settings.model),
         )
         return replace(self, settings=named, work=self.work.absolute(), output=self.output.absolute())
@@ -184,7 +185,7 @@ class PretrainText:
         return Run(
             model=model,
             data=data,
-            objective=assembly.objective(),
+            objective=assembly.objective(device=layout.device),
             optimizers=optimizers_of(settings),
             schedule=Schedule(
                 num_steps=num_steps,
@@ -253,6 +254,8 @@ def check_mesh(assembly: Assembly, mesh: Mesh, num_processes: int) -> None:
         length=settings.max_length,
     )
     reasons = []
+    if settings.teacher is not None and (mesh.tp > 1 or mesh.pp > 1 or mesh.cp > 1):
+        reasons.append("a teacher is not split: distil with dp_replicate and dp_shard")
     if settings.eval_steps is not None and mesh.pp > 1:
         reasons.append("eval_steps cannot be used with pp: a pipeline measures at the end only")
     if settings.optim != "adamw" and (mesh.tp > 1 or (mesh.dp_shard > 1 and mesh.zero_stage > 1)):

@@ -19,6 +19,7 @@ class PretrainSettings(TrainingSettings):
     family: str = setting("llama", "architecture: llama, gpt2, bert, t5, …")
     objective: str | None = setting(None, "what is learned; default: the family's first")
     model: str | None = setting(None, "folder of a model to go on from, in place of a new one")
+    teacher: str | None = setting(None, "folder of a model to be distilled")
     hidden_size: int = setting(256, "width")
     num_hidden_layers: int = setting(4, "layers")
     num_attention_heads: int = setting(4, "heads")
