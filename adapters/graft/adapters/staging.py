@@ -33,12 +33,13 @@ class Staging:
         self._max_file_bytes, self._max_bytes, self._names = max_file_bytes, max_bytes, frozenset(names)
         self._folder = SessionFolder(root)
 
-    def begin(self) -> Upload:
-        """A new, empty upload. Raises StoreFull."""
+    def begin(self, *, names: Collection[str] | None = None) -> Upload:
+        """A new, empty upload; of files called `names` where they are other ones. Raises StoreFull."""
         folder = self._folder.path / uuid.uuid4().hex
         with disk.full_disk_explained(folder):
             folder.mkdir()
-        return Upload(folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=self._names)
+        names = self._names if names is None else names
+        return Upload(folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=names)
 
     def close(self) -> None:
         """Throw every open upload away."""

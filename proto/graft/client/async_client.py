@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from graft.client import channel, errors, generation, operation, request, upload
-from graft.v1 import adapter_pb2, inference_pb2, server_pb2
+from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
@@ -109,6 +109,28 @@ class AsyncClient:
         version = await self._upload(messages, timeout)
         moved = await self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
         return operation.pushed(version, moved)
+
+    async def push_base(
+        self, folder: str | Path, *, name: str, timeout: float | None = None
+    ) -> base_pb2.RegisteredBase:
+        """Upload a Hugging Face folder: a server that starts on the same data serves it by this name.
+
+        Raises OSError where files are missing.
+        """
+        call = self._channel.stream_unary(
+            operation.UPLOAD_BASE,
+            request_serializer=base_pb2.UploadBaseRequest.SerializeToString,
+            response_deserializer=base_pb2.UploadBaseResponse.FromString,
+        )
+        messages = upload.upload_base_requests(Path(folder), name=name)
+        try:
+            return (await call(messages, timeout=self._limit(timeout))).base
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    async def bases(self) -> list[base_pb2.RegisteredBase]:
+        """The bases that the server keeps."""
+        return await self._call(operation.list_bases())
 
     async def import_adapter(
         self, path: str, *, name: str, allow_noop: bool = False, allow_other_quantization: bool = False

@@ -12,7 +12,7 @@ from typing import Self, TypeVar, Unpack
 import grpc
 
 from graft.client import channel, errors, generation, operation, request, upload
-from graft.v1 import adapter_pb2, inference_pb2, server_pb2
+from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
@@ -107,6 +107,26 @@ class Client:
         version = self._upload(messages, timeout)
         moved = self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
         return operation.pushed(version, moved)
+
+    def push_base(self, folder: str | Path, *, name: str, timeout: float | None = None) -> base_pb2.RegisteredBase:
+        """Upload a Hugging Face folder: a server that starts on the same data serves it by this name.
+
+        Raises OSError where files are missing.
+        """
+        call = self._channel.stream_unary(
+            operation.UPLOAD_BASE,
+            request_serializer=base_pb2.UploadBaseRequest.SerializeToString,
+            response_deserializer=base_pb2.UploadBaseResponse.FromString,
+        )
+        messages = upload.upload_base_requests(Path(folder), name=name)
+        try:
+            return call(messages, timeout=self._limit(timeout)).base
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from None
+
+    def bases(self) -> list[base_pb2.RegisteredBase]:
+        """The bases that the server keeps."""
+        return self._call(operation.list_bases())
 
     def import_adapter(
         self, path: str, *, name: str, allow_noop: bool = False, allow_other_quantization: bool = False

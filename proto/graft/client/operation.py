@@ -10,9 +10,10 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from graft.client import request
-from graft.v1 import adapter_pb2, inference_pb2, server_pb2
+from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 GENERATE = "/graft.v1.InferenceService/Generate"
+UPLOAD_BASE = "/graft.v1.BaseService/UploadBase"
 UPLOAD_VERSION = "/graft.v1.AdapterService/UploadVersion"
 
 Out = TypeVar("Out")
@@ -119,6 +120,15 @@ def get_adapter(adapter: str) -> Operation[adapter_pb2.Adapter]:
         adapter_pb2.GetAdapterRequest(adapter=adapter),
         adapter_pb2.GetAdapterResponse,
         lambda response: response.adapter,
+    )
+
+
+def list_bases() -> Operation[list[base_pb2.RegisteredBase]]:
+    return _operation(
+        "BaseService",
+        base_pb2.ListBasesRequest(),
+        base_pb2.ListBasesResponse,
+        lambda response: list(response.bases),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from graft.v1 import adapter_pb2 as pb
+from graft.v1 import base_pb2
 
 CHUNK_BYTES = 1 << 20
 # The config and the weights make an adapter. Where the trainer left them, its record says where the adapter comes from,
@@ -49,10 +50,37 @@ def upload_requests(
 
 def _messages(header: pb.UploadHeader, paths: list[Path]) -> Iterator[pb.UploadVersionRequest]:
     yield pb.UploadVersionRequest(header=header)
+    for path, data in _chunks(paths):
+        yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+
+
+def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.UploadBaseRequest]:
+    """The header with sizes and SHA-256s, then the bytes in chunks of 1 MiB.
+
+    Raises OSError at once where the folder holds no base or cannot be read.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(_BASE_SUFFIXES))
+    for needed in ("config.json", ".safetensors"):
+        if not any(path.name.endswith(needed) for path in paths):
+            raise FileNotFoundError(f"{folder} is not a base: it has no {needed.removeprefix('.')} file")
+    header = base_pb2.UploadBaseHeader(name=name, files=[_described(path) for path in paths])
+    return _base_messages(header, paths)
+
+
+_BASE_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
+
+
+def _base_messages(header: base_pb2.UploadBaseHeader, paths: list[Path]) -> Iterator[base_pb2.UploadBaseRequest]:
+    yield base_pb2.UploadBaseRequest(header=header)
+    for path, data in _chunks(paths):
+        yield base_pb2.UploadBaseRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+
+
+def _chunks(paths: list[Path]) -> Iterator[tuple[Path, bytes]]:
     for path in paths:
         with path.open("rb") as file:
             while data := file.read(CHUNK_BYTES):
-                yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+                yield path, data
 
 
 def _described(path: Path) -> pb.AdapterFile:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import grpc.aio
 
 from graft.server.api.grpc_adapters import AdapterServicer
+from graft.server.api.grpc_bases import BaseServicer
 from graft.server.api.grpc_inference import InferenceServicer
 from graft.server.api.grpc_info import Identity, ServerServicer
 from graft.server.api.grpc_interceptors import Layers, limits_layer, log_layer, metrics_layer
@@ -20,6 +21,8 @@ from graft.server.rooms import Rooms
 from graft.v1 import (
     adapter_pb2,
     adapter_pb2_grpc,
+    base_pb2,
+    base_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
     server_pb2,
@@ -80,6 +83,7 @@ def _grpc(rooms: Rooms) -> GrpcServer:
     def add(server: grpc.aio.Server) -> None:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(rooms.serving, rooms.text), server)
         adapter_pb2_grpc.add_AdapterServiceServicer_to_server(AdapterServicer(rooms.management, rooms.intake), server)
+        base_pb2_grpc.add_BaseServiceServicer_to_server(BaseServicer(rooms.base_intake), server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(info, server)
 
     layers = Layers(
@@ -89,7 +93,7 @@ def _grpc(rooms: Rooms) -> GrpcServer:
         default_seconds=settings.control_deadline_seconds,
         write_seconds=settings.slow_reader_seconds,
     )
-    files = (adapter_pb2, inference_pb2, server_pb2)
+    files = (adapter_pb2, base_pb2, inference_pb2, server_pb2)
     services = [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     return GrpcServer(
         add=add,

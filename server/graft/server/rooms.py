@@ -17,6 +17,7 @@ from graft.adapters.store import BlobStore
 from graft.server.admission import Admission
 from graft.server.api.text import Text
 from graft.server.base_choice import choose_base, choose_form
+from graft.server.base_intake import BaseIntake
 from graft.server.engine.peft_process import PeftProcess
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine_facts import EngineFacts
@@ -47,6 +48,7 @@ class Rooms:
     serving: Serving
     management: Management
     intake: Intake
+    base_intake: BaseIntake
     registry: Registry
     readiness: Readiness
     metrics: Metrics
@@ -64,6 +66,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     readiness = Readiness()
     base, form, registry = await _open_registry(settings, resources)
     store, staging = await _open_store(settings, resources)
+    base_staging = await _open_staging(settings.data_path / "base-staging", settings.max_base_mib * _MIB, resources)
     supervisor, slots, parity = await _start_engine(
         settings, machinery, base, form, registry, store, readiness, metrics, resources
     )
@@ -98,6 +101,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         import_roots=settings.import_roots,
         prepare=prepare,
     )
+    base_intake = BaseIntake(registry=registry, staging=base_staging, folder=settings.data_path / "bases", served=base)
     text = Text(
         await machinery.tokenizer(base.path),
         vocab_size=base.vocab_size,
@@ -110,6 +114,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         serving=serving,
         management=Management(registry, slots, parity),
         intake=intake,
+        base_intake=base_intake,
         registry=registry,
         readiness=readiness,
         metrics=metrics,
@@ -141,10 +146,13 @@ async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[Bl
     data = settings.data_path
     url = settings.store_url or str(data / "blobs")
     store = await asyncio.to_thread(lambda: BlobStore(url, local_dir=data / "local"))
-    max_bytes = settings.max_adapter_mib * _MIB
-    staging = await asyncio.to_thread(lambda: Staging(data / "staging", max_file_bytes=max_bytes, max_bytes=max_bytes))
+    return store, await _open_staging(data / "staging", settings.max_adapter_mib * _MIB, resources)
+
+
+async def _open_staging(folder: Path, max_bytes: int, resources: AsyncExitStack) -> Staging:
+    staging = await asyncio.to_thread(lambda: Staging(folder, max_file_bytes=max_bytes, max_bytes=max_bytes))
     resources.callback(staging.close)
-    return store, staging
+    return staging
 
 
 async def _start_engine(

@@ -45,6 +45,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "canary_interval_seconds": (0.1, 3600),
     "canary_timeout_seconds": (1, 3600),
     "max_adapter_mib": (1, 1_048_576),
+    "max_base_mib": (1, 16_777_216),
     "host_adapter_mib": (1, 16_777_216),
     "max_body_mib": (1, 1024),
     "parity_tokens": (4, 4096),
@@ -103,6 +104,8 @@ class Settings:
     """Offer gRPC reflection."""
     max_adapter_mib: int = 1024
     """Largest adapter."""
+    max_base_mib: int = 1_048_576
+    """Largest base that may be uploaded."""
     max_body_mib: int = 4
     """Largest HTTP request body."""
     host_adapter_mib: int = 512

@@ -129,7 +129,7 @@ def test_a_student_learns_from_its_teacher(family: str, student: str, text: Path
     small.execute(ALONE, resume=False)
     lines = [json.loads(line) for line in (tmp_path / "student" / "work" / METRICS).read_text().splitlines()]
     assert lines[-1]["loss_soft"] < lines[0]["loss_soft"]
-    with pytest.raises(ConfigurationError, match="a teacher can teach causal and masked"):
+    with pytest.raises(ConfigurationError, match="a teacher can teach causal and masked where"):
         job(tmp_path / "no", text, family="bart", teacher=str(teacher.output)).execute(ALONE, resume=False)
 
 

@@ -19,7 +19,7 @@ from graft.server.api.limits import Violations
 from graft.server.intake import DeclaredFile, Intake, Permissions
 from graft.server.management import Management
 from graft.v1 import adapter_pb2 as pb
-from graft.v1 import adapter_pb2_grpc
+from graft.v1 import adapter_pb2_grpc, base_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128
 
@@ -47,7 +47,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             tenant=self._tenant,
             adapter=header.adapter,
             files=[DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files],
-            chunks=_chunks(parts),
+            chunks=upload_chunks(parts),
             permissions=_permissions(header),
             request_id=_request_id(header.request_id),
         )
@@ -166,7 +166,10 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
 
 
-async def _chunks(parts: AsyncIterator[pb.UploadVersionRequest]) -> AsyncIterator[tuple[str, bytes]]:
+async def upload_chunks(
+    parts: AsyncIterator[pb.UploadVersionRequest] | AsyncIterator[base_pb2.UploadBaseRequest],
+) -> AsyncIterator[tuple[str, bytes]]:
+    """File names and bytes of an upload's messages after its header."""
     async for part in parts:
         if part.WhichOneof("part") != "chunk":
             violations = Violations()

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     parser.add_argument("--recipe", help="make a shipped base again, from generated documents: rootstock-5m")
     launching.add_flags(parser)
+    parser.add_argument("--push", metavar="HOST:PORT", help="register the finished base with this server")
     parser.add_argument("--plan", action="store_true", help="print what it would take and the layouts that fit")
     parser.add_argument("--devices", type=int, default=1, help="with --plan: so many (default: %(default)s)")
     parser.add_argument(
@@ -57,6 +58,11 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
     if is_first:
         told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
         print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
+        if args.push is not None:
+            from graft.training.publish import publish_base
+
+            pushed = publish_base(args.output, target=args.push, name=args.output.name)
+            print(f"pushed as {pushed.name} ({pushed.digest}): graft serve --base {pushed.name}, on that server's data")
     return 0
 
 

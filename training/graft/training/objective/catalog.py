@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from graft.training.errors import ConfigurationError
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
@@ -22,6 +21,8 @@ from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
 
+TAUGHT = ("causal", "masked")
+"""What a teacher can teach."""
 QUESTIONS: Mapping[str, Question] = {"next_sentence": "next_sentence", "sentence_order": "sentence_order"}
 _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
     "prefix": PrefixObjective,
@@ -36,13 +37,11 @@ _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
 def distillation(
     name: str, teacher: PreTrainedModel, *, tokenizer: PreTrainedTokenizerBase, length: int, whole_word: bool = False
 ) -> Objective[Any]:
-    """What ``name`` becomes with a teacher. Raises ``ConfigurationError`` for one that cannot be taught."""
+    """What ``name``, one of ``TAUGHT``, becomes with a teacher."""
     if name == "causal":
         return DecoderDistillation(teacher=teacher)
-    if name == "masked":
-        masked = MaskedObjective(vocabulary=Vocabulary.of(tokenizer), length=length, whole_word=whole_word)
-        return EncoderDistillation(masked=masked, teacher=teacher)
-    raise ConfigurationError(f"a teacher can teach causal and masked, not {name!r}: choose another objective.")
+    masked = MaskedObjective(vocabulary=Vocabulary.of(tokenizer), length=length, whole_word=whole_word)
+    return EncoderDistillation(masked=masked, teacher=teacher)
 
 
 def objective(

@@ -98,7 +98,13 @@ class Assembly:
         return self.plain_objective()
 
     def _teacher(self, folder: str) -> PreTrainedModel:
-        its, own = _config(folder).vocab_size, len(self.tokenizer)
+        config = _config(folder)
+        if self.objective_name not in catalog.TAUGHT or self.objective_name not in objectives_of(family_of(config)):
+            raise ConfigurationError(
+                f"a teacher can teach {' and '.join(catalog.TAUGHT)} where it was trained so; the one in {folder} is a "
+                f"{family_of(config)}, and {self.objective_name!r} was asked for."
+            )
+        its, own = config.vocab_size, len(self.tokenizer)
         if its != own:
             raise ConfigurationError(
                 f"the teacher in {folder} has {its} tokens and the tokenizer {own}: give the teacher's --tokenizer."

@@ -1,0 +1,58 @@
+"""How bases come in: by upload, to be served when a server starts on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from graft.adapters.base import Base
+from graft.adapters.base_folders import check_base_files, keep_base
+from graft.adapters.catalog import BaseRecord, Catalog
+from graft.adapters.errors import InvalidBase, Reason
+from graft.adapters.names import check_name
+from graft.adapters.staging import Staging
+from graft.server.intake import DeclaredFile
+from graft.server.registry import Registry
+
+
+class BaseIntake:
+    """Checks, stores and registers. Nothing of a refused base stays."""
+
+    def __init__(self, *, registry: Registry, staging: Staging, folder: Path, served: Base) -> None:
+        self._registry, self._staging, self._folder, self._served = registry, staging, folder, served
+
+    async def upload(
+        self, *, name: str, files: Sequence[DeclaredFile], chunks: AsyncIterator[tuple[str, bytes]]
+    ) -> Base:
+        """Take chunks of (file name, bytes), compare them with what was declared, and register the base.
+
+        Raises `InvalidBase`, `InvalidReference` and `Conflict` for the name, `StoreFull`.
+        """
+        check_name(name, what="base")
+        names = [file.name for file in files]
+        check_base_files(names)
+        if len(set(names)) != len(names) or not names:
+            reason = Reason(field="header.files", problem="is empty or names a file more than once")
+            raise InvalidBase("the upload was refused", [reason])
+        upload = await asyncio.to_thread(lambda: self._staging.begin(names=names))
+        try:
+            async for file, data in chunks:
+                await asyncio.to_thread(upload.write, file, data)
+            folder = await asyncio.to_thread(upload.commit, {file.name: file.sha256 for file in files})
+
+            def register(catalog: Catalog) -> Base:
+                base = keep_base(folder, name, self._folder, catalog.bases())
+                catalog.register_base(base)
+                return base
+
+            return await self._registry.write_long(register)
+        finally:
+            await asyncio.to_thread(upload.abort)
+
+    async def bases(self) -> tuple[BaseRecord, ...]:
+        """Every registered base, oldest first."""
+        return await self._registry.read(lambda catalog: catalog.bases())
+
+    def is_served(self, digest: str) -> bool:
+        return digest == self._served.digest

@@ -1,0 +1,77 @@
+"""Bases come in over the wire, are checked, and are found by name when a server starts on the same data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from graft.adapters.errors import NotFound
+from graft.client.upload import upload_base_requests
+from graft.server.base_choice import choose_base
+from graft.v1 import base_pb2, base_pb2_grpc
+from tests.adapters.making import make_base
+from tests.server.api.conftest import Server
+
+
+async def upload(server: Server, messages: Iterator[base_pb2.UploadBaseRequest]) -> base_pb2.RegisteredBase:
+    return (await base_pb2_grpc.BaseServiceStub(server.channel).UploadBase(messages)).base
+
+
+async def listed(server: Server) -> dict[str, bool]:
+    found = await base_pb2_grpc.BaseServiceStub(server.channel).ListBases(base_pb2.ListBasesRequest())
+    return {base.name: base.served for base in found.bases}
+
+
+async def test_an_uploaded_base_is_chosen_by_its_name(server: Server, tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "other", seed=7).path
+    base = await upload(server, upload_base_requests(folder, name="oak"))
+    again = await upload(server, upload_base_requests(folder, name="oak"))
+    assert base == again and not base.served
+    assert await listed(server) == {server.base.name: True, "oak": False}
+    registered = await server.rooms.registry.read(lambda catalog: catalog.bases())
+    chosen = choose_base("oak", registered, cache_dir=tmp_path / "hashes")
+    assert chosen.digest == base.digest and chosen.path.is_relative_to(server.rooms.settings.data_path / "bases")
+
+
+async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "other", seed=7).path
+    header, *chunks = upload_base_requests(folder, name="oak")
+
+    async def refused(messages: list[base_pb2.UploadBaseRequest]) -> str:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload(server, iter(messages))
+        assert caught.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+        return caught.value.details() or ""
+
+    assert "header" in await refused(chunks)
+    assert "declared but not sent" in await refused([header, *chunks[:-1]])
+    script = base_pb2.UploadBaseRequest()
+    script.CopyFrom(header)
+    script.header.files.add(name="../model.py", size_bytes=1, sha256="0" * 64)
+    assert "refused" in await refused([script, *chunks])
+    config = folder / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({key: value for key, value in values.items() if key != "architectures"}))
+    assert "not a usable base" in await refused(list(upload_base_requests(folder, name="oak")))
+    assert await listed(server) == {server.base.name: True}
+    registered = await server.rooms.registry.read(lambda catalog: catalog.bases())
+    with pytest.raises(NotFound):
+        choose_base("oak", registered, cache_dir=tmp_path / "hashes")
+    assert not list((server.rooms.settings.data_path / "bases").glob("*"))
+
+
+async def test_a_name_belongs_to_one_base(server: Server, tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "other", seed=7).path
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await upload(server, upload_base_requests(folder, name=server.base.name))
+    assert "another base is called" in (caught.value.details() or "")
+
+
+def test_a_folder_without_weights_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="is not a base: it has no safetensors file"):
+        upload_base_requests(tmp_path, name="oak")
