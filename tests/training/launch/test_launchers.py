@@ -128,3 +128,35 @@ def test_qlora_on_a_base_that_two_processes_share(zero_stage: int, tmp_path: Pat
     assert max(abs(found[step] - expected[step]) for step in expected) < 0.02
     for name, one in weights.items():
         assert torch.linalg.norm((shared[name] - one).float()) < 0.05 * torch.linalg.norm(one.float()) + 1e-3, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        {"tp": 2, "gradient_accumulation_steps": 2},
+        {"pp": 2, "gradient_accumulation_steps": 2},
+        {"cp": 2, "gradient_accumulation_steps": 2, "gradient_checkpointing": True},
+        {"dp_replicate": 2, "ema_decay": 0.9, "eval_steps": 10},
+        {"zero_stage": 1, "optim": "adamw_8bit"},
+    ],
+    ids=lambda mesh: next(iter(mesh)),
+)
+def test_a_base_made_on_a_mesh_is_that_of_one_process(mesh: dict[str, object], tmp_path: Path) -> None:
+    text = write_text(tmp_path)
+    where = {"tp", "pp", "cp", "dp_replicate", "zero_stage"}
+    common = {"max_steps": 20, "validation": str(text), **mesh, "gradient_accumulation_steps": 2}
+    alone = arguments(tmp_path, "alone", text, **{key: value for key, value in common.items() if key not in where})
+    two = arguments(tmp_path, "two", text, **{"max_steps": 20, "validation": str(text), **mesh})
+    for start, command in (
+        ([sys.executable, "-m", "graft.cli.main"], alone),
+        ([*TORCHRUN, "-m", "graft.cli.main"], two),
+    ):
+        done = subprocess.run([*start, *command], timeout=300, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "two"))
+    assert expected.keys() == found.keys()
+    apart = sum(float((found[name] - one).square().sum()) for name, one in expected.items())
+    assert apart**0.5 < 1e-4 * sum(float(one.square().sum()) for one in expected.values()) ** 0.5
+    one, other = curve(tmp_path, "alone"), curve(tmp_path, "two")
+    assert max(abs(one[step] - other[step]) for step in one) < 1e-5

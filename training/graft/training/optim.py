@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from graft.training.weights import is_hidden_matrix
@@ -70,15 +71,14 @@ def adamw_8bit(
 
 
 def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices, which decay, and norms and biases, which do not. Without decay it is one."""
-    everything = list(parameters)
-    kinds = [
-        ([one for one in everything if one.ndim > 1], weight_decay),
-        ([one for one in everything if one.ndim <= 1], 0.0),
-    ]
-    if weight_decay == 0:
-        kinds = [(everything, 0.0)]
-    return [{"params": some, "weight_decay": decay} for some, decay in kinds if some]
+    """Groups: matrices, which decay, and norms and biases, which do not. What is split over processes stands apart from
+    what is whole: a fused step takes one kind.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for one in parameters:
+        decay = weight_decay if one.ndim > 1 else 0.0
+        groups.setdefault((decay, isinstance(one, DTensor)), []).append(one)
+    return [{"params": some, "weight_decay": decay} for (decay, _), some in groups.items()]
 
 
 def muon(

@@ -39,15 +39,18 @@ class PackedBatch:
         """All tokens but padding."""
         return int((self.document_BL != 0).sum())
 
-    def attention_mask(self, window: int | None = None) -> Tensor | None:
-        """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key; None
-        where every row is one document: a decoder's own causal mask says it all, and faster.
+    def mask_if_needed(self, window: int | None = None) -> Tensor | None:
+        """``attention_mask``, but None where every row is one document: a decoder's own causal mask is that, faster."""
+        if self.place_L is None and window is None and bool((self.document_BL == 1).all()):
+            return None
+        return self.attention_mask(window)
+
+    def attention_mask(self, window: int | None = None) -> Tensor:
+        """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key.
 
         With a ``window`` a query sees so many tokens at most, its own included (Mistral: arXiv:2310.06825, §2).
         """
         ids = self.input_ids_BL
-        if self.place_L is None and window is None and bool((self.document_BL == 1).all()):
-            return None
         at_L = torch.arange(ids.shape[1], device=ids.device) if self.place_L is None else self.place_L
         key_at_K = at_L if self.key_place_K is None else self.key_place_K
         key_document_BK = self.document_BL if self.key_document_BK is None else self.key_document_BK

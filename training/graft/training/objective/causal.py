@@ -23,7 +23,7 @@ class CausalObjective:
             batch.labels_BL,
             z=self.z_loss if model.training else 0.0,
             input_ids=batch.input_ids_BL,
-            attention_mask=batch.attention_mask(getattr(model.config, "sliding_window", None)),
+            attention_mask=batch.mask_if_needed(getattr(model.config, "sliding_window", None)),
             position_ids=batch.position_ids_BL,
             use_cache=False,
         )

@@ -81,7 +81,7 @@ class DecoderDistillation:
         asked_BL = batch.labels_BL != IGNORED
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids_BL,
-            "attention_mask": batch.attention_mask(getattr(model.config, "sliding_window", None)),
+            "attention_mask": batch.mask_if_needed(getattr(model.config, "sliding_window", None)),
             "position_ids": batch.position_ids_BL,
             "use_cache": False,
         }
