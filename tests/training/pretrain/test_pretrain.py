@@ -200,3 +200,12 @@ def test_the_command_plans_trains_and_says_what_is_wrong(
     assert "'fast'; it must be of type float" in capsys.readouterr().err
     assert main([*common, "--recipe", "rootstock-5m"]) == 2
     assert "leave out text" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_compiled_blocks_compute_the_same(text: Path, tmp_path: Path) -> None:
+    for name, compiled in (("plain", False), ("compiled", True)):
+        job(tmp_path / name, text, torch_compile=compiled, dtype="float32").execute(ALONE, resume=False)
+    plain, compiled_weights = weights(tmp_path / "plain" / "base"), weights(tmp_path / "compiled" / "base")
+    assert plain.keys() == compiled_weights.keys()
+    assert all(torch.allclose(compiled_weights[name], one, atol=1e-4) for name, one in plain.items())
