@@ -18,23 +18,20 @@ from graft.server.engine.vllm_engine import VllmEngine, start_engine
 from tests.server.engine.making import adapters_of_all_ranks, engine_settings
 
 
-def missing() -> str | None:
-    """What this machine lacks."""
+@pytest.fixture(scope="session", autouse=True)
+def device() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        return "no CUDA device is here"
+        pytest.skip("no CUDA device is here")
+
+
+@pytest.fixture(scope="session")
+def cuda_engine(device: None) -> None:
     try:
         version("vllm")
     except PackageNotFoundError:
-        return 'vLLM for CUDA is not installed: pip install "graftserve[server,training,gpu]"'
-    return None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def device() -> None:
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
+        pytest.skip('vLLM for CUDA is not installed: pip install "graftserve[server,training,gpu]"')
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +40,7 @@ def base() -> Base:
 
 
 @pytest_asyncio.fixture(scope="session", params=[ServingForm.BF16, ServingForm.NF4], ids=["bf16", "nf4"])
-async def engine(base: Base, request: pytest.FixtureRequest) -> AsyncIterator[VllmEngine]:
+async def engine(base: Base, cuda_engine: None, request: pytest.FixtureRequest) -> AsyncIterator[VllmEngine]:
     engine = await start_engine(engine_settings(base, form=request.param))
     yield engine
     await engine.close()

@@ -35,7 +35,7 @@ class State:
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
                     found[f"optimizer/{key}/{names[id(parameter)]}"] = torch.as_tensor(value)
-        found[f"random/{layout.rank}"] = torch.get_rng_state()
+        found |= {f"{name}/{layout.rank}": state for name, state in _generators().items()}
         return found
 
     def restore(self, path: Path, layout: Layout) -> None:
@@ -43,9 +43,12 @@ class State:
         stored = stored_tensors(path)
         into: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
         into |= {f"average/{name}": average for name, average in self.averages.items()}
-        # A process that was not there before draws what the first one would.
-        random = next(name for name in (f"random/{layout.rank}", "random/0") if name in stored)
-        into[random] = torch.get_rng_state()
+        generators: dict[str, str] = {}
+        for name, state in _generators().items():
+            # A process that was not there before draws what the first one would.
+            found = next((one for one in (f"{name}/{layout.rank}", f"{name}/0") if one in stored), None)
+            if found is not None:
+                generators[name], into[found] = found, state
         owners = {
             id(one): optimizer
             for optimizer in self.optimizers
@@ -62,7 +65,7 @@ class State:
             value = (
                 torch.zeros_like(master.detach(), dtype=one.dtype)
                 if one.shape == master.shape
-                else torch.zeros(one.shape, dtype=one.dtype)
+                else torch.zeros(one.shape, dtype=one.dtype, device=master.device)
             )
             into[full_name] = owners[id(master)].state[master][key] = value
         load_tensors(path, into, layout=layout)
@@ -71,4 +74,16 @@ class State:
                 for key, value in state.items():
                     if value.ndim == 0 and not value.is_floating_point():
                         state[key] = int(value)  # bitsandbytes counts steps so
-        torch.set_rng_state(into[random])
+        for name, found in generators.items():
+            (torch.cuda.set_rng_state if name == _CUDA else torch.set_rng_state)(into[found])
+
+
+_CUDA = "random_cuda"
+
+
+def _generators() -> dict[str, Tensor]:
+    """States of the generators that models draw from."""
+    found = {"random": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found[_CUDA] = torch.cuda.get_rng_state()
+    return found

@@ -64,7 +64,8 @@ class Distributed:
         if self.mesh.cp == 1:
             return batch
         length = batch.input_ids_BL.shape[1]
-        return batch.part(context.places(length, self.mesh.cp), self._devices["cp"].get_local_rank())
+        places = [one.to(self.device) for one in context.places(length, self.mesh.cp)]
+        return batch.part(places, self._devices["cp"].get_local_rank())
 
     def agree(self, value: bool) -> bool:
         flag = torch.tensor([value], device=self.device)

@@ -124,7 +124,7 @@ class Pipeline:
             *inputs, target=target, losses=losses if last else None, return_outputs=False, **kwargs
         )
         work.after_each()
-        mean = torch.tensor(sum(loss.item() for loss in losses), dtype=torch.float64)
+        mean = torch.tensor(sum(loss.item() for loss in losses), dtype=torch.float64, device=self._device)
         dist.all_reduce(mean, group=self._group)
         return {"tokens": float(mean)}
 
