@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from graft.cli.main import main
 from graft.training.errors import DataError
+from graft.training.scaling.cluster import LLAMA_3, predict
 from graft.training.scaling.fit import fit, fit_chinchilla, fit_kaplan
+from graft.training.scaling.grid import Cell, Grid
 from graft.training.scaling.laws import PUBLISHED, Chinchilla, Kaplan, Point
 
 SIZES = [1e5 * 2**k for k in range(4)]
@@ -67,3 +72,51 @@ def test_too_few_points_are_refused() -> None:
     one_size = [Point(parameters=1e6, tokens=d, loss=law.loss(1e6, d)) for d in range(1, 8)]
     with pytest.raises(DataError, match="fewer than three different numbers of parameters"):
         fit(one_size)
+
+
+def test_llama_3s_layouts_are_as_fast_as_published() -> None:
+    """One efficiency was chosen by the first row; the others are predicted."""
+    for one in LLAMA_3:
+        found = predict(one.decoder, one.arrangement)
+        assert found.flops_per_gpu / 1e12 == pytest.approx(one.tflops_per_gpu, rel=0.06)
+        assert one.arrangement.tokens_per_step == pytest.approx(16.8e6, rel=0.01)
+    assert (
+        predict(LLAMA_3[1].decoder, LLAMA_3[1].arrangement).bubble
+        > predict(LLAMA_3[0].decoder, LLAMA_3[0].arrangement).bubble
+    )
+
+
+def test_the_command_plans_and_reads_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scaling", "plan", "--flops", "1e21,5.76e23", "--law", "besiroglu"]) == 0
+    assert capsys.readouterr().out.count("\n") == 4
+    law = Chinchilla(e=1.5, a=200.0, b=900.0, alpha=0.4, beta=0.35)
+    path = tmp_path / "points.jsonl"
+    path.write_text("".join(json.dumps(vars_of(point)) + "\n" for point in points(law)))
+    assert main(["scaling", "fit", "--points", str(path), "--folder", str(tmp_path / "fit")]) == 0
+    assert "best for 1e+18 FLOPs" in capsys.readouterr().out
+    assert (tmp_path / "fit" / "isoflop.png").stat().st_size > 5000
+    assert main(["scaling", "plan", "--flops", "1e18", "--law", str(tmp_path / "fit" / "law.json")]) == 0
+    for arguments, message in (
+        (["plan", "--flops", "lots"], "--flops has the value 'lots'"),
+        (["plan", "--flops", "1e18", "--law", "oak"], "'oak' is no law"),
+        (["fit"], "give --text to train a grid on"),
+        (["fit", "--points", str(tmp_path / "fit" / "law.json")], "line 1: no point"),
+    ):
+        assert main(["scaling", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def vars_of(point: Point) -> dict[str, float]:
+    return {"parameters": point.parameters, "tokens": point.tokens, "loss": point.loss}
+
+
+def test_a_grid_is_trained_once(tmp_path: Path) -> None:
+    rng = Random(0)
+    texts = [" ".join(rng.choices(["one", "two", "three", "four"], k=60)) for _ in range(120)]
+    grid = Grid(texts, tmp_path)
+    cell = Cell(width=32, tokens=6000)
+    first = grid.point(cell)
+    assert first.tokens == 4096 and 0 < first.loss < 7
+    assert Grid(texts, tmp_path).point(cell) == first
+    with pytest.raises(DataError, match="tokens to train on, and 9000000 were asked for"):
+        grid.check([Cell(width=32, tokens=9_000_000)])
