@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from graft.training.corpus.packing import PackedBatch
+from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.corpus.text_rows import BatchSize, PackedText, TextRows
 from graft.training.corpus.texts import encode, read_documents, windows
 from graft.training.data import Share
@@ -65,6 +65,27 @@ def test_an_epoch_reads_every_full_row_once(lengths: list[int]) -> None:
     expected = [stream[at : at + 16] for at in range(0, len(stream), 16)]
     expected[-1] += [0] * (16 - len(expected[-1]))
     assert sorted(rows[: len(expected)]) == sorted(expected)
+
+
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=12))
+def test_rows_are_those_that_are_packed_document_by_document(lengths: list[int]) -> None:
+    """Slowly: each row's pieces of documents, laid side by side by ``batch_of_rows``."""
+    data = packed(lengths, batches_per_step=1, rows_per_batch=1)
+    rows: list[list[Encoded]] = [[]]
+    room = 16
+    for document in documents(*lengths):
+        ids = [*flat(document), 2]
+        while ids:
+            piece, ids = ids[:room], ids[room:]
+            rows[-1].append(Encoded(input_ids=piece, supervised=[True] * len(piece)))
+            room -= len(piece)
+            if room == 0:
+                rows.append([])
+                room = 16
+    expected = batch_of_rows([row for row in rows if row], length=16, pad_id=0)
+    (found,) = data.in_order(1000)
+    for name in ("input_ids_BL", "labels_BL", "position_ids_BL", "document_BL"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
 @given(st.integers(1, 6), st.integers(0, 12), st.integers(1, 3))

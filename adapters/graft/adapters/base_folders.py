@@ -1,20 +1,21 @@
-"""Bases that were uploaded: each in a folder of its own, named by its digest."""
+"""Bases that were uploaded: each in a folder of its own, named by all its files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from graft.adapters import disk
 from graft.adapters.base import Base, KnownBase, shipped_bases
-from graft.adapters.digest import PREFIX
+from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.errors import Conflict, InvalidBase, Reason
 from graft.adapters.names import check_name
 
-__all__ = ["check_base_files", "keep_base"]
+__all__ = ["MAX_FILES", "UploadedBase", "check_base_files"]
 
+MAX_FILES = 1024
 _FILE = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base)\.json"
     r"|model[\w.-]*\.safetensors(\.index\.json)?|tokenizer\.model|spiece\.model|(merges|vocab)\.txt|chat_template\.jinja"
@@ -23,33 +24,63 @@ _FILE = re.compile(
 )
 
 
-def check_base_files(names: Iterable[str]) -> None:
-    """Raises InvalidBase naming every file that does not belong to a base: no code, no pickles, no folders."""
-    foreign = sorted({name for name in names if not _FILE.fullmatch(name)})
-    if foreign:
-        remedy = "send configuration, tokenizer and safetensors weights only"
-        reasons = [Reason(field=name[:200], problem="does not belong to a base", remedy=remedy) for name in foreign]
+def check_base_files(sizes: Mapping[str, int], *, max_bytes: int) -> None:
+    """Raises InvalidBase naming every file that does not belong to a base (no code, no pickles, no folders), or where
+    there are too many, or too many bytes in all.
+    """
+    remedy = "send configuration, tokenizer and safetensors weights only"
+    reasons = [
+        Reason(field=name[:200], problem="does not belong to a base", remedy=remedy)
+        for name in sorted(sizes)
+        if not _FILE.fullmatch(name)
+    ][:20]
+    if not 0 < len(sizes) <= MAX_FILES:
+        reasons.append(Reason(field="header.files", problem=f"{len(sizes)} files; from 1 to {MAX_FILES} are taken"))
+    if sum(sizes.values()) > max_bytes:
+        problem = f"{sum(sizes.values())} bytes in all; the limit is {max_bytes}"
+        remedy = "start the server with a larger --max-base-mib"
+        reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
+    if reasons:
         raise InvalidBase("the upload was refused", reasons)
 
 
-def keep_base(folder: Path, name: str, root: Path, registered: Iterable[KnownBase]) -> Base:
-    """Check the base in `folder` and move it below `root`; the same base again is the one that is there.
+class UploadedBase:
+    """A base in a folder of ours alone, read and hashed. Blocks for as long as that takes.
 
-    Raises InvalidReference for the name, InvalidBase with all reasons, Conflict where another base has the name,
-    StoreFull.
+    Raises InvalidReference for the name, InvalidBase with all reasons.
     """
-    check_name(name, what="base")
-    base = Base.from_folder(folder, name)
-    taken = {one.name: one.digest for one in registered}
-    taken |= {one: Base.from_folder(path).digest for one, path in shipped_bases().items() if one == name}
-    if taken.get(name, base.digest) != base.digest:
-        raise Conflict(f"another base is called {name!r} already (its digest is {taken[name]}): choose another name")
-    target = root / base.digest.removeprefix(PREFIX)
-    with disk.full_disk_explained(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with disk.exclusive(root):
-            if not target.exists():
-                for file in folder.iterdir():
-                    disk.flush(file)
-                disk.publish(folder, target)
-    return replace(base, path=target)
+
+    def __init__(self, folder: Path, name: str, *, sha256: Mapping[str, str]) -> None:
+        """`sha256` of every file, as its bytes came."""
+        check_name(name, what="base")
+        self._folder = folder
+        self._base = Base.from_folder(folder, name)
+        self._files_digest = digest_of_json(dict(sorted(sha256.items()))).removeprefix(PREFIX)
+        for file in folder.iterdir():
+            disk.flush(file)
+
+    def keep(self, root: Path, registered: Iterable[KnownBase]) -> Base:
+        """Move it below `root`; the same files under the same name again are the base that is there.
+
+        Raises Conflict where the name is another base's, or the base is there under another name or with other files;
+        StoreFull.
+        """
+        base, target = self._base, root / self._files_digest
+        shipped = [(name, Base.from_folder(path).digest) for name, path in shipped_bases().items()]
+        places = {one.digest: Path(one.path) for one in registered}
+        for name, digest in [*((one.name, one.digest) for one in registered), *shipped]:
+            if name == base.name and digest != base.digest:
+                raise Conflict(f"another base is called {name!r} already, {digest}: choose another name")
+            if digest == base.digest and name != base.name:
+                raise Conflict(f"this base is here already, under the name {name!r}")
+        if base.digest in places and places[base.digest] != target:
+            raise Conflict(
+                f"{base.name!r} is here already, with another configuration or in another form: its weights, tokenizer "
+                "and template are these, its files are not"
+            )
+        with disk.full_disk_explained(root):
+            root.mkdir(parents=True, exist_ok=True)
+            with disk.exclusive(root):
+                if not target.exists():
+                    disk.publish(self._folder, target)
+        return replace(base, path=target)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from graft.adapters import disk
 from graft.adapters.errors import InvalidAdapter, Reason
@@ -53,8 +54,9 @@ class Upload:
         """Use `Staging.begin`."""
         self._folder, self._names = folder, names
         self._max_file_bytes, self._max_bytes = max_file_bytes, max_bytes
-        self._files: dict[str, IO[bytes]] = {}
-        self._hashers = {name: hashlib.sha256() for name in names}
+        self._current: IO[bytes] | None = None  # files come one after another: one is open at a time
+        self._current_name: str | None = None
+        self._hashers: dict[str, Any] = {}
         self._sizes_bytes: dict[str, int] = {}
 
     def __enter__(self) -> Upload:
@@ -78,10 +80,13 @@ class Upload:
                 problem = f"has more than {limit} bytes, the limit for {what}"
                 raise InvalidAdapter("the upload was refused", [Reason(field=name, problem=problem)])
         with disk.full_disk_explained(self._folder):
-            if name not in self._files:
-                self._files[name] = (self._folder / name).open("xb")
-            self._files[name].write(chunk)
-        self._hashers[name].update(chunk)
+            if name != self._current_name:
+                self._close()
+                self._current = (self._folder / name).open("ab" if name in self._hashers else "xb")
+                self._current_name = name
+            assert self._current is not None
+            self._current.write(chunk)
+        self._hashers.setdefault(name, hashlib.sha256()).update(chunk)
         self._sizes_bytes[name] = size_bytes
 
     def commit(self, sha256: Mapping[str, str] | None = None) -> Path:
@@ -91,8 +96,7 @@ class Upload:
         Raises InvalidAdapter naming every file whose bytes are others, or that is missing or undeclared; StoreFull.
         """
         with disk.full_disk_explained(self._folder):
-            for file in self._files.values():
-                file.close()
+            self._close()
         if sha256 is not None:
             reasons = self._hash_reasons(sha256)
             if reasons:
@@ -101,22 +105,23 @@ class Upload:
 
     def sha256(self) -> dict[str, str]:
         """The hash of each file so far, as 64 hex digits by name."""
-        return {name: self._hashers[name].hexdigest() for name in self._files}
+        return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
     def abort(self) -> None:
         """Throw the upload away."""
-        for file in self._files.values():
-            try:
-                file.close()
-            except OSError:
-                # Bytes that a full disk did not take are not wanted any more.
-                continue
+        with contextlib.suppress(OSError):  # bytes that a full disk did not take are not wanted any more
+            self._close()
         disk.remove(self._folder)
+
+    def _close(self) -> None:
+        file, self._current, self._current_name = self._current, None, None
+        if file is not None:
+            file.close()
 
     def _hash_reasons(self, declared: Mapping[str, str]) -> list[Reason]:
         reasons = []
-        for name in sorted(declared.keys() | self._files.keys()):
-            if name not in self._files:
+        for name in sorted(declared.keys() | self._hashers.keys()):
+            if name not in self._hashers:
                 reasons.append(Reason(field=name, problem="was declared but not sent"))
                 continue
             found = self._hashers[name].hexdigest()

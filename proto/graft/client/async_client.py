@@ -110,9 +110,7 @@ class AsyncClient:
         moved = await self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
         return operation.pushed(version, moved)
 
-    async def push_base(
-        self, folder: str | Path, *, name: str, timeout: float | None = None
-    ) -> base_pb2.RegisteredBase:
+    async def push_base(self, folder: str | Path, *, name: str, timeout: float = 3600.0) -> base_pb2.RegisteredBase:
         """Upload a Hugging Face folder: a server that starts on the same data serves it by this name.
 
         Raises OSError where files are missing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.Upload
 
     Raises OSError at once where the folder holds no base or cannot be read.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name.endswith(_BASE_SUFFIXES))
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and _BASE_FILE.fullmatch(path.name))
     for needed in ("config.json", ".safetensors"):
         if not any(path.name.endswith(needed) for path in paths):
             raise FileNotFoundError(f"{folder} is not a base: it has no {needed.removeprefix('.')} file")
@@ -67,7 +68,13 @@ def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.Upload
     return _base_messages(header, paths)
 
 
-_BASE_SUFFIXES = (".json", ".safetensors", ".model", ".txt", ".jinja")
+# What the server takes; licences, pickles and other makers' files stay behind.
+_BASE_FILE = re.compile(
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base)\.json"
+    r"|model[\w.-]*\.safetensors(\.index\.json)?|tokenizer\.model|spiece\.model|(merges|vocab)\.txt|chat_template\.jinja"
+    r"|README\.md",
+    re.ASCII,
+)
 
 
 def _base_messages(header: base_pb2.UploadBaseHeader, paths: list[Path]) -> Iterator[base_pb2.UploadBaseRequest]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from graft.adapters.base import Base
-from graft.adapters.base_folders import check_base_files, keep_base
+from graft.adapters.base_folders import UploadedBase, check_base_files
 from graft.adapters.catalog import BaseRecord, Catalog
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.names import check_name
@@ -19,8 +19,9 @@ from graft.server.registry import Registry
 class BaseIntake:
     """Checks, stores and registers. Nothing of a refused base stays."""
 
-    def __init__(self, *, registry: Registry, staging: Staging, folder: Path, served: Base) -> None:
-        self._registry, self._staging, self._folder, self._served = registry, staging, folder, served
+    def __init__(self, *, registry: Registry, staging: Staging, folder: Path, max_bytes: int, served: Base) -> None:
+        self._registry, self._staging, self._folder = registry, staging, folder
+        self._max_bytes, self._served = max_bytes, served
 
     async def upload(
         self, *, name: str, files: Sequence[DeclaredFile], chunks: AsyncIterator[tuple[str, bytes]]
@@ -30,23 +31,25 @@ class BaseIntake:
         Raises `InvalidBase`, `InvalidReference` and `Conflict` for the name, `StoreFull`.
         """
         check_name(name, what="base")
-        names = [file.name for file in files]
-        check_base_files(names)
-        if len(set(names)) != len(names) or not names:
-            reason = Reason(field="header.files", problem="is empty or names a file more than once")
+        sizes = {file.name: file.size_bytes for file in files}
+        if len(sizes) != len(files):
+            reason = Reason(field="header.files", problem="names a file more than once")
             raise InvalidBase("the upload was refused", [reason])
-        upload = await asyncio.to_thread(lambda: self._staging.begin(names=names))
+        check_base_files(sizes, max_bytes=self._max_bytes)
+        upload = await asyncio.to_thread(lambda: self._staging.begin(names=sizes))
         try:
             async for file, data in chunks:
                 await asyncio.to_thread(upload.write, file, data)
             folder = await asyncio.to_thread(upload.commit, {file.name: file.sha256 for file in files})
+            # Beside the catalog's thread: gigabytes are hashed here.
+            uploaded = await asyncio.to_thread(lambda: UploadedBase(folder, name, sha256=upload.sha256()))
 
             def register(catalog: Catalog) -> Base:
-                base = keep_base(folder, name, self._folder, catalog.bases())
+                base = uploaded.keep(self._folder, catalog.bases())
                 catalog.register_base(base)
                 return base
 
-            return await self._registry.write_long(register)
+            return await self._registry.write(register)
         finally:
             await asyncio.to_thread(upload.abort)
 

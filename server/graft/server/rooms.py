@@ -101,7 +101,13 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         import_roots=settings.import_roots,
         prepare=prepare,
     )
-    base_intake = BaseIntake(registry=registry, staging=base_staging, folder=settings.data_path / "bases", served=base)
+    base_intake = BaseIntake(
+        registry=registry,
+        staging=base_staging,
+        folder=settings.data_path / "bases",
+        max_bytes=settings.max_base_mib * _MIB,
+        served=base,
+    )
     text = Text(
         await machinery.tokenizer(base.path),
         vocab_size=base.vocab_size,

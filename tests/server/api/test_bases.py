@@ -9,8 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from graft.adapters.base_folders import _FILE
 from graft.adapters.errors import NotFound
-from graft.client.upload import upload_base_requests
+from graft.client.upload import _BASE_FILE, upload_base_requests
 from graft.server.base_choice import choose_base
 from graft.v1 import base_pb2, base_pb2_grpc
 from tests.adapters.making import make_base
@@ -64,11 +65,35 @@ async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp
     assert not list((server.rooms.settings.data_path / "bases").glob("*"))
 
 
-async def test_a_name_belongs_to_one_base(server: Server, tmp_path: Path) -> None:
+async def test_names_and_bases_belong_to_each_other(server: Server, tmp_path: Path) -> None:
     folder = make_base(tmp_path / "other", seed=7).path
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await upload(server, upload_base_requests(folder, name=server.base.name))
-    assert "another base is called" in (caught.value.details() or "")
+
+    async def refused(name: str) -> str:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload(server, upload_base_requests(folder, name=name))
+        return caught.value.details() or ""
+
+    assert "another base is called" in await refused(server.base.name)
+    await upload(server, upload_base_requests(folder, name="oak"))
+    assert "here already, under the name 'oak'" in await refused("beech")
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 5.0}))
+    assert "its files are not" in await refused("oak")
+    assert await listed(server) == {server.base.name: True, "oak": False}
+
+
+async def test_too_many_files_or_bytes_are_refused_before_they_come(server: Server) -> None:
+    for files, problem in ((1025, "1025 files"), (1, "bytes in all")):
+        message = base_pb2.UploadBaseRequest(header=base_pb2.UploadBaseHeader(name="oak"))
+        for number in range(files):
+            message.header.files.add(name=f"model-{number}.safetensors", size_bytes=1 << 62, sha256="0" * 64)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload(server, iter([message]))
+        assert problem in (caught.value.details() or "")
+
+
+def test_the_client_sends_what_the_server_takes() -> None:
+    assert _BASE_FILE.pattern == _FILE.pattern
 
 
 def test_a_folder_without_weights_is_not_sent(tmp_path: Path) -> None:

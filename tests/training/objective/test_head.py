@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from graft.training.corpus.packing import IGNORED
 from graft.training.objective import head
-from graft.training.objective.head import head_cross_entropy
+from graft.training.objective.head import head_cross_entropy, labelled
 
 
 @pytest.mark.parametrize("z", [0.0, 0.01])
@@ -35,6 +36,34 @@ def test_value_and_gradients_are_those_of_whole_logits(
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     for one, other in zip(gradients, wanted, strict=True):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options"),
+    [
+        ("gemma2", {"final_logit_softcapping": 2.0}),
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.0625}),
+        ("llama", {}),
+    ],
+)
+def test_what_a_model_does_to_its_logits_counts(model_type: str, options: dict[str, float]) -> None:
+    torch.manual_seed(0)
+    small = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    more = {"num_key_value_heads": 2, "intermediate_size": 48, "head_dim": 16, "pad_token_id": 0}
+    config = AutoConfig.for_model(model_type, **small, **more, **options)
+    model = AutoModelForCausalLM.from_config(config).float()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    ids = torch.randint(1, 40, (2, 9))
+    labels = ids.roll(-1, dims=1)
+    expected = functional.cross_entropy(model(input_ids=ids).logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    wanted = torch.autograd.grad(expected, model.get_input_embeddings().weight)[0]
+    found = labelled(model, labels, input_ids=ids).logits
+    gradient = torch.autograd.grad(found, model.get_input_embeddings().weight)[0]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_asked_is_nothing_lost() -> None:

@@ -18,6 +18,7 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.launch.processes import Processes
 from graft.training.loss_curve import METRICS
+from graft.training.models import FAMILIES
 from graft.training.pretrain.job import PretrainText
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -61,7 +62,7 @@ def test_a_base_with_its_tokenizer_its_origin_and_its_measure(text: Path, tmp_pa
     sample = "abcd  é\n efgh"
     assert tokenizer.decode(tokenizer(sample, add_special_tokens=False)["input_ids"]) == sample
     origin = json.loads((tmp_path / "base" / "training.json").read_text())
-    assert origin["settings"]["max_steps"] == 6 and origin["data"]["text.jsonl"].startswith("sha256:")
+    assert origin["settings"]["max_steps"] == 6 and origin["data"][0]["digest"].startswith("sha256:")
     lines = [json.loads(line) for line in (tmp_path / "work" / METRICS).read_text().splitlines()]
     assert ["validation_loss" in line for line in lines] == [False, False, True] * 2
     assert "trained by `graft pretrain`" in (tmp_path / "base" / "README.md").read_text()
@@ -133,6 +134,34 @@ def test_a_student_learns_from_its_teacher(family: str, student: str, text: Path
         job(tmp_path / "no", text, family="bart", teacher=str(teacher.output)).execute(ALONE, resume=False)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_with_its_defaults(family: str, text: Path, tmp_path: Path) -> None:
+    sentinels = {"vocab_size": 420} if family == "t5" else {}
+    metrics = job(tmp_path, text, family=family, max_steps=1, **sentinels).execute(ALONE, resume=False)
+    assert 0 < metrics["loss"] < 60
+
+
+def test_what_changes_nothing_is_said(text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job(tmp_path, text, family="bert", z_loss=0.1, sliding_window=4, eval_steps=3, max_steps=1).execute(
+        ALONE, resume=False
+    )
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("graft")]
+    assert told == [f"{name} has no effect here" for name in ("z_loss", "eval_steps", "sliding_window")]
+
+
+def test_a_teacher_of_another_size_is_refused(text: Path, tmp_path: Path) -> None:
+    teacher = job(tmp_path / "teacher", text, family="bert", max_steps=1)
+    teacher.execute(ALONE, resume=False)
+    with pytest.raises(ConfigurationError, match="is 32 wide and the student 64"):
+        job(tmp_path / "no", text, family="bert", teacher=str(teacher.output), hidden_size=64).execute(
+            ALONE, resume=False
+        )
+    with pytest.raises(ConfigurationError, match=r"max_length is 64, and the teacher .* has 32 positions"):
+        job(tmp_path / "no", text, family="bert", teacher=str(teacher.output), max_length=64).execute(
+            ALONE, resume=False
+        )
+
+
 def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> None:
     first = job(tmp_path / "first", text)
     first.execute(ALONE, resume=False)
@@ -161,6 +190,8 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         ({"dp_replicate": 3}, ConfigurationError, "dp_replicate 3 asks for 3 processes, and there are 1"),
         ({"hidden_size": 33}, ConfigurationError, "a width of 33 cannot be split among 2 heads"),
         ({"per_device_train_batch_size": 4000}, DataError, "give more text"),
+        ({"family": "xlnet", "dtype": "bfloat16"}, ConfigurationError, "xlnet computes in float32 only"),
+        ({"hidden_size": 6}, ConfigurationError, "2 heads of 3 cannot turn in pairs"),
         ({"dropout": 0.1}, ConfigurationError, "llama has no dropout but attention's"),
     ],
 )
@@ -180,6 +211,16 @@ def test_another_training_is_not_continued(text: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(first, settings=dataclasses.replace(first.settings, learning_rate=1.0, seed=3))
     with pytest.raises(CheckpointError, match=r"learning_rate was 0\.001 and is 1\.0; .*|seed was 0 and is 3"):
         other.execute(ALONE, resume=True)
+    words = train_tokenizer(["other words here"] * 3, vocab_size=384, context_tokens=32)
+    words.save_pretrained(tmp_path / "tokenizer")
+    other = dataclasses.replace(
+        first, settings=dataclasses.replace(first.settings, tokenizer=str(tmp_path / "tokenizer"))
+    )
+    with pytest.raises(CheckpointError, match="tokenizer was"):
+        other.execute(ALONE, resume=True)
+    (first.work / "job.json").write_text("")
+    with pytest.raises(CheckpointError, match="checkpoints of an unknown training"):
+        first.execute(ALONE, resume=True)
     assert len(complete_checkpoints(first.work)) == 1
 
 

@@ -57,7 +57,10 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.wait()
+            if kind is None:
+                self.wait()
+            elif self._pending is not None:  # the others may not come to a meeting any more
+                self._pending.result()
         except CheckpointError:
             if kind is None:
                 raise

@@ -1,7 +1,6 @@
 """From a base and rows to an adapter in its folder."""
 
 import functools
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -26,12 +25,13 @@ from graft.training.export import put_in_place
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import Schedule, adamw
+from graft.training.optim import adamw
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.reference import write_reference
 from graft.training.run import Run
+from graft.training.schedules import schedule_of
 from graft.training.weights import Weights, bfloat16_form
 
 JOB = "job"
@@ -91,16 +91,17 @@ class Finetune:
         model = self._adapted_model(storage=torch.bfloat16 if is_sharded else torch.uint8)
         layout = processes.layout(mesh)
         self._claim_folder(job, layout, resume)
+        processes.claim(self.folder)
         if isinstance(layout, Distributed):
             layout.apply(model)
+        torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process draws its own dropout
         run = self._run(model, rows, tokenizer.pad_token_id, layout, mesh)
         run.execute(resume=resume)
         record = TrainedRecord(
             base=self.base.reference(), form=self.form, lineage=lineage.lineage(job, digest, self.settings)
         )
-        if layout.is_first:
+        if layout.is_first:  # the others need not wait for what it does alone
             self._write(model if layout.is_alone else self._whole_model(), rows, record)
-        layout.wait()
         return self.folder / "adapter"
 
     def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
@@ -186,19 +187,12 @@ class Finetune:
             pad_id=pad_id,
             seed=settings.seed,
         )
-        num_steps = settings.max_steps or max(1, math.ceil(data.steps_per_epoch * settings.num_train_epochs))
-        schedule = Schedule(
-            num_steps=num_steps,
-            warmup_steps=math.ceil(num_steps * settings.warmup_ratio),
-            floor=settings.lr_min_ratio,
-            shape=settings.lr_scheduler_type,
-        )
         return Run(
             model=model,
             data=data,
             objective=CausalObjective(),
             optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
-            schedule=schedule,
+            schedule=schedule_of(settings, data.steps_per_epoch),
             folder=self.folder,
             max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,

@@ -12,7 +12,7 @@ from functools import cache
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 PEAKS = {
     "H200": 989e12,
@@ -27,38 +27,52 @@ PEAKS = {
 
 
 def num_multiplied(model: nn.Module) -> float:
-    """Weights that a token is multiplied by: all but position and token embeddings; of experts those that are asked."""
-    config = getattr(model, "config", None)
-    total = float(sum(parameter.numel() for parameter in model.parameters()))
+    """Weights that a token is multiplied by: all but position and token embeddings, the output head where it shares
+    those; of experts those that are asked, and a shared layer as often as it runs (ALBERT).
+    """
+    weights = {id(parameter): parameter.numel() for parameter in model.parameters()}
     for module in model.modules():
         if isinstance(module, nn.Embedding):
-            total -= module.weight.numel()
-    if isinstance(model, PreTrainedModel) and _is_tied(model):
-        total += model.get_output_embeddings().weight.numel()
-    share = _idle_experts(config)
-    experts = sum(parameter.numel() for name, parameter in model.named_parameters() if ".experts." in name)
-    return float(total - share * experts)
+            weights.pop(id(module.weight), None)
+    total = float(sum(weights.values()))
+    for one in _models(model):
+        head = one.get_output_embeddings()
+        if head is not None and id(head.weight) not in weights:
+            total += head.weight.numel()
+        total -= _idle_experts(one)
+        total += _repeated(one)
+    return total
 
 
-def flops_per_token(model: nn.Module, length: int) -> float:
-    """Of forward and backward, in rows of ``length`` tokens."""
-    attention = sum(12.0 * one.config.num_hidden_layers * one.config.hidden_size * length for one in _models(model))
+def flops_per_token(model: nn.Module, length: int) -> float | None:
+    """Of forward and backward, in rows of ``length`` tokens; None for encoder-decoders, whose two sides read different
+    tokens.
+    """
+    models = _models(model)
+    if any(one.config.is_encoder_decoder for one in models):
+        return None
+    attention = sum(12.0 * one.config.num_hidden_layers * one.config.hidden_size * length for one in models)
     return float(6 * num_multiplied(model) + attention)
 
 
 def _models(model: nn.Module) -> list[PreTrainedModel]:
-    outer = [model, *model.children()] if not isinstance(model, PreTrainedModel) else [model]
+    outer = [model] if isinstance(model, PreTrainedModel) else list(model.children())
     return [one for one in outer if isinstance(one, PreTrainedModel)]
 
 
-def _is_tied(model: PreTrainedModel) -> bool:
-    head = model.get_output_embeddings()
-    return head is not None and head.weight is model.get_input_embeddings().weight
+def _idle_experts(model: PreTrainedModel) -> float:
+    num = getattr(model.config, "num_local_experts", None)
+    if not num:
+        return 0.0
+    experts = sum(parameter.numel() for name, parameter in model.named_parameters() if ".experts." in name)
+    return float(experts * (1 - model.config.num_experts_per_tok / num))
 
 
-def _idle_experts(config: PretrainedConfig | None) -> float:
-    num = getattr(config, "num_local_experts", None)
-    return 0.0 if not num else 1 - config.num_experts_per_tok / num  # type: ignore[union-attr]
+def _repeated(model: PreTrainedModel) -> float:
+    if model.config.model_type != "albert":
+        return 0.0
+    shared = sum(one.numel() for name, one in model.named_parameters() if ".albert_layer_groups." in name)
+    return float(shared * (model.config.num_hidden_layers / model.config.num_hidden_groups - 1))
 
 
 @cache

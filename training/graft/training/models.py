@@ -52,6 +52,10 @@ class Size:
             raise ConfigurationError(
                 f"a width of {self.width} cannot be split among {self.num_heads} heads; choose a multiple."
             )
+        if (self.width // self.num_heads) % 2:
+            raise ConfigurationError(
+                f"{self.num_heads} heads of {self.width // self.num_heads} cannot turn in pairs: choose an even width."
+            )
         if self.num_heads % self.kv_heads:
             raise ConfigurationError(
                 f"{self.num_heads} heads cannot share {self.kv_heads} key-value heads; choose a divisor."
@@ -224,10 +228,12 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "bert": ("masked", "next_sentence", "span_boundary"),
     "albert": ("masked", "sentence_order", "span_boundary"),
     "electra": ("replaced_token", "masked"),
+    "mixtral": ("causal",),
     "xlnet": ("permutation",),
     "bart": ("denoising", "span_corruption"),
 }
-"""Objectives that need a head which only one family has come first or beside the others."""
+"""Objectives that need a head which only one family has come first or beside the others; a mixture of experts has its
+balance with next tokens only."""
 
 
 def objectives_of(name: str) -> tuple[str, ...]:
@@ -282,12 +288,7 @@ def empty(config: PretrainedConfig, objective: str) -> PreTrainedModel:
 
 
 def load(folder: Path, objective: str) -> nn.Module:
-    """A model that was saved, in float32, to go on training it with the objective.
-
-    Raises ``ConfigurationError`` for objectives that need a second model beside it.
-    """
-    if objective in ("replaced_token", "span_boundary"):
-        raise ConfigurationError(f"a saved model cannot go on with {objective!r} yet; train it anew, without --model.")
+    """A model that was saved, in float32, to go on training it with the objective."""
     model: PreTrainedModel = _CLASSES[objective].from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     return model
 

@@ -23,4 +23,4 @@ def publish_base(folder: Path, *, target: str, name: str) -> RegisteredBase:
         GraftClientError: the server cannot be reached or refuses the base.
     """
     with Client(target) as client:
-        return client.push_base(folder, name=name, timeout=3600.0)
+        return client.push_base(folder, name=name)

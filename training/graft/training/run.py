@@ -82,9 +82,7 @@ class Run:
             for step in range(start, self.schedule.num_steps):
                 weights.push(self.working_form(step))
                 set_learning_rates(optimizers, self.schedule(step))
-                metrics = self._step(step, weights, state, checkpoints)
-                if average is not None:
-                    average.follow(step, weights.masters)
+                metrics = self._step(step, weights, state, average, checkpoints)
                 if self._is_measured(step + 1):
                     weights.push(self.working_form(step + 1))
                     metrics |= self._measured()
@@ -104,7 +102,9 @@ class Run:
             self.folder, num_steps=self.schedule.num_steps, start=start, gauge=self.gauge, listeners=listeners
         )
 
-    def _step(self, step: int, weights: Weights, state: State, checkpoints: CheckpointWriter) -> dict[str, float]:
+    def _step(
+        self, step: int, weights: Weights, state: State, average: Average | None, checkpoints: CheckpointWriter
+    ) -> dict[str, float]:
         batches = [self.layout.local(batch) for batch in self.data.batches(step, self.layout.share)]
         counts = self.layout.total(counted(batch.counts for batch in batches))
         if not any(counts.values()):
@@ -122,7 +122,8 @@ class Run:
         norm = float(self.layout.gradient_norm(weights.masters))
         means = self.layout.total(means)
         loss = sum(self.objective.weights[name] * mean for name, mean in means.items())
-        self._take_or_not(step, loss, norm, state, checkpoints)
+        if self._takes(step, loss, norm, state, checkpoints) and average is not None:
+            average.follow(step, state.masters)
         for master in weights.masters.values():
             master.grad = None
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
@@ -135,7 +136,8 @@ class Run:
             "skipped": self.guard.num_skipped,
         }
 
-    def _take_or_not(self, step: int, loss: float, norm: float, state: State, checkpoints: CheckpointWriter) -> None:
+    def _takes(self, step: int, loss: float, norm: float, state: State, checkpoints: CheckpointWriter) -> bool:
+        """Moves the weights if the step is one to be taken, else goes back where that is due."""
         verdict = self.guard.judge(loss, norm)
         if verdict is Verdict.TAKE:
             clip_gradients(state.masters, norm, self.max_gradient_norm)
@@ -151,6 +153,7 @@ class Run:
             )
         else:
             _log.warning("step %d: too many skipped in a row, back to the last checkpoint", step)
+        return verdict is Verdict.TAKE
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         if not self.saves:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     with connect(args) as client:
         if args.verb == "push":
-            found = [client.push_base(args.folder, name=args.name, timeout=args.timeout)]
+            found = [client.push_base(args.folder, name=args.name)]
         else:
             found = client.bases()
     rows = [(base.name, short(base.digest), "yes" if base.served else "") for base in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -181,7 +182,9 @@ def _train(spec: Spec, folder: Path) -> Result:
     path = folder / "spec.json"
     path.write_text(json.dumps(asdict(spec)))
     command = [sys.executable, "-m", "graft.training.bench.contender", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # On several GPUs Hugging Face's Trainer would take all of them.
+    environment = {"CUDA_VISIBLE_DEVICES": "0", **os.environ}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise TrainingError(f"the training by {spec.who} failed: {done.stderr.strip()[-500:]}")
     return Result(**json.loads(done.stdout.strip().splitlines()[-1]))

@@ -23,6 +23,7 @@ from graft.training.flops import flops_per_token, peak_flops
 from graft.training.loss_curve import METRICS
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw
+from graft.training.progress import Gauge
 from graft.training.run import Run
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, MAX_NORM = 1e-3, 0.1, (0.9, 0.95), 1.0
@@ -173,13 +174,12 @@ def main(path: Path) -> None:
     counted = slice(spec.num_warm, spec.num_steps)
     speed = sum(per_step[counted]) / sum(seconds[counted])
     peak_bytes = _peak_bytes(spec.device)
-    peak = peak_flops(spec.device)
-    flops = flops_per_token(_model(spec), max(map(len, rows)))
+    gauge = Gauge(flops_per_token=flops_per_token(_model(spec), max(map(len, rows))), peak=peak_flops(spec.device))
     result = Result(
         tokens_per_second=speed,
         peak_bytes=peak_bytes,
         last_loss=sum(losses[-(spec.num_steps // 4) :]) / (spec.num_steps // 4),
-        mfu=None if peak is None else speed * flops / peak,
+        mfu=gauge.utilisation(speed),
     )
     print(json.dumps(asdict(result)))
 

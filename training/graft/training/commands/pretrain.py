@@ -48,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
+    from graft.adapters.names import check_name
     from graft.training.pretrain.job import PretrainText
 
+    if args.push is not None:
+        check_name(args.output.name, what="base")
     job = PretrainText(settings=settings, work=work, output=args.output)
     if args.plan:
         print(job.plan(devices=args.devices, device_bytes=number("--memory", args.memory) if args.memory else None))
@@ -71,7 +74,8 @@ def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) ->
     from graft.training.pretrain.generated import Pretrain
     from graft.training.recipes.catalog import pretraining
 
-    if others := sorted(set(values) - {"max_steps", "seed"}):
+    flags = {name for name in ("push", "ray", "ray_address", "memory") if getattr(args, name) is not None}
+    if others := sorted(set(values) - {"max_steps", "seed"} | flags):
         raise ConfigurationError(
             f"--recipe {args.recipe} decides everything but --max-steps and --seed; leave out {', '.join(others)}."
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import torch
 
-from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.corpus.packing import IGNORED, PackedBatch
 from graft.training.data import WHOLE, Share
 from graft.training.errors import DataError
 from graft.training.objective.objective import Batch, Sentences, flat
@@ -68,11 +69,16 @@ class _Order:
     def _rows(self, start: int, num: int) -> Iterator[int]:
         while num:
             epoch, position = divmod(start, self.num_rows)
-            order = list(range(self.num_rows))
-            Random(f"{self.seed}/{epoch}").shuffle(order)
-            taken = order[position : position + num]
+            taken = _shuffled(self.num_rows, f"{self.seed}/{epoch}")[position : position + num]
             yield from taken
             start, num = start + len(taken), num - len(taken)
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(num: int, seed: str) -> Sequence[int]:
+    order = list(range(num))
+    Random(seed).shuffle(order)
+    return order
 
 
 class TextRows:
@@ -101,6 +107,10 @@ class TextRows:
     def steps_per_epoch(self) -> int:
         return self._order.steps_per_epoch
 
+    def num_batches(self, num_steps: int) -> int:
+        """Micro-batches of so many steps."""
+        return self._order.size.before(num_steps)
+
     def batches(self, step: int, share: Share = WHOLE) -> list[Batch]:
         return [
             self._batch(step, number, rows) for number, rows in share.of(list(enumerate(self._order.batches(step))))
@@ -119,7 +129,10 @@ class TextRows:
 
 
 class PackedText:
-    """Documents one after the other in full rows, each ended by ``end_id``, for causal models."""
+    """Documents one after the other in full rows, each ended by ``end_id``, for causal models.
+
+    A document that does not fit goes on in the next row, where nothing of it is seen any more.
+    """
 
     def __init__(
         self,
@@ -134,10 +147,14 @@ class PackedText:
         warmup_steps: int = 0,
         groups: int = 1,
     ) -> None:
-        self._lines = _full_rows([[*flat(document), end_id] for document in documents], length)
+        pieces = [torch.tensor([*flat(document), end_id], dtype=torch.int32) for document in documents]
+        self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
+        """Where in the stream each document is over."""
+        self._stream = torch.cat(pieces)
         self._length, self._pad_id = length, pad_id
         size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps, groups=groups)
-        self._order = _Order(num_rows=len(self._lines), rows_per_batch=rows_per_batch, size=size, seed=seed)
+        num_rows = -(-len(self._stream) // length)
+        self._order = _Order(num_rows=num_rows, rows_per_batch=rows_per_batch, size=size, seed=seed)
 
     @property
     def num_rows(self) -> int:
@@ -147,30 +164,30 @@ class PackedText:
     def steps_per_epoch(self) -> int:
         return self._order.steps_per_epoch
 
+    def num_batches(self, num_steps: int) -> int:
+        """Micro-batches of so many steps."""
+        return self._order.size.before(num_steps)
+
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
-        return [self._batch([self._lines[row] for row in rows]) for rows in share.of(self._order.batches(step))]
+        return [self._batch(rows) for rows in share.of(self._order.batches(step))]
 
     def in_order(self, rows_per_batch: int) -> list[PackedBatch]:
         """Every row once."""
-        starts = range(0, len(self._lines), rows_per_batch)
-        return [self._batch(self._lines[at : at + rows_per_batch]) for at in starts]
+        starts = range(0, self.num_rows, rows_per_batch)
+        return [self._batch(range(at, min(at + rows_per_batch, self.num_rows))) for at in starts]
 
-    def _batch(self, lines: Sequence[list[Encoded]]) -> PackedBatch:
-        return batch_of_rows(lines, length=self._length, pad_id=self._pad_id)
-
-
-def _full_rows(documents: Sequence[Sequence[int]], length: int) -> list[list[Encoded]]:
-    """A document that does not fit goes on in the next row."""
-    rows: list[list[Encoded]] = [[]]
-    room = length
-    for ids in documents:
-        at = 0
-        while at < len(ids):
-            piece = ids[at : at + room]
-            rows[-1].append(Encoded(input_ids=piece, supervised=[True] * len(piece)))
-            at += len(piece)
-            room -= len(piece)
-            if room == 0:
-                rows.append([])
-                room = length
-    return rows if rows[-1] else rows[:-1]
+    def _batch(self, rows: Sequence[int]) -> PackedBatch:
+        at_BL = torch.tensor(rows)[:, None] * self._length + torch.arange(self._length)
+        is_text_BL = at_BL < len(self._stream)
+        at_BL = at_BL.clamp(max=len(self._stream) - 1)
+        document_BL = torch.searchsorted(self._ends, at_BL, right=True)
+        begin_BL = torch.where(document_BL > 0, self._ends[document_BL - 1], 0).maximum(at_BL[:, :1])
+        ids_BL = torch.where(is_text_BL, self._stream[at_BL].long(), self._pad_id)
+        follows_BL = torch.zeros_like(is_text_BL)
+        follows_BL[:, :-1] = is_text_BL[:, 1:] & (document_BL[:, 1:] == document_BL[:, :-1])
+        return PackedBatch(
+            input_ids_BL=ids_BL,
+            labels_BL=torch.where(follows_BL, ids_BL.roll(-1, dims=1), IGNORED),
+            position_ids_BL=torch.where(is_text_BL, at_BL - begin_BL, 0),
+            document_BL=torch.where(is_text_BL, document_BL - document_BL[:, :1] + 1, 0),
+        )

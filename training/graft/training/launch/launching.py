@@ -29,5 +29,5 @@ def launch(job: Job, args: argparse.Namespace) -> tuple[bool, Any]:
     from graft.training.launch.processes import joined
 
     with joined() as processes:
-        result = job.execute(processes, resume=args.resume or processes.is_restarted)
+        result = job.execute(processes, resume=args.resume or processes.continues(job.work))
         return processes.is_first, result

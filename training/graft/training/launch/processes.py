@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,9 @@ import torch.distributed as dist
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
+
+LAUNCH = "launch"
+"""File in a training's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,31 @@ class Processes:
     num: int
     device: str
     """``cpu`` or ``cuda``."""
-    is_restarted: bool = False
-    """Whether the launcher started them anew after one was lost."""
+    launch: str | None = None
+    """Names what started them, the same after a restart by it; None without a launcher."""
 
     @property
     def is_first(self) -> bool:
         return self.num == 1 or dist.get_rank() == 0
+
+    def continues(self, work: Path) -> bool:
+        """Whether this launch began the training in a folder already, and lost a worker since. All processes agree."""
+        marker = work / LAUNCH
+        begun = self.launch is not None and marker.exists() and marker.read_text(encoding="utf-8") == self.launch
+        return self._agreed(begun)
+
+    def claim(self, work: Path) -> None:
+        """Leaves this launch's name in a folder that the first process has made."""
+        if self.is_first and self.launch is not None:
+            (work / LAUNCH).write_text(self.launch, encoding="utf-8")
+
+    def _agreed(self, value: bool) -> bool:
+        """What the first process says."""
+        if self.num == 1:
+            return value
+        said = [value]
+        dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+        return said[0]
 
     def layout(self, mesh: Mesh) -> Layout:
         """All of them, arranged. Every process calls this."""
@@ -45,16 +68,22 @@ def joined() -> Iterator[Processes]:
     Where a process group exists already, as in a Ray Train worker, it is taken as it is.
     """
     num, device = int(os.environ.get("WORLD_SIZE", "1")), device_kind()
-    if dist.is_initialized():
+    if dist.is_initialized():  # Ray decides by itself when to resume
         yield Processes(num=dist.get_world_size(), device=device)
         return
     if num == 1:
-        yield Processes(num=1, device=device)
+        yield Processes(num=1, device=device, launch=_launch())
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
-        yield Processes(num=num, device=device, is_restarted=os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0")
+        yield Processes(num=num, device=device, launch=_launch())
     finally:
         dist.destroy_process_group()
+
+
+def _launch() -> str | None:
+    """``torchrun``'s own name for the run; where it was given none, its process on this machine."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"agent-{os.getppid()}" if name == "none" else name

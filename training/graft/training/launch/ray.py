@@ -11,11 +11,13 @@ import secrets
 from typing import Any
 
 from graft.training.checkpoint import complete_checkpoints
-from graft.training.errors import ConfigurationError, TrainingError
+from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.launch.job import Job
 from graft.training.launch.processes import device_kind, joined
 from graft.training.threads import wait_without_spinning
 
+FAILURE = "failure"
+"""File in a training's folder: what no new start would mend."""
 MAX_FAILURES = 3
 """Times that the workers are started again."""
 
@@ -41,6 +43,8 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         raise ConfigurationError('Ray is not installed: pip install "graftserve[cluster]".') from None
 
     job.check_work(resume=resume)
+    failure = job.work / FAILURE
+    failure.unlink(missing_ok=True)
     use_gpu = device_kind() == "cuda"
     ray.init(
         address=address,
@@ -65,11 +69,18 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         raise TrainingError(f"the workers failed: {causes or error}") from error
     finally:
         ray.shutdown()
+    if failure.exists():
+        raise TrainingError(failure.read_text(encoding="utf-8"))
 
 
 def _work(config: dict[str, Any]) -> None:
     """What a worker does, at first and after every failure of one."""
     wait_without_spinning()
     job: Job = config["job"]
+    failure = job.work / FAILURE
     with joined() as processes:
-        job.execute(processes, resume=bool(complete_checkpoints(job.work)))
+        try:
+            job.execute(processes, resume=bool(complete_checkpoints(job.work)))
+        except (ConfigurationError, DataError) as error:  # every worker finds the same, and would again
+            failure.parent.mkdir(parents=True, exist_ok=True)
+            failure.write_text(str(error), encoding="utf-8")

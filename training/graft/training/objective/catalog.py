@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
-from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Objective
@@ -21,8 +20,6 @@ from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
 
-TAUGHT = ("causal", "masked")
-"""What a teacher can teach."""
 QUESTIONS: Mapping[str, Question] = {"next_sentence": "next_sentence", "sentence_order": "sentence_order"}
 _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
     "prefix": PrefixObjective,
@@ -32,16 +29,6 @@ _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
     "span_corruption": SpanCorruptionObjective,
     "denoising": DenoisingObjective,
 }
-
-
-def distillation(
-    name: str, teacher: PreTrainedModel, *, tokenizer: PreTrainedTokenizerBase, length: int, whole_word: bool = False
-) -> Objective[Any]:
-    """What ``name``, one of ``TAUGHT``, becomes with a teacher."""
-    if name == "causal":
-        return DecoderDistillation(teacher=teacher)
-    masked = MaskedObjective(vocabulary=Vocabulary.of(tokenizer), length=length, whole_word=whole_word)
-    return EncoderDistillation(masked=masked, teacher=teacher)
 
 
 def objective(

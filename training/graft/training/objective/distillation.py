@@ -15,7 +15,6 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from graft.training.corpus.packing import IGNORED, PackedBatch
-from graft.training.errors import ConfigurationError
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Batch, Sentences, cross_entropy
 
@@ -31,13 +30,10 @@ def soft_cross_entropy(student_NV: Tensor, teacher_NV: Tensor, temperature: floa
     return functional.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
 
 
-def check_vocabularies(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Raises ``ConfigurationError`` where the two speak of different tokens."""
-    own, its = student.config.vocab_size, teacher.config.vocab_size
-    if own != its:
-        raise ConfigurationError(
-            f"the student has {own} tokens and the teacher {its}; distil between equal vocabularies."
-        )
+def asked_of_a_teacher(batch: Batch) -> Batch:
+    """A masked batch that asks for a teacher's distribution at the masks, and for its states at every text token."""
+    is_text_BL = torch.where(batch.inputs["attention_mask"] == 1, 0, IGNORED)
+    return Batch(inputs=batch.inputs, labels={**batch.labels, "soft": batch.labels["masked"], "direction": is_text_BL})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +47,7 @@ class EncoderDistillation:
     """Those of the published training code; the paper says a linear combination."""
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
-        batch = self.masked.collate(documents, generator)
-        is_text_BL = torch.where(batch.inputs["attention_mask"] == 1, 0, IGNORED)
-        return Batch(
-            inputs=batch.inputs, labels={**batch.labels, "soft": batch.labels["masked"], "direction": is_text_BL}
-        )
+        return asked_of_a_teacher(self.masked.collate(documents, generator))
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         student = model(**batch.inputs, output_hidden_states=True)

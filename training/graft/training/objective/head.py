@@ -17,6 +17,26 @@ from torch.distributed.tensor import DTensor
 from graft.training.corpus.packing import IGNORED
 from graft.training.objective.objective import cross_entropy
 
+ENDING_IN_THEIR_HEAD = frozenset(
+    (
+        "albert",
+        "bert",
+        "distilbert",
+        "electra",
+        "gpt2",
+        "gpt_neox",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo2",
+        "qwen2",
+        "qwen3",
+        "roberta",
+        "t5",
+    )
+)
+"""Model types whose logits are what the head gives. Others scale, cap or shift them behind it (BART, Gemma-2, Granite,
+Cohere), or may: their logits are computed whole."""
 CHUNK_ELEMENTS = 1 << 22
 """Logits at a time: 16 MB of float32."""
 
@@ -81,21 +101,16 @@ def head_cross_entropy(
 def labelled(model: nn.Module, labels: Tensor, *, name: str = "logits", z: float = 0.0, **inputs: Any) -> Any:
     """The model's output for ``inputs``, with the summed cross-entropy of ``labels`` in place of its logits.
 
-    ``name`` is the field of the output. A head that is no plain matrix, or whose logits are changed behind it, computes
-    them whole.
+    ``name`` is the field of the output. A head that is no plain matrix, or whose logits may be changed behind it,
+    computes them whole.
     """
     head = model.get_output_embeddings()
-    is_plain = type(head) is nn.Linear and _ends_in_head(model)
+    is_plain = type(head) is nn.Linear and model.config.model_type in ENDING_IN_THEIR_HEAD
     with _asked(head, labels, z) if is_plain else contextlib.nullcontext():
         output = model(**inputs)
     if output[name].ndim > 0:
         output[name] = cross_entropy(output[name], labels, z=z)
     return output
-
-
-def _ends_in_head(model: nn.Module) -> bool:
-    """BART adds a bias of its own to what the head gives."""
-    return not hasattr(model, "final_logits_bias")
 
 
 @contextlib.contextmanager

@@ -5,8 +5,10 @@ Loss: masked language modelling of the generator + 50 × the discriminator's (eq
 sampling.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -33,6 +35,10 @@ class GeneratorAndDiscriminator(nn.Module):
     @property
     def parts(self) -> Mapping[str, PreTrainedModel]:
         return {"": self.discriminator, "generator": self.generator}
+
+    def forward(self, compute: Callable[[Self], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """Under sharding the weights are whole in here."""
+        return compute(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,10 @@ class ReplacedTokenObjective:
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        assert isinstance(model, GeneratorAndDiscriminator)
+        sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))
+        return sums
+
+    def _sums(self, batch: Batch, model: GeneratorAndDiscriminator) -> Mapping[str, Tensor]:
         mask = batch.inputs["attention_mask"]
         logits_BLV = model.generator(input_ids=batch.inputs["input_ids"], attention_mask=mask).logits
         replaced_BL = self._replace(logits_BLV.detach(), batch)

@@ -4,8 +4,10 @@ Whole spans are masked, and each of their tokens is predicted twice: by the mask
 the span together with its place in it (eq. 1 to 3). The loss is the sum of both (eq. 4).
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -81,6 +83,10 @@ class SpanBoundaryModel(nn.Module):
     def parts(self) -> Mapping[str, PreTrainedModel]:
         return {"": self.pretrained}
 
+    def forward(self, compute: Callable[[Self], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """Under sharding the weights are whole in here."""
+        return compute(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpanBoundaryObjective:
@@ -124,7 +130,10 @@ class SpanBoundaryObjective:
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        assert isinstance(model, SpanBoundaryModel)
+        sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))
+        return sums
+
+    def _sums(self, batch: Batch, model: SpanBoundaryModel) -> Mapping[str, Tensor]:
         beside = {"left", "right", "place"}
         inputs = {name: value for name, value in batch.inputs.items() if name not in beside}
         output = labelled(model.pretrained, batch.labels["masked"], **inputs, output_hidden_states=True)

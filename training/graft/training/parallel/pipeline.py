@@ -98,7 +98,7 @@ class Pipeline:
         self._stages, self._group, self._schedule, self._device = stages, group, schedule, device
         self._num_stages = dist.get_world_size(group) * STAGES_PER_PROCESS[schedule]
         self._made: dict[int, Any] = {}
-        self._count = 1.0
+        self._count, self._z = 1.0, 0.0
 
     def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of all; returns the means of the terms, in every process. Gradients are added.
@@ -110,7 +110,7 @@ class Pipeline:
             raise ConfigurationError("pp computes next-token prediction only; train other objectives without it.")
         if len({batch.input_ids_BL.shape for batch in batches}) != 1:
             raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
-        self._count = work.counts["tokens"]
+        self._count, self._z = work.counts["tokens"], work.objective.z_loss
         losses: list[Tensor] = []
         window = next(iter(self._stages.values())).window
         kwargs = {
@@ -144,4 +144,4 @@ class Pipeline:
         return self._made[num_batches]
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels) / self._count
+        return cross_entropy(logits, labels, z=self._z) / self._count

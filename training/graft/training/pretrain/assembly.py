@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,21 @@ from graft.training.errors import ConfigurationError
 from graft.training.held_out import HeldOut
 from graft.training.models import Size, build, empty, family, family_of, load, objectives_of
 from graft.training.objective import catalog
-from graft.training.objective.objective import Objective, Sentences, flat
+from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
+from graft.training.objective.masked import MaskedObjective
+from graft.training.objective.objective import Batch, Objective, Sentences, flat
 from graft.training.objective.vocabulary import first_id
 from graft.training.pretrain.settings import PretrainSettings
 
+_log = logging.getLogger(__name__)
+
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TAUGHT = ("causal", "masked")
+"""What a teacher can teach."""
+NEEDING_TWO = ("replaced_token", "span_boundary")
+"""Objectives that train something beside the model that is saved."""
+FLOAT32_ONLY = ("xlnet",)
+"""Families whose classes mix float32 into what they compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +59,44 @@ class Assembly:
         chosen = settings.objective or fitting[0]
         if chosen not in fitting:
             raise ConfigurationError(f"{name} cannot be trained with {chosen!r}; it can with {', '.join(fitting)}.")
+        if settings.model is not None and chosen in NEEDING_TWO:
+            raise ConfigurationError(f"a saved model cannot go on with {chosen!r} yet: train it anew, without --model.")
         made = cls(settings=settings, tokenizer=tokenizer, family=name, objective_name=chosen)
         if settings.model is not None:
             _check_fit(_config(settings.model), tokenizer, settings)
-        made.plain_objective()
         if settings.teacher is not None:
-            made.objective()
+            made._check_teacher(settings.teacher)
+        if settings.dtype == "bfloat16" and name in FLOAT32_ONLY:
+            raise ConfigurationError(f"{name} computes in float32 only: leave dtype out, or say float32.")
+        made.plain_objective()
+        for setting in made._idle():
+            _log.warning("%s has no effect here", setting)
         return made
+
+    def _idle(self) -> list[str]:
+        """Settings that were said and change nothing."""
+        settings, defaults = self.settings, PretrainSettings()
+        conditions = {
+            "vocab_size": settings.tokenizer is None and settings.model is None and settings.teacher is None,
+            "whole_word_masking": self.objective_name in ("masked", "next_sentence", "sentence_order"),
+            "z_loss": self.objective_name == "causal" and settings.teacher is None,
+            "eval_steps": settings.validation is not None,
+            "num_local_experts": self.family == "mixtral",
+            "sliding_window": self.family in ("mistral", "mixtral"),
+            **dict.fromkeys(("family", "hidden_size", "num_hidden_layers", "dropout"), settings.model is None),
+            **dict.fromkeys(("num_attention_heads", "intermediate_size"), settings.model is None),
+        }
+        return [
+            name
+            for name, has_effect in conditions.items()
+            if not has_effect and getattr(settings, name) != getattr(defaults, name)
+        ]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        named = self.settings.dtype or ("float32" if self.family in FLOAT32_ONLY else "bfloat16")
+        return DTYPES[named]
 
     @property
     def size(self) -> Size:
@@ -87,31 +129,37 @@ class Assembly:
 
     def objective(self, *, device: str = "cpu") -> Objective[Any]:
         """What is learned; a teacher is loaded onto the device."""
-        if self.settings.teacher is not None:
-            return catalog.distillation(
-                self.objective_name,
-                self._teacher(self.settings.teacher).to(device),
-                tokenizer=self.tokenizer,
-                length=self.settings.max_length,
-                whole_word=self.settings.whole_word_masking,
-            )
-        return self.plain_objective()
-
-    def _teacher(self, folder: str) -> PreTrainedModel:
-        config = _config(folder)
-        if self.objective_name not in catalog.TAUGHT or self.objective_name not in objectives_of(family_of(config)):
-            raise ConfigurationError(
-                f"a teacher can teach {' and '.join(catalog.TAUGHT)} where it was trained so; the one in {folder} is a "
-                f"{family_of(config)}, and {self.objective_name!r} was asked for."
-            )
-        its, own = config.vocab_size, len(self.tokenizer)
-        if its != own:
-            raise ConfigurationError(
-                f"the teacher in {folder} has {its} tokens and the tokenizer {own}: give the teacher's --tokenizer."
-            )
-        teacher = load(Path(folder), self.objective_name)
+        plain = self.plain_objective()
+        if self.settings.teacher is None:
+            return plain
+        teacher = load(Path(self.settings.teacher), self.objective_name)
         assert isinstance(teacher, PreTrainedModel)
-        return teacher.requires_grad_(False).to(DTYPES[self.settings.dtype])
+        teacher = teacher.requires_grad_(False).to(device, self.dtype)
+        if isinstance(plain, MaskedObjective):
+            return EncoderDistillation(masked=plain, teacher=teacher)
+        return DecoderDistillation(teacher=teacher)
+
+    def _check_teacher(self, folder: str) -> None:
+        """Raises ``ConfigurationError`` where a teacher cannot teach this student."""
+        config = _config(folder)
+        taught = self.objective_name in TAUGHT and self.objective_name in objectives_of(family_of(config))
+        if not taught or self.family == "mixtral":
+            raise ConfigurationError(
+                f"a teacher can teach {' and '.join(TAUGHT)} where it was trained so, and no mixture of experts; the "
+                f"one in {folder} is a {family_of(config)}; asked for was {self.family} with {self.objective_name!r}."
+            )
+        if config.vocab_size != len(self.tokenizer):
+            raise ConfigurationError(
+                f"the teacher in {folder} has {config.vocab_size} tokens and the tokenizer {len(self.tokenizer)}: give "
+                "the teacher's --tokenizer."
+            )
+        _check_room(config, folder, self.settings.max_length, what="teacher")
+        width = self.skeleton().config.hidden_size
+        if self.objective_name == "masked" and width != config.hidden_size:
+            raise ConfigurationError(
+                f"the teacher in {folder} is {config.hidden_size} wide and the student {width}: an encoder's states "
+                "are compared, so take --hidden-size of the teacher."
+            )
 
     def plain_objective(self) -> Objective[Any]:
         """The same without a teacher: what is measured."""
@@ -149,8 +197,11 @@ class Assembly:
             pad = self.tokenizer.pad_token_id
             whole = encode_whole(documents, self.tokenizer)
             return PackedText(whole, length=length, end_id=end, pad_id=end if pad is None else pad, **options)
-        objective: Any = self.plain_objective() if plain else self.objective()
-        return TextRows(self._windows(documents, length), objective.collate, **options)
+        objective: Any = self.plain_objective()
+        collate = objective.collate
+        if self.settings.teacher is not None and not plain:
+            collate = compose(asked_of_a_teacher, collate)
+        return TextRows(self._windows(documents, length), collate, **options)
 
     def _windows(self, documents: Sequence[str], length: int) -> list[Sentences]:
         room = length - 3  # for the special tokens of two segments
@@ -216,8 +267,15 @@ def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, set
             f"the tokenizer in {settings.tokenizer or settings.model} does not fit the model in {settings.model}: it "
             f"has ids up to {highest}, and the model has embeddings for {config.vocab_size}; take the model's own."
         )
+    _check_room(config, str(settings.model), settings.max_length, what="model")
+
+
+def _check_room(config: PretrainedConfig, folder: str, length: int, *, what: str) -> None:
     room = getattr(config, "max_position_embeddings", None)
-    if room is not None and settings.max_length > room:
-        raise ConfigurationError(
-            f"max_length is {settings.max_length}, and the model in {settings.model} has {room} positions; lower it."
-        )
+    if room is not None and length > room:
+        raise ConfigurationError(f"max_length is {length}, and the {what} in {folder} has {room} positions: lower it.")
+
+
+def compose(after: Callable[[Batch], Batch], collate: Callable[..., Batch]) -> Callable[..., Batch]:
+    """``collate``, and then ``after``."""
+    return lambda *arguments: after(collate(*arguments))

@@ -16,8 +16,9 @@ from graft.training.flops import flops_per_token, num_multiplied, peak_flops
 from graft.training.models import parts
 from graft.training.parallel.mesh import SPLITTABLE, Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.job import check_mesh, num_steps_of
+from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.schedules import num_steps_of
 
 ACTIVATION_BYTES = 34
 """Per token, layer and unit of width, in 16 bits, attention's matrix not kept (Korthikanti et al. 2022,
@@ -48,7 +49,7 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh) -> Memory:
     """An estimate for one device of a mesh."""
     config = parts(model)[""].config
     num = sum(parameter.numel() for parameter in model.parameters()) / mesh.tp / mesh.pp
-    is_bfloat16 = settings.dtype == "bfloat16"
+    is_bfloat16 = settings.dtype != "float32"
     shards = mesh.dp_shard if mesh.zero_stage > 1 else 1
     # Sharded, float32 weights are the masters; one layer is whole at a time. Else bfloat16 copies stand beside them.
     whole = 2 * 2 * num / max(1, config.num_hidden_layers) if shards > 1 else 2 * num * is_bfloat16
@@ -77,24 +78,31 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     mesh = settings.mesh(devices)
     check_mesh(assembly, mesh, devices)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
-    steps = num_steps_of(settings, data)
+    steps = num_steps_of(settings, data.steps_per_epoch)
     per_token = flops_per_token(model, settings.max_length)
-    tokens = steps * rows * settings.max_length
-    speed = None if peak is None else peak * GUESSED_UTILISATION * devices
+    tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
+    # Processes of one machine without GPUs share its cores.
+    speed = None if peak is None else peak * GUESSED_UTILISATION * (devices if device == "cuda" else 1)
     lines = [
         f"{assembly.family}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is multiplied "
         f"by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
         f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
         f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
-        f"{per_token * tokens:.3g} FLOPs"
-        + (
-            "" if speed is None else f", about {_duration(per_token * tokens / speed)} at {GUESSED_UTILISATION:.0%} MFU"
-        ),
+        _arithmetic(per_token, tokens, speed),
         f"memory: {room / 1e9:,.1f} GB for each of {devices} {device} device{'s' * (devices > 1)}",
         "",
         _table(assembly, model, devices, room, chosen=mesh),
     ]
     return "\n".join(lines)
+
+
+def _arithmetic(per_token: float | None, tokens: float, speed: float | None) -> str:
+    if per_token is None:
+        return "FLOPs are not counted for encoder-decoders"
+    told = f"{per_token * tokens:.3g} FLOPs"
+    if speed is None:
+        return told
+    return f"{told}, about {_duration(per_token * tokens / speed)} at {GUESSED_UTILISATION:.0%} MFU"
 
 
 def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, chosen: Mesh) -> str:

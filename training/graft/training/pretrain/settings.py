@@ -29,7 +29,6 @@ class PretrainSettings(TrainingSettings):
     sliding_window: int | None = setting(None, "tokens that Mistral's attention reaches back")
     dropout: float | None = setting(None, "of embeddings and blocks, none of attention; default: the family's own")
     max_length: int = setting(256, "tokens per row")
-    packing: bool = setting(True, "decoders: documents side by side in full rows, each attending to itself")
     whole_word_masking: bool = setting(False, "mask all tokens of a word or none")
 
     learning_rate: float = setting(1e-3, "peak of the schedule")
@@ -40,8 +39,12 @@ class PretrainSettings(TrainingSettings):
     adam_beta2: float = setting(0.95, "of AdamW")
     batch_warmup_steps: int = setting(0, "steps in which gradient accumulation rises from 1 to its value")
     z_loss: float = setting(0.0, "factor of log² Z in a decoder's loss; PaLM has 1e-4")
-    ema_decay: float | None = setting(None, "export the running mean of the weights with this decay, such as 0.999")
-    dtype: str = setting("bfloat16", "what is computed in; the optimizer's weights are float32 in any case")
+    ema_decay: float | None = setting(
+        None, "export the running mean of the weights with this decay, such as 0.999; --eval-steps measures the weights"
+    )
+    dtype: str | None = setting(
+        None, "what is computed in, bfloat16 (default) or float32; the optimizer's weights are float32 in any case"
+    )
     gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
     torch_compile: bool = setting(False, "compile the blocks")
     tensorboard: bool = setting(False, "write scalars for TensorBoard beside the checkpoints")
@@ -63,4 +66,12 @@ class PretrainSettings(TrainingSettings):
         for name in ("batch_warmup_steps", "z_loss"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         one_of("optim", self.optim, ("adamw", "adamw_8bit", "muon"))
-        one_of("dtype", self.dtype, ("bfloat16", "float32"))
+        one_of("dtype", self.dtype, (None, "bfloat16", "float32"))
+        require(self.max_length >= 8, "max_length", self.max_length, "at least 8")
+        for name, least in (("num_key_value_heads", 1), ("intermediate_size", 1), ("sliding_window", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                require(value >= least, name, value, f"at least {least}")
+        require(self.num_local_experts >= 2, "num_local_experts", self.num_local_experts, "at least 2")
+        if self.metrics_port is not None:
+            require(0 < self.metrics_port < 65536, "metrics_port", self.metrics_port, "from 1 to 65535")

@@ -10,6 +10,7 @@ from graft.training.flops import flops_per_token, peak_flops
 from graft.training.loss_curve import METRICS
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
+from graft.training.progress import Gauge
 
 
 def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:
@@ -18,9 +19,14 @@ def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> 
     rows = [json.loads(line) for line in (work / METRICS).read_text(encoding="utf-8").splitlines()]
     counted = rows[len(rows) // 10 :]
     speed = median(row["tokens_per_second"] for row in counted)
-    per_gpu = flops_per_token(assembly.skeleton(), settings.max_length) * speed / mesh.size
+    num_devices = mesh.size if device == "cuda" else 1  # processes of one machine without GPUs share its cores
     peak = peak_flops(device)
-    share = None if peak is None else per_gpu / peak * (1 if device == "cuda" else mesh.size)
+    gauge = Gauge(
+        flops_per_token=flops_per_token(assembly.skeleton(), settings.max_length),
+        peak=None if peak is None else peak * num_devices,
+    )
+    share = gauge.utilisation(speed)
+    per_gpu = None if gauge.flops_per_token is None else gauge.flops_per_token * speed / mesh.size
     cells = [
         mesh.size,
         mesh.tp,
@@ -30,7 +36,7 @@ def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> 
         settings.max_length,
         settings.per_device_train_batch_size * settings.gradient_accumulation_steps,
         f"{median(row['tokens'] for row in counted):,.0f}",
-        f"{per_gpu / 1e12:.3g}",
+        "–" if per_gpu is None else f"{per_gpu / 1e12:.3g}",
         "–" if share is None else f"{share:.0%}",
     ]
     head = "GPUs | TP | CP | PP | DP | Seq. Len. | Batch size/DP | Tokens/Batch | TFLOP/s per GPU | MFU"

@@ -35,9 +35,9 @@ class Fit:
     intervals: dict[str, Interval]
     """Of the exponents, and of E."""
     kaplan: Kaplan
-    of_parameters: PowerLaw
-    """L(N), from the trainings with the most tokens."""
-    of_tokens: PowerLaw
+    of_parameters: PowerLaw | None
+    """L(N), from the trainings with the most tokens; None where they are too few or loss does not fall."""
+    of_tokens: PowerLaw | None
     """L(D), from the largest models."""
 
 
@@ -152,13 +152,16 @@ def _logs(points: Sequence[Point]) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _power_law(pairs: Iterable[tuple[float, float]]) -> PowerLaw:
-    """Least squares of log L on log x."""
+def _power_law(pairs: Iterable[tuple[float, float]]) -> PowerLaw | None:
+    """Least squares of log L on log x, where there are two x and the line falls."""
     logs = [(math.log(x), math.log(loss)) for x, loss in pairs]
     mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
     spread = sum((x - mean_x) ** 2 for x, _ in logs)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in logs) / spread if spread else -1e-9
-    alpha = max(-slope, 1e-9)
+    if spread == 0:
+        return None
+    alpha = -sum((x - mean_x) * (y - mean_y) for x, y in logs) / spread
+    if alpha < 1e-3:
+        return None
     return PowerLaw(scale=math.exp(mean_x + mean_y / alpha), alpha=alpha)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from graft.adapters.digest import digest_of_json
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import DataError
 from graft.training.flops import num_multiplied
@@ -55,10 +56,23 @@ class Grid:
         if not self._train:
             raise DataError(f"{len(shuffled)} documents are too few to hold some out: give more text.")
         self._folder, self._seed = folder, seed
+        self._claim(digest_of_json({"documents": shuffled, "seed": seed, "recipe": [LENGTH, ROWS, VOCABULARY, HEAD]}))
         self._tokenizer = train_tokenizer(self._train, vocab_size=VOCABULARY, context_tokens=LENGTH)
 
+    def _claim(self, digest: str) -> None:
+        """Points of another text are not this one's."""
+        marker = self._folder / "grid"
+        if marker.exists() and marker.read_text(encoding="utf-8") != digest:
+            raise DataError(f"{self._folder} holds trainings on another text: choose another --folder.")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(digest, encoding="utf-8")
+
     def check(self, cells: Sequence[Cell]) -> None:
-        """Raises, before anything is trained, ``DataError`` where the text has not so many tokens as one wants."""
+        """Raises, before anything is trained, ``ConfigurationError`` for a width that makes no model, ``DataError``
+        where the text has not so many tokens as one wants.
+        """
+        for cell in cells:
+            self._assembly(cell).skeleton()
         data: Any = self._assembly(cells[0]).data(self._train)
         has, wanted = data.num_rows * LENGTH, max(cell.tokens for cell in cells)
         if wanted > has:
@@ -72,7 +86,9 @@ class Grid:
         if path.exists():
             return Point(**json.loads(path.read_text(encoding="utf-8")))
         point = self._trained(cell)
-        path.write_text(json.dumps(asdict(point)), encoding="utf-8")
+        draft = path.with_name(".point.json")
+        draft.write_text(json.dumps(asdict(point)), encoding="utf-8")
+        draft.rename(path)
         return point
 
     def _trained(self, cell: Cell) -> Point:

@@ -38,8 +38,14 @@ def report(points: Sequence[Point], checks: Sequence[Point], folder: Path, *, bu
         f"β {beta.low:.2f} to {beta.high:.2f})",
         f"L(N, D) = (({kaplan.n_c:.3g} / N)^({kaplan.alpha_n:.3f} / {kaplan.alpha_d:.3f}) + {kaplan.d_c:.3g} / D)"
         f"^{kaplan.alpha_d:.3f}",
-        f"L(N) = ({found.of_parameters.scale:.3g} / N)^{found.of_parameters.alpha:.3f} at the most tokens, "
-        f"L(D) = ({found.of_tokens.scale:.3g} / D)^{found.of_tokens.alpha:.3f} of the largest models",
+        *(
+            f"L({what}) = ({one.scale:.3g} / {what})^{one.alpha:.3f} {where}"
+            for what, one, where in (
+                ("N", found.of_parameters, "at the most tokens"),
+                ("D", found.of_tokens, "of the largest models"),
+            )
+            if one is not None
+        ),
         f"best for {budget:.3g} FLOPs: {parameters:.3g} parameters, {tokens:.3g} tokens "
         f"({tokens / parameters:.1f} tokens for each parameter), loss {law.loss(parameters, tokens):.3f}",
         f"points, law and picture in {folder}",

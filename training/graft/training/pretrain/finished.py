@@ -1,0 +1,72 @@
+"""A finished base: taken whole from the last checkpoint, measured, and written with its origin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from graft.training import baselines
+from graft.training.baselines import NGrams
+from graft.training.checkpoint import load_tensors, stored_tensors
+from graft.training.export import put_in_place
+from graft.training.lineage import code_version, data_digest
+from graft.training.models import parts
+from graft.training.parallel.layout import Alone
+from graft.training.pretrain.assembly import Assembly, tokens_of
+from graft.training.pretrain.card import card
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What one process makes of the last checkpoint, whatever the mesh was."""
+
+    assembly: Assembly
+    checkpoint: Path
+    output: Path
+    device: str
+    """Where it is measured."""
+
+    def write(self, documents: Sequence[str], held_out: Sequence[str] | None) -> dict[str, float]:
+        """Writes the folder and returns what was measured on ``held_out``."""
+        model = whole_model(self.assembly, self.checkpoint).to(self.assembly.dtype)
+        metrics = {} if held_out is None else self._measured(model, documents, held_out)
+        put_in_place(self.output, lambda folder: self._fill(folder, model, metrics))
+        return metrics
+
+    def _measured(self, model: nn.Module, documents: Sequence[str], held_out: Sequence[str]) -> dict[str, float]:
+        """Of the model, and of counting models on the same tokens."""
+        measure = self.assembly.held_out(held_out)
+        found = measure.measure(model.to(self.device), Alone(self.device))
+        model.to("cpu")
+        seen = tokens_of(documents, self.assembly.tokenizer)
+        ngrams = NGrams(seen, vocab_size=len(self.assembly.tokenizer))
+        return found | baselines.measure(ngrams, measure.batches)
+
+    def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
+        settings = self.assembly.settings
+        record = {
+            "settings": {name: value for name, value in asdict(settings).items() if value is not None},
+            "data": [{"file": Path(path).name, "digest": data_digest(Path(path))} for path in settings.text],
+            "code_version": code_version(),
+            "metrics": metrics,
+        }
+        for part, one in parts(model).items():
+            one.save_pretrained(folder / part)
+        self.assembly.tokenizer.save_pretrained(folder)
+        (folder / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        text = card(self.output.name, self.assembly, model, metrics)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:
+    """The model of a checkpoint in one process, in float32: its running mean where it holds one."""
+    model = assembly.model().float()
+    kind = "average" if any(name.startswith("average/") for name in stored_tensors(checkpoint)) else "master"
+    load_tensors(checkpoint, {f"{kind}/{name}": one.detach() for name, one in model.named_parameters()})
+    return model
