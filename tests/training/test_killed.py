@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from graft.training.checkpoint import checkpoint_values, complete_checkpoints, load_tensors, save_checkpoint
+from graft.training.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
 from graft.training.errors import CheckpointError
+from tests.training.checkpoints import save_checkpoint
 from tests.training.killing import NUM_STEPS, WEIGHTS
 
 NUM_KILLS = 20

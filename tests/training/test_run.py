@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from graft.training.checkpoint import checkpoint_values, complete_checkpoints, save_checkpoint
+from graft.training.checkpoint import checkpoint_values, complete_checkpoints
 from graft.training.corpus.packing import PackedBatch
 from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
@@ -18,6 +18,7 @@ from graft.training.pretrain.generated import Pretrain
 from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
 from graft.training.tokenizer import build_tokenizer
+from tests.training.checkpoints import save_checkpoint
 
 CONFIG = llama_config(build_tokenizer(256), width=64, num_layers=1)
 CONFIG.intermediate_size = 192  # bitsandbytes' CPU code demands multiples of 64

@@ -115,15 +115,6 @@ class CheckpointWriter:
                     shutil.rmtree(old)
 
 
-def save_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, keep: int = 2
-) -> Path:
-    """Writes one checkpoint of a single process and waits for it. Raises ``CheckpointError``."""
-    with CheckpointWriter(folder, keep=keep) as writer:
-        writer.save(step, tensors, values)
-    return folder / f"checkpoint-{step}"
-
-
 @contextlib.contextmanager
 def _told(target: Path, draft: Path) -> Iterator[None]:
     """What goes wrong while writing, as one error; half of a checkpoint goes."""
