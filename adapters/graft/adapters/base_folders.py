@@ -13,7 +13,7 @@ from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.errors import Conflict, InvalidBase, Reason
 from graft.adapters.names import check_name
 
-__all__ = ["MAX_FILES", "UploadedBase", "check_base_files"]
+__all__ = ["MAX_FILES", "UploadedBase", "check_base_files", "is_base_file"]
 
 MAX_FILES = 1024
 _FILE = re.compile(
@@ -42,6 +42,11 @@ def check_base_files(sizes: Mapping[str, int], *, max_bytes: int) -> None:
         reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
     if reasons:
         raise InvalidBase("the upload was refused", reasons)
+
+
+def is_base_file(name: str) -> bool:
+    """Whether a file of this name belongs to a base's folder."""
+    return _FILE.fullmatch(name) is not None
 
 
 class UploadedBase:

@@ -19,6 +19,7 @@ from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.launch.processes import Processes
 from graft.training.loss_curve import METRICS
 from graft.training.models import FAMILIES
+from graft.training.places import held
 from graft.training.pretrain.job import PretrainText
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -146,7 +147,8 @@ def test_what_changes_nothing_is_said(text: Path, tmp_path: Path, caplog: pytest
         ALONE, resume=False
     )
     told = [record.getMessage() for record in caplog.records if record.name.startswith("graft")]
-    assert told == [f"{name} has no effect here" for name in ("z_loss", "eval_steps", "sliding_window")]
+    idle = [f"{name} has no effect here" for name in ("z_loss", "eval_steps", "sliding_window")]
+    assert told[0].startswith("the text makes a vocabulary of") and told[1:] == idle
 
 
 def test_a_teacher_of_another_size_is_refused(text: Path, tmp_path: Path) -> None:
@@ -172,6 +174,14 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         job(tmp_path / "no", text, model=str(first.output), tokenizer=str(tmp_path / "large")).execute(
             ALONE, resume=False
         )
+    other = train_tokenizer(["other words"] * 9, vocab_size=300, context_tokens=32)
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="whose own gives other ids to the same text"):
+        job(tmp_path / "no", text, model=str(first.output), tokenizer=str(tmp_path / "other")).execute(
+            ALONE, resume=False
+        )
+    with pytest.raises(ConfigurationError, match="is a llama, no bert"):
+        job(tmp_path / "no", text, model=str(first.output), family="bert").execute(ALONE, resume=False)
     with pytest.raises(ConfigurationError, match=r"max_length is 64, and the model .* has 32 positions"):
         job(tmp_path / "no", text, model=str(first.output), max_length=64).execute(ALONE, resume=False)
     assert not (tmp_path / "no").exists()
@@ -183,9 +193,10 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         ({"text": ()}, ConfigurationError, "no text to train on"),
         ({"family": "oak"}, ConfigurationError, "unknown family 'oak'"),
         ({"family": "bert", "objective": "causal"}, ConfigurationError, "bert cannot be trained with 'causal'"),
-        ({"vocab_size": 100}, ConfigurationError, "vocab_size is 100; bytes and special tokens alone are 260"),
-        ({"tokenizer": "/nowhere"}, ConfigurationError, "/nowhere holds no tokenizer"),
-        ({"model": "/nowhere"}, ConfigurationError, "/nowhere holds no"),
+        ({"vocab_size": 100}, ConfigurationError, "vocab_size is 100; bytes and special tokens alone are 262"),
+        ({"tokenizer": "/nowhere"}, ConfigurationError, "there is no folder /nowhere"),
+        ({"model": "/nowhere"}, ConfigurationError, "there is no folder /nowhere"),
+        ({"seed": 10**30}, ConfigurationError, "seed"),
         ({"validation": "/nowhere"}, DataError, "/nowhere cannot be read"),
         ({"dp_replicate": 3}, ConfigurationError, "dp_replicate 3 asks for 3 processes, and there are 1"),
         ({"hidden_size": 33}, ConfigurationError, "a width of 33 cannot be split among 2 heads"),
@@ -201,6 +212,59 @@ def test_what_is_refused_leaves_nothing(
     with pytest.raises(error, match=message):
         job(tmp_path, text, **settings).execute(ALONE, resume=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_anybodys_is_written_over(text: Path, tmp_path: Path) -> None:
+    first = job(tmp_path, text)
+    own = text.parent / "copy.jsonl"
+    own.write_bytes(text.read_bytes())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("precious")
+    for output, message in (
+        (own, "is a file"),
+        (text.parent, "would take the place of"),
+        (first.work.parent, "would take the place of"),
+        (first.work, "would take the place of"),
+        (tmp_path / "full", r"holds what is no base's \(thesis.txt\)"),
+        (Path(), "is no folder's name"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            dataclasses.replace(first, output=output).execute(ALONE, resume=False)
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "precious" and not first.work.exists()
+    first.execute(ALONE, resume=False)
+    again = dataclasses.replace(first, work=tmp_path / "work2")
+    again.execute(ALONE, resume=False)  # a base may take the place of a base
+
+
+def test_one_training_works_in_a_folder_at_a_time(text: Path, tmp_path: Path) -> None:
+    one = job(tmp_path, text)
+    with held(one.work), pytest.raises(CheckpointError, match=r"another training works in .*/work"):
+        one.execute(ALONE, resume=False)
+    one.execute(ALONE, resume=False)
+
+
+@pytest.mark.parametrize("damaged", ["state/.metadata", "state/__0_0.distcp", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(
+    damaged: str, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = job(tmp_path, text, save_steps=3)
+    one.execute(ALONE, resume=False)
+    expected = weights(one.output)
+    path = one.work / "checkpoint-6" / damaged
+    path.write_bytes(path.read_bytes()[:40] if damaged.endswith("distcp") else b"")
+    one.execute(ALONE, resume=True)
+    assert "checkpoint-6 is damaged" in caplog.text and "going on from the checkpoint before it" in caplog.text
+    found = weights(one.output)
+    assert all(torch.equal(found[name], one_weight) for name, one_weight in expected.items())
+
+
+def test_an_adapter_is_trained_on_what_was_made(text: Path, tmp_path: Path) -> None:
+    job(tmp_path, text, max_length=128, hidden_size=64).execute(ALONE, resume=False)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "abcd", "completion": "efgh"}\n' * 4)
+    common = ["finetune", "--base", str(tmp_path / "base"), "--data", str(rows), "--name", "one", "--max-steps", "2"]
+    assert main([*common, "--max-length", "128", "--output", str(tmp_path / "adapter")]) == 0
+    assert (tmp_path / "adapter" / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_another_training_is_not_continued(text: Path, tmp_path: Path) -> None:
@@ -239,6 +303,10 @@ def test_the_command_plans_trains_and_says_what_is_wrong(
     assert "add --resume" in capsys.readouterr().err
     assert main([*common, "--learning-rate", "fast"]) == 2
     assert "'fast'; it must be of type float" in capsys.readouterr().err
+    assert main([*common, "--devices", "2"]) == 2
+    assert "--devices is for --plan" in capsys.readouterr().err
+    assert main([*common, "--push", "nonsense"]) == 2
+    assert "'nonsense' is no HOST:PORT" in capsys.readouterr().err
     assert main([*common, "--recipe", "rootstock-5m"]) == 2
     assert "leave out text" in capsys.readouterr().err
 

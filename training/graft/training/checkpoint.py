@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -131,8 +132,8 @@ def _told(target: Path, draft: Path) -> Iterator[None]:
 def _cause(error: Exception) -> object:
     """torch wraps what went wrong in each process."""
     if isinstance(error, dcp.CheckpointException):
-        return next(iter(error.failures.values()))[0]
-    return error
+        error = next(iter(error.failures.values()))[0]
+    return str(error) or repr(error)
 
 
 @contextlib.contextmanager
@@ -159,7 +160,7 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads((path / VALUES).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: {error}. It may be of an earlier version of Graft: start anew."
+            f"{path} is damaged, or of an earlier version of Graft: {error}. Remove it to go on from the one before it."
         ) from None
     return values
 
@@ -176,8 +177,8 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
     """What a checkpoint holds, by name. Raises ``CheckpointError`` where it cannot be read."""
     try:
         metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}. Choose another, or start anew.") from None
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Remove it to go on from the one before it.") from None
     return {
         name: Stored(shape=tuple(one.size), dtype=one.properties.dtype)
         for name, one in metadata.state_dict_metadata.items()
@@ -190,8 +191,18 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
     try:
         with _alone_without_a_word():
             dcp.load(dict(into), checkpoint_id=path / TENSORS, no_dist=(layout or Alone()).is_alone)
-    except (RuntimeError, ValueError, KeyError, dcp.CheckpointException) as error:
-        raise CheckpointError(f"{path} does not fit this run: {_cause(error)}") from error
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        pickle.UnpicklingError,
+        dcp.CheckpointException,
+    ) as error:
+        raise CheckpointError(
+            f"{path} is damaged, or of another model: {_cause(error)}. Remove it to go on from the one before it."
+        ) from error
 
 
 def forget_checkpoints(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -288,8 +289,12 @@ def empty(config: PretrainedConfig, objective: str) -> PreTrainedModel:
 
 
 def load(folder: Path, objective: str) -> nn.Module:
-    """A model that was saved, in float32, to go on training it with the objective."""
-    model: PreTrainedModel = _CLASSES[objective].from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    """A model that was saved, in float32, to go on training it with the objective. Raises ``ConfigurationError``."""
+    try:
+        model: PreTrainedModel = _CLASSES[objective].from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        told = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ConfigurationError(f"the weights in {folder} cannot be loaded: {told[:300]}") from None
     return model
 
 

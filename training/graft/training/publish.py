@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from graft.client import Client, Push
+from graft.client import Client, GraftClientError, Push
+from graft.training.errors import ConfigurationError
 from graft.v1.base_pb2 import RegisteredBase
 
 
@@ -24,3 +25,15 @@ def publish_base(folder: Path, *, target: str, name: str) -> RegisteredBase:
     """
     with Client(target) as client:
         return client.push_base(folder, name=name)
+
+
+def check_server(target: str) -> None:
+    """Whether a server answers, before hours are spent on what it is to get. Raises ``ConfigurationError``."""
+    host, colon, port = target.rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise ConfigurationError(f"--push {target!r} is no HOST:PORT, such as localhost:8470.")
+    try:
+        with Client(target) as client:
+            client.info(timeout=10.0)
+    except GraftClientError as error:
+        raise ConfigurationError(f"--push {target}: no server answers there ({error}).") from None

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from graft.training.average import Average
 from graft.training.checkpoint import CheckpointWriter, checkpoint_values, complete_checkpoints
 from graft.training.data import Data
-from graft.training.errors import DataError, Diverged
+from graft.training.errors import CheckpointError, DataError, Diverged
 from graft.training.guard import Guard, Verdict
 from graft.training.held_out import HeldOut
 from graft.training.objective.objective import Objective
@@ -190,8 +190,14 @@ class Run:
 
     def _restore(self, state: State) -> dict[str, Any] | None:
         """Takes over the newest checkpoint; its plain values, None where there is none."""
-        checkpoints = complete_checkpoints(self.folder)
-        if not checkpoints:
-            return None
-        state.restore(checkpoints[-1], self.layout)
-        return checkpoint_values(checkpoints[-1])
+        for path in reversed(checkpoints := complete_checkpoints(self.folder)):
+            try:
+                values = checkpoint_values(path)
+                state.restore(path, self.layout)
+            except CheckpointError as error:
+                if path == checkpoints[0]:
+                    raise
+                _log.warning("%s; going on from the checkpoint before it", error)
+            else:
+                return values
+        return None

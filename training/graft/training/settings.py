@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ class TrainingSettings:
             if value is not None:
                 require(value >= 1, name, value, "at least 1")
         for name in ("learning_rate", "num_train_epochs", "max_grad_norm"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
+            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0 and finite")
+        require(0 <= self.seed < 2**32, "seed", self.seed, f"from 0 to {2**32 - 1}")
         require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "from 0 to below 1")
         require(0 <= self.lr_min_ratio <= 1, "lr_min_ratio", self.lr_min_ratio, "from 0 to 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
@@ -90,7 +92,9 @@ class TrainingSettings:
             if name in NOT_YET:
                 raise ConfigurationError(f"setting {name!r} is not supported yet; remove it.")
             if name not in fields:
-                raise ConfigurationError(f"unknown setting {name!r}; the settings are {', '.join(sorted(fields))}.")
+                near = difflib.get_close_matches(name, fields, n=1)
+                meant = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(sorted(fields))}."
+                raise ConfigurationError(f"unknown setting {name!r}; {meant}")
             checked[name] = _typed(name, value, str(fields[name].type))
         return cls(**checked)
 
@@ -127,7 +131,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         ConfigurationError: the file cannot be parsed or is not a mapping.
         OSError: it cannot be read.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is no UTF-8 text: {error}") from None
     try:
         if path.suffix == ".toml":
             values: Any = tomllib.loads(text)
@@ -152,7 +159,7 @@ def _yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"broken YAML: {error}") from None
+        raise ConfigurationError(f"broken YAML: {' '.join(str(error).split())}") from None
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:
@@ -177,7 +184,7 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be of type {kind}.")
 
 
-_UNITS = {"k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 
 
 def number(name: str, text: str) -> float:
@@ -200,6 +207,5 @@ def require(holds: bool, name: str, value: object, limit: str) -> None:
 
 def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
-        raise ConfigurationError(
-            f"setting {name!r} has the value {value!r}; it must be {' or '.join(map(repr, allowed))}."
-        )
+        told = " or ".join(repr(one) for one in allowed if one is not None)
+        raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {told}.")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.threads import wait_without_spinning
+from graft.training.startup import prepare
 
 if TYPE_CHECKING:
     from graft.training.evaluation.answerer import Answerer
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wait_without_spinning()
+    prepare()
     for model in args.model or ["base"]:
         answerer = _answerer(args, "" if model == "base" else model)
         if args.suite == "rootstock":

@@ -6,7 +6,7 @@ from pathlib import Path
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.launch import launching
 from graft.training.settings import add_flags, given, read_settings
-from graft.training.threads import wait_without_spinning
+from graft.training.startup import prepare
 
 HELP = "train a LoRA adapter on a quantized base"
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wait_without_spinning()
+    prepare()
     from graft.adapters.base import Base, find_base
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError

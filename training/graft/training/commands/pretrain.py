@@ -6,8 +6,8 @@ from typing import Any
 
 from graft.training.launch import launching
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.settings import add_flags, given, number, read_settings
-from graft.training.threads import wait_without_spinning
+from graft.training.settings import add_flags, given, number, read_settings, require
+from graft.training.startup import prepare
 
 _TOLD = ("validation_loss", "perplexity", "accuracy")
 HELP = "train a base model, on text or from a recipe"
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     launching.add_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="register the finished base with this server")
     parser.add_argument("--plan", action="store_true", help="print what it would take and the layouts that fit")
-    parser.add_argument("--devices", type=int, default=1, help="with --plan: so many (default: %(default)s)")
+    parser.add_argument("--devices", type=int, help="with --plan: so many (default: 1)")
     parser.add_argument(
         "--memory", metavar="BYTES", help="with --plan: of each device, such as 80G (default: this one's)"
     )
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wait_without_spinning()
+    prepare()
     values = (read_settings(args.config) if args.config else {}) | given(args, PretrainSettings)
     work = args.work or Path(".graft") / "pretrain" / args.output.name
     if args.recipe is not None:
@@ -49,21 +49,27 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
     from graft.adapters.names import check_name
+    from graft.training.errors import ConfigurationError
     from graft.training.pretrain.job import PretrainText
+    from graft.training.publish import check_server, publish_base
 
     if args.push is not None:
         check_name(args.output.name, what="base")
+        check_server(args.push)
     job = PretrainText(settings=settings, work=work, output=args.output)
     if args.plan:
-        print(job.plan(devices=args.devices, device_bytes=number("--memory", args.memory) if args.memory else None))
+        devices = 1 if args.devices is None else args.devices
+        require(devices >= 1, "--devices", devices, "at least 1")
+        print(job.plan(devices=devices, device_bytes=number("--memory", args.memory) if args.memory else None))
         return 0
+    for flag in ("devices", "memory"):
+        if getattr(args, flag) is not None:
+            raise ConfigurationError(f"--{flag} is for --plan: add that, or leave it out.")
     is_first, metrics = launching.launch(job, args)
     if is_first:
         told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
         print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
         if args.push is not None:
-            from graft.training.publish import publish_base
-
             pushed = publish_base(args.output, target=args.push, name=args.output.name)
             print(f"pushed as {pushed.name} ({pushed.digest}): graft serve --base {pushed.name}, on that server's data")
     return 0
@@ -71,15 +77,17 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
 
 def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) -> int:
     from graft.training.errors import ConfigurationError
+    from graft.training.places import check_output
     from graft.training.pretrain.generated import Pretrain
     from graft.training.recipes.catalog import pretraining
 
-    flags = {name for name in ("push", "ray", "ray_address", "memory") if getattr(args, name) is not None}
+    recipe = pretraining(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
+    check_output(args.output, work=work, inputs=())
+    flags = {name for name in ("push", "ray", "ray_address", "devices", "memory") if getattr(args, name) is not None}
     if others := sorted(set(values) - {"max_steps", "seed"} | flags):
         raise ConfigurationError(
             f"--recipe {args.recipe} decides everything but --max-steps and --seed; leave out {', '.join(others)}."
         )
-    recipe = pretraining(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     job = Pretrain(recipe=recipe, work=work, output=args.output, num_trials=args.trials)
     if args.plan:
         print(job.plan())

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from graft.training.threads import wait_without_spinning
+from graft.training.startup import prepare
 
 HELP = "write a base in 4 or 8 bits, with its origin's identity"
 _FORMS = ("nf4", "llm-int8", "int8", "int4")
@@ -37,7 +37,7 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    wait_without_spinning()
+    prepare()
     from graft.adapters.base import Base, find_base
     from graft.adapters.form import ServingForm
     from graft.training.adapt.calibration import CalibrationText

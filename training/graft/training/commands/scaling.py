@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from graft.training.threads import wait_without_spinning
+from graft.training.startup import prepare
 
 HELP = "fit scaling laws to small trainings, and plan large ones by them"
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wait_without_spinning()
+    prepare()
     return {"fit": _fit, "plan": _plan, "cluster": _cluster}[args.action](args)
 
 

@@ -11,9 +11,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from graft.training.errors import ConfigurationError
+from graft.training.tokenizer import CHAT_TEMPLATE, IM_END, IM_START
 
 BEGIN, PAD, END, MASK = "<s>", "<pad>", "</s>", "<mask>"
-SPECIAL = (BEGIN, PAD, END, MASK)
+SPECIAL = (BEGIN, PAD, END, MASK, IM_START, IM_END)
 NUM_SENTINELS = 100
 """``<extra_id_0>`` …, which stand for what span corruption takes out (T5)."""
 
@@ -41,7 +42,7 @@ def train_tokenizer(
         show_progress=False,
     )
     backend.train_from_iterator(documents, trainer=trainer)
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=BEGIN,
         cls_token=BEGIN,
@@ -49,8 +50,10 @@ def train_tokenizer(
         sep_token=END,
         pad_token=PAD,
         mask_token=MASK,
-        extra_special_tokens=special[len(SPECIAL) :],
+        extra_special_tokens=[IM_START, IM_END, *special[len(SPECIAL) :]],
         clean_up_tokenization_spaces=False,
         model_max_length=context_tokens,
         padding_side="right",
     )
+    tokenizer.chat_template = CHAT_TEMPLATE  # so that adapters can be trained on what this text makes
+    return tokenizer

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Row
-from graft.training.errors import DataError
+from graft.training.errors import ConfigurationError, DataError
 
 
 def encode_row(row: Row, tokenizer: PreTrainedTokenizerFast, *, assistant_only: bool = True) -> Encoded:
@@ -52,6 +52,11 @@ def _encode_conversation(row: Conversation, tokenizer: PreTrainedTokenizerFast, 
 def _render(
     tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
 ) -> str:
+    if tokenizer.chat_template is None:
+        raise ConfigurationError(
+            f"the base's tokenizer ({tokenizer.name_or_path}) has no chat template, which says how turns are written: "
+            "add chat_template.jinja to its folder."
+        )
     text: str = tokenizer.apply_chat_template(
         list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
     )

@@ -68,7 +68,7 @@ def encode(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     encoded: list[Sentences] = []
     for document in documents:
         sentences = [part for line in document.split("\n") for part in _SENTENCE_END.split(line)]
-        ids = tokenizer(sentences, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
         encoded.append([one for one in ids if one])
     return encoded
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from graft.training.errors import ConfigurationError
+from graft.training.settings import require
+
 if TYPE_CHECKING:
     from graft.training.launch.job import Job
 
@@ -20,7 +23,10 @@ def launch(job: Job, args: argparse.Namespace) -> tuple[bool, Any]:
 
     Returns whether this process speaks for all, and what ``execute`` returned, None from Ray.
     """
+    if args.ray is None and args.ray_address is not None:
+        raise ConfigurationError("--ray-address is for --ray WORKERS: add that, or leave it out.")
     if args.ray is not None:
+        require(args.ray >= 1, "--ray", args.ray, "at least 1 worker")
         from graft.training.launch.ray import train_on_ray
 
         train_on_ray(job, num_workers=args.ray, address=args.ray_address, resume=args.resume)

@@ -14,7 +14,7 @@ from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.launch.job import Job
 from graft.training.launch.processes import device_kind, joined
-from graft.training.threads import wait_without_spinning
+from graft.training.startup import prepare
 
 FAILURE = "failure"
 """File in a training's folder: what no new start would mend."""
@@ -75,7 +75,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
 
 def _work(config: dict[str, Any]) -> None:
     """What a worker does, at first and after every failure of one."""
-    wait_without_spinning()
+    prepare()
     job: Job = config["job"]
     failure = job.work / FAILURE
     with joined() as processes:

@@ -54,7 +54,13 @@ class Assembly:
     @classmethod
     def of(cls, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase) -> Assembly:
         """Raises ``ConfigurationError`` where tokenizer, model and objective do not go together."""
-        name = settings.family if settings.model is None else family_of(_config(settings.model))
+        name = settings.family or "llama"
+        if settings.model is not None:
+            name = family_of(_config(settings.model))
+            if settings.family not in (None, name):
+                raise ConfigurationError(
+                    f"the model in {settings.model} is a {name}, no {settings.family}: leave --family out."
+                )
         fitting = objectives_of(name)
         chosen = settings.objective or fitting[0]
         if chosen not in fitting:
@@ -83,7 +89,7 @@ class Assembly:
             "eval_steps": settings.validation is not None,
             "num_local_experts": self.family == "mixtral",
             "sliding_window": self.family in ("mistral", "mixtral"),
-            **dict.fromkeys(("family", "hidden_size", "num_hidden_layers", "dropout"), settings.model is None),
+            **dict.fromkeys(("hidden_size", "num_hidden_layers", "dropout"), settings.model is None),
             **dict.fromkeys(("num_attention_heads", "intermediate_size"), settings.model is None),
         }
         return [
@@ -216,19 +222,37 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
     """
     named = settings.tokenizer or settings.model or settings.teacher
     if named is None:
-        objective = settings.objective or objectives_of(settings.family)[0]
-        return train_tokenizer(
+        objective = settings.objective or objectives_of(settings.family or "llama")[0]
+        made = train_tokenizer(
             documents,
             vocab_size=settings.vocab_size,
             context_tokens=settings.max_length,
             sentinels=objective == "span_corruption",
         )
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(named, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{named} holds no tokenizer: {error}") from None
+        if len(made) < settings.vocab_size:
+            _log.warning("the text makes a vocabulary of %d tokens, not %d", len(made), settings.vocab_size)
+        return made
+    tokenizer = _tokenizer(named)
     end_id(tokenizer)
     return tokenizer
+
+
+def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    _check_folder(folder)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ConfigurationError(f"{folder} holds no tokenizer that can be read: {_first_line(error)}") from None
+    return tokenizer
+
+
+def _check_folder(folder: str) -> None:
+    if not Path(folder).is_dir():
+        raise ConfigurationError(f"there is no folder {folder}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -253,10 +277,11 @@ def documents_of(paths: Sequence[str]) -> list[str]:
 
 
 def _config(folder: str) -> PretrainedConfig:
+    _check_folder(folder)
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{folder} holds no model: {error}") from None
+        raise ConfigurationError(f"{folder} holds no model: {_first_line(error)}") from None
     return config
 
 
@@ -268,6 +293,13 @@ def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, set
             f"has ids up to {highest}, and the model has embeddings for {config.vocab_size}; take the model's own."
         )
     _check_room(config, str(settings.model), settings.max_length, what="model")
+    if settings.model is None or settings.tokenizer is None or not (Path(settings.model) / "tokenizer.json").exists():
+        return
+    if _tokenizer(settings.model).get_vocab() != tokenizer.get_vocab():
+        raise ConfigurationError(
+            f"the tokenizer in {settings.tokenizer} does not fit the model in {settings.model}, whose own gives other "
+            "ids to the same text: leave --tokenizer out."
+        )
 
 
 def _check_room(config: PretrainedConfig, folder: str, length: int, *, what: str) -> None:

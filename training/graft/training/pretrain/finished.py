@@ -16,8 +16,9 @@ from graft.training.export import put_in_place
 from graft.training.lineage import code_version, data_digest
 from graft.training.models import parts
 from graft.training.parallel.layout import Alone
-from graft.training.pretrain.assembly import Assembly, tokens_of
+from graft.training.pretrain.assembly import Assembly, end_id, tokens_of
 from graft.training.pretrain.card import card
+from graft.training.tokenizer import IM_END
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,11 @@ class Finished:
         ngrams = NGrams(seen, vocab_size=len(self.assembly.tokenizer))
         return found | baselines.measure(ngrams, measure.batches)
 
+    def _ends(self) -> list[int]:
+        """What generation stops at: the end of a document, and of a turn where the tokenizer knows turns."""
+        turn = self.assembly.tokenizer.get_vocab().get(IM_END)
+        return [end_id(self.assembly.tokenizer), *([] if turn is None else [turn])]
+
     def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
         settings = self.assembly.settings
         record = {
@@ -55,6 +61,8 @@ class Finished:
             "metrics": metrics,
         }
         for part, one in parts(model).items():
+            if one.can_generate() and one.generation_config is not None:
+                one.generation_config.eos_token_id = self._ends()
             one.save_pretrained(folder / part)
         self.assembly.tokenizer.save_pretrained(folder)
         (folder / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from graft.training.launch.processes import Processes, device_kind
 from graft.training.optim import MakeOptimizers, adamw, adamw_8bit, muon
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.places import check_output, held
 from graft.training.pretrain import identity
 from graft.training.pretrain.assembly import Assembly, documents_of, tokenizer_of
 from graft.training.pretrain.finished import Finished
@@ -28,6 +31,8 @@ from graft.training.progress import Gauge, Listener
 from graft.training.run import Run
 from graft.training.schedules import schedule_of
 from graft.training.telemetry import Prometheus, TensorBoard
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,7 @@ class PretrainText:
             ConfigurationError, DataError, CheckpointError, Diverged: one line says what to change.
         """
         settings = self.settings
+        check_output(self.output, work=self.work, inputs=self._inputs())
         documents = documents_of(settings.text)
         held_out = None if settings.validation is None else documents_of([settings.validation])
         self.check_work(resume=resume)
@@ -78,18 +84,24 @@ class PretrainText:
         identity.check(self.work, own)
         layout = processes.layout(mesh)
         layout.wait()
-        if layout.is_first:
-            identity.write(self.work, own)
-            assembly.tokenizer.save_pretrained(self.work / "tokenizer")
-        processes.claim(self.work)
-        layout.wait()
-        metrics = self._run(assembly, layout, data, held_out).execute(resume=resume)
-        if layout.is_first:  # the others need not wait for what it does alone
-            checkpoint = complete_checkpoints(self.work)[-1]
-            finished = Finished(assembly=assembly, checkpoint=checkpoint, output=self.output, device=layout.device)
-            metrics |= finished.write(documents, held_out)
-            print(layout_table(assembly, mesh, self.work, device=processes.device))
+        with held(self.work) if layout.is_first else contextlib.nullcontext():
+            if layout.is_first:
+                identity.write(self.work, own)
+                assembly.tokenizer.save_pretrained(self.work / "tokenizer")
+            processes.claim(self.work)
+            layout.wait()
+            metrics = self._run(assembly, layout, data, held_out).execute(resume=resume)
+            if layout.is_first:  # the others need not wait for what it does alone
+                checkpoint = complete_checkpoints(self.work)[-1]
+                finished = Finished(assembly=assembly, checkpoint=checkpoint, output=self.output, device=layout.device)
+                metrics |= finished.write(documents, held_out)
+                print(layout_table(assembly, mesh, self.work, device=processes.device))
         return metrics
+
+    def _inputs(self) -> list[Path]:
+        settings = self.settings
+        named = (*settings.text, settings.validation, settings.tokenizer, settings.model, settings.teacher)
+        return [Path(one) for one in named if one is not None]
 
     def plan(self, *, devices: int, device_bytes: float | None) -> str:
         """What it would take on so many devices, without starting it."""
@@ -102,6 +114,8 @@ class PretrainText:
 
     def check_work(self, *, resume: bool) -> None:
         """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if resume and not complete_checkpoints(self.work):
+            _log.warning("no checkpoint in %s: starting at step 0", self.work)
         if not resume and complete_checkpoints(self.work):
             raise CheckpointError(
                 f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."

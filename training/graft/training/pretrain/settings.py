@@ -16,7 +16,7 @@ class PretrainSettings(TrainingSettings):
     tokenizer: str | None = setting(None, "folder of a tokenizer; default: one is trained on the text")
     vocab_size: int = setting(4096, "of the tokenizer that is trained")
 
-    family: str = setting("llama", "architecture: llama, gpt2, bert, t5, …")
+    family: str | None = setting(None, "architecture: llama (default), gpt2, bert, t5, …")
     objective: str | None = setting(None, "what is learned; default: the family's first")
     model: str | None = setting(None, "folder of a model to go on from, in place of a new one")
     teacher: str | None = setting(None, "folder of a model to be distilled")
