@@ -54,7 +54,7 @@ def _fit(args: argparse.Namespace) -> int:
         print(report(points, [], args.folder, budget=budget))
         return 0
 
-    from graft.training.pretrain.assembly import documents_of
+    from graft.training.pretrain.sources import documents_of
     from graft.training.scaling.grid import Cell, Grid
 
     widths = [int(number("--widths", one)) for one in args.widths.split(",")]

@@ -10,26 +10,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.text_rows import PackedText, TextRows
-from graft.training.corpus.texts import encode, encode_whole, read_documents, windows
+from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError
 from graft.training.held_out import HeldOut
 from graft.training.models import Size, build, empty, family, family_of, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Objective, Sentences, flat
-from graft.training.objective.vocabulary import first_id
+from graft.training.objective.objective import Batch, Objective, Sentences
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.pretrain.sources import end_id, saved_config, saved_tokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +49,7 @@ class Assembly:
         """Raises ``ConfigurationError`` where tokenizer, model and objective do not go together."""
         name = settings.family or "llama"
         if settings.model is not None:
-            name = family_of(_config(settings.model))
+            name = family_of(saved_config(settings.model))
             if settings.family not in (None, name):
                 raise ConfigurationError(
                     f"the model in {settings.model} is a {name}, no {settings.family}: leave --family out."
@@ -69,7 +62,7 @@ class Assembly:
             raise ConfigurationError(f"a saved model cannot go on with {chosen!r} yet: train it anew, without --model.")
         made = cls(settings=settings, tokenizer=tokenizer, family=name, objective_name=chosen)
         if settings.model is not None:
-            _check_fit(_config(settings.model), tokenizer, settings)
+            _check_fit(saved_config(settings.model), tokenizer, settings)
         if settings.teacher is not None:
             made._check_teacher(settings.teacher)
         if settings.dtype == "bfloat16" and name in FLOAT32_ONLY:
@@ -130,7 +123,7 @@ class Assembly:
         """The model's shape, without memory for its weights."""
         with torch.device("meta"):
             if self.settings.model is not None:
-                return empty(_config(self.settings.model), self.objective_name)
+                return empty(saved_config(self.settings.model), self.objective_name)
             return build(self.family, self.objective_name, self.size, self.tokenizer)
 
     def objective(self, *, device: str = "cpu") -> Objective[Any]:
@@ -147,7 +140,7 @@ class Assembly:
 
     def _check_teacher(self, folder: str) -> None:
         """Raises ``ConfigurationError`` where a teacher cannot teach this student."""
-        config = _config(folder)
+        config = saved_config(folder)
         taught = self.objective_name in TAUGHT and self.objective_name in objectives_of(family_of(config))
         if not taught or self.family == "mixtral":
             raise ConfigurationError(
@@ -215,76 +208,6 @@ class Assembly:
         return [piece for document in encoded for piece in windows(document, room)]
 
 
-def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer that was named, the model's own, or one that is learned from the documents.
-
-    Raises ``ConfigurationError`` where a folder holds none, or one without an end token.
-    """
-    named = settings.tokenizer or settings.model or settings.teacher
-    if named is None:
-        objective = settings.objective or objectives_of(settings.family or "llama")[0]
-        made = train_tokenizer(
-            documents,
-            vocab_size=settings.vocab_size,
-            context_tokens=settings.max_length,
-            sentinels=objective == "span_corruption",
-        )
-        if len(made) < settings.vocab_size:
-            _log.warning("the text makes a vocabulary of %d tokens, not %d", len(made), settings.vocab_size)
-        return made
-    tokenizer = _tokenizer(named)
-    end_id(tokenizer)
-    return tokenizer
-
-
-def _tokenizer(folder: str) -> PreTrainedTokenizerBase:
-    _check_folder(folder)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ConfigurationError(f"{folder} holds no tokenizer that can be read: {_first_line(error)}") from None
-    return tokenizer
-
-
-def _check_folder(folder: str) -> None:
-    if not Path(folder).is_dir():
-        raise ConfigurationError(f"there is no folder {folder}.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
-
-
-def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What a document ends in. Raises ``ConfigurationError`` where the tokenizer has no such token."""
-    found = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
-    if found is None:
-        raise ConfigurationError(f"the tokenizer {tokenizer.name_or_path} has no end token: set its eos_token.")
-    return found
-
-
-def tokens_of(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Each document as token ids, with its end."""
-    end = end_id(tokenizer)
-    return [[*flat(document), end] for document in encode_whole(documents, tokenizer)]
-
-
-def documents_of(paths: Sequence[str]) -> list[str]:
-    """All documents of several files. Raises ``DataError``, or ``ConfigurationError`` where no file is named."""
-    if not paths:
-        raise ConfigurationError("no text to train on: name files with --text.")
-    return [document for path in paths for document in read_documents(Path(path))]
-
-
-def _config(folder: str) -> PretrainedConfig:
-    _check_folder(folder)
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{folder} holds no model: {_first_line(error)}") from None
-    return config
-
-
 def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings) -> None:
     highest = max(tokenizer.get_vocab().values())
     if highest >= config.vocab_size:
@@ -295,7 +218,7 @@ def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, set
     _check_room(config, str(settings.model), settings.max_length, what="model")
     if settings.model is None or settings.tokenizer is None or not (Path(settings.model) / "tokenizer.json").exists():
         return
-    if _tokenizer(settings.model).get_vocab() != tokenizer.get_vocab():
+    if saved_tokenizer(settings.model).get_vocab() != tokenizer.get_vocab():
         raise ConfigurationError(
             f"the tokenizer in {settings.tokenizer} does not fit the model in {settings.model}, whose own gives other "
             "ids to the same text: leave --tokenizer out."

@@ -16,8 +16,9 @@ from graft.training.export import put_in_place
 from graft.training.lineage import code_version, data_digest
 from graft.training.models import parts
 from graft.training.parallel.layout import Alone
-from graft.training.pretrain.assembly import Assembly, end_id, tokens_of
+from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.card import card
+from graft.training.pretrain.sources import end_id, tokens_of
 from graft.training.tokenizer import IM_END
 
 

@@ -22,10 +22,11 @@ from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.places import check_output, held
 from graft.training.pretrain import identity
-from graft.training.pretrain.assembly import Assembly, documents_of, tokenizer_of
+from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.finished import Finished
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.pretrain.sources import documents_of, tokenizer_of
 from graft.training.pretrain.table import layout_table
 from graft.training.progress import Gauge, Listener
 from graft.training.run import Run

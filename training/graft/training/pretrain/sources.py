@@ -1,0 +1,91 @@
+"""What a pretraining reads: texts, tokenizers, and models that were saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.corpus.texts import encode_whole, read_documents
+from graft.training.errors import ConfigurationError
+from graft.training.models import objectives_of
+from graft.training.objective.objective import flat
+from graft.training.objective.vocabulary import first_id
+from graft.training.pretrain.settings import PretrainSettings
+
+_log = logging.getLogger(__name__)
+
+
+def documents_of(paths: Sequence[str]) -> list[str]:
+    """All documents of several files. Raises ``DataError``, or ``ConfigurationError`` where no file is named."""
+    if not paths:
+        raise ConfigurationError("no text to train on: name files with --text.")
+    return [document for path in paths for document in read_documents(Path(path))]
+
+
+def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer that was named, the model's own, or one that is learned from the documents.
+
+    Raises ``ConfigurationError`` where a folder holds none, or one without an end token.
+    """
+    named = settings.tokenizer or settings.model or settings.teacher
+    if named is None:
+        objective = settings.objective or objectives_of(settings.family or "llama")[0]
+        made = train_tokenizer(
+            documents,
+            vocab_size=settings.vocab_size,
+            context_tokens=settings.max_length,
+            sentinels=objective == "span_corruption",
+        )
+        if len(made) < settings.vocab_size:
+            _log.warning("the text makes a vocabulary of %d tokens, not %d", len(made), settings.vocab_size)
+        return made
+    tokenizer = saved_tokenizer(named)
+    end_id(tokenizer)
+    return tokenizer
+
+
+def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    """Raises ``ConfigurationError`` where the folder holds none."""
+    _check_folder(folder)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ConfigurationError(f"{folder} holds no tokenizer that can be read: {_first_line(error)}") from None
+    return tokenizer
+
+
+def saved_config(folder: str) -> PretrainedConfig:
+    """Raises ``ConfigurationError`` where the folder holds no model."""
+    _check_folder(folder)
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{folder} holds no model: {_first_line(error)}") from None
+    return config
+
+
+def _check_folder(folder: str) -> None:
+    if not Path(folder).is_dir():
+        raise ConfigurationError(f"there is no folder {folder}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+
+
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What a document ends in. Raises ``ConfigurationError`` where the tokenizer has no such token."""
+    found = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
+    if found is None:
+        raise ConfigurationError(f"the tokenizer {tokenizer.name_or_path} has no end token: set its eos_token.")
+    return found
+
+
+def tokens_of(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Each document as token ids, with its end."""
+    end = end_id(tokenizer)
+    return [[*flat(document), end] for document in encode_whole(documents, tokenizer)]
