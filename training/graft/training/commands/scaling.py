@@ -17,12 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--text", help="files of text, separated by commas; a twentieth of the documents is held out")
     fit.add_argument("--points", type=Path, help="read `parameters`, `tokens`, `loss` from JSON lines, train nothing")
-    fit.add_argument("--widths", default="48,64,96,128", help="of the models (default: %(default)s)")
-    fit.add_argument("--tokens", default="125k,250k,500k,1M", help="to train each on (default: %(default)s)")
+    fit.add_argument("--widths", default="32,48,64,80", help="of the models (default: %(default)s)")
+    fit.add_argument("--tokens", default="500k,1M,2M", help="to train each on (default: %(default)s)")
     fit.add_argument(
         "--check",
         metavar="WIDTH:TOKENS",
-        default="160:2M",
+        default="96:3M",
         help="a larger training that is predicted, made and not fitted; `none` for none (default: %(default)s)",
     )
     fit.add_argument("--folder", type=Path, default=Path(".graft/scaling"), help="for the trainings (%(default)s)")

@@ -24,7 +24,7 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.run import Run
 from graft.training.scaling.laws import Point
 
-LENGTH, ROWS, VOCABULARY, HEAD = 128, 4, 512, 32
+LENGTH, ROWS, VOCABULARY, HEAD = 128, 8, 512, 32
 """Few rows a step: small budgets are then many steps, and what limits a training is its text, not its optimizer."""
 HELD_OUT = 0.05
 """Of the documents."""
