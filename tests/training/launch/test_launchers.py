@@ -99,7 +99,7 @@ def test_a_lost_worker_is_replaced_and_the_curve_is_the_same(
 ) -> None:
     command = arguments(tmp_path, "two", write_text(tmp_path))
     started = {
-        "torchrun": [*TORCHRUN, "--max-restarts", "5", "-m", "graft.cli.main", *command],
+        "torchrun": [*TORCHRUN, "--max-restarts", "2", "-m", "graft.cli.main", *command],
         "ray": [sys.executable, "-m", "graft.cli.main", *command, "--ray", "2"],
     }[launcher]
     run_and_kill_a_worker(started, tmp_path / "two-work")

@@ -76,7 +76,11 @@ def joined() -> Iterator[Processes]:
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+    # torchrun keeps one store for all attempts, in which a restarted worker would find the addresses of dead ones.
+    store, rank, num = next(dist.rendezvous("env://"))
+    attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=attempt, rank=rank, world_size=num)
     try:
         yield Processes(num=num, device=device, launch=_launch())
     finally:
