@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
+from google.protobuf.message import Message
 
 from graft.client import channel, errors, generation, operation, request, upload
 from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
+Reply = TypeVar("Reply", bound=Message)
 
 
 class Client:
@@ -104,7 +106,8 @@ class Client:
         messages = upload.upload_requests(
             Path(folder), name=name, allow_noop=allow_noop, allow_other_quantization=allow_other_quantization
         )
-        version = self._upload(messages, timeout)
+        response = adapter_pb2.UploadVersionResponse
+        version = self._upload(operation.UPLOAD_VERSION, messages, response, timeout).version
         moved = self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
         return operation.pushed(version, moved)
 
@@ -113,16 +116,8 @@ class Client:
 
         Raises OSError where files are missing.
         """
-        call = self._channel.stream_unary(
-            operation.UPLOAD_BASE,
-            request_serializer=base_pb2.UploadBaseRequest.SerializeToString,
-            response_deserializer=base_pb2.UploadBaseResponse.FromString,
-        )
         messages = upload.upload_base_requests(Path(folder), name=name)
-        try:
-            return call(messages, timeout=self._limit(timeout)).base
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from None
+        return self._upload(operation.UPLOAD_BASE, messages, base_pb2.UploadBaseResponse, timeout).base
 
     def bases(self) -> list[base_pb2.RegisteredBase]:
         """The bases that the server keeps."""
@@ -230,18 +225,17 @@ class Client:
             items += more
         return items
 
-    def _upload(
-        self, messages: Iterator[adapter_pb2.UploadVersionRequest], timeout: float | None
-    ) -> adapter_pb2.AdapterVersion:
+    def _upload(self, method: str, messages: Iterator[Message], response: type[Reply], timeout: float | None) -> Reply:
         call = self._channel.stream_unary(
-            operation.UPLOAD_VERSION,
-            request_serializer=adapter_pb2.UploadVersionRequest.SerializeToString,
-            response_deserializer=adapter_pb2.UploadVersionResponse.FromString,
+            method,
+            request_serializer=upload.to_bytes,
+            response_deserializer=response.FromString,
         )
         try:
-            return call(messages, timeout=self._limit(timeout)).version
+            answered: Reply = call(messages, timeout=self._limit(timeout))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
+        return answered
 
     def _stream(
         self, message: inference_pb2.GenerateRequest, num_choices: int, timeout: float | None

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import base_pb2
 
@@ -47,6 +49,11 @@ def upload_requests(
         request_id=uuid.uuid4().hex,
     )
     return _messages(header, paths)
+
+
+def to_bytes(message: Message) -> bytes:
+    """As it goes over the wire: by the message's own class, whichever that is."""
+    return message.SerializeToString()
 
 
 def _messages(header: pb.UploadHeader, paths: list[Path]) -> Iterator[pb.UploadVersionRequest]:

@@ -15,11 +15,12 @@ from graft.server.api.grpc_adapter_values import (
     version_message,
 )
 from graft.server.api.grpc_types import Context
+from graft.server.api.grpc_uploads import begin, declared
 from graft.server.api.limits import Violations
-from graft.server.intake import DeclaredFile, Intake, Permissions
+from graft.server.intake import Intake, Permissions
 from graft.server.management import Management
 from graft.v1 import adapter_pb2 as pb
-from graft.v1 import adapter_pb2_grpc, base_pb2
+from graft.v1 import adapter_pb2_grpc
 
 _MAX_REQUEST_ID_CHARACTERS = 128
 
@@ -35,19 +36,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def UploadVersion(
         self, request_iterator: AsyncIterator[pb.UploadVersionRequest], context: Context
     ) -> pb.UploadVersionResponse:
-        parts = aiter(request_iterator)
-        first = await anext(parts, None)
-        if first is None or first.WhichOneof("part") != "header":
-            violations = Violations()
-            violations.add("header", "is missing: the first message of an upload is its header")
-            violations.raise_any()
-            raise AssertionError
+        first, chunks = await begin(request_iterator)
         header = first.header
         version = await self._intake.upload(
             tenant=self._tenant,
             adapter=header.adapter,
-            files=[DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files],
-            chunks=upload_chunks(parts),
+            files=declared(header),
+            chunks=chunks,
             permissions=_permissions(header),
             request_id=_request_id(header.request_id),
         )
@@ -164,18 +159,6 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             [alias_message(alias, version.number) for alias, version in aliases],
             len(self._management.versions_of(adapter.tenant, adapter.name)),
         )
-
-
-async def upload_chunks(
-    parts: AsyncIterator[pb.UploadVersionRequest] | AsyncIterator[base_pb2.UploadBaseRequest],
-) -> AsyncIterator[tuple[str, bytes]]:
-    """File names and bytes of an upload's messages after its header."""
-    async for part in parts:
-        if part.WhichOneof("part") != "chunk":
-            violations = Violations()
-            violations.add("chunk", "is missing: after the header, every message of an upload is a chunk")
-            violations.raise_any()
-        yield part.chunk.file, part.chunk.data
 
 
 def _permissions(request: pb.UploadHeader | pb.ImportVersionRequest) -> Permissions:

@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 
 from graft.adapters.base import Base
 from graft.adapters.catalog import BaseRecord
-from graft.server.api.grpc_adapters import upload_chunks
 from graft.server.api.grpc_types import Context
-from graft.server.api.limits import Violations
+from graft.server.api.grpc_uploads import begin, declared
 from graft.server.base_intake import BaseIntake
-from graft.server.intake import DeclaredFile
 from graft.v1 import base_pb2 as pb
 from graft.v1 import base_pb2_grpc
 
@@ -24,18 +22,12 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
     async def UploadBase(
         self, request_iterator: AsyncIterator[pb.UploadBaseRequest], context: Context
     ) -> pb.UploadBaseResponse:
-        parts = aiter(request_iterator)
-        first = await anext(parts, None)
-        if first is None or first.WhichOneof("part") != "header":
-            violations = Violations()
-            violations.add("header", "is missing: the first message of an upload is its header")
-            violations.raise_any()
-            raise AssertionError
+        first, chunks = await begin(request_iterator)
         header = first.header
         base = await self._intake.upload(
             name=header.name,
-            files=[DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files],
-            chunks=upload_chunks(parts),
+            files=declared(header),
+            chunks=chunks,
         )
         return pb.UploadBaseResponse(base=self._message(base))
 

@@ -81,7 +81,25 @@ def _shuffled(num: int, seed: str) -> Sequence[int]:
     return order
 
 
-class TextRows:
+class _Stepped:
+    """What is known of rows that an order deals out to steps."""
+
+    _order: _Order
+
+    @property
+    def num_rows(self) -> int:
+        return self._order.num_rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._order.steps_per_epoch
+
+    def num_batches(self, num_steps: int) -> int:
+        """Micro-batches of so many steps."""
+        return self._order.size.before(num_steps)
+
+
+class TextRows(_Stepped):
     """Rows of text for an objective that masks, cuts or permutes them: anew in each epoch."""
 
     def __init__(
@@ -98,18 +116,6 @@ class TextRows:
         self._rows, self._collate, self._seed = rows, collate, seed
         size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps, groups=groups)
         self._order = _Order(num_rows=len(rows), rows_per_batch=rows_per_batch, size=size, seed=seed)
-
-    @property
-    def num_rows(self) -> int:
-        return self._order.num_rows
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self._order.steps_per_epoch
-
-    def num_batches(self, num_steps: int) -> int:
-        """Micro-batches of so many steps."""
-        return self._order.size.before(num_steps)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[Batch]:
         return [
@@ -128,7 +134,7 @@ class TextRows:
         return self._collate([self._rows[row] for row in chosen], generator)
 
 
-class PackedText:
+class PackedText(_Stepped):
     """Documents one after the other in full rows, each ended by ``end_id``, for causal models.
 
     A document that does not fit goes on in the next row, where nothing of it is seen any more.
@@ -155,18 +161,6 @@ class PackedText:
         size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps, groups=groups)
         num_rows = -(-len(self._stream) // length)
         self._order = _Order(num_rows=num_rows, rows_per_batch=rows_per_batch, size=size, seed=seed)
-
-    @property
-    def num_rows(self) -> int:
-        return self._order.num_rows
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self._order.steps_per_epoch
-
-    def num_batches(self, num_steps: int) -> int:
-        """Micro-batches of so many steps."""
-        return self._order.size.before(num_steps)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
         return [self._batch(rows) for rows in share.of(self._order.batches(step))]

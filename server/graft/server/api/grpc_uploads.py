@@ -1,0 +1,40 @@
+"""What uploads have in common: a header that declares files, then their bytes in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NoReturn, TypeVar
+
+from graft.server.api.limits import Violations
+from graft.server.intake import DeclaredFile
+from graft.v1 import adapter_pb2, base_pb2
+
+_Part = TypeVar("_Part", adapter_pb2.UploadVersionRequest, base_pb2.UploadBaseRequest)
+
+
+async def begin(messages: AsyncIterator[_Part]) -> tuple[_Part, AsyncIterator[tuple[str, bytes]]]:
+    """The message that holds the header, and the file names and bytes of those after it."""
+    parts = aiter(messages)
+    first = await anext(parts, None)
+    if first is None or first.WhichOneof("part") != "header":
+        _refuse("header", "is missing: the first message of an upload is its header")
+    return first, _chunks(parts)
+
+
+def declared(header: adapter_pb2.UploadHeader | base_pb2.UploadBaseHeader) -> list[DeclaredFile]:
+    """The files that a header announces."""
+    return [DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files]
+
+
+async def _chunks(parts: AsyncIterator[_Part]) -> AsyncIterator[tuple[str, bytes]]:
+    async for part in parts:
+        if part.WhichOneof("part") != "chunk":
+            _refuse("chunk", "is missing: after the header, every message of an upload is a chunk")
+        yield part.chunk.file, part.chunk.data
+
+
+def _refuse(field: str, problem: str) -> NoReturn:
+    violations = Violations()
+    violations.add(field, problem)
+    violations.raise_any()
+    raise AssertionError
