@@ -22,7 +22,8 @@ from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode
 from graft.training.data import Data
 from graft.training.errors import ConfigurationError
-from graft.training.models import FAMILIES, Size, build, objectives_of, parts
+from graft.training.families import FAMILIES, Size
+from graft.training.models import build, objectives_of, parts
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective, infill_text
 from graft.training.objective.experts import ExpertsObjective

@@ -16,9 +16,9 @@ from graft.cli.main import main
 from graft.training.checkpoint import complete_checkpoints
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.families import FAMILIES
 from graft.training.launch.processes import Processes
 from graft.training.loss_curve import METRICS
-from graft.training.models import FAMILIES
 from graft.training.places import held
 from graft.training.pretrain.job import PretrainText
 from graft.training.pretrain.settings import PretrainSettings

@@ -15,8 +15,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError
+from graft.training.families import Size, family, family_of
 from graft.training.held_out import HeldOut
-from graft.training.models import Size, build, empty, family, family_of, load, objectives_of
+from graft.training.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective
