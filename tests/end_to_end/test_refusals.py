@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from graft.client import Client, InvalidArgument
+from graft.client import Client, InvalidArgument, operation
 from graft.client.upload import upload_requests
+from graft.v1 import adapter_pb2
 from tests.server.engine.making import write_adapter
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -148,5 +149,5 @@ def test_bit_flips_on_the_way_are_refused(client: Client, good: Path, tmp_path: 
         data[random.integers(len(data))] ^= 1 << random.integers(8)
         (folder / WEIGHTS).write_bytes(data)
         with pytest.raises(InvalidArgument):
-            client._upload(messages, 60.0)
+            client._upload(operation.UPLOAD_VERSION, messages, adapter_pb2.UploadVersionResponse, 60.0)
     assert "flipped" not in {each.adapter for each in client.adapters()}
