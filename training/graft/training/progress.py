@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import torch
 from tqdm import tqdm
 
 from graft.training.loss_curve import METRICS, draw_loss_curve
+from graft.training.memory import memory_bytes
 
 
 class Listener(Protocol):
@@ -117,14 +117,6 @@ class Silence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
-
-
-def memory_bytes() -> int:
-    """What the process takes at present; on a GPU the most that its tensors took there."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
 
 
 def _forget_steps_from(path: Path, start: int) -> None:

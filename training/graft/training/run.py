@@ -9,12 +9,14 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from graft.training.attention import attend_in_blocks
 from graft.training.average import Average
 from graft.training.checkpoint import CheckpointWriter, checkpoint_values, complete_checkpoints
 from graft.training.data import Data
 from graft.training.errors import CheckpointError, DataError, Diverged
 from graft.training.guard import Guard, Verdict
 from graft.training.held_out import HeldOut
+from graft.training.memory import keep_freed_memory
 from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, Work, counted
@@ -74,6 +76,8 @@ class Run:
         start = self._resume(state) if resume else 0
         metrics: dict[str, float] = {}
         saved_at = time.monotonic()
+        attend_in_blocks(self.model)
+        keep_freed_memory()
         self.model.train()
         with (
             self._progress(start) as progress,

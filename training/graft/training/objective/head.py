@@ -54,12 +54,17 @@ class _HeadCrossEntropy(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight_VD, dtype=torch.float32) if learns_weight else None
         bias_grad = torch.zeros_like(weight_VD[:, 0], dtype=torch.float32) if learns_bias else None
         rows = max(1, CHUNK_ELEMENTS // weight_VD.shape[0])
+        # Fresh memory costs more than what is computed in it: one place serves for all parts.
+        room_NV = states_ND.new_empty(min(rows, len(labels_N)), weight_VD.shape[0], dtype=torch.float32)
         for start in range(0, len(labels_N), rows):
             part_ND, asked_N = states_ND[start : start + rows], labels_N[start : start + rows, None]
-            logits_NV = nn.functional.linear(part_ND, weight_VD, bias_V).float()
-            log_z_N = logits_NV.logsumexp(-1, keepdim=True)
-            total += (log_z_N - logits_NV.gather(1, asked_N)).sum()
-            grad_NV = logits_NV.sub_(log_z_N).exp_()
+            logits_NV = room_NV[: len(part_ND)].copy_(nn.functional.linear(part_ND, weight_VD, bias_V))
+            asked_logit_N, highest_N = logits_NV.gather(1, asked_N), logits_NV.amax(-1, keepdim=True)
+            grad_NV = logits_NV.sub_(highest_N).exp_()
+            sum_N = grad_NV.sum(-1, keepdim=True)
+            grad_NV /= sum_N
+            log_z_N = highest_N + sum_N.log()
+            total += (log_z_N - asked_logit_N).sum()
             if z:
                 total += z * log_z_N.square().sum()
                 grad_NV *= 1 + 2 * z * log_z_N

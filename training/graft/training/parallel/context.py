@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from graft.training.attention import attention
+
 NAME = "graft_context"
 
 
@@ -51,7 +53,7 @@ def _attention(
 ) -> Any:
     group = _groups[-1]
     key, value = _Gather.apply(key, group), _Gather.apply(value, group)
-    return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, attention_mask, **options)
+    return attention(module, query, key, value, attention_mask, **options)
 
 
 def gather_contexts(model: PreTrainedModel, group: dist.ProcessGroup) -> None:

@@ -1,0 +1,36 @@
+"""The memory of this process."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import torch
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+"""Of glibc's ``mallopt(3)``."""
+
+
+def memory_bytes() -> int:
+    """What the process takes at present; on a GPU the most that its tensors took there."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def keep_freed_memory() -> bool:
+    """Has tensors use the memory of those before them again: glibc gives large pieces back to the system at once, and
+    in the next step the system clears every page anew. False where there is no glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    values = {
+        _MMAP_THRESHOLD: 32 << 20,  # its largest
+        _TRIM_THRESHOLD: 2**31 - 1,
+        _TOP_PAD: 64 << 20,
+    }
+    taken = [mallopt(name, value) for name, value in values.items()]
+    return all(taken)
