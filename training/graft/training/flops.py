@@ -78,16 +78,15 @@ def _repeated(model: PreTrainedModel) -> float:
 @cache
 def peak_flops(device: str) -> float | None:
     """FLOP/s of a device at best, in bfloat16: from the data sheet for a GPU, None where it is not known; for CPUs what
-    a large product reaches, measured in about half a second.
+    a large product reaches, measured in half a second.
     """
     if device == "cuda":
         name = torch.cuda.get_device_name()
         return next((peak for part, peak in PEAKS.items() if part in name), None)
     size = 1536
     one = torch.randn(size, size, dtype=torch.bfloat16)
-    best = float("inf")
-    for _ in range(6):
-        begin = time.perf_counter()
+    best, end = float("inf"), time.perf_counter() + 0.5  # long enough to find a moment without neighbours
+    while (begin := time.perf_counter()) < end:
         one @ one
         best = min(best, time.perf_counter() - begin)
     return 2 * size**3 / best
