@@ -10,6 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
+from torch.optim import Muon
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -36,7 +37,7 @@ from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
-from graft.training.optim import Schedule, adamw
+from graft.training.optim import Schedule, adamw, muon
 from graft.training.run import Run
 
 TEXT = "one two three four . five six seven eight . nine ten eleven twelve ."
@@ -216,3 +217,20 @@ def test_albert_shares_its_layers_and_electra_its_embeddings(words: PreTrainedTo
     assert isinstance(electra, nn.Module)
     names = [name for name, _ in electra.named_parameters() if name.endswith("word_embeddings.weight")]
     assert len(names) == 1
+
+
+MULTIPLY = {"Linear", "Conv1D", "MixtralTopKRouter"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_muon_takes_the_products_in_the_blocks(name: str, words: PreTrainedTokenizerFast) -> None:
+    """Embeddings and heads are AdamW's, whatever a family calls its parts."""
+    model = build(name, objectives_of(name)[0], SIZE, words)
+    optimizers = muon(1e-3)(dict(model.named_parameters()))
+    taken = {id(one) for group in optimizers[0].param_groups for one in group["params"]}
+    modules = [one for one in model.modules() if any(id(own) in taken for own in one.parameters(recurse=False))]
+    assert {type(one).__name__ for one in modules} <= MULTIPLY
+    assert modules
+    assert isinstance(optimizers[0], Muon)
+    heads = [one.get_output_embeddings() for one in parts(model).values()]
+    assert not any(id(head.weight) in taken for head in heads if head is not None)

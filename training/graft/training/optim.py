@@ -92,11 +92,11 @@ def muon(
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
         hidden = [parameter for name, parameter in parameters.items() if is_hidden_matrix(name, parameter)]
-        rest = [parameter for name, parameter in parameters.items() if not is_hidden_matrix(name, parameter)]
-        return [
-            Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            AdamW(decayed(rest, weight_decay), lr=learning_rate, betas=betas, fused=True),
-        ]
+        rest = {name: parameter for name, parameter in parameters.items() if not is_hidden_matrix(name, parameter)}
+        made = adamw(learning_rate, weight_decay=weight_decay, betas=betas)(rest)
+        if hidden:
+            made.insert(0, Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        return made
 
     return make
 

@@ -5,6 +5,7 @@ learns to be right in the form it will be served in. The gradient at the working
 (straight-through: Bengio et al. 2013, arXiv:1308.3432; Jacob et al. 2018, arXiv:1712.05877).
 """
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -14,11 +15,16 @@ from graft.training.adapt.nf4 import nf4_round_trip
 
 WorkingForm = Callable[[str, Tensor], Tensor]
 """Parameter name and float32 master to the working weight that stands for it."""
+_IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases."""
-    return parameter.ndim == 2 and ".layers." in name
+    """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases.
+
+    What stands in a block has its number in its name, whatever the family calls blocks.
+    """
+    is_bias = "bias" in name  # XLNet's and T5's have two axes
+    return parameter.ndim == 2 and _IN_A_BLOCK.search(name) is not None and not is_bias
 
 
 def bfloat16_form(name: str, master: Tensor) -> Tensor:
