@@ -4,10 +4,11 @@ whatever else listens.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +77,15 @@ class Progress:
             listener.report(step, {name: value for name, value in finite.items() if value is not None})
         self._show(finite)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile is no part of a step's time."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._last += time.monotonic() - begin
+
     def _show(self, metrics: Mapping[str, float | None]) -> None:
         loss = metrics["loss"]
         if loss is not None:
@@ -109,6 +119,9 @@ class Silence:
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         pass
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def __enter__(self) -> Self:
         return self

@@ -88,8 +88,9 @@ class Run:
                 set_learning_rates(optimizers, self.schedule(step))
                 metrics = self._step(step, weights, state, average, checkpoints)
                 if self._is_measured(step + 1):
-                    weights.push(self.working_form(step + 1))
-                    metrics |= self._measured()
+                    with progress.paused():
+                        weights.push(self.working_form(step + 1))
+                        metrics |= self._measured()
                 progress.report(step, metrics)
                 if self._is_due(step + 1, time.monotonic() - saved_at):
                     self._save(step + 1, weights, state, checkpoints)
