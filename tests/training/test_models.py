@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
 from graft.training.optim import Schedule, adamw, muon
+from graft.training.pretrain.assembly import FLOAT32_ONLY
 from graft.training.run import Run
 
 TEXT = "one two three four . five six seven eight . nine ten eleven twelve ."
@@ -45,6 +47,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<extra_id_{number}>
 LENGTH = 20
 SIZE = Size(width=32, num_layers=2, num_heads=4, feed_forward=64, length=32, num_kv_heads=2, num_experts=4)
 NUM_STEPS = {"permutation": 500, "span_corruption": 400, "sentence_order": 300}
+WITH_DROPOUT = [name for name in FAMILIES if FAMILIES[name].kind != "decoder" or name == "gpt2"]
 CASES = [(name, objective) for name in FAMILIES for objective in objectives_of(name)]
 
 
@@ -217,6 +220,35 @@ def test_albert_shares_its_layers_and_electra_its_embeddings(words: PreTrainedTo
     assert isinstance(electra, nn.Module)
     names = [name for name, _ in electra.named_parameters() if name.endswith("word_embeddings.weight")]
     assert len(names) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "objective_name"),
+    [case for case in CASES if case[0] not in FLOAT32_ONLY],
+    ids=[f"{one}-{two}" for one, two in CASES if one not in FLOAT32_ONLY],
+)
+def test_bfloat16_is_float32_rounded(
+    name: str, objective_name: str, words: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """Attention's way in bfloat16 is our own; what each family makes of masks must reach it."""
+    vocabulary = Vocabulary.of(words)
+    objective = objective_of(name, objective_name, vocabulary)
+    losses = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model = build(name, objective_name, replace(SIZE, dropout=0.0) if name in WITH_DROPOUT else SIZE, words)
+        folder = tmp_path / str(dtype)
+        Run(
+            model=model.to(dtype),
+            data=data_of(objective, words, vocabulary),
+            objective=objective,
+            optimizers=adamw(5e-3, weight_decay=0.0),
+            schedule=Schedule(num_steps=8, warmup_steps=2),
+            folder=folder,
+            saves=False,
+        ).execute()
+        losses[dtype] = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.03)
 
 
 MULTIPLY = {"Linear", "Conv1D", "MixtralTopKRouter"}

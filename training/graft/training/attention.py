@@ -65,7 +65,7 @@ def attention(
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
     if attention_mask is not None:
         hidden = attention_mask.logical_not()
-    elif module.is_causal if is_causal is None else is_causal:
+    elif query.shape[2] > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal):
         hidden = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).triu(1)[None, None]
     else:
         hidden = None
