@@ -2,12 +2,15 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
+from graft.training import attention, progress
+from graft.training import run as run_module
 from graft.training.checkpoint import checkpoint_values, complete_checkpoints
 from graft.training.corpus.packing import PackedBatch
 from graft.training.data import WHOLE, Data, Share
@@ -92,6 +95,42 @@ def test_learning_reduces_the_loss(tmp_path: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(5.95, abs=0.3)  # ln 384: nothing is known
     assert sum(losses[-5:]) / 5 < losses[0] - 1
+
+
+def test_a_run_attends_in_blocks_and_keeps_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(run_module, "keep_freed_memory", lambda: kept.append(True))
+    run = recipe(num_steps=1).run(tmp_path)
+    run.execute()
+    assert run.model.config._attn_implementation == attention.NAME
+    assert kept == [True]
+
+
+def test_measuring_is_no_part_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def measure(*given: object) -> dict[str, float]:
+        clock.now += 100.0
+        return {"validation_loss": 1.0}
+
+    run = recipe(num_steps=2).run(tmp_path)
+    run.data = _Slow(run.data, clock)
+    run.held_out, run.held_out_steps = SimpleNamespace(measure=measure), 1  # type: ignore[assignment]
+    run.execute()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["seconds"], line["validation_loss"]) for line in lines] == [(3.0, 1.0)] * 2
+
+
+class _Slow:
+    """Data that take three seconds."""
+
+    def __init__(self, data: Data[PackedBatch], clock: SimpleNamespace) -> None:
+        self.data, self.clock = data, clock
+
+    def batches(self, step: int, share: Share = WHOLE) -> Sequence[PackedBatch]:
+        self.clock.now += 3.0
+        return self.data.batches(step, share)
 
 
 def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def memory_bytes() -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Has tensors use the memory of those before them again: glibc gives large pieces back to the system at once, and
-    in the next step the system clears every page anew. False where there is no glibc.
+    """Has tensors of up to 32 MB use the memory of those before them again: glibc gives large pieces back to the system
+    at once, and in the next step the system clears every page anew. False where there is no glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

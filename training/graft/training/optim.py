@@ -84,7 +84,7 @@ def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
 def muon(
     learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
 ) -> MakeOptimizers:
-    """Muon for the matrices of the blocks, AdamW for the rest, at one learning rate.
+    """Muon for the matrices of the blocks (``is_hidden_matrix``), AdamW for the rest, at one learning rate.
 
     Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the update is scaled to AdamW's size as in Liu et al. 2025
     (arXiv:2502.16982, eq. 4).

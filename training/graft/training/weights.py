@@ -19,7 +19,8 @@ _IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases.
+    """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases, and for stacks
+    of matrices (Mixtral's experts, XLNet's attention).
 
     What stands in a block has its number in its name, whatever the family calls blocks.
     """

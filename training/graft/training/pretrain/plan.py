@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
+from graft.training.attention import LONGEST
 from graft.training.errors import ConfigurationError
+from graft.training.families import family, family_of
 from graft.training.flops import flops_per_token, num_multiplied, peak_flops
 from graft.training.models import parts
 from graft.training.parallel.mesh import SPLITTABLE, Mesh
@@ -21,7 +24,7 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.schedules import num_steps_of
 
 ACTIVATION_BYTES = 34
-"""Per token, layer and unit of width, in 16 bits, attention's matrix not kept (Korthikanti et al. 2022,
+"""Per token, layer and unit of width, in 16 bits, attention's probabilities not kept (Korthikanti et al. 2022,
 arXiv:2205.05198, eq. 1)."""
 KEPT_BYTES = 2
 """The same where blocks keep their input only."""
@@ -45,7 +48,7 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh) -> Memory:
+def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: str) -> Memory:
     """An estimate for one device of a mesh."""
     config = parts(model)[""].config
     num = sum(parameter.numel() for parameter in model.parameters()) / mesh.tp / mesh.pp
@@ -59,13 +62,28 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh) -> Memory:
     per_layer = KEPT_BYTES if settings.gradient_checkpointing else ACTIVATION_BYTES
     width = config.hidden_size / (1 if settings.gradient_checkpointing else mesh.tp)
     scale = 1 if is_bfloat16 else 2
-    activations = tokens * width * per_layer * scale * config.num_hidden_layers / mesh.pp * in_flight
+    activations = (
+        (tokens * width * per_layer * scale + tokens * _probability_bytes(config, settings, mesh, device))
+        * config.num_hidden_layers
+        / mesh.pp
+        * in_flight
+    )
     return Memory(
         weights=4 * num / shards + whole,
         gradients=4 * num / shards + (2 * num * is_bfloat16 if shards == 1 else 0),
         optimizer=state,
         activations=activations,
     )
+
+
+def _probability_bytes(config: PretrainedConfig, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
+    """Per token and layer: what ``graft.training.attention`` keeps; half of it where attention is causal."""
+    is_used = device == "cpu" and settings.dtype != "float32" and settings.max_length <= LONGEST
+    if not is_used or settings.gradient_checkpointing or settings.torch_compile:
+        return 0.0
+    is_causal = family(family_of(config)).kind == "decoder"
+    heads: int = config.num_attention_heads
+    return 2.0 * heads / mesh.tp * settings.max_length * (0.5 if is_causal else 1.0)
 
 
 def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | None, device: str) -> str:
@@ -91,7 +109,7 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
         _arithmetic(per_token, tokens, speed),
         f"memory: {room / 1e9:,.1f} GB for each of {devices} {device} device{'s' * (devices > 1)}",
         "",
-        _table(assembly, model, devices, room, chosen=mesh),
+        _table(assembly, model, devices, room, device=device, chosen=mesh),
     ]
     return "\n".join(lines)
 
@@ -105,14 +123,14 @@ def _arithmetic(per_token: float | None, tokens: float, speed: float | None) -> 
     return f"{told}, about {_duration(per_token * tokens / speed)} at {GUESSED_UTILISATION:.0%} MFU"
 
 
-def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, chosen: Mesh) -> str:
+def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, device: str, chosen: Mesh) -> str:
     lines = [
         "| PP | DP replicate | DP shard | CP | TP | ZeRO | weights | gradients | optimizer | activations | GB each "
         "| fits |",
         "|" + " --- |" * 12,
     ]
     for mesh in _meshes(assembly, devices):
-        need = memory(model, assembly.settings, mesh)
+        need = memory(model, assembly.settings, mesh, device=device)
         parts_of_it = (need.weights, need.gradients, need.optimizer, need.activations, need.total)
         cells = [
             *mesh.shape,
