@@ -116,7 +116,7 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         num, heads, length, width = query_BHLD.shape
         query_NLD, key_NKD, value_NKD = (one.flatten(0, 1) for one in (query_BHLD, key_BHKD, value_BHKD))
-        key_NKD = (key_NKD.float() - key_NKD.float().mean(1, keepdim=True)).to(key_NKD.dtype)
+        key_NKD = (key_NKD - key_NKD.mean(1, keepdim=True, dtype=torch.float32)).to(key_NKD.dtype)
         output_BLHD = query_BHLD.new_empty(num, length, heads, width)
         blocks = list(_blocks(length, key_NKD.shape[1], hidden))
         blind = None if hidden is None else hidden.all(-1, keepdim=True)  # padding, in front of a row
