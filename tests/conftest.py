@@ -1,12 +1,17 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that every room's tests share: real data, and one real server for the whole session."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from graft.adapters.base import Base, shipped_bases
+from graft.client import Client
+from tests.running import BASE, Server, start_server, stop_server
+from tests.server.engine.making import write_adapter
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,3 +37,39 @@ def data_path() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`graft serve` on the shipped base in NF4, with four slots."""
+    running = start_server(tmp_path_factory.mktemp("server"), "--num-slots", "4")
+    yield running
+    assert stop_server(running) == 0
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.grpc) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def base() -> Base:
+    return Base.from_folder(shipped_bases()[BASE])
+
+
+@pytest.fixture(scope="session")
+def layers(base: Base) -> dict[str, tuple[int, int]]:
+    """The base's linear modules with their shapes."""
+    return {name: shape for name, shape in base.modules.items() if ".layers." in name}
+
+
+@pytest.fixture(scope="session")
+def two_versions(client: Client, layers: dict[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An adapter with versions 1 and 2 that say different things; `stable` is version 1."""
+    root = tmp_path_factory.mktemp("versions")
+    for number in (1, 2):
+        folder = write_adapter(root / str(number), layers, rank=8 * number, seed=number)
+        pushed = client.push_adapter(folder, name="fable", alias="stable" if number == 1 else None)
+        assert pushed.version.number == number
+    return "fable"

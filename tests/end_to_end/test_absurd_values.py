@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from graft.client import Client, InvalidArgument
-from tests.end_to_end.conftest import Server
+from tests.running import Server
 
 
 def as_schema(schema: Any) -> dict[str, Any]:

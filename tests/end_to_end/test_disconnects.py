@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from graft.client import AsyncClient, Client
-from tests.end_to_end.conftest import Server, children_of
+from tests.running import Server, children_of
 
 AT_ONCE = 25
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from graft.client import Client, Unavailable
-from tests.end_to_end.conftest import Server
+from tests.running import Server
 
 LONG = {"max_tokens": 900, "ignore_eos": True}
 

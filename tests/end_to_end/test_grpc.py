@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from graft.client import Client, DeadlineExceeded, InvalidArgument, NotFound
-from tests.end_to_end.conftest import BASE, Server
+from tests.running import BASE, Server
 
 
 def running_requests(server: Server) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.end_to_end.conftest import BASE, Server
+from tests.running import BASE, Server
 
 CHAT = [{"role": "user", "content": "What is 12+35?"}]
 

@@ -24,7 +24,7 @@ from graft.client import Client, Conflict, InvalidArgument
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
 from tests.adapters.making import make_base
-from tests.end_to_end.conftest import Server, start_server, stop_server
+from tests.running import Server, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 LIMIT = 0.05

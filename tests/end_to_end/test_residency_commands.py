@@ -10,7 +10,7 @@ import pytest
 
 from graft.cli.main import main
 from graft.client import Client
-from tests.end_to_end.conftest import Server
+from tests.running import Server
 from tests.server.engine.making import write_adapter
 
 

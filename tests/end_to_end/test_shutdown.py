@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client, GraftClientError, Unavailable
-from tests.end_to_end.conftest import assert_gone, children_of, start_server, stop_server
+from tests.running import assert_gone, children_of, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 

@@ -1,4 +1,4 @@
-"""One real server on the shipped base in NF4, started by `graft serve` as a user would, for the whole session."""
+"""Real servers on the shipped base, started by `graft serve` as a user would."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from graft.adapters.base import Base, shipped_bases
-from graft.client import Client
-from tests.server.engine.making import write_adapter
 
 BASE = "rootstock-5m"
 
@@ -95,38 +90,3 @@ def children_of(pid: int) -> list[int]:
 
 def is_zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = start_server(tmp_path_factory.mktemp("server"), "--num-slots", "4")
-    yield running
-    assert stop_server(running) == 0
-
-
-@pytest.fixture(scope="session")
-def client(server: Server) -> Iterator[Client]:
-    with Client(server.grpc) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def base() -> Base:
-    return Base.from_folder(shipped_bases()[BASE])
-
-
-@pytest.fixture(scope="session")
-def layers(base: Base) -> dict[str, tuple[int, int]]:
-    """The base's linear modules with their shapes."""
-    return {name: shape for name, shape in base.modules.items() if ".layers." in name}
-
-
-@pytest.fixture(scope="session")
-def two_versions(client: Client, layers: dict[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An adapter with versions 1 and 2 that say different things; `stable` is version 1."""
-    root = tmp_path_factory.mktemp("versions")
-    for number in (1, 2):
-        folder = write_adapter(root / str(number), layers, rank=8 * number, seed=number)
-        pushed = client.push_adapter(folder, name="fable", alias="stable" if number == 1 else None)
-        assert pushed.version.number == number
-    return "fable"
