@@ -107,3 +107,33 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("graft: error: ")]
     assert len(lines) == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("service", ["GRAFT", "GRAFT_HTTP", "GRAFT_GRPC", "GRAFT_METRICS_V2"])
+def test_reading_5_what_kubernetes_sets_for_a_service_is_no_setting(service: str) -> None:
+    """The variables of https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables."""
+    address = "tcp://10.0.0.11:8470"
+    variables = {
+        "SERVICE_HOST": "10.0.0.11",
+        "SERVICE_PORT": "8470",
+        "SERVICE_PORT_GRPC": "8470",
+        "PORT": address,
+        "PORT_8470_TCP": address,
+        "PORT_8470_TCP_PROTO": "tcp",
+        "PORT_8470_TCP_PORT": "8470",
+        "PORT_8470_TCP_ADDR": "10.0.0.11",
+        "PORT_53_UDP": "udp://10.0.0.11:53",
+    }
+    environment = {f"{service}_{name}": value for name, value in variables.items()}
+    assert load(environment=environment) == Settings()
+    assert load(environment={**environment, "GRAFT_NUM_SLOTS": "3"}).num_slots == 3
+
+
+@pytest.mark.parametrize("name", ["GRAFT_TYPO", "GRAFT_PORT", "GRAFT_PORTS", "GRAFT_SERVICE_HOSTS", "GRAFT_PORT_TCP"])
+def test_reading_5_what_cannot_be_a_services_variable_still_fails(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"unknown setting {name} in the environment"):
+        load(environment={name: "1"})
+
+
+def test_reading_5_a_port_is_still_set_by_its_variable() -> None:
+    assert load(environment={"GRAFT_HTTP_PORT": "9000"}).http_port == 9000

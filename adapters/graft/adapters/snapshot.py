@@ -23,6 +23,8 @@ class Resolved:
 
 
 BARE_BASE = Resolved(adapter=None, version=None, alias=None)
+ANY_BASE = "base"
+"""Names whatever base is served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class CatalogSnapshot:
         `draw`, uniform in [0, 1), decides which alias answers a bare adapter name.
         Raises NotFound, which names no other tenant's adapters, and InvalidReference.
         """
-        if reference in (self.base_name, "base"):
+        if reference in (self.base_name, ANY_BASE):
             return BARE_BASE
         if reference.startswith("ft:"):
             return self._fine_tuned(reference, tenant, draw)

@@ -56,9 +56,9 @@ async def open_fronts(rooms: Rooms) -> Fronts:
     grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
     try:
         http_port = await http_server.start(settings.host, settings.http_port)
-    except OSError as error:
+    except OSError:
         await grpc_server.stop(grace_seconds=0)
-        raise OSError(f"cannot listen on {settings.host}:{settings.http_port}: {error}") from None
+        raise
     return Fronts(grpc=grpc_server, http=http_server, grpc_port=grpc_port, http_port=http_port)
 
 

@@ -7,13 +7,13 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from graft.server.api.addresses import listeners, shown
 from graft.server.engine.engine import EngineError
 from graft.server.fronts import Fronts, open_fronts
 from graft.server.machinery import Machinery, VllmMachinery
@@ -60,11 +60,8 @@ async def serve(
 def check_ports(settings: Settings) -> None:
     """Learn that a port is taken before the engine's half minute. Raises OSError."""
     for port in (settings.grpc_port, settings.http_port):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        try:
-            socket.create_server((settings.host, port), family=family).close()
-        except OSError as error:
-            raise OSError(f"cannot listen on {settings.host}:{port}: {error.strerror or error}") from None
+        for one in listeners(settings.host, port):
+            one.close()
 
 
 def check_folders(settings: Settings, ready_file: Path | None) -> None:
@@ -112,7 +109,7 @@ def _announced(rooms: Rooms, fronts: Fronts, ready_file: Path | None) -> Iterato
         _write_whole(ready_file, json.dumps(facts) + "\n")
     print(
         f"graft: ready: {rooms.base.name} ({rooms.form}) "
-        f"on gRPC {host}:{fronts.grpc_port} and http://{host}:{fronts.http_port}/v1",
+        f"on gRPC {shown(host, fronts.grpc_port)} and http://{shown(host, fronts.http_port)}/v1",
         flush=True,
     )
     try:

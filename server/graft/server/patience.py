@@ -13,15 +13,21 @@ T = TypeVar("T")
 
 
 async def in_time(awaitable: Awaitable[T], deadline: float | None) -> T:
-    """Await until `deadline` (event loop time), then cancel and raise `DeadlineExceeded`."""
+    """Await until `deadline` (event loop time), then cancel and raise `DeadlineExceeded`.
+
+    What the awaitable makes of its cancellation, an answer or an error of its own, does not count: it came too late.
+    """
     limit = asyncio.timeout_at(deadline)
     try:
         async with limit:
-            return await awaitable
-    except TimeoutError:
+            result = await awaitable
+    except Exception:
         if not limit.expired():
             raise
-        raise DeadlineExceeded("the request's deadline passed before its answer was complete") from None
+    else:
+        if not limit.expired():
+            return result
+    raise DeadlineExceeded("the request's deadline passed before its answer was complete")
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ CONFIG_VARIABLE = "GRAFT_CONFIG"
 # in this process, or in the one that started it, has set for its own.
 _FOREIGN = frozenset({CONFIG_VARIABLE, "GRAFT_ADDRESS", "GRAFT_SERVER", "GRAFT_API_KEY", "GRAFT_LORA_LIBRARY"})
 _FOREIGN_PREFIXES = ("GRAFT_TEST_", "GRAFT_CLIENT_", "GRAFT_DEMO_", "GRAFT_BENCH_", "GRAFT_TRAIN_")
+# What Kubernetes and Docker set for a Service or link named `graft` or `graft-…`; `<NAME>_PORT` is one by its value.
+_SERVICE = re.compile(
+    r"GRAFT(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
+)
+_SERVICE_PORT = re.compile(r"GRAFT(_\w+)?_PORT", re.ASCII)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +49,7 @@ def load_settings(*, flags: Mapping[str, Any], environment: Mapping[str, str], c
     if path is not None:
         values |= {name: parse(name, value, source=str(path)) for name, value in _file(path).items()}
     for variable, value in sorted(environment.items()):
-        name = _setting_of(variable)
+        name = None if _of_a_service(variable, value) else _setting_of(variable)
         if name is not None:
             values[name] = parse(name, value, source=variable)
     for name in NAMES:
@@ -60,6 +67,13 @@ def _file(path: Path) -> dict[str, Any]:
         if name not in NAMES:
             raise InvalidSetting(f"unknown setting {name!r} in {path}{_nearest(name)}")
     return table
+
+
+def _of_a_service(variable: str, value: str) -> bool:
+    """Whether an orchestrator set this for its Service: no setting, whoever's name it has."""
+    if _SERVICE.fullmatch(variable):
+        return True
+    return bool(_SERVICE_PORT.fullmatch(variable) and _SERVICE_URL.match(value))
 
 
 def _setting_of(variable: str) -> str | None:

@@ -35,6 +35,7 @@ class Server:
     channel: grpc.aio.Channel
     http: httpx.AsyncClient
     openai: openai.AsyncOpenAI
+    grpc_port: int
     http_port: int
     folder: Path
 
@@ -84,7 +85,7 @@ async def server(start_server: StartServer) -> Server:
 
 
 async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack) -> Server:
-    path = folder / "bases" / "tiny"
+    path = folder / "bases" / given.pop("base_name", "tiny")
     base = Base.from_folder(path) if path.exists() else make_base(path)
     defaults: dict[str, Any] = {
         "base": str(base.path),
@@ -105,17 +106,19 @@ async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack)
     rooms = await open_rooms(settings, ScriptedMachinery(script), Metrics(CollectorRegistry()), resources)
     fronts = await open_fronts(rooms)
     resources.push_async_callback(fronts.stop)
-    url = f"http://127.0.0.1:{fronts.http_port}"
+    host = {"::": "[::1]", "::1": "[::1]"}.get(settings.host, "127.0.0.1")
+    url = f"http://{host}:{fronts.http_port}"
     http = await resources.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
     return Server(
         rooms=rooms,
         script=script,
         base=base,
-        channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{fronts.grpc_port}")),
+        channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"{host}:{fronts.grpc_port}")),
         http=http,
         openai=await resources.enter_async_context(
             openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         ),
+        grpc_port=fronts.grpc_port,
         http_port=fronts.http_port,
         folder=folder,
     )

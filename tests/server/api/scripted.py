@@ -17,6 +17,7 @@ from graft.server.engine.engine import (
     EngineAdapter,
     EngineDied,
     EngineInfo,
+    InvalidRequest,
     LoadFailed,
     Sampling,
     TokenLogprob,
@@ -198,8 +199,11 @@ class ScriptedBackend:
             return ScriptedReply(frames=self._frames(deltas, ticket))
         text = ""
         num_tokens = 0
-        async for delta in deltas:
-            text, num_tokens = text + delta.text, num_tokens + 1
+        try:
+            async for delta in deltas:
+                text, num_tokens = text + delta.text, num_tokens + 1
+        except asyncio.CancelledError:
+            raise InvalidRequest("Client disconnected") from None  # as vLLM's plain handlers do
         usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
         choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
         return ScriptedReply(body=self._object(ticket, choices=[choice], usage=usage))

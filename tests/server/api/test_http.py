@@ -44,7 +44,7 @@ async def test_models_are_the_base_and_what_aliases_name(server: Server) -> None
     await server.point("joe", "stable", "1")
     await server.point("joe", "canary", "1")
     names = [model.id async for model in server.openai.models.list()]
-    assert names == ["tiny", "joe", "joe:stable", "joe:canary"]
+    assert names == ["tiny", "base", "joe", "joe:stable", "joe:canary"]
     assert (await server.openai.models.retrieve("joe@1")).id == "joe@1"
     with pytest.raises(openai.NotFoundError):
         await server.openai.models.retrieve("nobody")

@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
+from graft.server.api.addresses import shown
 from graft.server.readiness import Readiness
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -58,11 +59,11 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError where the address cannot be taken."""
-        address = f"[{host}]" if ":" in host else host
+        address = shown(host, port)
         try:
-            chosen = self._server.add_insecure_port(f"{address}:{port}")
+            chosen = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}:{port}: {error}") from None
+            raise OSError(f"cannot listen on {address}: {error}") from None
         await self._server.start()
         self._readiness.subscribe(self._changed)
         return chosen

@@ -26,6 +26,8 @@ from graft.server.metrics import Metrics
 
 _log = logging.getLogger("graft.access")
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}\Z", re.ASCII)
+# Asked every few seconds by machines: no requests, and no news.
+_PROBES = frozenset({"/metrics", "/livez", "/readyz"})
 _OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found", 405: "not_found"}
 
 
@@ -83,10 +85,14 @@ class Front:
             # Returning from an unfinished response makes uvicorn close the connection.
             outcome = fault_of(error).outcome
         finally:
-            self._metrics.requests.labels(front="http", outcome=outcome).inc()
-            path = scope["path"] if exchange.status != 404 else "(unknown)"
-            seconds = monotonic() - exchange.start
-            _log.info("http %s %s %s %.3fs %s", scope["method"], path, outcome, seconds, exchange.request_id)
+            if scope["path"] not in _PROBES:
+                self._ended(exchange, outcome)
+
+    def _ended(self, exchange: _Exchange, outcome: str) -> None:
+        self._metrics.requests.labels(front="http", outcome=outcome).inc()
+        path = exchange.scope["path"] if exchange.status != 404 else "(unknown)"
+        seconds = monotonic() - exchange.start
+        _log.info("http %s %s %s %.3fs %s", exchange.scope["method"], path, outcome, seconds, exchange.request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:

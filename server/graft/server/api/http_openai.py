@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from graft.server.api.faults import fault_of
+from graft.server.api.headers import header_text
 from graft.server.api.http_body import read_json_object
 from graft.server.api.http_faults import error_body
 from graft.server.api.limits import check_openai_body
@@ -174,11 +175,11 @@ def answerer_headers(answerer: Answerer) -> dict[str, str]:
     """Who answered."""
     headers = {"x-graft-base": answerer.base_digest}
     if answerer.adapter is None:
-        return {"x-graft-adapter": answerer.base, **headers}
+        return {"x-graft-adapter": header_text(answerer.base), **headers}
     if answerer.parity is not None:
         headers["x-graft-parity"] = parity_header(answerer.parity)
     return {
-        "x-graft-adapter": f"{answerer.adapter}@{answerer.version_number}",
+        "x-graft-adapter": header_text(f"{answerer.adapter}@{answerer.version_number}"),
         "x-graft-version": answerer.version_digest or "",
         **headers,
     }

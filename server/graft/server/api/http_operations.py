@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE
 from graft.adapters.base import Base
+from graft.adapters.snapshot import ANY_BASE
 from graft.server.metrics import Metrics
 from graft.server.readiness import Readiness
 from graft.server.registry import Registry
@@ -42,7 +43,7 @@ class Operations:
 
 
 class Models:
-    """`/v1/models`: the base, each adapter and each of its aliases."""
+    """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases."""
 
     def __init__(self, registry: Registry, base: Base) -> None:
         self._registry = registry
@@ -61,7 +62,8 @@ class Models:
         return JSONResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        yield self._model(self._base.name, self._started_at)
+        for name in dict.fromkeys((self._base.name, ANY_BASE)):
+            yield self._model(name, self._started_at)
         aliases = (alias for alias in self._registry.snapshot.aliases if alias.tenant == DEFAULT_TENANT)
         for alias in sorted(aliases, key=lambda one: (one.adapter, one.name != STABLE, one.name)):
             created = int(alias.update_time.timestamp())

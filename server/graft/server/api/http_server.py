@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from graft.server.api.addresses import listeners
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75
@@ -42,11 +43,11 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError where the address cannot be taken."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        listener.setblocking(False)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
-        return int(listener.getsockname()[1])
+        sockets = listeners(host, port, backlog=_BACKLOG)
+        for one in sockets:
+            one.setblocking(False)
+        self._task = asyncio.create_task(self._server.serve(sockets=sockets))
+        return int(sockets[0].getsockname()[1])
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Close the listener and, after the grace, what still runs."""

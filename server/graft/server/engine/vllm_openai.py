@@ -6,6 +6,7 @@ fields are refused, the model is named as the caller named it, an error in a str
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -122,6 +123,7 @@ class _ServingClasses:
             request = _parse(kind, {**body, "model": model, "request_id": ticket.request_id})
             try:
                 answer = await create(request, None)
+                _go_on_cancelling()
             except BaseException:
                 await self._abort(ticket)
                 raise
@@ -178,6 +180,13 @@ class _ServingClasses:
         if not self.engine.gone:
             ids = [f"chatcmpl-{ticket.request_id}", f"cmpl-{ticket.request_id}-0"]
             await self.engine.llm.abort(ids)
+
+
+def _go_on_cancelling() -> None:
+    """vLLM's handlers answer a cancellation with an error of their own ("Client disconnected")."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _parse(kind: type[BaseModel], body: Mapping[str, Any]) -> BaseModel:
