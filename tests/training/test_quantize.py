@@ -229,9 +229,9 @@ def test_widths_that_no_kernel_takes_are_refused_before_any_work(
     [
         ("a.csv", b"x", "use .txt or .jsonl"),
         ("a.txt", b" \n", "holds no text"),
-        ("a.txt", b"\xff", "is not UTF-8"),
-        ("a.jsonl", b'{"text": "x"}\n{"tex": "y"}\n', 'line 2 must be an object with "text"'),
-        ("a.jsonl", b"{", "line 1 is not JSON"),
+        ("a.txt", b"\xff", "line 1: byte 1 is not UTF-8"),
+        ("a.jsonl", b'{"text": "x"}\n{"tex": "y"}\n', 'line 2: must be an object with "text"'),
+        ("a.jsonl", b"{", "line 1: broken JSON at column 2"),
     ],
 )
 def test_a_bad_calibration_file_is_named(name: str, content: bytes, said: str, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ def write(folder: Path, *lines: str | bytes) -> Path:
 def test_both_kinds_of_rows(tmp_path: Path) -> None:
     chat = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 0}, '
     chat += '{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
-    first, second = read_rows(write(tmp_path, GOOD, "", chat))
+    (_, first), (number, second) = read_rows(write(tmp_path, GOOD, "", chat))
     assert first == Completion(prompt="a", completion="b")
+    assert number == 3
     assert isinstance(second, Conversation)
     assert [turn.is_learned for turn in second.turns] == [False, False, False, True]
 
@@ -59,7 +60,7 @@ def test_all_bad_rows_up_to_ten_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_rows(write(tmp_path, *["{}"] * 12))
     assert str(caught.value).count(", line ") == 10
-    assert "2 more bad rows" in str(caught.value)
+    assert "2 more bad lines" in str(caught.value)
 
 
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graft.adapters.text.file import read_text
+from graft.adapters.text.problems import UnreadableText
 from graft.server.settings import NAMES, InvalidSetting, Settings, describe, parse
 
 PREFIX = "GRAFT_"
@@ -60,8 +62,8 @@ def load_settings(*, flags: Mapping[str, Any], environment: Mapping[str, str], c
 
 def _file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(read_text(path))
+    except (UnreadableText, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(f"cannot read the settings file {path}: {error}") from None
     for name in table:
         if name not in NAMES:

@@ -1,5 +1,15 @@
 """What can go wrong while making bases and adapters: every error names the value, the limit and the remedy."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from graft.adapters.text.problems import UnreadableText
+
+Given = ParamSpec("Given")
+Read = TypeVar("Read")
+
 
 class TrainingError(Exception):
     """Something the person who started the training can put right; the command line prints it as one line."""
@@ -21,3 +31,11 @@ class CheckpointError(TrainingError, RuntimeError):
 
 class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
+
+
+def of_data(read: Callable[Given, Read], *args: Given.args, **keywords: Given.kwargs) -> Read:
+    """What a reader of files gives. Raises ``DataError`` in the reader's words."""
+    try:
+        return read(*args, **keywords)
+    except UnreadableText as error:
+        raise DataError(str(error)) from None

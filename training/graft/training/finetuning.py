@@ -18,7 +18,7 @@ from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints, load_tensors
 from graft.training.corpus.encoding import encode_row
 from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import bad_rows, numbered_lines, read_rows
+from graft.training.corpus.rows import bad_rows, read_rows
 from graft.training.corpus.supervised_rows import SupervisedRows
 from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
@@ -135,12 +135,12 @@ class Finetune:
 
     def _encode(self, tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
         only_answers = self.settings.assistant_only_loss
-        rows = [encode_row(row, tokenizer, assistant_only=only_answers) for row in read_rows(self.data)]
+        numbered = read_rows(self.data)
+        rows = [encode_row(row, tokenizer, assistant_only=only_answers) for _, row in numbered]
         limit = self.settings.max_length
-        numbers = [number for number, _ in numbered_lines(self.data)]
         too_long = [
             (number, f"{len(row.input_ids)} tokens, max_length is {limit}; shorten the row or raise max_length.")
-            for number, row in zip(numbers, rows, strict=True)
+            for (number, _), row in zip(numbered, rows, strict=True)
             if len(row.input_ids) > limit
         ]
         if too_long:

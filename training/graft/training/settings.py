@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from graft.adapters.text.file import read_text
+from graft.adapters.text.json_values import parse_value
+from graft.adapters.text.problems import BadLine, UnreadableText
 from graft.training.errors import ConfigurationError
 from graft.training.parallel.mesh import AXES, Mesh
 
@@ -125,28 +127,23 @@ def given(args: argparse.Namespace, kind: type[TrainingSettings]) -> dict[str, A
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Reads a YAML, JSON or TOML file of settings, by its suffix.
-
-    Raises:
-        ConfigurationError: the file cannot be parsed or is not a mapping.
-        OSError: it cannot be read.
-    """
+    """Reads a YAML, JSON or TOML file of settings, by its suffix. Raises ``ConfigurationError``."""
+    kind = path.suffix.lower()
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is no UTF-8 text: {error}") from None
-    try:
-        if path.suffix == ".toml":
+        text = read_text(path)
+        if kind == ".toml":
             values: Any = tomllib.loads(text)
-        elif path.suffix == ".json":
-            values = json.loads(text)
-        elif path.suffix in (".yaml", ".yml"):
+        elif kind == ".json":
+            values = parse_value(text)
+        elif kind in (".yaml", ".yml"):
             values = _yaml(text)
         else:
             raise ConfigurationError(
                 f"{path}: {path.suffix!r} is no known kind of settings file; use .yaml, .json or .toml."
             )
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnreadableText as error:
+        raise ConfigurationError(str(error)) from None
+    except (BadLine, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must hold settings as `name: value`, one per line.")
@@ -159,7 +156,7 @@ def _yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"broken YAML: {' '.join(str(error).split())}") from None
+        raise BadLine(f"broken YAML: {' '.join(str(error).split())}") from None
 
 
 def _typed(name: str, value: Any, kind: str) -> Any:

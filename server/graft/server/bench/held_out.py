@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from graft.adapters.text.documents import read_documents
+from graft.adapters.text.problems import UnreadableText
 from graft.server.bench.processes import BenchFailed
 from graft.server.engine.engine import Engine
 
@@ -15,15 +16,11 @@ _AT_ONCE = 16
 
 
 def read_texts(path: Path) -> list[str]:
-    """A `.txt` file is one document; a `.jsonl` file has one per line, under `text`. Raises `BenchFailed`, OSError."""
-    content = path.read_text(encoding="utf-8")
-    if path.suffix != ".jsonl":
-        return [content]
+    """The documents of a file, as training reads them. Raises `BenchFailed`."""
     try:
-        texts = [str(json.loads(line)["text"]) for line in content.splitlines() if line.strip()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchFailed(f'{path}: every line must be an object with "text": {error!r}') from None
-    return texts
+        return read_documents(path)
+    except UnreadableText as error:
+        raise BenchFailed(str(error)) from None
 
 
 def windows_of(texts: Sequence[str], tokenize: Callable[[str], list[int]], *, length: int) -> list[list[int]]:

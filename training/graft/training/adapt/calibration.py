@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from graft.adapters.digest import digest_of_bytes
 from graft.adapters.graft_base_json import Calibration
 from graft.training.corpus.mixture import Mixture
+from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError
 
 NUM_TOKENS = 32_768
@@ -38,23 +38,13 @@ class CalibrationText:
 
     @classmethod
     def from_file(cls, path: Path) -> CalibrationText:
-        """A ``.txt`` file is one document; a ``.jsonl`` file has one per line, under ``text``.
+        """The documents of a file of text, as pretraining reads them.
 
         Raises:
-            DataError: another kind of file, a line without ``text``, or nothing to read.
-            OSError: the file cannot be read.
+            DataError: another kind of file, one that cannot be read, a line without ``text``, or nothing to read.
         """
-        if path.suffix not in (".txt", ".jsonl"):
-            raise DataError(f"{path}: {path.suffix or 'no suffix'!r} is no known kind of text; use .txt or .jsonl.")
-        data = path.read_bytes()
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8: {error}.") from None
-        documents = (text,) if path.suffix == ".txt" else tuple(_texts(path, text))
-        if not any(document.strip() for document in documents):
-            raise DataError(f"{path} holds no text.")
-        return cls(documents=documents, digest=digest_of_bytes(data))
+        documents = tuple(read_documents(path))
+        return cls(documents=documents, digest=digest_of_bytes(path.read_bytes()))
 
     @classmethod
     def generated(cls, mixture: Mixture, *, num_documents: int = 2000) -> CalibrationText:
@@ -81,19 +71,6 @@ class CalibrationText:
 
     def record(self, batches: list[Tensor]) -> Calibration:
         return Calibration(data_digest=self.digest, num_tokens=sum(batch.numel() for batch in batches))
-
-
-def _texts(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number} is not JSON: {error}.") from None
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise DataError(f'{path}, line {number} must be an object with "text".')
-        yield row["text"]
 
 
 class _Enough(Exception):

@@ -168,7 +168,7 @@ def _peak_bytes(device: str) -> int:
 
 def main(path: Path) -> None:
     spec = Spec(**json.loads(path.read_text()))
-    rows = [json.loads(line) for line in Path(spec.rows).read_text().splitlines()]
+    rows = [json.loads(line) for line in Path(spec.rows).read_text(encoding="utf-8").split("\n") if line]
     seconds, losses = {"graft": graft, "trainer": trainer}[spec.who](spec, rows)
     per_step = [sum(map(len, rows[at : at + spec.rows_per_step])) for at in range(0, len(rows), spec.rows_per_step)]
     counted = slice(spec.num_warm, spec.num_steps)

@@ -1,10 +1,11 @@
 """The Stanford Sentiment Treebank (Socher et al. 2013) as it is commonly published: ``text<TAB>label``, 0 or 1."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.training.errors import DataError
+from graft.adapters.text.file import read_lines
+from graft.adapters.text.problems import BadLine, parsed
+from graft.training.errors import of_data
 
 LABELS = {"0": "negative", "1": "positive"}
 
@@ -21,10 +22,9 @@ def read(path: Path) -> list[Example]:
     """Reads all examples.
 
     Raises:
-        DataError: a line is not ``text<TAB>0`` or ``text<TAB>1``; names the line.
-        OSError: the file cannot be read.
+        DataError: a line is not ``text<TAB>0`` or ``text<TAB>1``; names all such lines.
     """
-    return list(_examples(path))
+    return of_data(_examples, path)
 
 
 def question(text: str) -> list[dict[str, str]]:
@@ -37,9 +37,12 @@ def row(example: Example) -> dict[str, list[dict[str, str]]]:
     return {"messages": [*question(example.text), {"role": "assistant", "content": example.label}]}
 
 
-def _examples(path: Path) -> Iterator[Example]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        text, tab, label = line.rpartition("\t")
-        if not tab or not text.strip() or label.strip() not in LABELS:
-            raise DataError(f"{path}, line {number}: {line[:60]!r} is not text<TAB>label with label 0 or 1.")
-        yield Example(text=text.strip(), label=LABELS[label.strip()])
+def _examples(path: Path) -> list[Example]:
+    return [example for _, example in parsed(path, read_lines(path), _example)]
+
+
+def _example(line: str) -> Example:
+    text, tab, label = line.rpartition("\t")
+    if not tab or not text.strip() or label.strip() not in LABELS:
+        raise BadLine(f"{line[:60]!r} is not text<TAB>label with label 0 or 1.")
+    return Example(text=text.strip(), label=LABELS[label.strip()])

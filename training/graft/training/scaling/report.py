@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from graft.training.errors import ConfigurationError, DataError
+from graft.adapters.text.file import read_text
+from graft.adapters.text.json_values import parse_value
+from graft.adapters.text.problems import BadLine, UnreadableText
+from graft.adapters.text.rows import read_rows
+from graft.training.errors import ConfigurationError, of_data
 from graft.training.scaling.fit import fit
 from graft.training.scaling.laws import PUBLISHED, Chinchilla, Kaplan, Point
 from graft.training.scaling.picture import draw
@@ -60,18 +66,18 @@ def _row(point: Point, law: Chinchilla, kaplan: Kaplan) -> str:
 
 
 def read_points(path: Path) -> list[Point]:
-    """Raises ``DataError`` for a line that is no point."""
-    points = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            point = Point(**{name: float(row[name]) for name in ("parameters", "tokens", "loss")})
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {number}: no point with parameters, tokens and loss: {error!r}.") from None
-        if min(point.parameters, point.tokens, point.loss) <= 0:
-            raise DataError(f"{path}, line {number}: parameters, tokens and loss must be above 0.")
-        points.append(point)
-    return points
+    """Raises ``DataError`` naming every line that is no point."""
+    return [point for _, point in of_data(read_rows, path, _point)]
+
+
+def _point(row: Any) -> Point:
+    try:
+        point = Point(**{name: float(row[name]) for name in ("parameters", "tokens", "loss")})
+    except (KeyError, TypeError, ValueError):
+        raise BadLine("no point; write an object with the numbers parameters, tokens and loss.") from None
+    if not all(0 < value < math.inf for value in (point.parameters, point.tokens, point.loss)):
+        raise BadLine("parameters, tokens and loss must be above 0 and finite.")
+    return point
 
 
 def law_of(name: str) -> Chinchilla | Kaplan:
@@ -79,8 +85,8 @@ def law_of(name: str) -> Chinchilla | Kaplan:
     if name in PUBLISHED:
         return PUBLISHED[name]
     try:
-        return Chinchilla(**json.loads(Path(name).read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError) as error:
+        return Chinchilla(**parse_value(read_text(Path(name))))
+    except (UnreadableText, BadLine, TypeError) as error:
         raise ConfigurationError(
             f"{name!r} is no law: give {', '.join(PUBLISHED)}, or the law.json of `graft scaling fit` ({error})."
         ) from None

@@ -1,0 +1,56 @@
+"""What can be wrong with a file of text, told by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+MAX_REPORTED = 10
+
+Raw = TypeVar("Raw")
+Parsed = TypeVar("Parsed")
+
+
+class UnreadableText(ValueError):
+    """A file cannot be used as it is; one line for each thing that is wrong, with the file, the line and the remedy."""
+
+    exit_code = 2
+
+
+class BadLine(Exception):
+    """What is wrong with one line, and what to do about it."""
+
+
+def unreadable(path: Path, problems: Sequence[tuple[int, str]]) -> UnreadableText:
+    """One error for all bad lines of a file: (line number, what is wrong and what to do)."""
+    shown = [f"{path}, line {number}: {problem}" for number, problem in problems[:MAX_REPORTED]]
+    if len(problems) > MAX_REPORTED:
+        shown.append(f"… and {len(problems) - MAX_REPORTED} more bad lines in {path}")
+    return UnreadableText("\n".join(shown))
+
+
+def parsed(path: Path, lines: Iterable[tuple[int, Raw]], parse: Callable[[Raw], Parsed]) -> list[tuple[int, Parsed]]:
+    """Every numbered line parsed. Raises ``UnreadableText`` with all that are bad."""
+    found, problems = [], []
+    for number, line in lines:
+        try:
+            found.append((number, parse(line)))
+        except BadLine as problem:
+            problems.append((number, str(problem)))
+    if problems:
+        raise unreadable(path, problems)
+    return found
+
+
+def check_characters(text: str) -> None:
+    """Raises ``BadLine`` for what no tokenizer and no reply can hold: NUL, and halves of surrogate pairs."""
+    if "\0" in text:
+        raise BadLine(f"NUL character at position {text.index(chr(0)) + 1}; remove it, or save the file as UTF-8.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadLine(
+            f"half a surrogate pair (\\u{ord(text[error.start]):04x}) at position {error.start + 1}; write the whole "
+            "character."
+        ) from None

@@ -1,0 +1,51 @@
+"""Rows of JSON: one a line in ``.jsonl`` and ``.ndjson``; in ``.json`` the elements of a list, or one value after the
+other, each from a line of its own. Read as RFC 8259 has it: no NaN, and no key twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from graft.adapters.text.file import decoded, raw_lines, read_text
+from graft.adapters.text.json_values import check_size, parse_value, values_in
+from graft.adapters.text.problems import BadLine, UnreadableText, parsed
+
+LINES, DOCUMENT = (".jsonl", ".ndjson"), ".json"
+
+T = TypeVar("T")
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says what is inside, in lower case: ``.jsonl`` of ``rows.JSONL.gz``."""
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower()
+
+
+def read_rows(path: Path, parse: Callable[[Any], T]) -> list[tuple[int, T]]:
+    """The rows, each with the number of the line that it begins on; blank lines are passed over.
+
+    ``parse`` makes of a JSON value what is wanted, and raises ``BadLine`` for one that cannot be used.
+
+    Raises:
+        UnreadableText: another kind of file, or one that cannot be read; names every bad row by file and line.
+    """
+    kind = kind_of(path)
+    if kind == DOCUMENT:
+        return parsed(path, values_in(read_text(path)), lambda value: parse(_sound(value)))
+    if kind not in LINES:
+        raise UnreadableText(f"{path}: {kind or 'no suffix'!r} is no known kind of rows; use .jsonl, .ndjson or .json.")
+    lines = ((number, line) for number, line in raw_lines(path) if line.strip(b" \t\r"))
+    return parsed(path, lines, lambda line: parse(_of_line(line)))
+
+
+def _of_line(line: bytes) -> Any:
+    check_size(len(line))
+    return parse_value(decoded(line))
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, BadLine):
+        raise value
+    return value
