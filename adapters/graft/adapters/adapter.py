@@ -42,6 +42,21 @@ class BaseReference:
     tokenizer_digest: str
     chat_template_digest: str | None
     name: str
+    config_digest: str | None = None
+    """Of what config.json says of the computing; None in what was recorded before bases were known by it, too."""
+
+    def agrees_with(self, other: BaseReference) -> bool:
+        """Whether both are one base, as far as both are known."""
+        return not self.differences(other)
+
+    def differences(self, other: BaseReference) -> tuple[str, ...]:
+        """The parts in which they differ: weights, tokenizer, chat_template, config."""
+        unequal = [part for part in BASE_PARTS if getattr(self, f"{part}_digest") != getattr(other, f"{part}_digest")]
+        unknown = self.config_digest is None or other.config_digest is None
+        return tuple(part for part in unequal if part != "config" or not unknown)
+
+
+BASE_PARTS = ("weights", "tokenizer", "chat_template", "config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +122,12 @@ def version_digest(
 
     Names, number and time stay outside: the same content under two names is one digest, one folder, one engine slot.
     """
+    # Versions of bases whose configuration was not recorded keep their digest.
+    config = [] if base.config_digest is None else [base.config_digest]
     return digest_of_json(
         {
             "files": sorted([file.name, file.sha256] for file in files),
-            "base": [base.weights_digest, base.tokenizer_digest, base.chat_template_digest],
+            "base": [base.weights_digest, base.tokenizer_digest, base.chat_template_digest, *config],
             "form": form.value,
             "provenance": provenance.value,
             "lineage": [lineage.job, lineage.data_digest, lineage.code_version, lineage.seed],

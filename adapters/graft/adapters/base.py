@@ -49,6 +49,7 @@ class Base:
     weights_digest: str
     tokenizer_digest: str
     chat_template_digest: str | None
+    config_digest: str | None
     digest: str
     architecture: str
     modules: Mapping[str, tuple[int, int]]
@@ -78,7 +79,8 @@ class Base:
             weights_digest=weights,
             tokenizer_digest=tokenizer,
             chat_template_digest=template,
-            digest=base_digest(weights, tokenizer, template),
+            config_digest=files.config_digest,
+            digest=base_digest(weights, tokenizer, template, files.config_digest),
             architecture=files.architecture,
             modules=MappingProxyType(_linear_modules(files.tensors)),
             vocab_size=files.vocab_size,
@@ -108,6 +110,7 @@ class Base:
             weights_digest=origin.weights_digest,
             tokenizer_digest=origin.tokenizer_digest,
             chat_template_digest=origin.chat_template_digest,
+            config_digest=origin.config_digest,
             digest=origin.digest,
             architecture=files.architecture,
             modules=MappingProxyType(dict(record.modules)),
@@ -125,8 +128,14 @@ class Base:
             weights_digest=self.weights_digest,
             tokenizer_digest=self.tokenizer_digest,
             chat_template_digest=self.chat_template_digest,
+            config_digest=self.config_digest,
             name=self.name,
         )
+
+    @property
+    def digest_without_config(self) -> str:
+        """The digest under which the base was known before its configuration counted."""
+        return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
 
 
 def _linear_modules(tensors: Mapping[str, TensorInfo]) -> dict[str, tuple[int, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.adapters import base_config
 from graft.adapters.digest import digest_of_bytes, digest_of_json, sha256_of_file
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder_form import folder_form
@@ -31,17 +32,19 @@ class BaseFiles:
     """What config.json and the safetensors headers say; `form` is None for weights that are not quantized."""
 
     form: ServingForm | None
+    config_digest: str
     architecture: str
     vocab_size: int
     tensors: Mapping[str, TensorInfo]
     size_bytes: int
 
 
-def base_digest(weights_digest: str, tokenizer_digest: str, chat_template_digest: str | None) -> str:
-    """The digest of a base, from the digests of its parts."""
-    return digest_of_json(
-        {"weights": weights_digest, "tokenizer": tokenizer_digest, "chat_template": chat_template_digest}
-    )
+def base_digest(
+    weights_digest: str, tokenizer_digest: str, chat_template_digest: str | None, config_digest: str | None = None
+) -> str:
+    """The digest of a base, from the digests of its parts; records before 0.2 knew none of its configuration."""
+    parts = {"weights": weights_digest, "tokenizer": tokenizer_digest, "chat_template": chat_template_digest}
+    return digest_of_json(parts if config_digest is None else parts | {"config": config_digest})
 
 
 def read(folder: Path) -> BaseFiles:
@@ -71,6 +74,7 @@ def read(folder: Path) -> BaseFiles:
     size_bytes = sum(path.stat().st_size for path in weights)
     return BaseFiles(
         form=folder_form(config),
+        config_digest=base_config.digest(config),
         architecture=architecture,
         vocab_size=vocab_size,
         tensors=tensors,

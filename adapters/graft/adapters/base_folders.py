@@ -73,15 +73,16 @@ class UploadedBase:
         base, target = self._base, root / self._files_digest
         shipped = [(name, Base.from_folder(path).digest) for name, path in shipped_bases().items()]
         places = {one.digest: Path(one.path) for one in registered}
+        same = {base.digest, base.digest_without_config}
         for name, digest in [*((one.name, one.digest) for one in registered), *shipped]:
-            if name == base.name and digest != base.digest:
+            if name == base.name and digest not in same:
                 raise Conflict(f"another base is called {name!r} already, {digest}: choose another name")
-            if digest == base.digest and name != base.name:
+            if digest in same and name != base.name:
                 raise Conflict(f"this base is here already, under the name {name!r}")
-        if base.digest in places and places[base.digest] != target:
+        if any(places.get(digest, target) != target for digest in same):
             raise Conflict(
-                f"{base.name!r} is here already, with another configuration or in another form: its weights, tokenizer "
-                "and template are these, its files are not"
+                f"{base.name!r} is here already, in another form or with other files: its weights, tokenizer, template "
+                "and configuration are these, its files are not"
             )
         with disk.full_disk_explained(root):
             root.mkdir(parents=True, exist_ok=True)

@@ -169,8 +169,7 @@ def _scale_reasons(manifest: Manifest) -> Iterator[Reason]:
 
 def _base_reasons(trained: BaseReference, base: Base) -> Iterator[Reason]:
     remedy = f"serve the base that it was trained on ({trained.name}), or train on {base.name}"
-    for part in ("weights", "tokenizer", "chat_template"):
+    for part in trained.differences(base.reference()):
         there, here = getattr(trained, f"{part}_digest"), getattr(base, f"{part}_digest")
-        if there != here:
-            problem = f"trained with {there or 'none'}, but the served base {base.name} has {here or 'none'}"
-            yield Reason(field=f"base.{part}_digest", problem=problem, remedy=remedy)
+        problem = f"trained with {there or 'none'}, but the served base {base.name} has {here or 'none'}"
+        yield Reason(field=f"base.{part}_digest", problem=problem, remedy=remedy)

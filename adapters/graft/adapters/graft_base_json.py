@@ -17,7 +17,7 @@ from graft.adapters.strict_json import read_json_object
 FILE_NAME = "graft_base.json"
 _MAX_BYTES = 16 << 20
 _KEYS = {"base", "form", "modules", "num_parameters", "files", "calibration", "tools"}
-_BASE_KEYS = {"digest", "weights_digest", "tokenizer_digest", "chat_template_digest", "name"}
+_BASE_KEYS = {"digest", "weights_digest", "tokenizer_digest", "chat_template_digest", "config_digest", "name"}
 _CALIBRATION_KEYS = {"data_digest", "num_tokens"}
 _REMEDY = "make the folder again with graft quantize"
 
@@ -131,11 +131,13 @@ def _reasons(body: Mapping[str, object]) -> Iterator[Reason]:
 
 
 def _base_reasons(base: object) -> Iterator[Reason]:
-    if not isinstance(base, dict) or base.keys() != _BASE_KEYS or not isinstance(base["name"], str):
+    # Records before 0.2 lack the configuration's digest.
+    known = isinstance(base, dict) and base.keys() | {"config_digest"} == _BASE_KEYS
+    if not isinstance(base, dict) or not known or not isinstance(base["name"], str):
         yield _reason("base", f"must have the keys {', '.join(sorted(_BASE_KEYS))}")
         return
-    parts = [base["weights_digest"], base["tokenizer_digest"], base["chat_template_digest"]]
-    if not all(map(is_digest, parts[:2])) or not (parts[2] is None or is_digest(parts[2])):
+    parts = [base["weights_digest"], base["tokenizer_digest"], base["chat_template_digest"], base.get("config_digest")]
+    if not all(map(is_digest, parts[:2])) or not all(part is None or is_digest(part) for part in parts[2:]):
         yield _reason("base", "has a digest that is not sha256:<64 hex digits>")
     elif base["digest"] != (expected := base_digest(*parts)):
         yield _reason("base.digest", f"{base['digest']} is not the digest of its parts, {expected}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from graft.adapters.strict_json import read_json_object
 
 FILE_NAME = "graft.json"
 _MAX_BYTES = 1 << 16
-_BASE_KEYS = {"digest", "weights_digest", "tokenizer_digest", "chat_template_digest", "name"}
+_BASE_KEYS = {"digest", "weights_digest", "tokenizer_digest", "chat_template_digest", "config_digest", "name"}
+_MAY_MISS = {"config_digest"}
+"""Records before 0.2 lack it."""
 _LINEAGE_KEYS = {"job", "data_digest", "code_version", "seed"}
 
 
@@ -67,7 +69,7 @@ def _section(body: Mapping[str, object], key: str) -> Mapping[str, object]:
 def _reasons(body: Mapping[str, object]) -> list[Reason]:
     reasons = _key_reasons("", body, {"base", "form", "lineage"})
     base, lineage = _section(body, "base"), _section(body, "lineage")
-    reasons += _key_reasons("base.", base, _BASE_KEYS) + _key_reasons("lineage.", lineage, _LINEAGE_KEYS)
+    reasons += _key_reasons("base.", base, _BASE_KEYS, _MAY_MISS) + _key_reasons("lineage.", lineage, _LINEAGE_KEYS)
     form = body.get("form")
     if form not in list(ServingForm):
         reasons.append(_reason("form", f"{form!r} is none of {', '.join(ServingForm)}"))
@@ -85,20 +87,23 @@ def _base_reasons(base: Mapping[str, object]) -> list[Reason]:
     reasons = []
     for key in sorted(_BASE_KEYS - {"name"}):
         value = base.get(key)
-        if not is_digest(value) and not (key == "chat_template_digest" and value is None):
+        if not is_digest(value) and not (key in ("chat_template_digest", "config_digest") and value is None):
             reasons.append(_reason(f"base.{key}", f"{value!r} is not a digest sha256:<64 hex digits>"))
     if not isinstance(base.get("name"), str):
         reasons.append(_reason("base.name", "must be a string"))
     if not reasons:
         parts = [base["weights_digest"], base["tokenizer_digest"], base["chat_template_digest"]]
+        parts.append(base.get("config_digest"))
         expected = base_digest(*parts)  # type: ignore[arg-type]  # checked above
         if base["digest"] != expected:
             reasons.append(_reason("base.digest", f"{base['digest']} is not the digest of its parts, {expected}"))
     return reasons
 
 
-def _key_reasons(prefix: str, body: Mapping[str, object], keys: set[str]) -> list[Reason]:
-    missing = [_reason(prefix + key, "is missing") for key in sorted(keys - body.keys())]
+def _key_reasons(
+    prefix: str, body: Mapping[str, object], keys: set[str], may_miss: Collection[str] = ()
+) -> list[Reason]:
+    missing = [_reason(prefix + key, "is missing") for key in sorted(keys - body.keys() - set(may_miss))]
     return missing + [_reason(prefix + key, "is an unknown key") for key in sorted(body.keys() - keys)]
 
 

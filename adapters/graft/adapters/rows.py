@@ -25,6 +25,7 @@ class BaseRecord:
     weights_digest: str
     tokenizer_digest: str
     chat_template_digest: str | None
+    config_digest: str | None
     path: Path
     create_time: datetime
 

@@ -57,6 +57,7 @@ bases = Table(
     Column("weights_digest", String(71), nullable=False),
     Column("tokenizer_digest", String(71), nullable=False),
     Column("chat_template_digest", String(71)),
+    Column("config_digest", String(71)),
     Column("path", String(4096), nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
 )

@@ -52,15 +52,21 @@ def register_tenant(connection: sa.Connection, name: str, *, now: datetime) -> N
 def register_base(connection: sa.Connection, base: Base, *, now: datetime) -> None:
     """Remember a base, or its new path and name. A quantized folder does not displace another one of its base."""
     table = tables.bases
+    row = asdict(base.reference()) | {"path": str(base.path)}
+    _forget_unconfigured(connection, base)
     known = connection.execute(sa.select(table.c.path).where(table.c.digest == base.digest)).scalar()
-    if base.form is not None and known is not None and Path(known).is_dir():
-        return
-    place = {"name": base.name, "path": str(base.path)}
-    changed = connection.execute(sa.update(table).where(table.c.digest == base.digest).values(**place))
-    if changed.rowcount:
-        return
-    reference = asdict(base.reference())
-    connection.execute(sa.insert(table).values(**(reference | place), create_time=now))
+    if known is None:
+        connection.execute(sa.insert(table).values(**row, create_time=now))
+    elif base.form is None or not Path(known).is_dir():
+        connection.execute(sa.update(table).where(table.c.digest == base.digest).values(**row))
+
+
+def _forget_unconfigured(connection: sa.Connection, base: Base) -> None:
+    """Drop the row that an earlier Graft, which did not ask for the configuration, wrote of the same folder."""
+    table = tables.bases
+    if base.config_digest is not None:
+        here = (table.c.digest == base.digest_without_config, table.c.path == str(base.path))
+        connection.execute(sa.delete(table).where(*here))
 
 
 def register_version(

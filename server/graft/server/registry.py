@@ -92,10 +92,14 @@ class Registry:
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
         reasons = []
-        if version.base.digest != self._base.digest:
-            problem = f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name}"
+        other = version.base.differences(self._base.reference())
+        if other:
+            problem = (
+                f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name} "
+                f"({self._base.digest}), which differs in {', '.join(other).replace('_', ' ')}"
+            )
             reasons.append(
-                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self._base.digest}")
+                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self._base.name}")
             )
         if version.form != self._form and (version.tenant, version.digest) not in self._other_form_allowed:
             problem = f"was trained on {version.form}; the base is held as {self._form}"
