@@ -9,22 +9,16 @@ from graft.adapters.digest import digest_of_json
 
 # What only says how a model is trained, stored, sampled from or shown. A key that is not known to be such counts:
 # better a base that is taken for another one than an adapter on a base that computes otherwise.
-_WITHOUT_EFFECT = frozenset(
-    """
-    _attn_implementation _attn_implementation_internal _attn_implementation_autoset _commit_hash _name_or_path
-    attn_implementation auto_map begin_suppress_tokens bad_words_ids bos_token_id chunk_size_feed_forward
-    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id
+_NAMES = """
+    _attn_implementation attn_implementation _commit_hash _name_or_path auto_map bos_token_id chunk_size_feed_forward
+    decoder_start_token_id do_sample dtype early_stopping eos_token_id finetuning_task forced_bos_token_id
     forced_eos_token_id gradient_checkpointing id2label initializer_factor initializer_range label2id length_penalty
-    max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_labels num_return_sequences
-    output_attentions output_hidden_states output_router_logits output_scores pad_token_id prefix pretraining_tp
-    problem_type quantization_config remove_invalid_values repetition_penalty return_dict return_dict_in_generate
-    router_aux_loss_coef router_jitter_noise sep_token_id summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature
-    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id
-    use_bfloat16 use_cache
-    """.split()
-)
+    max_length min_length no_repeat_ngram_size num_beams num_labels num_return_sequences output_attentions
+    output_hidden_states output_router_logits pad_token_id prefix pretraining_tp problem_type quantization_config
+    repetition_penalty return_dict router_aux_loss_coef sep_token_id task_specific_params temperature tokenizer_class
+    top_k top_p torch_dtype torchscript transformers_version typical_p unk_token_id use_bfloat16 use_cache
+"""
+_WITHOUT_EFFECT = frozenset(_NAMES.split())
 _DROPOUT = re.compile(r"(^|_)(dropout|pdrop|drop|layerdrop)(_|$)")
 
 
