@@ -57,7 +57,7 @@ def read(folder: Path) -> BaseFiles:
         reasons.append(Reason(field="config.json:vocab_size", problem="is missing or no positive integer"))
     if config and architecture is None:
         reasons.append(Reason(field="config.json:architectures", problem="names no architecture"))
-    weights = _weights(folder)
+    weights = weight_files(folder)
     if not weights:
         remedy = "only safetensors weights are read; convert other formats first"
         reasons.append(Reason(field="*.safetensors", problem="no such file", remedy=remedy))
@@ -65,7 +65,7 @@ def read(folder: Path) -> BaseFiles:
         reasons.append(Reason(field="tokenizer", problem=f"none of {', '.join(_TOKENIZERS)} is there"))
     tensors: dict[str, TensorInfo] = {}
     for path in weights:
-        found, problems = read_tensor_header(path, max_header_bytes=_MAX_HEADER_BYTES)
+        found, problems = read_header(path)
         tensors.update(found)
         reasons += problems
     reasons += _index_reasons(folder, {path.name for path in weights})
@@ -82,6 +82,11 @@ def read(folder: Path) -> BaseFiles:
     )
 
 
+def read_header(path: Path) -> tuple[Mapping[str, TensorInfo], list[Reason]]:
+    """The tensors of one weight file, and what is wrong with its header."""
+    return read_tensor_header(path, max_header_bytes=_MAX_HEADER_BYTES)
+
+
 def weights_digest(folder: Path, *, cache_dir: Path | None = None) -> str:
     """Digest over every safetensors file and the index; hashes of unchanged files come from `cache_dir`."""
     return digest_of_json([[name, sha256] for name, sha256 in weight_hashes(folder, cache_dir=cache_dir).items()])
@@ -92,7 +97,7 @@ def weight_hashes(folder: Path, *, cache_dir: Path | None = None) -> dict[str, s
     cache = _read_cache(cache_dir)
     hashes = dict(cache)
     entries = {}
-    for path in [*_weights(folder), *(p for p in [folder / _INDEX] if p.is_file())]:
+    for path in [*weight_files(folder), *(p for p in [folder / _INDEX] if p.is_file())]:
         status = path.stat()
         key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
         if key not in hashes:
@@ -129,7 +134,7 @@ def chat_template_digest(folder: Path) -> str | None:
     return digest_of_bytes(template.encode()) if isinstance(template, str) else digest_of_json(template)
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +10,7 @@ from numpy.typing import NDArray
 
 from graft.adapters.errors import InvalidAdapter, Reason
 from graft.adapters.manifest import TENSOR_FILE, Manifest
-from graft.adapters.tensor_header import TensorInfo
-
-# dtype in the file → (integer view of the same width, mask of the exponent's bits: all set means inf or NaN).
-_EXPONENTS: Mapping[str, tuple[str, int]] = {
-    "F16": ("<u2", 0x7C00),
-    "BF16": ("<u2", 0x7F80),
-    "F32": ("<u4", 0x7F80_0000),
-    "F64": ("<u8", 0x7FF0_0000_0000_0000),
-}
-# The bits of the largest magnitude up to MAX_MAGNITUDE: without their signs, floats are ordered as their bits are.
-_LARGEST: Mapping[str, int] = {"F16": 0x7BFF, "BF16": 0x477F, "F32": 0x477F_E000, "F64": 0x40EF_FC00_0000_0000}
-MAX_MAGNITUDE = 65504
-_CHUNK_BYTES = 1 << 24
+from graft.adapters.tensor_numbers import EXPONENTS, inspect_tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +21,6 @@ class Values:
     is_noop: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tensor:
-    num_not_finite: int
-    num_too_large: int
-    is_zero: bool
-
-
 def inspect_values(folder: Path, manifest: Manifest) -> Values:
     """Look at every number through a read-only map, in pieces.
 
@@ -49,20 +29,15 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
     data: NDArray[np.uint8] = np.memmap(Path(folder) / TENSOR_FILE, dtype=np.uint8, mode="r")
     reasons, zero_of_module = [], dict[str, bool]()
     for name, info in manifest.tensors.items():
-        if info.dtype not in _EXPONENTS:
+        if info.dtype not in EXPONENTS:
             problem = f"is of dtype {info.dtype}"
-            remedy = f"save the adapter as one of {', '.join(_EXPONENTS)}"
+            remedy = f"save the adapter as one of {', '.join(EXPONENTS)}"
             reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
             continue
-        tensor = _inspect(data, info)
-        if tensor.num_not_finite:
-            problem = f"holds {tensor.num_not_finite} numbers that are NaN or infinite"
-            remedy = "training diverged or the file was damaged; export it again"
-            reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
-        if tensor.num_too_large:
-            problem = f"holds {tensor.num_too_large} numbers above {MAX_MAGNITUDE} in magnitude, float16's largest"
-            remedy = "training diverged; train again with a lower learning rate"
-            reasons.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
+        tensor = inspect_tensor(data, info)
+        remedy = "training diverged or the file was damaged: export it again, or train with a lower learning rate"
+        field = f"{TENSOR_FILE}:{name[:200]}"
+        reasons += [Reason(field=field, problem=problem, remedy=remedy) for problem in tensor.problems()]
         module = name.replace(".lora_B.", ".lora_A.").replace(".lora_embedding_B", ".lora_embedding_A")
         zero_of_module[module] = zero_of_module.get(module, False) or tensor.is_zero
     is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
@@ -75,21 +50,3 @@ def check_values(folder: Path, manifest: Manifest) -> Values:
     if values.reasons:
         raise InvalidAdapter("the adapter's numbers are broken", values.reasons)
     return values
-
-
-def _inspect(data: NDArray[np.uint8], info: TensorInfo) -> _Tensor:
-    view, exponent = _EXPONENTS[info.dtype]
-    width_bytes = np.dtype(view).itemsize
-    kind = np.dtype(view).type
-    # All bits but the sign: -0.0 is zero too.
-    magnitude = kind((1 << (8 * width_bytes - 1)) - 1)
-    num_not_finite, num_beyond, is_zero = 0, 0, True
-    for start in range(info.start, info.end, _CHUNK_BYTES):
-        count = min(_CHUNK_BYTES, info.end - start) // width_bytes
-        magnitudes = np.frombuffer(data, dtype=view, count=count, offset=start) & magnitude
-        largest = magnitudes.max(initial=0)
-        is_zero = is_zero and largest == 0
-        if largest > _LARGEST[info.dtype]:
-            num_not_finite += int(np.count_nonzero(magnitudes >= kind(exponent)))
-            num_beyond += int(np.count_nonzero(magnitudes > kind(_LARGEST[info.dtype])))
-    return _Tensor(num_not_finite=num_not_finite, num_too_large=num_beyond - num_not_finite, is_zero=is_zero)
