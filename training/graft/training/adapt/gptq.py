@@ -13,12 +13,15 @@ from graft.training.adapt.rounding import IntegerWeight, best_scales, codes, spr
 
 _DAMPING = 0.01
 _BLOCK = 128
+_TRIES = 8
+"""Each with ten times the damping, up to far above every entry of what is finite."""
 
 
 def gptq(weight_OI: Tensor, hessian_II: Tensor, *, bits: int, group_size: int) -> IntegerWeight:
     """Rounds in order of falling importance (the paper's code: `act-order`), with scales fixed beforehand.
 
     ``hessian_II`` is the sum of x xᵀ over the calibration inputs, float32. Inputs never seen keep their nearest codes.
+    Raises ArithmeticError where it is not finite.
     """
     importance_I = hessian_II.diagonal()
     scales_OG = best_scales(weight_OI, importance_I, bits=bits, group_size=group_size)
@@ -52,9 +55,10 @@ def _inverse_factor(hessian_II: Tensor) -> Tensor:
     hessian_II = hessian_II.clone()
     diagonal_I = hessian_II.diagonal()  # a view
     damping = _DAMPING * max(float(diagonal_I.mean()), 1e-8)
-    while True:
+    for _ in range(_TRIES):
         diagonal_I += damping
         lower_II, failed = torch.linalg.cholesky_ex(hessian_II)
         if not failed:
             return torch.linalg.cholesky(torch.cholesky_inverse(lower_II), upper=True)
         damping *= 10
+    raise ArithmeticError("the Hessian of the calibration inputs is not finite")

@@ -31,6 +31,16 @@ def nf4_round_trip(weight: Tensor) -> Tensor:
     return restored
 
 
+def nf4_tensors(path: str, weight: Tensor) -> dict[str, Tensor]:
+    """The tensors that stand for ``path.weight``, with its scales quantised too, as transformers writes them."""
+    functional = bitsandbytes_functional()
+    packed, state = functional.quantize_4bit(
+        weight.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
+    )
+    parts = {f"{path}.weight.{name}": one for name, one in state.as_dict(packed=True).items()}
+    return {f"{path}.weight": packed, **parts}
+
+
 def nf4_config(*, double_quantization: bool = False, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
     """NF4 computing in bfloat16; with plain scales it is what vLLM's plugin does in flight.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,21 +12,23 @@ from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
+from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from graft.adapters import base_files
 from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base_numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_base_json import Calibration, QuantizedRecord
 from graft.training.adapt.calibration import NUM_TOKENS, CalibrationText, quantize_blocks
 from graft.training.adapt.gptq import gptq
-from graft.training.adapt.llm_int8 import llm_int8_config
+from graft.training.adapt.llm_int8 import llm_int8_config, llm_int8_tensors
 from graft.training.adapt.loading import load_base, load_tokenizer
-from graft.training.adapt.nf4 import nf4_config
+from graft.training.adapt.nf4 import nf4_config, nf4_tensors
 from graft.training.adapt.packed import packed_config, packed_tensors
 from graft.training.adapt.rounding import IntegerWeight, round_to_nearest
+from graft.training.adapt.share import outside_form, summary
+from graft.training.adapt.structure import Structure, has_its_own_head
 from graft.training.corpus.mixture import ROOTSTOCK
 from graft.training.errors import ConfigurationError
 from graft.training.export import put_in_place
@@ -35,7 +37,10 @@ from graft.training.lineage import code_version
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
 GROUP_SIZES = (128, 64, 32)
 _TOOLS = ("torch", "transformers", "bitsandbytes", "compressed-tensors")
-_NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "README.md", ".*")
+_NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "config.json", "README.md", ".*")
+
+_Made = dict[str, dict[str, Tensor]]
+"""By a layer's path, the tensors that stand for its weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +61,14 @@ class Quantization:
 
         Raises:
             ConfigurationError, DataError: something to change, in one line.
+            InvalidBase: weights that are not finite.
             OSError: no space or no permission.
         """
         self._check()
-        put_in_place(self.output, self._write)
+        structure = Structure.of(self.base)
+        self._require_sizes(structure)
+        check_numbers(self.base.path)
+        put_in_place(self.output, lambda folder: self._write(folder, structure))
         return Base.from_folder(self.output)
 
     def _check(self) -> None:
@@ -76,50 +85,45 @@ class Quantization:
                 f"int4 is calibrated: add --calibration FILE with text like what {self.base.name} will be given."
             )
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, structure: Structure) -> None:
+        tensors = {name: one.to(torch.bfloat16) if one.is_floating_point() else one for name, one in self._tensors()}
         calibration = None
-        if self.form in (ServingForm.NF4, ServingForm.LLM_INT8):
-            section = self._write_bitsandbytes(folder)
-        elif self.form is ServingForm.INT8:
-            section = self._write_int8(folder)
+        if self.form is ServingForm.INT4:
+            made, section, calibration = self._int4(structure)
         else:
-            section, calibration = self._write_int4(folder)
-        origin = self.base.path
-        shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED, "config.json"))
-        config = json.loads((origin / "config.json").read_text(encoding="utf-8"))
-        config |= {"dtype": "bfloat16", "quantization_config": section}
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(self._card(), encoding="utf-8")
+            made, section = self._uncalibrated(structure, tensors)
+        for path, parts in made.items():
+            del tensors[f"{path}.weight"]
+            tensors |= parts
+        save_torch_state_dict(tensors, folder)
+        self._copy_the_rest(folder, structure, section)
+        (folder / "README.md").write_text(self._card(folder), encoding="utf-8")
         self._record(folder, calibration).write(folder)
-        for path in folder.iterdir():  # safetensors writes its files for the owner alone
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        for file in folder.iterdir():  # safetensors writes its files for the owner alone
+            file.chmod(0o644)
 
-    def _write_bitsandbytes(self, folder: Path) -> dict[str, Any]:
-        config = nf4_config(double_quantization=True) if self.form is ServingForm.NF4 else llm_int8_config()
-        disable_progress_bar()
-        model = AutoModelForCausalLM.from_pretrained(
-            self.base.path, dtype=torch.bfloat16, quantization_config=config, local_files_only=True
-        )
-        model.save_pretrained(folder)
-        written: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        section: dict[str, Any] = written["quantization_config"]
-        return section
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The origin's, under the names that its files give them: transformers renames some in memory."""
+        for path in base_files.weight_files(self.base.path):
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118, it is no dictionary
+                    yield name, file.get_tensor(name)
 
-    def _write_int8(self, folder: Path) -> dict[str, Any]:
-        model = load_base(self.base.path, ServingForm.BF16)
-        layers = _layers(model)
-        _require_widths(layers, 4)
-        weights = {path: round_to_nearest(layer.weight, bits=8) for path, layer in layers.items()}
-        _save(model, weights, folder)
-        return packed_config(bits=8, group_size=None, plain=_plain(model, layers))
+    def _uncalibrated(self, structure: Structure, tensors: Mapping[str, Tensor]) -> tuple[_Made, dict[str, Any]]:
+        weights = {path: tensors[f"{path}.weight"] for path in structure.layers}
+        if self.form is ServingForm.NF4:
+            section = nf4_config(double_quantization=True).to_dict()
+            return {path: nf4_tensors(path, weight) for path, weight in weights.items()}, section
+        if self.form is ServingForm.LLM_INT8:
+            return {path: llm_int8_tensors(path, one) for path, one in weights.items()}, llm_int8_config().to_dict()
+        made = {path: packed_tensors(path, round_to_nearest(one, bits=8)) for path, one in weights.items()}
+        return made, packed_config(bits=8, group_size=None, plain=structure.plain)
 
-    def _write_int4(self, folder: Path) -> tuple[dict[str, Any], Calibration]:
+    def _int4(self, structure: Structure) -> tuple[_Made, dict[str, Any], Calibration]:
         text = self._calibration_text()
         assert text is not None
         model = load_base(self.base.path, ServingForm.BF16)
-        layers = _layers(model)
-        _require_outputs(layers, 32)
-        group_size = self._chosen_group_size(layers)
+        group_size = self._chosen_group_size(structure)
         batches = text.batches(
             load_tokenizer(self.base.path),
             num_tokens=self.num_tokens,
@@ -128,25 +132,49 @@ class Quantization:
         weights: dict[str, IntegerWeight] = {}
 
         def quantize(path: str, layer: nn.Linear, hessian_II: Tensor) -> None:
-            weights[path] = gptq(layer.weight, hessian_II, bits=4, group_size=group_size)
+            try:
+                weights[path] = gptq(layer.weight, hessian_II, bits=4, group_size=group_size)
+            except ArithmeticError:
+                raise ConfigurationError(
+                    f"what goes into {path} on the calibration text is not finite: the model's numbers overflow."
+                ) from None
             layer.weight.data = weights[path].restored().to(layer.weight.dtype)
 
+        layers = {path: model.get_submodule(path) for path in structure.layers}
         quantize_blocks(model, layers, batches, quantize)
-        _save(model, weights, folder)
-        section = packed_config(bits=4, group_size=group_size, plain=_plain(model, layers))
-        return section, text.record(batches)
+        made = {path: packed_tensors(path, weight) for path, weight in weights.items()}
+        section = packed_config(bits=4, group_size=group_size, plain=structure.plain)
+        return made, section, text.record(batches)
+
+    def _copy_the_rest(self, folder: Path, structure: Structure, section: Mapping[str, Any]) -> None:
+        for path in self.base.path.iterdir():
+            if path.is_file() and not any(path.match(pattern) for pattern in _NOT_COPIED):
+                shutil.copy2(path, folder)
+        config = json.loads((self.base.path / "config.json").read_text(encoding="utf-8"))
+        config |= {"dtype": "bfloat16", "quantization_config": section}
+        if config.get("tie_word_embeddings") and has_its_own_head(self.base.path, structure):
+            config["tie_word_embeddings"] = False  # as transformers reads such files; engines would drop the head
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def _calibration_text(self) -> CalibrationText | None:
         if self.text is None and self.base.path in shipped_bases().values():
             return CalibrationText.generated(ROOTSTOCK)
         return self.text
 
-    def _chosen_group_size(self, layers: Mapping[str, nn.Linear]) -> int:
+    def _require_sizes(self, structure: Structure) -> None:
+        """What the engine's kernels and the formats need, before anything is read."""
+        if self.form is ServingForm.INT8:
+            structure.require(inputs=4, outputs=1, form="int8")
+        elif self.form is ServingForm.INT4:
+            structure.require(inputs=1, outputs=32, form="int4")
+            self._chosen_group_size(structure)
+
+    def _chosen_group_size(self, structure: Structure) -> int:
         sizes = GROUP_SIZES if self.group_size is None else (self.group_size,)
         for size in sizes:
-            if all(layer.in_features % size == 0 for layer in layers.values()):
+            if all(inputs % size == 0 for _, inputs in structure.layers.values()):
                 return size
-        _require_widths(layers, sizes[-1])
+        structure.require(inputs=sizes[-1], outputs=1, form="int4")
         raise AssertionError
 
     def _record(self, folder: Path, calibration: Calibration | None) -> QuantizedRecord:
@@ -160,48 +188,10 @@ class Quantization:
             tools={"graftserve": code_version(), **{name: version(name) for name in _TOOLS}},
         )
 
-    def _card(self) -> str:
+    def _card(self, folder: Path) -> str:
         return (
             f"# {self.base.name}, {self.form}\n\n"
             f"Made by `graft quantize` from the base {self.base.digest}, whose identity it keeps: adapters that were "
-            f"trained on {self.base.name} as {self.form} fit. Where it comes from stands in `graft_base.json`.\n"
+            f"trained on {self.base.name} as {self.form} fit. Where it comes from stands in `graft_base.json`.\n\n"
+            f"{summary(outside_form(self.base.path, folder))}.\n"
         )
-
-
-def _layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """The linear layers of the blocks, by path: all but the output head."""
-    head = model.get_output_embeddings()
-    return {
-        path: module for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head
-    }
-
-
-def _plain(model: PreTrainedModel, layers: Mapping[str, nn.Linear]) -> list[str]:
-    return [path for path, module in model.named_modules() if isinstance(module, nn.Linear) and path not in layers]
-
-
-def _require_widths(layers: Mapping[str, nn.Linear], divisor: int) -> None:
-    for path, layer in layers.items():
-        if layer.in_features % divisor:
-            raise ConfigurationError(
-                f"{path} has {layer.in_features} inputs, which {divisor} does not divide; this form needs that."
-            )
-
-
-def _require_outputs(layers: Mapping[str, nn.Linear], divisor: int) -> None:
-    """The engine's 4-bit kernels work on so many outputs at a time."""
-    for path, layer in layers.items():
-        if layer.out_features % divisor:
-            raise ConfigurationError(
-                f"{path} has {layer.out_features} outputs, which {divisor} does not divide; int4 needs that."
-            )
-
-
-def _save(model: PreTrainedModel, weights: Mapping[str, IntegerWeight], folder: Path) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)
-    for path, weight in weights.items():
-        del tensors[f"{path}.weight"]
-        tensors |= packed_tensors(path, weight)
-    save_torch_state_dict(tensors, folder)

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.form import ServingForm
     from graft.training.adapt.calibration import CalibrationText
     from graft.training.adapt.quantize import Quantization
+    from graft.training.adapt.share import outside_form, summary
 
     origin = Base.from_folder(find_base(args.base))
     text = None if args.calibration is None else CalibrationText.from_file(args.calibration)
@@ -58,4 +59,5 @@ def run(args: argparse.Namespace) -> int:
         f"{made.name} as {made.form} in {args.output}: {made.size_bytes / 1e6:.1f} MB, "
         f"{saved:.0%} less than {origin.size_bytes / 1e6:.1f} MB"
     )
+    print(summary(outside_form(origin.path, made.path)))
     return 0

@@ -1,0 +1,119 @@
+"""What a base is made of, read from its configuration and its files' headers before a weight is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from graft.adapters import base_files
+from graft.adapters.base import Base
+from graft.training.errors import ConfigurationError
+
+_MOST_OUTSIDE = 0.1
+"""Of the blocks' matrices: where more would stay outside, a form does not hold the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """The linear layers of a decoder: those of the blocks, which a form holds, and the others, by path."""
+
+    layers: Mapping[str, tuple[int, int]]
+    """(outputs, inputs)."""
+    plain: tuple[str, ...]
+    """Linear layers that stay as they are: the output head."""
+    head: str | None
+    """The parameter of the output head."""
+    embedding: str
+    """The parameter of the input embedding, to which the head is tied or not."""
+
+    @classmethod
+    def of(cls, base: Base) -> Structure:
+        """Raises ConfigurationError where the base is no decoder, or no form holds most of its blocks' weights."""
+        model = _without_weights(base)
+        output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        linear = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
+        layers = {path: (one.out_features, one.in_features) for path, one in linear.items() if one is not output}
+        _require_most(base, model, layers)
+        _require_names(base, layers)
+        paths = {id(module): path for path, module in model.named_modules()}
+        return cls(
+            layers=layers,
+            plain=tuple(path for path in linear if path not in layers),
+            head=None if output is None else f"{paths[id(output)]}.weight",
+            embedding=f"{paths[id(embedding)]}.weight",
+        )
+
+    def require(self, *, inputs: int, outputs: int, form: str) -> None:
+        """Raises ConfigurationError naming the first layer whose sizes are no multiples of what a form needs."""
+        for path, (num_outputs, num_inputs) in self.layers.items():
+            for number, divisor, what in ((num_inputs, inputs, "inputs"), (num_outputs, outputs, "outputs")):
+                if number % divisor:
+                    raise ConfigurationError(
+                        f"{path} has {number} {what}, which {divisor} does not divide; {form} needs that."
+                    )
+
+
+def has_its_own_head(folder: Path, structure: Structure) -> bool:
+    """Whether the files hold an output head that is not the embedding's copy, whatever the configuration says."""
+    if structure.head is None:
+        return False
+    found: dict[str, Tensor] = {}
+    for path in base_files.weight_files(folder):
+        with safe_open(path, framework="pt") as file:
+            for name in {structure.head, structure.embedding} & set(file.keys()):
+                found[name] = file.get_tensor(name)
+    return len(found) == 2 and not torch.equal(*found.values())
+
+
+def _without_weights(base: Base) -> PreTrainedModel:
+    config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    classes: Mapping[type, Any] = AutoModelForCausalLM._model_mapping
+    made = classes[type(config)].__name__ if type(config) in classes else None
+    if made != base.architecture:
+        raise ConfigurationError(
+            f"{base.name} has the architecture {base.architecture}, which does not write text token by token; "
+            "only such bases are served, and quantized for it."
+        )
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+def _require_most(base: Base, model: PreTrainedModel, layers: Mapping[str, tuple[int, int]]) -> None:
+    """Experts of one piece, GPT-2's transposed layers and the like are matrices too, and no form holds them."""
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, nn.Embedding)}
+    head = model.get_output_embeddings()
+    if head is not None:
+        tables.add(id(head.weight))
+    held = sum(map(math.prod, layers.values()))
+    outside = {
+        name: one.numel()
+        for name, one in model.named_parameters()
+        if one.dim() > 1 and id(one) not in tables and name.removesuffix(".weight") not in layers
+    }
+    share = sum(outside.values()) / max(held + sum(outside.values()), 1)
+    if share <= _MOST_OUTSIDE:
+        return
+    largest = max(outside, key=lambda name: outside[name])
+    raise ConfigurationError(
+        f"{share:.0%} of the weights in the blocks of {base.name} ({base.architecture}) are not in linear layers: "
+        f"{largest} and {len(outside) - 1} more. Quantized forms hold linear layers only; keep this base plain."
+    )
+
+
+def _require_names(base: Base, layers: Mapping[str, tuple[int, int]]) -> None:
+    there = base_files.read(base.path).tensors
+    missing = [path for path in layers if f"{path}.weight" not in there]
+    if missing:
+        raise ConfigurationError(
+            f"the files in {base.path} hold no {missing[0]}.weight ({len(missing)} such); load the model with "
+            f"transformers and save it again, so that its weights have the names of {base.architecture}."
+        )
