@@ -1,63 +1,100 @@
 """Rows of prompts and answers as tokens, with those that are to be learned."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
+from graft.adapters.spelling import Spelling, Unspellable
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Row
-from graft.training.errors import ConfigurationError, DataError
+from graft.training.corpus.turns import BadTurn, Turns
+from graft.training.errors import ConfigurationError
 
 
-def encode_row(row: Row, tokenizer: PreTrainedTokenizerFast, *, assistant_only: bool = True) -> Encoded:
-    """Tokenises a row as serving will: the prompt with whatever the tokenizer adds on its own, then the answer and
-    its end token.
+class BadRow(Exception):
+    """A row that cannot be learned from: what is wrong, and what to do."""
 
-    ``assistant_only`` false supervises the prompt too.
+
+class RowEncoder:
+    """Rows as serving will meet them: what it sends before an answer, then the answer and a token that ends it.
+
+    Args:
+        stop_ids: tokens that generation stops at beside the tokenizer's own end token.
+        assistant_only: false supervises the prompt, too.
+
+    Raises:
+        ConfigurationError: generation stops at no token.
     """
-    if isinstance(row, Completion):
-        prompt: list[int] = tokenizer(row.prompt)["input_ids"]
-        answer: list[int] = tokenizer(row.completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-        return Encoded(input_ids=prompt + answer, supervised=[not assistant_only] * len(prompt) + [True] * len(answer))
-    return _encode_conversation(row, tokenizer, assistant_only)
 
-
-def _encode_conversation(row: Conversation, tokenizer: PreTrainedTokenizerFast, assistant_only: bool) -> Encoded:
-    """Cuts the rendered template where each learned answer begins and ends; the end token belongs to the answer.
-
-    What the template writes after the last learned answer is left out: nothing learns from it.
-    """
-    messages = [{"role": turn.role, "content": turn.content} for turn in row.turns]
-    ids: list[int] = []
-    supervised: list[bool] = []
-    done = ""
-    for index, turn in enumerate(row.turns):
-        if not turn.is_learned:
-            continue
-        before = _render(tokenizer, messages[:index], add_generation_prompt=True)
-        after = _render(tokenizer, messages[: index + 1]).rstrip()
-        if not (before.startswith(done) and after.startswith(before)):
-            raise DataError(
-                "the chat template rewrites earlier turns, so answers cannot be located in it; "
-                "use prompt and completion rows."
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, *, stop_ids: Iterable[int] = (), assistant_only: bool = True
+    ) -> None:
+        own_end = tokenizer.eos_token_id
+        ends = [*([] if own_end is None else [own_end]), *stop_ids]
+        if not ends:
+            raise ConfigurationError(
+                f"the base's tokenizer ({tokenizer.name_or_path}) has no end token, so no answer could learn to end: set "
+                "its eos_token."
             )
-        for text, is_learned in ((before[len(done) :], not assistant_only), (after[len(before) :], True)):
-            piece = tokenizer(text, add_special_tokens=False)["input_ids"]
-            ids += piece
-            supervised += [is_learned] * len(piece)
-        done = after
-    return Encoded(input_ids=ids, supervised=supervised)
+        self._end_id, self._stop_ids = ends[0], frozenset(ends)
+        self._end_names = [str(name) for name in tokenizer.convert_ids_to_tokens(ends)]
+        self._spelling = Spelling(tokenizer)
+        self._turns = Turns(tokenizer, self._spelling)
+        self._learns_prompts = not assistant_only
 
+    def examples(self, row: Row) -> list[Encoded]:
+        """One example for each learned answer; those that go on where the one before ends are one together.
 
-def _render(
-    tokenizer: PreTrainedTokenizerFast, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
-) -> str:
-    if tokenizer.chat_template is None:
-        raise ConfigurationError(
-            f"the base's tokenizer ({tokenizer.name_or_path}) has no chat template, which says how turns are written: "
-            "add chat_template.jinja to its folder."
+        Raises:
+            BadRow: the chat template refuses the conversation, or a text cannot be spelled.
+            ConfigurationError: there is no chat template for a conversation.
+        """
+        try:
+            return self._completion(row) if isinstance(row, Completion) else self._conversation(row)
+        except (BadTurn, Unspellable) as problem:
+            raise BadRow(f"{problem}.") from None
+
+    def _completion(self, row: Completion) -> list[Encoded]:
+        """An end that is written after the completion is the one that is learned anyway."""
+        answer = row.completion
+        for name in self._end_names:
+            answer = answer.removesuffix(name)
+        prompt_ids, answer_ids = self._spelling.answered(row.prompt, answer)
+        return [self._example(prompt_ids, [*answer_ids, self._end_id])]
+
+    def _conversation(self, row: Conversation) -> list[Encoded]:
+        messages = [{"role": turn.role, "content": turn.content} for turn in row.turns]
+        examples: list[Encoded] = []
+        for index, turn in enumerate(row.turns):
+            if not turn.is_learned:
+                continue
+            prompt_ids, answer_ids = self._answer(messages[:index], turn.content)
+            example = self._example(prompt_ids, answer_ids)
+            if examples and _goes_on(examples[-1].input_ids, prompt_ids):
+                before = examples.pop().supervised
+                example = Encoded(input_ids=example.input_ids, supervised=[*before, *example.supervised[len(before) :]])
+            examples.append(example)
+        return examples
+
+    def _answer(self, before: Sequence[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
+        """Ids of what a server sends before an answer, and of the answer to the first token that ends it."""
+        prompt = self._turns.prompt(before)
+        learned, after = self._turns.answered(before, prompt, answer)
+        prompt_ids, ids = self._spelling.seamed(prompt, learned)
+        end = next((at for at, id in enumerate(ids) if id in self._stop_ids), None)
+        if end is not None:
+            return prompt_ids, ids[: end + 1]
+        # The template ends no answer; what it puts between turns is no answer's.
+        return prompt_ids, [*self._spelling.seamed(prompt, learned.removesuffix(after))[1], self._end_id]
+
+    def _example(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Encoded:
+        return Encoded(
+            input_ids=[*prompt_ids, *answer_ids],
+            supervised=[self._learns_prompts] * len(prompt_ids) + [True] * len(answer_ids),
         )
-    text: str = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-    )
-    return text
+
+
+def _goes_on(before: Sequence[int], prompt_ids: Sequence[int]) -> bool:
+    return list(prompt_ids[: len(before)]) == list(before)
