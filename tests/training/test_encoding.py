@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from graft.training.corpus.encoding import BadRow, RowEncoder
+from graft.adapters.text.problems import BadLine
+from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Turn
 from graft.training.errors import ConfigurationError
@@ -156,7 +157,7 @@ def test_a_greeting_is_learned_where_the_template_takes_one_and_told_where_not()
     (example,) = encoder(tokenizer).examples(greeting)
     assert tokenizer.decode(answers(example)[0][1]) == "hello there<|end|>"
     strict = make_tokenizer("byte-level", template=TEMPLATES["strict"])
-    with pytest.raises(BadRow, match="after a question comes an answer, then a question again"):
+    with pytest.raises(BadLine, match="after a question comes an answer, then a question again"):
         encoder(strict).examples(greeting)
 
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.training.corpus.rows import Completion, Conversation, read_rows
+from graft.training.corpus import rows
+from graft.training.corpus.rows import Completion, Conversation, Row
 from graft.training.errors import DataError
 
 GOOD = '{"prompt": "a", "completion": "b"}'
@@ -12,6 +13,10 @@ def write(folder: Path, *lines: str | bytes) -> Path:
     path = folder / "rows.jsonl"
     path.write_bytes(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
     return path
+
+
+def read_rows(path: Path) -> list[tuple[int, Row]]:
+    return rows.read_rows(path, lambda row: row)
 
 
 def test_both_kinds_of_rows(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_all_bad_rows_up_to_ten_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_rows(write(tmp_path, *["{}"] * 12))
     assert str(caught.value).count(", line ") == 10
-    assert "2 more bad lines" in str(caught.value)
+    assert "2 more bad lines" in str(caught.value) and str(caught.value).endswith("in lines 11, 12")
 
 
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:

@@ -1,11 +1,18 @@
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.training.corpus.encoding import encode_row
+from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import Completion, Conversation, Turn
+from graft.training.corpus.rows import Completion, Conversation, Row, Turn
 from graft.training.corpus.supervised_rows import SupervisedRows
 from graft.training.objective.causal import CausalObjective
+
+IM_END = 4
+
+
+def encode_row(row: Row, tokenizer: PreTrainedTokenizerFast, *, assistant_only: bool = True) -> Encoded:
+    (encoded,) = RowEncoder(tokenizer, stop_ids=[IM_END], assistant_only=assistant_only).examples(row)
+    return encoded
 
 
 def learned_text(row: Encoded, tokenizer: PreTrainedTokenizerFast) -> str:

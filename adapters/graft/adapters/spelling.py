@@ -1,8 +1,8 @@
 """How text is spelled in a base's tokens, alike in training and in serving.
 
-Control tokens (``<|im_end|>``, ``</s>``, ``<mask>`` …) count where the chat template writes them, and where a raw prompt
-does, whose author writes the whole of it. What is said in a conversation or stands in a document is text: a control
-token's name in it is spelled as other words are, so that nobody forges a turn, an end or a mask by writing its name.
+Control tokens (``<|im_end|>``, ``</s>``, ``<mask>`` …) count where the chat template writes them, and in a raw prompt,
+whose author writes the whole of it. What is said in a conversation or stands in a document is text: a control token's
+name in it is spelled as other words are, so that nobody forges a turn, an end or a mask by writing its name.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Spelling:
 
     @cached_property
     def _spelling(self) -> tuple[Any, Mapping[int, int]]:
-        """The tokenizer with other, secret names for its control tokens, and the ids it gave them in place of theirs."""
+        """The tokenizer with secret names for its control tokens, and the ids that it gave them in place of theirs."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise Unspellable("this tokenizer cannot spell the names of its control tokens; it has no tokenizer.json")

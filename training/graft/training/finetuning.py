@@ -12,13 +12,14 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
+from graft.adapters.text.problems import BadLine
 from graft.training import lineage
 from graft.training.adapt.inject import Lora, inject, write_adapter
-from graft.training.adapt.loading import load_base, load_tokenizer
+from graft.training.adapt.loading import load_base, load_stop_ids, load_tokenizer
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints, load_tensors
-from graft.training.corpus.encoding import encode_row
+from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import bad_rows, read_rows
+from graft.training.corpus.rows import Row, read_rows
 from graft.training.corpus.supervised_rows import SupervisedRows
 from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
@@ -95,7 +96,8 @@ class Finetune:
         if isinstance(layout, Distributed):
             layout.apply(model)
         torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process draws its own dropout
-        run = self._run(model, rows, tokenizer.pad_token_id, layout, mesh)
+        pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
+        run = self._run(model, rows, pad_id, layout, mesh)
         run.execute(resume=resume)
         record = TrainedRecord(
             base=self.base.reference(), form=self.form, lineage=lineage.lineage(job, digest, self.settings)
@@ -134,18 +136,22 @@ class Finetune:
         return model
 
     def _encode(self, tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
+        """Raises ``DataError`` with all rows that cannot be learned from."""
         only_answers = self.settings.assistant_only_loss
-        numbered = read_rows(self.data)
-        rows = [encode_row(row, tokenizer, assistant_only=only_answers) for _, row in numbered]
+        encoder = RowEncoder(tokenizer, stop_ids=load_stop_ids(self.base.path), assistant_only=only_answers)
+
+        def encode(row: Row) -> list[Encoded]:
+            examples = encoder.examples(row)
+            self._check_lengths(examples)
+            return examples
+
+        return [example for _, examples in read_rows(self.data, encode) for example in examples]
+
+    def _check_lengths(self, examples: list[Encoded]) -> None:
+        longest = max(len(example.input_ids) for example in examples)
         limit = self.settings.max_length
-        too_long = [
-            (number, f"{len(row.input_ids)} tokens, max_length is {limit}; shorten the row or raise max_length.")
-            for (number, _), row in zip(numbered, rows, strict=True)
-            if len(row.input_ids) > limit
-        ]
-        if too_long:
-            raise bad_rows(self.data, too_long)
-        return rows
+        if longest > limit:
+            raise BadLine(f"{longest} tokens, max_length is {limit}; shorten the row or raise max_length.")
 
     def _adapted_model(self, *, storage: torch.dtype = torch.uint8) -> PeftModel:
         settings = self.settings

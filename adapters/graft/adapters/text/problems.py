@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 MAX_REPORTED = 10
+MAX_NUMBERED = 100
 
 Raw = TypeVar("Raw")
 Parsed = TypeVar("Parsed")
@@ -23,10 +24,12 @@ class BadLine(Exception):
 
 
 def unreadable(path: Path, problems: Sequence[tuple[int, str]]) -> UnreadableText:
-    """One error for all bad lines of a file: (line number, what is wrong and what to do)."""
+    """One error for all bad lines of a file: (line number, what is wrong and what to do); of many their numbers."""
     shown = [f"{path}, line {number}: {problem}" for number, problem in problems[:MAX_REPORTED]]
     if len(problems) > MAX_REPORTED:
-        shown.append(f"… and {len(problems) - MAX_REPORTED} more bad lines in {path}")
+        others = [str(number) for number, _ in problems[MAX_REPORTED:]]
+        numbers = ", ".join(others[:MAX_NUMBERED]) + (" …" if len(others) > MAX_NUMBERED else "")
+        shown.append(f"… and {len(others)} more bad lines in {path}, in lines {numbers}")
     return UnreadableText("\n".join(shown))
 
 

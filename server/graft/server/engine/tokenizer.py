@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graft.adapters.spelling import Spelling, Unspellable
 from graft.server.engine.engine import InvalidRequest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer:
-    """Text and chats to token ids and back. The tokenizer's own defaults decide on special tokens."""
+    """Text and chats to token ids and back (see `Spelling`)."""
 
     hugging_face: Any
 
@@ -21,29 +23,39 @@ class Tokenizer:
         """Load `tokenizer.json` and its companions; code in the folder is never run."""
         from transformers import AutoTokenizer
 
-        return cls(hugging_face=AutoTokenizer.from_pretrained(str(path), trust_remote_code=False))
+        made = cls(hugging_face=AutoTokenizer.from_pretrained(str(path), trust_remote_code=False))
+        made._spelling.prepare()
+        return made
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.hugging_face)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
+        """Token ids of a raw prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
         self._check(text)
-        return list(self.hugging_face(text)["input_ids"])
+        return self._spelling.prompt(text)
 
     def encode_continuation(self, text: str) -> list[int]:
         """Token ids of text that follows a prompt: no special tokens are put before or after it."""
         self._check(text)
-        return list(self.hugging_face(text, add_special_tokens=False)["input_ids"])
+        return self._spelling.continuation(text)
 
     def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a chat, the assistant's turn opened. Raises `InvalidRequest` where the base has no template."""
+        """Token ids of a chat, the assistant's turn opened; control tokens' names in messages are text.
+
+        Raises `InvalidRequest` where the base has no template.
+        """
         if not self.hugging_face.chat_template:
             raise InvalidRequest("this base has no chat template; send the prompt as text", field="prompt.chat")
         for message in messages:
             self._check(message["content"])
-        return list(
-            self.hugging_face.apply_chat_template(
-                [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        )
+        marked = self._spelling.marked(messages)
+        text = self.hugging_face.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
+        try:
+            return self._spelling.rendered(text)
+        except Unspellable as error:
+            raise InvalidRequest(str(error), field="prompt.chat") from error
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Each token as the vocabulary spells it."""

@@ -46,6 +46,7 @@ from graft.server.engine.vllm_environment import (
     sockets_in_a_folder,
 )
 from graft.server.engine.vllm_heartbeat import Heartbeat
+from graft.server.engine.vllm_spelling import spell_as_trained
 
 
 async def start_engine(settings: EngineSettings) -> VllmEngine:
@@ -82,6 +83,7 @@ async def launch(settings: EngineSettings) -> VllmEngine:
         raise
     except Exception as error:
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
+    spell_as_trained(llm.get_tokenizer())
     return VllmEngine(llm, settings, heartbeat, folder)
 
 

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Sequence
 from transformers import PreTrainedTokenizerFast
 
 from graft.adapters.spelling import Spelling, Unspellable
+from graft.adapters.text.problems import BadLine
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Row
-from graft.training.corpus.turns import BadTurn, Turns
+from graft.training.corpus.turns import Turns
 from graft.training.errors import ConfigurationError
-
-
-class BadRow(Exception):
-    """A row that cannot be learned from: what is wrong, and what to do."""
 
 
 class RowEncoder:
@@ -35,8 +32,8 @@ class RowEncoder:
         ends = [*([] if own_end is None else [own_end]), *stop_ids]
         if not ends:
             raise ConfigurationError(
-                f"the base's tokenizer ({tokenizer.name_or_path}) has no end token, so no answer could learn to end: set "
-                "its eos_token."
+                f"the base's tokenizer ({tokenizer.name_or_path}) has no end token, so no answer could learn to end: "
+                "set its eos_token."
             )
         self._end_id, self._stop_ids = ends[0], frozenset(ends)
         self._end_names = [str(name) for name in tokenizer.convert_ids_to_tokens(ends)]
@@ -48,13 +45,13 @@ class RowEncoder:
         """One example for each learned answer; those that go on where the one before ends are one together.
 
         Raises:
-            BadRow: the chat template refuses the conversation, or a text cannot be spelled.
+            BadLine: the chat template refuses the conversation, or a text cannot be spelled.
             ConfigurationError: there is no chat template for a conversation.
         """
         try:
             return self._completion(row) if isinstance(row, Completion) else self._conversation(row)
-        except (BadTurn, Unspellable) as problem:
-            raise BadRow(f"{problem}.") from None
+        except Unspellable as problem:
+            raise BadLine(f"{problem}.") from None
 
     def _completion(self, row: Completion) -> list[Encoded]:
         """An end that is written after the completion is the one that is learned anyway."""

@@ -1,12 +1,12 @@
 """Training rows: JSON lines with ``messages``, or with ``prompt`` and ``completion``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graft.adapters.text import rows as text_rows
-from graft.adapters.text.problems import BadLine, check_characters, unreadable
+from graft.adapters.text.problems import BadLine, check_characters
 from graft.training.errors import DataError, of_data
 
 ROLES = ("system", "user", "assistant")
@@ -37,24 +37,21 @@ class Completion:
 
 
 Row = Conversation | Completion
+T = TypeVar("T")
 
 
-def read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Reads and checks a file of rows: each with the number of the line that it begins on.
+def read_rows(path: Path, encode: Callable[[Row], T]) -> list[tuple[int, T]]:
+    """Reads and checks a file of rows: what ``encode`` makes of each, with the number of the line that it begins on.
 
-    Raises ``DataError``, which names the file and, for up to ten bad rows, the line, what is wrong and what to do.
+    ``encode`` raises ``BadLine`` for a row that it cannot use. Raises ``DataError``, which names the file and, for up
+    to ten bad rows, the line, what is wrong and what to do.
     """
-    rows = of_data(text_rows.read_rows, path, _row)
+    rows = of_data(text_rows.read_rows, path, lambda value: encode(_row(value)))
     if not rows:
         raise DataError(
             f"{path} has no rows; write one JSON object per line, with messages or with prompt and completion."
         )
     return rows
-
-
-def bad_rows(path: Path, problems: list[tuple[int, str]]) -> DataError:
-    """One error for all bad rows of a file: (line number, what is wrong and what to do)."""
-    return DataError(str(unreadable(path, problems)))
 
 
 def _row(value: Any) -> Row:

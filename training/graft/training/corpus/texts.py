@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from graft.adapters.spelling import Spelling
 from graft.adapters.text import documents
 from graft.training.errors import of_data
 from graft.training.objective.objective import Sentences
@@ -21,16 +22,17 @@ def read_documents(path: Path) -> list[str]:
 
 
 def encode_whole(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Sentences]:
-    """Each document as token ids, in one piece and to the last blank, without special tokens."""
-    return [[ids] for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
+    """Each document as token ids, in one piece and to the last blank, without special tokens (see ``Spelling``)."""
+    return [[ids] for ids in Spelling(tokenizer).texts(texts)]
 
 
 def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Sentences]:
     """Each document's sentences as token ids, without special tokens. Blanks between them are gone."""
     encoded: list[Sentences] = []
+    spelling = Spelling(tokenizer)
     for document in texts:
         sentences = [part for line in document.split("\n") for part in _SENTENCE_END.split(line)]
-        ids = tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = spelling.texts(sentences)
         encoded.append([one for one in ids if one])
     return encoded
 

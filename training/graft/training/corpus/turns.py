@@ -10,16 +10,13 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerFast
 
 from graft.adapters.spelling import Spelling
+from graft.adapters.text.problems import BadLine
 from graft.training.errors import ConfigurationError
 
 Message = Mapping[str, str]
 _PROBE = "\uf8ffanswer\uf8ff"
 """An answer that a template has no reason to change, so that what it writes around one can be told."""
 _OPENED_TAG = re.compile(r"(<[^<>/|]+>)(\s*)\Z")
-
-
-class BadTurn(Exception):
-    """A conversation that the template does not take; the message holds its own words."""
 
 
 class Turns:
@@ -32,7 +29,7 @@ class Turns:
         """What a server puts before an answer. A conversation that begins with one has what the template writes there.
 
         Raises:
-            BadTurn: the template refuses the messages.
+            BadLine: the template refuses the messages.
             ConfigurationError: there is no template, or it is broken.
         """
         return self._render(before, opens_answer=True) if before else self._around(before)[0]
@@ -71,7 +68,7 @@ class Turns:
             ) from None
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             told = self._spelling.unmarked(" ".join(str(error).split()))
-            raise BadTurn(f"the base's chat template refuses the conversation: {told[:300]}") from None
+            raise BadLine(f"the base's chat template refuses the conversation: {told[:300]}") from None
         return text
 
 
