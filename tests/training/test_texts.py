@@ -88,13 +88,46 @@ def test_rows_are_those_that_are_packed_document_by_document(lengths: list[int])
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
-@given(st.integers(1, 6), st.integers(0, 12), st.integers(1, 3))
-def test_the_batch_size_rises_to_its_value_and_no_row_is_skipped(units: int, warmup_steps: int, groups: int) -> None:
-    size = BatchSize(batches_per_step=units * groups, warmup_steps=warmup_steps, groups=groups)
+@given(st.integers(1, 12), st.integers(0, 12))
+def test_the_batch_size_rises_to_its_value_and_no_row_is_skipped(batches: int, warmup_steps: int) -> None:
+    size = BatchSize(batches_per_step=batches, warmup_steps=warmup_steps)
     sizes = [size.at(step) for step in range(20)]
-    assert sizes == sorted(sizes) and sizes[warmup_steps] == units * groups
-    assert all(one % groups == 0 for one in sizes) and (warmup_steps == 0 or sizes[0] == groups)
+    assert sizes == sorted(sizes) and sizes[warmup_steps] == batches and (warmup_steps == 0 or sizes[0] == 1)
     assert [size.before(step) for step in range(20)] == [sum(sizes[:step]) for step in range(20)]
+
+
+@pytest.mark.parametrize("num", [1, 2, 4, 8])
+def test_reading_14_any_number_of_processes_reads_what_one_reads(num: int) -> None:
+    """While the batch grows, too: a training that goes on elsewhere skips and repeats nothing. Each has as many."""
+
+    def asked(batches: list[PackedBatch]) -> list[list[int]]:
+        return [batch.input_ids_BL.flatten().tolist() for batch in batches if batch.counts["tokens"]]
+
+    data = PackedText(
+        documents(*[500] * 20),
+        length=8,
+        end_id=1,
+        pad_id=0,
+        rows_per_batch=1,
+        batches_per_step=8,
+        warmup_steps=13,
+        seed=0,
+    )
+    for step in range(16):
+        dealt = [data.batches(step, Share(index=index, num=num)) for index in range(num)]
+        assert len({len(own) for own in dealt}) == 1
+        inside = [own[turn] for turn in range(len(dealt[0])) for own in dealt]
+        assert asked(inside) == asked(data.batches(step))
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
+def test_what_is_dealt_is_dealt_once_and_alike(num_batches: int, num: int, least: int, multiple: int) -> None:
+    dealt = [
+        Share(index=index, num=num, least=least, multiple=multiple).alike(range(num_batches)) for index in range(num)
+    ]
+    (each,) = {len(own) for own in dealt}
+    assert each >= least and each % multiple == 0
+    assert sorted(one for own in dealt for one in own if one is not None) == list(range(num_batches))
 
 
 def test_shares_together_are_the_step_and_epochs_differ() -> None:

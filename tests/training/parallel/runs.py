@@ -40,6 +40,8 @@ LENGTH = 32
 class Case:
     mesh: Mesh
     model_type: str = "llama"
+    warmup_steps: int = 0
+    """In which the batch grows."""
     stops: bool = False
     """It ends after a checkpoint in the middle."""
     goes_on_from: str | None = None
@@ -71,6 +73,8 @@ CASES: dict[str, Case] = {
     "pp_interleaved": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved")),
     "pp_tp": Case(mesh=Mesh(pp=2, tp=2)),
     "pp_fsdp": Case(mesh=Mesh(pp=2, dp_shard=2)),
+    "dp_warmup": Case(mesh=Mesh(dp_replicate=4), warmup_steps=10),
+    "pp_warmup": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved"), warmup_steps=10),
 }
 FAMILIES: dict[str, Case] = {
     f"{name}_{model_type}": Case(mesh=mesh, model_type=model_type)
@@ -109,7 +113,15 @@ def model_of(model_type: str) -> PreTrainedModel:
     return model
 
 
-def trained(model: PreTrainedModel, layout: Layout, folder: Path, *, stops: bool = False, resume: bool = False) -> None:
+def trained(
+    model: PreTrainedModel,
+    layout: Layout,
+    folder: Path,
+    *,
+    warmup_steps: int = 0,
+    stops: bool = False,
+    resume: bool = False,
+) -> None:
     data = (StoppingText if stops else PackedText)(
         documents(*[25] * 400),
         length=LENGTH,
@@ -117,6 +129,7 @@ def trained(model: PreTrainedModel, layout: Layout, folder: Path, *, stops: bool
         pad_id=PAD,
         rows_per_batch=2,
         batches_per_step=BATCHES_PER_STEP,
+        warmup_steps=warmup_steps,
         seed=0,
     )
     Run(
@@ -140,9 +153,9 @@ def whole(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def alone(model_type: str, folder: Path) -> dict[str, Tensor]:
+def alone(model_type: str, folder: Path, *, warmup_steps: int = 0) -> dict[str, Tensor]:
     model = model_of(model_type)
-    trained(model, Alone(), folder)
+    trained(model, Alone(), folder, warmup_steps=warmup_steps)
     return whole(model)
 
 
@@ -162,7 +175,8 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         layout.apply(model)
         with contextlib.suppress(Stopped):
             own = folder / (case.goes_on_from or name)
-            trained(model, layout, own, stops=case.stops, resume=case.goes_on_from is not None)
+            resume = case.goes_on_from is not None
+            trained(model, layout, own, warmup_steps=case.warmup_steps, stops=case.stops, resume=resume)
         weights = whole(model)
         layout.wait()
         torch.save(weights, own / f"weights-{rank}.pt")

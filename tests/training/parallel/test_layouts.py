@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.parallel.runs import CASES, FAMILIES, INTERRUPTED, INTERRUPTED_AT, NUM_STEPS, RESUMED, alone, losses
+from tests.training.parallel.runs import (
+    CASES,
+    FAMILIES,
+    INTERRUPTED,
+    INTERRUPTED_AT,
+    NUM_STEPS,
+    RESUMED,
+    Case,
+    alone,
+    losses,
+)
 
 NUM_PROCESSES = 4
 
@@ -40,32 +50,32 @@ def run(folder: Path, names: list[str], num: int) -> None:
     assert codes == [0] * num, (folder / f"log-{num}-0").read_text()[-4000:]
 
 
-Reference = Callable[[str], tuple[list[float], dict[str, torch.Tensor]]]
+Reference = Callable[[Case], tuple[list[float], dict[str, torch.Tensor]]]
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """What one process does with a model type."""
+    """What one process does with the model and the data of a case."""
 
     @functools.cache
-    def found(model_type: str) -> tuple[list[float], dict[str, torch.Tensor]]:
+    def found(model_type: str, warmup_steps: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         own = tmp_path_factory.mktemp(model_type)
-        weights = alone(model_type, own)
+        weights = alone(model_type, own, warmup_steps=warmup_steps)
         return losses(own), weights
 
-    return found
+    return lambda case: found(case.model_type, case.warmup_steps)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_layout_is_a_single_process_in_other_places(name: str, folder: Path, reference: Reference) -> None:
-    assert_is_the_reference(folder / name, *reference("llama"))
+    assert_is_the_reference(folder / name, *reference(CASES[name]))
 
 
 @pytest.mark.slow
 def test_every_family_is_split_alike(tmp_path: Path, reference: Reference) -> None:
     run(tmp_path, list(FAMILIES), NUM_PROCESSES)
     for name, case in FAMILIES.items():
-        assert_is_the_reference(tmp_path / name, *reference(case.model_type))
+        assert_is_the_reference(tmp_path / name, *reference(case))
 
 
 def test_what_four_processes_left_two_take_up(folder: Path, reference: Reference) -> None:
@@ -75,7 +85,7 @@ def test_what_four_processes_left_two_take_up(folder: Path, reference: Reference
     for left in own.glob("weights-*.pt"):
         left.unlink()
     run(folder, list(RESUMED), 2)
-    assert_is_the_reference(own, *reference("llama"))
+    assert_is_the_reference(own, *reference(RESUMED["resumed"]))
 
 
 def assert_is_the_reference(own: Path, expected_losses: list[float], expected: dict[str, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol, TypeVar
 
 from graft.training.objective.objective import Counted
@@ -16,9 +17,20 @@ class Share:
 
     index: int = 0
     num: int = 1
+    least: int = 1
+    """Micro-batches that a process must have: a pipeline needs as many as it has stages."""
+    multiple: int = 1
+    """Of which their number is one."""
 
     def of(self, batches: Sequence[T]) -> Sequence[T]:
         return batches[self.index :: self.num]
+
+    def alike(self, batches: Sequence[T]) -> Sequence[T | None]:
+        """The same, but every process has as many: None is one that asks nothing, where there are too few. So what a
+        step reads is no matter of how many processes read it.
+        """
+        each = ceil(max(ceil(len(batches) / self.num), self.least) / self.multiple) * self.multiple
+        return self.of([*batches, *[None] * (each * self.num - len(batches))])
 
 
 WHOLE = Share()

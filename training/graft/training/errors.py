@@ -29,6 +29,10 @@ class CheckpointError(TrainingError, RuntimeError):
     """A checkpoint is missing, unfinished or belongs to a different run."""
 
 
+class NotWritten(TrainingError, OSError):
+    """The disk refused what was to be written: it is full, or may not be written to."""
+
+
 class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
 

@@ -1,11 +1,12 @@
 """Writing finished folders: a base in Hugging Face format, and anything else that must appear whole."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from graft.training.disk import GO_ON, remove, written
 
 
 def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, *, card: str) -> None:
@@ -24,20 +25,25 @@ def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
         path.chmod(0o644)
 
 
-def put_in_place(target: Path, write: Callable[[Path], None]) -> None:
+def put_in_place(target: Path, write: Callable[[Path], None], *, remedy: str = GO_ON) -> None:
     """Lets ``write`` fill a folder beside ``target``, then renames it: a reader sees the old folder or the new one,
     never half of either.
+
+    Raises ``NotWritten`` where the disk refuses it, and ends in ``remedy``.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     old = target.with_name(f".{target.name}.old.{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
+    with written(target, draft=draft, remedy=remedy):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(draft)
+        draft.mkdir()
         write(draft)
         if target.exists():
             target.rename(old)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            draft.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    remove(old)

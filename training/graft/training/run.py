@@ -120,7 +120,6 @@ class Run:
                 model=self.model,
                 batches=batches,
                 counts=counts,
-                after_each=weights.pull_gradients,
             )
         )
         self.layout.sum_gradients(weights.masters)

@@ -5,6 +5,7 @@ learns to be right in the form it will be served in. The gradient at the working
 (straight-through: Bengio et al. 2013, arXiv:1308.3432; Jacob et al. 2018, arXiv:1712.05877).
 """
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -41,7 +42,9 @@ def nf4_form(name: str, master: Tensor) -> Tensor:
 class Weights:
     """Float32 masters of a model's trainable parameters, and the way between the two.
 
-    A parameter that is float32 in the model already is its own master.
+    A parameter that is float32 in the model already is its own master. The others' gradients go to their masters as
+    soon as a backward pass has added to them: micro-batches add up in float32, which loses none of them, whoever calls
+    the backward pass.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -50,16 +53,9 @@ class Weights:
             name: parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
             for name, parameter in self.working.items()
         }
-
-    def pull_gradients(self) -> None:
-        """Adds the gradients of a micro-batch to those of the masters, where float32 loses none of them."""
         for name, parameter in self.working.items():
-            master = self.masters[name]
-            if parameter.grad is None or parameter is master:
-                continue
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+            if parameter is not self.masters[name]:
+                parameter.register_post_accumulate_grad_hook(functools.partial(_hand_over, self.masters[name]))
 
     @torch.no_grad()
     def push(self, form: WorkingForm) -> None:
@@ -67,3 +63,11 @@ class Weights:
         for name, parameter in self.working.items():
             if parameter is not self.masters[name]:
                 parameter.copy_(form(name, self.masters[name]))
+
+
+def _hand_over(master: nn.Parameter, parameter: Tensor) -> None:
+    """What a parameter's gradient is, as a part of its master's."""
+    assert parameter.grad is not None
+    gradient = parameter.grad.float()
+    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+    parameter.grad = None

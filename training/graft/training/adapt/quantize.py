@@ -30,6 +30,7 @@ from graft.training.adapt.rounding import IntegerWeight, round_to_nearest
 from graft.training.adapt.share import outside_form, summary
 from graft.training.adapt.structure import Structure, has_its_own_head
 from graft.training.corpus.mixture import ROOTSTOCK
+from graft.training.disk import AGAIN
 from graft.training.errors import ConfigurationError
 from graft.training.export import put_in_place
 from graft.training.lineage import code_version
@@ -68,7 +69,7 @@ class Quantization:
         structure = Structure.of(self.base)
         self._require_sizes(structure)
         check_numbers(self.base.path)
-        put_in_place(self.output, lambda folder: self._write(folder, structure))
+        put_in_place(self.output, lambda folder: self._write(folder, structure), remedy=AGAIN)
         return Base.from_folder(self.output)
 
     def _check(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class PackedBatch:
         seen_LK = (distance_LK >= 0) & (distance_LK < (window or len(key_at_K)))
         same_BLK = self.document_BL[:, :, None] == key_document_BK[:, None, :]
         return (same_BLK & seen_LK)[:, None]
+
+    def silent(self) -> PackedBatch:
+        """The same, of which nothing is asked: it changes nothing."""
+        return replace(self, labels_BL=torch.full_like(self.labels_BL, IGNORED))
 
     def to(self, device: str) -> PackedBatch:
         """The same on another device."""

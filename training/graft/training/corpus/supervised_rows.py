@@ -40,10 +40,9 @@ class SupervisedRows:
         per_step = self.rows_per_batch * self.batches_per_step
         chosen = [self.rows[index] for index in order[position * per_step : (position + 1) * per_step]]
         batches = [chosen[start : start + self.rows_per_batch] for start in range(0, len(chosen), self.rows_per_batch)]
-        # All processes take part in as many; a row of which nothing is asked changes nothing.
-        silent = Encoded(input_ids=chosen[0].input_ids, supervised=[False] * len(chosen[0].input_ids))
-        batches += [[silent]] * (-len(batches) % share.num)
-        return [self._batch(rows) for rows in share.of(batches)]
+        return [
+            self._batch(chosen[:1]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
+        ]
 
     def _batch(self, rows: Sequence[Encoded]) -> PackedBatch:
         longest = max(len(row.input_ids) for row in rows)

@@ -23,13 +23,11 @@ class BatchSize:
 
     batches_per_step: int
     warmup_steps: int = 0
-    groups: int = 1
-    """Always a multiple of this: each data-parallel process has as many as the others."""
 
     def at(self, step: int) -> int:
-        units = self.batches_per_step // self.groups
-        risen = units if step >= self.warmup_steps else 1 + (units - 1) * step // self.warmup_steps
-        return risen * self.groups
+        if step >= self.warmup_steps:
+            return self.batches_per_step
+        return 1 + (self.batches_per_step - 1) * step // self.warmup_steps
 
     def before(self, step: int) -> int:
         """Micro-batches of all steps before this one."""
@@ -111,15 +109,16 @@ class TextRows(_Stepped):
         batches_per_step: int,
         seed: int,
         warmup_steps: int = 0,
-        groups: int = 1,
     ) -> None:
         self._rows, self._collate, self._seed = rows, collate, seed
-        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps, groups=groups)
+        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
         self._order = _Order(num_rows=len(rows), rows_per_batch=rows_per_batch, size=size, seed=seed)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[Batch]:
+        numbered = list(enumerate(self._order.batches(step)))
         return [
-            self._batch(step, number, rows) for number, rows in share.of(list(enumerate(self._order.batches(step))))
+            self._batch(step, *numbered[0]).silent() if one is None else self._batch(step, *one)
+            for one in share.alike(numbered)
         ]
 
     def in_order(self, rows_per_batch: int) -> list[Batch]:
@@ -151,19 +150,21 @@ class PackedText(_Stepped):
         batches_per_step: int,
         seed: int,
         warmup_steps: int = 0,
-        groups: int = 1,
     ) -> None:
         pieces = [torch.tensor([*flat(document), end_id], dtype=torch.int32) for document in documents]
         self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
         """Where in the stream each document is over."""
         self._stream = torch.cat(pieces)
         self._length, self._pad_id = length, pad_id
-        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps, groups=groups)
+        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
         num_rows = -(-len(self._stream) // length)
         self._order = _Order(num_rows=num_rows, rows_per_batch=rows_per_batch, size=size, seed=seed)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
-        return [self._batch(rows) for rows in share.of(self._order.batches(step))]
+        batches = self._order.batches(step)
+        return [
+            self._batch(batches[0]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
+        ]
 
     def in_order(self, rows_per_batch: int) -> list[PackedBatch]:
         """Every row once."""

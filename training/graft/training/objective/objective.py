@@ -58,6 +58,11 @@ class Batch:
     def counts(self) -> Mapping[str, int]:
         return {name: int((labels != IGNORED).sum()) for name, labels in self.labels.items()}
 
+    def silent(self) -> "Batch":
+        """The same, of which nothing is asked: it changes nothing."""
+        labels = {name: torch.full_like(one, IGNORED) for name, one in self.labels.items()}
+        return Batch(inputs=self.inputs, labels=labels)
+
     def to(self, device: str) -> "Batch":
         """The same on another device."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}

@@ -41,7 +41,8 @@ class Distributed:
 
     @property
     def share(self) -> Share:
-        return Share(index=self._data.get_local_rank(), num=self.mesh.dp)
+        multiple = self.mesh.pp if self.mesh.schedule == "interleaved" else 1  # whole rounds
+        return Share(index=self._data.get_local_rank(), num=self.mesh.dp, least=self.mesh.pp, multiple=multiple)
 
     @property
     def rank(self) -> int:

@@ -23,8 +23,6 @@ class Work:
     batches: Sequence[Any]
     counts: Mapping[str, float]
     """Of each term, over all processes: its mean's divisor."""
-    after_each: Callable[[], None]
-    """To be called behind each backward pass."""
 
     def add_gradients(self, before_last: Callable[[], None] = lambda: None) -> dict[str, float]:
         """One micro-batch after the other; see ``Layout.run``."""
@@ -38,7 +36,6 @@ class Work:
             torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
             for name, part in parts.items():
                 means[name] += part.item()
-            self.after_each()
         return means
 
 

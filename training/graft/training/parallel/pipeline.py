@@ -123,7 +123,6 @@ class Pipeline:
         self._of(len(batches)).step(
             *inputs, target=target, losses=losses if last else None, return_outputs=False, **kwargs
         )
-        work.after_each()
         mean = torch.tensor(sum(loss.item() for loss in losses), dtype=torch.float64, device=self._device)
         dist.all_reduce(mean, group=self._group)
         return {"tokens": float(mean)}

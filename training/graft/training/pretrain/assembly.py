@@ -180,7 +180,6 @@ class Assembly:
             "batches_per_step": settings.gradient_accumulation_steps * groups,
             "seed": settings.seed,
             "warmup_steps": settings.batch_warmup_steps,
-            "groups": groups,
         }
         return self._rows(documents, options)
 

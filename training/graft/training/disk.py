@@ -1,0 +1,69 @@
+"""What the disk refuses, in one line, whichever library passes it on: it is full, a file is too large for it, or it may
+not be written to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch.distributed.checkpoint import CheckpointException
+
+from graft.training.errors import NotWritten, TrainingError
+
+GO_ON = "go on with --resume"
+AGAIN = "run the command again"
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_FORBIDDEN = frozenset((errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO))
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+"""As safetensors and tokenizers end theirs."""
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")
+
+
+@contextlib.contextmanager
+def written(
+    target: Path,
+    *,
+    draft: Path | None = None,
+    remedy: str = GO_ON,
+    kind: type[TrainingError] = NotWritten,
+    what_stays: str = "what was there before stays",
+) -> Iterator[None]:
+    """What the disk refuses inside is raised as ``kind``; of the ``draft``, a file or a folder, nothing is left."""
+    try:
+        yield
+    except BaseException as error:  # torch's is no Exception
+        if draft is not None:
+            remove(draft)
+        if isinstance(error, TrainingError) or (said := refusal(error)) is None:
+            raise
+        first = "See to that" if said in map(os.strerror, _FORBIDDEN) else "Make room"
+        raise kind(f"{target} could not be written: {said}; {what_stays}. {first}, and {remedy}.") from error
+
+
+def refusal(error: BaseException) -> str | None:
+    """The system's words for what it refused; None for an error that is not the disk's."""
+    if isinstance(error, CheckpointException):  # of each process its own
+        return next((refusal(one) or str(one) or repr(one) for one, _ in error.failures.values()), None)
+    rust = _RUST_ERROR.search(str(error))
+    number = int(rust[1]) if rust else error.errno if isinstance(error, OSError) else None
+    if number in _FULL | _FORBIDDEN:
+        return os.strerror(number)
+    if any(name in str(error) for name in _TORCH_WRITER):
+        before = error.__cause__ or error.__context__
+        return (None if before is None else refusal(before)) or "only a part of a file was taken"
+    return None
+
+
+def remove(path: Path) -> None:
+    """A file or a folder that is no longer wanted, as far as that can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
