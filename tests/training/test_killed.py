@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,3 +68,28 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_tensors(path, {"y": torch.zeros(10)})
     with pytest.raises(CheckpointError, match="is damaged, or of another model"):
         load_tensors(path, {"x": torch.zeros(11)})
+
+
+def test_reading_21_an_old_checkpoint_that_cannot_be_removed_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = shutil.rmtree
+
+    def refused(path: Path, **options: bool) -> None:
+        if Path(path).name == "checkpoint-1":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    for step in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, step, {"x": torch.ones(10)}, {"step": step})
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "graft.training.checkpoint"]
+    assert told.endswith("checkpoint-1 is no longer needed and cannot be removed: Permission denied")
+
+
+def test_a_folder_of_the_users_beside_checkpoints_is_none(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 1, {"x": torch.ones(10)}, {"step": 1})
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-best" / "COMPLETE").touch()
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-1"]

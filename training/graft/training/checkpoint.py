@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import pickle
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from graft.training.disk import cause, remove, written
 from graft.training.errors import CheckpointError
 from graft.training.parallel.layout import Alone, Layout
 
@@ -32,7 +34,7 @@ _log = logging.getLogger(__name__)
 MARKER = "COMPLETE"
 TENSORS = "state"
 VALUES = "state.json"
-
+_STEP = re.compile(r"checkpoint-\d+")
 
 WriteFiles = Callable[[Path], None]
 
@@ -62,10 +64,10 @@ class CheckpointWriter:
                 self.wait()
             elif self._pending is not None:  # the others may not come to a meeting any more
                 self._pending.result()
-        except CheckpointError:
+        except CheckpointError as failure:
             if kind is None:
                 raise
-            _log.exception("behind the error that ends the run")
+            _log.warning("behind the error that ends the run: %s", failure)
         finally:
             self._thread.shutdown()
 
@@ -86,12 +88,12 @@ class CheckpointWriter:
         self.wait()
         target = self._folder / f"checkpoint-{step}"
         draft = self._folder / f".{target.name}"
-        with _told(target, draft):
+        with _written(target, draft):
             if self._layout.is_first:
-                shutil.rmtree(draft, ignore_errors=True)
+                remove(draft)
                 draft.mkdir(parents=True)
         self._layout.wait()
-        with _told(target, draft):
+        with _written(target, draft):
             if write_files is not None:
                 write_files(draft)
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
@@ -105,35 +107,29 @@ class CheckpointWriter:
             self._layout.wait()
 
     def _store(self, target: Path, draft: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        with _told(target, draft), _alone_without_a_word():
+        with _written(target, draft), _alone_without_a_word():
             dcp.save(tensors, checkpoint_id=draft / TENSORS, process_group=self._group, no_dist=self._layout.is_alone)
             if self._layout.is_first:  # which returns when all have written
                 (draft / VALUES).write_text(json.dumps(values), encoding="utf-8")
                 (draft / MARKER).touch()
-                shutil.rmtree(target, ignore_errors=True)
+                if target.exists():
+                    _forget(target)
                 draft.rename(target)
                 for old in complete_checkpoints(self._folder)[: -self._keep]:
-                    shutil.rmtree(old)
+                    _forget(old)
 
 
-@contextlib.contextmanager
-def _told(target: Path, draft: Path) -> Iterator[None]:
-    """What goes wrong while writing, as one error; half of a checkpoint goes."""
+def _written(target: Path, draft: Path) -> contextlib.AbstractContextManager[None]:
+    return written(target, draft=draft, kind=CheckpointError, what_stays="the checkpoints before it stay")
+
+
+def _forget(path: Path) -> None:
+    """Removes a checkpoint. One that cannot be removed is no reason to end a training, but it is no checkpoint then."""
     try:
-        yield
-    except (OSError, dcp.CheckpointException) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise CheckpointError(
-            f"{target} could not be written: {_cause(error)}; the checkpoints before it stay. "
-            "Make room, and go on with --resume."
-        ) from error
-
-
-def _cause(error: Exception) -> object:
-    """torch wraps what went wrong in each process."""
-    if isinstance(error, dcp.CheckpointException):
-        error = next(iter(error.failures.values()))[0]
-    return str(error) or repr(error)
+        (path / MARKER).unlink(missing_ok=True)  # first: half of a checkpoint must not look like one
+        shutil.rmtree(path)
+    except OSError as error:
+        _log.warning("%s is no longer needed and cannot be removed: %s", path, error.strerror or error)
 
 
 @contextlib.contextmanager
@@ -146,8 +142,13 @@ def _alone_without_a_word() -> Iterator[None]:
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """The finished checkpoints of a folder, oldest step first."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / MARKER).exists()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    found = [path for path in folder.glob("checkpoint-*") if _STEP.fullmatch(path.name) and (path / MARKER).exists()]
+    return sorted(found, key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """Steps that were done when a checkpoint was written."""
+    return int(path.name.removeprefix("checkpoint-"))
 
 
 def checkpoint_values(path: Path) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
         )
     try:
         values: dict[str, Any] = json.loads((path / VALUES).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged, or of an earlier version of Graft: {error}. Remove it to go on from the one before it."
         ) from None
@@ -201,7 +202,7 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
         dcp.CheckpointException,
     ) as error:
         raise CheckpointError(
-            f"{path} is damaged, or of another model: {_cause(error)}. Remove it to go on from the one before it."
+            f"{path} is damaged, or of another model: {cause(error)}. Remove it to go on from the one before it."
         ) from error
 
 

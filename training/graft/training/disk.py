@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
 
 from torch.distributed.checkpoint import CheckpointException
@@ -48,8 +49,9 @@ def written(
 
 def refusal(error: BaseException) -> str | None:
     """The system's words for what it refused; None for an error that is not the disk's."""
-    if isinstance(error, CheckpointException):  # of each process its own
-        return next((refusal(one) or str(one) or repr(one) for one, _ in error.failures.values()), None)
+    if isinstance(error, CheckpointException):
+        inner = cause(error)
+        return refusal(inner) or str(inner) or repr(inner)
     rust = _RUST_ERROR.search(str(error))
     number = int(rust[1]) if rust else error.errno if isinstance(error, OSError) else None
     if number in _FULL | _FORBIDDEN:
@@ -58,6 +60,24 @@ def refusal(error: BaseException) -> str | None:
         before = error.__cause__ or error.__context__
         return (None if before is None else refusal(before)) or "only a part of a file was taken"
     return None
+
+
+def cause(error: BaseException) -> BaseException:
+    """torch wraps what went wrong in each process."""
+    if isinstance(error, CheckpointException):
+        inner: BaseException = next(iter(error.failures.values()))[0]
+        return inner
+    return error
+
+
+def write_whole(file: RawIOBase, data: bytes) -> None:
+    """A file without a buffer may take a part; the disk says why when it is asked for the rest."""
+    view = memoryview(data)
+    while view:
+        taken = file.write(view)
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[taken:]
 
 
 def remove(path: Path) -> None:

@@ -2,9 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 METRICS = "metrics.jsonl"
 LOSS_CURVE = "loss_curve.png"
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``, in the order of their steps; without those that a crash cut off."""
+    rows = []
+    for line in (folder / METRICS).read_bytes().split(b"\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row and "loss" in row:
+            rows.append(row)
+    return rows
 
 
 def draw_loss_curve(folder: Path) -> Path:
@@ -14,8 +28,7 @@ def draw_loss_curve(folder: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["loss"] is not None]
+    rows = [row for row in read_metrics(folder) if row["loss"] is not None]
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     smooth, mean = [], losses[0] if losses else 0.0
     for loss in losses:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +17,11 @@ from typing import Protocol, Self
 
 from tqdm import tqdm
 
-from graft.training.loss_curve import METRICS, draw_loss_curve
+from graft.training.disk import write_whole, written
+from graft.training.loss_curve import LOSS_CURVE, METRICS, draw_loss_curve, read_metrics
 from graft.training.memory import memory_bytes
+
+_log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -54,10 +58,12 @@ class Progress:
         gauge: Gauge | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._gauge, self._listeners = folder, gauge or Gauge(), listeners
-        _forget_steps_from(folder / METRICS, start)
-        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        with written(folder / METRICS):
+            folder.mkdir(parents=True, exist_ok=True)
+            _forget_steps_from(folder, start)
+            # No buffer: what the disk refused once must not be tried again when the file is closed.
+            self._file = (folder / METRICS).open("ab", buffering=0)
         self._bar = tqdm(total=num_steps, initial=start, unit="step", mininterval=1.0, dynamic_ncols=True)
         self._last = time.monotonic()
         self._smooth_loss: float | None = None
@@ -71,10 +77,11 @@ class Progress:
         speed = metrics["tokens"] / seconds
         known = {**metrics, "tokens_per_second": speed, "mfu": self._gauge.utilisation(speed), "memory": memory_bytes()}
         finite = {name: None if value is None or not math.isfinite(value) else value for name, value in known.items()}
-        self._file.write(json.dumps({"step": step, "seconds": round(seconds, 4), **finite}) + "\n")
-        self._file.flush()
-        for listener in self._listeners:
-            listener.report(step, {name: value for name, value in finite.items() if value is not None})
+        line = json.dumps({"step": step, "seconds": round(seconds, 4), **finite}) + "\n"
+        with written(self._folder / METRICS, what_stays="checkpoints stay"):
+            write_whole(self._file, line.encode())
+            for listener in self._listeners:
+                listener.report(step, {name: value for name, value in finite.items() if value is not None})
         self._show(finite)
 
     @contextlib.contextmanager
@@ -111,7 +118,10 @@ class Progress:
         for listener in self._listeners:
             listener.close()
         if kind is None:
-            draw_loss_curve(self._folder)
+            try:
+                draw_loss_curve(self._folder)
+            except OSError as refused:  # a picture is no reason to lose a training
+                _log.warning("%s cannot be drawn: %s", self._folder / LOSS_CURVE, refused.strerror or refused)
 
 
 class Silence:
@@ -132,8 +142,11 @@ class Silence:
         pass
 
 
-def _forget_steps_from(path: Path, start: int) -> None:
-    """A resumed run repeats the steps after its checkpoint: their old lines go."""
+def _forget_steps_from(folder: Path, start: int) -> None:
+    """A resumed run repeats the steps after its checkpoint: their old lines go, and one that was written in part."""
+    path, draft = folder / METRICS, folder / f".{METRICS}"
     if path.exists():
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] < start]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [row for row in read_metrics(folder) if row["step"] < start]
+        with written(path, draft=draft):
+            draft.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+            draft.rename(path)

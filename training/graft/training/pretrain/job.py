@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from graft.training.blocks import compile_blocks, keep_no_activations
 from graft.training.checkpoint import complete_checkpoints
+from graft.training.disk import written
 from graft.training.errors import CheckpointError
 from graft.training.flops import flops_per_token, peak_flops
 from graft.training.launch.processes import Processes, device_kind
@@ -86,10 +87,11 @@ class PretrainText:
         layout = processes.layout(mesh)
         layout.wait()
         with held(self.work) if layout.is_first else contextlib.nullcontext():
-            if layout.is_first:
-                identity.write(self.work, own)
-                assembly.tokenizer.save_pretrained(self.work / "tokenizer")
-            processes.claim(self.work)
+            with written(self.work):
+                if layout.is_first:
+                    identity.write(self.work, own)
+                    assembly.tokenizer.save_pretrained(self.work / "tokenizer")
+                processes.claim(self.work)
             layout.wait()
             metrics = self._run(assembly, layout, data, held_out).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone

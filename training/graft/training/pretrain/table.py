@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import median
 
 from graft.training.flops import flops_per_token, peak_flops
-from graft.training.loss_curve import METRICS
+from graft.training.loss_curve import METRICS, read_metrics
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.progress import Gauge
@@ -16,8 +15,10 @@ from graft.training.progress import Gauge
 def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:
     """Markdown. Speeds are medians over all steps but the first tenth. Without GPUs it stands for a process."""
     settings = assembly.settings
-    rows = [json.loads(line) for line in (work / METRICS).read_text(encoding="utf-8").splitlines()]
+    rows = read_metrics(work)
     counted = rows[len(rows) // 10 :]
+    if not counted:
+        return f"no step stands in {work / METRICS}: the table of speeds is left out"
     speed = median(row["tokens_per_second"] for row in counted)
     num_devices = mesh.size if device == "cuda" else 1  # processes of one machine without GPUs share its cores
     peak = peak_flops(device)

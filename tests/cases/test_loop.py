@@ -1,0 +1,77 @@
+"""Cases of the training loop: its checkpoints, its schedule, what it is told and what it tells."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cases.command import CommandCase, Commands
+
+PRETRAIN = [
+    *("pretrain", "--text", "{folder}/text.jsonl", "--output", "{folder}/base", "--work", "{folder}/work"),
+    *("--hidden-size", "64", "--num-hidden-layers", "2", "--num-attention-heads", "2", "--max-length", "64"),
+    *("--vocab-size", "400", "--per-device-train-batch-size", "4"),
+]
+FINETUNE = ["finetune", "--data", "{folder}/rows.jsonl", "--name", "one", "--output", "{folder}/one"]
+
+
+def write_text(folder: Path) -> None:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefgh", k=4)) for _ in range(50)]
+    lines = [json.dumps({"text": " ".join(rng.choices(words, k=40))}) for _ in range(200)]
+    (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def write_rows(folder: Path) -> None:
+    (folder / "rows.jsonl").write_text('{"prompt": "ant -> ", "completion": "ANT"}\n' * 8)
+
+
+def nothing_but(*names: str, inside: str = ".") -> Callable[[Path], None]:
+    """Afterwards a folder holds these and no drafts."""
+
+    def check(folder: Path) -> None:
+        assert sorted(path.name for path in (folder / inside).iterdir()) == sorted(names)
+
+    return check
+
+
+CASES = [
+    CommandCase(
+        id="T20 a quantized folder",
+        argv=["quantize", "rootstock-5m", "--form", "int8", "--output", "{folder}/out"],
+        max_file_bytes=400_000,
+        says=["/out could not be written: File too large", "Make room, and run the command again"],
+        silent=["SafetensorError", "os error"],
+        then=nothing_but(),
+    ),
+    CommandCase(
+        id="T20 a base's checkpoint",
+        argv=[*PRETRAIN, "--max-steps", "2"],
+        prepare=write_text,
+        max_file_bytes=500_000,
+        says=["/work/checkpoint-2 could not be written: File too large", "Make room, and go on with --resume"],
+        silent=["CheckpointException"],
+        then=lambda folder: [
+            nothing_but("text.jsonl", "work")(folder),
+            nothing_but("job.json", "metrics.jsonl", "tokenizer", inside="work")(folder),
+        ],
+    ),
+    CommandCase(
+        id="T20 an adapter in its checkpoint",
+        argv=[*FINETUNE, "--max-steps", "2"],
+        prepare=write_rows,
+        max_file_bytes=400_000,
+        says=["/one/checkpoint-1 could not be written: File too large", "go on with --resume"],
+        silent=["SafetensorError", "os error"],
+        then=nothing_but("job", "metrics.jsonl", inside="one"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_commands(case: CommandCase, commands: Commands) -> None:
+    commands.check(case)
