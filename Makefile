@@ -12,6 +12,7 @@ INSTALLED := $(VENV)/.installed
 TORCH := 2.13.0+cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
+ZIG := $(shell sed -n 's/^COMPILER = "\(.*\)"/\1/p' server/graft/server/engine/native/libraries.py)
 BASE := adapters/graft/adapters/bases/rootstock-5m
 # protoc finds its plugins, and `graft` its children, in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -23,7 +24,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-gpu check check-stubs check-contract base proto lock bench clean
+.PHONY: help setup demo serve test test-slow test-gpu check check-stubs check-contract base kernels proto lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -64,13 +65,14 @@ test-slow: setup ## the tests that take longer than a minute each
 test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
 	@$(PYTHON) -m pytest -q -m gpu tests/gpu
 
-check: setup ## format, lint, types, import rules, stubs, lock, contract
+check: setup ## format, lint, types, import rules, lock, kernels, stubs, contract
 	@ruff format --check --quiet . || { ruff format --check . | tail -20; exit 1; }
 	@ruff check --quiet .
 	@mypy
 	@lint-imports --no-cache --show-timings 2>&1 | awk '/KEPT|BROKEN|Contracts:/ { print; next } /Broken contracts/ { all = 1 } all' \
 	  || { lint-imports --no-cache; exit 1; }
 	@$(PYTHON) tests/tools/check_lock.py
+	@$(PYTHON) -m graft.server.engine.native.build --check
 	@$(MAKE) --no-print-directory check-stubs check-contract
 	@echo "check: all is well"
 
@@ -85,6 +87,10 @@ check-contract:
 	@if ! command -v npx > /dev/null; then echo "buf lint: skipped, no Node here"; \
 	elif ! timeout 60 npx --yes $(BUF) --version > /dev/null 2>&1; then echo "buf lint: skipped, $(BUF) cannot be fetched"; \
 	else npx --yes $(BUF) lint 2> >(grep -v '^npm warn' >&2); fi
+
+kernels: setup ## compile the CPU kernels again, with a compiler that comes as a wheel (a hundred megabytes)
+	@$(PIP) install --quiet --target build/zig --upgrade "$(ZIG)"
+	@PYTHONPATH=build/zig $(PYTHON) -m graft.server.engine.native.build $(PYTHON) -m ziglang c++
 
 STUBS := proto
 proto: setup ## generate the stubs from the .proto files

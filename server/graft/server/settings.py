@@ -10,16 +10,16 @@ from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from graft.adapters.form import ServingForm
 
 LogFormat = Literal["text", "json"]
 ParityMode = Literal["full", "recorded", "off"]
-LoraKernel = Literal["auto", "compiled", "torch"]
+LoraKernel = Literal["auto", "compiled", "torch", "avx512-bf16", "avx512", "avx2"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "log_format": ("text", "json"),
-    "lora_kernel": ("auto", "compiled", "torch"),
+    "lora_kernel": get_args(LoraKernel),
     "parity": ("full", "recorded", "off"),
 }
 _MAX_RANK = 512

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
 
 from graft.server.engine.lora_cpu import choice
-from graft.server.engine.lora_cpu.build import BuildFailed, build
 from graft.server.engine.lora_cpu.compiled import CompiledKernel
 from graft.server.engine.lora_cpu.grouped import GroupedKernel
 from graft.server.engine.lora_cpu.kernel import Kernel
 from graft.server.engine.lora_cpu.segments import Segments
 from graft.server.engine.lora_cpu.slot_weights import SlotWeights
+from graft.server.engine.native.instruction_sets import NAMES, supported
+from graft.server.engine.native.libraries import PREBUILT
 
 POPULARITY = {
     "distinct": [0, 1, 2, 3],
@@ -29,14 +29,13 @@ RANKS = (1, 8, 16, 64)
 SHAPES = {"aligned": (64, (64, 32, 32)), "ragged": (77, (45, 5)), "wide": (576, (576, 192, 192))}
 
 
-@pytest.fixture(scope="module", params=["compiled", "torch"])
+@pytest.fixture(scope="module", params=["torch", *NAMES])
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     if request.param == "torch":
         return GroupedKernel()
-    try:
-        return CompiledKernel(build())
-    except BuildFailed as error:
-        pytest.skip(str(error))
+    if request.param not in [each.name for each in supported()]:
+        pytest.skip(f"this processor has no {request.param}")
+    return CompiledKernel(PREBUILT / f"lora-{request.param}.so")
 
 
 def filled(inputs: int, outputs: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> SlotWeights:
@@ -132,34 +131,24 @@ def test_segments_group_rows_by_slot() -> None:
     assert len(Segments([-1, -1])) == 0
 
 
-def test_without_a_compiler_the_choice_is_torch(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_best_that_this_processor_has_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = choice.choose("auto")
+    assert library == choice.choose("compiled")
+    monkeypatch.setenv(choice.VARIABLE, str(library))
+    assert choice.chosen_kernel().name == f"compiled ({supported()[0].name})"
+    for each in supported():
+        monkeypatch.setenv(choice.VARIABLE, str(choice.choose(each.name)))
+        assert choice.chosen_kernel().name == f"compiled ({each.name})"
+
+
+def test_on_another_processor_the_choice_is_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(choice, "supported", tuple)
+    monkeypatch.setattr(choice, "processor_flags", lambda: frozenset({"avx", "sse4_2"}))
+    assert choice.choose("auto") is None
+    assert "needs any of avx512-bf16, avx512, avx2; this processor has avx" in caplog.text
+    with pytest.raises(choice.KernelUnavailable, match="needs avx2; this processor has avx"):
+        choice.choose("avx2")
     monkeypatch.setenv(choice.VARIABLE, "")
-    choice.prepare("auto")
-    assert "no C++ compiler was found" in caplog.text
     assert choice.chosen_kernel().name == "torch"
-    with pytest.raises(BuildFailed, match="install one"):
-        choice.prepare("compiled")
-
-
-def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiler = tmp_path / "c++"
-    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho out of memory >&2; exit 1\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(BuildFailed, match="out of memory"):
-        build(tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("*.so"))
-
-
-def test_a_library_is_built_once(tmp_path: Path) -> None:
-    try:
-        library = build(tmp_path)
-    except BuildFailed as error:
-        pytest.skip(str(error))
-    made = library.stat().st_mtime_ns
-    assert build(tmp_path) == library
-    assert library.stat().st_mtime_ns == made

@@ -35,13 +35,15 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.lora_cpu.build import BuildFailed
+from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.slot_images import SlotImages
 from graft.server.engine.vllm_environment import (
     EngineSettings,
+    cpu_environment,
     engine_arguments,
+    environment,
     prepare_environment,
     sockets_in_a_folder,
 )
@@ -68,8 +70,9 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
 async def launch(settings: EngineSettings) -> VllmEngine:
     """Start the engine's process with whatever LoRA manager it has. Raises `EngineError`."""
     try:
-        await asyncio.to_thread(prepare_environment, settings)
-    except BuildFailed as error:
+        prepare_environment(settings)
+        variables = cpu_environment(settings) if current_platform.is_cpu() else {}
+    except KernelUnavailable as error:
         raise EngineError(str(error)) from error
     # Without this a small model may put blanks between two tokens of JSON until its tokens are used up.
     compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
@@ -77,7 +80,7 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     heartbeat = Heartbeat()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
     try:
-        with sockets_in_a_folder() as folder:
+        with environment(variables), sockets_in_a_folder() as folder:
             llm = await asyncio.to_thread(make)
     except EngineError:
         raise

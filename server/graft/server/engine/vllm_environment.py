@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from graft.adapters.form import ServingForm
 from graft.adapters.session_folder import SessionFolder
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu import choice, plugin
-
-LORA_KERNELS = ("auto", "compiled", "torch")
+from graft.server.engine.native import numa
 
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""
@@ -39,9 +38,8 @@ class EngineSettings:
 
     `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up); with
     0 the engine serves no adapters. `max_running` requests run in one batch; `kv_cache_bytes` bounds the paged KV cache
-    (CPU: whole GiB, rounded up). `lora_kernel` computes adapters on CPU: `compiled`, `torch`, or `auto`, which is
-    `compiled` where that can be had. Beside the slots, at most `host_bytes` of adapters are kept ready in
-    `host_folder` (default: a temporary one).
+    (CPU: whole GiB, rounded up). `lora_kernel` computes adapters on CPU (see `lora_cpu.choice`). Beside the slots, at
+    most `host_bytes` of adapters are kept ready in `host_folder` (default: a temporary one).
     """
 
     base_path: Path
@@ -67,11 +65,7 @@ class EngineSettings:
 
 
 def prepare_environment(settings: EngineSettings) -> None:
-    """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out.
-
-    Raises `BuildFailed` where a compiled kernel is demanded and cannot be had.
-    """
-    choice.prepare(settings.lora_kernel)
+    """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out."""
     os.environ["VLLM_PLUGINS"] = ",".join(settings.plugins)
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, math.ceil(settings.kv_cache_bytes / 2**30)))
     os.environ.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
@@ -88,6 +82,39 @@ def prepare_environment(settings: EngineSettings) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def cpu_environment(settings: EngineSettings) -> dict[str, str]:
+    """What the engine's processes on a CPU get beside that, and this process does not.
+
+    Raises `KernelUnavailable` where a LoRA kernel is demanded that does not run here.
+    """
+    library = choice.choose(settings.lora_kernel)
+    variables = {
+        choice.VARIABLE: "" if library is None else str(library),
+        # vLLM decorates small functions with torch.compile: the first request that needed one would compile C++ for
+        # half a minute in the engine's loop, and where there is no compiler the engine would die of it.
+        "TORCHDYNAMO_DISABLE": "1",
+    }
+    if folder := numa.stand_in():
+        inherited = os.environ.get("LD_LIBRARY_PATH")
+        variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(folder), inherited)))
+    return variables
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 _SOCKETS = "VLLM_RPC_BASE_PATH"
 _MAX_SOCKET_PATH, _SOCKET_NAME = 107, 37  # sun_path; a slash and a UUID
 
@@ -99,8 +126,7 @@ def sockets_in_a_folder() -> Iterator[SessionFolder]:
     It lies where `VLLM_RPC_BASE_PATH` says, else among temporary files, and is the caller's once the block has ended
     well; one that a killed process left is removed. Raises `EngineError`.
     """
-    before = os.environ.get(_SOCKETS)
-    place = Path(before or tempfile.gettempdir())
+    place = Path(os.environ.get(_SOCKETS) or tempfile.gettempdir())
     remedy = f"let {_SOCKETS} or TMPDIR name a folder that can be written and has a short path"
     try:
         root = place / f"graft-{os.getuid()}"
@@ -108,20 +134,15 @@ def sockets_in_a_folder() -> Iterator[SessionFolder]:
         folder = SessionFolder(root)
     except (OSError, GraftError) as error:
         raise EngineError(f"there is no place for the engine's sockets in {place}: {error}; {remedy}") from None
-    os.environ[_SOCKETS] = str(folder.path)
     try:
         if len(str(folder.path)) + _SOCKET_NAME > _MAX_SOCKET_PATH:
             raise EngineError(f"the path of sockets in {place} is longer than {_MAX_SOCKET_PATH} characters; {remedy}")
-        yield folder
+        # Whatever this process starts later must not look for a folder that is gone.
+        with environment({_SOCKETS: str(folder.path)}):
+            yield folder
     except BaseException:
         folder.close()
         raise
-    finally:
-        # Whatever this process starts later must not look for a folder that is gone.
-        if before is None:
-            del os.environ[_SOCKETS]
-        else:
-            os.environ[_SOCKETS] = before
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:

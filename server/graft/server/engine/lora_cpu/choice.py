@@ -6,10 +6,11 @@ import logging
 import os
 from pathlib import Path
 
-from graft.server.engine.lora_cpu.build import BuildFailed, build
 from graft.server.engine.lora_cpu.compiled import CompiledKernel
 from graft.server.engine.lora_cpu.grouped import GroupedKernel
 from graft.server.engine.lora_cpu.kernel import Kernel
+from graft.server.engine.native.instruction_sets import NAMES, processor_flags, supported
+from graft.server.engine.native.libraries import PREBUILT
 
 _log = logging.getLogger(__name__)
 
@@ -17,22 +18,44 @@ VARIABLE = "GRAFT_LORA_LIBRARY"
 """Names the compiled library for the engine's processes; empty or unset means torch."""
 
 
-def prepare(kernel: str) -> None:
-    """Choose for the processes that are started from here; compiles where that is needed.
+class KernelUnavailable(Exception):
+    """The kernel that was asked for does not run here, and why."""
 
-    `kernel` is `compiled`, `torch`, or `auto`: compiled if possible. Raises `BuildFailed`.
+
+def choose(kernel: str) -> Path | None:
+    """The library for this processor; None is torch's kernel.
+
+    `kernel` is an instruction set's name, `torch`, `compiled` (the best instruction set), or `auto`: compiled if
+    possible. Raises `KernelUnavailable`.
     """
-    library = ""
-    if kernel != "torch":
-        try:
-            library = str(build())
-            CompiledKernel(Path(library))  # loads here, or would not in the engine either
-        except (BuildFailed, OSError) as error:
-            if kernel == "compiled":
-                raise BuildFailed(f"the compiled LoRA kernel cannot be used: {error}") from error
-            library = ""
-            _log.warning("adapters run on torch's slower kernel: %s", error)
-    os.environ[VARIABLE] = library
+    if kernel == "torch":
+        return None
+    try:
+        return _loadable(kernel)
+    except KernelUnavailable as error:
+        if kernel != "auto":
+            raise
+        _log.warning("adapters run on torch's slower kernel: %s", error)
+        return None
+
+
+def _loadable(kernel: str) -> Path:
+    names = [each.name for each in supported()]
+    if kernel in NAMES:
+        names = [name for name in names if name == kernel]
+    if not names:
+        wanted = kernel if kernel in NAMES else f"any of {', '.join(NAMES)}"
+        raise KernelUnavailable(f"the compiled LoRA kernel needs {wanted}; this processor has {_vectors()}")
+    library = PREBUILT / f"lora-{names[0]}.so"
+    try:
+        CompiledKernel(library)  # loads here, or would not in the engine either
+    except OSError as error:
+        raise KernelUnavailable(f"the compiled LoRA kernel cannot be loaded: {error}") from error
+    return library
+
+
+def _vectors() -> str:
+    return ", ".join(sorted(flag for flag in processor_flags() if flag.startswith(("avx", "amx")))) or "none of them"
 
 
 def chosen_kernel() -> Kernel:

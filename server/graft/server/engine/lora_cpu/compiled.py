@@ -45,7 +45,7 @@ class CompiledKernel:
     """Segmented products with the processor's vector units."""
 
     def __init__(self, library: Path) -> None:
-        """Load a library made by `build`. Raises `OSError` where it cannot be loaded here."""
+        """Load a library (see `native.libraries`). Raises `OSError` where it cannot be loaded here."""
         self._library = ctypes.CDLL(str(library))
         self._library.graft_lora_products.restype = ctypes.c_char_p
         self._add = self._library.graft_lora_add

@@ -9,12 +9,19 @@
 #include <cstdint>
 #include <cstring>
 
-#include <omp.h>
-
 #if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #define GRAFT_AVX512_BF16 1
 #endif
+
+// The OpenMP runtime is the one that torch has loaded, which is GNU's or speaks its language. It is called by name, so
+// that whatever compiler made this library needs no runtime of its own.
+extern "C" {
+int omp_get_max_threads();
+int omp_get_num_threads();
+int omp_get_thread_num();
+void GOMP_parallel(void (*body)(void*), void* context, unsigned num_threads, unsigned flags);
+}
 
 namespace {
 
@@ -393,12 +400,14 @@ void add(const GraftModule& module, const GraftStep& step, const E* x, std::int6
     add_share<E, Products>(module, step, 0.0, work * 2, x, x_stride, y, y_stride);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  {
+  auto share = [&] {
     const int me = omp_get_thread_num(), all = omp_get_num_threads();
     const double from = work * me / all, to = me + 1 == all ? work * 2 : work * (me + 1) / all;
     add_share<E, Products>(module, step, from, to, x, x_stride, y, y_stride);
-  }
+  };
+  using Share = decltype(share);
+  GOMP_parallel([](void* context) { (*static_cast<Share*>(context))(); }, &share,
+                static_cast<unsigned>(threads), 0);
 }
 
 }  // namespace
@@ -419,8 +428,12 @@ int graft_lora_add(const GraftModule* module, const GraftStep* step, std::int64_
 
 // What the products are made of, for logs and reports.
 const char* graft_lora_products() {
-#ifdef GRAFT_AVX512_BF16
+#if defined(GRAFT_AVX512_BF16)
   return "avx512-bf16";
+#elif defined(__AVX512F__)
+  return "avx512";
+#elif defined(__AVX2__)
+  return "avx2";
 #else
   return "portable";
 #endif

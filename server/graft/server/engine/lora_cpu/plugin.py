@@ -15,11 +15,13 @@ def register() -> None:
     """Put our LoRA manager, and our way to wait, in the place of vLLM's, on CPU. May run several times in a process."""
     from vllm.platforms import current_platform
 
+    from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.orphans import end_with_parent
     from graft.server.engine.vllm_waiting import sleep_between_polls
 
     end_with_parent()
     if current_platform.is_cpu():
+        use_tiles_with_leave()
         sleep_between_polls()
         from vllm.v1.worker import lora_model_runner_mixin
 

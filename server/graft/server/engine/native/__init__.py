@@ -1,0 +1,1 @@
+"""Libraries of our own that come built, so that no machine needs a compiler."""
