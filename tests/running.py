@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Server:
     log: Path
 
 
-def start_server(folder: Path, *flags: str) -> Server:
+def start_server(folder: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Server:
     """Start a server on free ports, with its data below `folder`, and wait until it is ready.
 
     Random adapters are many here and bring no reference: peft is not asked about each unless the flags say so.
@@ -35,7 +36,9 @@ def start_server(folder: Path, *flags: str) -> Server:
     command = [sys.executable, "-m", "graft.cli.main", "serve", "--grpc-port", "0", "--http-port", "0"]
     command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), "--parity", "recorded", *flags]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=_environment())
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**_environment(), **(environment or {})}
+        )
     end = time.monotonic() + 300
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > end:

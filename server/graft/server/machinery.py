@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from graft.adapters.base import Base
@@ -15,6 +17,7 @@ from graft.server.base_choice import choose_form
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.settings import Settings
 
+_log = logging.getLogger(__name__)
 _MIB = 2**20
 
 
@@ -71,9 +74,11 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
     # Importing vLLM takes seconds.
     from graft.server.engine.vllm_engine import start_engine
     from graft.server.engine.vllm_environment import EngineSettings
+    from graft.server.engine.warm_up import warm_up
 
     async def start(settings: Settings, base: Base) -> MortalEngine:
-        return await start_engine(
+        began = monotonic()
+        engine = await start_engine(
             EngineSettings(
                 base_path=base.path,
                 base_name=base.name,
@@ -88,5 +93,14 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
                 host_bytes=settings.host_adapter_mib * _MIB,
             )
         )
+        started = monotonic()
+        _log.info("the engine's processes started in %.1f s", started - began)
+        try:
+            num_kinds = await warm_up(engine, base)
+        except BaseException:
+            await engine.close()
+            raise
+        _log.info("%d kinds of request were tried out in %.1f s", num_kinds, monotonic() - started)
+        return engine
 
     return start

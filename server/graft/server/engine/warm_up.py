@@ -1,0 +1,162 @@
+"""Every kind of request once, before anybody asks: what a first use sets up is set up before readiness, and a kernel
+that this machine cannot run is found before there are callers.
+
+A new feature joins by a line in `COMPLETIONS` or `CHATS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from graft.adapters.base import Base
+from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, LoadFailed, Sampling
+from graft.server.engine.vllm_engine import VllmEngine
+from graft.server.engine.vllm_openai import OpenAIBackend, OpenAIReply
+from graft.server.engine.warm_up_adapter import write_warm_up_adapter
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+_DRAWN = {"temperature": 1.0, "seed": 1}
+
+COMPLETIONS: Mapping[str, Mapping[str, Any]] = {
+    "one token": {"prompt": [0]},
+    "plain": {},
+    "stream": {"stream": True, "stream_options": {"include_usage": True}},
+    "log-probabilities": {"logprobs": 2},
+    "echo": {"echo": True, "logprobs": 1},
+    "seed": _DRAWN,
+    "top-p, top-k, min-p": {**_DRAWN, "top_p": 0.5, "top_k": 5, "min_p": 0.01},
+    "penalties": {**_DRAWN, "frequency_penalty": 0.5, "presence_penalty": 0.5, "repetition_penalty": 1.1},
+    "bias": {"logit_bias": {"1": 1.0}},
+    "several choices": {**_DRAWN, "n": 2},
+    "stop": {"stop": ["\n"]},
+}
+
+CHATS: Mapping[str, Mapping[str, Any]] = {
+    "chat": {},
+    "chat stream": {"stream": True},
+    "chat log-probabilities": {"logprobs": True, "top_logprobs": 2},
+    "JSON schema": {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": _SCHEMA}}},
+    "JSON object": {"response_format": {"type": "json_object"}},
+    "choice": {"structured_outputs": {"choice": ["a", "b"]}},
+    "regular expression": {"structured_outputs": {"regex": "[ab]{1,2}"}},
+    "grammar": {"structured_outputs": {"grammar": 'root ::= "a" | "b"'}},
+}
+
+# An id that no version ever gets, and a name that is no digest.
+_ADAPTER_ID, _ADAPTER_NAME = 2**31 - 1, "warm-up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ticket:
+    """Nobody's request."""
+
+    request_id: str
+    engine_adapter: EngineAdapter | None = None
+    model: str = ""
+    answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest=""))
+
+
+async def warm_up(engine: VllmEngine, base: Base) -> int:
+    """Pass once through every kind of request, on the base and on an adapter; returns how many kinds there were.
+
+    A kind that this base does not have (it may have no chat template) is left out. Raises `EngineError`, naming the
+    kind, where the engine does not live through one.
+    """
+    await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
+    kinds = _kinds(engine, OpenAIBackend(lambda: engine, base.name), None)
+    await _try(kinds)
+    with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
+        adapter = await _load(engine, base, Path(name))
+        if adapter is None:
+            return len(kinds)
+        on_adapter = {"an adapter": _generate(engine, adapter), "an adapter's score": _score(engine, adapter)}
+        await _try(on_adapter)
+        await engine.unload(adapter)
+    return len(kinds) + len(on_adapter)
+
+
+Kind = Callable[[str], Awaitable[None]]
+
+
+def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
+    text, message = {"prompt": "12+39?", "max_tokens": 2}, {"role": "user", "content": "12+39?"}
+    kinds = {name: _over_http(openai.completion, {**text, **body}) for name, body in COMPLETIONS.items()}
+    kinds |= {
+        name: _over_http(openai.chat, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
+    }
+    return {**kinds, "score": _score(engine, adapter), "JSON over gRPC": _generate(engine, adapter, json=True)}
+
+
+def _over_http(verb: Callable[..., Awaitable[OpenAIReply]], body: dict[str, Any]) -> Kind:
+    async def ask(request_id: str) -> None:
+        reply = await verb(body, _Ticket(request_id=request_id), {})
+        if reply.frames is not None:
+            async for _ in reply.frames:
+                pass
+
+    return ask
+
+
+def _generate(engine: VllmEngine, adapter: EngineAdapter | None, *, json: bool = False) -> Kind:
+    schema = '{"type":"object","properties":{},"additionalProperties":false}' if json else None
+
+    async def ask(request_id: str) -> None:
+        sampling = Sampling(max_tokens=2, logprobs=1, json_schema=schema)
+        async for _ in engine.generate([0], sampling, request_id=request_id, adapter=adapter):
+            pass
+
+    return ask
+
+
+def _score(engine: VllmEngine, adapter: EngineAdapter | None) -> Kind:
+    async def ask(request_id: str) -> None:
+        await engine.score([0, 1], [2, 3], request_id=request_id, adapter=adapter)
+
+    return ask
+
+
+async def _load(engine: VllmEngine, base: Base, folder: Path) -> EngineAdapter | None:
+    """A small adapter in a slot; None where the engine takes none."""
+    if not (await engine.info()).num_slots:
+        return None
+    await asyncio.to_thread(write_warm_up_adapter, folder, base)
+    adapter = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=folder)
+    try:
+        await engine.load(adapter)
+    except LoadFailed as error:
+        raise EngineError(f"the engine takes no adapters of {base.name}: {error}") from error
+    return adapter
+
+
+async def _try(kinds: Mapping[str, Kind]) -> None:
+    """All at once: in a batch they take the time of the longest. Raises `EngineError`."""
+    calls = [ask(f"warm-up-{index}") for index, ask in enumerate(kinds.values())]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    problems = list(_problems(dict(zip(kinds, outcomes, strict=True))))
+    if problems:
+        raise EngineError("the engine was tried out before its first request and failed: " + "; ".join(problems))
+
+
+def _problems(outcomes: Mapping[str, BaseException | None]) -> Iterator[str]:
+    died = [kind for kind, outcome in outcomes.items() if isinstance(outcome, EngineDied)]
+    if died:
+        yield f"its process ended on {', '.join(died)}"
+    for kind, outcome in outcomes.items():
+        if isinstance(outcome, InvalidRequest):
+            _log.info("warm-up: this base has no %s: %s", kind, outcome)
+        elif outcome is not None and kind not in died:
+            yield f"{kind}: {outcome}"

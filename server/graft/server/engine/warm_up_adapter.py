@@ -1,0 +1,29 @@
+"""An adapter that changes nothing, to try out the slots with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from graft.adapters.base import Base
+
+
+def write_warm_up_adapter(folder: Path, base: Base) -> None:
+    """PEFT's files of an adapter of rank 1 on the linear layers of `base`, all zeros."""
+    modules = {name: shape for name, shape in base.modules.items() if ".layers." in name or ".h." in name}
+    tensors = {}
+    for name, (num_outputs, num_inputs) in modules.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"] = np.zeros((1, num_inputs), np.float32)
+        tensors[f"base_model.model.{name}.lora_B.weight"] = np.zeros((num_outputs, 1), np.float32)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 1,
+        "lora_alpha": 1,
+        "target_modules": sorted({name.rpartition(".")[2] for name in modules}),
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
