@@ -192,3 +192,67 @@ async def test_a_version_that_fails_its_check_leaves_the_engine_and_all_who_wait
     assert engine.held == {results[2]}
     check.wrong.clear()
     assert isinstance(await asyncio.wait_for(use(slots, "bad"), 5), int), "a later load is checked anew"
+
+
+class Clinging(FaultyEngine):
+    """Fails to unload with what vLLM's RPC raises, `times` times, or until it is replaced."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        if self.times:
+            self.times -= 1
+            raise Exception("Call to remove_lora method failed: out of memory")
+        await super().unload(adapter)
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.server.slots._UNLOAD_PAUSE_SECONDS", 0.0)
+
+
+async def test_reading_2_an_unload_that_fails_is_tried_again(no_pause: None) -> None:
+    engine = Clinging(times=2)
+    slots = Slots(engine, locate, num_slots=1)  # type: ignore[arg-type]
+    await use(slots, "a")
+    assert await asyncio.wait_for(use(slots, "b"), 10) == 2
+    assert engine.held == {2}
+
+
+async def test_reading_2_an_engine_that_lets_nothing_go_is_replaced(no_pause: None) -> None:
+    """With one slot every other adapter would wait for ever."""
+    engine = Clinging(times=10**9)
+    reasons: list[str] = []
+
+    def replace(reason: str) -> None:
+        reasons.append(reason)
+        engine.is_dead, engine.times, engine.held = True, 0, set()  # the next has forgotten all
+
+    slots = Slots(engine, locate, num_slots=1, distrust=replace)  # type: ignore[arg-type]
+    await use(slots, "a")
+    waiter = asyncio.create_task(use(slots, "b"))
+    assert await asyncio.wait_for(waiter, 10) == 2
+    assert reasons == ["a did not leave it in 4 tries"]
+
+
+async def test_reading_2_an_unload_that_nobody_hears_of_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    _, slots = make(num_slots=1)
+    await use(slots, "a")
+    slots._resident.clear()  # a fault of ours
+    waiter = asyncio.create_task(use(slots, "b"))
+    while not caplog.records:
+        await asyncio.sleep(0)
+    assert "the unload of a failed" in caplog.text
+    waiter.cancel()
+
+
+async def test_reading_13_a_failed_load_leaves_nothing_in_the_metrics() -> None:
+    engine, metrics = FaultyEngine(), Metrics(CollectorRegistry())
+    engine.bad = {f"v{number}" for number in range(50)}
+    slots = Slots(engine, locate, num_slots=2, observer=metrics)  # type: ignore[arg-type]
+    for digest in sorted(engine.bad):
+        with pytest.raises(LoadFailed):
+            await use(slots, digest)
+    assert not metrics._load_started_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc.aio
@@ -49,9 +50,17 @@ class Fronts:
         await asyncio.gather(self.grpc.stop(grace_seconds=_STOP_SECONDS), self.http.stop(grace_seconds=_STOP_SECONDS))
 
 
-async def open_fronts(rooms: Rooms) -> Fronts:
-    """Listen on both ports. Raises OSError where one cannot be taken; then none is left open."""
-    grpc_server, http_server = _grpc(rooms), _http(rooms)
+async def open_fronts(
+    rooms: Rooms,
+    *,
+    end: Callable[[float], None] = lambda drain_seconds: None,
+    failed: Callable[[str], None] = lambda reason: None,
+) -> Fronts:
+    """Listen on both ports. Raises OSError where one cannot be taken; then none is left open.
+
+    A caller of `Drain` asks for the server's `end`; a front that ceases to listen by itself has `failed`.
+    """
+    grpc_server, http_server = _grpc(rooms, end), _http(rooms, failed)
     settings = rooms.settings
     grpc_port = await grpc_server.start(settings.host, settings.grpc_port)
     try:
@@ -62,7 +71,7 @@ async def open_fronts(rooms: Rooms) -> Fronts:
     return Fronts(grpc=grpc_server, http=http_server, grpc_port=grpc_port, http_port=http_port)
 
 
-def _grpc(rooms: Rooms) -> GrpcServer:
+def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
     settings = rooms.settings
     identity = Identity(
         base=rooms.base,
@@ -78,6 +87,7 @@ def _grpc(rooms: Rooms) -> GrpcServer:
         readiness=rooms.readiness,
         engine_info=rooms.facts,
         num_restarts=lambda: rooms.supervisor.num_restarts,
+        end=end,
     )
 
     def add(server: grpc.aio.Server) -> None:
@@ -104,7 +114,7 @@ def _grpc(rooms: Rooms) -> GrpcServer:
     )
 
 
-def _http(rooms: Rooms) -> HttpServer:
+def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
     settings = rooms.settings
 
     def endpoint(verb: Verb) -> OpenAIEndpoint:
@@ -123,4 +133,4 @@ def _http(rooms: Rooms) -> HttpServer:
         operations=Operations(readiness=rooms.readiness, metrics=rooms.metrics),
         metrics=rooms.metrics,
     )
-    return HttpServer(app)
+    return HttpServer(app, failed=failed)

@@ -8,21 +8,25 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from graft.server.api.addresses import listeners, shown
+from graft.server.background import log_unseen
 from graft.server.engine.engine import EngineError
 from graft.server.fronts import Fronts, open_fronts
 from graft.server.machinery import Machinery, VllmMachinery
 from graft.server.metrics import Metrics
 from graft.server.rooms import Rooms, open_rooms
 from graft.server.settings import Settings
-from graft.server.shutdown import Shutdown, kill_children
+from graft.server.shutdown import Shutdown, kill_children_until_the_end
 
 _log = logging.getLogger(__name__)
+# A later request to end may bring the end of the drain forward.
+_DRAIN_STEP_SECONDS = 0.5
 
 
 async def serve(
@@ -32,29 +36,38 @@ async def serve(
     machinery: Machinery | None = None,
     metrics: Metrics | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the exit code 0. A second signal ends the process at once.
+    """Serve until a signal or a `Drain`, drain, and return 0; 1 where a part of the server failed.
 
+    A second signal ends the process at once, and what does not end in time ends it by force: see `Shutdown`.
     `ready_file` gets {grpc_port, http_port, pid} as JSON once requests are taken, and goes with the server.
     Raises what opening the catalog, the store, the base, the engine and the ports does.
     """
     check_ports(settings)
     check_folders(settings, ready_file)
-    with Shutdown() as shutdown:
-        async with AsyncExitStack() as resources:
-            opening = asyncio.ensure_future(
-                open_rooms(settings, machinery or VllmMachinery(), metrics or Metrics(), resources)
-            )
-            if not await _before(shutdown.asked, opening):
-                await _give_up(opening)
-                return 0
-            rooms = opening.result()
-            fronts = await open_fronts(rooms)
-            resources.push_async_callback(fronts.stop)
-            with _announced(rooms, fronts, ready_file):
-                await shutdown.asked.wait()
-                await _drain(rooms)
+    asyncio.get_running_loop().set_exception_handler(log_unseen)
+    with Shutdown(settings.drain_seconds) as shutdown:
+        try:
+            async with AsyncExitStack() as resources:
+                opening = open_rooms(settings, machinery or VllmMachinery(), metrics or Metrics(), resources)
+                rooms = await _before(shutdown.asked, opening)
+                if rooms is not None:
+                    await _serve(rooms, shutdown, ready_file, resources)
+        except Exception as error:
+            if not shutdown.asked.is_set():
+                raise
+            _log.error("not everything was closed in order: %s", error, exc_info=error)
+        finally:
+            kill_children_until_the_end()
     _log.info("stopped")
-    return 0
+    return 0 if shutdown.failure is None else 1
+
+
+async def _serve(rooms: Rooms, shutdown: Shutdown, ready_file: Path | None, resources: AsyncExitStack) -> None:
+    fronts = await open_fronts(rooms, end=shutdown.ask, failed=shutdown.fail)
+    resources.push_async_callback(fronts.stop)
+    with _announced(rooms, fronts, ready_file):
+        await shutdown.asked.wait()
+        await _drain(rooms, shutdown)
 
 
 def check_ports(settings: Settings) -> None:
@@ -76,27 +89,27 @@ def check_folders(settings: Settings, ready_file: Path | None) -> None:
         raise OSError(f"--ready-file {ready_file} cannot be written: its folder does not exist; make it first")
 
 
-async def _before(asked: asyncio.Event, opening: asyncio.Future[Rooms]) -> bool:
-    """Whether the rooms were open, or failed to, before a signal came."""
+async def _before(asked: asyncio.Event, opening: Coroutine[Any, Any, Rooms]) -> Rooms | None:
+    """The open rooms; None where a request to end came first, which ends what is being opened."""
+    rooms = asyncio.ensure_future(opening)
     waiting = asyncio.ensure_future(asked.wait())
-    either: set[asyncio.Future[Any]] = {opening, waiting}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({rooms, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    return opening.done()
-
-
-async def _give_up(opening: asyncio.Future[Rooms]) -> None:
-    # The engine starts in a thread, which cannot be cancelled; it fails once its process is gone, which may come yet.
-    while not opening.done():
-        kill_children()
-        await asyncio.wait((opening,), timeout=0.2)
+    if rooms.done():
+        return rooms.result()
+    kill_children_until_the_end()
+    rooms.cancel()
     with contextlib.suppress(EngineError, asyncio.CancelledError):
-        await opening
+        await rooms
+    return None
 
 
-async def _drain(rooms: Rooms) -> None:
-    _log.info("draining for %g s at most", rooms.settings.drain_seconds)
-    num_unfinished = await rooms.serving.drain(rooms.settings.drain_seconds)
+async def _drain(rooms: Rooms, shutdown: Shutdown) -> None:
+    _log.info("draining for %.3g s at most", max(0.0, shutdown.deadline - monotonic()))
+    num_unfinished = 1
+    while num_unfinished and (left := shutdown.deadline - monotonic()) > 0:
+        num_unfinished = await rooms.serving.drain(min(left, _DRAIN_STEP_SECONDS))
+    num_unfinished = await rooms.serving.drain(0.0)
     if num_unfinished:
         _log.warning("%d requests were still running at the end of the drain time", num_unfinished)
 

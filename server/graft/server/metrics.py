@@ -41,6 +41,7 @@ class Metrics:
         self.registry = registry
         self._pause = SwapPause()
         self._num_restarts = 0
+        self._num_failures = 0
         self._load_started_at: dict[str, float] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -69,17 +70,30 @@ class Metrics:
         )
         self.swap_pause = gauge("swap_pause_seconds", "Largest inter-token gap that overlapped the latest load.")
         self.restarts = counter("engine_restarts_total", "How often the engine was replaced.")
+        self.failures = counter(
+            "engine_failures_total",
+            "Engines that did not start (start), whose process ended (death), that did not answer (silence).",
+            "cause",
+        )
+        self.failures_in_a_row = gauge("engine_failures_in_a_row", "Since an engine lasted a minute.")
         self.ready = gauge("engine_ready", "1 while the engine answers.")
 
     def admitted(self, num_running: int, num_queued: int) -> None:
         self.running.set(num_running)
         self.queued.set(num_queued)
 
-    def engine_changed(self, ready: bool, num_restarts: int) -> None:
-        """The engine began or ceased to answer; `num_restarts` counts since the server's start."""
+    def engine_changed(
+        self, ready: bool, num_restarts: int, *, num_failures: int = 0, cause: str | None = None
+    ) -> None:
+        """The engine began or ceased to answer. `num_restarts` counts since the server's start, `num_failures` those
+        in a row, the last by `cause`."""
         self.ready.set(ready)
         self.restarts.inc(num_restarts - self._num_restarts)
         self._num_restarts = num_restarts
+        if num_failures > self._num_failures:
+            self.failures.labels(cause=cause or "death").inc()
+        self._num_failures = num_failures
+        self.failures_in_a_row.set(num_failures)
 
     def on_load_started(self, digest: str) -> None:
         self._load_started_at[digest] = monotonic()
@@ -91,6 +105,9 @@ class Metrics:
         # `seconds` also counts fetching the files, which no stream notices.
         self._pause.loaded(self._load_started_at.pop(digest, now - seconds), now)
         self.swap_pause.set(self._pause.seconds)
+
+    def on_load_failed(self, digest: str) -> None:
+        self._load_started_at.pop(digest, None)
 
     def on_unload(self, digest: str, evicted: bool) -> None:
         self.unloads.inc()

@@ -10,6 +10,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self._engine_ready = False
+        self._engine_why = "the engine is starting"
         self._draining = False
         self._listeners: list[Callable[[bool], None]] = []
 
@@ -21,9 +22,17 @@ class Readiness:
     def draining(self) -> bool:
         return self._draining
 
-    def engine_changed(self, ready: bool) -> None:
-        self._engine_ready = ready
-        self._tell()
+    @property
+    def why(self) -> str:
+        """Why no new work is taken; empty while it is."""
+        return "draining" if self._draining else self._engine_why
+
+    def engine_changed(self, ready: bool, why: str = "") -> None:
+        """The engine began or ceased to answer, or there is more to say about why it does not."""
+        changed = ready != self._engine_ready
+        self._engine_ready, self._engine_why = ready, why
+        if changed:
+            self._tell()
 
     def drain(self) -> None:
         """There is no way back: a drained server goes down."""

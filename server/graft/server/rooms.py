@@ -35,7 +35,7 @@ from graft.server.slots import Slots
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +200,13 @@ async def _start_engine(
         observer=metrics,
         expect=parity.expect,
         verify=parity.verify,
+        distrust=supervisor.distrust,
     )
     metrics.resident.set_function(lambda: len(slots.view()))
-    supervisor.subscribe(lambda ready: metrics.engine_changed(ready, supervisor.num_restarts))
-    supervisor.subscribe(readiness.engine_changed)
+    supervisor.subscribe(
+        lambda now: metrics.engine_changed(now.ready, now.num_restarts, num_failures=now.num_failures, cause=now.cause)
+    )
+    supervisor.subscribe(lambda now: readiness.engine_changed(now.ready, now.why))
     await supervisor.start()
     resources.push_async_callback(parity.settled)
     resources.push_async_callback(_settle, slots)

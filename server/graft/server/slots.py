@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, EngineError, LoadFailed
+from graft.server.background import watched
+from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, LoadFailed
 from graft.server.residency import Action, Load, Residency, Resident, Unload
 
 log = logging.getLogger(__name__)
+
+_UNLOAD_TRIES = 4
+_UNLOAD_PAUSE_SECONDS = 0.5
 
 
 class SlotObserver(Protocol):
@@ -22,6 +27,8 @@ class SlotObserver(Protocol):
     def on_load_started(self, digest: str) -> None: ...
 
     def on_load(self, digest: str, seconds: float) -> None: ...
+
+    def on_load_failed(self, digest: str) -> None: ...
 
     def on_unload(self, digest: str, evicted: bool) -> None: ...
 
@@ -37,6 +44,7 @@ class Slots:
     `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
     `expect` is called before each load, so that the check can begin beside it, and what it returns where the load
     fails; `verify` is awaited once after a load, before anybody is served; where it raises, the load has failed.
+    `distrust` is told of an engine that does not let a version go, and replaces it.
     """
 
     def __init__(
@@ -48,11 +56,13 @@ class Slots:
         observer: SlotObserver | None = None,
         expect: Callable[[EngineAdapter], Callable[[], None]] | None = None,
         verify: Callable[[EngineAdapter], Awaitable[None]] | None = None,
+        distrust: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._engine = engine
         self._locate = locate
         self._expect = expect
         self._verify = verify
+        self._distrust = distrust
         self._residency = Residency(num_slots=num_slots)
         self._observer = observer
         self._ready: dict[str, asyncio.Future[EngineAdapter]] = {}
@@ -175,7 +185,8 @@ class Slots:
 
     def _carry_out(self, actions: tuple[Action, ...]) -> None:
         for action in actions:
-            task = asyncio.create_task(self._load(action) if isinstance(action, Load) else self._unload(action))
+            work = self._load(action) if isinstance(action, Load) else self._unload(action)
+            task = watched(work, f"the {type(action).__name__.lower()} of {action.digest}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -183,6 +194,7 @@ class Slots:
         start = time.monotonic()
         try:
             path = await self._locate(action.digest)
+            cost = await asyncio.to_thread(_num_bytes, path)
             adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
             if self._observer:
                 self._observer.on_load_started(action.digest)
@@ -190,13 +202,15 @@ class Slots:
             await self._check(adapter)
         except Exception as error:
             log.warning("%s was not loaded: %s", action.digest, error)  # a hint has nobody else to tell
+            if self._observer:
+                self._observer.on_load_failed(action.digest)
             self._failed(action.digest, error)
             self._carry_out(self._residency.load_failed(action.digest))
             self._settle(action.digest, error)
         else:
             if self._observer:
                 self._observer.on_load(action.digest, time.monotonic() - start)
-            self._carry_out(self._residency.loaded(action.digest, cost=_num_bytes(adapter.path)))
+            self._carry_out(self._residency.loaded(action.digest, cost=cost))
             self._settle(action.digest, adapter)
         self._changed()
 
@@ -217,27 +231,27 @@ class Slots:
             await self._verify(adapter)
         except BaseException:
             del self._resident[adapter.digest]
-            await self._take_back(adapter)
+            await self._out(adapter)
             raise
 
-    async def _take_back(self, adapter: EngineAdapter) -> None:
-        try:
-            await self._engine.unload(adapter)
-        except EngineDied:
-            pass
-        except EngineError as error:
-            log.error("%s failed its check and did not leave the engine: %s", adapter.digest, error)
+    async def _out(self, adapter: EngineAdapter) -> None:
+        """Return once the engine holds the version no more. One that died has forgotten it, as was wanted."""
+        for num_tries in itertools.count(1):
+            try:
+                await self._engine.unload(adapter)
+            except EngineDied:
+                return
+            except Exception as error:  # whatever the engine's process says: the slot must not stay taken for ever
+                log.error("%s did not leave the engine (try %d): %s", adapter.digest, num_tries, error)
+            else:
+                return
+            if num_tries == _UNLOAD_TRIES:
+                self._distrust(f"{adapter.digest} did not leave it in {num_tries} tries")
+            else:
+                await asyncio.sleep(_UNLOAD_PAUSE_SECONDS)
 
     async def _unload(self, action: Unload) -> None:
-        adapter = self._resident.pop(action.digest)
-        try:
-            await self._engine.unload(adapter)
-        except EngineDied:
-            pass  # an engine that died has forgotten the adapter, which is what was wanted
-        except EngineError as error:
-            # Its slot stays taken: the engine may still hold it.
-            log.error("%s did not leave the engine: %s", action.digest, error)
-            return
+        await self._out(self._resident.pop(action.digest))
         if self._observer:
             self._observer.on_unload(action.digest, action.evicted)
             if action.handed_over:

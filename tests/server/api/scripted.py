@@ -63,15 +63,15 @@ class ScriptedEngine:
         self.pid = next(_pids)
         self.loaded_adapters: dict[int, EngineAdapter] = {}
         self.dead = asyncio.Event()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[str], None]] = []
         self.closed = False
 
     def die(self) -> None:
         self.dead.set()
         for callback in self._callbacks:
-            callback()
+            callback("its process was ended by the script")
 
-    def on_death(self, callback: Callable[[], None]) -> None:
+    def on_death(self, callback: Callable[[str], None]) -> None:
         self._callbacks.append(callback)
 
     async def generate(

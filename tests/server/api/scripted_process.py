@@ -1,6 +1,8 @@
-"""`python -m tests.server.api.scripted_process <base> <data> <ready file> <drain seconds>`: a server to signal.
+"""`python -m tests.server.api.scripted_process <base> <data> <ready file> <drain seconds> [<fault>]`: one to signal.
 
-Beside the scripted engine runs a child process, which stands for the engine's and must never be left behind.
+Beside the scripted engine runs a child process, which stands for the engine's and must never be left behind. Faults:
+`never-back` starts no second engine while its child runs, in a thread, as vLLM does; `thread` waits in one for ever;
+`no-close` has an engine that does not close.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -33,17 +36,38 @@ class ChildEngine(ScriptedEngine):
         self.child.wait()
 
 
+class StubbornEngine(ChildEngine):
+    """Does not close."""
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
 class ChildMachinery(ScriptedMachinery):
     """Starts engines with a child."""
 
+    def __init__(self, script: Script, fault: str) -> None:
+        super().__init__(script)
+        self._fault = fault
+        self._num_started = 0
+
     async def start_engine(self, settings: Settings, base: Base) -> ScriptedEngine:
-        return ChildEngine(self._script)
+        self._num_started += 1
+        if self._num_started > 1 and self._fault == "never-back":
+            await asyncio.to_thread(subprocess.run, ["sleep", "1000"], check=True)
+        if self._num_started > 1 and self._fault == "thread":
+            await asyncio.to_thread(time.sleep, 1000)
+        engine = (StubbornEngine if self._fault == "no-close" else ChildEngine)(self._script)
+        if self._fault in ("never-back", "thread"):
+            asyncio.get_running_loop().call_later(0.2, engine.die)
+        return engine
 
 
-def main(base: str, data: str, ready_file: str, drain_seconds: str) -> int:
+def main(base: str, data: str, ready_file: str, drain_seconds: str, fault: str = "") -> int:
     settings = Settings(base=base, data_dir=Path(data), grpc_port=0, http_port=0, drain_seconds=float(drain_seconds))
     script = Script(token_seconds=0.02)
-    machinery, metrics = ChildMachinery(script), Metrics(CollectorRegistry())
+    script.start_allowed.set()
+    machinery, metrics = ChildMachinery(script, fault), Metrics(CollectorRegistry())
     return asyncio.run(serve(settings, ready_file=Path(ready_file), machinery=machinery, metrics=metrics))
 
 

@@ -222,7 +222,8 @@ async def test_a_stream_that_the_engine_breaks_off_is_not_complete(server: Serve
     assert code is grpc.StatusCode.INTERNAL
 
 
-async def test_an_unexpected_error_shows_nothing_of_itself(server: Server) -> None:
+async def test_an_unexpected_error_shows_nothing_of_itself(start_server: StartServer) -> None:
+    server = await start_server(canary_interval_seconds=3600)
     server.script.crash = RuntimeError("secret")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in server.inference.Generate(generate_request()):

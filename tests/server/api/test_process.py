@@ -44,15 +44,17 @@ class Process:
 
 
 @pytest.fixture
-def start(tmp_path: Path, repository: Path) -> Iterator[Callable[[float], Process]]:
+def start(tmp_path: Path, repository: Path) -> Iterator[Callable[..., Process]]:
     children: list[subprocess.Popen[str]] = []
 
-    def begin(drain_seconds: float) -> Process:
+    def begin(drain_seconds: float, fault: str = "") -> Process:
         base = make_base(tmp_path / "tiny")
         ready_file = tmp_path / "ready.json"
         module = "tests.server.api.scripted_process"
         command = [sys.executable, "-m", module, str(base.path), str(tmp_path / "data"), str(ready_file)]
-        child = subprocess.Popen([*command, str(drain_seconds)], cwd=repository, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [*command, str(drain_seconds), fault], cwd=repository, stdout=subprocess.PIPE, text=True
+        )
         children.append(child)
         deadline = time.monotonic() + 60
         while not ready_file.exists():
@@ -121,3 +123,62 @@ def test_a_second_signal_is_immediate(start: Callable[[float], Process]) -> None
     assert process.exit_code(5) == 128 + signal.SIGTERM
     assert time.monotonic() - began < 2
     assert gone(process.engine_pid)
+
+
+@pytest.mark.parametrize("fault", ["never-back", "thread", "no-close"])
+def test_c14_a_signal_ends_the_server_whatever_its_engine_does(start: Callable[..., Process], fault: str) -> None:
+    process = start(0.5, fault)
+    ready = f"http://127.0.0.1:{process.http_port}/readyz"
+    while fault != "no-close" and httpx.get(ready).status_code == 200:
+        time.sleep(0.01)
+    process.signal()
+    began = time.monotonic()
+    assert process.exit_code(30) in (0, 1)
+    assert time.monotonic() - began < 0.5 + 5
+    assert gone(process.engine_pid)
+
+
+def test_c14_a_server_without_engine_says_why(start: Callable[..., Process]) -> None:
+    process = start(0.5, "never-back")
+    ready = f"http://127.0.0.1:{process.http_port}/readyz"
+    while (reply := httpx.get(ready)).status_code == 200:
+        time.sleep(0.01)
+    assert "ended by the script" in reply.text
+    assert httpx.get(ready.replace("readyz", "livez")).status_code == 200
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_reading_8_a_drain_ends_the_process_once_the_admitted_have_ended(
+    start: Callable[..., Process], stays: bool
+) -> None:
+    process = start(60.0)
+    stream = process.stream(50)
+    next(stream)
+    with grpc.insecure_channel(f"127.0.0.1:{process.grpc_port}") as channel:
+        call = server_pb2_grpc.ServerServiceStub(channel).Drain.future(server_pb2.DrainRequest())
+        while httpx.get(f"http://127.0.0.1:{process.http_port}/readyz").status_code == 200:
+            time.sleep(0.01)
+        if not stays:
+            call.cancel()
+        assert list(stream)[-1].usage.completion_tokens == 50
+        if stays:
+            assert call.result().num_unfinished == 0
+    assert process.exit_code(10) == 0
+    assert gone(process.engine_pid)
+
+
+def test_a_signal_brings_the_end_of_a_longer_drain_forward(start: Callable[..., Process]) -> None:
+    process = start(0.5)
+    stream = process.stream(900)
+    next(stream)
+    with grpc.insecure_channel(f"127.0.0.1:{process.grpc_port}") as channel:
+        request = server_pb2.DrainRequest()
+        request.timeout.FromSeconds(600)
+        call = server_pb2_grpc.ServerServiceStub(channel).Drain.future(request)
+        while httpx.get(f"http://127.0.0.1:{process.http_port}/readyz").status_code == 200:
+            time.sleep(0.01)
+        process.signal()
+        began = time.monotonic()
+        assert process.exit_code(30) == 0
+        assert time.monotonic() - began < 0.5 + 5
+        call.cancel()

@@ -23,9 +23,11 @@ async def test_the_engine_is_gone_before_its_streams_end() -> None:
         ),
     )
     process.start()
-    engine = VllmEngine(stub, None, None, None)  # type: ignore[arg-type]
+    engine = VllmEngine(stub, None, None, None, None)  # type: ignore[arg-type]
     died = asyncio.Event()
-    engine.on_death(died.set)
+    said: list[str] = []
+    engine.on_death(lambda how: (said.append(how), died.set()))  # type: ignore[func-returns-value]
     await asyncio.wait_for(died.wait(), 60)
+    assert said == ["its process ended with code 0"]
     assert gone_at_the_end == [(EngineDeadError, True)]
     process.join()

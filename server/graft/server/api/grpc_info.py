@@ -30,7 +30,8 @@ class Identity:
 
 
 class ServerServicer(server_pb2_grpc.ServerServiceServicer):
-    """`engine_info` answers also while the engine is replaced, with what was last known."""
+    """`engine_info` answers also while the engine is replaced, with what was last known; `end` takes the time to
+    drain, and ends the server after it."""
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
         readiness: Readiness,
         engine_info: Callable[[], Awaitable[EngineInfo]],
         num_restarts: Callable[[], int],
+        end: Callable[[float], None],
     ) -> None:
         self._identity = identity
         self._serving = serving
         self._readiness = readiness
         self._engine_info = engine_info
         self._num_restarts = num_restarts
+        self._end = end
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         one, engine = self._identity, await self._engine_info()
@@ -72,8 +75,10 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         given = request.HasField("timeout")
-        seconds = request.timeout.ToMicroseconds() / 1e6 if given else self._identity.drain_seconds
-        return pb.DrainResponse(num_unfinished=await self._serving.drain(max(0.0, seconds)))
+        seconds = max(0.0, request.timeout.ToMicroseconds() / 1e6) if given else self._identity.drain_seconds
+        # The server ends whether or not the caller stays to hear it.
+        self._end(seconds)
+        return pb.DrainResponse(num_unfinished=await self._serving.drain(seconds))
 
 
 def _base_message(base: Base) -> pb.Base:

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from graft.server.api.addresses import shown
+from graft.server.background import watched
 from graft.server.readiness import Readiness
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -71,10 +72,10 @@ class GrpcServer:
     async def stop(self, *, grace_seconds: float) -> None:
         """Take no new calls; cancel what still runs after the grace."""
         await self._server.stop(grace_seconds)
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _changed(self, ready: bool) -> None:
-        task = asyncio.ensure_future(self._tell(_SERVING if ready else _NOT_SERVING))
+        task = watched(self._tell(_SERVING if ready else _NOT_SERVING), "telling those who watch the health")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

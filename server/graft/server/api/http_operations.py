@@ -31,11 +31,10 @@ class Operations:
         return PlainTextResponse("live\n")
 
     async def ready(self, request: Request) -> Response:
-        """200 while new work is taken, else 503."""
+        """200 while new work is taken, else 503 with the reason."""
         if self.readiness.ready:
             return PlainTextResponse("ready\n")
-        why = "draining" if self.readiness.draining else "the engine is starting or being replaced"
-        return PlainTextResponse(f"not ready: {why}\n", status_code=503)
+        return PlainTextResponse(f"not ready: {self.readiness.why}\n", status_code=503)
 
     async def scrape(self, request: Request) -> Response:
         """Prometheus text; vLLM's own series too, where they are in this process."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from graft.server.api.addresses import listeners
+from graft.server.background import watched
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75
@@ -23,9 +24,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """Listens from `start` to `stop`."""
+    """Listens from `start` to `stop`; `failed` is told where it ceases to do so by itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, failed: Callable[[str], None] = lambda reason: None) -> None:
         config = uvicorn.Config(
             app,
             http="h11",
@@ -39,6 +40,7 @@ class HttpServer:
             timeout_graceful_shutdown=1,
         )
         self._server = _Uvicorn(config)
+        self._failed = failed
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -46,7 +48,7 @@ class HttpServer:
         sockets = listeners(host, port, backlog=_BACKLOG)
         for one in sockets:
             one.setblocking(False)
-        self._task = asyncio.create_task(self._server.serve(sockets=sockets))
+        self._task = watched(self._server.serve(sockets=sockets), "the HTTP front", ended=self._ended)
         return int(sockets[0].getsockname()[1])
 
     async def stop(self, *, grace_seconds: float) -> None:
@@ -56,3 +58,7 @@ class HttpServer:
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_seconds))
         self._server.should_exit = True
         await self._task
+
+    def _ended(self, how: str) -> None:
+        if not self._server.should_exit:
+            self._failed(how)

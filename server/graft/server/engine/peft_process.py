@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from graft.adapters.form import ServingForm
 from graft.adapters.reference import Reference, ReferenceRow
+from graft.server.background import watched
 from graft.server.errors import ParityFailed, ParityUnavailable
 
 PEFT_FORMS = (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32)
@@ -133,7 +134,7 @@ class PeftProcess:
             self._idle = None
 
     def _let_go(self) -> None:
-        self._leaving = asyncio.create_task(self._leave())
+        self._leaving = watched(self._leave(), "ending the idle process that computes references")
 
     async def _leave(self) -> None:
         async with self._turn:

@@ -4,33 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
+from graft.server.background import watched
 from graft.server.engine.engine import (
     ContinuationScore,
     Delta,
     Engine,
     EngineAdapter,
     EngineDied,
+    EngineError,
     EngineInfo,
     Sampling,
 )
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+Cause = Literal["start", "death", "silence"]
+# Before the first, second … try in a row; the last holds for all that follow. An engine that had answered is missed
+# by its callers, and may have been killed from outside; one that never did will hardly do so at once.
+_PAUSES_SECONDS: dict[Cause, tuple[float, ...]] = {
+    "start": (1.0, 2.0, 5.0, 10.0, 30.0, 60.0),
+    "death": (0.0, 0.0, 1.0, 2.0, 5.0, 8.0),
+    "silence": (0.0, 0.0, 1.0, 2.0, 5.0, 8.0),
+}
+_PROVEN_SECONDS = 60.0
+_CLOSE_SECONDS = 20.0
+_MAX_REASON_CHARACTERS = 300
 
 
 class MortalEngine(Engine, Protocol):
     """An engine in a process that may end."""
 
-    def on_death(self, callback: Callable[[], None]) -> None:
-        """Call back once when the process has ended."""
+    def on_death(self, callback: Callable[[str], None]) -> None:
+        """Call back once when the process has ended, with how it ended."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    """What the supervisor tells. `num_failures` are those in a row: an engine that lasts a minute ends the row.
+
+    `why` says why there is no engine and what happens next; it is empty while there is one.
+    """
+
+    ready: bool = False
+    why: str = "the engine is starting"
+    num_restarts: int = 0
+    num_failures: int = 0
+    cause: Cause | None = None
 
 
 class Supervisor:
@@ -43,38 +69,55 @@ class Supervisor:
         self,
         start: Callable[[], Awaitable[MortalEngine]],
         *,
-        restored: Callable[[Engine], Awaitable[None]],
+        restored: Callable[[Engine], Coroutine[Any, Any, None]],
         canary_interval_seconds: float = 10.0,
         canary_timeout_seconds: float = 15.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._start = start
         self._restored = restored
         self._interval = canary_interval_seconds
         self._timeout = canary_timeout_seconds
+        self._sleep = sleep
         self._engine: MortalEngine | None = None
-        self.ready = False
+        self._taken_at = 0.0
         self._ill = asyncio.Event()
-        self._callbacks: list[Callable[[bool], None]] = []
+        self._callbacks: list[Callable[[EngineState], None]] = []
         self._watch: asyncio.Task[None] | None = None
-        self.num_restarts = 0
+        self.state = EngineState()
 
     async def start(self) -> None:
         """Start the first engine and the watch over it. Raises `EngineError` where it cannot start."""
         self._take(await self._start())
-        self._watch = asyncio.create_task(self._watch_over())
+        self._watch = watched(self._watch_over(), "the watch over the engine")
 
     async def close(self) -> None:
         """End the watch and the engine."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        self._set_ready(False)
-        if self._engine is not None:
-            await self._engine.close()
+        self._tell(ready=False, why="the server is going down")
+        await self._end(self._engine)
 
-    def subscribe(self, callback: Callable[[bool], None]) -> None:
-        """Call back with each change of `ready`."""
+    def subscribe(self, callback: Callable[[EngineState], None]) -> None:
+        """Call back with each change of `state`."""
         self._callbacks.append(callback)
+
+    def distrust(self, reason: str) -> None:
+        """The engine that runs now cannot go on: replace it."""
+        if self.ready:
+            self._fail("silence", reason)
+            self._ill.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether an engine answers now."""
+        return self.state.ready
+
+    @property
+    def num_restarts(self) -> int:
+        """How often the engine was replaced since the start."""
+        return self.state.num_restarts
 
     @property
     def current(self) -> MortalEngine:
@@ -124,62 +167,112 @@ class Supervisor:
 
     async def _watch_over(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ill.wait(), self._interval)
-            if not self._ill.is_set() and not await self._answers():
-                self._ill.set()
-            if self._ill.is_set():
-                await self._replace()
+            try:
+                await self._look()
+                if self._ill.is_set():
+                    await self._replace()
+            except Exception as error:  # a fault of ours must not leave the engine unwatched
+                log.exception("the watch over the engine goes on after an error of its own: %s", error)
+                await self._sleep(self._interval)
 
-    async def _answers(self) -> bool:
+    async def _look(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ill.wait(), self._interval)
+        if self._ill.is_set() or self._engine is None:
+            self._ill.set()
+            return
         try:
-            await asyncio.wait_for(self.current.canary(), self._timeout)
-        except TimeoutError:
-            log.error("engine gave no token within %.0f s: replacing it", self._timeout)
+            await self._answer(self._engine)
         except Exception as error:  # whatever it is, an engine that does not answer is replaced
-            log.error("engine failed its canary, replacing it: %s", error)
+            if not self._ill.is_set():
+                self._fail("silence", str(error))
+            self._ill.set()
         else:
-            return True
-        return False
+            if asyncio.get_running_loop().time() - self._taken_at > _PROVEN_SECONDS and self.state.num_failures:
+                self._tell(num_failures=0)
+
+    async def _answer(self, engine: MortalEngine) -> None:
+        try:
+            await asyncio.wait_for(engine.canary(), self._timeout)
+        except TimeoutError:
+            raise EngineError(f"it gave no token within {self._timeout:g} s") from None
 
     async def _replace(self) -> None:
-        self._set_ready(False)
-        if self._engine is not None:
-            await self._engine.close()
-        for attempt in itertools.count():
+        """Until one runs: end the last, wait the longer the more of them failed in a row, start the next."""
+        engine, self._engine = self._engine, None
+        await self._end(engine)
+        while True:
+            await self._pause()
             try:
                 engine = await self._start_restored()
             except Exception as error:  # a full disk, say: the next try may find it mended
-                delay = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
-                log.error("engine did not come back, next try in %.0f s: %s", delay, error)
-                await asyncio.sleep(delay)
+                self._fail("start", str(error) or type(error).__name__)
                 continue
-            self.num_restarts += 1
-            self._take(engine)
+            self._take(engine, num_restarts=self.state.num_restarts + 1)
             return
 
+    async def _pause(self) -> None:
+        pauses = _PAUSES_SECONDS[self.state.cause or "death"]
+        seconds = pauses[min(max(self.state.num_failures, 1), len(pauses)) - 1]
+        reason = self.state.why
+        if seconds:
+            log.warning("the next engine is started in %.0f s", seconds)
+            self._tell(why=f"{reason}; next try in {seconds:.0f} s")
+            await self._sleep(seconds)
+        self._tell(why=f"{reason}; the next is starting")
+
     async def _start_restored(self) -> MortalEngine:
+        """An engine that holds what the last one held, and has given a token."""
         engine = await self._start()
         try:
-            await self._restored(engine)
+            await self._while_it_answers(engine, self._restored(engine))
+            await self._answer(engine)
         except BaseException:
-            await engine.close()
+            await self._end(engine)
             raise
         return engine
 
-    def _take(self, engine: MortalEngine) -> None:
+    async def _while_it_answers(self, engine: MortalEngine, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait((task,), timeout=self._timeout))[0]:
+                await self._answer(engine)
+            await task
+        finally:
+            task.cancel()
+
+    async def _end(self, engine: MortalEngine | None) -> None:
+        if engine is None:
+            return
+        try:
+            await asyncio.wait_for(engine.close(), _CLOSE_SECONDS)
+        except Exception as error:
+            log.error("the engine was not closed in order: %s", error or type(error).__name__, exc_info=error)
+
+    def _take(self, engine: MortalEngine, *, num_restarts: int = 0) -> None:
         self._engine = engine
+        self._taken_at = asyncio.get_running_loop().time()
         self._ill.clear()
-        engine.on_death(self._died)
-        self._set_ready(True)
+        self._tell(ready=True, why="", num_restarts=num_restarts)
+        engine.on_death(lambda how: self._died(engine, how))
 
-    def _died(self) -> None:
-        log.error("engine process ended")
-        self._ill.set()
-        self._set_ready(False)
+    def _died(self, engine: MortalEngine, how: str) -> None:
+        if engine is self._engine and not self._ill.is_set():
+            self._fail("death", how)
+            self._ill.set()
 
-    def _set_ready(self, ready: bool) -> None:
-        if ready != self.ready:
-            self.ready = ready
-            for callback in self._callbacks:
-                callback(ready)
+    def _fail(self, cause: Cause, reason: str) -> None:
+        number = self.state.num_failures + 1
+        short = (reason.strip() or "no reason was given").splitlines()[0][:_MAX_REASON_CHARACTERS]
+        kind = {"start": "did not start", "death": "ended", "silence": "did not answer"}[cause]
+        count = f", {number} failures in a row" if number > 1 else ""
+        log.error("the engine %s%s: %s", kind, count, reason)
+        self._tell(ready=False, why=f"the engine {kind}{count}: {short}", num_failures=number, cause=cause)
+
+    def _tell(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        for callback in self._callbacks:
+            try:
+                callback(self.state)
+            except Exception as error:  # whoever listens must not keep the engine from being replaced
+                log.exception("a listener to the engine's state failed: %s", error)

@@ -38,6 +38,8 @@ from graft.server.engine.engine import (
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
+from graft.server.engine.orphans import kill_below
+from graft.server.engine.shared_names import SharedNames
 from graft.server.engine.slot_images import SlotImages
 from graft.server.engine.vllm_environment import (
     EngineSettings,
@@ -79,15 +81,25 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
     heartbeat = Heartbeat()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
+    names = _shared_names()
     try:
-        with environment(variables), sockets_in_a_folder() as folder:
+        with environment(variables), sockets_in_a_folder() as folder, names.given():
             llm = await asyncio.to_thread(make)
-    except EngineError:
-        raise
-    except Exception as error:
+    except BaseException as error:
+        names.close()
+        if isinstance(error, EngineError) or not isinstance(error, Exception):
+            raise
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
     spell_as_trained(llm.get_tokenizer())
-    return VllmEngine(llm, settings, heartbeat, folder)
+    names.remove()
+    return VllmEngine(llm, settings, heartbeat, folder, names)
+
+
+def _shared_names() -> SharedNames:
+    try:
+        return SharedNames()
+    except OSError as error:
+        raise EngineError(f"there is no place for the engine's shared memory: {error}") from error
 
 
 class VllmEngine:
@@ -99,12 +111,14 @@ class VllmEngine:
         settings: EngineSettings,
         heartbeat: Heartbeat,
         folder: SessionFolder,
+        names: SharedNames,
     ) -> None:
-        """`folder` is the engine's own and ends with it."""
+        """`folder` and `names` are the engine's own and end with it."""
         self._heartbeat = heartbeat
         self.llm = llm
         self._settings = settings
         self._folder = folder
+        self._names = names
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
         self._images: SlotImages | None = None
@@ -260,9 +274,15 @@ class VllmEngine:
         """Whether the engine's process has ended or is being ended. vLLM notices later than we may."""
         return self._ended.done() or bool(self.llm.errored)
 
-    def on_death(self, callback: Callable[[], None]) -> None:
+    def on_death(self, callback: Callable[[str], None]) -> None:
         """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
-        self._died.add_done_callback(lambda _: callback())
+        self._died.add_done_callback(lambda _: callback(self._how_it_ended()))
+
+    def _how_it_ended(self) -> str:
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return f"its process ended with code {code}"
+        return f"its process was ended by {signal.Signals(-code).name}"
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
@@ -290,11 +310,13 @@ class VllmEngine:
         await asyncio.to_thread(self._folder.close)
 
     def _end(self) -> None:
-        self.llm.shutdown(timeout=5.0)
-        if self._process.is_alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        # Nothing in the engine's processes is worth waiting for: what they share is removed here.
+        kill_below(self.pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         self._process.join(timeout=10.0)
+        self.llm.shutdown(timeout=0.0)
+        self._names.close()
 
     @property
     def _vocab_size(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
 from graft.adapters.reference import Reference, ReferenceRow
+from graft.server.background import watched
 from graft.server.engine.engine import Engine, EngineAdapter
 from graft.server.engine.peft_process import PEFT_FORMS
 from graft.server.errors import ParityFailed, ParityUnavailable
@@ -265,7 +266,7 @@ class Parity:
         return receipt.source is not Source.NONE or self._mode != "full"
 
     def _keep(self, digest: str, receipt: Receipt) -> None:
-        task = asyncio.create_task(self._write(digest, receipt))
+        task = watched(self._write(digest, receipt), f"writing the receipt of {digest}")
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 

@@ -17,9 +17,11 @@ def register() -> None:
 
     from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.orphans import end_with_parent
+    from graft.server.engine.shared_names import adopt_names
     from graft.server.engine.vllm_waiting import sleep_between_polls
 
     end_with_parent()
+    adopt_names()
     if current_platform.is_cpu():
         use_tiles_with_leave()
         sleep_between_polls()
