@@ -9,7 +9,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/.installed
-TORCH := 2.13.0+cpu
+TORCH := 2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
 ZIG := $(shell sed -n 's/^COMPILER = "\(.*\)"/\1/p' server/graft/server/engine/native/libraries.py)
@@ -24,26 +24,31 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-gpu check check-stubs check-contract base kernels proto lock bench clean
+.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto lock bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## create .venv with everything for two CPU cores: engine, training, tools
 
 $(INSTALLED): pyproject.toml requirements/cpu.lock
-	@python=$$(for name in $${PYTHON_FOR_VENV:-} python3.11 python3.12 python3; do \
-	  if $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
+	@python=$$(for name in $${PYTHON_FOR_VENV:-} python3.11 python3.12 python3.13 python3; do \
+	  if $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	  then echo $$name; break; fi; done); \
 	if [[ -z "$$python" ]]; then \
-	  echo "No Python 3.11 or 3.12 with venv was found. Install one (Debian: apt install python3.11-venv)," >&2; \
+	  echo "No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian: apt install python3-venv)," >&2; \
 	  echo "or name one: make setup PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi; \
 	echo "[1/4] environment in $(VENV) with $$($$python --version)"; \
 	if [[ ! -x $(PYTHON) ]]; then $$python -m venv $(VENV); fi
 	@echo "[2/4] torch $(TORCH)"; \
-	$(PIP) install --progress-bar off --no-deps "torch==$(TORCH)" 2> /dev/null | $(BRIEF) \
-	  || { echo "      from PyTorch's own CPU index"; \
-	       $(PIP) install --progress-bar off --no-deps --index-url $(TORCH_INDEX) "torch==$(TORCH)" 2>&1 | $(BRIEF); }
+	install() { $(PIP) install --progress-bar off "$$@"; }; \
+	if install --no-deps "torch==$(TORCH)+cpu" 2> /dev/null | $(BRIEF); then :; \
+	elif echo "      not where pip looks: from PyTorch's own CPU index"; \
+	  install --retries 1 --timeout 15 --no-deps --index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu" 2> /dev/null | $(BRIEF); then :; \
+	elif echo "      not there either: the ordinary build, with CUDA's libraries (gigabytes)"; \
+	  install "torch==$(TORCH)" 2>&1 | $(BRIEF); then :; \
+	else echo "torch $(TORCH) cannot be had for this Python: see above. Another Python may have it:" >&2; \
+	  echo "make clean && make setup PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi
 	@echo "[3/4] $$(grep -c == requirements/cpu.lock) packages from requirements/cpu.lock"; \
 	$(PIP) install --progress-bar off --no-deps --requirement requirements/cpu.lock 2>&1 | $(BRIEF)
 	@echo "[4/4] graft itself"; \
@@ -61,6 +66,12 @@ test: setup ## the tests
 
 test-slow: setup ## the tests that take longer than a minute each
 	@$(PYTHON) -m pytest -q -m slow
+
+# What torch, oneDNN and our kernels may use: from the oldest processors to the last step below this one's.
+test-processors: setup ## the tests under each narrower set of instructions that this machine can be told to use
+	@for limits in default:SSE41:torch avx2:AVX2:avx2 avx512:AVX512_CORE:avx512; do \
+	  IFS=: read -r aten onednn lora <<< "$$limits"; echo "+ torch $$aten, oneDNN $$onednn, LoRA $$lora"; \
+	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn GRAFT_LORA_KERNEL=$$lora $(PYTHON) -m pytest -q; done
 
 test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
 	@$(PYTHON) -m pytest -q -m gpu tests/gpu
@@ -98,7 +109,7 @@ proto: setup ## generate the stubs from the .proto files
 	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/graft/v1/*.proto
 
 lock: setup ## pin every package again for the CPU engine
-	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --python-version 3.11 --no-header --no-annotate \
+	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --universal --python-version 3.11 --no-header --no-annotate \
 	  $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS} --no-emit-package torch --output-file requirements/cpu.lock
 
 base: setup ## pretrain the shipped base again, about an hour on two cores

@@ -99,3 +99,9 @@ def test_bad_input(client: Client) -> None:
     with pytest.raises(InvalidArgument):
         client.score("a", [""])
     assert client.generate("a", max_tokens=1).usage.completion_tokens == 1
+
+
+def test_the_server_says_what_it_uses_of_the_processor(client: Client) -> None:
+    sets = client.info().instruction_sets
+    assert set(sets) == {"torch", "oneDNN", "AMX tiles"}
+    assert sets["AMX tiles"] in {"absent", "granted", "refused", "not wanted"}

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from graft.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -105,6 +107,26 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 class GetInfoResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class InstructionSetsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     FORM_FIELD_NUMBER: _builtins.int
@@ -115,6 +137,7 @@ class GetInfoResponse(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     ENGINE_VERSION_FIELD_NUMBER: _builtins.int
     LORA_KERNEL_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_SETS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     form: _common_pb2.ServingForm.ValueType
     engine_pid: _builtins.int
@@ -129,6 +152,10 @@ class GetInfoResponse(_message.Message):
     def base(self) -> Global___Base: ...
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def instruction_sets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the engine's processes use of a CPU, part by part: `torch`, `oneDNN`, `AMX tiles`."""
+
     def __init__(
         self,
         *,
@@ -142,10 +169,11 @@ class GetInfoResponse(_message.Message):
         draining: _builtins.bool = ...,
         engine_version: _builtins.str = ...,
         lora_kernel: _builtins.str = ...,
+        instruction_sets: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "draining", b"draining", "engine_pid", b"engine_pid", "engine_restarts", b"engine_restarts", "engine_version", b"engine_version", "form", b"form", "limits", b"limits", "lora_kernel", b"lora_kernel", "ready", b"ready", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "draining", b"draining", "engine_pid", b"engine_pid", "engine_restarts", b"engine_restarts", "engine_version", b"engine_version", "form", b"form", "instruction_sets", b"instruction_sets", "limits", b"limits", "lora_kernel", b"lora_kernel", "ready", b"ready", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,6 +71,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
             draining=self._readiness.draining,
             engine_version=engine.engine_version,
             lora_kernel=engine.lora_kernel,
+            instruction_sets=engine.instruction_sets,
         )
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:

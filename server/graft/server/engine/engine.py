@@ -93,7 +93,7 @@ class ContinuationScore:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """Facts about the running engine."""
+    """Facts about the running engine. `instruction_sets`: what its processes use of the processor, part by part."""
 
     pid: int
     engine_version: str
@@ -101,7 +101,7 @@ class EngineInfo:
     max_model_tokens: int
     num_slots: int
     max_rank: int
-    settings: Mapping[str, str] = field(default_factory=dict)
+    instruction_sets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -61,6 +61,7 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
     """
     engine = await launch(settings)
     try:
+        await engine.look_at_processor()
         if settings.num_slots:
             await engine.check_lora()
     except BaseException:
@@ -121,11 +122,17 @@ class VllmEngine:
         self._names = names
         self._process = llm.engine_core.resources.engine_manager.processes[0]
         self._lora_kernel = ""
+        self._instruction_sets: dict[str, str] = {}
         self._images: SlotImages | None = None
         loop = asyncio.get_running_loop()
         self._died: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()  # by itself, or by `close`
         loop.add_reader(self._process.sentinel, self._process_ended)
+
+    async def look_at_processor(self) -> None:
+        """Ask the worker what it uses of the processor; only a CPU's engine has something to tell."""
+        if current_platform.is_cpu():
+            self._instruction_sets = (await self._ask(self.llm.collective_rpc("graft_processor_report")))[0]
 
     async def check_lora(self) -> None:
         """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
@@ -245,6 +252,7 @@ class VllmEngine:
             max_model_tokens=self._max_tokens,
             num_slots=self._settings.num_slots,
             max_rank=self._settings.rank_step,
+            instruction_sets=self._instruction_sets,
         )
 
     async def canary(self) -> None:

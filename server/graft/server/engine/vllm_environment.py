@@ -153,6 +153,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_model_len": settings.max_model_tokens,
         "max_num_seqs": settings.max_running,
         **(_lora_arguments(settings) if settings.num_slots else {}),
+        "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
         "enable_prefix_caching": True,
         # Compiling on CPU took 107 s at load and gained nothing.
         "enforce_eager": True,
@@ -168,5 +169,4 @@ def _lora_arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_loras": settings.num_slots,
         "max_cpu_loras": settings.num_slots,
         "max_lora_rank": settings.rank_step,
-        "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
     }

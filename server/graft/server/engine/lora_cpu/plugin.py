@@ -46,6 +46,17 @@ class WorkerReport:
 
     model_runner: Any
 
+    def graft_processor_report(self) -> dict[str, str]:
+        """What this worker uses of the processor: torch's and oneDNN's own words, and whether AMX tiles may be used."""
+        import os
+
+        import torch
+
+        from graft.server.engine.native.amx import ask_for_tiles
+
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or "no limit"
+        return {"torch": torch.backends.cpu.get_cpu_capability(), "oneDNN": limit, "AMX tiles": ask_for_tiles()}
+
     def graft_lora_report(self) -> dict[str, Any]:
         """`manager`: the class that serves adapters in this worker, as `module.Class`. With ours, `kernel` and `dtype`
         by name, `max_rank`, and `modules`: the engine's modules, each with the base's modules that are its slices."""
