@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from graft.cli import server_process
+from graft.cli.commands import demo as demo_command
 from graft.cli.demo.report import Report
 from graft.cli.demo.rows import num_right, read_examples
 from graft.cli.demo.variety import DATE_FORMATS, DATES_ISO, DATES_US
@@ -94,3 +96,18 @@ def test_a_failed_command_shows_its_log(command, tmp_path: Path) -> None:
 
 def test_own_session_is_found() -> None:
     assert os.getpid() in processes_of_session(os.getsid(0))
+
+
+def test_a_demo_that_fails_keeps_the_log_and_prints_what_matters(
+    command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command("print('OSError: libnuma.so.1 is missing'); [print('noise') for _ in range(100)]; raise SystemExit(3)")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("graft.cli.demo.demo.train_all", lambda *_: {})
+    with pytest.raises(CommandFailed):
+        demo_command.run(argparse.Namespace(keep=None))
+    (kept,) = tmp_path.glob("graft-demo-*")
+    said = capsys.readouterr().err
+    assert f"its files are kept in {kept}" in said
+    assert "libnuma.so.1 is missing" in said and len(said.splitlines()) < 30
+    assert (kept / "server.log").is_file()

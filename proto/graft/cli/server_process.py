@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,12 +65,14 @@ class ServerProcess:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise CommandFailed(f"the server ended with exit code {self._process.returncode}:\n{tail(self.log)}")
+                raise CommandFailed(
+                    f"the server ended with exit code {self._process.returncode}:\n{what_matters(self.log)}"
+                )
             if self._ready_file.exists() and (text := self._ready_file.read_text(encoding="utf-8")):
                 ready = json.loads(text)
                 return RunningServer(**{key: ready[key] for key in RunningServer.__dataclass_fields__})
             time.sleep(0.1)
-        raise CommandFailed(f"the server was not ready within {_START_SECONDS:g} s:\n{tail(self.log)}")
+        raise CommandFailed(f"the server was not ready within {_START_SECONDS:g} s:\n{what_matters(self.log)}")
 
     def stop(self) -> list[int]:
         """End it with SIGTERM and wait; the ids of processes that it left behind (which are killed then)."""
@@ -133,13 +136,18 @@ def run_command(arguments: Sequence[str], *, log: Path, threads: int | None = No
         )
     printed = done.stdout.decode(errors="replace")
     if done.returncode:
-        raise CommandFailed(
-            f"`graft {' '.join(arguments)}` ended with exit code {done.returncode}:\n{tail(log)}{printed[-2000:]}"
-        )
+        command = f"`graft {' '.join(arguments)}`"
+        raise CommandFailed(f"{command} ended with exit code {done.returncode}:\n{what_matters(log)}{printed[-2000:]}")
     return printed
 
 
-def tail(log: Path, num_lines: int = 20) -> str:
-    """The last lines of a log."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  | {line}" for line in lines[-num_lines:]) + "\n"
+_TELLING = re.compile(r"\b(ERROR|WARNING|CRITICAL|\w*Error|\w*Exception|cannot|failed|[Kk]illed)\b")
+_NUM_FIRST, _NUM_LAST, _MAX_WIDTH = 8, 12, 300
+
+
+def what_matters(log: Path) -> str:
+    """The first lines of a log that tell of a fault, which are nearest to its cause, and the last lines of all."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    telling = [index for index, line in enumerate(lines) if _TELLING.search(line)]
+    shown = sorted({*telling[:_NUM_FIRST], *range(max(0, len(lines) - _NUM_LAST), len(lines))})
+    return "".join(f"  | {lines[index][:_MAX_WIDTH]}\n" for index in shown)

@@ -13,19 +13,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where every claim holds."""
+    """0 where every claim holds. Where one does not, or anything fails, its files and the server's log are kept."""
+    import shutil
     import signal
     import sys
     import tempfile
     from pathlib import Path
 
     from graft.cli.demo.demo import run_demo
+    from graft.cli.server_process import what_matters
 
     # Ended from outside, the demo still ends its server.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if args.keep:
-        folder = Path(args.keep).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        return 0 if run_demo(folder) else 1
-    with tempfile.TemporaryDirectory(prefix="graft-demo-") as temporary:
-        return 0 if run_demo(Path(temporary)) else 1
+    folder = Path(args.keep or tempfile.mkdtemp(prefix="graft-demo-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    succeeded = False
+    try:
+        succeeded = run_demo(folder)
+    finally:
+        if not succeeded:
+            log = folder / "server.log"
+            print(f"\nThe demo failed; its files are kept in {folder}. Of {log}:", file=sys.stderr)
+            print(what_matters(log), end="", file=sys.stderr, flush=True)
+        elif not args.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if succeeded else 1
