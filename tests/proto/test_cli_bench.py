@@ -29,7 +29,7 @@ def test_bench_alone_keeps_its_meaning(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_benchmark_that_cannot_be_imported_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "forms"]) == 1
-    assert 'pip install "graftserve[training]"' in capsys.readouterr().err
+    assert 'pip install ".[training]"' in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         main(["bench", "--help"])
     assert ended.value.code == 0

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 GROUP = "graft.commands"
 BENCHMARKS = "graft.benchmarks"
 # What to install where a room's imports fail.
-_EXTRAS = {"server": "server,cpu", "training": "training", "cli": "server"}
+_EXTRAS = {"server": "server,gpu", "training": "training", "cli": "server"}
 
 
 class Command(Protocol):
@@ -44,7 +44,7 @@ class CommandEntry:
     def remedy(self) -> str:
         """What to install where an import of this command fails."""
         room = self.module.split(".")[1]
-        return f'pip install "graftserve[{_EXTRAS.get(room, room)}]"'
+        return f'in a clone of Graft, make setup or pip install ".[{_EXTRAS.get(room, room)}]"'
 
     def load(self) -> Command:
         """Import the command. Raises `CommandUnavailable`, naming the missing module and the extra that brings it."""

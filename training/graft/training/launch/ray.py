@@ -40,7 +40,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
     except ImportError:
-        raise ConfigurationError('Ray is not installed: pip install "graftserve[cluster]".') from None
+        raise ConfigurationError('Ray is not installed: in a clone of Graft, pip install ".[cluster]".') from None
 
     job.check_work(resume=resume)
     failure = job.work / FAILURE
