@@ -38,6 +38,7 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock
 	if [[ -z "$$python" ]]; then \
 	  echo "No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian: apt install python3-venv)," >&2; \
 	  echo "or name one: make setup PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi; \
+	if [[ "$$(uname -s)" == Linux ]]; then $$python proto/graft/cli/system_parts.py; fi; \
 	echo "[1/4] environment in $(VENV) with $$($$python --version)"; \
 	if [[ ! -x $(PYTHON) ]]; then $$python -m venv $(VENV); fi
 	@echo "[2/4] torch $(TORCH)"; \

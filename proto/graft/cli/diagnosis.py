@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Literal
 
+from graft.cli.system_parts import PARTS
+
 _PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_lora_cpu"
 _MIN_FREE_BYTES = 5_000_000_000
 # The torch companions whose PyPI builds expect CUDA and break every transformers and vLLM import beside a CPU torch.
@@ -30,7 +32,16 @@ class Finding:
 
 def diagnose(*, data_dir: str, ports: Sequence[int]) -> list[Finding]:
     """Every finding, in the order in which one would fix them."""
-    return [_python(), *_torch(), *_engine(), _plugin(), _cpu(), _disk(Path(data_dir).expanduser()), *map(_port, ports)]
+    return [
+        _python(),
+        *_system(),
+        *_torch(),
+        *_engine(),
+        _plugin(),
+        _cpu(),
+        _disk(Path(data_dir).expanduser()),
+        *map(_port, ports),
+    ]
 
 
 def _installed(distribution: str) -> str | None:
@@ -46,6 +57,18 @@ def _python() -> Finding:
         remedy = "the engines run on Linux; the client runs anywhere"
         return Finding(subject="Python", state="notice", found=f"{found} on {sys.platform}", remedy=remedy)
     return Finding(subject="Python", state="ok", found=found)
+
+
+def _system() -> Iterator[Finding]:
+    if not sys.platform.startswith("linux"):
+        return
+    missing = [part for part in PARTS if not part.is_there]
+    for part in missing:
+        state: Literal["notice", "problem"] = "notice" if part.optional else "problem"
+        found, _, remedy = part.problem.partition(": ")
+        yield Finding(subject="system", state=state, found=found, remedy=remedy)
+    if not missing:
+        yield Finding(subject="system", state="ok", found=", ".join(part.name for part in PARTS))
 
 
 def _torch() -> Iterator[Finding]:
