@@ -15,6 +15,7 @@ from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
+from graft.training.places import held
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
 
@@ -82,8 +83,19 @@ def test_the_same_training_gives_the_same_files_resumed_or_not(tiny_base: Path, 
 
 def test_checkpoints_of_another_training_are_not_continued(tiny_base: Path, tmp_path: Path) -> None:
     job(tiny_base, tmp_path, max_steps=1).execute()
-    with pytest.raises(CheckpointError, match="Start without --resume"):
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0.01 and is 0.02.* another --output"):
         job(tiny_base, tmp_path, max_steps=1, learning_rate=0.02).execute(resume=True)
+
+
+def test_a_training_typed_again_writes_over_nothing(tiny_base: Path, tmp_path: Path) -> None:
+    finetune = job(tiny_base, tmp_path, max_steps=2, save_steps=1)
+    finetune.execute()
+    before = {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")}
+    with pytest.raises(CheckpointError, match="add --resume, or choose another --output"):
+        job(tiny_base, tmp_path, max_steps=2, learning_rate=0.02).execute()
+    with held(finetune.folder), pytest.raises(CheckpointError, match="another training works in .* another --output"):
+        finetune.execute(resume=True)
+    assert {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")} == before
 
 
 def test_bfloat16_bases_can_be_adapted_too(tiny_base: Path, tmp_path: Path) -> None:

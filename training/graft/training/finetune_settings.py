@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from graft.training.settings import TrainingSettings, one_of, require, setting
 
+MAX_RANK = 512
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings(TrainingSettings):
@@ -29,7 +31,7 @@ class FinetuneSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.r >= 1, "r", self.r, "at least 1")
+        require(1 <= self.r <= MAX_RANK, "r", self.r, f"from 1 to {MAX_RANK}, the largest rank of the engine")
         require(0 < self.lora_alpha < float("inf"), "lora_alpha", self.lora_alpha, "above 0")
         require(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "from 0 to below 1")
         one_of("bnb_4bit_quant_type", self.bnb_4bit_quant_type, ("nf4",))

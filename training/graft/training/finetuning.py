@@ -1,5 +1,6 @@
 """From a base and rows to an adapter in its folder."""
 
+import contextlib
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +11,21 @@ from peft import PeftModel
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from graft.adapters.base import Base
+from graft.adapters.base_numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
-from graft.adapters.text.problems import BadLine
-from graft.training import lineage
+from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_stop_ids, load_tokenizer
-from graft.training.checkpoint import complete_checkpoints, forget_checkpoints, load_tensors
+from graft.training.checkpoint import complete_checkpoints, load_tensors
 from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import Row, read_rows
 from graft.training.corpus.supervised_rows import SupervisedRows
+from graft.training.disk import written
 from graft.training.errors import CheckpointError, ConfigurationError
 from graft.training.export import put_in_place
+from graft.training.finetune_identity import FinetuneIdentity
+from graft.training.finetune_rows import read_examples
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.objective.causal import CausalObjective
@@ -30,12 +33,11 @@ from graft.training.optim import adamw
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
+from graft.training.places import held
 from graft.training.reference import write_reference
 from graft.training.run import Run
 from graft.training.schedules import schedule_of
 from graft.training.weights import Weights, bfloat16_form
-
-JOB = "job"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,40 +72,47 @@ class Finetune:
         return replace(self, data=self.data.absolute(), folder=self.folder.absolute())
 
     def check_work(self, *, resume: bool) -> None:
-        """Without ``resume`` a new training takes the place of an old one."""
-        if not resume:
-            forget_checkpoints(self.folder)
+        """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if not resume and complete_checkpoints(self.folder):
+            raise CheckpointError(
+                f"{self.folder} holds checkpoints of an earlier run: add --resume, or choose another --output."
+            )
 
     def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is
         written. Every process calls this.
 
         Raises:
-            DataError, ConfigurationError, CheckpointError: one line says what to change.
+            DataError, ConfigurationError, CheckpointError, InvalidBase: one line says what to change.
         """
         processes = processes or Processes(num=1, device=device_kind())
         mesh = self.settings.mesh(processes.num)
-        tokenizer = load_tokenizer(self.base.path)
-        rows = self._encode(tokenizer)
+        self.check_work(resume=resume)
+        base = Adaptable.of(self.base)
+        targets = base.targets(self.settings.target_modules)
         self._check_mesh(mesh, processes.num)
-        digest = lineage.data_digest(self.data)
-        job = lineage.job_id(self.base, self.form, digest, self.settings, dp=mesh.dp)
+        tokenizer = load_tokenizer(self.base.path)
+        rows = self._rows(tokenizer, base)
+        check_numbers(self.base.path)
+        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, dp=mesh.dp)
+        job.check(self.folder)
         is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
-        model = self._adapted_model(storage=torch.bfloat16 if is_sharded else torch.uint8)
+        model = self._adapted_model(targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
         layout = processes.layout(mesh)
-        self._claim_folder(job, layout, resume)
-        processes.claim(self.folder)
-        if isinstance(layout, Distributed):
-            layout.apply(model)
-        torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process draws its own dropout
-        pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
-        run = self._run(model, rows, pad_id, layout, mesh)
-        run.execute(resume=resume)
-        record = TrainedRecord(
-            base=self.base.reference(), form=self.form, lineage=lineage.lineage(job, digest, self.settings)
-        )
-        if layout.is_first:  # the others need not wait for what it does alone
-            self._write(model if layout.is_alone else self._whole_model(), rows, record)
+        layout.wait()
+        with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
+            with written(self.folder):
+                if layout.is_first:
+                    job.claim(self.folder)
+                processes.claim(self.folder)
+            layout.wait()
+            if isinstance(layout, Distributed):
+                layout.apply(model)
+            torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
+            pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
+            self._run(model, rows, pad_id, layout, mesh).execute(resume=resume)
+            if layout.is_first:  # the others need not wait for what it does alone
+                self._write(model if layout.is_alone else self._whole_model(targets), rows, job)
         return self.folder / "adapter"
 
     def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
@@ -126,34 +135,21 @@ class Finetune:
         if reasons:
             raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
 
-    def _whole_model(self) -> PeftModel:
+    def _whole_model(self, targets: tuple[str, ...]) -> PeftModel:
         """The trained adapter on a base of this process alone, from the last checkpoint."""
-        model = self._adapted_model()
+        model = self._adapted_model(targets)
         weights = Weights(model)
         into = {f"master/{name}": master.detach() for name, master in weights.masters.items()}
         load_tensors(complete_checkpoints(self.folder)[-1], into)
         weights.push(bfloat16_form)
         return model
 
-    def _encode(self, tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
-        """Raises ``DataError`` with all rows that cannot be learned from."""
-        only_answers = self.settings.assistant_only_loss
-        encoder = RowEncoder(tokenizer, stop_ids=load_stop_ids(self.base.path), assistant_only=only_answers)
+    def _rows(self, tokenizer: PreTrainedTokenizerFast, base: Adaptable) -> list[Encoded]:
+        stop_ids = load_stop_ids(self.base.path)
+        encoder = RowEncoder(tokenizer, stop_ids=stop_ids, assistant_only=self.settings.assistant_only_loss)
+        return read_examples(self.data, encoder, base, max_length=self.settings.max_length)
 
-        def encode(row: Row) -> list[Encoded]:
-            examples = encoder.examples(row)
-            self._check_lengths(examples)
-            return examples
-
-        return [example for _, examples in read_rows(self.data, encode) for example in examples]
-
-    def _check_lengths(self, examples: list[Encoded]) -> None:
-        longest = max(len(example.input_ids) for example in examples)
-        limit = self.settings.max_length
-        if longest > limit:
-            raise BadLine(f"{longest} tokens, max_length is {limit}; shorten the row or raise max_length.")
-
-    def _adapted_model(self, *, storage: torch.dtype = torch.uint8) -> PeftModel:
+    def _adapted_model(self, targets: tuple[str, ...], *, storage: torch.dtype = torch.uint8) -> PeftModel:
         settings = self.settings
         model = load_base(self.base.path, self.form, storage=storage)
         torch.manual_seed(settings.seed)
@@ -161,27 +157,10 @@ class Finetune:
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules=settings.target_modules,
+            target_modules=targets,
             use_rslora=settings.use_rslora,
         )
         return inject(model, lora, base_name=self.base.name)
-
-    def _claim_folder(self, job: str, layout: Layout, resume: bool) -> None:
-        """Checkpoints of another training in the folder must not be continued; without ``resume`` they are removed."""
-        marker = self.folder / JOB
-        if resume and complete_checkpoints(self.folder):
-            found = marker.read_text(encoding="utf-8") if marker.exists() else "unknown"
-            if found != job:
-                raise CheckpointError(
-                    f"{self.folder} holds checkpoints of {found}, this is {job}: base, data or settings changed. "
-                    "Start without --resume."
-                )
-        layout.wait()
-        if layout.is_first:
-            self.check_work(resume=resume)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            marker.write_text(job, encoding="utf-8")
-        layout.wait()
 
     def _run(self, model: PeftModel, rows: list[Encoded], pad_id: int, layout: Layout, mesh: Mesh) -> Run:
         settings = self.settings
@@ -206,7 +185,9 @@ class Finetune:
             layout=layout,
         )
 
-    def _write(self, model: PeftModel, rows: list[Encoded], record: TrainedRecord) -> None:
+    def _write(self, model: PeftModel, rows: list[Encoded], job: FinetuneIdentity) -> None:
+        record = TrainedRecord(base=self.base.reference(), form=self.form, lineage=job.lineage())
+
         def write(folder: Path) -> None:
             write_adapter(model, folder)
             write_reference(model, rows, self.form, folder)

@@ -44,8 +44,8 @@ def _belongs(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def held(work: Path) -> Iterator[None]:
-    """This training's folder, as long as it lasts; it ends with the process, however that ends.
+def held(work: Path, *, flag: str = "--work") -> Iterator[None]:
+    """This training's folder, which ``flag`` names, as long as it lasts; it ends with the process, however that ends.
 
     Raises ``CheckpointError`` where another training works there.
     """
@@ -55,7 +55,7 @@ def held(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CheckpointError(f"another training works in {work}: wait for it, or choose another --work.") from None
+            raise CheckpointError(f"another training works in {work}: wait for it, or choose another {flag}.") from None
         yield
     finally:
         os.close(handle)

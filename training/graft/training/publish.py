@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+from graft.adapters.base import Base
+from graft.adapters.form import ServingForm
 from graft.client import Client, GraftClientError, Push
 from graft.training.errors import ConfigurationError
 from graft.v1.base_pb2 import RegisteredBase
+from graft.v1.common_pb2 import ServingForm as FormNumber
+from graft.v1.server_pb2 import GetInfoResponse
 
 
 def publish(folder: Path, *, target: str, name: str, alias: str | None) -> Push:
@@ -27,13 +31,33 @@ def publish_base(folder: Path, *, target: str, name: str) -> RegisteredBase:
         return client.push_base(folder, name=name)
 
 
-def check_server(target: str) -> None:
+def check_server(target: str) -> GetInfoResponse:
     """Whether a server answers, before hours are spent on what it is to get. Raises ``ConfigurationError``."""
     host, colon, port = target.rpartition(":")
     if not (host and colon and port.isdigit()):
         raise ConfigurationError(f"--push {target!r} is no HOST:PORT, such as localhost:8470.")
     try:
         with Client(target) as client:
-            client.info(timeout=10.0)
+            return client.info(timeout=10.0)
     except GraftClientError as error:
         raise ConfigurationError(f"--push {target}: no server answers there ({error}).") from None
+
+
+def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int) -> None:
+    """Whether a server answers that will take an adapter of this rank on the base in this form.
+
+    Raises ``ConfigurationError`` with all that keeps it from that.
+    """
+    info = check_server(target)
+    reasons = []
+    if info.base.digest != base.digest:
+        reasons.append(f"it serves the base {info.base.name}, and this would be an adapter of {base.name}")
+    elif info.form != FormNumber.Value(f"SERVING_FORM_{form.name}"):
+        held = FormNumber.Name(info.form).removeprefix("SERVING_FORM_").lower().replace("_", "-")
+        reasons.append(f"it holds the base as {held}, and this would be trained on it as {form}")
+    if not info.limits.num_slots:
+        reasons.append("it has no slots for adapters (see its --num-slots)")
+    if rank > info.limits.max_rank:
+        reasons.append(f"r is {rank}, and the largest rank there is {info.limits.max_rank} (see its --max-rank)")
+    if reasons:
+        raise ConfigurationError(f"--push {target}: that server would refuse the adapter: {'; '.join(reasons)}.")

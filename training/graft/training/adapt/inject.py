@@ -9,7 +9,6 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from graft.training.errors import ConfigurationError
 from graft.training.parallel.layout import Layout
 
 
@@ -20,30 +19,24 @@ class Lora:
     r: int
     lora_alpha: float
     lora_dropout: float
-    target_modules: tuple[str, ...] | None
-    """Names of linear layers; ``None`` is all of them except the output head."""
+    target_modules: tuple[str, ...]
+    """Names of linear layers, or the last parts of them."""
     use_rslora: bool
 
 
 def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
     """Adds trainable matrices in bfloat16, the precision they are served in; the optimizer keeps float32 masters of
-    them.
-
-    Raises:
-        ConfigurationError: a target module does not exist in the base.
+    them. The targets must be layers of the base (see ``Adaptable``).
     """
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules="all-linear" if lora.target_modules is None else list(lora.target_modules),
+        target_modules=list(lora.target_modules),
         use_rslora=lora.use_rslora,
         task_type=TaskType.CAUSAL_LM,
     )
-    try:
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
-    except ValueError as error:
-        raise ConfigurationError(f"target_modules {lora.target_modules!r} do not fit this base: {error}") from error
+    adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     # The base is known by name and digest; a path of this machine would mean nothing elsewhere.
     adapted.peft_config["default"].base_model_name_or_path = base_name
     for parameter in adapted.parameters():
@@ -65,8 +58,7 @@ def write_adapter(model: PeftModel, folder: Path, *, layout: Layout | None = Non
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False, state_dict=whole)
     config = folder / "adapter_config.json"
     values = json.loads(config.read_text(encoding="utf-8"))
-    if isinstance(values["target_modules"], list):  # peft writes a set; sorted, the same training gives the same file
-        values["target_modules"].sort()
+    values["target_modules"].sort()  # peft writes a set; sorted, the same training gives the same file
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
     for path in folder.iterdir():

@@ -48,9 +48,19 @@ def load_base(path: Path, form: ServingForm, *, storage: torch.dtype = torch.uin
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, local_files_only=True, **_quantization(found, form, storage)
         )
+    _keep_odd_sizes_unpacked(model)
     model.requires_grad_(False)
     model.eval()
     return model
+
+
+def _keep_odd_sizes_unpacked(model: PreTrainedModel) -> None:
+    """On CPUs with AVX-512 bitsandbytes packs 4-bit layers anew when they are first evaluated, and can do so only for
+    whole blocks of 64 inputs and 32 outputs.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _require_form(path: Path, found: ServingForm | None, form: ServingForm) -> None:
@@ -76,7 +86,12 @@ def _quantization(found: ServingForm | None, form: ServingForm, storage: torch.d
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    """Raises ``ConfigurationError`` where the folder's tokenizer cannot be read."""
+    try:
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        told = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ConfigurationError(f"{path} holds no tokenizer that can be read: {told[:300]}") from None
     return tokenizer
 
 

@@ -37,7 +37,7 @@ class Structure:
     @classmethod
     def of(cls, base: Base) -> Structure:
         """Raises ConfigurationError where the base is no decoder, or no form holds most of its blocks' weights."""
-        model = _without_weights(base)
+        model = empty_decoder(base)
         output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
         linear = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
         layers = {path: (one.out_features, one.in_features) for path, one in linear.items() if one is not output}
@@ -73,14 +73,15 @@ def has_its_own_head(folder: Path, structure: Structure) -> bool:
     return len(found) == 2 and not torch.equal(*found.values())
 
 
-def _without_weights(base: Base) -> PreTrainedModel:
+def empty_decoder(base: Base) -> PreTrainedModel:
+    """The base's shape, without memory for its weights. Raises ConfigurationError where it is no decoder."""
     config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
     classes: Mapping[type, Any] = AutoModelForCausalLM._model_mapping
     made = classes[type(config)].__name__ if type(config) in classes else None
     if made != base.architecture:
         raise ConfigurationError(
             f"{base.name} has the architecture {base.architecture}, which does not write text token by token; "
-            "only such bases are served, and quantized for it."
+            "only such bases are served, so only they are quantized and adapted."
         )
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)

@@ -48,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
 
     folder = args.output or Path(".graft") / "finetune" / args.name
     job = Finetune(base=base, data=args.data, settings=settings, folder=folder)
+    if args.push is not None:
+        from graft.training.publish import check_server_for
+
+        check_server_for(args.push, base, job.form, rank=settings.r)
     is_first, _ = launching.launch(job, args)
     if not is_first:
         return 0
