@@ -93,7 +93,7 @@ def test_a_training_typed_again_writes_over_nothing(tiny_base: Path, tmp_path: P
     before = {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")}
     with pytest.raises(CheckpointError, match="add --resume, or choose another --output"):
         job(tiny_base, tmp_path, max_steps=2, learning_rate=0.02).execute()
-    with held(finetune.folder), pytest.raises(CheckpointError, match="another training works in .* another --output"):
+    with held(finetune.folder), pytest.raises(CheckpointError, match=r"another training works in .* another --output"):
         finetune.execute(resume=True)
     assert {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")} == before
 
