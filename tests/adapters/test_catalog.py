@@ -105,7 +105,7 @@ def test_what_is_referenced_cannot_be_deleted(catalog: Catalog) -> None:
     alias = catalog.set_alias(**JOE, alias="canary", version="1")
     with pytest.raises(Conflict, match="joe:canary points at it"):
         catalog.delete_version(**JOE, version="1")
-    with pytest.raises(Conflict, match="has 1 versions"):
+    with pytest.raises(Conflict, match="has 1 version;"):
         catalog.delete_adapter(**JOE)
     with pytest.raises(Conflict, match=alias.etag):
         catalog.delete_alias(**JOE, alias="canary", expected_etag="stale")

@@ -20,7 +20,7 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
-from graft.client import Client, Conflict, InvalidArgument
+from graft.client import Client, Conflict, InvalidArgument, NotFound
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
 from tests.adapters.making import make_base
@@ -91,7 +91,9 @@ def test_a_reference_that_says_otherwise_is_refused_with_what_was_measured(
     path.write_text(json.dumps(body))
     with pytest.raises(Conflict, match=r"by 0\.(4|5)\d+ on average, and 0\.05 is the limit"):
         graft.push_adapter(folder, name="tampered", alias="stable")
-    assert not graft.get_adapter("tampered").aliases
+    with pytest.raises(NotFound):
+        graft.get_adapter("tampered")
+    graft.push_adapter(folder, name="tampered")
     with pytest.raises(Conflict, match="on average"):
         graft.generate("bee -> ", model="tampered@1", max_tokens=1)
     (receipt,) = receipts(graft, "tampered")

@@ -58,6 +58,9 @@ class FakeRegistry:
         self.reading = asyncio.Event()
         self.reading.set()
 
+    def name_of(self, digest: str) -> str:
+        return "joe@1"
+
     async def records_of(self, digest: str) -> tuple[Record, ...]:
         await self.reading.wait()
         if self.error:
@@ -82,6 +85,9 @@ class FakeOracle:
         if self.error:
             raise self.error
         return reference(self.says, form=self.form)
+
+    def warm(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

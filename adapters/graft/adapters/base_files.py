@@ -21,7 +21,9 @@ _MAX_HEADER_BYTES = 100_000_000
 _MAX_JSON_BYTES = 64 << 20
 CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
-_TEMPLATE = "chat_template.jinja"
+_TEMPLATE, _TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+TEMPLATE_FILES = (_TEMPLATE, _TOKENIZER_CONFIG)
+"""The files that may hold a chat template."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 _TOKENIZER_FILES = (*_TOKENIZERS, "merges.txt", "special_tokens_map.json", "added_tokens.json")
 _CACHE_FILE = "weights-digests.json"
@@ -119,7 +121,7 @@ def tokenizer_digest(folder: Path) -> str:
         [name, sha256_of_file(folder / name)] for name in sorted(_TOKENIZER_FILES) if (folder / name).is_file()
     ]
     config = _tokenizer_config(folder)
-    entries.append(["tokenizer_config.json", {key: config[key] for key in config if key != "chat_template"}])
+    entries.append([_TOKENIZER_CONFIG, {key: config[key] for key in config if key != "chat_template"}])
     return digest_of_json(entries)
 
 
@@ -139,7 +141,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _tokenizer_config(folder: Path) -> Mapping[str, object]:
-    path = folder / "tokenizer_config.json"
+    path = folder / _TOKENIZER_CONFIG
     if not path.is_file():
         return {}
     config, reasons = read_json_object(path, max_bytes=_MAX_JSON_BYTES)

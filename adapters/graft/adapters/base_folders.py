@@ -59,6 +59,7 @@ class UploadedBase:
         """`sha256` of every file, as its bytes came."""
         check_name(name, what="base")
         self._folder = folder
+        self._moved: Path | None = None
         self._base = Base.from_folder(folder, name)
         self._files_digest = digest_of_json(dict(sorted(sha256.items()))).removeprefix(PREFIX)
         for file in folder.iterdir():
@@ -89,4 +90,10 @@ class UploadedBase:
             with disk.exclusive(root):
                 if not target.exists():
                     disk.publish(self._folder, target)
+                    self._moved = target
         return replace(base, path=target)
+
+    def undo(self) -> None:
+        """Take away what `keep` moved: the base was not registered."""
+        if self._moved is not None:
+            disk.remove(self._moved)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import shutil
 import time
@@ -40,8 +42,24 @@ class BlobFiles(Protocol):
         """Every blob and when it was stored last."""
         ...
 
-    def delete(self, sha256: str) -> None:
-        """Delete a blob."""
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is there, sound or not."""
+        ...
+
+    def delete(self, sha256: str, *, stored_before: datetime) -> int | None:
+        """Delete a blob unless it was stored (again) since, and return its size in bytes; None where it was not."""
+        ...
+
+    def sweep(self, *, left_before: datetime) -> int:
+        """Remove what killed processes left half written; returns how many files."""
+        ...
+
+    def enrol(self, owner: str) -> None:
+        """Say that the catalog `owner` keeps blobs here."""
+        ...
+
+    def owners(self) -> frozenset[str]:
+        """Every catalog that was enrolled."""
         ...
 
 
@@ -63,7 +81,7 @@ class LocalBlobs:
 
     def __init__(self, root: Path) -> None:
         """Make the folder. Raises OSError."""
-        self._blobs, self._temporary = root / "blobs", root / "tmp"
+        self._blobs, self._temporary, self._owners = root / "blobs", root / "tmp", root / "owners"
         self._blobs.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
@@ -73,9 +91,7 @@ class LocalBlobs:
     def put(self, source: Path, sha256: str) -> None:
         """Store the file, durably. Raises OSError with nothing left behind."""
         final = self.path(sha256)
-        if final.is_file() and sha256_of_file(final) == sha256:
-            # A collector spares young blobs: this one is about to be referenced again.
-            final.touch()
+        if self._renewed(final, sha256):
             return
         with disk.temporary_path(self._temporary) as temporary:
             disk.link(source, temporary)
@@ -83,6 +99,16 @@ class LocalBlobs:
             temporary.chmod(0o444)
             disk.flush(temporary)
             disk.publish(temporary, final)
+
+    def _renewed(self, blob: Path, sha256: str) -> bool:
+        """Whether a sound blob was there: a collector spares young ones, and this one is about to be referenced."""
+        try:
+            if sha256_of_file(blob) != sha256:
+                return False
+            os.utime(blob)  # fails, and makes no empty file, where a collector took the blob away meanwhile
+        except FileNotFoundError:
+            return False
+        return True
 
     def get(self, sha256: str, target: Path) -> None:
         """Copy the blob to `target`. Raises FileNotFoundError."""
@@ -94,9 +120,36 @@ class LocalBlobs:
         for path in sorted(self._blobs.glob("??/*")):
             yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
-    def delete(self, sha256: str) -> None:
-        """Delete a blob."""
-        self.path(sha256).unlink(missing_ok=True)
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is there, sound or not."""
+        return self.path(sha256).is_file()
+
+    def delete(self, sha256: str, *, stored_before: datetime) -> int | None:
+        """Take the blob away in one step and look at its age then: whoever renews it meanwhile stores it anew."""
+        with disk.temporary_path(self._temporary) as taken:
+            try:
+                self.path(sha256).rename(taken)
+            except FileNotFoundError:
+                return None
+            status = taken.stat()
+            if status.st_mtime < stored_before.timestamp():
+                return status.st_size
+            with contextlib.suppress(FileExistsError):  # it was even stored anew
+                os.link(taken, self.path(sha256))
+            return None
+
+    def sweep(self, *, left_before: datetime) -> int:
+        """Remove what killed processes left half written; returns how many files."""
+        return disk.remove_older(self._temporary, left_before)
+
+    def enrol(self, owner: str) -> None:
+        """Say that the catalog `owner` keeps blobs here. Raises OSError."""
+        self._owners.mkdir(exist_ok=True)
+        (self._owners / owner).touch()
+
+    def owners(self) -> frozenset[str]:
+        """Every catalog that was enrolled."""
+        return frozenset(path.name for path in self._owners.iterdir()) if self._owners.is_dir() else frozenset()
 
 
 class RemoteBlobs:
@@ -127,9 +180,38 @@ class RemoteBlobs:
         for path in self._retried(self._filesystem.find, f"{self._root}/blobs"):
             yield str(path).rsplit("/", 1)[-1], self._stored(path)
 
-    def delete(self, sha256: str) -> None:
-        """Delete a blob."""
-        self._retried(self._filesystem.rm_file, self._path(sha256))
+    def has(self, sha256: str) -> bool:
+        """Whether the blob is there, sound or not."""
+        return bool(self._retried(self._filesystem.exists, self._path(sha256)))
+
+    def delete(self, sha256: str, *, stored_before: datetime) -> int | None:
+        """Look at its age once more and delete it at once: who stores a blob looks afterwards whether it is there."""
+        path = self._path(sha256)
+        try:
+            size_bytes = int(self._retried(self._filesystem.info, path)["size"])
+            if self._stored(path) >= stored_before:
+                return None
+            self._retried(self._filesystem.rm_file, path)
+        except FileNotFoundError:
+            return None
+        return size_bytes
+
+    def sweep(self, *, left_before: datetime) -> int:
+        """An object store shows nothing half written."""
+        return 0
+
+    def enrol(self, owner: str) -> None:
+        """Say that the catalog `owner` keeps blobs here."""
+        self._retried(self._filesystem.makedirs, f"{self._root}/owners", True)
+        self._retried(self._filesystem.pipe_file, f"{self._root}/owners/{owner}", b"")
+
+    def owners(self) -> frozenset[str]:
+        """Every catalog that was enrolled."""
+        try:
+            found = self._retried(self._filesystem.find, f"{self._root}/owners")
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(str(path).rsplit("/", 1)[-1] for path in found)
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/blobs/{sha256[:2]}/{sha256}"

@@ -66,9 +66,9 @@ class Catalog:
         """Make a tenant; does nothing when it is there."""
         self._write(version_writes.register_tenant, name, now=self._now())
 
-    def register_base(self, base: Base) -> None:
-        """Remember a base, or its new path and name."""
-        self._write(version_writes.register_base, base, now=self._now())
+    def register_base(self, base: Base, *, request_id: str | None = None) -> None:
+        """Remember a base, or its new path and name. Raises AlreadyExists where an adapter has the name."""
+        self._write(version_writes.register_base, base, request_id=request_id, now=self._now())
 
     def bases(self) -> tuple[BaseRecord, ...]:
         """Every registered base, oldest first."""
@@ -202,6 +202,11 @@ class Catalog:
         """Digests of all versions and SHA-256 of all their files: what the store must keep."""
         with self._database.reading() as connection:
             return catalog_reads.live_digests(connection)
+
+    def identity(self) -> str:
+        """What tells this catalog from all others, as 64 hex digits; a copy has the same."""
+        with self._database.reading() as connection:
+            return catalog_reads.identity(connection)
 
     def snapshot(self, base_name: str = "base") -> CatalogSnapshot:
         """All versions and aliases at this moment; `base_name` is what clients call the bare base."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from graft.adapters import rows, tables
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
+from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.errors import NotFound
 from graft.adapters.paging import Page, page_limit, read_token, write_token
 from graft.adapters.rows import BaseRecord, Record
@@ -90,6 +91,12 @@ def live_digests(connection: sa.Connection) -> frozenset[str]:
         found.add(digest)
         found.update(file["sha256"] for file in files)
     return frozenset(found)
+
+
+def identity(connection: sa.Connection) -> str:
+    """A digest of the moment at which the catalog was made."""
+    made = connection.execute(sa.select(sa.func.min(tables.tenants.c.create_time))).scalar_one()
+    return digest_of_json(["catalog", str(made)]).removeprefix(PREFIX)
 
 
 def snapshot(connection: sa.Connection, base_name: str) -> CatalogSnapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,8 +23,10 @@ MAX_SCALE = 10_000
 _WITHOUT_EFFECT = {
     "alpha_pattern",
     "auto_mapping",
+    "autocast_adapter_dtype",
     "base_model_name_or_path",
     "bias",
+    "corda_config",
     "ensure_weight_tying",
     "eva_config",
     "exclude_modules",
@@ -31,10 +34,14 @@ _WITHOUT_EFFECT = {
     "init_lora_weights",
     "layers_pattern",
     "layers_to_transform",
+    "loftq_config",
     "lora_alpha",
     "lora_dropout",
+    "lora_dtype",
     "lora_ga_config",
+    "low_cpu_mem_usage",
     "megatron_core",
+    "merge_weights",
     "modules_to_save",
     "peft_type",
     "peft_version",
@@ -42,9 +49,31 @@ _WITHOUT_EFFECT = {
     "r",
     "rank_pattern",
     "revision",
+    "runtime_config",
     "target_modules",
     "task_type",
+    "torch_dtype",
+    "use_gradient_checkpointing",
     "use_rslora",
+    "velora_config",
+}
+# How trainers call the rates at which they trained.
+_RATE = re.compile(r"(^|_)lr(_|$)|learning_rate|weight_decay")
+# What PEFT knows and no plain LoRA does: each changes what is computed from the tensors, or needs more of them.
+_METHODS = {
+    "alora_invocation_tokens",
+    "arrow_config",
+    "fan_in_fan_out",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "megatron_config",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
 }
 
 
@@ -73,14 +102,15 @@ def incompatibilities(
     `declared_base` is what the trainer recorded, None when the importer states the base; `form` is the form it was
     trained on; `is_noop` is what `values.inspect_values` found.
     """
+    # What matters first: on another base, or with another vocabulary, the rest follows from that.
     reasons = [
+        *(_base_reasons(declared_base, base) if declared_base is not None else ()),
+        *pairs.vocabulary_reasons(manifest, base),
         *_method_reasons(manifest.config),
         *_limit_reasons(manifest, limits),
         *_scale_reasons(manifest),
         *pairs.reasons(manifest, base),
     ]
-    if declared_base is not None:
-        reasons += _base_reasons(declared_base, base)
     if form != serving_form and not allow_other_quantization:
         problem = f"trained on the base as {form}, but this server holds it as {serving_form}"
         remedy = f"serve the base as {form}, or say allow_other_quantization"
@@ -138,10 +168,16 @@ def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
         problem = f"{str(config['modules_to_save'])[:200]}: whole modules are not served beside the base"
         yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy="train LoRA modules only")
     for key in sorted(config.keys() - _WITHOUT_EFFECT):
-        # DoRA, aLoRA, layer replication, Megatron, and options of versions to come: refused while switched on.
-        if config[key] not in (None, False, 0, "", [], {}):
-            problem = f"{str(config[key])[:200]} is not supported by this server"
-            yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=compile_first)
+        if config[key] in (None, False, 0, "", [], {}) or _RATE.search(key):
+            continue
+        problem, remedy = f"{str(config[key])[:200]} is not supported by this server", compile_first
+        if key not in _METHODS:
+            problem = f"{str(config[key])[:200]} is unknown to this server"
+            remedy = (
+                f"if it only says how the adapter was trained, remove the key {key[:200]!r} from {CONFIG_FILE}; if it "
+                f"changes what is computed, {compile_first}"
+            )
+        yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=remedy)
 
 
 def _limit_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:

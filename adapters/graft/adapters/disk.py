@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -9,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from graft.adapters.errors import Reason, StoreFull
@@ -24,7 +26,7 @@ def full_disk_explained(where: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        remedy = "free space, or collect versions that are no longer in the catalog"
+        remedy = "free space, or delete versions that are not wanted and run graft adapters gc"
         reason = Reason(field="disk", problem=str(error.strerror), remedy=remedy)
         raise StoreFull(f"no space left in {where}; nothing was kept", [reason]) from error
 
@@ -46,6 +48,17 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_older(folder: Path, left_before: datetime) -> int:
+    """Remove what lies in the folder and was not written to since; returns how many things. Raises OSError."""
+    num_removed = 0
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # whoever wrote it has put it in its place
+            if path.stat().st_mtime < left_before.timestamp():
+                remove(path)
+                num_removed += 1
+    return num_removed
 
 
 def link(source: Path, target: Path) -> None:

@@ -86,6 +86,9 @@ def accept_folder(
         request_id=request_id,
         **origin,
     )
+    if store.lacks(version):
+        # A collector on another machine may have seen the old blob just before it was stored again.
+        _store(folder, manifest, store, sha256)
     if sha256 is not None:
         store.keep(version, folder)
     return version

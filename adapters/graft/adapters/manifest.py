@@ -1,13 +1,12 @@
 """An adapter's files, read and checked without torch and before anything is mapped.
 
 Only `adapter_config.json`, `adapter_model.safetensors`, `graft.json` and `reference.json` belong to an adapter. Other
-files of a PEFT folder (README.md, training_args.json, …) are ignored; anything that may hold a pickle is refused.
+files of a PEFT folder (README.md, optimizer.pt, checkpoint-500/, …) are left alone: nobody opens them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from graft.adapters import graft_json, reference
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.peft_patterns import pattern_reasons
 from graft.adapters.strict_json import read_json_object
 from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 
@@ -26,9 +26,7 @@ MAX_HEADER_BYTES = 16 << 20
 MAX_FILE_BYTES = 8 << 30
 
 _MAX_CONFIG_BYTES = 1 << 20
-_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
-# PEFT and vLLM evaluate these keys as regular expressions, and one with quantifiers can take forever.
-_PATTERN_KEY = re.compile(r"[A-Za-z0-9_.^$-]{1,500}\Z")
+_PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +113,9 @@ def _folder_reasons(folder: Path, max_file_bytes: int) -> list[Reason]:
         return [Reason(field="folder", problem=f"{folder} is not a folder")]
     reasons = []
     present = {path.name: path for path in folder.iterdir()}
-    for name, path in sorted(present.items()):
-        if path.suffix.lower() in _PICKLES:
-            remedy = "save the adapter with safe_serialization=True and remove this file"
-            reasons.append(Reason(field=name, problem="may hold a pickle, which can run code", remedy=remedy))
     for name in (CONFIG_FILE, TENSOR_FILE):
         if name not in present:
-            reasons.append(Reason(field=name, problem="is missing", remedy="give a folder that PEFT saved"))
+            reasons.append(_missing(name, present))
     for name in ADAPTER_FILES:
         found = present.get(name)
         if found is not None and (found.is_symlink() or not found.is_file()):
@@ -132,6 +126,14 @@ def _folder_reasons(folder: Path, max_file_bytes: int) -> list[Reason]:
     return reasons
 
 
+def _missing(name: str, present: Collection[str]) -> Reason:
+    pickled = next((other for other in _PICKLED if other in present), None)
+    if name == TENSOR_FILE and pickled is not None:
+        problem = f"is missing, and {pickled} is not read: it may hold a pickle, which can run code"
+        return Reason(field=name, problem=problem, remedy="save the adapter with safe_serialization=True")
+    return Reason(field=name, problem="is missing", remedy="give a folder that PEFT saved")
+
+
 def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
     """What is malformed in the configuration; whether it can be served is asked in `compatibility`."""
     problems: dict[str, str] = {}
@@ -139,22 +141,15 @@ def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
         problems["r"] = f"{_shown(config.get('r'))} is not a positive integer"
     if not _is_number(config.get("lora_alpha")):
         problems["lora_alpha"] = f"{_shown(config.get('lora_alpha'))} is not a finite number below 1e9"
-    targets = config.get("target_modules")
-    names = targets if isinstance(targets, list) else [targets]
-    if not names or not all(isinstance(name, str) and 0 < len(name) <= 4096 for name in names):
-        problems["target_modules"] = "must be a non-empty list of module names, or one pattern"
     for key, check, kind in (
         ("rank_pattern", _is_count, "positive integers"),
         ("alpha_pattern", _is_number, "finite numbers"),
     ):
         pattern = config.get(key)
-        if pattern is None:
-            continue
-        if not isinstance(pattern, Mapping) or not all(check(value) for value in pattern.values()):
+        if pattern is not None and not (isinstance(pattern, Mapping) and all(map(check, pattern.values()))):
             problems[key] = f"must map module names to {kind}"
-        elif not all(_PATTERN_KEY.match(name) for name in pattern):
-            problems[key] = "its keys must be plain module names, without regular-expression quantifiers"
-    return [Reason(field=f"{CONFIG_FILE}:{key}", problem=problem) for key, problem in problems.items()]
+    found = [Reason(field=f"{CONFIG_FILE}:{key}", problem=problem) for key, problem in problems.items()]
+    return found + [reason for reason in pattern_reasons(config) if reason.field.partition(":")[2] not in problems]
 
 
 def _is_count(value: object) -> bool:

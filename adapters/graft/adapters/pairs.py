@@ -9,13 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from graft.adapters import peft_patterns
 from graft.adapters.base import Base
 from graft.adapters.errors import Reason
-from graft.adapters.manifest import TENSOR_FILE, Manifest
+from graft.adapters.manifest import CONFIG_FILE, TENSOR_FILE, Manifest
 from graft.adapters.tensor_header import TensorInfo
 
 _OUTPUT_HEADS = ("lm_head", "embed_out")
 _NAME = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight\Z")
+# Whole matrices with a row for each token, as a trainer saves them that added tokens, and the low-rank updates of such.
+_PER_TOKEN = re.compile(
+    r"base_model\.model\.(?:.*\.)?(?P<table>embed_tokens|embed_in|wte|word_embeddings|shared|lm_head|embed_out|output)"
+    r"(?:\.base_layer|\.original_module|\.modules_to_save(?:\.\w+)?)?"
+    r"\.(?P<kind>weight|lora_embedding_A(?:\.weight)?)\Z"
+)
 _FLOATS = ("F16", "BF16", "F32", "F64")
 _MAX_SHOWN = 20
 
@@ -33,21 +40,41 @@ def reasons(manifest: Manifest, base: Base) -> list[Reason]:
     pairs, strange = _pairs(manifest.tensors)
     known = {module: pair for module, pair in pairs.items() if module in base.modules}
     unknown = [_unknown(module, base) for module in pairs if module not in known]
-    found = _capped(strange) + _capped(unknown)
+    found = []
     if not known:
         problem = f"no tensor belongs to a linear module of the base {base.name}: the base would answer instead"
         remedy = f"this base has modules such as {', '.join(sorted(base.modules)[:3])}"
         found.append(Reason(field="target_modules", problem=problem, remedy=remedy))
-    wrong = [reason for module, pair in known.items() for reason in _pair_reasons(module, pair, manifest, base)]
-    return found + _capped(wrong)
+    found += _capped(strange) + _capped(unknown)
+    try:
+        resolved = peft_patterns.resolve(manifest.config, known)
+    except peft_patterns.PatternsTooSlow as error:
+        problem = f"its patterns (rank_pattern, alpha_pattern, target_modules, …) {error}"
+        return [*found, Reason(field=CONFIG_FILE, problem=problem, remedy="name the modules instead")]
+    wrong = [
+        reason
+        for module, pair in known.items()
+        for reason in _pair_reasons(module, pair, resolved.ranks.get(module, manifest.rank), base)
+    ]
+    left_out = [_left_out(module) for module in known if module not in resolved.targeted and not _is_head(module)]
+    return found + _capped(left_out) + _capped(wrong)
 
 
-def expected_rank(manifest: Manifest, module: str) -> int:
-    """The module's rank: the first entry of rank_pattern that ends its path, as in PEFT, else r."""
-    for key, rank in manifest.rank_pattern.items():
-        if re.match(rf"(.*\.)?({key})$", module):
-            return rank
-    return manifest.rank
+def vocabulary_reasons(manifest: Manifest, base: Base) -> list[Reason]:
+    """The tensors that hold a row for each token, and whether they speak of other tokens than the base does."""
+    found = []
+    for name, info in manifest.tensors.items():
+        match = _PER_TOKEN.match(name)
+        if match is None:
+            continue
+        problem = f"is not a LoRA matrix of a linear module: {match['table']} is shared by all adapters"
+        remedy = "train without new tokens and without modules_to_save, or merge it into a base of its own"
+        num_rows = info.shape[1 if "embedding" in match["kind"] else 0] if len(info.shape) == 2 else None
+        if num_rows not in (None, base.vocab_size):
+            problem = f"the adapter's vocabulary is {num_rows}, the base's {base.vocab_size}; it {problem}"
+            remedy = "train without adding tokens, or resize the base as the trainer did, save it and serve that"
+        found.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
+    return _capped(found)
 
 
 def _pairs(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, _Pair], list[Reason]]:
@@ -55,6 +82,8 @@ def _pairs(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, _Pair], list[Re
     strange = []
     for name, info in tensors.items():
         match = _NAME.match(name)
+        if match is None and _PER_TOKEN.match(name):
+            continue  # said by vocabulary_reasons
         if match is None:
             remedy = "only base_model.model.<module>.lora_A.weight and lora_B.weight are served"
             problem = "is not a LoRA matrix of a linear module"
@@ -70,13 +99,18 @@ def _unknown(module: str, base: Base) -> Reason:
     return Reason(field=f"{TENSOR_FILE}:{module[:200]}", problem=problem, remedy=remedy)
 
 
-def _pair_reasons(module: str, pair: _Pair, manifest: Manifest, base: Base) -> Iterator[Reason]:
-    if module.rpartition(".")[2] in _OUTPUT_HEADS:
+def _left_out(module: str) -> Reason:
+    problem = f"target_modules, exclude_modules and layers_to_transform of {CONFIG_FILE} leave it out, as PEFT would"
+    remedy = "name the module there, or save the adapter without it"
+    return Reason(field=f"{TENSOR_FILE}:{module[:200]}", problem=problem, remedy=remedy)
+
+
+def _pair_reasons(module: str, pair: _Pair, rank: int, base: Base) -> Iterator[Reason]:
+    if _is_head(module):
         # vLLM computes a prompt's log-probabilities without knowing which adapter the prompt belongs to.
         problem, remedy = "an adapted output head would be left out when prompts are scored", "train without it"
         yield Reason(field=f"{TENSOR_FILE}:{module}", problem=problem, remedy=remedy)
     out_features, in_features = base.modules[module]
-    rank = expected_rank(manifest, module)
     for side, info, shape in (("A", pair.a, (rank, in_features)), ("B", pair.b, (out_features, rank))):
         field = f"{TENSOR_FILE}:{module}.lora_{side}"
         if info is None:
@@ -86,6 +120,10 @@ def _pair_reasons(module: str, pair: _Pair, manifest: Manifest, base: Base) -> I
             yield Reason(field=field, problem=problem, remedy="the rank or the base differs from the training's")
         elif info.dtype not in _FLOATS:
             yield Reason(field=field, problem=f"is of dtype {info.dtype}, not one of {', '.join(_FLOATS)}")
+
+
+def _is_head(module: str) -> bool:
+    return module.rpartition(".")[2] in _OUTPUT_HEADS
 
 
 def _capped(found: list[Reason]) -> list[Reason]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from graft.adapters import disk
-from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.errors import GraftError, InvalidAdapter, Reason
 from graft.adapters.manifest import ADAPTER_FILES, MAX_FILE_BYTES
 from graft.adapters.session_folder import SessionFolder
 
@@ -26,11 +26,13 @@ class Staging:
         max_file_bytes: int = MAX_FILE_BYTES,
         max_bytes: int = MAX_FILE_BYTES,
         names: Collection[str] = ADAPTER_FILES,
+        refusal: type[GraftError] = InvalidAdapter,
     ) -> None:
         """`max_file_bytes` bounds one file, `max_bytes` an upload; only files called `names` are taken.
 
-        Raises OSError, or StoreFull.
+        What is wrong with an upload is raised as `refusal`. Raises OSError, or StoreFull.
         """
+        self._refusal = refusal
         self._max_file_bytes, self._max_bytes, self._names = max_file_bytes, max_bytes, frozenset(names)
         self._folder = SessionFolder(root)
 
@@ -40,7 +42,9 @@ class Staging:
         with disk.full_disk_explained(folder):
             folder.mkdir()
         names = self._names if names is None else names
-        return Upload(folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=names)
+        return Upload(
+            folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=names, refusal=self._refusal
+        )
 
     def close(self) -> None:
         """Throw every open upload away."""
@@ -48,11 +52,19 @@ class Staging:
 
 
 class Upload:
-    """One adapter being uploaded. As a context it aborts on leaving: register the folder inside."""
+    """One adapter or base being uploaded. As a context it aborts on leaving: register the folder inside."""
 
-    def __init__(self, folder: Path, *, max_file_bytes: int, max_bytes: int, names: Collection[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_file_bytes: int,
+        max_bytes: int,
+        names: Collection[str],
+        refusal: type[GraftError],
+    ) -> None:
         """Use `Staging.begin`."""
-        self._folder, self._names = folder, names
+        self._folder, self._names, self._refusal = folder, names, refusal
         self._max_file_bytes, self._max_bytes = max_file_bytes, max_bytes
         self._current: IO[bytes] | None = None  # files come one after another: one is open at a time
         self._current_name: str | None = None
@@ -68,17 +80,17 @@ class Upload:
         self.abort()
 
     def write(self, name: str, chunk: bytes) -> None:
-        """Append `chunk` to the file `name`. Raises InvalidAdapter over a limit or for a foreign name; StoreFull."""
+        """Append `chunk` to the file `name`. Raises the refusal over a limit or for a foreign name; StoreFull."""
         if name not in self._names:
-            problem = f"{name[:200]!r} does not belong to an adapter"
+            problem = f"{name[:200]!r} does not belong to the upload"
             reason = Reason(field="file", problem=problem, remedy=f"send only {', '.join(sorted(self._names))}")
-            raise InvalidAdapter("the upload was refused", [reason])
+            raise self._refusal("the upload was refused", [reason])
         size_bytes = self._sizes_bytes.get(name, 0) + len(chunk)
         total_bytes = sum(self._sizes_bytes.values()) + len(chunk)
         for size, limit, what in ((size_bytes, self._max_file_bytes, "a file"), (total_bytes, self._max_bytes, "all")):
             if size > limit:
                 problem = f"has more than {limit} bytes, the limit for {what}"
-                raise InvalidAdapter("the upload was refused", [Reason(field=name, problem=problem)])
+                raise self._refusal("the upload was refused", [Reason(field=name, problem=problem)])
         with disk.full_disk_explained(self._folder):
             if name != self._current_name:
                 self._close()
@@ -93,14 +105,19 @@ class Upload:
         """The folder of the complete upload; it stays until `abort`.
 
         `sha256` maps file names to the 64 hex digits (with or without `sha256:`) that the sender declared.
-        Raises InvalidAdapter naming every file whose bytes are others, or that is missing or undeclared; StoreFull.
+        Raises the refusal, naming every file whose bytes are others, or that is missing or undeclared; StoreFull.
         """
         with disk.full_disk_explained(self._folder):
             self._close()
         if sha256 is not None:
             reasons = self._hash_reasons(sha256)
             if reasons:
-                raise InvalidAdapter("the upload was damaged on its way", reasons)
+                raise self._refusal("the upload was damaged on its way", reasons)
+        return self._folder
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie; complete once it is committed."""
         return self._folder
 
     def sha256(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from graft.adapters import disk
 from graft.adapters.adapter import AdapterFile, AdapterVersion
 from graft.adapters.blob_files import open_blob_files, retried
 from graft.adapters.digest import PREFIX, sha256_of_file
-from graft.adapters.errors import Reason, StoreUnavailable
+from graft.adapters.errors import Conflict, Reason, StoreUnavailable
 
 _COLLECT_AGE = timedelta(hours=1)
 
@@ -114,24 +114,53 @@ class BlobStore:
                 reasons.append(Reason(field=file.name, problem=problem, remedy="register the version again"))
         return tuple(reasons)
 
-    def collect(self, live_digests: Set[str], *, min_age: timedelta = _COLLECT_AGE) -> int:
+    def lacks(self, version: AdapterVersion) -> bool:
+        """Whether a file of the version is not stored (any more). Raises StoreUnavailable."""
+        return not all(self._blobs.has(file.sha256) for file in version.files)
+
+    def enrol(self, owner: str) -> None:
+        """Say that the catalog `owner` keeps files here: while it is not the only one, none collects.
+
+        Raises StoreUnavailable, StoreFull.
+        """
+        with disk.full_disk_explained(self._url):
+            self._blobs.enrol(owner)
+
+    def collect(
+        self,
+        live_digests: Set[str],
+        *,
+        min_age: timedelta = _COLLECT_AGE,
+        freed: Callable[[int], object] = lambda size_bytes: None,
+    ) -> int:
         """Delete blobs and local folders whose SHA-256 or version digest is not in `live_digests`.
 
         The set is `Catalog.live_digests()` and the digests of leased versions, read before this call. What is younger
-        than `min_age` is spared: it may belong to a version that is being registered. Returns the number deleted.
+        than `min_age` is spared: it may belong to a version that is being registered. `freed` is told the size of each
+        blob deleted. Returns the number of blobs, folders and leftovers deleted.
+        Raises Conflict where the files of several catalogs lie here, StoreUnavailable.
         """
+        self._check_owners()
         oldest = datetime.now(UTC) - min_age
         dead = [sha256 for sha256, stored in self._blobs.listed() if sha256 not in live_digests and stored < oldest]
-        for sha256 in dead:
-            self._blobs.delete(sha256)
+        sizes = [self._blobs.delete(sha256, stored_before=oldest) for sha256 in dead]
+        for size_bytes in (size for size in sizes if size is not None):
+            freed(size_bytes)
+        num_left = self._blobs.sweep(left_before=oldest) + disk.remove_older(self._temporary, oldest)
         folders = [path for path in self._versions.iterdir() if PREFIX + path.name not in live_digests]
-        leftovers = list(self._temporary.iterdir()) if self._temporary.is_dir() else []
-        old = [path for path in [*folders, *leftovers] if path.stat().st_mtime < oldest.timestamp()]
+        old = [path for path in folders if path.stat().st_mtime < oldest.timestamp()]
         for path in old:
             disk.remove(path)
         with self._lock:
             self._verified -= {PREFIX + path.name for path in old}
-        return len(dead) + len(old)
+        return len(sizes) - sizes.count(None) + num_left + len(old)
+
+    def _check_owners(self) -> None:
+        owners = self._blobs.owners()
+        if len(owners) > 1:
+            problem = f"{len(owners)} catalogs keep files in {self._url}, and none knows what the others need"
+            remedy = "give each catalog a store of its own, and remove from the folder owners there who left"
+            raise Conflict("nothing is collected", [Reason(field="store", problem=problem, remedy=remedy)])
 
     def _put_file(self, path: Path, sha256: str | None) -> AdapterFile:
         with disk.full_disk_explained(self._url):

@@ -11,10 +11,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from graft.adapters import replay, rows, tables
-from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance, version_digest
-from graft.adapters.base import Base
+from graft.adapters.adapter import (
+    DEFAULT_TENANT,
+    AdapterFile,
+    AdapterVersion,
+    BaseReference,
+    Lineage,
+    Provenance,
+    version_digest,
+)
+from graft.adapters.base import Base, shipped_bases
 from graft.adapters.catalog_reads import get_adapter, get_version
-from graft.adapters.errors import Conflict, InvalidReference, NotFound, Reason
+from graft.adapters.errors import AlreadyExists, Conflict, InvalidReference, NotFound, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.names import check_adapter_name, check_name
 from graft.adapters.rows import Record
@@ -49,8 +57,30 @@ def register_tenant(connection: sa.Connection, name: str, *, now: datetime) -> N
         connection.execute(sa.insert(tables.tenants).values(name=name, create_time=now))
 
 
-def register_base(connection: sa.Connection, base: Base, *, now: datetime) -> None:
+def register_base(connection: sa.Connection, base: Base, *, request_id: str | None, now: datetime) -> None:
     """Remember a base, or its new path and name. A quantized folder does not displace another one of its base."""
+    call = ["register_base", base.name, base.digest]
+    if replay.recall(connection, DEFAULT_TENANT, request_id, call) is not None:
+        return
+    _check_base_name(connection, base.name)
+    _keep_base(connection, base, now)
+    replay.remember(connection, DEFAULT_TENANT, request_id, call, {}, now=now)
+
+
+def _check_base_name(connection: sa.Connection, name: str) -> None:
+    """Adapters and bases share one space of names: a request could not say which of the two it means."""
+    adapters = tables.adapters
+    if connection.execute(sa.select(adapters.c.name).where(adapters.c.name == name)).first() is not None:
+        problem = f"{name!r} is the name of an adapter, and a request for it could mean either"
+        remedy = (
+            f"call the base otherwise (a folder by its own name), or delete the adapter: graft adapters delete {name}"
+        )
+        raise AlreadyExists(
+            f"the base cannot be called {name!r}", [Reason(field="name", problem=problem, remedy=remedy)]
+        )
+
+
+def _keep_base(connection: sa.Connection, base: Base, now: datetime) -> None:
     table = tables.bases
     row = asdict(base.reference()) | {"path": str(base.path)}
     _forget_unconfigured(connection, base)
@@ -124,7 +154,10 @@ def delete_adapter(
     query = sa.select(sa.func.count()).where(versions.c.tenant == tenant, versions.c.adapter == adapter)
     num_versions = connection.execute(query).scalar_one()
     if num_versions and not force:
-        raise Conflict(f"adapter {adapter} has {num_versions} versions: delete its aliases and versions first")
+        versions_text = "1 version" if num_versions == 1 else f"{num_versions} versions"
+        problem = f"has {versions_text}"
+        remedy = f"say force to delete all of it: graft adapters delete {adapter} --yes"
+        raise Conflict(f"adapter {adapter} is not empty", [Reason(field=adapter, problem=problem, remedy=remedy)])
     connection.execute(sa.delete(aliases).where(aliases.c.tenant == tenant, aliases.c.adapter == adapter))
     connection.execute(sa.delete(versions).where(versions.c.tenant == tenant, versions.c.adapter == adapter))
     connection.execute(sa.delete(adapters).where(adapters.c.tenant == tenant, adapters.c.name == adapter))
@@ -172,9 +205,11 @@ def _next_number(connection: sa.Connection, draft: Draft, now: datetime) -> int:
     if not _has_tenant(connection, draft.tenant):
         raise NotFound(f"there is no tenant {draft.tenant[:100]!r}")
     bases = tables.bases
-    if connection.execute(sa.select(bases.c.name).where(bases.c.name == draft.adapter)).first() is not None:
-        problem = f"{draft.adapter!r} is the name of a base"
-        raise InvalidReference("invalid adapter name", [Reason(field="adapter", problem=problem)])
+    registered = connection.execute(sa.select(bases.c.name).where(bases.c.name == draft.adapter)).first()
+    if registered is not None or draft.adapter in shipped_bases():
+        problem = f"{draft.adapter!r} is the name of a base, and a request for it could mean either"
+        reason = Reason(field="adapter", problem=problem, remedy="choose another name")
+        raise InvalidReference("invalid adapter name", [reason])
     values = {"tenant": draft.tenant, "name": draft.adapter, "next_number": 2, "create_time": now}
     connection.execute(sa.insert(table).values(**values))
     return 1

@@ -104,14 +104,22 @@ class AsyncClient:
         allow_other_quantization: bool = False,
         timeout: float | None = None,
     ) -> operation.Push:
-        """Upload a PEFT folder as a new version, then move `alias` to it. Raises OSError where files are missing."""
+        """Upload a PEFT folder as a new version and move `alias` to it; of one that is refused nothing is kept.
+
+        Raises OSError where files are missing.
+        """
         messages = upload.upload_requests(
-            Path(folder), name=name, allow_noop=allow_noop, allow_other_quantization=allow_other_quantization
+            Path(folder),
+            name=name,
+            alias=alias or "",
+            allow_noop=allow_noop,
+            allow_other_quantization=allow_other_quantization,
         )
-        response = adapter_pb2.UploadVersionResponse
-        version = (await self._upload(operation.UPLOAD_VERSION, messages, response, timeout)).version
-        moved = await self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
-        return operation.pushed(version, moved)
+        response = await self._upload(operation.UPLOAD_VERSION, messages, adapter_pb2.UploadVersionResponse, timeout)
+        push = operation.pushed(response)
+        if alias and push.alias is None:  # an earlier server left that to its caller
+            push = operation.moved(push, await self.set_alias(name, alias, push.version.digest, timeout=timeout))
+        return push
 
     async def push_base(self, folder: str | Path, *, name: str, timeout: float = 3600.0) -> base_pb2.RegisteredBase:
         """Upload a Hugging Face folder: a server that starts on the same data serves it by this name.
@@ -126,10 +134,16 @@ class AsyncClient:
         return await self._call(operation.list_bases())
 
     async def import_adapter(
-        self, path: str, *, name: str, allow_noop: bool = False, allow_other_quantization: bool = False
-    ) -> adapter_pb2.AdapterVersion:
-        """Register a PEFT folder that lies on the server's own disk."""
-        return await self._call(operation.import_version(name, path, allow_noop, allow_other_quantization))
+        self,
+        path: str,
+        *,
+        name: str,
+        alias: str | None = None,
+        allow_noop: bool = False,
+        allow_other_quantization: bool = False,
+    ) -> operation.Push:
+        """Like `push_adapter`, for a PEFT folder that lies on the server's own disk."""
+        return await self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
 
     async def adapters(self) -> list[adapter_pb2.Adapter]:
         """All adapters."""
@@ -160,9 +174,9 @@ class AsyncClient:
         """Move an alias: the hot swap. With `etag`, only while the alias is unchanged; with an empty one, only anew."""
         return await self._call(operation.set_alias(adapter, alias, version, weight_percent, etag), timeout)
 
-    async def delete_adapter(self, adapter: str) -> None:
-        """Delete an adapter that has no versions any more."""
-        await self._call(operation.delete_adapter(adapter))
+    async def delete_adapter(self, adapter: str, *, force: bool = False) -> None:
+        """Delete an adapter; with `force` its aliases and versions, too, else it must have none any more."""
+        await self._call(operation.delete_adapter(adapter, force))
 
     async def delete_version(self, adapter: str, version: str | int) -> None:
         """Delete a version that no alias points to."""
@@ -183,6 +197,10 @@ class AsyncClient:
     async def prefetch(self, adapter: str, version: str | int) -> bool:
         """Say that a version may be asked for soon; returns whether it is in a slot already."""
         return await self._call(operation.prefetch(adapter, version))
+
+    async def collect_files(self) -> adapter_pb2.CollectFilesResponse:
+        """Have the files deleted that no version has any more; those of the last hour stay."""
+        return await self._call(operation.collect_files())
 
     # The server
 

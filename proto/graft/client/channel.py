@@ -10,6 +10,7 @@ DEFAULT_TARGET = "localhost:8470"
 _IDEMPOTENT = {
     "InferenceService": ("Score", "Tokenize"),
     "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
+    "BaseService": ("ListBases",),
     "ServerService": ("GetInfo",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20

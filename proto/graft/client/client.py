@@ -102,14 +102,22 @@ class Client:
         allow_other_quantization: bool = False,
         timeout: float | None = None,
     ) -> operation.Push:
-        """Upload a PEFT folder as a new version, then move `alias` to it. Raises OSError where files are missing."""
+        """Upload a PEFT folder as a new version and move `alias` to it; of one that is refused nothing is kept.
+
+        Raises OSError where files are missing.
+        """
         messages = upload.upload_requests(
-            Path(folder), name=name, allow_noop=allow_noop, allow_other_quantization=allow_other_quantization
+            Path(folder),
+            name=name,
+            alias=alias or "",
+            allow_noop=allow_noop,
+            allow_other_quantization=allow_other_quantization,
         )
-        response = adapter_pb2.UploadVersionResponse
-        version = self._upload(operation.UPLOAD_VERSION, messages, response, timeout).version
-        moved = self.set_alias(name, alias, version.digest, timeout=timeout) if alias else None
-        return operation.pushed(version, moved)
+        response = self._upload(operation.UPLOAD_VERSION, messages, adapter_pb2.UploadVersionResponse, timeout)
+        push = operation.pushed(response)
+        if alias and push.alias is None:  # an earlier server left that to its caller
+            push = operation.moved(push, self.set_alias(name, alias, push.version.digest, timeout=timeout))
+        return push
 
     def push_base(self, folder: str | Path, *, name: str, timeout: float = 3600.0) -> base_pb2.RegisteredBase:
         """Upload a Hugging Face folder: a server that starts on the same data serves it by this name.
@@ -124,10 +132,16 @@ class Client:
         return self._call(operation.list_bases())
 
     def import_adapter(
-        self, path: str, *, name: str, allow_noop: bool = False, allow_other_quantization: bool = False
-    ) -> adapter_pb2.AdapterVersion:
-        """Register a PEFT folder that lies on the server's own disk."""
-        return self._call(operation.import_version(name, path, allow_noop, allow_other_quantization))
+        self,
+        path: str,
+        *,
+        name: str,
+        alias: str | None = None,
+        allow_noop: bool = False,
+        allow_other_quantization: bool = False,
+    ) -> operation.Push:
+        """Like `push_adapter`, for a PEFT folder that lies on the server's own disk."""
+        return self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
 
     def adapters(self) -> list[adapter_pb2.Adapter]:
         """All adapters."""
@@ -158,9 +172,9 @@ class Client:
         """Move an alias: the hot swap. With `etag`, only while the alias is unchanged; with an empty one, only anew."""
         return self._call(operation.set_alias(adapter, alias, version, weight_percent, etag), timeout)
 
-    def delete_adapter(self, adapter: str) -> None:
-        """Delete an adapter that has no versions any more."""
-        self._call(operation.delete_adapter(adapter))
+    def delete_adapter(self, adapter: str, *, force: bool = False) -> None:
+        """Delete an adapter; with `force` its aliases and versions, too, else it must have none any more."""
+        self._call(operation.delete_adapter(adapter, force))
 
     def delete_version(self, adapter: str, version: str | int) -> None:
         """Delete a version that no alias points to."""
@@ -181,6 +195,10 @@ class Client:
     def prefetch(self, adapter: str, version: str | int) -> bool:
         """Say that a version may be asked for soon; returns whether it is in a slot already."""
         return self._call(operation.prefetch(adapter, version))
+
+    def collect_files(self) -> adapter_pb2.CollectFilesResponse:
+        """Have the files deleted that no version has any more; those of the last hour stay."""
+        return self._call(operation.collect_files())
 
     # The server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -27,6 +27,8 @@ class Push:
     alias: adapter_pb2.Alias | None
     # How long the engine took to load the version; None where it was resident or no alias was moved.
     load_seconds: float | None
+    # What the sender may not expect, in sentences.
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,16 +143,17 @@ def get_version(adapter: str, version: str | int) -> Operation[VersionDetails]:
 
 
 def import_version(
-    adapter: str, path: str, allow_noop: bool, allow_other_quantization: bool
-) -> Operation[adapter_pb2.AdapterVersion]:
+    adapter: str, path: str, alias: str, allow_noop: bool, allow_other_quantization: bool
+) -> Operation[Push]:
     message = adapter_pb2.ImportVersionRequest(
         adapter=adapter,
         path=path,
+        alias=alias,
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
         request_id=new_request_id(),
     )
-    return _adapter(message, adapter_pb2.ImportVersionResponse, lambda response: response.version)
+    return _adapter(message, adapter_pb2.ImportVersionResponse, pushed)
 
 
 def set_alias(
@@ -167,8 +170,8 @@ def set_alias(
     return _adapter(message, adapter_pb2.SetAliasResponse, _itself)
 
 
-def delete_adapter(adapter: str) -> Operation[None]:
-    message = adapter_pb2.DeleteAdapterRequest(adapter=adapter, request_id=new_request_id())
+def delete_adapter(adapter: str, force: bool) -> Operation[None]:
+    message = adapter_pb2.DeleteAdapterRequest(adapter=adapter, force=force, request_id=new_request_id())
     return _adapter(message, adapter_pb2.DeleteAdapterResponse, _nothing)
 
 
@@ -198,6 +201,11 @@ def prefetch(adapter: str, version: str | int) -> Operation[bool]:
     return _adapter(message, adapter_pb2.PrefetchVersionResponse, lambda response: response.resident)
 
 
+def collect_files() -> Operation[adapter_pb2.CollectFilesResponse]:
+    message = adapter_pb2.CollectFilesRequest(request_id=new_request_id())
+    return _adapter(message, adapter_pb2.CollectFilesResponse, _itself)
+
+
 def info() -> Operation[server_pb2.GetInfoResponse]:
     return _operation("ServerService", server_pb2.GetInfoRequest(), server_pb2.GetInfoResponse, _itself)
 
@@ -208,9 +216,16 @@ def drain(timeout_seconds: float) -> Operation[int]:
     return _operation("ServerService", message, server_pb2.DrainResponse, lambda response: response.num_unfinished)
 
 
-def pushed(version: adapter_pb2.AdapterVersion, moved: adapter_pb2.SetAliasResponse | None) -> Push:
-    """What a push gives back, from the replies of its one or two calls."""
-    if moved is None:
-        return Push(version=version, alias=None, load_seconds=None)
-    load_seconds = moved.load_time.ToTimedelta().total_seconds() if moved.HasField("load_time") else None
-    return Push(version=version, alias=moved.alias, load_seconds=load_seconds)
+def pushed(response: adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse) -> Push:
+    """What a push or an import gives back."""
+    push = Push(version=response.version, alias=None, load_seconds=None, notices=tuple(response.notices))
+    return moved(push, response) if response.HasField("alias") else push
+
+
+def moved(
+    push: Push,
+    response: adapter_pb2.SetAliasResponse | adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse,
+) -> Push:
+    """The push with the alias that points at it now."""
+    load_seconds = response.load_time.ToTimedelta().total_seconds() if response.HasField("load_time") else None
+    return replace(push, alias=response.alias, load_seconds=load_seconds)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -34,7 +36,7 @@ def adapter_files(folder: Path) -> list[Path]:
 
 
 def upload_requests(
-    folder: Path, *, name: str, allow_noop: bool, allow_other_quantization: bool
+    folder: Path, *, name: str, alias: str = "", allow_noop: bool, allow_other_quantization: bool
 ) -> Iterator[pb.UploadVersionRequest]:
     """The header with sizes and SHA-256s, then the bytes in chunks of 1 MiB.
 
@@ -43,12 +45,27 @@ def upload_requests(
     paths = adapter_files(folder)
     header = pb.UploadHeader(
         adapter=name,
+        alias=alias,
+        chat_template_digest=_template_digest(folder),
         files=[_described(path) for path in paths],
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
         request_id=uuid.uuid4().hex,
     )
     return _messages(header, paths)
+
+
+def _template_digest(folder: Path) -> str:
+    """`sha256:…` of the chat template beside the adapter, which is not sent; empty where there is none."""
+    template, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    text = b""
+    with contextlib.suppress(OSError, ValueError):
+        if template.is_file():
+            text = template.read_bytes()
+        elif config.is_file():
+            found = json.loads(config.read_bytes()).get("chat_template")
+            text = found.encode() if isinstance(found, str) else b""
+    return f"sha256:{hashlib.sha256(text).hexdigest()}" if text else ""
 
 
 def to_bytes(message: Message) -> bytes:

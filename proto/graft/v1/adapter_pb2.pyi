@@ -298,6 +298,8 @@ class UploadHeader(_message.Message):
     ALLOW_NOOP_FIELD_NUMBER: _builtins.int
     ALLOW_OTHER_QUANTIZATION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_DIGEST_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     allow_noop: _builtins.bool
     """Say that an adapter that changes nothing is meant."""
@@ -305,6 +307,12 @@ class UploadHeader(_message.Message):
     """Say that serving on another form than it was trained on is meant."""
     request_id: _builtins.str
     """Any unique text; a repeated call with it answers the first call's result."""
+    alias: _builtins.str
+    """Point this alias at the version once it is in the engine and says what it was trained to say. Where it is refused
+    there, nothing of it is kept. Empty: the version is registered, and checked when it is first asked for.
+    """
+    chat_template_digest: _builtins.str
+    """`sha256:…` of the chat template that lies beside the adapter, empty where there is none: the base's is used."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdapterFile]:
         """Every file, with its size and SHA-256: bytes that differ are refused."""
@@ -317,10 +325,12 @@ class UploadHeader(_message.Message):
         allow_noop: _builtins.bool = ...,
         allow_other_quantization: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        chat_template_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "allow_noop", b"allow_noop", "allow_other_quantization", b"allow_other_quantization", "files", b"files", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "alias", b"alias", "allow_noop", b"allow_noop", "allow_other_quantization", b"allow_other_quantization", "chat_template_digest", b"chat_template_digest", "files", b"files", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,16 +364,34 @@ class UploadVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___AdapterVersion: ...
+    @_builtins.property
+    def alias(self) -> Global___Alias:
+        """The alias that points at the version now; unset where none was asked for."""
+
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration:
+        """How long the engine took to load the version; unset where it was resident or no alias was asked for."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the sender may not expect, in sentences."""
+
     def __init__(
         self,
         *,
         version: Global___AdapterVersion | None = ...,
+        alias: Global___Alias | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "notices", b"notices", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,11 +406,14 @@ class ImportVersionRequest(_message.Message):
     ALLOW_NOOP_FIELD_NUMBER: _builtins.int
     ALLOW_OTHER_QUANTIZATION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     path: _builtins.str
     allow_noop: _builtins.bool
     allow_other_quantization: _builtins.bool
     request_id: _builtins.str
+    alias: _builtins.str
+    """As in UploadHeader."""
     def __init__(
         self,
         *,
@@ -391,10 +422,11 @@ class ImportVersionRequest(_message.Message):
         allow_noop: _builtins.bool = ...,
         allow_other_quantization: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        alias: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "allow_noop", b"allow_noop", "allow_other_quantization", b"allow_other_quantization", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "alias", b"alias", "allow_noop", b"allow_noop", "allow_other_quantization", b"allow_other_quantization", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,19 +434,33 @@ Global___ImportVersionRequest: _TypeAlias = ImportVersionRequest  # noqa: Y015
 
 @_typing.final
 class ImportVersionResponse(_message.Message):
+    """As UploadVersionResponse: the same folder is the same version, whichever way it came."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___AdapterVersion: ...
+    @_builtins.property
+    def alias(self) -> Global___Alias: ...
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         version: Global___AdapterVersion | None = ...,
+        alias: Global___Alias | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "notices", b"notices", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -510,17 +556,21 @@ class DeleteAdapterRequest(_message.Message):
 
     ADAPTER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
     request_id: _builtins.str
+    force: _builtins.bool
+    """Delete its aliases and versions, too; without it an adapter that has versions is refused."""
     def __init__(
         self,
         *,
         adapter: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "force", b"force", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -978,3 +1028,46 @@ class PrefetchVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrefetchVersionResponse: _TypeAlias = PrefetchVersionResponse  # noqa: Y015
+
+@_typing.final
+class CollectFilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Any unique text; a repeated call with it answers the first call's result."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectFilesRequest: _TypeAlias = CollectFilesRequest  # noqa: Y015
+
+@_typing.final
+class CollectFilesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_DELETED_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    num_deleted: _builtins.int
+    freed_bytes: _builtins.int
+    """Of the files of versions; copies that the engine read count as deleted, but take no room of their own."""
+    def __init__(
+        self,
+        *,
+        num_deleted: _builtins.int = ...,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes", "num_deleted", b"num_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectFilesResponse: _TypeAlias = CollectFilesResponse  # noqa: Y015

@@ -100,6 +100,11 @@ class AdapterServiceStub:
                 request_serializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.SerializeToString,
                 response_deserializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.FromString,
                 _registered_method=True)
+        self.CollectFiles = channel.unary_unary(
+                '/graft.v1.AdapterService/CollectFiles',
+                request_serializer=graft_dot_v1_dot_adapter__pb2.CollectFilesRequest.SerializeToString,
+                response_deserializer=graft_dot_v1_dot_adapter__pb2.CollectFilesResponse.FromString,
+                _registered_method=True)
 
 
 class AdapterServiceServicer:
@@ -191,6 +196,14 @@ class AdapterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CollectFiles(self, request, context):
+        """Deletes the files that no version has any more. The server does so by itself from time to time; files that were
+        stored within the last hour stay, since they may belong to a version that is being registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdapterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -258,6 +271,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.PrefetchVersion,
                     request_deserializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.FromString,
                     response_serializer=graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.SerializeToString,
+            ),
+            'CollectFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectFiles,
+                    request_deserializer=graft_dot_v1_dot_adapter__pb2.CollectFilesRequest.FromString,
+                    response_serializer=graft_dot_v1_dot_adapter__pb2.CollectFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -612,6 +630,33 @@ class AdapterService:
             '/graft.v1.AdapterService/PrefetchVersion',
             graft_dot_v1_dot_adapter__pb2.PrefetchVersionRequest.SerializeToString,
             graft_dot_v1_dot_adapter__pb2.PrefetchVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graft.v1.AdapterService/CollectFiles',
+            graft_dot_v1_dot_adapter__pb2.CollectFilesRequest.SerializeToString,
+            graft_dot_v1_dot_adapter__pb2.CollectFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

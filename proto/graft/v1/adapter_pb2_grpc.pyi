@@ -54,6 +54,10 @@ class AdapterServiceStub:
     """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
     or never; the call does not wait for it.
     """
+    CollectFiles: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.CollectFilesRequest, _adapter_pb2.CollectFilesResponse]
+    """Deletes the files that no version has any more. The server does so by itself from time to time; files that were
+    stored within the last hour stay, since they may belong to a version that is being registered.
+    """
 
 @_typing.type_check_only
 class AdapterServiceAsyncStub(AdapterServiceStub):
@@ -80,6 +84,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     PrefetchVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.PrefetchVersionRequest, _adapter_pb2.PrefetchVersionResponse]  # type: ignore[assignment]
     """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
     or never; the call does not wait for it.
+    """
+    CollectFiles: _aio.UnaryUnaryMultiCallable[_adapter_pb2.CollectFilesRequest, _adapter_pb2.CollectFilesResponse]  # type: ignore[assignment]
+    """Deletes the files that no version has any more. The server does so by itself from time to time; files that were
+    stored within the last hour stay, since they may belong to a version that is being registered.
     """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -182,6 +190,16 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_adapter_pb2.PrefetchVersionResponse, _abc.Awaitable[_adapter_pb2.PrefetchVersionResponse]]:
         """Says that a version may be asked for soon. It is loaded where no version in use has to leave for it, else later
         or never; the call does not wait for it.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectFiles(
+        self,
+        request: _adapter_pb2.CollectFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.CollectFilesResponse, _abc.Awaitable[_adapter_pb2.CollectFilesResponse]]:
+        """Deletes the files that no version has any more. The server does so by itself from time to time; files that were
+        stored within the last hour stay, since they may belong to a version that is being registered.
         """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from graft.v1 import adapter_pb2 as graft_dot_v1_dot_adapter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13graft/v1/base.proto\x12\x08graft.v1\x1a\x16graft/v1/adapter.proto\"\x8e\x01\n\x0eRegisteredBase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0eweights_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x1c\n\x14\x63hat_template_digest\x18\x05 \x01(\t\x12\x0e\n\x06served\x18\x06 \x01(\x08\"q\n\x11UploadBaseRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.graft.v1.UploadBaseHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.graft.v1.UploadChunkH\x00\x42\x06\n\x04part\"F\n\x10UploadBaseHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x15.graft.v1.AdapterFile\"<\n\x12UploadBaseResponse\x12&\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x18.graft.v1.RegisteredBase\"\x12\n\x10ListBasesRequest\"<\n\x11ListBasesResponse\x12\'\n\x05\x62\x61ses\x18\x01 \x03(\x0b\x32\x18.graft.v1.RegisteredBase2\x9e\x01\n\x0b\x42\x61seService\x12I\n\nUploadBase\x12\x1b.graft.v1.UploadBaseRequest\x1a\x1c.graft.v1.UploadBaseResponse(\x01\x12\x44\n\tListBases\x12\x1a.graft.v1.ListBasesRequest\x1a\x1b.graft.v1.ListBasesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13graft/v1/base.proto\x12\x08graft.v1\x1a\x16graft/v1/adapter.proto\"\xa5\x01\n\x0eRegisteredBase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0eweights_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x1c\n\x14\x63hat_template_digest\x18\x05 \x01(\t\x12\x0e\n\x06served\x18\x06 \x01(\x08\x12\x15\n\rconfig_digest\x18\x07 \x01(\t\"q\n\x11UploadBaseRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.graft.v1.UploadBaseHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.graft.v1.UploadChunkH\x00\x42\x06\n\x04part\"Z\n\x10UploadBaseHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x15.graft.v1.AdapterFile\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"<\n\x12UploadBaseResponse\x12&\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x18.graft.v1.RegisteredBase\"\x12\n\x10ListBasesRequest\"<\n\x11ListBasesResponse\x12\'\n\x05\x62\x61ses\x18\x01 \x03(\x0b\x32\x18.graft.v1.RegisteredBase2\x9e\x01\n\x0b\x42\x61seService\x12I\n\nUploadBase\x12\x1b.graft.v1.UploadBaseRequest\x1a\x1c.graft.v1.UploadBaseResponse(\x01\x12\x44\n\tListBases\x12\x1a.graft.v1.ListBasesRequest\x1a\x1b.graft.v1.ListBasesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graft.v1.base_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTEREDBASE']._serialized_start=58
-  _globals['_REGISTEREDBASE']._serialized_end=200
-  _globals['_UPLOADBASEREQUEST']._serialized_start=202
-  _globals['_UPLOADBASEREQUEST']._serialized_end=315
-  _globals['_UPLOADBASEHEADER']._serialized_start=317
-  _globals['_UPLOADBASEHEADER']._serialized_end=387
-  _globals['_UPLOADBASERESPONSE']._serialized_start=389
-  _globals['_UPLOADBASERESPONSE']._serialized_end=449
-  _globals['_LISTBASESREQUEST']._serialized_start=451
-  _globals['_LISTBASESREQUEST']._serialized_end=469
-  _globals['_LISTBASESRESPONSE']._serialized_start=471
-  _globals['_LISTBASESRESPONSE']._serialized_end=531
-  _globals['_BASESERVICE']._serialized_start=534
-  _globals['_BASESERVICE']._serialized_end=692
+  _globals['_REGISTEREDBASE']._serialized_end=223
+  _globals['_UPLOADBASEREQUEST']._serialized_start=225
+  _globals['_UPLOADBASEREQUEST']._serialized_end=338
+  _globals['_UPLOADBASEHEADER']._serialized_start=340
+  _globals['_UPLOADBASEHEADER']._serialized_end=430
+  _globals['_UPLOADBASERESPONSE']._serialized_start=432
+  _globals['_UPLOADBASERESPONSE']._serialized_end=492
+  _globals['_LISTBASESREQUEST']._serialized_start=494
+  _globals['_LISTBASESREQUEST']._serialized_end=512
+  _globals['_LISTBASESRESPONSE']._serialized_start=514
+  _globals['_LISTBASESRESPONSE']._serialized_end=574
+  _globals['_BASESERVICE']._serialized_start=577
+  _globals['_BASESERVICE']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

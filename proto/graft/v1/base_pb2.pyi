@@ -29,6 +29,7 @@ class RegisteredBase(_message.Message):
     TOKENIZER_DIGEST_FIELD_NUMBER: _builtins.int
     CHAT_TEMPLATE_DIGEST_FIELD_NUMBER: _builtins.int
     SERVED_FIELD_NUMBER: _builtins.int
+    CONFIG_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     digest: _builtins.str
     weights_digest: _builtins.str
@@ -36,6 +37,8 @@ class RegisteredBase(_message.Message):
     chat_template_digest: _builtins.str
     served: _builtins.bool
     """Whether it is the one that this server serves."""
+    config_digest: _builtins.str
+    """Of what config.json says of the computing; empty where it was registered before that counted."""
     def __init__(
         self,
         *,
@@ -45,10 +48,11 @@ class RegisteredBase(_message.Message):
         tokenizer_digest: _builtins.str = ...,
         chat_template_digest: _builtins.str = ...,
         served: _builtins.bool = ...,
+        config_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_digest", b"chat_template_digest", "digest", b"digest", "name", b"name", "served", b"served", "tokenizer_digest", b"tokenizer_digest", "weights_digest", b"weights_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_digest", b"chat_template_digest", "config_digest", b"config_digest", "digest", b"digest", "name", b"name", "served", b"served", "tokenizer_digest", b"tokenizer_digest", "weights_digest", b"weights_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,8 +90,11 @@ class UploadBaseHeader(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What the base is to be called."""
+    request_id: _builtins.str
+    """Any unique text; a repeated call with it answers the first call's result."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_adapter_pb2.AdapterFile]:
         """Every file, with its size and SHA-256: bytes that differ are refused."""
@@ -97,10 +104,11 @@ class UploadBaseHeader(_message.Message):
         *,
         name: _builtins.str = ...,
         files: _abc.Iterable[_adapter_pb2.AdapterFile] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,12 +45,15 @@ class Base(_message.Message):
     TOKENIZER_DIGEST_FIELD_NUMBER: _builtins.int
     CHAT_TEMPLATE_DIGEST_FIELD_NUMBER: _builtins.int
     NUM_PARAMETERS_FIELD_NUMBER: _builtins.int
+    CONFIG_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     digest: _builtins.str
     weights_digest: _builtins.str
     tokenizer_digest: _builtins.str
     chat_template_digest: _builtins.str
     num_parameters: _builtins.int
+    config_digest: _builtins.str
+    """Of what config.json says of the computing: a base with another rope_theta is another base."""
     def __init__(
         self,
         *,
@@ -60,10 +63,11 @@ class Base(_message.Message):
         tokenizer_digest: _builtins.str = ...,
         chat_template_digest: _builtins.str = ...,
         num_parameters: _builtins.int = ...,
+        config_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_digest", b"chat_template_digest", "digest", b"digest", "name", b"name", "num_parameters", b"num_parameters", "tokenizer_digest", b"tokenizer_digest", "weights_digest", b"weights_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template_digest", b"chat_template_digest", "config_digest", b"config_digest", "digest", b"digest", "name", b"name", "num_parameters", b"num_parameters", "tokenizer_digest", b"tokenizer_digest", "weights_digest", b"weights_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

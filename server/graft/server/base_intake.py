@@ -24,11 +24,16 @@ class BaseIntake:
         self._max_bytes, self._served = max_bytes, served
 
     async def upload(
-        self, *, name: str, files: Sequence[DeclaredFile], chunks: AsyncIterator[tuple[str, bytes]]
+        self,
+        *,
+        name: str,
+        files: Sequence[DeclaredFile],
+        chunks: AsyncIterator[tuple[str, bytes]],
+        request_id: str | None = None,
     ) -> Base:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the base.
 
-        Raises `InvalidBase`, `InvalidReference` and `Conflict` for the name, `StoreFull`.
+        Raises `InvalidBase`, `InvalidReference`, `AlreadyExists` and `Conflict` for the name, `StoreFull`.
         """
         check_name(name, what="base")
         sizes = {file.name: file.size_bytes for file in files}
@@ -46,7 +51,11 @@ class BaseIntake:
 
             def register(catalog: Catalog) -> Base:
                 base = uploaded.keep(self._folder, catalog.bases())
-                catalog.register_base(base)
+                try:
+                    catalog.register_base(base, request_id=request_id)
+                except BaseException:
+                    uploaded.undo()
+                    raise
                 return base
 
             return await self._registry.write(register)

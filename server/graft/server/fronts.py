@@ -92,7 +92,9 @@ def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
 
     def add(server: grpc.aio.Server) -> None:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(rooms.serving, rooms.text), server)
-        adapter_pb2_grpc.add_AdapterServiceServicer_to_server(AdapterServicer(rooms.management, rooms.intake), server)
+        adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
+            AdapterServicer(rooms.management, rooms.intake, rooms.collection), server
+        )
         base_pb2_grpc.add_BaseServiceServicer_to_server(BaseServicer(rooms.base_intake), server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(info, server)
 

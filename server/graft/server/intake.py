@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base import Base
+from graft.adapters.base_files import chat_template_digest
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import Limits
-from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.errors import InvalidAdapter, InvalidBase, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.importing import accept_folder
-from graft.adapters.staging import Staging
+from graft.adapters.reference import FILE_NAME as REFERENCE_FILE
+from graft.adapters.staging import Staging, Upload
 from graft.adapters.store import BlobStore
-from graft.server.errors import Forbidden
+from graft.server.import_folder import IMPORTED_FILES, ImportFolder
 from graft.server.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
 
 
@@ -26,6 +29,16 @@ class Permissions:
 
     noop: bool
     other_form: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A version that came in; whether it, and its adapter, were not there before; what its sender may not expect."""
+
+    version: AdapterVersion
+    is_new: bool
+    is_new_adapter: bool
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +65,13 @@ class Intake:
         max_adapter_bytes: int,
         import_roots: Sequence[Path],
         prepare: Callable[[str, Path], None],
+        foreign: Callable[[], None] = lambda: None,
     ) -> None:
-        """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet."""
+        """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
+
+        `foreign` is told, in any thread, when an adapter without a recorded reference begins to come in.
+        """
+        self._foreign = foreign
         self._registry = registry
         self._store = store
         self._staging = staging
@@ -73,48 +91,66 @@ class Intake:
         chunks: AsyncIterator[tuple[str, bytes]],
         permissions: Permissions,
         request_id: str | None,
-    ) -> AdapterVersion:
+        template_digest: str | None = None,
+    ) -> Taken:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the version.
 
+        `template_digest` is that of a chat template beside the adapter, which is not sent.
         Raises `InvalidAdapter` and whatever else refuses an adapter.
         """
         self._check_declared(files)
+        if REFERENCE_FILE not in {file.name for file in files}:
+            self._foreign()
         upload = await asyncio.to_thread(self._staging.begin)
         try:
             async for name, data in chunks:
                 await asyncio.to_thread(upload.write, name, data)
             declared = {file.name: file.sha256 for file in files}
-            folder = await asyncio.to_thread(upload.commit, declared)
-            return await self._accept(tenant, adapter, folder, permissions, request_id, sha256=upload.sha256())
+            await asyncio.to_thread(upload.commit, declared)
+            return await self._accept(
+                tenant, adapter, upload, permissions, request_id, template_digest, passed=self._prepare
+            )
         finally:
             await asyncio.to_thread(upload.abort)
 
     async def take_folder(
         self, *, tenant: str, adapter: str, folder: Path, permissions: Permissions, request_id: str | None
-    ) -> AdapterVersion:
-        """Register a PEFT folder of this machine. Raises `Forbidden` outside the `import_roots`."""
-        resolved = await asyncio.to_thread(folder.resolve)
-        if not any(resolved.is_relative_to(root) for root in self._import_roots):
-            allowed = ", ".join(map(str, self._import_roots)) or "none"
-            raise Forbidden(
-                f"{folder} is not below a folder that adapters may be imported from (now: {allowed}): start the server "
-                "with --import-roots, or upload the adapter"
-            )
-        return await self._accept(tenant, adapter, resolved, permissions, request_id)
+    ) -> Taken:
+        """Register a PEFT folder of this machine as an upload of it would be. Raises `Forbidden` outside the
+        `import_roots`.
+        """
+        source = await asyncio.to_thread(ImportFolder, folder, self._import_roots)
+        upload = await asyncio.to_thread(lambda: self._staging.begin(names=IMPORTED_FILES))
+
+        def copy() -> str | None:
+            for name, data in source.chunks():
+                upload.write(name, data)
+            copied = upload.commit()
+            if REFERENCE_FILE not in upload.sha256():
+                self._foreign()
+            with contextlib.suppress(InvalidBase):  # no template that anybody could use
+                return chat_template_digest(copied)
+            return None
+
+        try:
+            template_digest = await asyncio.to_thread(copy)
+            return await self._accept(tenant, adapter, upload, permissions, request_id, template_digest)
+        finally:
+            await asyncio.to_thread(upload.abort)
 
     async def _accept(
         self,
         tenant: str,
         adapter: str,
-        folder: Path,
+        upload: Upload,
         permissions: Permissions,
         request_id: str | None,
+        template_digest: str | None,
         *,
-        sha256: Mapping[str, str] | None = None,
-    ) -> AdapterVersion:
-        def passed(digest: str) -> None:
-            if sha256 is not None:  # the folder is ours alone: nobody can have changed it since
-                self._prepare(digest, folder)
+        passed: Callable[[str, Path], None] = lambda digest, folder: None,
+    ) -> Taken:
+        folder, sha256 = upload.folder, upload.sha256()
+        before = [one for one in self._registry.snapshot.versions if (one.tenant, one.adapter) == (tenant, adapter)]
 
         def accept(catalog: Catalog) -> AdapterVersion:
             version = accept_folder(
@@ -132,7 +168,7 @@ class Intake:
                 declared=True,
                 request_id=request_id,
                 sha256=sha256,
-                passed=passed,
+                passed=lambda digest: passed(digest, folder),
             )
             if permissions.other_form and version.form != self._form:
                 catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)
@@ -140,7 +176,24 @@ class Intake:
                 catalog.add_record(version.digest, NOOP_RECORD, {}, tenant=tenant)
             return version
 
-        return await self._registry.write_long(accept)
+        version = await self._registry.write_long(accept)
+        return Taken(
+            version=version,
+            is_new=version.digest not in {one.digest for one in before},
+            is_new_adapter=not before and version.number == 1,
+            notices=self._notices(template_digest),
+        )
+
+    def _notices(self, template_digest: str | None) -> tuple[str, ...]:
+        if template_digest is None or template_digest == self._base.chat_template_digest:
+            return ()
+        used = (
+            f"that of the base {self._base.name}" if self._base.chat_template_digest else "none, as the base has none,"
+        )
+        return (
+            f"the chat template that lies beside the adapter is not served: {used} is used. If it was trained on chats "
+            "that were rendered otherwise, render them on the client's side and send the prompt as text",
+        )
 
     def _check_declared(self, files: Sequence[DeclaredFile]) -> None:
         reasons = []

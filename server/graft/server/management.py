@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
 from graft.adapters.catalog import Page, Record
-from graft.adapters.errors import InvalidReference, NotFound
+from graft.adapters.errors import Conflict, InvalidReference, NotFound
+from graft.server.engine.engine import LoadFailed
+from graft.server.errors import ParityFailed
+from graft.server.intake import Taken
 from graft.server.parity.parity import Parity
 from graft.server.registry import Registry
 from graft.server.residency import Resident
@@ -54,6 +57,45 @@ class Management:
         )
         return moved, seconds, target.number
 
+    async def publish(self, taken: Taken, *, alias: str) -> tuple[Alias, float | None, int]:
+        """Point an alias at a version that just came in. Of one that is refused in the engine nothing is kept.
+
+        Raises what `set_alias` does.
+        """
+        version = taken.version
+        try:
+            return await self.set_alias(
+                tenant=version.tenant,
+                adapter=version.adapter,
+                alias=alias,
+                version=version.digest,
+                weight_percent=None,
+                expected_etag=None,
+                request_id=None,
+            )
+        except (ParityFailed, LoadFailed) as error:
+            raise type(error)(f"{error}; {await self._withdrawn(taken)}") from error
+
+    async def _withdrawn(self, taken: Taken) -> str:
+        """Take back what was refused, and say so."""
+        version = taken.version
+        stays = (
+            f"{version.adapter}@{version.number} was registered before and stays: graft adapters delete "
+            f"{version.adapter} --version {version.number}"
+        )
+        if not taken.is_new:
+            return stays
+        tenant, adapter = version.tenant, version.adapter
+        try:
+            await self.delete_version(tenant=tenant, adapter=adapter, version=version.digest, request_id=None)
+            if taken.is_new_adapter:
+                await self.delete_adapter(tenant=tenant, adapter=adapter)
+        except NotFound:
+            pass  # somebody else was refused with the same one
+        except Conflict:
+            return stays  # somebody has pointed another alias at it, or pushed another version
+        return "nothing of it was kept"
+
     async def delete_alias(self, *, tenant: str, adapter: str, alias: str, request_id: str | None) -> None:
         await self._registry.write(
             lambda catalog: catalog.delete_alias(tenant=tenant, adapter=adapter, alias=alias, request_id=request_id)
@@ -69,11 +111,15 @@ class Management:
         )
         self._retire_unknown(before)
 
-    async def delete_adapter(self, *, tenant: str, adapter: str, request_id: str | None) -> None:
-        """Forget an adapter. Raises `Conflict` while it has versions."""
+    async def delete_adapter(
+        self, *, tenant: str, adapter: str, force: bool = False, request_id: str | None = None
+    ) -> None:
+        """Forget an adapter; with `force` its aliases and versions, too, else `Conflict` while it has versions."""
+        before = self._known()
         await self._registry.write(
-            lambda catalog: catalog.delete_adapter(tenant=tenant, adapter=adapter, request_id=request_id)
+            lambda catalog: catalog.delete_adapter(tenant=tenant, adapter=adapter, force=force, request_id=request_id)
         )
+        self._retire_unknown(before)
 
     async def set_pin(self, *, tenant: str, adapter: str, version: str, pinned: bool) -> Resident:
         """Keep a version in its slot, or let it go. Raises `PinRefused`, `NotFound` where there is nothing to unpin."""

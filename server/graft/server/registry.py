@@ -76,6 +76,11 @@ class Registry:
                 return version
         raise NotFound(f"no version has the digest {digest}")
 
+    def name_of(self, digest: str) -> str:
+        """What people call the version: `<adapter>@<number>`; its digest where it is gone."""
+        found = (one for one in self.snapshot.versions if one.digest == digest)
+        return next((f"{one.adapter}@{one.number}" for one in found), digest)
+
     async def records_of(self, digest: str) -> tuple[Record, ...]:
         """All tenants' records about the version, oldest first within each tenant."""
         tenants = self._tenants_of(digest)

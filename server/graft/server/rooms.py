@@ -11,6 +11,7 @@ from pathlib import Path
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import Limits
+from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
 from graft.adapters.form import ServingForm
 from graft.adapters.staging import Staging
 from graft.adapters.store import BlobStore
@@ -18,6 +19,7 @@ from graft.server.admission import Admission
 from graft.server.api.text import Text
 from graft.server.base_choice import choose_base, choose_form
 from graft.server.base_intake import BaseIntake
+from graft.server.collection import Collection
 from graft.server.engine.peft_process import PeftProcess
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine_facts import EngineFacts
@@ -49,6 +51,7 @@ class Rooms:
     management: Management
     intake: Intake
     base_intake: BaseIntake
+    collection: Collection
     registry: Registry
     readiness: Readiness
     metrics: Metrics
@@ -66,7 +69,9 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     readiness = Readiness()
     base, form, registry = await _open_registry(settings, resources)
     store, staging = await _open_store(settings, resources)
-    base_staging = await _open_staging(settings.data_path / "base-staging", settings.max_base_mib * _MIB, resources)
+    base_staging = await _open_staging(
+        settings.data_path / "base-staging", settings.max_base_mib * _MIB, resources, refusal=InvalidBase
+    )
     supervisor, slots, parity = await _start_engine(
         settings, machinery, base, form, registry, store, readiness, metrics, resources
     )
@@ -100,7 +105,9 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         max_adapter_bytes=max_adapter_bytes,
         import_roots=settings.import_roots,
         prepare=prepare,
+        foreign=parity.foreign,
     )
+    collection = await _open_collection(registry, store, slots, resources)
     base_intake = BaseIntake(
         registry=registry,
         staging=base_staging,
@@ -121,6 +128,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         management=Management(registry, slots, parity),
         intake=intake,
         base_intake=base_intake,
+        collection=collection,
         registry=registry,
         readiness=readiness,
         metrics=metrics,
@@ -155,8 +163,20 @@ async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[Bl
     return store, await _open_staging(data / "staging", settings.max_adapter_mib * _MIB, resources)
 
 
-async def _open_staging(folder: Path, max_bytes: int, resources: AsyncExitStack) -> Staging:
-    staging = await asyncio.to_thread(lambda: Staging(folder, max_file_bytes=max_bytes, max_bytes=max_bytes))
+async def _open_collection(registry: Registry, store: BlobStore, slots: Slots, resources: AsyncExitStack) -> Collection:
+    collection = Collection(registry, store, in_use=lambda: frozenset(one.digest for one in slots.view()))
+    await collection.enrol()
+    task = asyncio.create_task(collection.run())
+    resources.callback(task.cancel)
+    return collection
+
+
+async def _open_staging(
+    folder: Path, max_bytes: int, resources: AsyncExitStack, *, refusal: type[GraftError] = InvalidAdapter
+) -> Staging:
+    staging = await asyncio.to_thread(
+        lambda: Staging(folder, max_file_bytes=max_bytes, max_bytes=max_bytes, refusal=refusal)
+    )
     resources.callback(staging.close)
     return staging
 

@@ -77,8 +77,11 @@ async def test_names_and_bases_belong_to_each_other(server: Server, tmp_path: Pa
     await upload(server, upload_base_requests(folder, name="oak"))
     assert "here already, under the name 'oak'" in await refused("beech")
     config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "rope_theta": 5.0}))
+    same = json.loads(config.read_text())
+    config.write_text(json.dumps({**same, "transformers_version": "9.0"}))
     assert "its files are not" in await refused("oak")
+    config.write_text(json.dumps({**same, "rope_theta": 5.0}))
+    assert "another base is called 'oak'" in await refused("oak")
     assert await listed(server) == {server.base.name: True, "oak": False}
 
 

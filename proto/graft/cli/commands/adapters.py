@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graft.client import Client
+    from graft.client import Client, Push
+    from graft.v1 import adapter_pb2
 
-HELP = "list, show, push, alias, pin, prefetch and delete adapters"
+HELP = "list, show, push, import, alias, pin, prefetch and delete adapters"
+_WAIT_SECONDS = 2.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     alias.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
     delete = _verb(verbs, "delete", _delete, "delete an adapter, a version or an alias")
     delete.add_argument("adapter")
+    delete.add_argument(
+        "--yes", action="store_true", help="do not ask before an adapter's versions are deleted with it"
+    )
     what = delete.add_mutually_exclusive_group()
     what.add_argument("--version")
     what.add_argument("--alias")
+    _verb(verbs, "gc", _collect, "delete files that no version has any more, as the server does every hour")
     _verb(verbs, "residency", _residency, "which versions sit in engine slots")
     pin = _verb(verbs, "pin", _pin, "keep a version in its slot")
     _add(pin, "adapter", "version")
@@ -117,29 +126,44 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
 
 
 def _push(client: Client, args: argparse.Namespace) -> Shown:
-    push = client.push_adapter(
-        args.folder,
-        name=args.name,
-        alias=args.alias,
-        allow_noop=args.allow_noop,
-        allow_other_quantization=args.allow_other_quantization,
-    )
-    text = f"{args.name}@{push.version.number} {push.version.digest}"
-    if push.alias:
-        text += f"\n{args.name}:{args.alias} now answers with it{_load_time(push.load_seconds)}"
-    return {"version": push.version, "alias": push.alias, "load_seconds": push.load_seconds}, text
+    return _sent(client.push_adapter, args.folder, args)
 
 
 def _import(client: Client, args: argparse.Namespace) -> Shown:
-    version = client.import_adapter(
-        args.path,
-        name=args.name,
-        allow_noop=args.allow_noop,
-        allow_other_quantization=args.allow_other_quantization,
-    )
+    return _sent(client.import_adapter, args.path, args)
+
+
+def _sent(send: Callable[..., Push], folder: str, args: argparse.Namespace) -> Shown:
+    with _patience(args):
+        push = send(
+            folder,
+            name=args.name,
+            alias=args.alias,
+            allow_noop=args.allow_noop,
+            allow_other_quantization=args.allow_other_quantization,
+        )
+    text = f"{args.name}@{push.version.number} {push.version.digest}"
+    if push.alias:
+        text += f"\n{args.name}:{args.alias} now answers with it{_load_time(push.load_seconds)}"
+    for notice in push.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    value = {"version": push.version, "alias": push.alias, "load_seconds": push.load_seconds}
+    return value | {"notices": list(push.notices)}, text
+
+
+@contextmanager
+def _patience(args: argparse.Namespace) -> Iterator[None]:
+    """Say what takes so long, once, where somebody waits."""
+    waits_for = "the server checks the adapter and loads it"
     if args.alias:
-        client.set_alias(args.name, args.alias, version.digest)
-    return {"version": version}, f"{args.name}@{version.number} {version.digest}"
+        waits_for += ", and compares what it says; where its trainer recorded nothing, peft is started for that first"
+    said = threading.Timer(_WAIT_SECONDS, lambda: print(f"still at it: {waits_for} …", file=sys.stderr, flush=True))
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
 
 
 def _alias(client: Client, args: argparse.Namespace) -> Shown:
@@ -161,9 +185,42 @@ def _delete(client: Client, args: argparse.Namespace) -> Shown:
         client.delete_alias(args.adapter, args.alias)
         what = f"{args.adapter}:{args.alias}"
     else:
-        client.delete_adapter(args.adapter)
-        what = args.adapter
+        adapter = client.get_adapter(args.adapter)
+        _ask(_contents(adapter), args)
+        client.delete_adapter(args.adapter, force=True)
+        what = f"{args.adapter}{_contents(adapter)}"
     return {"deleted": what}, f"deleted {what}"
+
+
+def _contents(adapter: adapter_pb2.Adapter) -> str:
+    """What goes with an adapter: ` with its 2 versions and its alias stable`; empty for one that has nothing."""
+    num, names = adapter.num_versions, ", ".join(alias.alias for alias in adapter.aliases)
+    if not num:
+        return ""
+    versions = "its version" if num == 1 else f"its {num} versions"
+    aliases = f" and its alias{'es' if len(adapter.aliases) > 1 else ''} {names}" if names else ""
+    return f" with {versions}{aliases}"
+
+
+def _ask(contents: str, args: argparse.Namespace) -> None:
+    """Raises `UserError` where the answer is no, or nobody can be asked."""
+    from graft.cli.failure import UserError
+
+    if not contents or args.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{args.adapter} would be deleted{contents}: say --yes if that is meant")
+    if input(f"delete {args.adapter}{contents}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("nothing was deleted")
+
+
+def _collect(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.terminal import size
+
+    done = client.collect_files()
+    what = "1 file or folder" if done.num_deleted == 1 else f"{done.num_deleted} files and folders"
+    text = f"deleted {what}, {size(done.freed_bytes)}; what was stored within the last hour stays"
+    return done, text
 
 
 def _residency(client: Client, args: argparse.Namespace) -> Shown:

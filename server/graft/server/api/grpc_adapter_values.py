@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import TypeVar
 
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,6 +15,7 @@ from graft.server.api.grpc_inference_values import form_message
 from graft.server.residency import Resident, State
 from graft.v1 import adapter_pb2 as pb
 
+_Moved = TypeVar("_Moved", pb.SetAliasResponse, pb.UploadVersionResponse, pb.ImportVersionResponse)
 _PROVENANCE = {
     values.Provenance.TRAINED: pb.PROVENANCE_TRAINED,
     values.Provenance.DECLARED: pb.PROVENANCE_DECLARED,
@@ -62,6 +64,14 @@ def alias_message(alias: values.Alias, version_number: int) -> pb.Alias:
         etag=alias.etag,
         update_time=_timestamp(alias.update_time),
     )
+
+
+def moved_message(response: _Moved, alias: values.Alias, seconds: float | None, version_number: int) -> _Moved:
+    """`response`, with where the alias points now and how long the version's load took."""
+    response.alias.CopyFrom(alias_message(alias, version_number))
+    if seconds is not None:
+        response.load_time.FromMicroseconds(round(seconds * 1e6))
+    return response
 
 
 def adapter_message(adapter: values.Adapter, aliases: list[pb.Alias], num_versions: int) -> pb.Adapter:

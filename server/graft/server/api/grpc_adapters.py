@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT, Adapter
+from graft.adapters.names import check_name
 from graft.server.api.grpc_adapter_values import (
     adapter_message,
     alias_message,
+    moved_message,
     record_message,
     resident_message,
     version_message,
 )
 from graft.server.api.grpc_types import Context
-from graft.server.api.grpc_uploads import begin, declared
+from graft.server.api.grpc_uploads import begin, declared, request_id_of
 from graft.server.api.limits import Violations
-from graft.server.intake import Intake, Permissions
+from graft.server.collection import Collection
+from graft.server.intake import Intake, Permissions, Taken
 from graft.server.management import Management
+from graft.server.replays import Replays
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
 
-_MAX_REQUEST_ID_CHARACTERS = 128
+_T = TypeVar("_T")
+_Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionResponse)
 
 
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, management: Management, intake: Intake, *, tenant: str = DEFAULT_TENANT) -> None:
+    def __init__(
+        self, management: Management, intake: Intake, collection: Collection, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
         self._management = management
         self._intake = intake
+        self._collection = collection
+        self._replays = Replays()
         self._tenant = tenant
 
     async def UploadVersion(
@@ -38,26 +47,29 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> pb.UploadVersionResponse:
         first, chunks = await begin(request_iterator)
         header = first.header
-        version = await self._intake.upload(
+        check_new_alias(header.alias)
+        taken = await self._intake.upload(
             tenant=self._tenant,
             adapter=header.adapter,
             files=declared(header),
             chunks=chunks,
             permissions=_permissions(header),
-            request_id=_request_id(header.request_id),
+            request_id=request_id_of(header),
+            template_digest=header.chat_template_digest or None,
         )
-        return pb.UploadVersionResponse(version=version_message(version))
+        return await self._published(taken, header.alias, pb.UploadVersionResponse())
 
     async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
         _require(request, "adapter", "path")
-        version = await self._intake.take_folder(
+        check_new_alias(request.alias)
+        taken = await self._intake.take_folder(
             tenant=self._tenant,
             adapter=request.adapter,
             folder=Path(request.path),
             permissions=_permissions(request),
-            request_id=_request_id(request.request_id),
+            request_id=request_id_of(request),
         )
-        return pb.ImportVersionResponse(version=version_message(version))
+        return await self._published(taken, request.alias, pb.ImportVersionResponse())
 
     async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
         _require(request, "adapter")
@@ -75,7 +87,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, context: Context) -> pb.DeleteAdapterResponse:
         _require(request, "adapter")
         await self._management.delete_adapter(
-            tenant=self._tenant, adapter=request.adapter, request_id=_request_id(request.request_id)
+            tenant=self._tenant, adapter=request.adapter, force=request.force, request_id=request_id_of(request)
         )
         return pb.DeleteAdapterResponse()
 
@@ -104,7 +116,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             tenant=self._tenant,
             adapter=request.adapter,
             version=request.version,
-            request_id=_request_id(request.request_id),
+            request_id=request_id_of(request),
         )
         return pb.DeleteVersionResponse()
 
@@ -117,12 +129,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             version=request.version,
             weight_percent=request.weight_percent if request.HasField("weight_percent") else None,
             expected_etag=request.etag if request.HasField("etag") else None,
-            request_id=_request_id(request.request_id),
+            request_id=request_id_of(request),
         )
-        response = pb.SetAliasResponse(alias=alias_message(alias, number))
-        if seconds is not None:
-            response.load_time.FromMicroseconds(round(seconds * 1e6))
-        return response
+        return moved_message(pb.SetAliasResponse(), alias, seconds, number)
 
     async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:
         _require(request, "adapter", "alias")
@@ -130,7 +139,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             tenant=self._tenant,
             adapter=request.adapter,
             alias=request.alias,
-            request_id=_request_id(request.request_id),
+            request_id=request_id_of(request),
         )
         return pb.DeleteAliasResponse()
 
@@ -140,17 +149,40 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def SetPin(self, request: pb.SetPinRequest, context: Context) -> pb.SetPinResponse:
         _require(request, "adapter", "version")
-        resident = await self._management.set_pin(
-            tenant=self._tenant, adapter=request.adapter, version=request.version, pinned=request.pinned
+        resident = await self._once(
+            request,
+            lambda: self._management.set_pin(
+                tenant=self._tenant, adapter=request.adapter, version=request.version, pinned=request.pinned
+            ),
         )
         return pb.SetPinResponse(version=resident_message(resident))
 
     async def PrefetchVersion(self, request: pb.PrefetchVersionRequest, context: Context) -> pb.PrefetchVersionResponse:
         _require(request, "adapter", "version")
-        resident = await self._management.prefetch(
-            tenant=self._tenant, adapter=request.adapter, version=request.version
+        resident = await self._once(
+            request,
+            lambda: self._management.prefetch(tenant=self._tenant, adapter=request.adapter, version=request.version),
         )
         return pb.PrefetchVersionResponse(resident=resident)
+
+    async def CollectFiles(self, request: pb.CollectFilesRequest, context: Context) -> pb.CollectFilesResponse:
+        done = await self._once(request, self._collection.collect)
+        return pb.CollectFilesResponse(num_deleted=done.num_deleted, freed_bytes=done.freed_bytes)
+
+    async def _once(self, request: Any, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """What the catalog does not record is remembered here."""
+        call = type(request)()
+        call.CopyFrom(request)
+        call.ClearField("request_id")
+        return await self._replays.once(request_id_of(request), call, work)
+
+    async def _published(self, taken: Taken, alias: str, response: _Published) -> _Published:
+        response.version.CopyFrom(version_message(taken.version))
+        response.notices.extend(taken.notices)
+        if alias:
+            moved, seconds, number = await self._management.publish(taken, alias=alias)
+            moved_message(response, moved, seconds, number)
+        return response
 
     def _adapter(self, adapter: Adapter) -> pb.Adapter:
         aliases = self._management.aliases_of(adapter.tenant, adapter.name)
@@ -165,13 +197,10 @@ def _permissions(request: pb.UploadHeader | pb.ImportVersionRequest) -> Permissi
     return Permissions(noop=request.allow_noop, other_form=request.allow_other_quantization)
 
 
-def _request_id(text: str) -> str | None:
-    if len(text) > _MAX_REQUEST_ID_CHARACTERS:
-        violations = Violations()
-        problem = f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}"
-        violations.add("request_id", problem)
-        violations.raise_any()
-    return text or None
+def check_new_alias(alias: str) -> None:
+    """Learn that an alias cannot be called so before the files have come. Raises `InvalidReference`."""
+    if alias:
+        check_name(alias, what="alias")
 
 
 def _require(request: Any, *fields: str) -> None:

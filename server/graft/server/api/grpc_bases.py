@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from graft.adapters.base import Base
 from graft.adapters.catalog import BaseRecord
 from graft.server.api.grpc_types import Context
-from graft.server.api.grpc_uploads import begin, declared
+from graft.server.api.grpc_uploads import begin, declared, request_id_of
 from graft.server.base_intake import BaseIntake
 from graft.v1 import base_pb2 as pb
 from graft.v1 import base_pb2_grpc
@@ -28,6 +28,7 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
             name=header.name,
             files=declared(header),
             chunks=chunks,
+            request_id=request_id_of(header),
         )
         return pb.UploadBaseResponse(base=self._message(base))
 
@@ -41,5 +42,6 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
             weights_digest=base.weights_digest,
             tokenizer_digest=base.tokenizer_digest,
             chat_template_digest=base.chat_template_digest or "",
+            config_digest=base.config_digest or "",
             served=self._intake.is_served(base.digest),
         )

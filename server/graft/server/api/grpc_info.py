@@ -90,4 +90,5 @@ def _base_message(base: Base) -> pb.Base:
         tokenizer_digest=base.tokenizer_digest,
         chat_template_digest=base.chat_template_digest or "",
         num_parameters=base.num_parameters,
+        config_digest=base.config_digest or "",
     )

@@ -1,14 +1,15 @@
-"""What uploads have in common: a header that declares files, then their bytes in chunks."""
+"""What calls have in common: a request's id; an upload's header that declares files, then their bytes in chunks."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from graft.server.api.limits import Violations
 from graft.server.intake import DeclaredFile
 from graft.v1 import adapter_pb2, base_pb2
 
+_MAX_REQUEST_ID_CHARACTERS = 128
 _Part = TypeVar("_Part", adapter_pb2.UploadVersionRequest, base_pb2.UploadBaseRequest)
 
 
@@ -24,6 +25,14 @@ async def begin(messages: AsyncIterator[_Part]) -> tuple[_Part, AsyncIterator[tu
 def declared(header: adapter_pb2.UploadHeader | base_pb2.UploadBaseHeader) -> list[DeclaredFile]:
     """The files that a header announces."""
     return [DeclaredFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in header.files]
+
+
+def request_id_of(request: Any) -> str | None:
+    """The `request_id` of a call or of an upload's header; None where it is empty. Raises `BadInput`."""
+    text: str = request.request_id
+    if len(text) > _MAX_REQUEST_ID_CHARACTERS:
+        _refuse("request_id", f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}")
+    return text or None
 
 
 async def _chunks(parts: AsyncIterator[_Part]) -> AsyncIterator[tuple[str, bytes]]:

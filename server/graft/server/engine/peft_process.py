@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from graft.adapters.form import ServingForm
 from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.background import watched
 from graft.server.errors import ParityFailed, ParityUnavailable
+
+_log = logging.getLogger(__name__)
 
 PEFT_FORMS = (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32)
 """The forms in which peft holds a base as the engine does; for any other, bfloat16 is the reference."""
@@ -45,6 +48,7 @@ class PeftProcess:
         self._errors: IO[bytes] | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._closed = False
 
     async def reference(self, folder: Path, *, num_rows: int, num_tokens: int) -> Reference:
@@ -76,6 +80,19 @@ class PeftProcess:
             )
         return Reference(form=self._form, rows=tuple(map(_row, answer["rows"])))
 
+    def warm(self) -> None:
+        """Start the process, which then loads the base, so that whoever asks next does not wait for that."""
+        if self._process is None and not self._closed and not self._turn.locked():
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        async with self._turn:
+            if self._process is None and not self._closed:
+                self._stay()
+                with contextlib.suppress(OSError):  # whoever asks is told
+                    await self._started()
+                self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go)
+
     async def close(self) -> None:
         """End the process and wait for it; whoever waits for a reference is told."""
         self._closed = True
@@ -102,6 +119,7 @@ class PeftProcess:
 
     async def _started(self) -> asyncio.subprocess.Process:
         await self._end()
+        _log.info("peft is started to compute what foreign adapters should say; the first answer takes a while")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by _end
         # A thread of its own would compete with the engine's, and so would the accelerator's memory.
         quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}

@@ -9,6 +9,7 @@ server.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -34,13 +35,15 @@ def main(base: str, form: str) -> int:
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
     oracle: _Oracle | None = None
+    with contextlib.suppress(Exception):  # whoever asks is told why it does not load
+        oracle = _Oracle(base, form)
     while True:
         request = json.loads(requests.get())
         try:
             oracle = oracle or _Oracle(base, form)
             answer: dict[str, object] = {"rows": oracle.rows(**request)}
         except Exception as error:
-            oracle, answer = None, {"error": f"{type(error).__name__}: {error}"[:1000]}
+            oracle, answer = None, {"error": str(error)[:1000] or type(error).__name__}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

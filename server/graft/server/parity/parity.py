@@ -44,6 +44,10 @@ class Oracle(Protocol):
         """Raises `ParityFailed`, `ParityUnavailable`."""
         ...
 
+    def warm(self) -> None:
+        """One may be asked for soon."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -128,6 +132,11 @@ class Parity:
             receipt = self._receipts[adapter.digest] = await self._check(adapter)
             self._keep(adapter.digest, receipt)
         await self._judge(adapter.digest, receipt)
+
+    def foreign(self) -> None:
+        """An adapter that recorded no reference is coming in: get ready to ask for one. From any thread."""
+        if self._mode == "full":
+            self._loop.call_soon_threadsafe(self._oracle.warm)
 
     async def settled(self) -> None:
         """Wait until every receipt stands in the catalog, or was given up."""
@@ -228,20 +237,22 @@ class Parity:
         return [token.logprob for token in score.tokens]
 
     async def _judge(self, digest: str, receipt: Receipt) -> None:
-        if receipt.deltas is None:
+        deltas = receipt.deltas
+        if deltas is None:
             return
+        name, over = self._registry.name_of(digest), f"over {deltas.num_tokens} probe tokens its log-probabilities"
         if receipt.has_drifted:
             raise ParityFailed(
-                f"{digest} is not served as it was trained: over {receipt.deltas.num_tokens} probe tokens its "
-                f"log-probabilities differ from those of {receipt.source} by {receipt.deltas.mean_abs_delta:.4f} on "
-                f"average, and {MAX_MEAN_ABS_DELTA} is the limit in the same form ({self._form}): train or export it "
-                "again on this base, or report a fault of the engine if its files are right"
+                f"{name} is not served as it was trained: {over} differ from those of {receipt.source} by "
+                f"{deltas.mean_abs_delta:.4f} on average, and {MAX_MEAN_ABS_DELTA} is the limit in the same form "
+                f"({self._form}): train or export it again on this base, or report a fault of the engine if its files "
+                "are right"
             )
         if receipt.is_noop and not await self._noop_allowed(digest):
             raise ParityFailed(
-                f"{digest} changes nothing: over {receipt.deltas.num_tokens} probe tokens its log-probabilities are "
-                f"the base's own (mean difference {receipt.deltas.base_mean_abs_delta:.1e}): train it, or register it "
-                "with allow_noop for a policy before its first step"
+                f"{name} changes nothing: {over} are the base's own (mean difference "
+                f"{deltas.base_mean_abs_delta:.1e}): train it, or register it with allow_noop for a policy before its "
+                "first step"
             )
 
     async def _noop_allowed(self, digest: str) -> bool:
