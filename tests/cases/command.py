@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cases.forkserver import ForkServer, Outcome
+from tests.cases.words import faults_of
 
 _MAX_LINES = 20
 
@@ -65,6 +66,7 @@ class Commands:
         for text in ("Traceback (most recent call last)", *case.silent):
             assert text not in outcome.said, f"{text!r} was said:\n{outcome.said[-4000:]}"
         if case.code == 2:
+            assert not faults_of(outcome.err), (faults_of(outcome.err), outcome.err[-4000:])
             assert len(outcome.err.splitlines()) <= _MAX_LINES, f"a mistake told at length:\n{outcome.err[-4000:]}"
         if case.then is not None:
             case.then(self.folder)
