@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from graft.training.loss_curve import METRICS
 from tests.cases.command import CommandCase, Commands
+from tests.cases.forkserver import Outcome
 
 PRETRAIN = [
     *("pretrain", "--text", "{folder}/text.jsonl", "--output", "{folder}/base", "--work", "{folder}/work"),
@@ -75,3 +77,22 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_commands(case: CommandCase, commands: Commands) -> None:
     commands.check(case)
+
+
+def test_R7_a_constant_run_is_prolonged_and_a_cosine_run_names_the_way(commands: Commands) -> None:
+    """What is advised is accepted when it is typed (number 19)."""
+    write_text(commands.folder)
+
+    def pretrain(*words: str) -> Outcome:
+        return commands.run(*(word.replace("{folder}", str(commands.folder)) for word in (*PRETRAIN, *words)))
+
+    constant = ["--lr-scheduler-type", "constant"]
+    assert pretrain(*constant, "--max-steps", "4").code == 0
+    prolonged = pretrain(*constant, "--max-steps", "8", "--resume")
+    assert prolonged.code == 0, prolonged.said
+    assert (commands.folder / "work" / METRICS).read_text().count("\n") == 8
+    refused = pretrain("--max-steps", "16", "--resume")
+    assert refused.code == 2 and "lr_scheduler_type constant and lr_min_ratio 0.1, not lr_scheduler_type" in refused.err
+    longer = pretrain(*constant, "--max-steps", "40", "--resume")
+    assert longer.code == 2 and "add --warmup-steps 1" in longer.err
+    assert pretrain(*constant, "--max-steps", "12", "--resume", "--warmup-steps", "1").code == 0

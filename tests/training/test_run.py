@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
@@ -17,9 +19,12 @@ from graft.training.data import WHOLE, Data, Share
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
 from graft.training.objective.causal import CausalObjective
 from graft.training.optim import Schedule, adamw, muon
+from graft.training.parallel.layout import Alone
 from graft.training.pretrain.generated import Pretrain
 from graft.training.recipes.catalog import pretraining
 from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
+from graft.training.resuming import take_over
+from graft.training.state import State
 from graft.training.tokenizer import build_tokenizer
 from tests.training.checkpoints import save_checkpoint
 
@@ -137,8 +142,9 @@ def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     run = recipe().run(tmp_path)
     with torch.no_grad():
         run.model.model.norm.weight.fill_(float("nan"))
-    with pytest.raises(Diverged, match="at step 2, and so it was in the steps before; lower the learning rate"):
+    with pytest.raises(Diverged, match="at step 2, and so it was in the steps before; lower the learning rate") as told:
         run.execute()
+    assert "start anew" in str(told.value) and "--resume" not in str(told.value)  # which would keep the rate
 
 
 class _Spoilt(CausalObjective):
@@ -172,6 +178,63 @@ def test_after_several_the_run_goes_back_and_then_on(tmp_path: Path) -> None:
     assert losses[4:7] == [None] * 3 and losses[-1] < losses[0]
 
 
+def test_reading_15_what_was_left_out_is_said_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = dataclasses.replace(recipe(num_steps=6), nf4_share=0.0).run(tmp_path)
+    run.objective = _Spoilt({2, 4})
+    run.execute()
+    told = [record.getMessage() for record in caplog.records if "were left out" in record.getMessage()]
+    assert len(told) == 1 and told[0].startswith("2 steps were left out") and ": 2, 4. " in told[0]
+
+
+class _Risen(CausalObjective):
+    """Its loss is larger from a step on."""
+
+    def __init__(self, start: int, factor: float) -> None:
+        super().__init__()
+        object.__setattr__(self, "factors", iter([1.0] * start + [factor] * 1000))
+
+    def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
+        factor = next(self.factors)  # type: ignore[attr-defined]
+        return {name: total * factor for name, total in super().sums(model, batch).items()}
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_reading_15_a_rise_that_lasts_ends_no_run(has_checkpoint: bool, tmp_path: Path) -> None:
+    run = dataclasses.replace(recipe(num_steps=44), nf4_share=0.0, num_rows=2).run(tmp_path)
+    run.objective = _Risen(34, 10.0)
+    run.checkpoint_steps = 33 if has_checkpoint else None
+    metrics = run.execute()
+    assert metrics["skipped"] == 3 and run.guard.skipped == [34, 35, 36]
+
+
+def test_reading_15_a_new_form_of_the_weights_is_not_compared_with_the_old(tmp_path: Path) -> None:
+    run = dataclasses.replace(recipe(num_steps=50), nf4_share=10 / 50, num_rows=2).run(tmp_path)
+    run.objective = _Risen(40, 10.0)
+    assert run.execute()["skipped"] == 0
+
+
+class _Hears(Alone):
+    """Another process than the first, whose disk is a little ahead of what the first one saw."""
+
+    def __init__(self, said: Sequence[float]) -> None:
+        super().__init__()
+        self.said = iter(said)
+
+    def agree(self, value: float) -> float:
+        return next(self.said)
+
+
+def test_reading_21_the_first_process_chooses_the_checkpoint_for_all(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        tensors = {"master/w": torch.full((2,), float(step))}
+        save_checkpoint(tmp_path, step, tensors, {"step": step}, keep=3)
+    state = State(masters={"w": nn.Parameter(torch.zeros(2))}, optimizers=[])
+    assert take_over(tmp_path, state, _Hears([2, 2])) == {"step": 2}
+    assert torch.equal(state.masters["w"], torch.full((2,), 2.0))
+    with pytest.raises(CheckpointError, match="checkpoint-9"):
+        take_over(tmp_path, state, _Hears([1, 9]))
+
+
 def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         save_checkpoint(tmp_path, step, {"x": torch.ones(1)}, {"step": step}, keep=3)
@@ -187,6 +250,18 @@ def test_schedule(shape: str, middle: float) -> None:
     assert schedule(0) == 0.1 and schedule(9) == 1.0
     assert schedule(60) == pytest.approx(middle)
     assert schedule(110) == pytest.approx(0.0 if shape != "constant" else 1.0)
+
+
+@given(
+    st.sampled_from(["constant", "wsd", "cosine", "linear"]), st.integers(1, 60), st.integers(1, 60), st.integers(0, 20)
+)
+def test_R7_the_steady_steps_are_those_of_any_longer_training(shape: str, num: int, more: int, warmup: int) -> None:
+    short, long = (Schedule(num_steps=one, warmup_steps=warmup, shape=shape, floor=0.1) for one in (num, num + more))
+    steady = short.steady_steps
+    assert [short(step) for step in range(steady)] == [long(step) for step in range(steady)]
+    assert short.shared_steps(long, num) >= steady
+    assert shape != "constant" or steady == num
+    assert shape != "wsd" or steady >= 0.8 * (num - warmup)
 
 
 def test_muon_takes_the_matrices_of_the_blocks(model: LlamaForCausalLM) -> None:

@@ -45,8 +45,9 @@ class CheckpointWriter:
     Every process has one and calls the same at the same time.
     """
 
-    def __init__(self, folder: Path, *, layout: Layout | None = None, keep: int = 2) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, *, layout: Layout | None = None, keep: int = 2, milestone: int = 0) -> None:
+        """The newest ``keep`` stay, and the newest of those up to step ``milestone``."""
+        self._folder, self._keep, self._milestone = folder, keep, milestone
         self._layout = layout or Alone()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         # Of its own, so that what the thread exchanges does not meet what the training does.
@@ -115,8 +116,11 @@ class CheckpointWriter:
                 if target.exists():
                     _forget(target)
                 draft.rename(target)
-                for old in complete_checkpoints(self._folder)[: -self._keep]:
-                    _forget(old)
+                found = complete_checkpoints(self._folder)
+                before = [one for one in found if step_of(one) <= self._milestone]
+                for old in found[: -self._keep]:
+                    if old not in before[-1:]:
+                        _forget(old)
 
 
 def _written(target: Path, draft: Path) -> contextlib.AbstractContextManager[None]:
@@ -163,6 +167,8 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is damaged, or of an earlier version of Graft: {error}. Remove it to go on from the one before it."
         ) from None
+    if not isinstance(values, dict) or "step" not in values:
+        raise CheckpointError(f"{path} is damaged: {VALUES} holds no step. Remove it to go on from the one before it.")
     return values
 
 
@@ -178,7 +184,7 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
     """What a checkpoint holds, by name. Raises ``CheckpointError`` where it cannot be read."""
     try:
         metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what damaged bytes unpickle to may fail in any way
         raise CheckpointError(f"{path} is damaged: {error}. Remove it to go on from the one before it.") from None
     return {
         name: Stored(shape=tuple(one.size), dtype=one.properties.dtype)
@@ -204,6 +210,13 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
         raise CheckpointError(
             f"{path} is damaged, or of another model: {cause(error)}. Remove it to go on from the one before it."
         ) from error
+
+
+def forget_checkpoints_after(folder: Path, step: int) -> None:
+    """Removes those that were written after more steps."""
+    for path in complete_checkpoints(folder):
+        if step_of(path) > step:
+            _forget(path)
 
 
 def forget_checkpoints(folder: Path) -> None:

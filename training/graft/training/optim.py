@@ -1,5 +1,7 @@
 """Optimizers and the learning-rate schedule."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -42,6 +44,22 @@ class Schedule:
             "wsd": max(0.0, 1 - (1 - progress) / WSD_DECAY),
         }[self.shape]
         return 1 - (1 - self.floor) * fall
+
+    @property
+    def steady_steps(self) -> int:
+        """The first steps, whose rates a longer schedule of the same warm-up and shape has as well."""
+        return {"constant": self.num_steps, "wsd": self._first_below_peak(), "cosine": 0, "linear": 0}[self.shape]
+
+    def _first_below_peak(self) -> int:
+        """Of WSD."""
+        around = math.floor(self.warmup_steps + (1 - WSD_DECAY) * (self.num_steps - self.warmup_steps))
+        later = range(max(self.warmup_steps, around - 1), self.num_steps)
+        return next((step for step in later if self(step) < 1), self.num_steps)
+
+    def shared_steps(self, other: Schedule, num_steps: int) -> int:
+        """How many of the first ``num_steps`` steps have the same rate in both."""
+        shorter = min(num_steps, self.num_steps, other.num_steps)
+        return next((step for step in range(shorter) if self(step) != other(step)), shorter)
 
 
 def adamw(

@@ -1,8 +1,10 @@
 """The training loop: data + objective + model + optimizers + checkpoints."""
 
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from transformers import PreTrainedModel
 
 from graft.training.attention import attend_in_blocks
 from graft.training.average import Average
-from graft.training.checkpoint import CheckpointWriter, checkpoint_values, complete_checkpoints
+from graft.training.checkpoint import CheckpointWriter
 from graft.training.data import Data
-from graft.training.errors import CheckpointError, DataError, Diverged
+from graft.training.errors import DataError, Diverged
 from graft.training.guard import Guard, Verdict
 from graft.training.held_out import HeldOut
 from graft.training.memory import keep_freed_memory
@@ -21,6 +23,7 @@ from graft.training.objective.objective import Objective
 from graft.training.optim import MakeOptimizers, Schedule, clip_gradients, set_learning_rates
 from graft.training.parallel.layout import Alone, Layout, Work, counted
 from graft.training.progress import Gauge, Listener, Progress, Silence
+from graft.training.resuming import take_over
 from graft.training.state import State
 from graft.training.weights import Weights, WorkingForm, bfloat16_form
 
@@ -81,9 +84,12 @@ class Run:
         self.model.train()
         with (
             self._progress(start) as progress,
-            CheckpointWriter(self.folder, layout=self.layout) as checkpoints,
+            CheckpointWriter(self.folder, layout=self.layout, milestone=self.schedule.steady_steps) as checkpoints,
+            self._telling_what_was_left_out(),
         ):
             for step in range(start, self.schedule.num_steps):
+                if step and self.working_form(step) is not self.working_form(step - 1):
+                    self.guard.begin_anew()
                 weights.push(self.working_form(step))
                 set_learning_rates(optimizers, self.schedule(step))
                 metrics = self._step(step, weights, state, average, checkpoints)
@@ -123,9 +129,10 @@ class Run:
             )
         )
         self.layout.sum_gradients(weights.masters)
-        norm = float(self.layout.gradient_norm(weights.masters))
+        # Processors round differently: all judge and clip by what the first process found.
+        norm = self.layout.agree(float(self.layout.gradient_norm(weights.masters)))
         means = self.layout.total(means)
-        loss = sum(self.objective.weights[name] * mean for name, mean in means.items())
+        loss = self.layout.agree(sum(self.objective.weights[name] * mean for name, mean in means.items()))
         if self._takes(step, loss, norm, state, checkpoints) and average is not None:
             average.follow(step, state.masters)
         for master in weights.masters.values():
@@ -142,30 +149,54 @@ class Run:
 
     def _takes(self, step: int, loss: float, norm: float, state: State, checkpoints: CheckpointWriter) -> bool:
         """Moves the weights if the step is one to be taken, else goes back where that is due."""
-        verdict = self.guard.judge(loss, norm)
+        verdict = self.guard.judge(loss, norm, step=step)
         if verdict is Verdict.TAKE:
             clip_gradients(state.masters, norm, self.max_gradient_norm)
             for optimizer in state.optimizers:
                 optimizer.step()
             self.layout.share_updates(state.masters)
         elif verdict is Verdict.SKIP:
-            _log.warning("step %d is skipped: its loss is %g and its gradient %g", step, loss, norm)
-        elif verdict is Verdict.GIVE_UP or not self._go_back(state, checkpoints):
+            self._warn("step %d is left out: its loss is %g and its gradient %g", step, loss, norm)
+        elif verdict is Verdict.GO_BACK and self._go_back(state, checkpoints):
+            self._warn("step %d: too many left out in a row, back to the last checkpoint", step)
+        elif verdict is Verdict.GIVE_UP or not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
                 f"the loss is {loss} and the gradient {norm} at step {step}, and so it was in the steps before; "
-                "lower the learning rate or look at the data, then resume with --resume."
+                "lower the learning rate or look at the data, and start anew in another folder: what is resumed keeps "
+                "its rate."
             )
         else:
-            _log.warning("step %d: too many skipped in a row, back to the last checkpoint", step)
+            self._warn(
+                "step %d: the loss stays at %g and there is no checkpoint to go back to; on from here", step, loss
+            )
         return verdict is Verdict.TAKE
+
+    def _warn(self, text: str, *values: object) -> None:
+        """Once for all processes."""
+        if self.layout.is_first:
+            _log.warning(text, *values)
+
+    @contextlib.contextmanager
+    def _telling_what_was_left_out(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if steps := self.guard.skipped:
+                told = ", ".join(map(str, steps[:20])) + (" …" if len(steps) > 20 else "")
+                self._warn(
+                    "%d steps were left out, as their loss or gradient was no number or stood out: %s. Look at their "
+                    "data; --spike-sigmas 0 takes all whose loss is a number.",
+                    self.guard.num_skipped,
+                    told,
+                )
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         if not self.saves:
             return False
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
         # Clocks differ: all do what the first process does.
-        by_time = self.layout.agree(elapsed_seconds >= self.checkpoint_seconds)
-        return by_steps or by_time or num_done == self.schedule.num_steps
+        by_time = bool(self.layout.agree(elapsed_seconds >= self.checkpoint_seconds))
+        return by_steps or by_time or num_done in (self.schedule.num_steps, self.schedule.steady_steps)
 
     def _is_measured(self, num_done: int) -> bool:
         return self.held_out_steps is not None and num_done % self.held_out_steps == 0
@@ -182,26 +213,13 @@ class Run:
 
     def _resume(self, state: State) -> int:
         """The step to go on with."""
-        values = self._restore(state)
+        values = take_over(self.folder, state, self.layout)
         if values is None:
             return 0
-        self.guard.restore(values["guard"])
+        if "guard" in values:
+            self.guard.restore(values["guard"])
         return int(values["step"])
 
     def _go_back(self, state: State, checkpoints: CheckpointWriter) -> bool:
         checkpoints.wait()
-        return self._restore(state) is not None
-
-    def _restore(self, state: State) -> dict[str, Any] | None:
-        """Takes over the newest checkpoint; its plain values, None where there is none."""
-        for path in reversed(checkpoints := complete_checkpoints(self.folder)):
-            try:
-                values = checkpoint_values(path)
-                state.restore(path, self.layout)
-            except CheckpointError as error:
-                if path == checkpoints[0]:
-                    raise
-                _log.warning("%s; going on from the checkpoint before it", error)
-            else:
-                return values
-        return None
+        return take_over(self.folder, state, self.layout) is not None

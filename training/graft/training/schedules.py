@@ -17,7 +17,9 @@ def schedule_of(settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
     num_steps = num_steps_of(settings, steps_per_epoch)
     return Schedule(
         num_steps=num_steps,
-        warmup_steps=math.ceil(num_steps * settings.warmup_ratio),
+        warmup_steps=math.ceil(num_steps * settings.warmup_ratio)
+        if settings.warmup_steps is None
+        else settings.warmup_steps,
         floor=settings.lr_min_ratio,
         shape=settings.lr_scheduler_type,
     )

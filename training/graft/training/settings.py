@@ -21,6 +21,12 @@ NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
 """Known names that no command can honour yet; saying so beats ignoring them."""
 
 
+SCHEDULE = frozenset(
+    ("max_steps", "num_train_epochs", "warmup_ratio", "warmup_steps", "lr_scheduler_type", "lr_min_ratio")
+)
+"""Settings that are compared by what they make of the learning rates of the steps already taken."""
+CONTROLS = frozenset(("save_steps", "spike_sigmas"))
+"""Settings that whoever watches a training may change while it goes on."""
 ELSEWHERE = frozenset(("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"))
 """Settings that say where a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
 data-parallel process: only its product with their number is part of the result."""
@@ -41,10 +47,16 @@ class TrainingSettings:
     num_train_epochs: float = setting(1.0, "times that all data are seen")
     max_steps: int | None = setting(None, "optimizer steps, in place of --num-train-epochs")
     warmup_ratio: float = setting(0.05, "part of the steps in which the learning rate rises")
+    warmup_steps: int | None = setting(None, "the same in steps, in place of --warmup-ratio")
     lr_scheduler_type: str = setting("cosine", "cosine, linear, constant, or wsd (constant, then down a line)")
     lr_min_ratio: float = setting(0.0, "part of the peak that remains at the end")
     weight_decay: float = setting(0.0, "of matrices; norms and biases have none")
     max_grad_norm: float = setting(1.0, "larger gradients are scaled down to it")
+    spike_sigmas: float = setting(
+        6.0,
+        "leave out steps whose loss or gradient stands so many standard deviations above those before; 0 leaves out "
+        "only what is no number",
+    )
     max_length: int = setting(512, "tokens per row")
     seed: int = setting(0, "decides weights and the order of data")
     save_steps: int | None = setting(None, "checkpoint every so many steps")
@@ -71,6 +83,9 @@ class TrainingSettings:
             require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0 and finite")
         require(0 <= self.seed < 2**32, "seed", self.seed, f"from 0 to {2**32 - 1}")
         require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "from 0 to below 1")
+        if self.warmup_steps is not None:
+            require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        require(0 <= self.spike_sigmas < float("inf"), "spike_sigmas", self.spike_sigmas, "0 or more, and finite")
         require(0 <= self.lr_min_ratio <= 1, "lr_min_ratio", self.lr_min_ratio, "from 0 to 1")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         one_of("lr_scheduler_type", self.lr_scheduler_type, ("cosine", "linear", "constant", "wsd"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from graft.training.checkpoint import load_tensors, stored_tensors
+from graft.training.checkpoint import Stored, load_tensors
 from graft.training.parallel.layout import Layout
 
 
@@ -38,9 +38,11 @@ class State:
         found |= {f"{name}/{layout.rank}": state for name, state in _generators().items()}
         return found
 
-    def restore(self, path: Path, layout: Layout) -> None:
-        """Takes everything over from a checkpoint, whatever mesh wrote it. Raises ``CheckpointError``."""
-        stored = stored_tensors(path)
+    def restore(self, path: Path, stored: Mapping[str, Stored], layout: Layout) -> None:
+        """Takes everything over from a checkpoint that holds ``stored``, whatever mesh wrote it.
+
+        Raises ``CheckpointError``.
+        """
         into: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
         into |= {f"average/{name}": average for name, average in self.averages.items()}
         generators: dict[str, str] = {}

@@ -37,14 +37,14 @@ class Processes:
         """Whether this launch began the training in a folder already, and lost a worker since. All processes agree."""
         marker = work / LAUNCH
         begun = self.launch is not None and marker.exists() and marker.read_text(encoding="utf-8") == self.launch
-        return self._agreed(begun)
+        return self.agreed(begun)
 
     def claim(self, work: Path) -> None:
         """Leaves this launch's name in a folder that the first process has made."""
         if self.is_first and self.launch is not None:
             (work / LAUNCH).write_text(self.launch, encoding="utf-8")
 
-    def _agreed(self, value: bool) -> bool:
+    def agreed(self, value: bool) -> bool:
         """What the first process says."""
         if self.num == 1:
             return value

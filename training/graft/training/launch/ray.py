@@ -80,7 +80,7 @@ def _work(config: dict[str, Any]) -> None:
     failure = job.work / FAILURE
     with joined() as processes:
         try:
-            job.execute(processes, resume=bool(complete_checkpoints(job.work)))
+            job.execute(processes, resume=processes.agreed(bool(complete_checkpoints(job.work))))
         except (ConfigurationError, DataError) as error:  # every worker finds the same, and would again
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(str(error), encoding="utf-8")

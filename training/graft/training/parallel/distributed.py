@@ -68,10 +68,15 @@ class Distributed:
         places = [one.to(self.device) for one in context.places(length, self.mesh.cp)]
         return batch.part(places, self._devices["cp"].get_local_rank())
 
-    def agree(self, value: bool) -> bool:
-        flag = torch.tensor([value], device=self.device)
-        dist.broadcast(flag, src=0)
-        return bool(flag)
+    def agree(self, value: float) -> float:
+        said = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(said, src=0)
+        return float(said)
+
+    def all(self, value: bool) -> bool:
+        least = torch.tensor([float(value)], device=self.device)
+        dist.all_reduce(least, op=dist.ReduceOp.MIN)
+        return bool(least)
 
     def place(self, model: nn.Module, dtype: torch.dtype) -> nn.Module:
         """A float32 model on this process's device, split and sharded, to be computed with in ``dtype``.

@@ -71,8 +71,12 @@ class Layout(Protocol):
         """What of a micro-batch this process computes."""
         ...
 
-    def agree(self, value: bool) -> bool:
+    def agree(self, value: float) -> float:
         """What the first process says."""
+        ...
+
+    def all(self, value: bool) -> bool:
+        """Whether it holds in every process."""
         ...
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -124,7 +128,10 @@ class Alone:
     def local(self, batch: Any) -> Any:
         return batch if self.device == "cpu" else batch.to(self.device)
 
-    def agree(self, value: bool) -> bool:
+    def agree(self, value: float) -> float:
+        return value
+
+    def all(self, value: bool) -> bool:
         return value
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:

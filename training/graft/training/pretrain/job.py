@@ -17,8 +17,9 @@ from graft.training.checkpoint import complete_checkpoints
 from graft.training.disk import written
 from graft.training.errors import CheckpointError
 from graft.training.flops import flops_per_token, peak_flops
+from graft.training.guard import Guard
 from graft.training.launch.processes import Processes, device_kind
-from graft.training.optim import MakeOptimizers, adamw, adamw_8bit, muon
+from graft.training.optim import MakeOptimizers, Schedule, adamw, adamw_8bit, muon
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.places import check_output, held
@@ -82,18 +83,19 @@ class PretrainText:
         mesh = settings.mesh(processes.num)
         check_mesh(assembly, mesh, processes.num)
         data = assembly.data(documents, groups=mesh.dp)
-        own = identity.identity(settings, assembly.tokenizer, mesh)
-        identity.check(self.work, own)
+        schedule = schedule_of(settings, data.steps_per_epoch)
+        own = identity.identity(settings, assembly.tokenizer, mesh, schedule)
+        num_kept = identity.check(self.work, own, further=f"; --model {self.output} trains on what came out")
         layout = processes.layout(mesh)
         layout.wait()
         with held(self.work) if layout.is_first else contextlib.nullcontext():
             with written(self.work):
                 if layout.is_first:
-                    identity.write(self.work, own)
+                    identity.claim(self.work, own, num_kept)
                     assembly.tokenizer.save_pretrained(self.work / "tokenizer")
                 processes.claim(self.work)
             layout.wait()
-            metrics = self._run(assembly, layout, data, held_out).execute(resume=resume)
+            metrics = self._run(assembly, layout, data, held_out, schedule).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 checkpoint = complete_checkpoints(self.work)[-1]
                 finished = Finished(assembly=assembly, checkpoint=checkpoint, output=self.output, device=layout.device)
@@ -132,7 +134,9 @@ class PretrainText:
             return tokenizer
         return tokenizer_of(self.settings, documents)
 
-    def _run(self, assembly: Assembly, layout: Layout, data: Any, held_out: Sequence[str] | None) -> Run:
+    def _run(
+        self, assembly: Assembly, layout: Layout, data: Any, held_out: Sequence[str] | None, schedule: Schedule
+    ) -> Run:
         settings = self.settings
         model = assembly.model()
         if settings.gradient_checkpointing:
@@ -156,7 +160,8 @@ class PretrainText:
             data=data,
             objective=assembly.objective(device=layout.device),
             optimizers=optimizers_of(settings),
-            schedule=schedule_of(settings, data.steps_per_epoch),
+            schedule=schedule,
+            guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,
