@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from graft.server.settings import LogFormat
@@ -24,6 +27,15 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+@contextmanager
+def phase(log: logging.Logger, what: str) -> Iterator[None]:
+    """Say that a part of the start has begun, and how long it took."""
+    log.info("%s", what)
+    began = monotonic()
+    yield
+    log.info("%s: done in %.1f s", what, monotonic() - began)
 
 
 def configure_logs(log_format: LogFormat) -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Protocol
 
 from graft.adapters.base import Base
@@ -15,6 +14,7 @@ from graft.server.api.http_openai import Verb
 from graft.server.api.text import Tokenizer
 from graft.server.base_choice import choose_form
 from graft.server.engine.supervisor import MortalEngine, Supervisor
+from graft.server.logs import phase
 from graft.server.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class VllmMachinery:
     """vLLM, with the engine in a process of its own."""
 
     async def start_engine(self, settings: Settings, base: Base) -> MortalEngine:
-        vllm_engine = await asyncio.to_thread(_vllm_engine)
+        with phase(_log, "importing vLLM"):
+            vllm_engine = await asyncio.to_thread(_vllm_engine)
         return await vllm_engine(settings, base)
 
     async def tokenizer(self, folder: Path) -> Tokenizer:
@@ -77,30 +78,27 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
     from graft.server.engine.warm_up import warm_up
 
     async def start(settings: Settings, base: Base) -> MortalEngine:
-        began = monotonic()
-        engine = await start_engine(
-            EngineSettings(
-                base_path=base.path,
-                base_name=base.name,
-                form=choose_form(base, settings.quantization),
-                num_slots=settings.num_slots,
-                max_rank=settings.max_rank,
-                max_model_tokens=settings.max_model_tokens,
-                kv_cache_bytes=settings.kv_cache_mib * _MIB,
-                max_running=settings.max_running,
-                lora_kernel=settings.lora_kernel,
-                host_folder=settings.data_path / "slot-images",
-                host_bytes=settings.host_adapter_mib * _MIB,
-            )
+        engine_settings = EngineSettings(
+            base_path=base.path,
+            base_name=base.name,
+            form=choose_form(base, settings.quantization),
+            num_slots=settings.num_slots,
+            max_rank=settings.max_rank,
+            max_model_tokens=settings.max_model_tokens,
+            kv_cache_bytes=settings.kv_cache_mib * _MIB,
+            max_running=settings.max_running,
+            lora_kernel=settings.lora_kernel,
+            host_folder=settings.data_path / "slot-images",
+            host_bytes=settings.host_adapter_mib * _MIB,
         )
-        started = monotonic()
-        _log.info("the engine's processes started in %.1f s", started - began)
+        with phase(_log, f"starting the engine on {base.name} ({engine_settings.form})"):
+            engine = await start_engine(engine_settings)
         try:
-            num_kinds = await warm_up(engine, base)
+            with phase(_log, "trying out every kind of request"):
+                await warm_up(engine, base)
         except BaseException:
             await engine.close()
             raise
-        _log.info("%d kinds of request were tried out in %.1f s", num_kinds, monotonic() - started)
         return engine
 
     return start

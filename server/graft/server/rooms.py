@@ -25,6 +25,7 @@ from graft.server.engine.supervisor import Supervisor
 from graft.server.engine_facts import EngineFacts
 from graft.server.gate import Gate
 from graft.server.intake import Intake
+from graft.server.logs import phase
 from graft.server.machinery import Machinery, OpenAIVerbs
 from graft.server.management import Management
 from graft.server.metrics import Metrics
@@ -67,7 +68,8 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     Raises what the catalog, the store, the base and the engine do.
     """
     readiness = Readiness()
-    base, form, registry = await _open_registry(settings, resources)
+    with phase(_log, "reading the catalog and the base"):
+        base, form, registry = await _open_registry(settings, resources)
     store, staging = await _open_store(settings, resources)
     base_staging = await _open_staging(
         settings.data_path / "base-staging", settings.max_base_mib * _MIB, resources, refusal=InvalidBase
