@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import GraftError, Reason, StoreUnavailable
 
 _TRIES = 5
+_CHUNK_BYTES = 1 << 20
 _FIRST_PAUSE_SECONDS = 0.1
 _T = TypeVar("_T")
 
@@ -36,6 +38,10 @@ class BlobFiles(Protocol):
 
     def get(self, sha256: str, target: Path) -> None:
         """Copy the blob to `target`. Raises FileNotFoundError."""
+        ...
+
+    def hashed(self, sha256: str) -> str:
+        """What the blob's bytes hash to now, as 64 hex digits. Raises FileNotFoundError."""
         ...
 
     def listed(self) -> Iterator[tuple[str, datetime]]:
@@ -115,6 +121,10 @@ class LocalBlobs:
         # No hard link: damage done to the folder that the engine reads must not reach the blob.
         shutil.copyfile(self.path(sha256), target)
 
+    def hashed(self, sha256: str) -> str:
+        """What the blob's bytes hash to now. Raises FileNotFoundError."""
+        return sha256_of_file(self.path(sha256))
+
     def listed(self) -> Iterator[tuple[str, datetime]]:
         """Every blob and when it was stored last."""
         for path in sorted(self._blobs.glob("??/*")):
@@ -174,6 +184,14 @@ class RemoteBlobs:
     def get(self, sha256: str, target: Path) -> None:
         """Copy the blob to `target`, in one try: the caller tries again when the bytes are wrong, too."""
         self._filesystem.get_file(self._path(sha256), str(target))
+
+    def hashed(self, sha256: str) -> str:
+        """What the blob's bytes hash to now, in one try. Raises FileNotFoundError."""
+        hasher = hashlib.sha256()
+        with self._filesystem.open(self._path(sha256), "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+        return hasher.hexdigest()
 
     def listed(self) -> Iterator[tuple[str, datetime]]:
         """Every blob and when it was stored last; one whose age is unknown counts as new."""

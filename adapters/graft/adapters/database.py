@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command
@@ -45,6 +46,19 @@ class Database:
             with database.writing() as connection:
                 _check(connection)
                 _upgrade(connection)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def look(cls, path: Path) -> Database:
+        """Open a SQLite file to read it as it is: checked, not upgraded. Raises CatalogUnavailable, CatalogCorrupt."""
+        arguments = {"check_same_thread": False, "timeout": _WAIT_SECONDS, "uri": True}
+        database = cls(sa.create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true", connect_args=arguments))
+        try:
+            with database.reading() as connection:
+                _check(connection)
         except BaseException:
             database.close()
             raise

@@ -101,13 +101,10 @@ class BlobStore:
         """What is missing or damaged among the version's blobs; empty when all is well. Raises StoreUnavailable."""
         reasons = []
         for file in version.files:
-            with disk.full_disk_explained(self._temporary), disk.temporary_path(self._temporary) as copy:
-                get = partial(self._blobs.get, file.sha256, copy)
-                try:
-                    retried(get, what=f"reading {file.name} from {self._url}")
-                    found = sha256_of_file(copy)
-                except FileNotFoundError:
-                    found = None
+            try:
+                found = retried(partial(self._blobs.hashed, file.sha256), what=f"reading {file.name} from {self._url}")
+            except FileNotFoundError:
+                found = None
             if found != file.sha256:
                 state = f"is damaged: its bytes hash to {found}" if found else "is missing"
                 problem = f"blob {file.sha256} {state}"
@@ -154,6 +151,10 @@ class BlobStore:
         with self._lock:
             self._verified -= {PREFIX + path.name for path in old}
         return len(sizes) - sizes.count(None) + num_left + len(old)
+
+    def num_dead(self, live_digests: Set[str]) -> int:
+        """How many blobs no version needs. Raises StoreUnavailable."""
+        return sum(sha256 not in live_digests for sha256, _ in self._blobs.listed())
 
     def _check_owners(self) -> None:
         owners = self._blobs.owners()

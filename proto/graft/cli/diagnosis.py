@@ -16,6 +16,7 @@ from graft.cli.system_parts import PARTS
 
 _PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_lora_cpu"
 _MIN_FREE_BYTES = 5_000_000_000
+_DIAGNOSES = "graft.diagnoses"
 # The torch companions whose PyPI builds expect CUDA and break every transformers and vLLM import beside a CPU torch.
 _BREAKING = ("torchaudio", "torchcodec", "torchvision")
 
@@ -30,8 +31,9 @@ class Finding:
     remedy: str = ""
 
 
-def diagnose(*, data_dir: str, ports: Sequence[int]) -> list[Finding]:
-    """Every finding, in the order in which one would fix them."""
+def diagnose(*, data_dir: str, ports: Sequence[int], with_data: bool = False) -> list[Finding]:
+    """Every finding, in the order in which one would fix them; `with_data` reads all that lies in `data_dir`, too."""
+    place = Path(data_dir).expanduser()
     return [
         _python(),
         *_system(),
@@ -39,7 +41,8 @@ def diagnose(*, data_dir: str, ports: Sequence[int]) -> list[Finding]:
         *_engine(),
         _plugin(),
         _cpu(),
-        _disk(Path(data_dir).expanduser()),
+        _disk(place),
+        *(_data(place) if with_data else ()),
         *map(_port, ports),
     ]
 
@@ -137,6 +140,19 @@ def _disk(data_dir: Path) -> Finding:
     if free_bytes < _MIN_FREE_BYTES:
         return Finding(subject="disk", state="notice", found=found, remedy="adapters and checkpoints need some room")
     return Finding(subject="disk", state="ok", found=found)
+
+
+def _data(place: Path) -> Iterator[Finding]:
+    """What the rooms that keep data say of theirs; they cannot import this module and take part by shape."""
+    for entry in entry_points(group=_DIAGNOSES):
+        try:
+            found = entry.load()
+        except ModuleNotFoundError as error:
+            remedy = 'pip install "graftserve[server]"'
+            yield Finding(subject="data", state="notice", found=f"not looked at: needs {error.name}", remedy=remedy)
+            continue
+        for one in found(place):
+            yield Finding(subject=one.subject, state=one.state, found=one.found, remedy=one.remedy)
 
 
 def _port(port: int) -> Finding:

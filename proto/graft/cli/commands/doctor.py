@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from graft.cli.diagnosis import Finding
 
 HELP = "check this machine: Python, torch, the engine, the plugin, CPU, disk, ports"
+_DATA_DIR = "~/.local/share/graft"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from graft.cli.connection import add_output_argument
 
     parser.add_argument(
-        "--data-dir", default="~/.local/share/graft", help="where the server keeps its data (default: %(default)s)"
+        "--data-dir",
+        help=f"where a server keeps its data: the catalog and every file in it are checked, too (else: {_DATA_DIR})",
     )
     parser.add_argument("--ports", type=int, nargs="*", default=[8470, 8471], help="default: 8470 8471")
     add_output_argument(parser)
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from graft.cli.diagnosis import diagnose
     from graft.cli.terminal import as_json
 
-    findings = diagnose(data_dir=args.data_dir, ports=args.ports)
+    given = args.data_dir is not None
+    findings = diagnose(data_dir=args.data_dir or _DATA_DIR, ports=args.ports, with_data=given)
     if args.output == "json":
         print(as_json([asdict(finding) for finding in findings]))
     else:
