@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -17,12 +16,9 @@ from graft.adapters.digest import digest_prefix, unique_match
 from graft.adapters.errors import InvalidBase, NotFound, Reason
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_base_json import QuantizedRecord
-from graft.adapters.tensor_header import TensorInfo
+from graft.adapters.linear_modules import linear_modules
 
 __all__ = ["Base", "KnownBase", "base_digest", "find_base", "shipped_bases"]
-
-# Two-dimensional weights that are look-up tables, not linear layers: the last part of their module path.
-_TABLES = ("embed_tokens", "embed_in", "wte", "wpe", "word_embeddings", "position_embeddings", "shared")
 
 
 class KnownBase(Protocol):
@@ -71,6 +67,7 @@ class Base:
         record = QuantizedRecord.read(path)
         if record is not None:
             return cls._quantized(path, files, record, name, cache_dir)
+        linear = linear_modules(files.tensors, files.packed)
         weights = base_files.weights_digest(path, cache_dir=cache_dir)
         template = base_files.chat_template_digest(path)
         tokenizer = base_files.tokenizer_digest(path)
@@ -82,9 +79,9 @@ class Base:
             config_digest=files.config_digest,
             digest=base_digest(weights, tokenizer, template, files.config_digest),
             architecture=files.architecture,
-            modules=MappingProxyType(_linear_modules(files.tensors)),
+            modules=linear.shapes,
             vocab_size=files.vocab_size,
-            num_parameters=sum(math.prod(info.shape) for info in files.tensors.values()),
+            num_parameters=linear.num_parameters,
             size_bytes=files.size_bytes,
             path=path,
             form=files.form,
@@ -136,18 +133,6 @@ class Base:
     def digest_without_config(self) -> str:
         """The digest under which the base was known before its configuration counted."""
         return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
-
-
-def _linear_modules(tensors: Mapping[str, TensorInfo]) -> dict[str, tuple[int, int]]:
-    modules = {}
-    for name, info in tensors.items():
-        module = name.removesuffix(".weight")
-        # Packed integer weights (U8) have shapes that say nothing of the layer's.
-        if module == name or len(info.shape) != 2 or info.dtype in ("U8", "I32"):
-            continue
-        if module.rsplit(".", 1)[-1] not in _TABLES:
-            modules[module] = (info.shape[0], info.shape[1])
-    return modules
 
 
 def shipped_bases() -> dict[str, Path]:

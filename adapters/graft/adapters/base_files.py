@@ -13,6 +13,7 @@ from graft.adapters.digest import digest_of_bytes, digest_of_json, sha256_of_fil
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder_form import folder_form
 from graft.adapters.form import ServingForm
+from graft.adapters.linear_modules import Shape, packed_shapes
 from graft.adapters.strict_json import read_json_object
 from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 
@@ -38,6 +39,8 @@ class BaseFiles:
     architecture: str
     vocab_size: int
     tensors: Mapping[str, TensorInfo]
+    packed: Mapping[str, Shape]
+    """The shapes of the layers whose weights are packed, by path."""
     size_bytes: int
 
 
@@ -66,10 +69,13 @@ def read(folder: Path) -> BaseFiles:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         reasons.append(Reason(field="tokenizer", problem=f"none of {', '.join(_TOKENIZERS)} is there"))
     tensors: dict[str, TensorInfo] = {}
+    packed: dict[str, Shape] = {}
     for path in weights:
         found, problems = read_header(path)
+        shapes, unread = packed_shapes(path, found)
         tensors.update(found)
-        reasons += problems
+        packed.update(shapes)
+        reasons += [*problems, *unread]
     reasons += _index_reasons(folder, {path.name for path in weights})
     if reasons or vocab_size is None or architecture is None:
         raise InvalidBase(f"{folder} is not a usable base", reasons)
@@ -80,6 +86,7 @@ def read(folder: Path) -> BaseFiles:
         architecture=architecture,
         vocab_size=vocab_size,
         tensors=tensors,
+        packed=packed,
         size_bytes=size_bytes,
     )
 

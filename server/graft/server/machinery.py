@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from graft.adapters.base import Base
 from graft.server.api.http_openai import Verb
@@ -16,6 +16,9 @@ from graft.server.base_choice import choose_form
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.logs import phase
 from graft.server.settings import Settings
+
+if TYPE_CHECKING:
+    from graft.server.engine.vllm_environment import EngineSettings
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20
@@ -32,6 +35,10 @@ class OpenAIVerbs:
 class Machinery(Protocol):
     """The parts that tests script."""
 
+    async def check(self, settings: Settings, base: Base) -> None:
+        """Raises InvalidBase where no engine can serve the base as the settings ask, `EngineError`."""
+        ...
+
     async def start_engine(self, settings: Settings, base: Base) -> MortalEngine:
         """Start an engine on the base. Raises `EngineError`."""
         ...
@@ -47,6 +54,10 @@ class Machinery(Protocol):
 
 class VllmMachinery:
     """vLLM, with the engine in a process of its own."""
+
+    async def check(self, settings: Settings, base: Base) -> None:
+        with phase(_log, "asking vLLM about the base"):
+            await asyncio.to_thread(_check, settings, base)
 
     async def start_engine(self, settings: Settings, base: Base) -> MortalEngine:
         with phase(_log, "importing vLLM"):
@@ -71,26 +82,19 @@ class VllmMachinery:
         return OpenAIVerbs(chat=backend.chat, completion=backend.completion)
 
 
+def _check(settings: Settings, base: Base) -> None:
+    from graft.server.engine.vllm_fitness import check_fitness
+
+    check_fitness(_engine_settings(settings, base), base.architecture)
+
+
 def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
     # Importing vLLM takes seconds.
     from graft.server.engine.vllm_engine import start_engine
-    from graft.server.engine.vllm_environment import EngineSettings
     from graft.server.engine.warm_up import warm_up
 
     async def start(settings: Settings, base: Base) -> MortalEngine:
-        engine_settings = EngineSettings(
-            base_path=base.path,
-            base_name=base.name,
-            form=choose_form(base, settings.quantization),
-            num_slots=settings.num_slots,
-            max_rank=settings.max_rank,
-            max_model_tokens=settings.max_model_tokens,
-            kv_cache_bytes=settings.kv_cache_mib * _MIB,
-            max_running=settings.max_running,
-            lora_kernel=settings.lora_kernel,
-            host_folder=settings.data_path / "slot-images",
-            host_bytes=settings.host_adapter_mib * _MIB,
-        )
+        engine_settings = _engine_settings(settings, base)
         with phase(_log, f"starting the engine on {base.name} ({engine_settings.form})"):
             engine = await start_engine(engine_settings)
         try:
@@ -102,3 +106,21 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
         return engine
 
     return start
+
+
+def _engine_settings(settings: Settings, base: Base) -> EngineSettings:
+    from graft.server.engine.vllm_environment import EngineSettings
+
+    return EngineSettings(
+        base_path=base.path,
+        base_name=base.name,
+        form=choose_form(base, settings.quantization),
+        num_slots=settings.num_slots,
+        max_rank=settings.max_rank,
+        max_model_tokens=settings.max_model_tokens,
+        kv_cache_bytes=settings.kv_cache_mib * _MIB,
+        max_running=settings.max_running,
+        lora_kernel=settings.lora_kernel,
+        host_folder=settings.data_path / "slot-images",
+        host_bytes=settings.host_adapter_mib * _MIB,
+    )

@@ -69,7 +69,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     """
     readiness = Readiness()
     with phase(_log, "reading the catalog and the base"):
-        base, form, registry = await _open_registry(settings, resources)
+        base, form, registry = await _open_registry(settings, machinery, resources)
     store, staging = await _open_store(settings, resources)
     base_staging = await _open_staging(
         settings.data_path / "base-staging", settings.max_base_mib * _MIB, resources, refusal=InvalidBase
@@ -141,7 +141,9 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     )
 
 
-async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple[Base, ServingForm, Registry]:
+async def _open_registry(
+    settings: Settings, machinery: Machinery, resources: AsyncExitStack
+) -> tuple[Base, ServingForm, Registry]:
     data = settings.data_path
     data.mkdir(parents=True, exist_ok=True)
     url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
@@ -150,6 +152,7 @@ async def _open_registry(settings: Settings, resources: AsyncExitStack) -> tuple
         registered = await asyncio.to_thread(catalog.bases)
         base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
         form = choose_form(base, settings.quantization)
+        await machinery.check(settings, base)
         registry = await Registry.open(catalog, base=base, form=form)
     except BaseException:
         catalog.close()

@@ -227,6 +227,9 @@ class ScriptedMachinery:
     def __init__(self, script: Script) -> None:
         self._script = script
 
+    async def check(self, settings: Settings, base: Base) -> None:
+        """A scripted engine serves anything."""
+
     async def start_engine(self, settings: Settings, base: Base) -> ScriptedEngine:
         await self._script.start_allowed.wait()
         engine = ScriptedEngine(self._script)

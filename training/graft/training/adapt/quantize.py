@@ -20,6 +20,7 @@ from graft.adapters.base import Base, shipped_bases
 from graft.adapters.base_numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_base_json import Calibration, QuantizedRecord
+from graft.adapters.output_head import own_head
 from graft.training.adapt.calibration import NUM_TOKENS, CalibrationText, quantize_blocks
 from graft.training.adapt.gptq import gptq
 from graft.training.adapt.llm_int8 import llm_int8_config, llm_int8_tensors
@@ -28,7 +29,7 @@ from graft.training.adapt.nf4 import nf4_config, nf4_tensors
 from graft.training.adapt.packed import packed_config, packed_tensors
 from graft.training.adapt.rounding import IntegerWeight, round_to_nearest
 from graft.training.adapt.share import outside_form, summary
-from graft.training.adapt.structure import Structure, has_its_own_head
+from graft.training.adapt.structure import Structure
 from graft.training.corpus.mixture import ROOTSTOCK
 from graft.training.disk import AGAIN
 from graft.training.errors import ConfigurationError
@@ -153,7 +154,7 @@ class Quantization:
                 shutil.copy2(path, folder)
         config = json.loads((self.base.path / "config.json").read_text(encoding="utf-8"))
         config |= {"dtype": "bfloat16", "quantization_config": section}
-        if config.get("tie_word_embeddings") and has_its_own_head(self.base.path, structure):
+        if structure.tied and own_head(self.base.path) is not None:
             config["tie_word_embeddings"] = False  # as transformers reads such files; engines would drop the head
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from graft.adapters import base_files
@@ -29,27 +27,20 @@ class Structure:
     """(outputs, inputs)."""
     plain: tuple[str, ...]
     """Linear layers that stay as they are: the output head."""
-    head: str | None
-    """The parameter of the output head."""
-    embedding: str
-    """The parameter of the input embedding, to which the head is tied or not."""
+    tied: bool
+    """Whether the configuration says that the output head is the input embedding."""
 
     @classmethod
     def of(cls, base: Base) -> Structure:
         """Raises ConfigurationError where the base is no decoder, or no form holds most of its blocks' weights."""
         model = empty_decoder(base)
-        output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        output = model.get_output_embeddings()
         linear = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
         layers = {path: (one.out_features, one.in_features) for path, one in linear.items() if one is not output}
         _require_most(base, model, layers)
         _require_names(base, layers)
-        paths = {id(module): path for path, module in model.named_modules()}
-        return cls(
-            layers=layers,
-            plain=tuple(path for path in linear if path not in layers),
-            head=None if output is None else f"{paths[id(output)]}.weight",
-            embedding=f"{paths[id(embedding)]}.weight",
-        )
+        plain = tuple(path for path in linear if path not in layers)
+        return cls(layers=layers, plain=plain, tied=bool(model.config.tie_word_embeddings))
 
     def require(self, *, inputs: int, outputs: int, form: str) -> None:
         """Raises ConfigurationError naming the first layer whose sizes are no multiples of what a form needs."""
@@ -59,18 +50,6 @@ class Structure:
                     raise ConfigurationError(
                         f"{path} has {number} {what}, which {divisor} does not divide; {form} needs that."
                     )
-
-
-def has_its_own_head(folder: Path, structure: Structure) -> bool:
-    """Whether the files hold an output head that is not the embedding's copy, whatever the configuration says."""
-    if structure.head is None:
-        return False
-    found: dict[str, Tensor] = {}
-    for path in base_files.weight_files(folder):
-        with safe_open(path, framework="pt") as file:
-            for name in {structure.head, structure.embedding} & set(file.keys()):
-                found[name] = file.get_tensor(name)
-    return len(found) == 2 and not torch.equal(*found.values())
 
 
 def empty_decoder(base: Base) -> PreTrainedModel:

@@ -1,0 +1,90 @@
+"""What the engine can serve is asked of vLLM before a process is started (cases C6, C7, T10, M1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+from graft.adapters.base import Base
+from graft.adapters.errors import InvalidBase
+from graft.adapters.form import ServingForm
+from graft.server.engine.vllm_environment import EngineSettings
+from graft.server.engine.vllm_fitness import check_fitness
+from tests.cases.bases import change_config, make_base
+
+FAMILIES = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")
+OTHERS = ("bert", "roberta", "albert", "electra", "distilbert", "t5", "bart", "xlnet")
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def family_base(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    made: dict[str, Path] = {}
+
+    def base(name: str) -> Path:
+        if name not in made:
+            made[name] = make_base(name, tmp_path_factory.mktemp("families") / name)
+        return made[name]
+
+    return base
+
+
+def check(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2) -> None:
+    settings = EngineSettings(base_path=folder, base_name=folder.name, form=form, num_slots=num_slots)
+    check_fitness(settings, Base.from_folder(folder).architecture)
+
+
+def problems(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2) -> dict[str, str]:
+    """By field; one line."""
+    with pytest.raises(InvalidBase) as refused:
+        check(folder, form, num_slots)
+    assert "\n" not in str(refused.value)
+    return {reason.field: str(reason) for reason in refused.value.reasons}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decoder_of_linear_layers_is_served_in_every_form_that_is_made_at_the_start(
+    name: str, family_base: Make
+) -> None:
+    for form in (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32):
+        for num_slots in (0, 2):
+            check(family_base(name), form, num_slots)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mixtral"])
+def test_c6_what_the_engine_serves_plain_and_alone_says_both_at_once(name: str, family_base: Make) -> None:
+    said = problems(family_base(name))
+    assert said.keys() == {"quantization", "num_slots"}
+    assert "it can be as bf16, fp32" in said["quantization"] and "--quantization bf16" in said["quantization"]
+    assert "--num-slots 0" in said["num_slots"]
+    assert problems(family_base(name), ServingForm.BF16).keys() == {"num_slots"}
+    assert problems(family_base(name), ServingForm.NF4, 0).keys() == {"quantization"}
+    check(family_base(name), ServingForm.BF16, 0)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_c6_what_is_no_decoder_is_not_run_as_one(name: str, family_base: Make) -> None:
+    said = problems(family_base(name), ServingForm.BF16, 0)
+    assert said.keys() == {"config.json:architectures"}
+    assert "LlamaForCausalLM" in said["config.json:architectures"]
+
+
+@pytest.mark.parametrize("name", ["pythia", "llama", "qwen3"])
+def test_c7_heads_that_the_kernel_does_not_take(name: str, tmp_path: Path) -> None:
+    """Heads of 16; the sizes that are named are the kernel's own."""
+    said = problems(make_base(name, tmp_path / name, num_heads=8), ServingForm.BF16, 0)
+    assert said.keys() == {"config.json:num_attention_heads"}
+    sizes = ", ".join(map(str, CPUAttentionBackend.get_supported_head_sizes()))
+    assert f"heads of 16; the engine's kernel for CPUs takes {sizes}" in said["config.json:num_attention_heads"]
+
+
+def test_t10_a_head_that_the_engine_would_leave_out(tmp_path: Path) -> None:
+    base = make_base("llama", tmp_path / "llama")
+    check(base)
+    change_config(base, tie_word_embeddings=True)
+    assert "lm_head.weight is another matrix" in problems(base)["config.json:tie_word_embeddings"]
+    check(make_base("smollm", tmp_path / "smollm"))
