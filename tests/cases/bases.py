@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from graft.training.export import write_base
 from graft.training.families import Size
@@ -25,6 +27,16 @@ def make_base(name: str, folder: Path, *, num_heads: int = 4) -> Path:
     tokenizer = build_tokenizer(256)
     model = list(parts(build(name, objectives_of(name)[0], size, tokenizer)).values())[-1]
     write_base(model.to(torch.bfloat16), tokenizer, folder, card=f"# {name}\n")
+    return folder
+
+
+def save_by_transformers(base: Path, folder: Path, **bitsandbytes: Any) -> Path:
+    """The base as transformers saves it after loading it with a `BitsAndBytesConfig` of these values."""
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**bitsandbytes), local_files_only=True
+    )
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(folder)
     return folder
 
 

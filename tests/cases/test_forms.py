@@ -14,13 +14,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from graft.adapters.base import Base
+from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
+from graft.adapters.graft_base_json import FILE_NAME
 from graft.training.adapt.calibration import CalibrationText
 from graft.training.adapt.loading import load_base
 from graft.training.adapt.quantize import MADE, Quantization
 from graft.training.adapt.share import outside_form
 from graft.training.corpus.mixture import ROOTSTOCK
-from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base
+from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
 from tests.cases.command import CommandCase, Commands
 
 TEXT = CalibrationText.generated(ROOTSTOCK, num_documents=40)
@@ -223,3 +225,43 @@ def test_t10_a_tied_head_stays_tied(form: ServingForm, tmp_path: Path) -> None:
     assert json.loads((made.path / "config.json").read_text())["tie_word_embeddings"] is True
     model = load_base(made.path, form)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_quant_storage": torch.bfloat16},
+        {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "llm_int8_skip_modules": ["lm_head", "down_proj"]},
+        {"load_in_8bit": True},
+    ],
+)
+@pytest.mark.parametrize("name", ["llama", "pythia"])
+def test_s6_what_transformers_saved_tells_its_layers(
+    name: str, options: dict[str, object], family_base: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Adapters are checked against them."""
+    origin = Base.from_folder(family_base(name))
+    found = Base.from_folder(save_by_transformers(origin.path, tmp_path / "saved", **options))
+    assert dict(found.modules) == dict(origin.modules)
+    assert found.num_parameters == origin.num_parameters
+    assert found.form is (ServingForm.LLM_INT8 if "load_in_8bit" in options else ServingForm.NF4)
+
+
+@pytest.mark.parametrize("form", MADE)
+def test_s6_a_folder_without_our_record_tells_the_same(
+    form: ServingForm, family_base: Callable[[str], Path], tmp_path: Path
+) -> None:
+    made = quantize(family_base("llama"), form, tmp_path / "out")
+    (made.path / FILE_NAME).unlink()
+    found = Base.from_folder(made.path)
+    assert (dict(found.modules), found.num_parameters) == (dict(made.modules), made.num_parameters)
+
+
+def test_s6_a_shape_that_cannot_be_read_is_named(family_base: Callable[[str], Path], tmp_path: Path) -> None:
+    made = quantize(family_base("llama"), ServingForm.NF4, tmp_path / "out")
+    (made.path / FILE_NAME).unlink()
+    state = "model.layers.0.self_attn.q_proj.weight.quant_state.bitsandbytes__nf4"
+    change_weights(made.path, lambda tensors: tensors[state].fill_(ord("x")))
+    with pytest.raises(InvalidBase, match="bitsandbytes__nf4: holds no layer's shape; save the quantized model again"):
+        Base.from_folder(made.path)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
 from graft.adapters.base import Base
@@ -13,7 +14,7 @@ from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
 from graft.server.engine.vllm_environment import EngineSettings
 from graft.server.engine.vllm_fitness import check_fitness
-from tests.cases.bases import change_config, make_base
+from tests.cases.bases import change_config, make_base, save_by_transformers
 
 FAMILIES = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")
 OTHERS = ("bert", "roberta", "albert", "electra", "distilbert", "t5", "bart", "xlnet")
@@ -88,3 +89,11 @@ def test_t10_a_head_that_the_engine_would_leave_out(tmp_path: Path) -> None:
     change_config(base, tie_word_embeddings=True)
     assert "lm_head.weight is another matrix" in problems(base)["config.json:tie_word_embeddings"]
     check(make_base("smollm", tmp_path / "smollm"))
+
+
+def test_s6_bits_that_lie_where_the_engine_does_not_look(family_base: Make, tmp_path: Path) -> None:
+    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    check(save_by_transformers(family_base("llama"), tmp_path / "bytes", **options))
+    storage = {"bnb_4bit_quant_storage": torch.bfloat16}
+    said = problems(save_by_transformers(family_base("llama"), tmp_path / "numbers", **options, **storage))
+    assert "graft quantize" in said["config.json:quantization_config"]

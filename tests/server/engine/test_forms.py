@@ -27,6 +27,7 @@ from graft.server.engine.vllm_engine import VllmEngine, start_engine
 from graft.training.adapt.loading import load_base
 from graft.training.adapt.quantize import Quantization
 from graft.training.corpus.mixture import ROOTSTOCK
+from tests.cases.bases import save_by_transformers
 from tests.server.engine.making import engine_settings
 
 MADE = [ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4]
@@ -54,6 +55,21 @@ async def test_base_and_adapters_answer_as_transformers_and_peft_do(
 ) -> None:
     made = Quantization(base=base, form=form, output=tmp_path / form).execute()
     assert made.reference() == base.reference()
+    await _compare(made, form, adapters, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, {"load_in_8bit": True}])
+async def test_s6_a_base_that_transformers_saved_takes_adapters(
+    options: dict[str, object], base: Base, adapters: tuple[EngineAdapter, ...], tmp_path: Path
+) -> None:
+    """With bitsandbytes' own defaults: float32 arithmetic, scales of one level."""
+    saved = Base.from_folder(save_by_transformers(base.path, tmp_path / "saved", **options))
+    assert saved.form is not None
+    await _compare(saved, saved.form, adapters, tmp_path)
+
+
+async def _compare(made: Base, form: ServingForm, adapters: tuple[EngineAdapter, ...], tmp_path: Path) -> None:
     async with serving(made, form) as engine:
         ids = engine.llm.get_tokenizer()(TEXT)["input_ids"]
         prompt, continuation = ids[:NUM_PROMPT_TOKENS], ids[NUM_PROMPT_TOKENS:]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from vllm.config import ModelConfig
+from vllm.config import LoadConfig, ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.model_executor.model_loader.weight_utils import get_quant_config
 from vllm.model_executor.models.interfaces import supports_lora
 from vllm.platforms import current_platform
 from vllm.utils.import_utils import resolve_obj_by_qualname
@@ -58,6 +59,7 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     model: Any
     model, _ = config.registry.resolve_model_cls(config.architectures, model_config=config)
     return [
+        *_folder_reasons(config),
         *_form_reasons(settings.form, architecture, _forms(model, config)),
         *_adapter_reasons(settings.num_slots, architecture, _takes_adapters(model, config)),
         *_head_size_reasons(config),
@@ -92,6 +94,17 @@ def _form_reasons(form: ServingForm, architecture: str, fitting: tuple[ServingFo
         problem = f"{architecture} cannot be held as {form}; it can be as {', '.join(fitting)}"
         remedy = f"serve the plain weights with --quantization {fitting[0]}"
         yield Reason(field="quantization", problem=problem, remedy=remedy)
+
+
+def _folder_reasons(config: ModelConfig) -> Iterator[Reason]:
+    """Of a folder that was quantized elsewhere: other storage of the bits, for one."""
+    if getattr(config.hf_config, "quantization_config", None) is None:
+        return
+    try:
+        get_quant_config(config, LoadConfig())
+    except ValueError as error:
+        remedy = "take the plain weights and quantize them with graft quantize"
+        yield Reason(field="config.json:quantization_config", problem=_first_words(error), remedy=remedy)
 
 
 def _adapter_reasons(num_slots: int, architecture: str, takes_adapters: bool) -> Iterator[Reason]:
