@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -83,9 +83,14 @@ class AsyncClient:
         return generation.collect([chunk async for chunk in chunks], num_choices)
 
     async def score(
-        self, prompt: request.PromptLike, continuations: Sequence[str], *, model: str = "", timeout: float | None = None
+        self,
+        prompt: request.PromptLike,
+        continuations: request.Continuations,
+        *,
+        model: str = "",
+        timeout: float | None = None,
     ) -> inference_pb2.ScoreResponse:
-        """Log-probabilities of each continuation after the prompt."""
+        """Log-probabilities of each continuation (texts, or lists of token ids) after the prompt."""
         return await self._call(operation.score(prompt, continuations, model), timeout)
 
     async def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:

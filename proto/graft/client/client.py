@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -81,9 +81,14 @@ class Client:
         return generation.collect(chunks, num_choices)
 
     def score(
-        self, prompt: request.PromptLike, continuations: Sequence[str], *, model: str = "", timeout: float | None = None
+        self,
+        prompt: request.PromptLike,
+        continuations: request.Continuations,
+        *,
+        model: str = "",
+        timeout: float | None = None,
     ) -> inference_pb2.ScoreResponse:
-        """Log-probabilities of each continuation after the prompt."""
+        """Log-probabilities of each continuation (texts, or lists of token ids) after the prompt."""
         return self._call(operation.score(prompt, continuations, model), timeout)
 
     def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -90,9 +90,9 @@ def new_request_id() -> str:
 
 
 def score(
-    prompt: request.PromptLike, continuations: Sequence[str], model: str
+    prompt: request.PromptLike, continuations: request.Continuations, model: str
 ) -> Operation[inference_pb2.ScoreResponse]:
-    message = inference_pb2.ScoreRequest(model=model, prompt=request.prompt(prompt), continuations=continuations)
+    message = request.score(prompt, continuations, model)
     return _operation("InferenceService", message, inference_pb2.ScoreResponse, _itself)
 
 

@@ -8,8 +8,13 @@ from typing import Any, TypedDict, cast
 
 from graft.v1 import inference_pb2 as pb
 
-# Text, chat turns such as {"role": "user", "content": "…"}, or token ids.
-PromptLike = str | Sequence[Mapping[str, str]] | Sequence[int] | pb.Prompt
+# Text, chat turns such as {"role": "user", "content": "…"} (or a list of text parts as OpenAI has them), or token ids.
+Turn = Mapping[str, str | Sequence[Mapping[str, str]]]
+PromptLike = str | Sequence[Turn] | Sequence[int] | pb.Prompt
+# Texts, or lists of token ids.
+Continuations = Sequence[str] | Sequence[Sequence[int]]
+# What the server puts between two parts of one turn that comes over HTTP.
+_BETWEEN_PARTS = "\n"
 
 # Keeps a slip from costing memory here; the server's own limit is lower.
 MAX_CHOICES = 1024
@@ -49,7 +54,32 @@ def prompt(content: PromptLike) -> pb.Prompt:
 def _message(turn: object) -> pb.Message:
     if not isinstance(turn, Mapping) or set(turn) != {"role", "content"}:
         raise ValueError(f"a chat turn has exactly the keys role and content, this one is {turn!r}")
-    return pb.Message(role=turn["role"], content=turn["content"])
+    return pb.Message(role=turn["role"], content=_text(turn["content"]))
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    parts: Sequence[object] = content if isinstance(content, Sequence) else ()
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+    if not parts or len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f'a turn\'s content is text or a list of {{"type": "text", "text": "…"}}, this is {content!r}')
+    return _BETWEEN_PARTS.join(str(text) for text in texts)
+
+
+def score(content: PromptLike, continuations: Continuations, model: str) -> pb.ScoreRequest:
+    """A request to score. Raises TypeError for continuations that are neither texts nor lists of token ids."""
+    message = pb.ScoreRequest(model=model, prompt=prompt(content))
+    if isinstance(continuations, str):
+        raise TypeError("continuations are a list of texts, or of lists of token ids: put the text into a list")
+    for one in continuations:
+        if isinstance(one, str):
+            message.continuations.append(one)
+        elif isinstance(one, Sequence) and all(isinstance(item, int) for item in one):
+            message.continuation_ids.add(ids=one)
+        else:
+            raise TypeError(f"a continuation is text or a list of token ids, this one is {one!r}")
+    return message
 
 
 def sampling(options: SamplingOptions) -> pb.Sampling:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from graft.v1 import common_pb2 as graft_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18graft/v1/inference.proto\x12\x08graft.v1\x1a\x15graft/v1/common.proto\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"+\n\x04\x43hat\x12#\n\x08messages\x18\x01 \x03(\x0b\x32\x11.graft.v1.Message\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"l\n\x06Prompt\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1e\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x0e.graft.v1.ChatH\x00\x12\'\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x12.graft.v1.TokenIdsH\x00\x42\t\n\x07\x63ontent\"\xc0\x03\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x1d\n\x10presence_penalty\x18\x08 \x01(\x02H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\t \x01(\x02H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\n \x01(\x02H\x08\x88\x01\x01\x12\x18\n\x0bjson_schema\x18\x0b \x01(\tH\t\x88\x01\x01\x12\x12\n\nignore_eos\x18\x0c \x01(\x08\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\x0e\n\x0c_json_schema\"\xa1\x01\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12 \n\x06prompt\x18\x02 \x01(\x0b\x32\x10.graft.v1.Prompt\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.graft.v1.Sampling\x12\x13\n\x0bnum_choices\x18\x04 \x01(\r\x12\x15\n\x08logprobs\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_logprobs\"n\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12,\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\xe2\x01\n\x10GenerateResponse\x12$\n\x08\x61nswerer\x18\x01 \x01(\x0b\x32\x12.graft.v1.Answerer\x12\x0e\n\x06\x63hoice\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12(\n\x08logprobs\x18\x05 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\x12-\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x16.graft.v1.FinishReason\x12\x1e\n\x05usage\x18\x07 \x01(\x0b\x32\x0f.graft.v1.Usage\"V\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12 \n\x06prompt\x18\x02 \x01(\x0b\x32\x10.graft.v1.Prompt\x12\x15\n\rcontinuations\x18\x03 \x03(\t\"_\n\x11\x43ontinuationScore\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x06tokens\x18\x02 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\x12\x11\n\tis_greedy\x18\x03 \x01(\x08\"\x82\x01\n\rScoreResponse\x12$\n\x08\x61nswerer\x18\x01 \x01(\x0b\x32\x12.graft.v1.Answerer\x12+\n\x06scores\x18\x02 \x03(\x0b\x32\x1b.graft.v1.ContinuationScore\x12\x1e\n\x05usage\x18\x03 \x01(\x0b\x32\x0f.graft.v1.Usage\"3\n\x0fTokenizeRequest\x12 \n\x06prompt\x18\x01 \x01(\x0b\x32\x10.graft.v1.Prompt\"O\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x18\n\x10max_model_tokens\x18\x03 \x01(\r2\xd4\x01\n\x10InferenceService\x12\x43\n\x08Generate\x12\x19.graft.v1.GenerateRequest\x1a\x1a.graft.v1.GenerateResponse0\x01\x12\x38\n\x05Score\x12\x16.graft.v1.ScoreRequest\x1a\x17.graft.v1.ScoreResponse\x12\x41\n\x08Tokenize\x12\x19.graft.v1.TokenizeRequest\x1a\x1a.graft.v1.TokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18graft/v1/inference.proto\x12\x08graft.v1\x1a\x15graft/v1/common.proto\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"+\n\x04\x43hat\x12#\n\x08messages\x18\x01 \x03(\x0b\x32\x11.graft.v1.Message\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"l\n\x06Prompt\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1e\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x0e.graft.v1.ChatH\x00\x12\'\n\ttoken_ids\x18\x03 \x01(\x0b\x32\x12.graft.v1.TokenIdsH\x00\x42\t\n\x07\x63ontent\"\xc0\x03\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x1d\n\x10presence_penalty\x18\x08 \x01(\x02H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\t \x01(\x02H\x07\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\n \x01(\x02H\x08\x88\x01\x01\x12\x18\n\x0bjson_schema\x18\x0b \x01(\tH\t\x88\x01\x01\x12\x12\n\nignore_eos\x18\x0c \x01(\x08\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\x0e\n\x0c_json_schema\"\xa1\x01\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12 \n\x06prompt\x18\x02 \x01(\x0b\x32\x10.graft.v1.Prompt\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.graft.v1.Sampling\x12\x13\n\x0bnum_choices\x18\x04 \x01(\r\x12\x15\n\x08logprobs\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_logprobs\"}\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\x12,\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\x12\r\n\x05\x62ytes\x18\x05 \x01(\x0c\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\xe2\x01\n\x10GenerateResponse\x12$\n\x08\x61nswerer\x18\x01 \x01(\x0b\x32\x12.graft.v1.Answerer\x12\x0e\n\x06\x63hoice\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12(\n\x08logprobs\x18\x05 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\x12-\n\rfinish_reason\x18\x06 \x01(\x0e\x32\x16.graft.v1.FinishReason\x12\x1e\n\x05usage\x18\x07 \x01(\x0b\x32\x0f.graft.v1.Usage\"\x84\x01\n\x0cScoreRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12 \n\x06prompt\x18\x02 \x01(\x0b\x32\x10.graft.v1.Prompt\x12\x15\n\rcontinuations\x18\x03 \x03(\t\x12,\n\x10\x63ontinuation_ids\x18\x04 \x03(\x0b\x32\x12.graft.v1.TokenIds\"_\n\x11\x43ontinuationScore\x12\x0f\n\x07logprob\x18\x01 \x01(\x01\x12&\n\x06tokens\x18\x02 \x03(\x0b\x32\x16.graft.v1.TokenLogprob\x12\x11\n\tis_greedy\x18\x03 \x01(\x08\"\x82\x01\n\rScoreResponse\x12$\n\x08\x61nswerer\x18\x01 \x01(\x0b\x32\x12.graft.v1.Answerer\x12+\n\x06scores\x18\x02 \x03(\x0b\x32\x1b.graft.v1.ContinuationScore\x12\x1e\n\x05usage\x18\x03 \x01(\x0b\x32\x0f.graft.v1.Usage\"3\n\x0fTokenizeRequest\x12 \n\x06prompt\x18\x01 \x01(\x0b\x32\x10.graft.v1.Prompt\"O\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x18\n\x10max_model_tokens\x18\x03 \x01(\r2\xd4\x01\n\x10InferenceService\x12\x43\n\x08Generate\x12\x19.graft.v1.GenerateRequest\x1a\x1a.graft.v1.GenerateResponse0\x01\x12\x38\n\x05Score\x12\x16.graft.v1.ScoreRequest\x1a\x17.graft.v1.ScoreResponse\x12\x41\n\x08Tokenize\x12\x19.graft.v1.TokenizeRequest\x1a\x1a.graft.v1.TokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,21 +45,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST']._serialized_start=735
   _globals['_GENERATEREQUEST']._serialized_end=896
   _globals['_TOKENLOGPROB']._serialized_start=898
-  _globals['_TOKENLOGPROB']._serialized_end=1008
-  _globals['_USAGE']._serialized_start=1010
-  _globals['_USAGE']._serialized_end=1090
-  _globals['_GENERATERESPONSE']._serialized_start=1093
-  _globals['_GENERATERESPONSE']._serialized_end=1319
-  _globals['_SCOREREQUEST']._serialized_start=1321
-  _globals['_SCOREREQUEST']._serialized_end=1407
-  _globals['_CONTINUATIONSCORE']._serialized_start=1409
-  _globals['_CONTINUATIONSCORE']._serialized_end=1504
-  _globals['_SCORERESPONSE']._serialized_start=1507
-  _globals['_SCORERESPONSE']._serialized_end=1637
-  _globals['_TOKENIZEREQUEST']._serialized_start=1639
-  _globals['_TOKENIZEREQUEST']._serialized_end=1690
-  _globals['_TOKENIZERESPONSE']._serialized_start=1692
-  _globals['_TOKENIZERESPONSE']._serialized_end=1771
-  _globals['_INFERENCESERVICE']._serialized_start=1774
-  _globals['_INFERENCESERVICE']._serialized_end=1986
+  _globals['_TOKENLOGPROB']._serialized_end=1023
+  _globals['_USAGE']._serialized_start=1025
+  _globals['_USAGE']._serialized_end=1105
+  _globals['_GENERATERESPONSE']._serialized_start=1108
+  _globals['_GENERATERESPONSE']._serialized_end=1334
+  _globals['_SCOREREQUEST']._serialized_start=1337
+  _globals['_SCOREREQUEST']._serialized_end=1469
+  _globals['_CONTINUATIONSCORE']._serialized_start=1471
+  _globals['_CONTINUATIONSCORE']._serialized_end=1566
+  _globals['_SCORERESPONSE']._serialized_start=1569
+  _globals['_SCORERESPONSE']._serialized_end=1699
+  _globals['_TOKENIZEREQUEST']._serialized_start=1701
+  _globals['_TOKENIZEREQUEST']._serialized_end=1752
+  _globals['_TOKENIZERESPONSE']._serialized_start=1754
+  _globals['_TOKENIZERESPONSE']._serialized_end=1833
+  _globals['_INFERENCESERVICE']._serialized_start=1836
+  _globals['_INFERENCESERVICE']._serialized_end=2048
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ class Message(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     role: _builtins.str
-    """`system`, `user` or `assistant`."""
+    """`system` (or `developer`, the same), `user` or `assistant`."""
     content: _builtins.str
     def __init__(
         self,
@@ -136,11 +136,11 @@ class Sampling(_message.Message):
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     IGNORE_EOS_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
-    """Tokens to generate at most; default 128, bounded by the context."""
+    """Tokens to generate at most; default 128. Fewer where the context has room for fewer."""
     temperature: _builtins.float
-    """0 is greedy, the default."""
+    """From 0, greedy and the default, to 2."""
     top_p: _builtins.float
-    """In (0, 1]; default 1."""
+    """From 0, the likeliest token only, to 1, the default."""
     top_k: _builtins.int
     """0 keeps all tokens, the default."""
     min_p: _builtins.float
@@ -265,9 +265,13 @@ class TokenLogprob(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     LOGPROB_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     token_id: _builtins.int
     token: _builtins.str
+    """Its text; where its bytes alone are no text, they are written `\\xe2\\x82`."""
     logprob: _builtins.float
+    bytes: _builtins.bytes
+    """The bytes that it stands for; several tokens can stand for the same."""
     @_builtins.property
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]: ...
     def __init__(
@@ -277,10 +281,11 @@ class TokenLogprob(_message.Message):
         token: _builtins.str = ...,
         logprob: _builtins.float = ...,
         alternatives: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        bytes: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "logprob", b"logprob", "token", b"token", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "bytes", b"bytes", "logprob", b"logprob", "token", b"token", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,23 +368,27 @@ class ScoreRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
+    CONTINUATION_IDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     @_builtins.property
     def prompt(self) -> Global___Prompt: ...
     @_builtins.property
     def continuations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At least one; none empty."""
+        """At least one, as texts or as token ids; none empty."""
 
+    @_builtins.property
+    def continuation_ids(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenIds]: ...
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         prompt: Global___Prompt | None = ...,
         continuations: _abc.Iterable[_builtins.str] | None = ...,
+        continuation_ids: _abc.Iterable[Global___TokenIds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuations", b"continuations", "model", b"model", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation_ids", b"continuation_ids", "continuations", b"continuations", "model", b"model", "prompt", b"prompt"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ from graft.server.api.http_app import http_app
 from graft.server.api.http_openai import OpenAIEndpoint, Verb
 from graft.server.api.http_operations import Models, Operations
 from graft.server.api.http_server import HttpServer
+from graft.server.api.openai_fields import CHAT, COMPLETIONS, Endpoint
 from graft.server.rooms import Rooms
 from graft.v1 import (
     adapter_pb2,
@@ -119,18 +120,20 @@ def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
 def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
     settings = rooms.settings
 
-    def endpoint(verb: Verb) -> OpenAIEndpoint:
+    def endpoint(endpoint: Endpoint, verb: Verb) -> OpenAIEndpoint:
         return OpenAIEndpoint(
             serving=rooms.serving,
             verb=verb,
+            endpoint=endpoint,
+            text=rooms.text,
             metrics=rooms.metrics,
             max_body_bytes=settings.max_body_mib * _MIB,
             write_seconds=settings.slow_reader_seconds,
         )
 
     app = http_app(
-        chat=endpoint(rooms.openai.chat),
-        completions=endpoint(rooms.openai.completion),
+        chat=endpoint(CHAT, rooms.openai.chat),
+        completions=endpoint(COMPLETIONS, rooms.openai.completion),
         models=Models(rooms.registry, rooms.base),
         operations=Operations(readiness=rooms.readiness, metrics=rooms.metrics),
         metrics=rooms.metrics,

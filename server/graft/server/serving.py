@@ -90,6 +90,11 @@ class Serving:
         self._draw = draw
         gate.watch(slots)
 
+    def check(self, model: str, *, tenant: str = DEFAULT_TENANT) -> None:
+        """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
+        self._check_open()
+        self._resolve(model, tenant)
+
     @asynccontextmanager
     async def enter(
         self,

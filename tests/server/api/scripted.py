@@ -19,6 +19,7 @@ from graft.server.engine.engine import (
     EngineInfo,
     InvalidRequest,
     LoadFailed,
+    Prompt,
     Sampling,
     TokenLogprob,
 )
@@ -172,7 +173,9 @@ class ScriptedTokenizer:
     def encode_continuation(self, text: str) -> list[int]:
         return self.encode(text)
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    template_variables: frozenset[str] | None = frozenset({"enable_thinking"})
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:
         return self.encode("|".join(message["content"] for message in messages))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -192,7 +195,7 @@ class ScriptedBackend:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
-    async def answer(self, body: dict[str, Any], ticket: Ticket, headers: Mapping[str, str]) -> ScriptedReply:
+    async def answer(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> ScriptedReply:
         sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=body.get("n", 1))
         deltas = self._supervisor.generate([1], sampling, request_id=ticket.request_id, adapter=ticket.engine_adapter)
         if body.get("stream"):

@@ -76,7 +76,7 @@ async def test_every_violation_is_named_at_once(server: Server) -> None:
     request = pb.GenerateRequest(
         sampling=pb.Sampling(
             temperature=float("nan"),
-            top_p=0,
+            top_p=1.5,
             min_p=-1,
             max_tokens=0,
             presence_penalty=float("inf"),

@@ -106,7 +106,8 @@ async def test_a_deep_schema_is_refused_before_the_engine(server: Server) -> Non
     for _ in range(40):
         schema = {"properties": {"a": schema}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    response = await server.http.post("/v1/chat/completions", json=body(response_format=wanted))
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "response_format": wanted}
+    response = await server.http.post("/v1/chat/completions", json=chat)
     assert response.status_code == 400 and response.json()["error"]["param"] == "response_format"
 
 
@@ -234,6 +235,7 @@ async def test_a_caller_who_leaves_the_queue_gives_its_place_back(start_server: 
 async def test_a_caller_who_does_not_read_is_let_go_and_buffers_little(start_server: StartServer) -> None:
     server = await start_server(slow_reader_seconds=1.0)
     server.script.token_seconds = 0.0
+    server.script.padding = 20_000
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.setblocking(False)

@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from graft.server.api.limits import check_openai_body
+from graft.server.api.openai_fields import CHAT, COMPLETIONS
+from graft.server.api.openai_request import checked
+from graft.server.api.text import Text
 from graft.server.errors import BadInput
+from tests.server.api.scripted import ScriptedTokenizer
+
+
+def check(fields: dict[str, Any]) -> None:
+    text = Text(ScriptedTokenizer(), vocab_size=40, max_model_tokens=8192)
+    chat = "tools" in fields
+    prompt = {"messages": [{"role": "user", "content": "x"}]} if chat else {"prompt": "x"}
+    checked({"model": "m", **prompt, **fields}, CHAT if chat else COMPLETIONS, text)
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
-        check_openai_body(body)
+        check(body)
 
 
 @pytest.mark.parametrize(
@@ -51,4 +61,4 @@ def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_within_them_is_taken(body: dict[str, Any]) -> None:
-    check_openai_body(body)
+    check(body)

@@ -84,6 +84,7 @@ TABLE: tuple[Row, ...] = (
 )
 
 RETRY_SECONDS = 2.0
+_MAX_PARAMS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,9 @@ class Fault:
 
     @property
     def param(self) -> str | None:
-        """The request's field, where it is one."""
-        return self.violations[0].field if self.violations else None
+        """The request's fields that cannot be used, the first of them first."""
+        fields = dict.fromkeys(violation.field for violation in self.violations)
+        return ", ".join(list(fields)[:_MAX_PARAMS]) or None
 
     @property
     def outcome(self) -> str:

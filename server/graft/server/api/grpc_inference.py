@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from graft.server.api.grpc_inference_values import (
     answerer_message,
+    check_continuations,
     check_prompt,
     delta_message,
+    prompt_field,
     sampling_of,
     score_message,
 )
 from graft.server.api.grpc_types import Context
-from graft.server.api.limits import MAX_CONTINUATIONS, Violations
+from graft.server.api.limits import Violations
+from graft.server.api.openai_messages import template_role
 from graft.server.api.text import Text
 from graft.server.engine.engine import Sampling
 from graft.server.serving import Serving, Ticket, new_request_id
@@ -33,23 +36,24 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
         violations = Violations()
-        check_prompt(request.prompt, violations)
+        check_prompt(request.prompt, self._text, violations)
         sampling = sampling_of(request, violations)
+        violations.raise_any()
+        self._serving.check(request.model)
+        prompt_ids = await self._prompt_ids(request.prompt)
+        self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         entered = self._serving.enter(
             model=request.model, request_id=new_request_id(), deadline_seconds=context.time_remaining()
         )
-        async with entered as ticket:
-            prompt_ids = await self._prompt_ids(request.prompt)
-            async with aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
-                async for message in messages:
-                    yield message
+        async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
+            async for message in messages:
+                yield message
 
     async def _answer(
         self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
-        room = max(1, self._text.max_model_tokens - len(prompt_ids))
-        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        sampling = replace(sampling, max_tokens=self._text.bounded(sampling.max_tokens, len(prompt_ids)))
         usage = pb.Usage(prompt_tokens=len(prompt_ids))
         answerer: common_pb2.Answerer | None = answerer_message(ticket.answerer)
         unfinished = sampling.num_choices
@@ -68,24 +72,36 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         violations = Violations()
-        check_prompt(request.prompt, violations)
-        _check_continuations(request, violations)
+        check_prompt(request.prompt, self._text, violations)
+        check_continuations(request, self._text, violations)
         violations.raise_any()
+        self._serving.check(request.model)
+        prompt_ids = await self._prompt_ids(request.prompt)
+        continuations = await self._continuation_ids(request, prompt_ids)
+        self._check_fit(request, prompt_ids, continuations)
         entered = self._serving.enter(
             model=request.model, request_id=new_request_id(), deadline_seconds=context.time_remaining()
         )
         async with entered as ticket:
-            prompt_ids = await self._prompt_ids(request.prompt)
-            continuations = await self._continuation_ids(request, prompt_ids)
             scores = await self._serving.score(ticket, prompt_ids, continuations)
             usage = pb.Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(map(len, continuations)))
             return pb.ScoreResponse(
                 answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
             )
 
+    def _check_fit(
+        self, request: pb.ScoreRequest, prompt_ids: list[int], continuations: Sequence[Sequence[int]]
+    ) -> None:
+        violations = Violations()
+        name = "continuation_ids" if request.continuation_ids else "continuations"
+        for index, ids in enumerate(continuations):
+            num_tokens, field = len(prompt_ids) + len(ids), f"{name}[{index}]"
+            self._text.check_fits(num_tokens, field=field, violations=violations, what="has with its prompt")
+        violations.raise_any()
+
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         violations = Violations()
-        check_prompt(request.prompt, violations)
+        check_prompt(request.prompt, self._text, violations)
         violations.raise_any()
         ids = await self._prompt_ids(request.prompt)
         return pb.TokenizeResponse(
@@ -97,24 +113,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             case "text":
                 return await self._text.encode(prompt.text, field="prompt.text")
             case "chat":
-                messages = [{"role": one.role, "content": one.content} for one in prompt.chat.messages]
-                return await self._text.render_chat(messages, field="prompt.chat")
+                turns = [{"role": template_role(one.role), "content": one.content} for one in prompt.chat.messages]
+                return await self._text.render_chat(turns, field="prompt.chat.messages")
             case _:
-                return self._text.check_ids(prompt.token_ids.ids, field="prompt.token_ids.ids")
+                return list(prompt.token_ids.ids)
 
     async def _continuation_ids(self, request: pb.ScoreRequest, prompt_ids: list[int]) -> list[list[int]]:
+        if request.continuation_ids:
+            return [list(one.ids) for one in request.continuation_ids]
         prompt = request.prompt.text if request.prompt.WhichOneof("content") == "text" else None
-        return [
-            await self._text.continuation(prompt, prompt_ids, text, field=f"continuations[{index}]")
-            for index, text in enumerate(request.continuations)
-        ]
-
-
-def _check_continuations(request: pb.ScoreRequest, violations: Violations) -> None:
-    if not 1 <= len(request.continuations) <= MAX_CONTINUATIONS:
-        problem = f"has {len(request.continuations)} entries; allowed are 1 to {MAX_CONTINUATIONS}"
-        violations.add("continuations", problem)
-        return
-    for index, text in enumerate(request.continuations):
-        if not text:
-            violations.add(f"continuations[{index}]", "is empty")
+        return await self._text.continuations(prompt, prompt_ids, request.continuations, field="continuations")

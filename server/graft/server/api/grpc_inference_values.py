@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
 from graft.adapters.form import ServingForm
-from graft.server.api.limits import (
-    MAX_CHOICES,
-    MAX_LOGPROBS,
-    MAX_STOP_CHARACTERS,
-    MAX_STOPS,
-    Violations,
-    check_json_schema,
-)
+from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES, Violations, check_json_schema
+from graft.server.api.openai_messages import role_problem
+from graft.server.api.ranges import RANGES, Range, stops_problem
+from graft.server.api.text import Text
 from graft.server.engine import engine
 from graft.server.parity.receipt import Receipt
 from graft.server.serving import Answerer
@@ -31,18 +26,6 @@ _FORMS = {
     ServingForm.INT4: common_pb2.SERVING_FORM_INT4,
 }
 _FINISH = {"stop": common_pb2.FINISH_REASON_STOP, "length": common_pb2.FINISH_REASON_LENGTH}
-_ROLES = ("system", "user", "assistant")
-# Field, smallest and largest value; whether the smallest itself is allowed.
-_RANGES = (
-    ("temperature", 0.0, 100.0, True),
-    ("top_p", 0.0, 1.0, False),
-    ("min_p", 0.0, 1.0, True),
-    ("presence_penalty", -2.0, 2.0, True),
-    ("frequency_penalty", -2.0, 2.0, True),
-    ("repetition_penalty", 0.0, 100.0, False),
-)
-
-
 _OPTIONAL = (
     "max_tokens",
     "temperature",
@@ -61,33 +44,66 @@ def form_message(form: ServingForm) -> common_pb2.ServingForm.ValueType:
     return _FORMS[form]
 
 
-def check_prompt(prompt: inference_pb2.Prompt, violations: Violations) -> None:
-    """A prompt has content, known roles and no empty list of ids."""
+def prompt_field(prompt: inference_pb2.Prompt) -> str:
+    """The path of the field that holds a prompt's content."""
+    return {"text": "prompt.text", "chat": "prompt.chat.messages"}.get(
+        prompt.WhichOneof("content") or "", "prompt.token_ids.ids"
+    )
+
+
+def check_prompt(prompt: inference_pb2.Prompt, text: Text, violations: Violations) -> None:
+    """A prompt has content, known roles and ids of the vocabulary."""
     kind = prompt.WhichOneof("content")
     if kind is None:
-        violations.add("prompt", "is empty: give text, chat or token_ids")
+        violations.add("prompt", "is missing: give text, chat or token_ids")
     elif kind == "text" and not prompt.text:
         violations.add("prompt.text", "is empty")
-    elif kind == "token_ids" and not prompt.token_ids.ids:
-        violations.add("prompt.token_ids.ids", "is empty")
+    elif kind == "token_ids":
+        _check_ids(prompt.token_ids, prompt_field(prompt), text, violations)
     elif kind == "chat":
         if not prompt.chat.messages:
-            violations.add("prompt.chat.messages", "is empty")
-        for index, message in enumerate(prompt.chat.messages):
-            if message.role not in _ROLES:
-                problem = f"{message.role[:40]!r} is none of {', '.join(_ROLES)}"
-                violations.add(f"prompt.chat.messages[{index}].role", problem)
+            violations.add("prompt.chat.messages", "is empty: give at least one turn")
+        if len(prompt.chat.messages) > MAX_MESSAGES:
+            problem = f"has {len(prompt.chat.messages)} turns; the limit is {MAX_MESSAGES}"
+            violations.add("prompt.chat.messages", problem)
+        for index, message in enumerate(prompt.chat.messages[:MAX_MESSAGES]):
+            if wrong := role_problem(message.role):
+                violations.add(f"prompt.chat.messages[{index}].role", wrong)
+
+
+def check_continuations(request: inference_pb2.ScoreRequest, text: Text, violations: Violations) -> None:
+    """Continuations are texts or lists of ids, one kind of them; none is empty."""
+    if request.continuations and request.continuation_ids:
+        violations.add("continuation_ids", "stand beside continuations: give texts or ids, not both")
+        return
+    name = "continuation_ids" if request.continuation_ids else "continuations"
+    num_entries = len(request.continuations) + len(request.continuation_ids)
+    if not 1 <= num_entries <= MAX_CONTINUATIONS:
+        violations.add(name, f"has {num_entries} entries; allowed are 1 to {MAX_CONTINUATIONS}")
+        return
+    for index, one in enumerate(request.continuations):
+        if not one:
+            violations.add(f"{name}[{index}]", "is empty")
+    for index, ids in enumerate(request.continuation_ids):
+        _check_ids(ids, f"{name}[{index}].ids", text, violations)
+
+
+def _check_ids(given: inference_pb2.TokenIds, field: str, text: Text, violations: Violations) -> None:
+    if not given.ids:
+        violations.add(field, "is empty")
+    text.check_ids(given.ids, field=field, violations=violations)
 
 
 def sampling_of(request: inference_pb2.GenerateRequest, violations: Violations) -> engine.Sampling:
     """The sampling asked for, with defaults; usable only where `violations` stays empty."""
     given = request.sampling
     _check_numbers(given, violations)
-    if request.num_choices > MAX_CHOICES:
-        violations.add("num_choices", f"is {request.num_choices}; the limit is {MAX_CHOICES}")
-    if request.HasField("logprobs") and request.logprobs > MAX_LOGPROBS:
-        violations.add("logprobs", f"is {request.logprobs}; the limit is {MAX_LOGPROBS}")
-    _check_stops(given.stop, violations)
+    if request.num_choices:
+        _check_range("num_choices", RANGES["n"], request.num_choices, violations)
+    if request.HasField("logprobs"):
+        _check_range("logprobs", RANGES["logprobs"], request.logprobs, violations)
+    for place, problem in stops_problem(list(given.stop)):
+        violations.add(f"sampling.stop{place}", problem)
     if given.HasField("json_schema"):
         _check_schema(given.json_schema, violations)
     return engine.Sampling(
@@ -104,27 +120,14 @@ def _has(message: Message, field: str) -> bool:
 
 
 def _check_numbers(given: inference_pb2.Sampling, violations: Violations) -> None:
-    if given.HasField("max_tokens") and given.max_tokens < 1:
-        violations.add("sampling.max_tokens", "is 0; at least 1 token is generated")
-    if given.top_k > 2**31 - 1:
-        violations.add("sampling.top_k", f"is {given.top_k}; the limit is {2**31 - 1}")
-    for name, low, high, closed in _RANGES:
-        if not _has(given, name):
-            continue
-        value = getattr(given, name)
-        if not math.isfinite(value) or value > high or value < low or (value == low and not closed):
-            interval = f"{'[' if closed else '('}{low:g}, {high:g}]"
-            violations.add(f"sampling.{name}", f"is {value:g}; it must lie in {interval}")
+    for name in _OPTIONAL:
+        if name in RANGES and _has(given, name):
+            _check_range(f"sampling.{name}", RANGES[name], getattr(given, name), violations)
 
 
-def _check_stops(stops: Sequence[str], violations: Violations) -> None:
-    if len(stops) > MAX_STOPS:
-        violations.add("sampling.stop", f"has {len(stops)} strings; the limit is {MAX_STOPS}")
-        return
-    for index, stop in enumerate(stops):
-        if not 1 <= len(stop) <= MAX_STOP_CHARACTERS:
-            problem = f"has {len(stop)} characters; allowed are 1 to {MAX_STOP_CHARACTERS}"
-            violations.add(f"sampling.stop[{index}]", problem)
+def _check_range(field: str, allowed: Range, value: float, violations: Violations) -> None:
+    if problem := allowed.problem(value):
+        violations.add(field, problem)
 
 
 def _check_schema(text: str, violations: Violations) -> None:
@@ -164,6 +167,7 @@ def logprob_messages(logprobs: Iterable[engine.TokenLogprob]) -> list[inference_
         inference_pb2.TokenLogprob(
             token_id=one.token_id,
             token=one.token,
+            bytes=one.bytes,
             logprob=one.logprob,
             alternatives=logprob_messages(one.alternatives),
         )

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from graft.server.api.faults import fault_of
 from graft.server.api.http_faults import error_object, error_response
 from graft.server.api.http_openai import OpenAIEndpoint
 from graft.server.api.http_operations import Models, Operations
+from graft.server.api.json_text import JsonResponse
 from graft.server.api.sse import ClientGone
 from graft.server.errors import SlowReader
 from graft.server.metrics import Metrics
@@ -61,7 +62,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     message, code = known.get(status, (str(error), "http_error"))
     headers = error.headers if isinstance(error, HTTPException) else None
     body = error_object(message=message, kind="invalid_request_error", code=code)
-    return JSONResponse(body, status_code=status, headers=headers)
+    return JsonResponse(body, status_code=status, headers=headers)
 
 
 class Front:

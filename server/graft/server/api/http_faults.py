@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from starlette.responses import JSONResponse
-
 from graft.server.api.faults import Fault
+from graft.server.api.json_text import JsonResponse
 
 
 def error_body(fault: Fault) -> dict[str, Any]:
@@ -19,10 +18,10 @@ def error_object(*, message: str, kind: str, param: str | None = None, code: str
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def error_response(fault: Fault) -> JSONResponse:
+def error_response(fault: Fault) -> JsonResponse:
     headers = {}
     if fault.retry_after_seconds is not None:
         # RFC 9110 knows whole seconds only; openai's clients read the finer header first.
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_seconds)))
         headers["retry-after-ms"] = str(max(1, math.ceil(fault.retry_after_seconds * 1000)))
-    return JSONResponse(error_body(fault), status_code=fault.row.http, headers=headers)
+    return JsonResponse(error_body(fault), status_code=fault.row.http, headers=headers)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from graft.server.api.faults import fault_of
 from graft.server.api.headers import header_text
 from graft.server.api.http_body import read_json_object
 from graft.server.api.http_faults import error_body
-from graft.server.api.limits import check_openai_body
+from graft.server.api.json_text import JsonResponse
+from graft.server.api.openai_fields import Endpoint
+from graft.server.api.openai_request import CheckedBody, bounded, checked
 from graft.server.api.sse import EventStream, Frame, until_gone
-from graft.server.engine.engine import EngineError
-from graft.server.errors import BadInput, SlowReader, Violation
+from graft.server.api.text import Text
+from graft.server.engine.engine import EngineError, Prompt
+from graft.server.errors import SlowReader
 from graft.server.metrics import Metrics, StreamMeter
 from graft.server.parity.receipt import Receipt
 from graft.server.patience import each_in_time, in_time
@@ -36,7 +38,7 @@ class Reply(Protocol):
     def frames(self) -> AsyncIterator[Any] | None: ...
 
 
-Verb = Callable[[dict[str, Any], Ticket, Mapping[str, str]], Awaitable[Reply]]
+Verb = Callable[[dict[str, Any], Sequence[Prompt], Ticket], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class OpenAIEndpoint:
 
     serving: Serving
     verb: Verb
+    endpoint: Endpoint
+    text: Text
     metrics: Metrics
     max_body_bytes: int
     write_seconds: float
@@ -52,20 +56,20 @@ class OpenAIEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         body = await read_json_object(request, max_bytes=self.max_body_bytes)
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            raise BadInput(Violation(field="model", problem="is missing: name the base or an adapter"))
-        check_openai_body(body)
-        await until_gone(receive, self._answer(model, body, request, send))
+        request_body = checked(body, self.endpoint, self.text)
+        await until_gone(receive, self._answer(request_body, request, send))
 
-    async def _answer(self, model: str, body: dict[str, Any], request: Request, send: Send) -> None:
-        usage_wanted = _usage_wanted(body)
-        async with self.serving.enter(model=model, request_id=new_request_id()) as ticket:
-            reply = await in_time(self.verb(_counted(body), ticket, request.headers), ticket.deadline)
+    async def _answer(self, body: CheckedBody, request: Request, send: Send) -> None:
+        self.serving.check(body.model)
+        prompts = await body.prompts(self.text)
+        fields = bounded(body.fields, prompts, self.text)
+        usage_wanted = _usage_wanted(fields)
+        async with self.serving.enter(model=body.model, request_id=new_request_id()) as ticket:
+            reply = await in_time(self.verb(_counted(fields), prompts, ticket), ticket.deadline)
             headers = answerer_headers(ticket.answerer)
             if reply.frames is None:
                 self._count(reply.body or {}, ticket)
-                await JSONResponse(reply.body, status_code=reply.status, headers=headers)(
+                await JsonResponse(reply.body, status_code=reply.status, headers=headers)(
                     request.scope, request.receive, send
                 )
                 return
@@ -148,16 +152,14 @@ class _Frames:
 
 
 def _usage_wanted(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, Mapping) and options.get("include_usage") is True
+    return body.get("stream_options", {}).get("include_usage") is True
 
 
 def _counted(body: dict[str, Any]) -> dict[str, Any]:
     """The body with usage asked for, so that streamed tokens can be counted; the frame is left out afterwards."""
-    options = body.get("stream_options")
-    if body.get("stream") is not True or not isinstance(options, dict | None):
+    if body.get("stream") is not True:
         return body
-    return {**body, "stream_options": {**(options or {}), "include_usage": True}}
+    return {**body, "stream_options": {**body.get("stream_options", {}), "include_usage": True}}
 
 
 def count_usage(metrics: Metrics, usage: object) -> tuple[int, int]:

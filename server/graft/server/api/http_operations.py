@@ -9,11 +9,12 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE
 from graft.adapters.base import Base
 from graft.adapters.snapshot import ANY_BASE
+from graft.server.api.json_text import JsonResponse
 from graft.server.metrics import Metrics
 from graft.server.readiness import Readiness
 from graft.server.registry import Registry
@@ -50,15 +51,15 @@ class Models:
         self._started_at = int(time())
 
     async def list(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": list(self._all())})
+        return JsonResponse({"object": "list", "data": list(self._all())})
 
     async def get(self, request: Request) -> Response:
         """Any reference that a request could name. Raises what resolving does."""
         reference = request.path_params["model"]
         resolved = self._registry.snapshot.resolve(reference, tenant=DEFAULT_TENANT)
         if resolved.version is None:
-            return JSONResponse(self._model(reference, self._started_at))
-        return JSONResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
+            return JsonResponse(self._model(reference, self._started_at))
+        return JsonResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
 
     def _all(self) -> Iterator[dict[str, Any]]:
         for name in dict.fromkeys((self._base.name, ANY_BASE)):

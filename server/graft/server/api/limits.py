@@ -24,6 +24,8 @@ MAX_REPETITION = 100
 MAX_REPETITION_PRODUCT = 1_000
 MAX_LIST_ENTRIES = 1_024
 MAX_SEQUENCES = 128
+# A caller mends so many at a time; a body may hold a million.
+MAX_VIOLATIONS = 32
 # A grammar is compiled for each repetition, inside the engine's process.
 MAX_SCHEMA_COUNT = 4096
 _COUNT_KEYS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
@@ -36,12 +38,18 @@ class Violations:
 
     def __init__(self) -> None:
         self._found: list[Violation] = []
+        self._num_found = 0
 
     def add(self, field: str, problem: str) -> None:
-        self._found.append(Violation(field=field, problem=problem))
+        self._num_found += 1
+        if len(self._found) < MAX_VIOLATIONS:
+            self._found.append(Violation(field=field, problem=problem))
 
     def raise_any(self) -> None:
         """Raises `BadInput` where something was added."""
+        if self._num_found > len(self._found):
+            more = f"and {self._num_found - len(self._found) + 1} more of the kind"
+            self._found[-1] = Violation(field=self._found[-1].field, problem=more)
         if self._found:
             raise BadInput(*self._found)
 
@@ -150,48 +158,14 @@ def _check_self_references(body: Mapping[str, Any], violations: Violations) -> N
             violations.add(path[0], 'its schema is "$ref": "#", which refers to itself; describe a value')
 
 
-def _check_sequences(body: Mapping[str, Any], violations: Violations) -> None:
-    prompt, counts = body.get("prompt"), [body.get("n"), body.get("best_of")]
-    num_prompts = len(prompt) if isinstance(prompt, list) and any(isinstance(one, str | list) for one in prompt) else 1
-    num_sequences = num_prompts * max([1, *(count for count in counts if isinstance(count, int))])
-    if num_sequences > MAX_SEQUENCES:
-        problem = f"{num_prompts} prompts times n are {str(num_sequences)[:40]} sequences; the limit is {MAX_SEQUENCES}"
-        violations.add("prompt", problem)
-
-
-def check_openai_body(body: Mapping[str, Any]) -> None:
-    """Bounds on an OpenAI request's body. Types and names beyond them are the backend's. Raises `BadInput`."""
-    violations = Violations()
-    for name, limit in (("n", MAX_CHOICES), ("best_of", MAX_CHOICES), ("top_logprobs", MAX_LOGPROBS)):
-        _check_at_most(body.get(name), name, limit, violations)
-    _check_at_most(body.get("logprobs"), "logprobs", MAX_LOGPROBS, violations)
-    for name in ("max_tokens", "max_completion_tokens"):
-        if isinstance(body.get(name), int) and body[name] < 1:
-            violations.add(name, f"is {body[name]}; at least 1 token is generated")
-    stop = body.get("stop")
-    stops = stop if isinstance(stop, list) else [stop]
-    if len(stops) > MAX_STOPS:
-        violations.add("stop", f"has {len(stops)} strings; the limit is {MAX_STOPS}")
-    elif any(isinstance(one, str) and not 1 <= len(one) <= MAX_STOP_CHARACTERS for one in stops):
-        violations.add("stop", f"each string has 1 to {MAX_STOP_CHARACTERS} characters")
-    _check_length(body.get("messages"), "messages", MAX_MESSAGES, violations)
-    _check_length(body.get("logit_bias"), "logit_bias", MAX_LOGIT_BIASES, violations)
+def check_structures(body: Mapping[str, Any], violations: Violations) -> None:
+    """Bounds on what a request says about the structure of its answer and of its tools."""
     for name in ("response_format", "tools"):
         if isinstance(body.get(name), Mapping | list):
             check_json_schema({"": body[name]}, name, violations)
     _check_self_references(body, violations)
-    for name in ("bad_words", "allowed_token_ids", "stop_token_ids"):
-        _check_length(body.get(name), name, MAX_LIST_ENTRIES, violations)
     if isinstance(body.get("structured_outputs"), Mapping):
         _check_structure(body["structured_outputs"], violations)
-    if "prompt" in body:
-        _check_sequences(body, violations)
-    violations.raise_any()
-
-
-def _check_at_most(value: object, name: str, limit: int, violations: Violations) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > limit:
-        violations.add(name, f"is {str(value)[:40]}; the limit is {limit}")
 
 
 def _check_length(value: object, name: str, limit: int, violations: Violations) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.types import Receive, Send
 
+from graft.server.api.json_text import json_text
 from graft.server.errors import SlowReader
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class EventStream:
         await self._within({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def frame(self, frame: Frame) -> None:
-        text = frame if isinstance(frame, str) else json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
+        text = frame if isinstance(frame, str) else json_text(frame)
         await self._body(f"data: {text}\n\n".encode(), more=True)
 
     async def end(self, *, complete: bool) -> None:

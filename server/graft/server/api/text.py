@@ -1,12 +1,18 @@
-"""Text to token ids at the fronts."""
+"""Text to token ids at the fronts, and whether they fit: the same for both, before anything is held."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+from graft.server.api.limits import Violations
+from graft.server.api.ranges import shown
+from graft.server.engine.engine import InvalidRequest
 from graft.server.errors import BadInput, Violation
+
+T = TypeVar("T")
+Turns = Sequence[Mapping[str, str]]
 
 # No vocabulary in use has longer tokens on average over a whole prompt; a longer text cannot fit the context.
 _MAX_CHARACTERS_PER_TOKEN = 64
@@ -17,11 +23,16 @@ _INLINE_CHARACTERS = 4096
 class Tokenizer(Protocol):
     """The base's tokenizer. `render_chat` opens the assistant's turn."""
 
+    @property
+    def template_variables(self) -> frozenset[str] | None:
+        """What the chat template reads beside the turns; None where the base has no template."""
+        ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def encode_continuation(self, text: str) -> list[int]: ...
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]: ...
+    def render_chat(self, messages: Turns, **variables: Any) -> list[int]: ...
 
     def tokens(self, ids: Sequence[int]) -> list[str]: ...
 
@@ -31,49 +42,107 @@ class Text:
 
     def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_tokens: int) -> None:
         self._tokenizer = tokenizer
-        self._vocab_size = vocab_size
+        self.vocab_size = vocab_size
         self.max_model_tokens = max_model_tokens
 
     async def encode(self, text: str, *, field: str) -> list[int]:
         """Ids of a prompt's text. Raises `BadInput`."""
-        self._check_length(len(text), field)
-        if len(text) < _INLINE_CHARACTERS:
-            return self._tokenizer.encode(text)
-        return await asyncio.to_thread(self._tokenizer.encode, text)
+        return (await self.encode_all({field: text}))[0]
 
-    async def render_chat(self, messages: list[dict[str, str]], *, field: str) -> list[int]:
+    async def encode_all(self, texts: Mapping[str, str]) -> list[list[int]]:
+        """Ids of several prompts, each under its field. Raises `BadInput`."""
+        violations = Violations()
+        for field, text in texts.items():
+            self._check_length(len(text), field, violations)
+        violations.raise_any()
+
+        def encode() -> list[list[int]]:
+            return [self._tokenizer.encode(text) for text in texts.values()]
+
+        return await _beside(encode, sum(map(len, texts.values())))
+
+    async def render_chat(
+        self, messages: Turns, *, field: str, variables: Mapping[str, Any] | None = None
+    ) -> list[int]:
         """Ids of a chat with the assistant's turn opened. Raises `BadInput`."""
-        self._check_length(sum(len(message["content"]) for message in messages), field)
-        return await asyncio.to_thread(self._tokenizer.render_chat, messages)
+        violations = Violations()
+        self._check_length(sum(len(message["content"]) for message in messages), field, violations)
+        if self._tokenizer.template_variables is None:
+            violations.add(field, "this base has no chat template; send the prompt as text")
+        violations.raise_any()
+        try:
+            return await asyncio.to_thread(self._tokenizer.render_chat, messages, **(variables or {}))
+        except InvalidRequest as error:
+            raise BadInput(Violation(field=field, problem=str(error))) from error
 
-    async def continuation(self, prompt: str | None, prompt_ids: list[int], text: str, *, field: str) -> list[int]:
-        """Ids that `text` appends to a prompt.
+    def template_variables(self) -> frozenset[str]:
+        """What a caller may tell the chat template beside the turns."""
+        return self._tokenizer.template_variables or frozenset()
+
+    async def continuations(
+        self, prompt: str | None, prompt_ids: list[int], texts: Sequence[str], *, field: str
+    ) -> list[list[int]]:
+        """Ids that each text appends to a prompt. Raises `BadInput`.
 
         Where the prompt is a text whose ids begin the ids of prompt and continuation together, the rest of those ids:
         what the model would have generated. Where a token would straddle the seam, or the prompt is not a text, the
         continuation's own ids without special tokens.
         """
+        violations = Violations()
+        before = len(prompt or "")
+        for index, text in enumerate(texts):
+            self._check_length(before + len(text), f"{field}[{index}]", violations)
+        violations.raise_any()
+
+        def encode() -> list[list[int]]:
+            return [self._continuation(prompt, prompt_ids, text) for text in texts]
+
+        return await _beside(encode, sum(before + len(text) for text in texts))
+
+    def _continuation(self, prompt: str | None, prompt_ids: list[int], text: str) -> list[int]:
         if prompt is not None:
-            together = await self.encode(prompt + text, field=field)
+            together = self._tokenizer.encode(prompt + text)
             if together[: len(prompt_ids)] == prompt_ids and len(together) > len(prompt_ids):
                 return together[len(prompt_ids) :]
-        self._check_length(len(text), field)
         return self._tokenizer.encode_continuation(text)
 
-    def check_ids(self, ids: Sequence[int], *, field: str) -> list[int]:
-        """Ids of the vocabulary. Raises `BadInput`."""
+    def check_ids(self, ids: Sequence[Any], *, field: str, violations: Violations) -> list[int]:
+        """Ids of the vocabulary, not more than could be the text of one prompt."""
+        limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens
+        if len(ids) > limit:
+            violations.add(field, f"has {len(ids)} ids; the limit is {limit}")
+            return []
+        allowed = range(self.vocab_size)
         for index, one in enumerate(ids):
-            if one >= self._vocab_size:
-                problem = f"is {one}; the vocabulary ends at {self._vocab_size - 1}"
-                raise BadInput(Violation(field=f"{field}[{index}]", problem=problem))
+            if type(one) is not int or one not in allowed:
+                violations.add(f"{field}[{index}]", f"is {shown(one)}; allowed are 0 to {self.vocab_size - 1}")
         return list(ids)
+
+    def check_fits(self, num_tokens: int, *, field: str, violations: Violations, what: str = "has") -> None:
+        """Prompt and answer share the context: a prompt leaves room for one token at least."""
+        most = self.max_model_tokens - 1
+        if num_tokens > most:
+            violations.add(
+                field,
+                f"{what} {num_tokens} tokens; the context holds {self.max_model_tokens}, one of them to generate: "
+                f"at most {most} are allowed, shorten it by {num_tokens - most}",
+            )
+
+    def bounded(self, max_tokens: int, num_prompt_tokens: int) -> int:
+        """Of the tokens asked for at most, those that the context has room for."""
+        return min(max_tokens, self.max_model_tokens - num_prompt_tokens)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The text of each token."""
         return self._tokenizer.tokens(ids)
 
-    def _check_length(self, num_characters: int, field: str) -> None:
+    def _check_length(self, num_characters: int, field: str, violations: Violations) -> None:
         limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens
         if num_characters > limit:
-            problem = f"{num_characters} characters cannot fit the context of {self.max_model_tokens} tokens"
-            raise BadInput(Violation(field=field, problem=f"{problem}; the limit is {limit} characters"))
+            problem = f"has {num_characters} characters, which cannot fit the context of {self.max_model_tokens} tokens"
+            violations.add(field, f"{problem}; the limit is {limit} characters")
+
+
+async def _beside(encode: Callable[[], T], num_characters: int) -> T:
+    """Long texts in a thread, short ones at once."""
+    return encode() if num_characters < _INLINE_CHARACTERS else await asyncio.to_thread(encode)

@@ -38,6 +38,14 @@ class EngineAdapter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What stands before the generated text: ids of the vocabulary, and the text that they are of where it was one."""
+
+    token_ids: Sequence[int]
+    text: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How tokens are drawn; the defaults are greedy decoding."""
 
@@ -59,11 +67,15 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLogprob:
-    """One token and its natural-log probability, with the likeliest alternatives where they were asked for."""
+    """One token and its natural-log probability, with the likeliest alternatives where they were asked for.
+
+    `token` is the text of its `bytes`; where they alone are no text, they are written `\\xe2\\x82`.
+    """
 
     token_id: int
     token: str
     logprob: float
+    bytes: bytes = b""
     alternatives: tuple[TokenLogprob, ...] = ()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.spelling import Spelling, Unspellable
+from graft.server.engine.chat_template import refusals, variables_of
 from graft.server.engine.engine import InvalidRequest
 
 
@@ -31,6 +32,14 @@ class Tokenizer:
     def _spelling(self) -> Spelling:
         return Spelling(self.hugging_face)
 
+    @cached_property
+    def template_variables(self) -> frozenset[str] | None:
+        """What the chat template reads beside the turns; None where the base has no template."""
+        template = self.hugging_face.chat_template
+        if isinstance(template, Mapping):
+            template = template.get("default")
+        return variables_of(template) if template else None
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a raw prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
         self._check(text)
@@ -41,21 +50,21 @@ class Tokenizer:
         self._check(text)
         return self._spelling.continuation(text)
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:
         """Token ids of a chat, the assistant's turn opened; control tokens' names in messages are text.
 
-        Raises `InvalidRequest` where the base has no template.
+        `variables` are what the template reads beside the turns. Raises `InvalidRequest` where it refuses the chat.
         """
-        if not self.hugging_face.chat_template:
-            raise InvalidRequest("this base has no chat template; send the prompt as text", field="prompt.chat")
         for message in messages:
             self._check(message["content"])
-        marked = self._spelling.marked(messages)
-        text = self.hugging_face.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
+        marked = self._spelling.marked([dict(message) for message in messages])
+        options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
+        with refusals():
+            text = self.hugging_face.apply_chat_template(marked, **options)
         try:
             return self._spelling.rendered(text)
         except Unspellable as error:
-            raise InvalidRequest(str(error), field="prompt.chat") from error
+            raise InvalidRequest(str(error)) from error
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """Each token as the vocabulary spells it."""

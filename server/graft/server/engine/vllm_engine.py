@@ -41,6 +41,7 @@ from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.orphans import kill_below
 from graft.server.engine.shared_names import SharedNames
 from graft.server.engine.slot_images import SlotImages
+from graft.server.engine.token_bytes import TokenBytes
 from graft.server.engine.vllm_environment import (
     EngineSettings,
     cpu_environment,
@@ -50,7 +51,6 @@ from graft.server.engine.vllm_environment import (
     sockets_in_a_folder,
 )
 from graft.server.engine.vllm_heartbeat import Heartbeat
-from graft.server.engine.vllm_spelling import spell_as_trained
 
 
 async def start_engine(settings: EngineSettings) -> VllmEngine:
@@ -91,7 +91,6 @@ async def launch(settings: EngineSettings) -> VllmEngine:
         if isinstance(error, EngineError) or not isinstance(error, Exception):
             raise
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
-    spell_as_trained(llm.get_tokenizer())
     names.remove()
     return VllmEngine(llm, settings, heartbeat, folder, names)
 
@@ -169,7 +168,7 @@ class VllmEngine:
         stream = self._generate(prompt_token_ids, values.sampling_params(sampling), request_id, adapter)
         async with contextlib.aclosing(stream):
             async for output in stream:
-                for delta in values.deltas(output):
+                for delta in values.deltas(output, self.bytes_of):
                     yield delta
 
     async def score(
@@ -189,7 +188,7 @@ class VllmEngine:
         async with contextlib.aclosing(stream):
             async for output in stream:
                 last = output
-        return values.score(last, ids, len(prompt_token_ids), self.llm.get_tokenizer())
+        return values.score(last, ids, len(prompt_token_ids), self.bytes_of)
 
     async def _generate(
         self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
@@ -272,6 +271,11 @@ class VllmEngine:
         )
         async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}", None):
             pass
+
+    @functools.cached_property
+    def bytes_of(self) -> TokenBytes:
+        """What each token stands for."""
+        return TokenBytes(self.llm.get_tokenizer())
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,7 @@
 """vLLM's own OpenAI serving classes over the engine that runs now.
 
-They bring tools, structured output, log-probabilities, `n` and usage. What they get wrong is put right here: unknown
-fields are refused, the model is named as the caller named it, an error in a stream is an error.
+They bring structured output, log-probabilities, `n` and usage; requests come checked and tokenized (`api`). What they
+get wrong is put right here: the model is named as the caller named it, an error in a stream is an error.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
-from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-from vllm.renderers.online_renderer import OnlineRenderer
 
 from graft.server.engine import vllm_values as values
-from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest
-from graft.server.engine.openai_fields import CHAT_FIELDS, COMPLETION_FIELDS, check_fields, check_tools
+from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, Prompt
 from graft.server.engine.vllm_engine import VllmEngine
+from graft.server.engine.vllm_logprobs import Offsets
+from graft.server.engine.vllm_requests import Chat, Completion, as_vllm_means
+from graft.server.engine.vllm_serving import ChatServing, CompletionServing
 
+Request = TypeVar("Request", Chat, Completion)
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
 
 
@@ -61,18 +59,15 @@ class OpenAIBackend:
         self._base_name = base_name
         self._classes: _ServingClasses | None = None
 
-    async def chat(self, body: dict[str, Any], ticket: Ticket, headers: Mapping[str, str]) -> OpenAIReply:
-        """`POST /v1/chat/completions`. Raises `InvalidRequest` with the field, `EngineDied`."""
-        check_fields(body, CHAT_FIELDS)
-        check_tools(body)
+    async def chat(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
+        """`POST /v1/chat/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
         classes = self._over_current_engine()
-        return await classes.answer(ChatCompletionRequest, classes.chat.create_chat_completion, body, ticket)
+        return await classes.answer(Chat, classes.chat.create_chat_completion, body, prompts, ticket)
 
-    async def completion(self, body: dict[str, Any], ticket: Ticket, headers: Mapping[str, str]) -> OpenAIReply:
-        """`POST /v1/completions`. Raises `InvalidRequest` with the field, `EngineDied`."""
-        check_fields(body, COMPLETION_FIELDS)
+    async def completion(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
+        """`POST /v1/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
         classes = self._over_current_engine()
-        return await classes.answer(CompletionRequest, classes.completion.create_completion, body, ticket)
+        return await classes.answer(Completion, classes.completion.create_completion, body, prompts, ticket)
 
     def _over_current_engine(self) -> _ServingClasses:
         engine = self._current()
@@ -86,41 +81,24 @@ class _ServingClasses:
 
     def __init__(self, engine: VllmEngine, base_name: str) -> None:
         self.engine = engine
-        llm = engine.llm
         self._base_name = base_name
-        path = BaseModelPath(name=base_name, model_path=llm.model_config.model)
-        self._models = OpenAIServingModels(llm, [path])
+        path = BaseModelPath(name=base_name, model_path=engine.llm.model_config.model)
+        self._models = OpenAIServingModels(engine.llm, [path])
         self._num_leases: dict[str, int] = {}
-        renderer = OnlineRenderer(
-            llm.model_config,
-            llm.renderer,
-            request_logger=None,
-            chat_template=None,
-            chat_template_content_format="auto",
-        )
-        self.chat = OpenAIServingChat(
-            llm,
-            self._models,
-            "assistant",
-            online_renderer=renderer,
-            request_logger=None,
-            chat_template=None,
-            chat_template_content_format="auto",
-            enable_prompt_tokens_details=True,
-        )
-        self.completion = OpenAIServingCompletion(
-            llm, self._models, online_renderer=renderer, request_logger=None, enable_prompt_tokens_details=True
-        )
+        self.chat = ChatServing(engine, self._models)
+        self.completion = CompletionServing(engine, self._models)
 
     async def answer(
         self,
-        kind: type[BaseModel],
+        kind: type[Chat] | type[Completion],
         create: Callable[[Any, None], Awaitable[Any]],
-        body: Mapping[str, Any],
+        body: dict[str, Any],
+        prompts: Sequence[Prompt],
         ticket: Ticket,
     ) -> OpenAIReply:
         with self._known(ticket.engine_adapter) as model, values.engine_errors():
-            request = _parse(kind, {**body, "model": model, "request_id": ticket.request_id})
+            named = {**as_vllm_means(body), "model": model, "request_id": ticket.request_id}
+            request = _parse(kind, named).of(prompts)
             try:
                 answer = await create(request, None)
                 _go_on_cancelling()
@@ -129,9 +107,10 @@ class _ServingClasses:
                 raise
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
+        public = Public(ticket, only_prompt=body.get("max_tokens") == 0)
         if isinstance(answer, BaseModel):
-            return OpenAIReply(body=_public(answer.model_dump(mode="json"), ticket))
-        return OpenAIReply(frames=self._frames(answer, ticket))
+            return OpenAIReply(body=public(answer.model_dump(mode="json")))
+        return OpenAIReply(frames=self._frames(answer, ticket, public))
 
     @contextlib.contextmanager
     def _known(self, adapter: EngineAdapter | None) -> Iterator[str]:
@@ -150,23 +129,25 @@ class _ServingClasses:
             if not self._num_leases[name]:
                 del self._num_leases[name], self._models.lora_requests[name]
 
-    async def _frames(self, events: AsyncIterator[str], ticket: Ticket) -> AsyncIterator[dict[str, Any] | str]:
+    async def _frames(
+        self, events: AsyncIterator[str], ticket: Ticket, public: Public
+    ) -> AsyncIterator[dict[str, Any] | str]:
         try:
             with values.engine_errors():
                 async for event in events:
                     data = event.removeprefix("data: ").strip()
                     if data and data != "[DONE]":
-                        yield self._frame(json.loads(data), ticket)
+                        yield self._frame(json.loads(data), public)
         finally:
             await self._abort(ticket)
 
-    def _frame(self, frame: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
+    def _frame(self, frame: dict[str, Any], public: Public) -> dict[str, Any]:
         if "error" in frame:
             error = frame["error"]
             raise self._as_error(error.get("code"), error.get("message", ""), error.get("param"))
         if any(choice.get("finish_reason") in ("abort", "error") for choice in frame.get("choices", ())):
             raise EngineDied("the engine ended the request early; try again")
-        return _public(frame, ticket)
+        return public(frame)
 
     def _as_error(self, code: object, message: str, field: str | None) -> EngineError:
         if self.engine.gone:
@@ -189,20 +170,38 @@ def _go_on_cancelling() -> None:
         raise asyncio.CancelledError
 
 
-def _parse(kind: type[BaseModel], body: Mapping[str, Any]) -> BaseModel:
+def _parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
     try:
-        return kind.model_validate(body)
+        request: Request = kind.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int)) or None
+        field = str(first["loc"][0]) if first["loc"] else None
         raise InvalidRequest(f"{field or 'the request'}: {first['msg']}", field=field) from error
+    return request
 
 
-def _public(answer: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
-    """The answer as OpenAI's types have it, with the model as asked for and the version that answered."""
-    facts = ticket.answerer
-    named = {"model": ticket.model, "system_fingerprint": facts.version_digest or facts.base_digest}
-    return {**_without_nulls(answer), **named}
+class Public:
+    """One request's answer, or its chunks, as OpenAI's types have them: with the model as asked for and who answered.
+
+    `only_prompt`: nothing was asked for beside the prompt, so the one token that vLLM generates does not count.
+    """
+
+    def __init__(self, ticket: Ticket, *, only_prompt: bool) -> None:
+        facts = ticket.answerer
+        self._named = {"model": ticket.model, "system_fingerprint": facts.version_digest or facts.base_digest}
+        self._only_prompt = only_prompt
+        self._offsets: dict[int, Offsets] = {}
+
+    def __call__(self, answer: dict[str, Any]) -> dict[str, Any]:
+        for choice in answer.get("choices", ()):
+            logprobs = choice.get("logprobs") or {}
+            if "text_offset" in logprobs:
+                offsets = self._offsets.setdefault(choice["index"], Offsets())
+                logprobs["text_offset"] = offsets.of(logprobs["tokens"])
+        usage = answer.get("usage")
+        if usage and self._only_prompt:
+            usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
+        return {**_without_nulls(answer), **self._named}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm import SamplingParams
@@ -21,6 +22,7 @@ from graft.server.engine.engine import (
     Sampling,
     TokenLogprob,
 )
+from graft.server.engine.token_bytes import TokenBytes, spelled
 
 
 @contextlib.contextmanager
@@ -35,7 +37,7 @@ def engine_errors() -> Iterator[None]:
     except EngineGenerateError as error:
         raise EngineError(f"the engine failed on this request: {error.__cause__ or error}") from error
     except (VLLMClientError, ValueError) as error:
-        raise InvalidRequest(str(error)) from error
+        raise InvalidRequest(str(error), field=getattr(error, "parameter", None)) from error
 
 
 def check_token_ids(ids: Sequence[int], vocab_size: int, max_tokens: int) -> None:
@@ -61,15 +63,30 @@ def check_scored(prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> 
         raise InvalidRequest("a continuation is empty; give at least one token", field="continuations")
 
 
+def with_choices(params: SamplingParams, num_choices: int) -> SamplingParams:
+    """The same for several choices. vLLM refuses them of greedy sampling, where each is the same text: so be it.
+
+    It checks when parameters are made, and makes each choice's from a shallow copy.
+    """
+    params.skip_clone = True
+    params.n = num_choices
+    return params
+
+
+def likeliest_only(top_p: float, top_k: int) -> tuple[float, int]:
+    """OpenAI's `top_p` begins at 0, where one token is left; vLLM's begins above."""
+    return (1.0, 1) if top_p <= 0.0 else (top_p, top_k)
+
+
 def sampling_params(sampling: Sampling) -> SamplingParams:
     """Raises `InvalidRequest` where vLLM refuses a value."""
+    top_p, top_k = likeliest_only(sampling.top_p, sampling.top_k)
     with engine_errors():
-        return SamplingParams(
-            n=sampling.num_choices,
+        params = SamplingParams(
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
+            top_p=top_p,
+            top_k=top_k,
             min_p=sampling.min_p,
             seed=sampling.seed,
             stop=list(sampling.stop) or None,
@@ -81,22 +98,23 @@ def sampling_params(sampling: Sampling) -> SamplingParams:
             structured_outputs=StructuredOutputsParams(json=sampling.json_schema) if sampling.json_schema else None,
             output_kind=RequestOutputKind.DELTA,
         )
+    return with_choices(params, sampling.num_choices)
 
 
-def deltas(output: RequestOutput) -> Iterator[Delta]:
+def deltas(output: RequestOutput, bytes_of: TokenBytes) -> Iterator[Delta]:
     """One step's growth of each choice."""
     for choice in output.outputs:
         yield Delta(
             choice=choice.index,
             text=choice.text,
             token_ids=tuple(choice.token_ids),
-            logprobs=_choice_logprobs(choice),
+            logprobs=_choice_logprobs(choice, bytes_of),
             finish_reason=_finish_reason(choice),
             num_cached_tokens=output.num_cached_tokens or 0,
         )
 
 
-def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, tokenizer: Any) -> ContinuationScore:
+def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, bytes_of: TokenBytes) -> ContinuationScore:
     """Log-probabilities of `ids[prompt_length:]` from a reply with `prompt_logprobs`."""
     if output.prompt_logprobs is None:
         raise EngineError("the engine answered without the prompt's log-probabilities")
@@ -104,7 +122,7 @@ def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, tokeniz
     for token_id, found in zip(ids[prompt_length:], output.prompt_logprobs[prompt_length:], strict=True):
         entry = found[token_id]
         is_greedy = is_greedy and entry.rank == 1
-        tokens.append(TokenLogprob(token_id=token_id, token=tokenizer.decode([token_id]), logprob=entry.logprob))
+        tokens.append(_token(token_id, entry.logprob, bytes_of))
     return ContinuationScore(tokens=tuple(tokens), is_greedy=is_greedy)
 
 
@@ -115,20 +133,22 @@ def _finish_reason(choice: CompletionOutput) -> str | None:
     return reason
 
 
-def _choice_logprobs(choice: CompletionOutput) -> tuple[TokenLogprob, ...]:
+def _choice_logprobs(choice: CompletionOutput, bytes_of: TokenBytes) -> tuple[TokenLogprob, ...]:
     if not choice.logprobs:
         return ()
     return tuple(
-        _token_logprob(token_id, found) for token_id, found in zip(choice.token_ids, choice.logprobs, strict=True)
+        _token_logprob(token_id, found, bytes_of)
+        for token_id, found in zip(choice.token_ids, choice.logprobs, strict=True)
     )
 
 
-def _token_logprob(token_id: int, found: Mapping[int, Any]) -> TokenLogprob:
+def _token_logprob(token_id: int, found: Mapping[int, Any], bytes_of: TokenBytes) -> TokenLogprob:
     alternatives = tuple(
-        TokenLogprob(token_id=other, token=entry.decoded_token or "", logprob=entry.logprob)
-        for other, entry in sorted(found.items(), key=lambda item: item[1].rank)
+        _token(other, entry.logprob, bytes_of) for other, entry in sorted(found.items(), key=lambda item: item[1].rank)
     )
-    chosen = found[token_id]
-    return TokenLogprob(
-        token_id=token_id, token=chosen.decoded_token or "", logprob=chosen.logprob, alternatives=alternatives
-    )
+    return replace(_token(token_id, found[token_id].logprob, bytes_of), alternatives=alternatives)
+
+
+def _token(token_id: int, logprob: float, bytes_of: TokenBytes) -> TokenLogprob:
+    data = bytes_of(token_id)
+    return TokenLogprob(token_id=token_id, token=spelled(data), bytes=data, logprob=logprob)

@@ -1,0 +1,59 @@
+"""What a base's chat template reads, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from graft.server.engine.engine import InvalidRequest
+
+# transformers' own tags around what an assistant generated: they print what stands between them.
+_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+# What the request itself gives, and what transformers provides.
+_GIVEN = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "documents",
+        "max_length",
+        "messages",
+        "padding",
+        "processor_kwargs",
+        "raise_exception",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "strftime_now",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+
+
+def variables_of(template: str) -> frozenset[str]:
+    """Names that a caller may set: read by the template, and given neither by the request nor by the tokenizer."""
+    import jinja2.meta
+
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    try:
+        names = jinja2.meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", template)))
+    except jinja2.TemplateError:
+        return frozenset()  # rendering it will say what is wrong
+    return frozenset(name for name in names if name not in _GIVEN and not name.endswith("_token"))
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What a template raises about a chat, as `InvalidRequest`."""
+    try:
+        yield
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise InvalidRequest(f"the base's chat template refuses this chat: {error}") from error
