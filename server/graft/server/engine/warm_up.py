@@ -16,7 +16,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from graft.adapters.base import Base
-from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, LoadFailed, Sampling
+from graft.server.engine.engine import (
+    EngineAdapter,
+    EngineDied,
+    EngineError,
+    InvalidRequest,
+    LoadFailed,
+    Prompt,
+    Sampling,
+)
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_openai import OpenAIBackend, OpenAIReply
 from graft.server.engine.warm_up_adapter import write_warm_up_adapter
@@ -29,6 +37,9 @@ _SCHEMA = {
     "required": ["a"],
     "additionalProperties": False,
 }
+_TEXT = "12+39?"
+# Ids that every vocabulary has: what they say does not matter.
+_PROMPT = Prompt(token_ids=range(6), text=_TEXT)
 _DRAWN = {"temperature": 1.0, "seed": 1}
 
 COMPLETIONS: Mapping[str, Mapping[str, Any]] = {
@@ -37,11 +48,13 @@ COMPLETIONS: Mapping[str, Mapping[str, Any]] = {
     "stream": {"stream": True, "stream_options": {"include_usage": True}},
     "log-probabilities": {"logprobs": 2},
     "echo": {"echo": True, "logprobs": 1},
+    "the prompt alone": {"echo": True, "logprobs": 1, "max_tokens": 0},
     "seed": _DRAWN,
     "top-p, top-k, min-p": {**_DRAWN, "top_p": 0.5, "top_k": 5, "min_p": 0.01},
     "penalties": {**_DRAWN, "frequency_penalty": 0.5, "presence_penalty": 0.5, "repetition_penalty": 1.1},
     "bias": {"logit_bias": {"1": 1.0}},
     "several choices": {**_DRAWN, "n": 2},
+    "several greedy choices": {"temperature": 0.0, "n": 2},
     "stop": {"stop": ["\n"]},
 }
 
@@ -93,7 +106,7 @@ Kind = Callable[[str], Awaitable[None]]
 
 
 def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
-    text, message = {"prompt": "12+39?", "max_tokens": 2}, {"role": "user", "content": "12+39?"}
+    text, message = {"prompt": _TEXT, "max_tokens": 2}, {"role": "user", "content": _TEXT}
     kinds = {name: _over_http(openai.completion, {**text, **body}) for name, body in COMPLETIONS.items()}
     kinds |= {
         name: _over_http(openai.chat, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
@@ -103,7 +116,8 @@ def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | N
 
 def _over_http(verb: Callable[..., Awaitable[OpenAIReply]], body: dict[str, Any]) -> Kind:
     async def ask(request_id: str) -> None:
-        reply = await verb(body, _Ticket(request_id=request_id), {})
+        prompt = Prompt(token_ids=body["prompt"]) if isinstance(body.get("prompt"), list) else _PROMPT
+        reply = await verb(body, [prompt], _Ticket(request_id=request_id))
         if reply.frames is not None:
             async for _ in reply.frames:
                 pass
