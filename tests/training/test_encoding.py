@@ -9,6 +9,7 @@ from graft.adapters.text.problems import BadLine
 from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Turn
+from graft.training.corpus.texts import encode_whole
 from graft.training.errors import ConfigurationError
 from tests.training.chat_templates import TEMPLATES
 from tests.training.tokenizers_of import BEGIN, CONTROLS, END, KINDS, TURN_END, make_tokenizer
@@ -166,3 +167,15 @@ def test_without_any_end_nothing_can_be_learned() -> None:
     tokenizer.eos_token = None
     with pytest.raises(ConfigurationError, match="no end token"):
         RowEncoder(tokenizer)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_control_tokens_name_in_a_document_is_text(kind: str, name: str) -> None:
+    tokenizer = make_tokenizer(kind, pair=f"{BEGIN} $A {END}")
+    texts = [f"The token {name} of models, {name}{name}", "and a document without"]
+    ((named,), (other,)) = encode_whole(texts, tokenizer)
+    control = tokenizer.convert_tokens_to_ids(name)
+    plain = encode_whole([texts[0].replace(name, "tags")], tokenizer)[0][0]
+    assert list(named).count(control) == list(plain).count(control)
+    assert list(other) == tokenizer(texts[1], add_special_tokens=False)["input_ids"]

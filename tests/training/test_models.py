@@ -27,7 +27,7 @@ from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode
 from graft.training.data import Data
 from graft.training.errors import ConfigurationError
-from graft.training.families import FAMILIES, Size
+from graft.training.families import FAMILIES, Size, configuration, num_positions
 from graft.training.models import build, objectives_of, parts
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective, infill_text
@@ -276,3 +276,18 @@ def test_muon_takes_the_products_in_the_blocks(name: str, words: PreTrainedToken
     assert isinstance(optimizers[0], Muon)
     heads = [one.get_output_embeddings() for one in parts(model).values()]
     assert not any(id(head.weight) in taken for head in heads if head is not None)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_place_and_every_id_is_in_the_model(name: str) -> None:
+    """Also where padding is the last token of all, and ids have gaps."""
+    tokens = {token: index for index, token in enumerate(TEXT.split())} | {"[UNK]": 50, "[SEP]": 60, "[PAD]": 75}
+    inner = Tokenizer(models.WordLevel(tokens, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", eos_token="[SEP]")
+    config = configuration(name, SIZE, tokenizer)
+    assert config.vocab_size == 76
+    assert num_positions(config) in (SIZE.length, None)
+    model = parts(build(name, objectives_of(name)[0], SIZE, tokenizer))
+    ids = torch.full((1, SIZE.length), 60)
+    for one in model.values():
+        one.eval()(input_ids=ids, **({"decoder_input_ids": ids} if FAMILIES[name].kind == "encoder-decoder" else {}))

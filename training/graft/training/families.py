@@ -81,11 +81,6 @@ def _mixtral(size: Size) -> dict[str, Any]:
     return {**_mistral(size), "num_local_experts": size.num_experts}
 
 
-def _offset_positions(size: Size) -> dict[str, Any]:
-    """RoBERTa counts positions from the padding token's id on."""
-    return {"max_position_embeddings": size.length + 2}
-
-
 def _narrow_embeddings(size: Size) -> dict[str, Any]:
     return {"embedding_size": min(size.width, 128)}
 
@@ -122,6 +117,8 @@ class Family:
     """``decoder``, ``encoder`` or ``encoder-decoder``."""
     options: Callable[[Size], Mapping[str, Any]] = lambda size: {}
     """What its configuration needs beyond the names that all share; None takes a name away."""
+    counts_from_padding: bool = False
+    """Positions begin behind the padding token's id, as in RoBERTa."""
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -135,7 +132,7 @@ FAMILIES: Mapping[str, Family] = {
     "mixtral": Family(model_type="mixtral", kind="decoder", options=_mixtral),
     "xlnet": Family(model_type="xlnet", kind="decoder", options=_xlnet),
     "bert": Family(model_type="bert", kind="encoder"),
-    "roberta": Family(model_type="roberta", kind="encoder", options=_offset_positions),
+    "roberta": Family(model_type="roberta", kind="encoder", counts_from_padding=True),
     "albert": Family(model_type="albert", kind="encoder", options=_narrow_embeddings),
     "electra": Family(model_type="electra", kind="encoder", options=_narrow_embeddings),
     "distilbert": Family(model_type="distilbert", kind="encoder", options=_distilbert),
@@ -157,12 +154,12 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
     begin = first_id(tokenizer.cls_token_id, tokenizer.bos_token_id)
     end = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
     options: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": max(tokenizer.get_vocab().values()) + 1,  # ids may have gaps
         "hidden_size": size.width,
         "num_hidden_layers": size.num_layers,
         "num_attention_heads": size.num_heads,
         "intermediate_size": size.feed_forward,
-        "max_position_embeddings": size.length,
+        "max_position_embeddings": size.length + _first_position(chosen, tokenizer.pad_token_id),
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": begin,
         "eos_token_id": end,
@@ -177,6 +174,21 @@ def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> 
     if size.dropout is not None:
         _set_dropout(config, name, size.dropout)
     return config
+
+
+def _first_position(chosen: Family, pad_id: int | None) -> int:
+    return pad_id + 1 if chosen.counts_from_padding and pad_id is not None else 0
+
+
+def num_positions(config: PretrainedConfig) -> int | None:
+    """Tokens of the longest row that a configuration has positions for, None where it sets no limit."""
+    room: int | None = getattr(config, "max_position_embeddings", None)
+    chosen = next((one for one in FAMILIES.values() if one.model_type == config.model_type), None)
+    if room is None or room < 1:
+        return None
+    if chosen is None:
+        return room
+    return room - _first_position(chosen, config.pad_token_id)
 
 
 _DROPOUTS = ("hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "embd_pdrop", "dropout", "dropout_rate")

@@ -12,6 +12,7 @@ from torch import nn
 from graft.adapters.base import Base
 from graft.training.adapt.structure import empty_decoder
 from graft.training.errors import ConfigurationError
+from graft.training.families import num_positions
 
 _WITHOUT_ADAPTERS = ("GPT2LMHeadModel", "MixtralForCausalLM", "XLNetLMHeadModel")
 """Decoders that the engine serves without adapters, or not at all."""
@@ -54,7 +55,7 @@ class Adaptable:
             layers=tuple(layers),
             others={path: one is head for path, one in modules.items() if path and path not in layers},
             num_embeddings=int(model.get_input_embeddings().weight.shape[0]),
-            num_positions=getattr(model.config, "max_position_embeddings", None),
+            num_positions=num_positions(model.config),
             has_learned_positions=any(
                 isinstance(one, nn.Embedding) and path.rpartition(".")[2] in _LEARNED_POSITIONS
                 for path, one in modules.items()

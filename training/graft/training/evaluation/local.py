@@ -9,6 +9,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from graft.adapters.form import ServingForm
+from graft.adapters.spelling import Spelling
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.evaluation.answerer import Prompt
 
@@ -18,6 +19,8 @@ class LocalAnswerer:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, batch_size: int = 64) -> None:
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self._spelling = Spelling(tokenizer)
+        self._pad_id = tokenizer.pad_token_id or 0  # no padding is seen: any id will do
 
     @classmethod
     def load(cls, base: Path, form: ServingForm, adapter: Path | None = None) -> "LocalAnswerer":
@@ -42,7 +45,7 @@ class LocalAnswerer:
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[list[float]]:
-        endings = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in continuations]
+        endings = [self._spelling.continuation(text) for text in continuations]
         scores = []
         for prompt in tqdm(prompts, unit="prompt", leave=False, disable=None):
             ids = self._encode(prompt)
@@ -50,11 +53,11 @@ class LocalAnswerer:
         return scores
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        text = prompt
-        if not isinstance(prompt, str):
-            text = self.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
-        return ids
+        if isinstance(prompt, str):
+            return self._spelling.prompt(prompt)
+        marked = self._spelling.marked(list(prompt))
+        text = self.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+        return self._spelling.rendered(text)
 
     def _generate(self, encoded: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
         batch = self._pad_left(encoded)
@@ -68,7 +71,7 @@ class LocalAnswerer:
             max_new_tokens=max_tokens,
             do_sample=False,
             eos_token_id=ends,
-            pad_token_id=self.tokenizer.pad_token_id,
+            pad_token_id=self._pad_id,
         )
         texts = self.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return [text if stop is None else text.split(stop)[0] for text in texts]
@@ -84,7 +87,6 @@ class LocalAnswerer:
 
     def _pad_left(self, encoded: list[list[int]]) -> dict[str, Tensor]:
         length = max(len(ids) for ids in encoded)
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (length - len(row)) + row for row in encoded])
+        ids = torch.tensor([[self._pad_id] * (length - len(row)) + row for row in encoded])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in encoded])
         return {"input_ids": ids, "attention_mask": mask}

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError
-from graft.training.families import Size, family, family_of
+from graft.training.families import Size, family, family_of, num_positions
 from graft.training.held_out import HeldOut
 from graft.training.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
@@ -226,7 +226,7 @@ def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, set
 
 
 def _check_room(config: PretrainedConfig, folder: str, length: int, *, what: str) -> None:
-    room = getattr(config, "max_position_embeddings", None)
+    room = num_positions(config)
     if room is not None and length > room:
         raise ConfigurationError(f"max_length is {length}, and the {what} in {folder} has {room} positions: lower it.")
 
