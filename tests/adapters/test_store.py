@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import shutil
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from graft.adapters import blob_files
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
-from graft.adapters.errors import StoreFull, StoreUnavailable
+from graft.adapters.errors import Conflict, StoreFull, StoreUnavailable
 from graft.adapters.store import BlobStore
 from tests.adapters.making import make_adapter
 
@@ -156,6 +157,107 @@ def test_a_version_registered_again_saves_its_old_blobs(
     accept(tmp_path / "adapter")
     store.collect(dead_before)
     assert store.integrity(version) == ()
+
+
+def make_old(tmp_path: Path) -> None:
+    """As if nothing had been stored or used for an hour."""
+    for pattern in ("store/blobs/??/*", "local/versions/*"):
+        for path in tmp_path.glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path, (0, 0))
+
+
+def test_collectors_of_two_replicas_take_nothing_that_is_being_registered(
+    store: BlobStore, accept: Accept, catalog: Catalog, base: Base, tmp_path: Path
+) -> None:
+    """The blobs are old and dead until the moment they are registered again."""
+    folder = make_adapter(tmp_path / "adapter", base=base)
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    def collecting() -> None:
+        replica = BlobStore(str(tmp_path / "store"), local_dir=tmp_path / "local")
+        try:
+            while not ended.is_set():
+                replica.collect(catalog.live_digests())
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=collecting) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            version = accept(folder)
+            assert store.integrity(version) == ()
+            assert (store.materialize(version) / TENSORS).is_file()
+            catalog.delete_version(tenant="default", adapter="joe", version=version.digest)
+            make_old(tmp_path)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_a_blob_renewed_while_it_is_taken_away_comes_back(
+    store: BlobStore, version: AdapterVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = blob_files.LocalBlobs(tmp_path / "store")
+    blob = _blob(tmp_path, version)
+    rename = Path.rename
+
+    def renewed_first(path: Path, target: Path) -> Path:
+        os.utime(path)
+        return rename(path, target)
+
+    os.utime(blob, (0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", renewed_first)
+        assert blobs.delete(blob.name, stored_before=datetime.now(UTC) - timedelta(hours=1)) is None
+    assert store.integrity(version) == ()
+    os.utime(blob, (0, 0))
+    assert blobs.delete(blob.name, stored_before=datetime.now(UTC)) == next(
+        file.size_bytes for file in version.files if file.sha256 == blob.name
+    )
+    assert not blob.exists() and not list((tmp_path / "store" / "tmp").iterdir())
+
+
+def test_what_killed_processes_left_is_swept(store: BlobStore, tmp_path: Path) -> None:
+    for folder in (tmp_path / "store" / "tmp", tmp_path / "local" / "tmp"):
+        folder.mkdir(exist_ok=True)
+        (folder / "half").write_bytes(b"half")
+        os.utime(folder / "half", (0, 0))
+    assert store.collect(set()) == 0, "they came within the hour, however old their bytes are"
+    assert store.collect(set(), min_age=-timedelta(hours=1)) == 2
+    assert not list(tmp_path.glob("*/tmp/*"))
+
+
+@pytest.mark.parametrize("url", ["{folder}/shared", "memory://graft-shared"])
+def test_in_a_store_of_two_catalogs_nothing_is_collected(url: str, tmp_path: Path) -> None:
+    first = BlobStore(url.format(folder=tmp_path), local_dir=tmp_path / "a")
+    first.enrol("1" * 64)
+    first.enrol("1" * 64)
+    assert first.collect(set()) == 0
+    BlobStore(url.format(folder=tmp_path), local_dir=tmp_path / "b").enrol("2" * 64)
+    with pytest.raises(Conflict, match="2 catalogs keep files"):
+        first.collect(set())
+
+
+def test_a_blob_that_a_collector_elsewhere_took_is_stored_again(
+    store: BlobStore, accept: Accept, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked at the age before, and deleted after the blob was stored anew: an object store cannot prevent that."""
+    put = store.put_files
+
+    def put_and_lose(*args: Any, **kwargs: Any) -> Any:
+        files = put(*args, **kwargs)
+        monkeypatch.setattr(store, "put_files", put)
+        (tmp_path / "store" / "blobs" / files[1].sha256[:2] / files[1].sha256).unlink()
+        return files
+
+    monkeypatch.setattr(store, "put_files", put_and_lose)
+    assert store.integrity(accept(make_adapter(tmp_path / "adapter", base=base))) == ()
 
 
 class Flaky(MemoryFileSystem):  # type: ignore[misc]

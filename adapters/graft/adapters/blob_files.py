@@ -128,7 +128,8 @@ class LocalBlobs:
     def listed(self) -> Iterator[tuple[str, datetime]]:
         """Every blob and when it was stored last."""
         for path in sorted(self._blobs.glob("??/*")):
-            yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            with contextlib.suppress(FileNotFoundError):  # another replica collects, too
+                yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
     def has(self, sha256: str) -> bool:
         """Whether the blob is there, sound or not."""

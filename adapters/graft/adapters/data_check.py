@@ -27,7 +27,7 @@ class Found:
 
 
 def findings(data_dir: Path) -> Iterator[Found]:
-    """The catalog's own integrity, and that of every file of every version. Reads all of them, and changes nothing."""
+    """The catalog's own integrity, and that of every file of every version. Reads all of them, and writes to none."""
     file, blobs = data_dir / "catalog.db", data_dir / "blobs"
     if not file.is_file():
         remedy = "look where the server keeps its data, or start it once"

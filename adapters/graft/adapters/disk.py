@@ -51,11 +51,12 @@ def remove(path: Path) -> None:
 
 
 def remove_older(folder: Path, left_before: datetime) -> int:
-    """Remove what lies in the folder and was not written to since; returns how many things. Raises OSError."""
+    """Remove what lies in the folder and came there before; returns how many things. Raises OSError."""
     num_removed = 0
     for path in list(folder.iterdir()) if folder.is_dir() else ():
         with contextlib.suppress(FileNotFoundError):  # whoever wrote it has put it in its place
-            if path.stat().st_mtime < left_before.timestamp():
+            # Not the time of its bytes, which a file brings along that is linked or moved here.
+            if path.stat().st_ctime < left_before.timestamp():
                 remove(path)
                 num_removed += 1
     return num_removed

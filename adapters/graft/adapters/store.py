@@ -66,7 +66,7 @@ class BlobStore:
         final = self.path_of(version)
         with self._lock:
             verified = version.digest in self._verified
-        if self._is_sound(final, version, whole=not verified):
+        if self._is_sound(final, version, whole=not verified) and self._renewed(final):
             self._mark_verified(version)
             return final
         with disk.full_disk_explained(self._versions), disk.temporary_path(self._temporary) as temporary:
@@ -145,12 +145,28 @@ class BlobStore:
             freed(size_bytes)
         num_left = self._blobs.sweep(left_before=oldest) + disk.remove_older(self._temporary, oldest)
         folders = [path for path in self._versions.iterdir() if PREFIX + path.name not in live_digests]
-        old = [path for path in folders if path.stat().st_mtime < oldest.timestamp()]
-        for path in old:
-            disk.remove(path)
-        with self._lock:
-            self._verified -= {PREFIX + path.name for path in old}
-        return len(sizes) - sizes.count(None) + num_left + len(old)
+        num_folders = sum(self._taken_away(folder, oldest) for folder in folders)
+        return len(sizes) - sizes.count(None) + num_left + num_folders
+
+    def _taken_away(self, folder: Path, oldest: datetime) -> bool:
+        """Remove a version's folder unless it was used since."""
+        with disk.temporary_path(self._temporary) as taken:
+            with disk.exclusive(self._versions):
+                if not folder.exists() or folder.stat().st_mtime >= oldest.timestamp():
+                    return False
+                folder.rename(taken)
+            with self._lock:
+                self._verified.discard(PREFIX + folder.name)
+            return True
+
+    def _renewed(self, folder: Path) -> bool:
+        """Whether the folder is still there: from now on a collector, which spares what is young, leaves it."""
+        with disk.exclusive(self._versions):
+            try:
+                os.utime(folder)
+            except FileNotFoundError:
+                return False
+            return True
 
     def num_dead(self, live_digests: Set[str]) -> int:
         """How many blobs no version needs. Raises StoreUnavailable."""

@@ -88,7 +88,8 @@ def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.Upload
     for needed in ("config.json", ".safetensors"):
         if not any(path.name.endswith(needed) for path in paths):
             raise FileNotFoundError(f"{folder} is not a base: it has no {needed.removeprefix('.')} file")
-    header = base_pb2.UploadBaseHeader(name=name, files=[_described(path) for path in paths])
+    files = [_described(path) for path in paths]
+    header = base_pb2.UploadBaseHeader(name=name, files=files, request_id=uuid.uuid4().hex)
     return _base_messages(header, paths)
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
+from graft.adapters import version_writes
 from graft.adapters.base_folders import _FILE
-from graft.adapters.errors import NotFound
+from graft.adapters.errors import NotFound, StoreFull
 from graft.client.upload import _BASE_FILE, upload_base_requests
 from graft.server.base_choice import choose_base
-from graft.v1 import base_pb2, base_pb2_grpc
+from graft.v1 import adapter_pb2, base_pb2, base_pb2_grpc
 from tests.adapters.making import make_base
 from tests.server.api.conftest import Server
+from tests.server.api.test_grpc import details_of
 
 
 async def upload(server: Server, messages: Iterator[base_pb2.UploadBaseRequest]) -> base_pb2.RegisteredBase:
@@ -82,6 +85,55 @@ async def test_names_and_bases_belong_to_each_other(server: Server, tmp_path: Pa
     assert "its files are not" in await refused("oak")
     config.write_text(json.dumps({**same, "rope_theta": 5.0}))
     assert "another base is called 'oak'" in await refused("oak")
+    assert await listed(server) == {server.base.name: True, "oak": False}
+
+
+async def test_what_is_wrong_with_an_upload_is_said_of_a_base(server: Server, tmp_path: Path) -> None:
+    header, *chunks = upload_base_requests(make_base(tmp_path / "other", seed=7).path, name="oak")
+    foreign = base_pb2.UploadBaseRequest(chunk=adapter_pb2.UploadChunk(file="evil.py", data=b"x"))
+    for messages in ([header, *chunks[:-1]], [header, foreign]):
+        code, details = await details_of(base_pb2_grpc.BaseServiceStub(server.channel).UploadBase(iter(messages)))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert details[error_details_pb2.ErrorInfo].reason == "INVALID_BASE"
+        assert "adapter" not in str(details[error_details_pb2.BadRequest])
+
+
+async def test_a_base_that_cannot_be_registered_leaves_no_folder(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_base(tmp_path / "other", seed=7).path
+    keep_base = version_writes._keep_base
+
+    def full(*args: object) -> None:
+        raise StoreFull("the disk that holds the catalog is full")
+
+    monkeypatch.setattr(version_writes, "_keep_base", full)
+    with pytest.raises(grpc.aio.AioRpcError, match="is full"):
+        await upload(server, upload_base_requests(folder, name="oak"))
+    assert not list((server.rooms.settings.data_path / "bases").iterdir())
+    monkeypatch.setattr(version_writes, "_keep_base", keep_base)
+    await upload(server, upload_base_requests(folder, name="oak"))
+    assert await listed(server) == {server.base.name: True, "oak": False}
+
+
+async def test_a_base_is_not_called_as_an_adapter_is(server: Server, tmp_path: Path) -> None:
+    await server.imported("dates", seed=1)
+    with pytest.raises(grpc.aio.AioRpcError, match="'dates' is the name of an adapter") as caught:
+        await upload(server, upload_base_requests(make_base(tmp_path / "other", seed=7).path, name="dates"))
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert not list((server.rooms.settings.data_path / "bases").iterdir())
+
+
+async def test_a_request_id_of_one_base_is_no_others(server: Server, tmp_path: Path) -> None:
+    def messages(seed: int, name: str) -> Iterator[base_pb2.UploadBaseRequest]:
+        header, *chunks = upload_base_requests(make_base(tmp_path / name / str(seed), seed=seed).path, name=name)
+        header.header.request_id = "r1"
+        yield from (header, *chunks)
+
+    first = await upload(server, messages(7, "oak"))
+    assert first.config_digest.startswith("sha256:")
+    with pytest.raises(grpc.aio.AioRpcError, match="request_id r1 was used for another call"):
+        await upload(server, messages(8, "beech"))
     assert await listed(server) == {server.base.name: True, "oak": False}
 
 

@@ -50,6 +50,20 @@ async def until_gone(pid: int) -> None:
         await asyncio.sleep(0.02)
 
 
+async def test_it_is_started_ahead_of_the_first_question_and_leaves_where_none_comes() -> None:
+    async with process("echo", idle_seconds=60) as peft:
+        peft.warm()
+        peft.warm()
+        while peft._process is None:
+            await asyncio.sleep(0.01)
+        assert pid_of(await ask(peft)) == peft._process.pid
+    async with process("echo", idle_seconds=0.01) as idle:
+        idle.warm()
+        while idle._process is None:
+            await asyncio.sleep(0.01)
+        await until_gone(idle._process.pid)
+
+
 async def test_one_process_answers_all_and_ends_when_it_is_closed() -> None:
     async with process("echo") as peft:
         references = await asyncio.gather(*(ask(peft) for _ in range(3)))
