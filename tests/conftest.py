@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from graft.adapters.base import Base, shipped_bases
 from graft.client import Client
@@ -14,6 +15,10 @@ from tests.running import BASE, Server, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 ROOT = Path(__file__).parents[1]
+
+# A property holds however busy the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.corpus.text_rows import BatchSize, PackedText, TextRows
-from graft.training.corpus.texts import encode, read_documents, windows
+from graft.training.corpus.texts import encode, encode_whole, read_documents, windows
 from graft.training.data import Share
 from graft.training.errors import DataError
 from graft.training.objective.masked import MaskedObjective
@@ -40,7 +42,37 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, problem: str
 
 def test_sentences_are_kept_apart(tokenizer: PreTrainedTokenizerFast) -> None:
     (document,) = encode(["One. Two is here! Three?\nA line"], tokenizer)
-    assert [tokenizer.decode(sentence) for sentence in document] == ["One.", "Two is here!", "Three?", "A line"]
+    assert [tokenizer.decode(sentence).strip() for sentence in document] == ["One.", "Two is here!", "Three?", "A line"]
+
+
+SPOKEN = "Alpha beta. Gamma delta!\nNext  line </s> here.\n\n    indented? Yes.\n第一句。第二句！ end"
+
+
+def metaspace() -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    inner.train_from_iterator(
+        [SPOKEN] * 3, trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "</s>"], show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="</s>")
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes", "metaspace"])
+def test_sentences_together_are_the_document(kind: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """T18: blanks between sentences are what a model sees; a control token's name is text here, too."""
+    made = {
+        "characters": lambda: tokenizer,
+        "bytes": lambda: train_tokenizer([SPOKEN] * 3, vocab_size=320, context_tokens=64),
+        "metaspace": metaspace,
+    }[kind]()
+    (document,), ((whole,),) = encode([SPOKEN], made), encode_whole([SPOKEN], made)
+    assert flat(document) == whole and not set(whole) & set(made.all_special_ids)
+    assert made.decode(flat(document)) == SPOKEN
+    if kind == "characters":  # no token reaches over a sentence's end
+        begun = ["Alpha", "Gamma", "Next", "indented?", "Yes.", "第一句", "第二句", "end"]
+        sentences = [made.decode(sentence).strip() for sentence in document]
+        assert [one[: len(word)] for one, word in zip(sentences, begun, strict=True)] == begun
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 30))
@@ -128,6 +160,29 @@ def test_what_is_dealt_is_dealt_once_and_alike(num_batches: int, num: int, least
     (each,) = {len(own) for own in dealt}
     assert each >= least and each % multiple == 0
     assert sorted(one for own in dealt for one in own if one is not None) == list(range(num_batches))
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 3), st.integers(1, 5), st.integers(0, 30), st.sampled_from([0.1, 0.5, 1, 1.5, 3])
+)
+def test_so_many_epochs_take_the_fewest_steps_that_read_all_rows(
+    num_rows: int, rows_per_batch: int, batches: int, warmup_steps: int, epochs: float
+) -> None:
+    """R6. Slowly: one step after the other."""
+    num_rows += rows_per_batch * batches  # one step's at least
+    data = TextRows(
+        documents(*[4] * num_rows),
+        lambda rows, generator: rows,
+        rows_per_batch=rows_per_batch,
+        batches_per_step=batches,
+        warmup_steps=warmup_steps,
+        seed=0,
+    )
+    read, steps = 0, 0
+    while read < epochs * num_rows:
+        read += sum(map(len, data.batches(steps)))  # type: ignore[arg-type]
+        steps += 1
+    assert data.num_steps(epochs) == steps
 
 
 def test_shares_together_are_the_step_and_epochs_differ() -> None:

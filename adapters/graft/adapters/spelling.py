@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -78,6 +79,26 @@ class Spelling:
             return [self.text(text) for text in texts]
         ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return ids
+
+    def pieces(self, text: str, ends: Sequence[int]) -> list[list[int]]:
+        """Ids of a document, cut at places in its text: a token belongs to the piece in which it ends. Whole where the
+        tokenizer does not know where its tokens stand. Raises ``Unspellable``.
+        """
+        if not getattr(self._tokenizer, "is_fast", False):
+            return [self.text(text)]
+        if self._found_normalized or self._name.search(text):
+            backend, ids_of = self._spelling  # in which the names of control tokens are words
+            encoding = backend.encode(text, add_special_tokens=False)
+            ids, places = [ids_of.get(id, id) for id in encoding.ids], encoding.offsets
+        else:
+            found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            ids, places = found["input_ids"], found["offset_mapping"]
+        made: list[list[int]] = [[] for _ in range(len(ends) + 1)]
+        piece = 0
+        for id, (_, end) in zip(ids, places, strict=True):
+            piece = max(piece, bisect_left(ends, end))
+            made[piece].append(id)
+        return made
 
     def marked(self, value: Any) -> Any:
         """The same text, or messages, with a mark in place of each control token's name: the chat template carries it

@@ -177,7 +177,7 @@ class Finetune:
             data=data,
             objective=CausalObjective(),
             optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
-            schedule=schedule_of(settings, data.steps_per_epoch),
+            schedule=schedule_of(settings, data),
             folder=self.folder,
             max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from graft.training.attention import attend_in_blocks
 from graft.training.average import Average
 from graft.training.checkpoint import CheckpointWriter
 from graft.training.data import Data
-from graft.training.errors import DataError, Diverged
+from graft.training.errors import Diverged
 from graft.training.guard import Guard, Verdict
 from graft.training.held_out import HeldOut
 from graft.training.memory import keep_freed_memory
@@ -69,7 +69,6 @@ class Run:
 
         Raises:
             Diverged: steps cannot be taken, even after going back. Checkpoints so far stay.
-            DataError: a step has nothing to learn.
             CheckpointError: a checkpoint cannot be written, or does not fit.
         """
         weights = Weights(self.model)
@@ -118,8 +117,8 @@ class Run:
     ) -> dict[str, float]:
         batches = [self.layout.local(batch) for batch in self.data.batches(step, self.layout.share)]
         counts = self.layout.total(counted(batch.counts for batch in batches))
-        if not any(counts.values()):
-            raise DataError(f"the batches of step {step} ask for no token: nothing can be learned from them.")
+        if not any(counts.values()):  # by chance, in short rows: the step is passed over
+            return self._told(math.nan, {}, counts, 0.0, batches)
         means = self.layout.run(
             Work(
                 objective=self.objective,
@@ -137,6 +136,12 @@ class Run:
             average.follow(step, state.masters)
         for master in weights.masters.values():
             master.grad = None
+        return self._told(loss, means, counts, norm, batches)
+
+    def _told(
+        self, loss: float, means: Mapping[str, float], counts: Mapping[str, float], norm: float, batches: Sequence[Any]
+    ) -> dict[str, float]:
+        """A step's metrics."""
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in batches)})
         return {
             "loss": loss,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from graft.training.optim import Schedule
 from graft.training.settings import TrainingSettings
 
 
-def num_steps_of(settings: TrainingSettings, steps_per_epoch: int) -> int:
-    """Optimizer steps: what was said, or so many epochs."""
-    return settings.max_steps or max(1, math.ceil(steps_per_epoch * settings.num_train_epochs))
+class Epochs(Protocol):
+    """Data that know how many steps it takes to see them."""
+
+    def num_steps(self, epochs: float) -> int: ...
 
 
-def schedule_of(settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
-    num_steps = num_steps_of(settings, steps_per_epoch)
+def num_steps_of(settings: TrainingSettings, data: Epochs) -> int:
+    """Optimizer steps: what was said, or as many as so many epochs take."""
+    return settings.max_steps or max(1, data.num_steps(settings.num_train_epochs))
+
+
+def schedule_of(settings: TrainingSettings, data: Epochs) -> Schedule:
+    num_steps = num_steps_of(settings, data)
     return Schedule(
         num_steps=num_steps,
         warmup_steps=math.ceil(num_steps * settings.warmup_ratio)

@@ -11,22 +11,25 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from graft.training.errors import ConfigurationError
+from graft.training.objective.span_corruption import num_spans
 from graft.training.tokenizer import CHAT_TEMPLATE, IM_END, IM_START
 
 BEGIN, PAD, END, MASK = "<s>", "<pad>", "</s>", "<mask>"
 SPECIAL = (BEGIN, PAD, END, MASK, IM_START, IM_END)
-NUM_SENTINELS = 100
-"""``<extra_id_0>`` …, which stand for what span corruption takes out (T5)."""
+SENTINEL, T5_SENTINELS = "<extra_id_{}>", 100
+"""They stand for what span corruption takes out (T5)."""
 
 
 def train_tokenizer(
     documents: Sequence[str], *, vocab_size: int, context_tokens: int, sentinels: bool = False
 ) -> PreTrainedTokenizerFast:
-    """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer.
+    """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer. ``sentinels`` are
+    among them, T5's or as many as a row of ``context_tokens`` needs.
 
     Raises ``ConfigurationError`` where bytes and special tokens alone are more.
     """
-    special = [*SPECIAL, *(f"<extra_id_{number}>" for number in range(NUM_SENTINELS if sentinels else 0))]
+    num_sentinels = max(T5_SENTINELS, num_spans(context_tokens - 1))
+    special = [*SPECIAL, *map(SENTINEL.format, range(num_sentinels if sentinels else 0))]
     least = 256 + len(special)
     if vocab_size < least:
         raise ConfigurationError(

@@ -1,5 +1,6 @@
 """Encoded rows in batches: a new random order each epoch, every row whole."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -31,6 +32,10 @@ class SupervisedRows:
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.rows) // (self.rows_per_batch * self.batches_per_step))
+
+    def num_steps(self, epochs: float) -> int:
+        """Steps that see every row so many times."""
+        return math.ceil(self.steps_per_epoch * epochs)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
         epoch, position = divmod(step, self.steps_per_epoch)

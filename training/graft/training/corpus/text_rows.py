@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import torch
 
+from graft.training.corpus.others import Others
 from graft.training.corpus.packing import IGNORED, PackedBatch
 from graft.training.data import WHOLE, Share
 from graft.training.errors import DataError
@@ -59,6 +62,15 @@ class _Order:
     def steps_per_epoch(self) -> int:
         return -(-self.num_rows // self.rows_per_step)
 
+    def num_steps(self, epochs: float) -> int:
+        """The fewest steps that read every row so many times, a rising batch size included."""
+        wanted = math.ceil(round(epochs * self.num_rows, 6) / self.rows_per_batch)
+        warm = self.size.warmup_steps
+        after = wanted - self.size.before(warm)
+        if after > 0:
+            return warm + math.ceil(after / self.size.batches_per_step)
+        return bisect_left(range(warm), wanted, key=self.size.before)
+
     def batches(self, step: int) -> list[list[int]]:
         start = self.size.before(step) * self.rows_per_batch
         rows = list(self._rows(start, self.size.at(step) * self.rows_per_batch))
@@ -92,6 +104,10 @@ class _Stepped:
     def steps_per_epoch(self) -> int:
         return self._order.steps_per_epoch
 
+    def num_steps(self, epochs: float) -> int:
+        """Steps that read every row so many times."""
+        return self._order.num_steps(epochs)
+
     def num_batches(self, num_steps: int) -> int:
         """Micro-batches of so many steps."""
         return self._order.size.before(num_steps)
@@ -103,14 +119,15 @@ class TextRows(_Stepped):
     def __init__(
         self,
         rows: Sequence[Sentences],
-        collate: Callable[[Sequence[Sentences], torch.Generator], Batch],
+        collate: Callable[..., Batch],
         *,
+        others: Others | None = None,
         rows_per_batch: int,
         batches_per_step: int,
         seed: int,
         warmup_steps: int = 0,
     ) -> None:
-        self._rows, self._collate, self._seed = rows, collate, seed
+        self._rows, self._collate, self._others, self._seed = rows, collate, others, seed
         size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
         self._order = _Order(num_rows=len(rows), rows_per_batch=rows_per_batch, size=size, seed=seed)
 
@@ -121,16 +138,22 @@ class TextRows(_Stepped):
             for one in share.alike(numbered)
         ]
 
-    def in_order(self, rows_per_batch: int) -> list[Batch]:
+    def in_order(self, rows_per_batch: int) -> Iterator[Batch]:
         """Every row once, always corrupted alike."""
         generator = torch.Generator().manual_seed(self._seed)
-        starts = range(0, len(self._rows), rows_per_batch)
-        return [self._collate(self._rows[at : at + rows_per_batch], generator) for at in starts]
+        for at in range(0, self.num_rows, rows_per_batch):
+            yield self._collated(range(at, min(at + rows_per_batch, self.num_rows)), generator)
 
     def _batch(self, step: int, number: int, chosen: Sequence[int]) -> Batch:
         # Drawn for the micro-batch, so it is the same whichever process makes it.
         generator = torch.Generator().manual_seed(Random(f"{self._seed}/{step}/{number}").getrandbits(63))
-        return self._collate([self._rows[row] for row in chosen], generator)
+        return self._collated(chosen, generator)
+
+    def _collated(self, chosen: Sequence[int], generator: torch.Generator) -> Batch:
+        rows = [self._rows[row] for row in chosen]
+        if self._others is None:
+            return self._collate(rows, generator)
+        return self._collate(rows, generator, [self._others.draw(row, generator) for row in chosen])
 
 
 class PackedText(_Stepped):
@@ -166,10 +189,10 @@ class PackedText(_Stepped):
             self._batch(batches[0]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
         ]
 
-    def in_order(self, rows_per_batch: int) -> list[PackedBatch]:
+    def in_order(self, rows_per_batch: int) -> Iterator[PackedBatch]:
         """Every row once."""
-        starts = range(0, self.num_rows, rows_per_batch)
-        return [self._batch(range(at, min(at + rows_per_batch, self.num_rows))) for at in starts]
+        for at in range(0, self.num_rows, rows_per_batch):
+            yield self._batch(range(at, min(at + rows_per_batch, self.num_rows)))
 
     def _batch(self, rows: Sequence[int]) -> PackedBatch:
         at_BL = torch.tensor(rows)[:, None] * self._length + torch.arange(self._length)

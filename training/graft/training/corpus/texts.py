@@ -13,7 +13,8 @@ from graft.adapters.text import documents
 from graft.training.errors import of_data
 from graft.training.objective.objective import Sentences
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
+_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|\n+(?=.)")
+"""The blanks behind a full stop, nothing behind one of scripts without blanks, or the end of a line."""
 
 
 def read_documents(path: Path) -> list[str]:
@@ -27,14 +28,12 @@ def encode_whole(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
 
 
 def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Sentences]:
-    """Each document's sentences as token ids, without special tokens. Blanks between them are gone."""
-    encoded: list[Sentences] = []
+    """Each document's sentences as token ids, without special tokens: together those of the whole document, so that the
+    blanks between sentences are what a model sees, too.
+    """
     spelling = Spelling(tokenizer)
-    for document in texts:
-        sentences = [part for line in document.split("\n") for part in _SENTENCE_END.split(line)]
-        ids = spelling.texts(sentences)
-        encoded.append([one for one in ids if one])
-    return encoded
+    encoded = [spelling.pieces(text, [match.end() for match in _SENTENCE_END.finditer(text)]) for text in texts]
+    return [[sentence for sentence in document if sentence] for document in encoded]
 
 
 def windows(document: Sentences, room: int) -> Iterator[Sentences]:

@@ -26,7 +26,6 @@ _PLAIN: Mapping[str, Callable[..., Objective[Any]]] = {
     "span_boundary": SpanBoundaryObjective,
     "replaced_token": ReplacedTokenObjective,
     "permutation": PermutationObjective,
-    "span_corruption": SpanCorruptionObjective,
     "denoising": DenoisingObjective,
 }
 
@@ -40,7 +39,7 @@ def objective(
     whole_word: bool = False,
     z_loss: float = 0.0,
 ) -> Objective[Any]:
-    """The objective ``name`` for rows of ``length`` tokens. Raises ``ConfigurationError`` for a token it has not."""
+    """The objective ``name`` for rows of ``length`` tokens. Raises ``ConfigurationError`` for tokens it has not."""
     if name == "causal":
         causal = CausalObjective(z_loss=z_loss)
         return ExpertsObjective(causal=causal) if model_type == "mixtral" else causal
@@ -51,4 +50,8 @@ def objective(
         return SentencePairObjective(
             vocabulary=vocabulary, length=length, question=QUESTIONS[name], whole_word=whole_word
         )
+    if name == "span_corruption":
+        corruption = SpanCorruptionObjective(vocabulary=vocabulary, length=length)
+        corruption.check_length()
+        return corruption
     return _PLAIN[name](vocabulary=vocabulary, length=length)

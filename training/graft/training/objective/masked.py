@@ -36,18 +36,24 @@ def framed_rows(documents: Sequence[Sentences], vocabulary: Vocabulary, length: 
 
 
 def choose_tokens(ids_BL: Tensor, vocabulary: Vocabulary, rate: float, generator: Generator) -> Tensor:
-    """True for about ``rate`` of the tokens that are text, each drawn by itself."""
+    """True for about ``rate`` of the tokens that are text, each drawn by itself, and for one of each row at least (as
+    BERT's ``max(1, …)`` of ``create_masked_lm_predictions``).
+    """
     draw_BL = torch.rand(ids_BL.shape, generator=generator)
-    return (draw_BL < rate) & ~vocabulary.special_V[ids_BL]
+    return _chosen(draw_BL, ~vocabulary.special_V[ids_BL], rate)
+
+
+def _chosen(draw_BL: Tensor, is_text_BL: Tensor, rate: float) -> Tensor:
+    """Where the draw is below the rate; in a row without such a place, where it is lowest."""
+    lowest_B1 = torch.where(is_text_BL, draw_BL, 2.0).amin(1, keepdim=True)
+    return (draw_BL <= lowest_B1.clamp(min=rate)) & is_text_BL
 
 
 def choose_words(ids_BL: Tensor, vocabulary: Vocabulary, rate: float, generator: Generator) -> Tensor:
     """As ``choose_tokens``, but of a word all tokens or none (whole-word masking, google-research/bert, May 2019)."""
-    begins_BL = ~vocabulary.continues_V[ids_BL] | vocabulary.special_V[ids_BL].roll(1, dims=1)
-    begins_BL[:, 0] = True
-    word_BL = begins_BL.cumsum(1) - 1
+    word_BL = vocabulary.begins_word(ids_BL).cumsum(1) - 1
     draw_BL = torch.rand(ids_BL.shape, generator=generator).gather(1, word_BL)
-    return (draw_BL < rate) & ~vocabulary.special_V[ids_BL]
+    return _chosen(draw_BL, ~vocabulary.special_V[ids_BL], rate)
 
 
 def masked_batch(

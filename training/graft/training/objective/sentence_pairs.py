@@ -28,8 +28,8 @@ _LOGITS: Mapping[str, str] = {"next_sentence": "seq_relationship_logits", "sente
 class SentencePairObjective:
     """``[CLS] first [SEP] second [SEP]``: masked tokens, and one question about each row.
 
-    Label 0 is the pair as it stood in its document, 1 the altered one, as Hugging Face has it. A document must have two
-    sentences; of one that has not, the row asks for its masked tokens only.
+    Label 0 is the pair as it stood in its document, 1 the altered one, as Hugging Face has it; both are as likely. A
+    document must have two sentences; of one that has not, the row asks for its masked tokens only.
     """
 
     vocabulary: Vocabulary
@@ -45,11 +45,17 @@ class SentencePairObjective:
     def weights(self) -> Mapping[str, float]:
         return {"masked": 1.0, self.question: 1.0}
 
-    def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
+    def collate(
+        self, documents: Sequence[Sentences], generator: Generator, others: Sequence[Sentences] | None = None
+    ) -> Batch:
+        """``others`` has for each row what stands in another document, where a wrong second segment comes from. Without
+        it, the batch's rows are documents, and each takes from the others.
+        """
         vocabulary = self.vocabulary
         rows, segments, answers = [], [], []
-        for index in range(len(documents)):
-            first, second, answer = self._pair(documents, index, generator)
+        for index, document in enumerate(documents):
+            other = _another(documents, index, generator) if others is None else others[index]
+            first, second, answer = self._pair(document, other, generator)
             first, second = _cut(first, second, self.length - 3, generator)
             rows.append([vocabulary.cls, *first, vocabulary.sep, *second, vocabulary.sep])
             segments.append([0] * (len(first) + 2) + [1] * (len(second) + 1))
@@ -69,9 +75,8 @@ class SentencePairObjective:
         }
 
     def _pair(
-        self, documents: Sequence[Sentences], index: int, generator: Generator
+        self, document: Sentences, other: Sentences | None, generator: Generator
     ) -> tuple[list[int], list[int], int]:
-        document = documents[index]
         if len(document) < 2:
             return flat(document), [], IGNORED
         split = 1 + _below(len(document) - 1, generator)
@@ -80,10 +85,15 @@ class SentencePairObjective:
             return first, second, 0
         if self.question == "sentence_order":
             return second, first, 1
-        if len(documents) < 2:
+        if other is None:
             return first, second, 0
-        other = documents[(index + 1 + _below(len(documents) - 1, generator)) % len(documents)]
         return first, flat(other[_below(len(other), generator) :]), 1
+
+
+def _another(documents: Sequence[Sentences], index: int, generator: Generator) -> Sentences | None:
+    if len(documents) < 2:
+        return None
+    return documents[(index + 1 + _below(len(documents) - 1, generator)) % len(documents)]
 
 
 def _cut(first: list[int], second: list[int], room: int, generator: Generator) -> tuple[list[int], list[int]]:

@@ -33,13 +33,18 @@ def span_lengths(num: int, generator: Generator) -> Tensor:
 def choose_spans(
     ids: Sequence[int], vocabulary: Vocabulary, rate: float, generator: Generator
 ) -> list[tuple[int, int]]:
-    """Disjoint spans [begin, end) of whole words that never touch, until ``rate`` of the text is covered."""
-    begins = [at for at, one in enumerate(ids) if not bool(vocabulary.continues_V[one])] + [len(ids)]
+    """Disjoint spans [begin, end) of whole words that never touch, until ``rate`` of the text is covered: of a short
+    text a word of one token at least, where it has one.
+    """
+    begins = [
+        *vocabulary.begins_word(torch.tensor(ids, dtype=torch.long)[None])[0].nonzero().flatten().tolist(),
+        len(ids),
+    ]
     budget = round(len(ids) * rate)
     taken = torch.zeros(len(ids) + 2, dtype=torch.bool)  # with the two that stand beside the text
     spans: list[tuple[int, int]] = []
     covered = misses = 0
-    while covered < budget and misses < 20 and len(begins) > 1:
+    while covered < max(1, budget) and misses < 20 and len(begins) > 1:
         num_words = int(span_lengths(1, generator))
         word = int(torch.randint(len(begins) - 1, (), generator=generator))
         begin, end = begins[word], begins[min(word + num_words, len(begins) - 1)]

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from graft.training.corpus.packing import IGNORED
+from graft.training.errors import ConfigurationError
 from graft.training.objective.encoder_decoder import sequence_to_sequence
 from graft.training.objective.objective import Batch, Sentences, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary
@@ -26,14 +27,20 @@ def spans_to_take(
     The numbers are exact, only their places are drawn (``random_spans_noise_mask`` of the paper's code).
     """
     num_taken = min(max(round(length * rate), 1), length - 1)
-    num_spans = max(min(round(num_taken / mean_span), num_taken, length - num_taken), 1)
-    kept = _parts(length - num_taken, num_spans, generator)
-    taken = _parts(num_taken, num_spans, generator)
+    num = num_spans(length, rate=rate, mean_span=mean_span)
+    kept = _parts(length - num_taken, num, generator)
+    taken = _parts(num_taken, num, generator)
     spans, at = [], 0
     for before, size in zip(kept, taken, strict=True):
         spans.append(slice(at + before, at + before + size))
         at += before + size
     return spans
+
+
+def num_spans(length: int, *, rate: float = RATE, mean_span: float = MEAN_SPAN) -> int:
+    """Spans that are taken from a text of so many tokens: each needs a sentinel."""
+    num_taken = min(max(round(length * rate), 1), length - 1)
+    return max(min(round(num_taken / mean_span), num_taken, length - num_taken), 1)
 
 
 def _parts(total: int, num: int, generator: Generator) -> list[int]:
@@ -55,6 +62,19 @@ class SpanCorruptionObjective:
 
     def __post_init__(self) -> None:
         self.vocabulary.require("sep", "sentinel")
+
+    def check_length(self) -> None:
+        """Raises ``ConfigurationError`` where a full row has more spans than there are sentinels."""
+        has = len(self.vocabulary.sentinel_ids)
+        if num_spans(self.length - 1, rate=self.rate, mean_span=self.mean_span) <= has:
+            return
+        longest = self.length
+        while num_spans(longest - 1, rate=self.rate, mean_span=self.mean_span) > has:
+            longest -= 1
+        raise ConfigurationError(
+            f"max_length is {self.length}, and the tokenizer's {has} sentinels (<extra_id_0> …) are enough for rows of "
+            f"{longest} tokens: lower max_length to that, or take a tokenizer with more."
+        )
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         end = self.vocabulary.sep
@@ -86,7 +106,7 @@ class SpanCorruptionObjective:
         if len(spans) > len(self.vocabulary.sentinel_ids):
             raise ValueError(
                 f"{len(spans)} spans in a row of {len(ids)} tokens, and {len(self.vocabulary.sentinel_ids)} sentinels: "
-                "take shorter rows or a larger mean_span"
+                "take shorter rows"
             )
         for sentinel, span in zip(self.vocabulary.sentinel_ids, spans, strict=False):
             source += [*ids[at : span.start], sentinel]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from graft.training.errors import ConfigurationError
+from graft.training.objective.words import word_parts
 
 _SENTINEL = "<extra_id_{}>"
 
@@ -30,6 +32,8 @@ class Vocabulary:
     """True for ids that are no text: never masked, never drawn as a random word."""
     continues_V: Tensor
     """True for tokens that go on with the word before them."""
+    ends_word_V: Tensor | None = None
+    """True for tokens after which no word goes on; None where that is so of special ones alone."""
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Vocabulary:
@@ -39,8 +43,11 @@ class Vocabulary:
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         special = torch.zeros(len(tokenizer), dtype=torch.bool)
         special[list(tokenizer.all_special_ids)] = True
-        sentinels = [tokens.index(name) for number in range(100) if (name := _SENTINEL.format(number)) in set(tokens)]
+        ids = {token: id for id, token in enumerate(tokens)}
+        names = takewhile(ids.__contains__, map(_SENTINEL.format, count()))
+        sentinels = [ids[name] for name in names]
         special[sentinels] = True
+        goes_on, ends = word_parts(tokens)
         return cls(
             size=len(tokenizer),
             pad_id=tokenizer.pad_token_id,
@@ -49,8 +56,16 @@ class Vocabulary:
             sep_id=first_id(tokenizer.sep_token_id, tokenizer.eos_token_id),
             sentinel_ids=tuple(sentinels),
             special_V=special,
-            continues_V=torch.tensor(_continue_words(tokens)) & ~special,
+            continues_V=torch.tensor(goes_on) & ~special,
+            ends_word_V=torch.tensor(ends) | special,
         )
+
+    def begins_word(self, ids_BL: Tensor) -> Tensor:
+        """True for each token with which a word begins, and at each row's beginning. Shape: (B, L)."""
+        ends_word_V = self.special_V if self.ends_word_V is None else self.ends_word_V
+        begins_BL = ~self.continues_V[ids_BL] | ends_word_V[ids_BL].roll(1, dims=1)
+        begins_BL[:, :1] = True
+        return begins_BL
 
     @property
     def mask(self) -> int:
@@ -83,11 +98,3 @@ class Vocabulary:
 def first_id(*ids: int | None) -> int | None:
     """The first that a tokenizer has."""
     return next((one for one in ids if one is not None), None)
-
-
-def _continue_words(tokens: list[str]) -> list[bool]:
-    """WordPiece marks what continues a word (``##``), SentencePiece (``▁``) and byte BPE (``Ġ``) what begins one."""
-    if any(token.startswith("##") for token in tokens):
-        return [token.startswith("##") for token in tokens]
-    begins = next((mark for mark in "▁Ġ" if any(token.startswith(mark) for token in tokens)), None)
-    return [begins is not None and not token.startswith((begins, "Ċ")) for token in tokens]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,18 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from graft.training.corpus.others import Others
+from graft.training.corpus.packing import PackedBatch
 from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, windows
-from graft.training.errors import ConfigurationError
+from graft.training.errors import ConfigurationError, DataError
 from graft.training.families import Size, family, family_of, num_positions
 from graft.training.held_out import HeldOut
 from graft.training.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Objective, Sentences
+from graft.training.objective.objective import Batch, Objective
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import end_id, saved_config, saved_tokenizer
 
@@ -181,13 +183,29 @@ class Assembly:
             "seed": settings.seed,
             "warmup_steps": settings.batch_warmup_steps,
         }
-        return self._rows(documents, options)
+        rows = self._rows(documents, options)
+        self._check_asked(rows.in_order(settings.per_device_train_batch_size), "the text")
+        return rows
 
     def held_out(self, documents: Sequence[str]) -> HeldOut:
-        """What to measure on documents that are not trained on."""
+        """What to measure on documents that are not trained on. Raises ``DataError`` where they ask nothing."""
         rows = self._rows(documents, {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0}, plain=True)
-        batches = rows.in_order(self.settings.per_device_train_batch_size)
+        batches: list[PackedBatch | Batch] = list(rows.in_order(self.settings.per_device_train_batch_size))
+        self._check_asked(batches, "the validation text")
         return HeldOut(objective=self.plain_objective(), batches=batches)
+
+    def _check_asked(self, batches: Iterable[PackedBatch | Batch], what: str) -> None:
+        """Raises ``DataError`` where a part of what is learned is never asked for."""
+        never: set[str] | None = None
+        for batch in batches:
+            silent = {name for name, num in batch.counts.items() if not num}
+            never = silent if never is None else never & silent
+            if not never:
+                return
+        raise DataError(
+            f"{what} never asks for {' and '.join(sorted(never or ()))}, which {self.objective_name} learns from: its "
+            "documents are too short; make one document of several lines."
+        )
 
     def _rows(self, documents: Sequence[str], options: dict[str, Any], *, plain: bool = False) -> PackedText | TextRows:
         length = self.settings.max_length
@@ -200,12 +218,10 @@ class Assembly:
         collate = objective.collate
         if self.settings.teacher is not None and not plain:
             collate = compose(asked_of_a_teacher, collate)
-        return TextRows(self._windows(documents, length), collate, **options)
-
-    def _windows(self, documents: Sequence[str], length: int) -> list[Sentences]:
         room = length - 3  # for the special tokens of two segments
-        encoded = encode(documents, self.tokenizer)
-        return [piece for document in encoded for piece in windows(document, room)]
+        pieces = [list(windows(document, room)) for document in encode(documents, self.tokenizer)]
+        others = Others(pieces) if self.objective_name == "next_sentence" else None
+        return TextRows([one for document in pieces for one in document], collate, others=others, **options)
 
 
 def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings) -> None:

@@ -83,7 +83,7 @@ class PretrainText:
         mesh = settings.mesh(processes.num)
         check_mesh(assembly, mesh, processes.num)
         data = assembly.data(documents, groups=mesh.dp)
-        schedule = schedule_of(settings, data.steps_per_epoch)
+        schedule = schedule_of(settings, data)
         own = identity.identity(settings, assembly.tokenizer, mesh, schedule)
         num_kept = identity.check(self.work, own, further=f"; --model {self.output} trains on what came out")
         layout = processes.layout(mesh)

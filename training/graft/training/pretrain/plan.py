@@ -96,7 +96,7 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     mesh = settings.mesh(devices)
     check_mesh(assembly, mesh, devices)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
-    steps = num_steps_of(settings, data.steps_per_epoch)
+    steps = num_steps_of(settings, data)
     per_token = flops_per_token(model, settings.max_length)
     tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
     # Processes of one machine without GPUs share its cores.
