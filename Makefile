@@ -24,7 +24,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto lock bench clean
+.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +119,18 @@ base: setup ## pretrain the shipped base again, about an hour on two cores
 bench: setup ## measure throughput and latency of the shipped base with and without adapters
 	@graft bench
 
-clean: ## remove the environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+# Each client in an environment of its own: they ask for different versions of openai's.
+CLIENTS := openai langchain-openai litellm instructor lm-eval
+clients: setup ## install other people's clients, newest versions, in .venv-clients: the slow tests use them
+	@for client in $(CLIENTS); do \
+	  folder=.venv-clients/$$client; \
+	  case $$client in lm-eval) packages="lm-eval[api] transformers";; *) packages=$$client;; esac; \
+	  if [[ ! -x $$folder/bin/python ]]; then $(PYTHON) -m venv $$folder; fi; \
+	  $$folder/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off --upgrade $$packages \
+	    2>&1 | $(BRIEF); \
+	  $$folder/bin/python -c "import importlib.metadata as m; print('$$client', m.version('$$client'))"; \
+	done
+
+clean: ## remove the environments and caches
+	@rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -55,6 +55,11 @@ CASES = [
         ),
     ),
     HttpCase(
+        id="S13 echo of ids",
+        body={"prompt": [[295, 296], [297]], "echo": True, "max_tokens": 0},
+        check=lambda reply: _equal(texts(reply), ["AB", "C"]),
+    ),
+    HttpCase(
         id="S14 max_tokens beyond the context",
         body={"prompt": [300] * 1000, "max_tokens": 5000, "ignore_eos": True},
         check=lambda reply: _equal(reply["usage"]["completion_tokens"], CONTEXT - 1000),

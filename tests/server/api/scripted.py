@@ -181,6 +181,9 @@ class ScriptedTokenizer:
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return [str(one) for one in ids]
 
+    def spelled(self, ids: Sequence[int]) -> str:
+        return " ".join(self.tokens(ids))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedReply:

@@ -40,7 +40,7 @@ class CheckedBody:
             prompts = {
                 field: Prompt(token_ids=encoded[field], text=source)
                 if isinstance(source, str)
-                else Prompt(token_ids=source)
+                else Prompt(token_ids=source, text=text.spelled(source) if self.fields.get("echo") else None)
                 for field, source in self.sources.items()
             }
         violations = Violations()

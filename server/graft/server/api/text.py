@@ -36,6 +36,8 @@ class Tokenizer(Protocol):
 
     def tokens(self, ids: Sequence[int]) -> list[str]: ...
 
+    def spelled(self, ids: Sequence[int]) -> str: ...
+
 
 class Text:
     """Tokenizes without holding up other requests, and refuses what cannot fit the context unread."""
@@ -135,6 +137,10 @@ class Text:
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The text of each token."""
         return self._tokenizer.tokens(ids)
+
+    def spelled(self, ids: Sequence[int]) -> str:
+        """The text of ids."""
+        return self._tokenizer.spelled(ids)
 
     def _check_length(self, num_characters: int, field: str, violations: Violations) -> None:
         limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens

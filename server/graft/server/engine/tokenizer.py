@@ -74,6 +74,10 @@ class Tokenizer:
         """Text of token ids, special tokens left out."""
         return str(self.hugging_face.decode(list(ids), skip_special_tokens=True))
 
+    def spelled(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens by their names."""
+        return str(self.hugging_face.decode(list(ids), skip_special_tokens=False))
+
     @staticmethod
     def _check(text: str) -> None:
         try:

@@ -1,0 +1,65 @@
+"""Chats, streams, JSON-schema modes, log-probabilities and scoring through the clients that people have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from graft.adapters.base import Base
+from graft.client import Client
+from tests.clients.conftest import Ask
+
+pytestmark = pytest.mark.slow
+TEXT = "cat -> tac\nsun -> nus\nred -> "
+MESSAGES = [{"role": "user", "content": "What is 12+35?"}]
+PAIRS = [[TEXT, "der\n"], [TEXT, "red\n"], ["12+35=", "47"], ["12+35=", "48"]]
+
+
+def asked(ask: Ask, client: str, **values: Any) -> Any:
+    return ask(client, text=TEXT, messages=MESSAGES, **{"model": "base", **values})
+
+
+def is_reply(value: dict[str, Any]) -> bool:
+    return set(value) == {"answer", "digit"} and value["answer"] in ("yes", "no") and value["digit"] in (1, 2, 3)
+
+
+def test_openai(ask: Ask, client: Client, two_versions: str) -> None:
+    for model in ("base", two_versions):
+        got = asked(ask, "openai", model=model)
+        assert got["plain"] == got["streamed"]
+        assert is_reply(got["parsed"]) and got["again"] in ("stop", "length")
+        assert b"".join(map(bytes, got["bytes"])).decode().startswith(got["plain"])
+        ids = list(client.tokenize(TEXT).token_ids)
+        scores = client.score(ids[:1], [ids[1:]], model="" if model == "base" else model).scores[0]
+        assert got["scored"][1:] == pytest.approx([one.logprob for one in scores.tokens], abs=0.05)
+        assert got["scored"][0] is None and got["generated"] == 0
+
+
+def test_langchain(ask: Ask, client: Client) -> None:
+    got = asked(ask, "langchain-openai")
+    assert got["plain"] == got["streamed"] and got["usage"] > 0
+    assert all(is_reply(reply) for reply in got["structured"].values())
+    assert set(got["logprobs"]) == {2}
+    assert got["text"] == client.generate(TEXT, max_tokens=12).text
+
+
+def test_litellm(ask: Ask, client: Client) -> None:
+    got = asked(ask, "litellm")
+    assert got["plain"] == got["streamed"] and is_reply(got["parsed"]) and set(got["logprobs"]) == {2}
+    assert got["text"] == client.generate(TEXT, max_tokens=12).text
+
+
+def test_instructor(ask: Ask) -> None:
+    assert is_reply(asked(ask, "instructor")["reply"])
+
+
+def test_lm_eval(ask: Ask, client: Client, base: Base, two_versions: str) -> None:
+    """Its log-likelihoods are those of `Score`, of the base and of an adapter."""
+    for model in ("base", two_versions):
+        got = asked(ask, "lm-eval", model=model, tokenizer=str(base.path), pairs=PAIRS)
+        for (text, continuation), (logprob, is_greedy) in zip(PAIRS, got["scores"], strict=True):
+            (score,) = client.score(text, [continuation], model="" if model == "base" else model).scores
+            assert logprob == pytest.approx(score.logprob, abs=0.1)
+            assert is_greedy == score.is_greedy
+        assert len(got["texts"]) == len(got["answers"]) == 1
