@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 from graft.server.metrics import Metrics
-from graft.server.slots import Slots
+from graft.server.slots import Located, Slots
 
 
 class FaultyEngine:
@@ -39,8 +39,8 @@ class FaultyEngine:
         return frozenset(self.held)
 
 
-async def locate(digest: str) -> Path:
-    return Path(digest)
+async def locate(digest: str) -> Located:
+    return Located(folder=Path(digest), size_bytes=1)
 
 
 class Suspicious:

@@ -34,7 +34,7 @@ from graft.server.readiness import Readiness
 from graft.server.registry import Registry
 from graft.server.serving import Serving
 from graft.server.settings import Settings
-from graft.server.slots import Slots
+from graft.server.slots import Located, Slots
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20
@@ -197,12 +197,11 @@ async def _start_engine(
     metrics: Metrics,
     resources: AsyncExitStack,
 ) -> tuple[Supervisor, Slots, Parity]:
-    async def locate(digest: str) -> Path:
+    async def locate(digest: str) -> Located:
+        version = registry.version_of(digest)
         # The engine hears no more of a version that failed its check.
-        folder, _ = await asyncio.gather(
-            asyncio.to_thread(store.materialize, registry.version_of(digest)), parity.recall(digest)
-        )
-        return folder
+        folder, _ = await asyncio.gather(asyncio.to_thread(store.materialize, version), parity.recall(digest))
+        return Located(folder=folder, size_bytes=version.size_bytes)
 
     supervisor = Supervisor(
         lambda: machinery.start_engine(settings, base),

@@ -8,6 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,14 @@ log = logging.getLogger(__name__)
 
 _UNLOAD_TRIES = 4
 _UNLOAD_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A version's verified local folder, and what bringing it back would read."""
+
+    folder: Path
+    size_bytes: int
 
 
 class SlotObserver(Protocol):
@@ -41,7 +50,7 @@ class Slots:
     Requests come through the gate, which asks with `want`, `usable`, `take` and `free` and is told of changes; others
     `lease`, and are served first.
 
-    `locate` gives a version's verified local folder; it may fetch, and runs before the engine hears of the version.
+    `locate` finds a version; it may fetch, and runs before the engine hears of the version.
     `expect` is called before each load, so that the check can begin beside it, and what it returns where the load
     fails; `verify` is awaited once after a load, before anybody is served; where it raises, the load has failed.
     `distrust` is told of an engine that does not let a version go, and replaces it.
@@ -50,7 +59,7 @@ class Slots:
     def __init__(
         self,
         engine: Engine,
-        locate: Callable[[str], Awaitable[Path]],
+        locate: Callable[[str], Awaitable[Located]],
         *,
         num_slots: int,
         observer: SlotObserver | None = None,
@@ -193,9 +202,8 @@ class Slots:
     async def _load(self, action: Load) -> None:
         start = time.monotonic()
         try:
-            path = await self._locate(action.digest)
-            cost = await asyncio.to_thread(_num_bytes, path)
-            adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=path)
+            located = await self._locate(action.digest)
+            adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=located.folder)
             if self._observer:
                 self._observer.on_load_started(action.digest)
             await self._enter(adapter)
@@ -210,7 +218,7 @@ class Slots:
         else:
             if self._observer:
                 self._observer.on_load(action.digest, time.monotonic() - start)
-            self._carry_out(self._residency.loaded(action.digest, cost=cost))
+            self._carry_out(self._residency.loaded(action.digest, cost=located.size_bytes))
             self._settle(action.digest, adapter)
         self._changed()
 
@@ -268,11 +276,3 @@ class Slots:
             future.exception()  # waiters may all have gone
         else:
             future.set_result(outcome)
-
-
-def _num_bytes(folder: Path) -> int:
-    """What a load reads: the cost of bringing the version back."""
-    try:
-        return max(1, sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()))
-    except OSError:
-        return 1
