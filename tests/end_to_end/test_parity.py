@@ -131,7 +131,8 @@ def test_a_foreign_adapter_is_compared_with_peft_before_its_alias_moves(
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(trained / name, foreign / name)
     weakened(write_adapter(tmp_path / "random", layers, rank=8, seed=5), 0.3)
-    for name, folder in (("foreign", foreign), ("random", tmp_path / "random")):
+    patterned = with_ranks_by_pattern(shutil.copytree(tmp_path / "random", tmp_path / "patterned"))
+    for name, folder in (("foreign", foreign), ("random", tmp_path / "random"), ("patterned", patterned)):
         graft.push_adapter(folder, name=name, alias="stable")
         (receipt,) = receipts(graft, name)
         assert (receipt["source"], receipt["reference_form"]) == ("peft", "nf4")
@@ -152,6 +153,19 @@ def test_in_full_precision_peft_and_the_engine_agree_closely(
         assert stop_server(server) == 0
     assert (receipt["source"], receipt["reference_form"]) == ("peft", "fp32")
     assert receipt["mean_abs_delta"] < 0.005 < receipt["base_mean_abs_delta"]
+
+
+def with_ranks_by_pattern(folder: Path) -> Path:
+    """S2: half the rank in one layer's q_proj and v_proj, and another alpha there, as a trainer's patterns say it."""
+    path, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    tensors = load_file(path)
+    for name in [name for name in tensors if ".layers.3." in name and ("q_proj" in name or "v_proj" in name)]:
+        tensors[name] = np.ascontiguousarray(tensors[name][:4] if "lora_A" in name else tensors[name][:, :4])
+    save_file(tensors, path, metadata={"format": "pt"})
+    pattern = r".*\.layers\.3\..*(q_proj|v_proj)$"
+    patterns = {"rank_pattern": {pattern: 4}, "alpha_pattern": {pattern: 12, r"layers\.[01]\..*": 4}}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **patterns}))
+    return folder
 
 
 def weakened(folder: Path, factor: float) -> Path:

@@ -106,6 +106,18 @@ class Adapters(adapter_pb2_grpc.AdapterServiceServicer):
         token = str(page + 1) if page + 1 < len(self.PAGES) else ""
         return adapter_pb2.ListAdaptersResponse(adapters=adapters, next_page_token=token)
 
+    def GetAdapter(self, request, context):
+        self.script.requests.append(request)
+        self.script.fault(context)
+        aliases = [adapter_pb2.Alias(alias=name, version_number=1) for name in ("canary", "stable")]
+        found = adapter_pb2.Adapter(adapter=request.adapter, num_versions=2, aliases=aliases)
+        return adapter_pb2.GetAdapterResponse(adapter=found)
+
+    def DeleteAdapter(self, request, context):
+        self.script.requests.append(request)
+        self.script.fault(context)
+        return adapter_pb2.DeleteAdapterResponse()
+
     def UploadVersion(self, request_iterator, context):
         self.script.requests += list(request_iterator)
         self.script.fault(context)

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,10 +15,12 @@ import grpc
 import pytest
 
 from graft.cli import command
+from graft.cli.commands import adapters
 from graft.cli.failure import explain
 from graft.cli.main import main
 from graft.cli.terminal import size, table
 from graft.client import Client
+from graft.v1 import adapter_pb2
 from tests.proto.scripted_server import Script, abort
 
 
@@ -111,6 +114,46 @@ def test_a_mistyped_command_or_option_is_the_callers_mistake(capsys: pytest.Capt
 def test_a_missing_folder_is_named(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["adapters", "push", str(tmp_path / "none"), "--name", "a", "--server", target]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_push_that_takes_long_says_what_it_waits_for(
+    target: str, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """C9: the first foreign adapter waits for peft."""
+    said = threading.Event()
+
+    def say(*args: object, **kwargs: object) -> None:
+        print(*args, **kwargs)  # type: ignore[call-overload]
+        said.set()
+
+    monkeypatch.setattr(adapters, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(adapters, "print", say, raising=False)
+    script.fault = lambda context: said.wait(20)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert main(["adapters", "push", str(tmp_path), "--name", "a", "--alias", "stable", "--server", target]) == 0
+    captured = capsys.readouterr()
+    assert "still at it: the server checks" in captured.err and "peft is started" in captured.err
+    assert captured.out.splitlines()[0] == "a@3 sha256:cd"
+
+
+@pytest.mark.parametrize(("answer", "deleted"), [("y", True), ("", False), ("no", False)])
+def test_deleting_an_adapter_asks_where_somebody_can_answer(
+    target: str,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    deleted: bool,
+) -> None:
+    questions: list[str] = []
+    monkeypatch.setattr(adapters.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or answer)
+    assert main(["adapters", "delete", "k0", "--server", target]) == (0 if deleted else 2)
+    assert questions == ["delete k0 with its 2 versions and its aliases canary, stable? [y/N] "]
+    sent = [request for request in script.requests if isinstance(request, adapter_pb2.DeleteAdapterRequest)]
+    assert [request.force for request in sent] == ([True] if deleted else [])
+    assert ("deleted k0 with its 2 versions" in capsys.readouterr().out) == deleted
 
 
 def test_domain_errors_are_known_by_their_shape() -> None:
