@@ -31,6 +31,7 @@ class Replays:
             raise Conflict(f"request_id {request_id} was used for another call; use a new one")
         if known is None or (known[1].done() and (known[1].cancelled() or known[1].exception() is not None)):
             known = (call, asyncio.ensure_future(work()))
+            known[1].add_done_callback(lambda task: task.cancelled() or task.exception())  # callers may all have gone
             self._kept[request_id] = known
             while len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)

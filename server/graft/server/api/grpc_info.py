@@ -10,8 +10,10 @@ from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.api.grpc_inference_values import form_message
 from graft.server.api.grpc_types import Context
+from graft.server.api.grpc_uploads import request_id_of
 from graft.server.engine.engine import EngineInfo
 from graft.server.readiness import Readiness
+from graft.server.replays import Replays
 from graft.server.serving import Serving
 from graft.v1 import server_pb2 as pb
 from graft.v1 import server_pb2_grpc
@@ -49,6 +51,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
         self._engine_info = engine_info
         self._num_restarts = num_restarts
         self._end = end
+        self._replays = Replays()
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         one, engine = self._identity, await self._engine_info()
@@ -77,9 +80,15 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         given = request.HasField("timeout")
         seconds = max(0.0, request.timeout.ToMicroseconds() / 1e6) if given else self._identity.drain_seconds
-        # The server ends whether or not the caller stays to hear it.
-        self._end(seconds)
-        return pb.DrainResponse(num_unfinished=await self._serving.drain(seconds))
+
+        async def drain() -> int:
+            # The server ends whether or not the caller stays to hear it.
+            self._end(seconds)
+            return await self._serving.drain(seconds)
+
+        return pb.DrainResponse(
+            num_unfinished=await self._replays.once(request_id_of(request), ("Drain", seconds), drain)
+        )
 
 
 def _base_message(base: Base) -> pb.Base:
