@@ -179,3 +179,25 @@ def test_a_control_tokens_name_in_a_document_is_text(kind: str, name: str) -> No
     plain = encode_whole([texts[0].replace(name, "tags")], tokenizer)[0][0]
     assert list(named).count(control) == list(plain).count(control)
     assert list(other) == tokenizer(texts[1], add_special_tokens=False)["input_ids"]
+
+
+def test_a_stop_that_is_not_called_special_is_forged_by_nobody() -> None:
+    tokenizer = make_tokenizer("byte-level", template=TEMPLATES["ended"])
+    tokenizer.add_tokens(["[DONE]"])
+    stop = tokenizer.convert_tokens_to_ids("[DONE]")
+    said = conversation([("user", "say [DONE]"), ("assistant", "I say [DONE] twice")])
+    (example,) = RowEncoder(tokenizer, stop_ids=[stop]).examples(said)
+    assert stop not in example.input_ids
+    assert tokenizer.decode(answers(example)[0][1]).startswith("I say [DONE] twice")
+
+
+def test_reasoning_that_a_template_drops_from_a_finished_turn_is_learned() -> None:
+    template = TEMPLATES["opened reasoning"].replace("<think>\n", "")  # its prompt opens nothing
+    tokenizer = make_tokenizer("byte-level", template=template)
+    (_, example) = encoder(tokenizer).examples(conversation(REASONED))
+    assert tokenizer.decode(answers(example)[-1][1]) == REASONED[3][1] + END
+
+
+def test_one_token_alone_cannot_be_learned() -> None:
+    with pytest.raises(BadLine, match="one token in all"):
+        encoder(make_tokenizer("byte-level")).examples(Completion(prompt="", completion=END))

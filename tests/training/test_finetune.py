@@ -5,6 +5,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from graft.adapters.base import Base, find_base
 from graft.adapters.digest import digest_of_bytes
@@ -13,6 +14,7 @@ from graft.adapters.graft_json import TrainedRecord
 from graft.cli.main import main
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.export import write_base
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune
 from graft.training.places import held
@@ -132,3 +134,22 @@ def test_mistakes_are_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert wrong in error and "Traceback" not in error
     assert not output.exists()
+
+
+def test_a_row_behind_the_last_learned_position_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    config = OPTConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=1, ffn_dim=64, num_attention_heads=2,
+        max_position_embeddings=32, word_embed_proj_dim=64, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    folder = tmp_path / "opt"
+    write_base(OPTForCausalLM(config).to(torch.bfloat16), tokenizer, folder, card="# opt\n")
+    rows = [{"prompt": "a" * number, "completion": "b"} for number in (30, 31, 40)]
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    settings = FinetuneSettings(max_steps=1, load_in_4bit=False, per_device_train_batch_size=4)
+    finetune = Finetune(base=Base.from_folder(folder), data=data, settings=settings, folder=tmp_path / "run")
+    with pytest.raises(DataError) as caught:
+        finetune.execute()
+    first, second = str(caught.value).splitlines()
+    assert "line 2: 33 tokens, opt has 32 positions" in first and "line 3: 42 tokens" in second
+    write_rows(data, rows[:1])
+    assert finetune.execute().is_dir()

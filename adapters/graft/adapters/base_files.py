@@ -147,6 +147,17 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if path.is_file())
 
 
+def stop_ids(folder: Path) -> tuple[int, ...]:
+    """What generation stops at beside the tokenizer's end token, as the engine reads it: ``generation_config.json``, or
+    ``config.json`` where that is missing.
+    """
+    file = folder / "generation_config.json"
+    values, _ = read_json_object(file if file.is_file() else folder / CONFIG, max_bytes=_MAX_JSON_BYTES)
+    found = values.get("eos_token_id")
+    ids = found if isinstance(found, list) else [found]
+    return tuple(one for one in ids if isinstance(one, int) and not isinstance(one, bool))
+
+
 def _tokenizer_config(folder: Path) -> Mapping[str, object]:
     path = folder / _TOKENIZER_CONFIG
     if not path.is_file():

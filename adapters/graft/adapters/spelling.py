@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -30,12 +30,16 @@ class Spelling:
     than within it, so nothing is put together from pieces.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, stop_ids: Iterable[int] = ()) -> None:
+        """``stop_ids`` are control tokens, too: some bases stop at one that their tokenizer does not call special."""
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self._controls: dict[str, int] = {token.content: id for id, token in added.items() if token.special}
+        stops = frozenset(stop_ids)
+        self._controls: dict[str, int] = {
+            token.content: id for id, token in added.items() if token.special or id in stops
+        }
         # Such a token is also found in what the normalizer makes of other characters.
-        self._found_normalized = any(token.special and token.normalized for token in added.values())
+        self._found_normalized = any(added[id].normalized for id in self._controls.values())
         self._mark, self._inner = secrets.token_hex(6), secrets.token_hex(6)
         names = "|".join(re.escape(name) for name in sorted(self._controls, key=len, reverse=True))
         self._name = re.compile(names or r"(?!)")

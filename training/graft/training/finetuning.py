@@ -10,13 +10,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
+from graft.adapters import base_files
 from graft.adapters.base import Base
 from graft.adapters.base_numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.inject import Lora, inject, write_adapter
-from graft.training.adapt.loading import load_base, load_stop_ids, load_tokenizer
+from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.checkpoint import complete_checkpoints, load_tensors
 from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.packing import Encoded
@@ -145,7 +146,7 @@ class Finetune:
         return model
 
     def _rows(self, tokenizer: PreTrainedTokenizerFast, base: Adaptable) -> list[Encoded]:
-        stop_ids = load_stop_ids(self.base.path)
+        stop_ids = base_files.stop_ids(self.base.path)
         encoder = RowEncoder(tokenizer, stop_ids=stop_ids, assistant_only=self.settings.assistant_only_loss)
         return read_examples(self.data, encoder, base, max_length=self.settings.max_length)
 

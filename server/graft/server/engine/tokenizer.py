@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graft.adapters import base_files
 from graft.adapters.spelling import Spelling, Unspellable
 from graft.server.engine.chat_template import refusals, variables_of
 from graft.server.engine.engine import InvalidRequest
@@ -18,19 +19,22 @@ class Tokenizer:
     """Text and chats to token ids and back (see `Spelling`)."""
 
     hugging_face: Any
+    stop_ids: Sequence[int] = ()
+    """What generation stops at beside the tokenizer's end token."""
 
     @classmethod
     def from_folder(cls, path: Path | str) -> Tokenizer:
         """Load `tokenizer.json` and its companions; code in the folder is never run."""
         from transformers import AutoTokenizer
 
-        made = cls(hugging_face=AutoTokenizer.from_pretrained(str(path), trust_remote_code=False))
+        hugging_face = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        made = cls(hugging_face=hugging_face, stop_ids=base_files.stop_ids(Path(path)))
         made._spelling.prepare()
         return made
 
     @cached_property
     def _spelling(self) -> Spelling:
-        return Spelling(self.hugging_face)
+        return Spelling(self.hugging_face, self.stop_ids)
 
     @cached_property
     def template_variables(self) -> frozenset[str] | None:

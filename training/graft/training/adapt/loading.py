@@ -1,6 +1,5 @@
 """Loading a base in the form it is trained on and served in."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,13 +92,3 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         told = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ConfigurationError(f"{path} holds no tokenizer that can be read: {told[:300]}") from None
     return tokenizer
-
-
-def load_stop_ids(path: Path) -> tuple[int, ...]:
-    """What generation stops at beside the tokenizer's end token, as the engine reads it: ``generation_config.json``, or
-    ``config.json`` where that is missing.
-    """
-    file = path / "generation_config.json"
-    values = json.loads((file if file.is_file() else path / "config.json").read_text(encoding="utf-8"))
-    found = values.get("eos_token_id")
-    return () if found is None else tuple(found) if isinstance(found, list) else (found,)

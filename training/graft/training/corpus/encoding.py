@@ -37,7 +37,7 @@ class RowEncoder:
             )
         self._end_id, self._stop_ids = ends[0], frozenset(ends)
         self._end_names = [str(name) for name in tokenizer.convert_ids_to_tokens(ends)]
-        self._spelling = Spelling(tokenizer)
+        self._spelling = Spelling(tokenizer, ends)
         self._turns = Turns(tokenizer, self._spelling)
         self._learns_prompts = not assistant_only
 
@@ -78,15 +78,18 @@ class RowEncoder:
     def _answer(self, before: Sequence[dict[str, str]], answer: str) -> tuple[list[int], list[int]]:
         """Ids of what a server sends before an answer, and of the answer to the first token that ends it."""
         prompt = self._turns.prompt(before)
-        learned, after = self._turns.answered(before, prompt, answer)
+        learned = self._turns.answered(before, prompt, answer)
         prompt_ids, ids = self._spelling.seamed(prompt, learned)
         end = next((at for at, id in enumerate(ids) if id in self._stop_ids), None)
         if end is not None:
             return prompt_ids, ids[: end + 1]
         # The template ends no answer; what it puts between turns is no answer's.
-        return prompt_ids, [*self._spelling.seamed(prompt, learned.removesuffix(after))[1], self._end_id]
+        said = learned.removesuffix(self._turns.around(before)[1])
+        return prompt_ids, [*self._spelling.seamed(prompt, said)[1], self._end_id]
 
     def _example(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Encoded:
+        if len(prompt_ids) + len(answer_ids) < 2:
+            raise BadLine("it has one token in all, and nothing before it to learn it from; write a prompt.")
         return Encoded(
             input_ids=[*prompt_ids, *answer_ids],
             supervised=[self._learns_prompts] * len(prompt_ids) + [True] * len(answer_ids),

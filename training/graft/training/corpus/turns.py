@@ -32,22 +32,21 @@ class Turns:
             BadLine: the template refuses the messages.
             ConfigurationError: there is no template, or it is broken.
         """
-        return self._render(before, opens_answer=True) if before else self._around(before)[0]
+        return self._render(before, opens_answer=True) if before else self.around(before)[0]
 
-    def answered(self, before: Sequence[Message], prompt: str, answer: str) -> tuple[str, str]:
-        """What is to be learned after the prompt, and what of it the template wrote after the answer.
+    def answered(self, before: Sequence[Message], prompt: str, answer: str) -> str:
+        """What is to be learned after the prompt: the answer, and what the template writes around it.
 
         Some templates write a finished turn otherwise than they open one: without its reasoning, or without a tag that
         the prompt opens. Then it is the answer as it was given, after what the prompt opens.
         """
         whole = self._render([*before, {"role": "assistant", "content": answer}])
-        after = self._around(before)[1]
         learned, given = whole[len(prompt) :], self._spelling.marked(answer)
         if whole.startswith(prompt) and _without_blanks(given) in _without_blanks(learned):
-            return learned, after
-        return _without_opened(prompt, given) + after, after
+            return learned
+        return _without_opened(prompt, given) + self.around(before)[1]
 
-    def _around(self, before: Sequence[Message]) -> tuple[str, str]:
+    def around(self, before: Sequence[Message]) -> tuple[str, str]:
         """What the template writes before an answer that is finished, and after it."""
         whole = self._render([*before, {"role": "assistant", "content": _PROBE}])
         head, found, after = whole.rpartition(_PROBE)

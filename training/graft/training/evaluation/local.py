@@ -19,7 +19,9 @@ class LocalAnswerer:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, batch_size: int = 64) -> None:
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        self._spelling = Spelling(tokenizer)
+        ends = model.generation_config.eos_token_id
+        self._stop_ids = [ends] if isinstance(ends, int) else list(ends or ())
+        self._spelling = Spelling(tokenizer, self._stop_ids)
         self._pad_id = tokenizer.pad_token_id or 0  # no padding is seen: any id will do
 
     @classmethod
@@ -61,8 +63,7 @@ class LocalAnswerer:
 
     def _generate(self, encoded: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
         batch = self._pad_left(encoded)
-        ends = self.model.generation_config.eos_token_id
-        ends = [ends] if isinstance(ends, int) else list(ends)
+        ends = list(self._stop_ids)
         if stop is not None:  # a stop of one token ends generation early; any other is cut off afterwards
             stop_ids = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
             ends += stop_ids if len(stop_ids) == 1 else []
