@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from graft.adapters.adapter import Lineage
 from graft.adapters.base import Base, shipped_bases
+from graft.adapters.catalog import Catalog
 from graft.adapters.form import ServingForm
 from graft.adapters.graft_json import TrainedRecord
 from graft.adapters.reference import Reference, ReferenceRow
 from graft.client import Client
+from tests.adapters.making import register
 from tests.cases.command import CommandCase, Commands
 from tests.running import BASE, Server
 from tests.server.engine.making import write_adapter
@@ -137,6 +140,20 @@ CASES = [
     CommandCase(id="4 gc", argv=["adapters", "gc"], code=0, says=["deleted 0 files and folders", "last hour stays"]),
     CommandCase(id="6 named as the base", argv=[*PUSH[:4], BASE], prepare=adapter, says=["is the name of a base"]),
 ]
+
+
+def a_base_and_an_adapter_of_one_name(folder: Path) -> None:
+    shutil.copytree(shipped_bases()[BASE], folder / "dates")
+    (folder / "data").mkdir()
+    catalog = Catalog.open(f"sqlite:///{folder}/data/catalog.db")
+    register(catalog, "a", adapter="dates")
+    catalog.close()
+
+
+def test_6_a_server_does_not_start_on_a_base_that_is_called_as_an_adapter_is(commands: Commands) -> None:
+    serve = ["serve", "--base", "{folder}/dates", "--data-dir", "{folder}/data", "--grpc-port", "0", "--http-port", "0"]
+    says = ["'dates' is the name of an adapter", "graft adapters delete dates"]
+    commands.check(CommandCase(id="6", argv=serve, prepare=a_base_and_an_adapter_of_one_name, says=says))
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 
-from graft.adapters.errors import Conflict, GraftError
+from graft.adapters.errors import GraftError
 from graft.adapters.store import BlobStore
 from graft.server.registry import Registry
 
@@ -33,30 +33,40 @@ class Collection:
         self._turn = asyncio.Lock()
 
     async def enrol(self) -> None:
-        """Say to the store whose files these are, before the first of them. Raises what the store does."""
+        """Say to the store whose files these are, before the first of them is old enough to be collected.
+
+        Raises what the store does.
+        """
         identity = await self._registry.read(lambda catalog: catalog.identity())
         await asyncio.to_thread(self._store.enrol, identity)
 
     async def collect(self) -> Collected:
         """Delete what is dead and older than an hour. Raises `Conflict` in a shared store, `StoreUnavailable`."""
         async with self._turn:
+            await self.enrol()
             live = await self._registry.read(lambda catalog: catalog.live_digests()) | self._in_use()
             sizes: list[int] = []
-            num_deleted = await asyncio.to_thread(self._store.collect, live, freed=sizes.append)
+            num_deleted = await asyncio.to_thread(lambda: self._store.collect(live, freed=sizes.append))
             return Collected(num_deleted=num_deleted, freed_bytes=sum(sizes))
 
     async def run(self) -> None:
-        """Collect until cancelled. One that fails is logged, and the next one tries again."""
+        """Enrol now, then collect every hour until cancelled. What fails is logged, and tried again the next time."""
+        await self._attempt(self.enrol)
         pause_seconds = _FIRST_SECONDS
         while True:
             await asyncio.sleep(pause_seconds)
+            await self._attempt(self._collect_and_say)
             pause_seconds = _INTERVAL_SECONDS
-            try:
-                done = await self.collect()
-                if done.num_deleted:
-                    _log.info("collected %d files of deleted versions, %d bytes", done.num_deleted, done.freed_bytes)
-            except Conflict as error:
-                _log.warning("%s", error)
-                return
-            except (GraftError, OSError) as error:
-                _log.warning("files of deleted versions were not collected, tried again in an hour: %s", error)
+
+    async def _collect_and_say(self) -> None:
+        done = await self.collect()
+        if done.num_deleted:
+            _log.info("collected %d files of deleted versions, %d bytes", done.num_deleted, done.freed_bytes)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (GraftError, OSError) as error:
+            _log.warning("files of deleted versions are not collected for now: %s", error)
+        except Exception:
+            _log.exception("files of deleted versions are not collected for now")

@@ -170,7 +170,6 @@ async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[Bl
 
 async def _open_collection(registry: Registry, store: BlobStore, slots: Slots, resources: AsyncExitStack) -> Collection:
     collection = Collection(registry, store, in_use=lambda: frozenset(one.digest for one in slots.view()))
-    await collection.enrol()
     task = asyncio.create_task(collection.run())
     resources.callback(task.cancel)
     return collection
