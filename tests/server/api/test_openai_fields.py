@@ -250,6 +250,8 @@ def test_a_chat_has_turns(messages: Any) -> None:
         ([[1], []], "prompt[1]"),
         ([[1], [2, 40]], "prompt[1][1]"),
         (["a", 3], "prompt[1]"),
+        (["a", [1]], "prompt[1]"),
+        ([[1], "a"], "prompt[1]"),
     ],
     ids=str,
 )

@@ -94,18 +94,22 @@ def _sources(prompt: Any, text: Text, violations: Violations) -> dict[str, Sourc
         return {}
     if not any(isinstance(one, str | list) for one in prompt):
         return {"prompt": text.check_ids(prompt, field="prompt", violations=violations)}
-    return {f"prompt[{index}]": _source(one, f"prompt[{index}]", text, violations) for index, one in enumerate(prompt)}
+    kind = str if isinstance(prompt[0], str) else list
+    return {
+        f"prompt[{index}]": _source(one, kind, f"prompt[{index}]", text, violations) for index, one in enumerate(prompt)
+    }
 
 
-def _source(one: Any, field: str, text: Text, violations: Violations) -> Source:
+def _source(one: Any, kind: type, field: str, text: Text, violations: Violations) -> Source:
     if one in ("", []):
         violations.add(field, "is empty")
+    elif not isinstance(one, kind):
+        expected = "text as the first is" if kind is str else "a list of token ids"
+        violations.add(field, f"is {shown(one)}; give {expected}")
     elif isinstance(one, str):
         return one
     elif isinstance(one, list):
         return text.check_ids(one, field=field, violations=violations)
-    else:
-        violations.add(field, f"is {shown(one)}; give text or a list of token ids")
     return ""
 
 
