@@ -129,6 +129,7 @@ clients: setup ## install other people's clients, newest versions, in .venv-clie
 	  $$folder/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off --upgrade $$packages \
 	    2>&1 | $(BRIEF); \
 	  $$folder/bin/python -c "import importlib.metadata as m; print('$$client', m.version('$$client'))"; \
+	  touch $$folder/.installed; \
 	done
 
 clean: ## remove the environments and caches

@@ -34,7 +34,7 @@ def ask(server: Server, tmp_path: Path) -> Ask:
 
     def run(client: str, **values: Any) -> Any:
         python = ENVIRONMENTS / client / "bin" / "python"
-        if not python.exists():
+        if not (ENVIRONMENTS / client / ".installed").exists():
             pytest.skip(f"{client} is not installed: run make clients")
         given = json.dumps({"url": f"{server.http}/v1", "folder": str(tmp_path), **values})
         done = subprocess.run(

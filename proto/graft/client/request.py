@@ -47,7 +47,7 @@ def prompt(content: PromptLike) -> pb.Prompt:
     if not items:
         raise ValueError("the prompt is empty: give text, chat turns or token ids")
     if all(isinstance(item, int) for item in items):
-        return pb.Prompt(token_ids=pb.TokenIds(ids=cast(Sequence[int], items)))
+        return pb.Prompt(token_ids=_token_ids(items))
     return pb.Prompt(chat=pb.Chat(messages=[_message(item) for item in items]))
 
 
@@ -75,11 +75,18 @@ def score(content: PromptLike, continuations: Continuations, model: str) -> pb.S
     for one in continuations:
         if isinstance(one, str):
             message.continuations.append(one)
-        elif isinstance(one, Sequence) and all(isinstance(item, int) for item in one):
-            message.continuation_ids.add(ids=one)
+        elif isinstance(one, Sequence):
+            message.continuation_ids.append(_token_ids(one))
         else:
             raise TypeError(f"a continuation is text or a list of token ids, this one is {one!r}")
     return message
+
+
+def _token_ids(ids: Sequence[object]) -> pb.TokenIds:
+    for one in ids:
+        if type(one) is not int or not 0 <= one < 2**32:
+            raise ValueError(f"a token id is an integer from 0 on, this one is {one!r}")
+    return pb.TokenIds(ids=cast(Sequence[int], ids))
 
 
 def sampling(options: SamplingOptions) -> pb.Sampling:

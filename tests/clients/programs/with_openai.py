@@ -18,8 +18,7 @@ class Reply(BaseModel):
 
 
 plain = client.chat.completions.create(**chat)
-with client.chat.completions.stream(**chat) as stream:
-    streamed = stream.get_final_completion()
+streamed = list(client.chat.completions.create(**chat, stream=True, stream_options={"include_usage": True}))
 parsed = client.chat.completions.parse(**{**chat, "max_completion_tokens": 60}, response_format=Reply)
 told = client.chat.completions.create(**chat, logprobs=True, top_logprobs=3)
 scored = client.completions.create(
@@ -32,7 +31,8 @@ print(
         {
             "version": openai.__version__,
             "plain": plain.choices[0].message.content,
-            "streamed": streamed.choices[0].message.content,
+            "streamed": "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices),
+            "usage": streamed[-1].usage == plain.usage,
             "parsed": parsed.choices[0].message.parsed.model_dump(),
             "bytes": [one.bytes for one in told.choices[0].logprobs.content],
             "scored": scored.choices[0].logprobs.token_logprobs,
