@@ -69,7 +69,7 @@ CASES = [
         max_file_bytes=400_000,
         says=["/one/checkpoint-1 could not be written: File too large", "go on with --resume"],
         silent=["SafetensorError", "os error"],
-        then=nothing_but("job", "metrics.jsonl", inside="one"),
+        then=nothing_but("job.json", "metrics.jsonl", inside="one"),
     ),
 ]
 
