@@ -25,6 +25,8 @@ def word_parts(tokens: Sequence[str]) -> tuple[list[bool], list[bool]]:
         return [token.startswith("##") for token in tokens], [False] * len(tokens)
     is_bytes = any(token.startswith("Ġ") for token in tokens)
     pieces = [_bytes_of(token) if is_bytes else _plain(token) for token in tokens]
+    if not any(b" " in piece for piece in pieces):  # blanks are no tokens: a text is cut at them, each token is a word
+        return [False] * len(tokens), [True] * len(tokens)
     return [_goes_on(piece) for piece in pieces], [_ends(piece) for piece in pieces]
 
 
