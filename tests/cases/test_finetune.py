@@ -15,12 +15,14 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from graft.adapters.base import Base
+from graft.server.engine.tokenizer import Tokenizer
 from graft.training.export import write_base
 from graft.training.tokenizer import build_tokenizer
 from graft.v1 import common_pb2, server_pb2, server_pb2_grpc
 from tests.cases.bases import change_config, change_weights, make_base
 from tests.cases.command import CommandCase, Commands
 from tests.training.chat_templates import TEMPLATES
+from tests.training.tokenizers_of import make_tokenizer
 
 FINETUNE = [
     "finetune",
@@ -248,10 +250,68 @@ CASES = [
     trains("R10 sizes that no block divides, nf4", prepare=odd_sizes),
 ]  # fmt: skip
 
+PRETRAIN = [
+    *("pretrain", "--text", "{folder}/text.jsonl", "--output", "{folder}/made", "--work", "{folder}/out"),
+    *("--model", "{folder}/base", "--max-steps", "1", "--per-device-train-batch-size", "1"),
+]
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+
+def base_and_text(family: str, then: Prepare | None = None) -> Prepare:
+    def prepare(folder: Path) -> None:
+        base_and_rows(family=family, then=then)(folder)
+        (folder / "text.jsonl").write_text(json.dumps({"text": "ant bee cat " * 40}) + "\n")
+
+    return prepare
+
+
+FURTHER = [
+    *(
+        CommandCase(
+            id=f"T12 pretrain {family} beyond its positions",
+            argv=[*PRETRAIN, "--max-length", "129"],
+            prepare=base_and_text(family),
+            says=["max_length is 129, and the model in", "has 128 positions: lower it"],
+            then=learned_nothing,
+        )
+        for family in ("gpt2", "roberta", "llama")
+    ),
+    CommandCase(
+        id="T12 pretrain with a token behind the table's end",
+        argv=[*PRETRAIN, "--max-length", "64"],
+        prepare=base_and_text("llama", then=lambda base: change_config(base, vocab_size=300)),
+        says=["it has ids up to 383, and the model has embeddings for 300"],
+        then=learned_nothing,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*CASES, *FURTHER], ids=str)
 def test_commands(case: CommandCase, commands: Commands) -> None:
     commands.check(case)
+
+
+@pytest.mark.parametrize("kind", ["metaspace first", "byte-level"])
+def test_t5_r9_ids_are_those_of_the_whole_text_and_of_the_server(kind: str, commands: Commands) -> None:
+    """A tokenizer that adds begin and end, and a template that writes both, from the command to what it records."""
+    tokenizer = make_tokenizer(kind, pair="<s> $A </s>", template=TEMPLATES["bare"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    folder = commands.folder
+    write_base(LlamaForCausalLM(config).to(torch.bfloat16), tokenizer, folder / "base", card="# own\n")
+    rows = [asked("user: hello there", "assistant: dear friend"), {"prompt": "2+3=", "completion": "5"}]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    commands.check(trains("T5", prepare=lambda folder: None))
+    chat, raw = json.loads((folder / "out" / "adapter" / "reference.json").read_text())["rows"][:2]
+    whole = "<s>[Q] hello there [A] dear friend</s>"
+    assert chat["token_ids"] == tokenizer(whole, add_special_tokens=False)["input_ids"]
+    served = Tokenizer.from_folder(folder / "base")
+    assert chat["token_ids"][: chat["num_prompt_tokens"]] == served.render_chat(
+        [{"role": "user", "content": "hello there"}]
+    )
+    assert raw["token_ids"][: raw["num_prompt_tokens"]] == served.encode("2+3=")
+    assert raw["token_ids"] == tokenizer("2+3=5")["input_ids"]  # whose end now is the answer's
 
 
 def test_r5_the_same_command_again_deletes_nothing(commands: Commands) -> None:
