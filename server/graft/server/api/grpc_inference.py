@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,6 +21,7 @@ from graft.server.api.limits import Violations
 from graft.server.api.openai_messages import template_role
 from graft.server.api.text import Text
 from graft.server.engine.engine import Sampling
+from graft.server.engine.structured_outputs import check_schema_text
 from graft.server.serving import Serving, Ticket, new_request_id
 from graft.v1 import common_pb2, inference_pb2_grpc
 from graft.v1 import inference_pb2 as pb
@@ -39,6 +41,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         check_prompt(request.prompt, self._text, violations)
         sampling = sampling_of(request, violations)
         violations.raise_any()
+        if sampling.json_schema is not None:
+            await asyncio.to_thread(check_schema_text, sampling.json_schema, "sampling.json_schema")
         self._serving.check(request.model)
         prompt_ids = await self._prompt_ids(request.prompt)
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)

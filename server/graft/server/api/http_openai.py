@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from graft.server.api.openai_request import CheckedBody, bounded, checked
 from graft.server.api.sse import EventStream, Frame, until_gone
 from graft.server.api.text import Text
 from graft.server.engine.engine import EngineError, Prompt
+from graft.server.engine.structured_outputs import check_structure
 from graft.server.errors import SlowReader
 from graft.server.metrics import Metrics, StreamMeter
 from graft.server.parity.receipt import Receipt
@@ -57,6 +59,8 @@ class OpenAIEndpoint:
         request = Request(scope, receive)
         body = await read_json_object(request, max_bytes=self.max_body_bytes)
         request_body = checked(body, self.endpoint, self.text)
+        if "response_format" in request_body.fields or "structured_outputs" in request_body.fields:
+            await asyncio.to_thread(check_structure, request_body.fields)
         await until_gone(receive, self._answer(request_body, request, send))
 
     async def _answer(self, body: CheckedBody, request: Request, send: Send) -> None:

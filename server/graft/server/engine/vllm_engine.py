@@ -41,6 +41,7 @@ from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.orphans import kill_below
 from graft.server.engine.shared_names import SharedNames
 from graft.server.engine.slot_images import SlotImages
+from graft.server.engine.structured_outputs import grammar_of
 from graft.server.engine.token_bytes import TokenBytes
 from graft.server.engine.vllm_environment import (
     EngineSettings,
@@ -77,9 +78,9 @@ async def launch(settings: EngineSettings) -> VllmEngine:
         variables = cpu_environment(settings) if current_platform.is_cpu() else {}
     except KernelUnavailable as error:
         raise EngineError(str(error)) from error
-    # Without this a small model may put blanks between two tokens of JSON until its tokens are used up.
-    compact = StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True)
-    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=compact)
+    # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
+    guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
+    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=guidance)
     heartbeat = Heartbeat()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
     names = _shared_names()
@@ -164,12 +165,20 @@ class VllmEngine:
         request_id: str,
         adapter: EngineAdapter | None,
     ) -> AsyncIterator[Delta]:
-        values.check_token_ids(prompt_token_ids, self._vocab_size, self._max_tokens)
-        stream = self._generate(prompt_token_ids, values.sampling_params(sampling), request_id, adapter)
+        values.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
+        params = values.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
+        stream = self._generate(prompt_token_ids, params, request_id, adapter)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 for delta in values.deltas(output, self.bytes_of):
                     yield delta
+
+    async def _grammar(self, sampling: Sampling, prompt_length: int) -> str | None:
+        if sampling.json_schema is None:
+            return None
+        tokens = min(sampling.max_tokens, self.max_model_tokens - prompt_length)
+        room = int((tokens - 1) * self.characters_per_token)
+        return await asyncio.to_thread(grammar_of, sampling.json_schema, room, "sampling.json_schema")
 
     async def score(
         self,
@@ -181,7 +190,7 @@ class VllmEngine:
     ) -> ContinuationScore:
         ids = [*prompt_token_ids, *continuation_token_ids]
         values.check_scored(prompt_token_ids, continuation_token_ids)
-        values.check_token_ids(ids, self._vocab_size, self._max_tokens)
+        values.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         last: Any = None
         stream = self._generate(ids, params, request_id, adapter)
@@ -248,7 +257,7 @@ class VllmEngine:
             pid=self.pid,
             engine_version=f"vllm {vllm.__version__}",
             lora_kernel=self._lora_kernel,
-            max_model_tokens=self._max_tokens,
+            max_model_tokens=self.max_model_tokens,
             num_slots=self._settings.num_slots,
             max_rank=self._settings.rank_step,
             instruction_sets=self._instruction_sets,
@@ -334,6 +343,13 @@ class VllmEngine:
     def _vocab_size(self) -> int:
         return int(self.llm.model_config.get_vocab_size())
 
+    @functools.cached_property
+    def characters_per_token(self) -> float:
+        """The median over part of the vocabulary: 1 where tokens are characters, about 6 where they are words."""
+        size = self._vocab_size
+        lengths = sorted(len(self.bytes_of(token_id)) for token_id in range(0, size, max(1, size // 500)))
+        return float(max(1, lengths[len(lengths) // 2]))
+
     @property
-    def _max_tokens(self) -> int:
+    def max_model_tokens(self) -> int:
         return int(self.llm.model_config.max_model_len)

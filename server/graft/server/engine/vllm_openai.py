@@ -20,6 +20,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, Prompt
+from graft.server.engine.structured_outputs import with_grammar
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_logprobs import Offsets
 from graft.server.engine.vllm_requests import Chat, Completion, as_vllm_means
@@ -62,11 +63,13 @@ class OpenAIBackend:
     async def chat(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
         """`POST /v1/chat/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
         classes = self._over_current_engine()
+        body = await classes.with_grammar(body, prompts)
         return await classes.answer(Chat, classes.chat.create_chat_completion, body, prompts, ticket)
 
     async def completion(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
         """`POST /v1/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
         classes = self._over_current_engine()
+        body = await classes.with_grammar(body, prompts)
         return await classes.answer(Completion, classes.completion.create_completion, body, prompts, ticket)
 
     def _over_current_engine(self) -> _ServingClasses:
@@ -87,6 +90,15 @@ class _ServingClasses:
         self._num_leases: dict[str, int] = {}
         self.chat = ChatServing(engine, self._models)
         self.completion = CompletionServing(engine, self._models)
+
+    async def with_grammar(self, body: dict[str, Any], prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """The body with the form that it asks for as a grammar. Raises `InvalidRequest`."""
+        return await asyncio.to_thread(
+            with_grammar,
+            body,
+            left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in prompts),
+            characters_per_token=self.engine.characters_per_token,
+        )
 
     async def answer(
         self,

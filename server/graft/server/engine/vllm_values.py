@@ -78,8 +78,8 @@ def likeliest_only(top_p: float, top_k: int) -> tuple[float, int]:
     return (1.0, 1) if top_p <= 0.0 else (top_p, top_k)
 
 
-def sampling_params(sampling: Sampling) -> SamplingParams:
-    """Raises `InvalidRequest` where vLLM refuses a value."""
+def sampling_params(sampling: Sampling, grammar: str | None = None) -> SamplingParams:
+    """`grammar` is what the reply must follow. Raises `InvalidRequest` where vLLM refuses a value."""
     top_p, top_k = likeliest_only(sampling.top_p, sampling.top_k)
     with engine_errors():
         params = SamplingParams(
@@ -95,7 +95,7 @@ def sampling_params(sampling: Sampling) -> SamplingParams:
             repetition_penalty=sampling.repetition_penalty,
             ignore_eos=sampling.ignore_eos,
             logprobs=sampling.logprobs,
-            structured_outputs=StructuredOutputsParams(json=sampling.json_schema) if sampling.json_schema else None,
+            structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
             output_kind=RequestOutputKind.DELTA,
         )
     return with_choices(params, sampling.num_choices)

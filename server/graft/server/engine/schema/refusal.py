@@ -1,0 +1,22 @@
+"""Why a JSON Schema cannot be kept to."""
+
+from __future__ import annotations
+
+
+class SchemaRefused(ValueError):
+    """A schema that no reply could be held to: the keyword, its place as a JSON pointer, and the remedy."""
+
+    def __init__(self, problem: str, *, pointer: str = "", keyword: str | None = None) -> None:
+        self.keyword = keyword
+        self.pointer = pointer
+        place = f"{pointer}/{escaped(keyword)}" if keyword else pointer
+        super().__init__(f"at `#{place}`: {problem}" if place else problem)
+
+
+def escaped(part: object) -> str:
+    """One part of a JSON pointer (RFC 6901), cut where a name is very long."""
+    return str(part).replace("~", "~0").replace("/", "~1")[:60]
+
+
+def not_enforced(keyword: str, pointer: str, why: str) -> SchemaRefused:
+    return SchemaRefused(f"`{keyword}` is not enforced {why}", pointer=pointer, keyword=keyword)
