@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from graft.server.engine.schema import array_rules, numbers, object_rules, strings
-from graft.server.engine.schema.reading import Reader
+from graft.server.engine.schema.reading import Circular, Reader
 from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.schema.shapes import Array, Literal, Number, Shape, String, Terms
 from graft.server.engine.schema.sizes import MAX_DEPTH, Sizes
@@ -34,8 +34,20 @@ class Grammar:
         """The rules of the root's value in at most about `room` characters, `start` first. Raises `SchemaRefused`."""
         start = self.value(self.reader.root, room, self._max_depth)
         if start is None:
-            raise SchemaRefused("no value fits the schema: what it asks for excludes itself")
+            raise SchemaRefused("no value fits: what the schema asks for excludes itself", pointer=self._impossible())
         return [f"{self._prefix}start: {start}", *self._rules, *self._terminals.values()]
+
+    def _impossible(self) -> str:
+        """The pointer of the innermost schema, of those that were looked at, that nothing fits."""
+        places = enumerate(self.reader.document.places[1:], start=1)
+        found = [place.pointer for number, place in places if self._is_impossible(number)]
+        return max(found, key=lambda pointer: pointer.count("/"), default="")
+
+    def _is_impossible(self, number: int) -> bool:
+        try:
+            return math.isinf(self.sizes.least(frozenset({(number, False)}), self._max_depth))
+        except (SchemaRefused, Circular):
+            return False
 
     def value(self, terms: Terms, room: int, depth: int) -> str | None:
         """The rule for a value; None where none fits."""

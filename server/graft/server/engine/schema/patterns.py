@@ -10,14 +10,24 @@ import llguidance
 
 from graft.server.engine.schema.refusal import SchemaRefused
 
-# Of the formats that the standard names, those that the automata know; other names are notes to people.
+# Of the formats that the standard names, those that the automata know; names that are none of these are notes.
 FORMATS = frozenset(
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"],
 )
-# The rest of the standard's.
-OTHER_FORMATS = frozenset(
-    ["idn-email", "idn-hostname", "iri", "iri-reference", "uri-reference", "uri-template", "regex"],
-) | {"json-pointer", "relative-json-pointer"}
+# Wider formats, by one that is part of them.
+WIDER_FORMATS = {
+    "idn-email": "email",
+    "idn-hostname": "hostname",
+    "iri": "uri",
+    "iri-reference": "uri",
+    "uri-reference": "uri",
+    "uri-template": "uri",
+}
+_POINTER = "(/([^/~]|~[01])*)*"
+FORMAT_PATTERNS = {
+    "json-pointer": f"^{_POINTER}$",
+    "relative-json-pointer": f"^(0|[1-9][0-9]*)(#|{_POINTER})$",
+}
 _LIMITS = llguidance.LLParserLimits(initial_lexer_fuel=200_000, step_lexer_fuel=50_000, max_lexer_states=20_000)
 
 

@@ -54,6 +54,7 @@ class Reader:
         self._known: dict[Terms, Shapes] = {}
         self._judged: dict[Term, Shapes] = {}
         self._open: set[Term] = set()
+        self._looking: set[Terms] = set()
         self._work = 0
 
     @property
@@ -166,12 +167,15 @@ class Reader:
 
     def empty(self, terms: Terms) -> bool:
         """Whether nothing fits, as far as that is seen without looking into values that hold themselves."""
-        if not terms:
+        if not terms or terms in self._looking:
             return False
+        self._looking.add(terms)
         try:
             return not self.shapes(terms)
         except Circular:
             return False
+        finally:
+            self._looking.discard(terms)
 
     def fits(self, terms: Terms, value: Any) -> bool:
         """Whether a value is allowed."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graft.server.engine.schema.reading import Reader
 
 _Schema = Mapping[str, Any]
+_FINEST, _COARSEST = 1e-9, 1e12  # of `multipleOf`
 
 
 def others_and(shape: Object, *, only: bool = False) -> Shapes:
@@ -50,6 +51,10 @@ def shapes(reader: Reader, number: int, schema: _Schema) -> Shapes:
 
 def _of_type(reader: Reader, number: int, schema: _Schema, name: str) -> Shapes:
     if name in ("number", "integer"):
+        step = schema.get("multipleOf", 1)
+        if not _FINEST <= step <= _COARSEST:
+            where = f"where it is {step:g}; it may be from {_FINEST:g} to {_COARSEST:g}"
+            raise not_enforced("multipleOf", reader.document.places[number].pointer, where)
         return _number(schema, whole=True if name == "integer" else None)
     if name == "string":
         return (_string(reader, number, schema),)
@@ -82,13 +87,15 @@ def _string(reader: Reader, number: int, schema: _Schema) -> String:
     pattern, name = schema.get("pattern"), schema.get("format")
     if pattern is not None:
         patterns.check_pattern(pattern, pointer, "pattern")
-    if name in patterns.OTHER_FORMATS:
-        raise not_enforced("format", pointer, f"as `{name}`; say it as `pattern`, or leave it out")
+    if name == "regex":
+        raise not_enforced("format", pointer, "as `regex`; say it as `pattern`, or leave it out")
+    name = patterns.WIDER_FORMATS.get(str(name), name)
+    searched = [one for one in (pattern, patterns.FORMAT_PATTERNS.get(str(name))) if one is not None]
     high = schema.get("maxLength")
     return String(
         min_length=int(schema.get("minLength", 0)),
         max_length=None if high is None else int(high),
-        patterns=(pattern,) if pattern is not None else (),
+        patterns=tuple(searched),
         formats=(name,) if name in patterns.FORMATS else (),
     )
 
