@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 from graft.adapters.base import Base
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
+from graft.adapters.graft_base_json import FILE_NAME
 from graft.server.engine.vllm_environment import EngineSettings
 from graft.server.engine.vllm_fitness import check_fitness
+from graft.training.adapt.quantize import Quantization
 from tests.cases.bases import change_config, make_base, save_by_transformers
 
 FAMILIES = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")
@@ -97,3 +100,17 @@ def test_s6_bits_that_lie_where_the_engine_does_not_look(family_base: Make, tmp_
     storage = {"bnb_4bit_quant_storage": torch.bfloat16}
     said = problems(save_by_transformers(family_base("llama"), tmp_path / "numbers", **options, **storage))
     assert "graft quantize" in said["config.json:quantization_config"]
+
+
+def test_s6_packed_weights_that_no_kernel_takes(family_base: Make, tmp_path: Path) -> None:
+    """Of 8 bits, the CPU's kernel takes one scale per output; another quantizer wrote one per group."""
+    made = Quantization(
+        base=Base.from_folder(family_base("llama")), form=ServingForm.INT8, output=tmp_path / "int8"
+    ).execute()
+    check(made.path, ServingForm.INT8)
+    section = json.loads((made.path / "config.json").read_text())["quantization_config"]
+    section["config_groups"]["group_0"]["weights"] |= {"strategy": "group", "group_size": 32}
+    (made.path / FILE_NAME).unlink()
+    change_config(made.path, quantization_config=section)
+    said = problems(made.path, ServingForm.INT8)["config.json:quantization_config"]
+    assert "8-bit weights in groups of 32 have no kernel here" in said

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from vllm.config import LoadConfig, ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.model_executor.kernels.linear import MPLinearLayerConfig, choose_mp_linear_kernel
+from vllm.model_executor.layers.quantization.compressed_tensors.schemes.compressed_tensors_wNa16 import (
+    WNA16_SUPPORTED_TYPES_MAP,
+    WNA16_ZP_SUPPORTED_TYPES_MAP,
+)
 from vllm.model_executor.model_loader.weight_utils import get_quant_config
 from vllm.model_executor.models.interfaces import supports_lora
 from vllm.platforms import current_platform
 from vllm.utils.import_utils import resolve_obj_by_qualname
 from vllm.v1.attention.selector import AttentionSelectorConfig
 
+from graft.adapters import base_files
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.form import ServingForm
+from graft.adapters.linear_modules import Shape
 from graft.adapters.output_head import own_head
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
@@ -59,7 +67,7 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     model: Any
     model, _ = config.registry.resolve_model_cls(config.architectures, model_config=config)
     return [
-        *_folder_reasons(config),
+        *_folder_reasons(settings.base_path, config),
         *_form_reasons(settings.form, architecture, _forms(model, config)),
         *_adapter_reasons(settings.num_slots, architecture, _takes_adapters(model, config)),
         *_head_size_reasons(config),
@@ -96,15 +104,45 @@ def _form_reasons(form: ServingForm, architecture: str, fitting: tuple[ServingFo
         yield Reason(field="quantization", problem=problem, remedy=remedy)
 
 
-def _folder_reasons(config: ModelConfig) -> Iterator[Reason]:
-    """Of a folder that was quantized elsewhere: other storage of the bits, for one."""
+def _folder_reasons(folder: Path, config: ModelConfig) -> Iterator[Reason]:
+    """Of a folder that was quantized elsewhere: bits or scales that lie where the engine's kernels do not look."""
     if getattr(config.hf_config, "quantization_config", None) is None:
         return
     try:
-        get_quant_config(config, LoadConfig())
+        quantization: Any = get_quant_config(config, LoadConfig())
+        if current_platform.is_cpu() and config.quantization == "compressed-tensors":
+            _require_kernels(quantization, base_files.read(folder).packed.values(), config.dtype)
     except ValueError as error:
         remedy = "take the plain weights and quantize them with graft quantize"
         yield Reason(field="config.json:quantization_config", problem=_first_words(error), remedy=remedy)
+
+
+def _require_kernels(quantization: Any, shapes: Iterable[Shape], dtype: Any) -> None:
+    """Raises ValueError where vLLM has no kernel for packed weights of these options and shapes.
+
+    Layers are fused later, which adds up their outputs: their own number is rounded up to what all kernels take.
+    """
+    for scheme in quantization.target_scheme_map.values():
+        weights = scheme["weights"]
+        types = WNA16_SUPPORTED_TYPES_MAP if weights.symmetric else WNA16_ZP_SUPPORTED_TYPES_MAP
+        for outputs, inputs in sorted(set(shapes)):
+            shape = (inputs, outputs + -outputs % 128)
+            layer = MPLinearLayerConfig(
+                full_weight_shape=shape,
+                partition_weight_shape=shape,
+                weight_type=types[weights.num_bits],
+                act_type=dtype,
+                group_size=weights.group_size or -1,
+                zero_points=not weights.symmetric,
+            )
+            try:
+                choose_mp_linear_kernel(layer)
+            except ValueError:
+                zeros = "" if weights.symmetric else ", with zero points"
+                groups = f"groups of {weights.group_size}" if weights.group_size else "one group"
+                raise ValueError(
+                    f"{weights.num_bits}-bit weights in {groups}{zeros} have no kernel here for {inputs} inputs"
+                ) from None
 
 
 def _adapter_reasons(num_slots: int, architecture: str, takes_adapters: bool) -> Iterator[Reason]:
