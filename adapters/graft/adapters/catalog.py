@@ -70,6 +70,11 @@ class Catalog:
         """Remember a base, or its new path and name. Raises AlreadyExists where an adapter has the name."""
         self._write(version_writes.register_base, base, request_id=request_id, now=self._now())
 
+    def check_base_name(self, name: str) -> None:
+        """Raises AlreadyExists where an adapter has the name: a request for it could mean either."""
+        with self._database.reading() as connection:
+            version_writes.check_base_name(connection, name)
+
     def bases(self) -> tuple[BaseRecord, ...]:
         """Every registered base, oldest first."""
         with self._database.reading() as connection:

@@ -62,13 +62,16 @@ def register_base(connection: sa.Connection, base: Base, *, request_id: str | No
     call = ["register_base", base.name, base.digest]
     if replay.recall(connection, DEFAULT_TENANT, request_id, call) is not None:
         return
-    _check_base_name(connection, base.name)
+    check_base_name(connection, base.name)
     _keep_base(connection, base, now)
     replay.remember(connection, DEFAULT_TENANT, request_id, call, {}, now=now)
 
 
-def _check_base_name(connection: sa.Connection, name: str) -> None:
-    """Adapters and bases share one space of names: a request could not say which of the two it means."""
+def check_base_name(connection: sa.Connection, name: str) -> None:
+    """Adapters and bases share one space of names: a request could not say which of the two it means.
+
+    Raises AlreadyExists.
+    """
     adapters = tables.adapters
     if connection.execute(sa.select(adapters.c.name).where(adapters.c.name == name)).first() is not None:
         problem = f"{name!r} is the name of an adapter, and a request for it could mean either"

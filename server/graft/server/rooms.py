@@ -152,6 +152,7 @@ async def _open_registry(
         registered = await asyncio.to_thread(catalog.bases)
         base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
         form = choose_form(base, settings.quantization)
+        await asyncio.to_thread(catalog.check_base_name, base.name)
         await machinery.check(settings, base)
         registry = await Registry.open(catalog, base=base, form=form)
     except BaseException:

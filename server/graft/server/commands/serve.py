@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     except InvalidSetting as error:
         return _mistake(error)
     # Only now: a wrong flag is answered without waiting for the server's imports.
-    from graft.adapters.errors import GraftError, InvalidBase, NotFound
+    from graft.adapters.errors import AlreadyExists, GraftError, InvalidBase, NotFound
     from graft.server.engine.engine import EngineError
     from graft.server.logs import configure_logs
     from graft.server.main import serve
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     configure_logs(settings.log_format)
     try:
         return asyncio.run(serve(settings, ready_file=args.ready_file))
-    except (InvalidBase, NotFound, OSError) as error:
+    except (AlreadyExists, InvalidBase, NotFound, OSError) as error:
         return _mistake(error)
     except (GraftError, EngineError) as error:
         print(f"graft: error: {error}", file=sys.stderr)
