@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graft.training import baselines
 from graft.training.baselines import NGrams, measure
 from graft.training.corpus.text_rows import PackedText, TextRows
 from graft.training.objective.masked import MaskedObjective
+from graft.training.pretrain.overlap import overlap
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents, vocabulary
 
 
@@ -26,6 +29,51 @@ def test_a_text_that_repeats_itself_is_foreseen() -> None:
     ngrams = NGrams([[1, 2, 3, 4] * 50], vocab_size=5)
     assert ngrams.trigram((2, 3), 4) > 0.95 > 0.3 > ngrams.unigram(4)
     assert ngrams.fill(2, 4) == 3 and ngrams.fill(4, 4) == ngrams.commonest
+
+
+def slow_trigram(texts: list[list[int]], before: tuple[int, ...], token: int, vocab_size: int) -> float:
+    """Chen & Goodman 1999, eq. 20 to 23, written out with dictionaries."""
+    triples = Counter(tuple(text[at : at + 3]) for text in texts for at in range(len(text) - 2))
+    pairs = Counter(triple[1:] for triple in triples)
+    singles = Counter(pair[1:] for pair in pairs)
+
+    def mixed(counts: Counter[tuple[int, ...]], context: tuple[int, ...], lower: float) -> float:
+        once, twice = (list(counts.values()).count(number) for number in (1, 2))
+        discount = once / (once + 2 * twice) if once else 0.5
+        seen = {ngram: count for ngram, count in counts.items() if ngram[:-1] == context}
+        if not seen:
+            return lower
+        own = max(seen.get((*context, token), 0) - discount, 0)
+        return (own + discount * len(seen) * lower) / sum(seen.values())
+
+    lower = (singles[token,] + 1) / (sum(singles.values()) + vocab_size)
+    pair = mixed(pairs, before[-1:], lower)
+    return pair if len(before) < 2 else mixed(triples, before, pair)
+
+
+@given(st.lists(st.lists(st.integers(0, 4), max_size=12), min_size=1, max_size=8), st.integers(1, 30))
+def test_all_of_a_text_is_counted_however_many_tokens_are_sorted_at_a_time(texts: list[list[int]], chunk: int) -> None:
+    """Reading 23: a baseline that counts a part only flatters the model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "CHUNK_TOKENS", chunk)
+        ngrams = NGrams(texts, vocab_size=5)
+    flat = [one for text in texts for one in text]
+    for token in range(5):
+        assert ngrams.unigram(token) == pytest.approx((flat.count(token) + 1) / (len(flat) + 5))
+        for before in [(0,), (3,), (0, 1), (2, 2), (4, 0)]:
+            assert ngrams.trigram(before, token) == pytest.approx(slow_trigram(texts, before, token, 5))
+    between = Counter((text[at], text[at + 2], text[at + 1]) for text in texts for at in range(len(text) - 2))
+    for left, right in [(0, 0), (1, 3), (4, 2)]:
+        best = max((between[left, right, one] for one in range(5)), default=0)
+        filled = ngrams.fill(left, right)
+        assert between[left, right, filled] == best if best else flat.count(filled) == max(map(flat.count, range(5)))
+
+
+@pytest.mark.parametrize(("known", "share"), [(0, 0.0), (1, 1 / 3), (3, 1.0)])
+def test_what_was_trained_on_is_found_in_a_held_out_text(known: int, share: float) -> None:
+    lines = [f"a line of exactly {number} words and letters" for number in range(10, 13)]
+    seen = ["\n".join(["  " + line for line in lines[:known]] + ["other lines of text that stand here", "short"])]
+    assert overlap(seen, ["\n".join(lines), "short"]) == pytest.approx(share)
 
 
 def test_perplexity_of_packed_rows_and_accuracy_of_masks() -> None:

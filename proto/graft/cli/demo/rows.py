@@ -40,7 +40,7 @@ class Example:
 
 def read_examples(path: Path) -> list[Example]:
     """The rows of a JSON-lines file as examples."""
-    return [_example(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [_example(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _example(row: dict[str, Any]) -> Example:

@@ -34,6 +34,9 @@ def card(name: str, assembly: Assembly, model: nn.Module, metrics: Mapping[str, 
         "the code are in `training.json`.",
     ]
     if metrics and settings.validation is not None:
-        found = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in metrics.items())
-        lines += ["", f"On {Path(settings.validation).name}, which it was not trained on: {found}."]
+        told = {key: value for key, value in metrics.items() if key != "validation_overlap"}
+        found = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in told.items())
+        shared = metrics.get("validation_overlap", 0.0)
+        known = f"of which {shared:.1%} stands in what it was trained on" if shared else "which it was not trained on"
+        lines += ["", f"On {Path(settings.validation).name}, {known}: {found}."]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -13,11 +13,12 @@ from graft.training import baselines
 from graft.training.baselines import NGrams
 from graft.training.checkpoint import load_tensors, stored_tensors
 from graft.training.export import put_in_place
-from graft.training.lineage import code_version, data_digest
 from graft.training.models import parts
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.card import card
+from graft.training.pretrain.origin import origin
+from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.sources import end_id, tokens_of
 from graft.training.tokenizer import IM_END
 
@@ -44,8 +45,9 @@ class Finished:
         measure = self.assembly.held_out(held_out)
         found = measure.measure(model.to(self.device), Alone(self.device))
         model.to("cpu")
+        found["validation_overlap"] = overlap(documents, held_out)
         seen = tokens_of(documents, self.assembly.tokenizer)
-        ngrams = NGrams(seen, vocab_size=len(self.assembly.tokenizer))
+        ngrams = NGrams(seen, vocab_size=1 + max(self.assembly.tokenizer.get_vocab().values()))
         return found | baselines.measure(ngrams, measure.batches)
 
     def _ends(self) -> list[int]:
@@ -54,13 +56,7 @@ class Finished:
         return [end_id(self.assembly.tokenizer), *([] if turn is None else [turn])]
 
     def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
-        settings = self.assembly.settings
-        record = {
-            "settings": {name: value for name, value in asdict(settings).items() if value is not None},
-            "data": [{"file": Path(path).name, "digest": data_digest(Path(path))} for path in settings.text],
-            "code_version": code_version(),
-            "metrics": metrics,
-        }
+        record = origin(self.assembly.settings, metrics)
         for part, one in parts(model).items():
             if one.can_generate() and one.generation_config is not None:
                 one.generation_config.eos_token_id = self._ends()

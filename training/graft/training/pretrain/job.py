@@ -27,6 +27,7 @@ from graft.training.pretrain import identity
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.finished import Finished
 from graft.training.pretrain.fitting import check_mesh
+from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
 from graft.training.pretrain.table import layout_table
@@ -36,6 +37,9 @@ from graft.training.schedules import schedule_of
 from graft.training.telemetry import Prometheus, TensorBoard
 
 _log = logging.getLogger(__name__)
+
+TOLD_OVERLAP = 0.001
+"""Of a validation text with the training text: more is worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,9 @@ class PretrainText:
         mesh = settings.mesh(processes.num)
         check_mesh(assembly, mesh, processes.num)
         data = assembly.data(documents, groups=mesh.dp)
+        if held_out is not None:
+            assembly.held_out(held_out)
+            self._tell_overlap(documents, held_out)
         schedule = schedule_of(settings, data)
         own = identity.identity(settings, assembly.tokenizer, mesh, schedule)
         num_kept = identity.check(self.work, own, further=f"; --model {self.output} trains on what came out")
@@ -107,6 +114,15 @@ class PretrainText:
         settings = self.settings
         named = (*settings.text, settings.validation, settings.tokenizer, settings.model, settings.teacher)
         return [Path(one) for one in named if one is not None]
+
+    def _tell_overlap(self, documents: Sequence[str], held_out: Sequence[str]) -> None:
+        share = overlap(documents, held_out)
+        if share > TOLD_OVERLAP:
+            _log.warning(
+                "%.1f %% of %s stands in the training text, too: what is measured on it flatters the model",
+                100 * share,
+                self.settings.validation,
+            )
 
     def plan(self, *, devices: int, device_bytes: float | None) -> str:
         """What it would take on so many devices, without starting it."""

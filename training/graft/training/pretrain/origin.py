@@ -1,0 +1,48 @@
+"""What is written of a base's training: names and digests, and no path of the machine that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.digest import digest_of_json
+from graft.training.lineage import code_version, data_digest
+from graft.training.pretrain.settings import PretrainSettings
+
+PATHS = ("text", "validation", "tokenizer", "model", "teacher")
+"""Settings that name files and folders."""
+_WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".jinja")
+"""Files of a model's or a tokenizer's folder that decide what it is."""
+
+
+def origin(settings: PretrainSettings, metrics: dict[str, float]) -> dict[str, Any]:
+    """The content of ``training.json``. Raises ``OSError``."""
+    kept = {name: value for name, value in asdict(settings).items() if value is not None}
+    named = {name: _named(kept[name]) for name in PATHS if name in kept}
+    held_out = [] if settings.validation is None else [settings.validation]
+    folders = {name: kept[name] for name in ("tokenizer", "model", "teacher") if name in kept}
+    return {
+        "settings": kept | named,
+        "data": [_file(path) for path in settings.text],
+        "validation": [_file(path) for path in held_out],
+        "folders": {
+            name: {"name": _named(path), "digest": _folder_digest(Path(path))} for name, path in folders.items()
+        },
+        "code_version": code_version(),
+        "metrics": metrics,
+    }
+
+
+def _named(value: str | Sequence[str]) -> Any:
+    return Path(value).absolute().name if isinstance(value, str) else [_named(one) for one in value]
+
+
+def _file(path: str) -> dict[str, str]:
+    return {"file": _named(path), "digest": data_digest(Path(path))}
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _WEIGHTS)
+    return digest_of_json({path.name: data_digest(path) for path in files if path.name != "training.json"})
