@@ -241,3 +241,10 @@ def test_c4_continuations_as_ids_and_contents_as_parts(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.score("abc", [[1, 10**6], []])
     assert [one.field for one in caught.value.violations] == ["continuation_ids[0].ids[1]", "continuation_ids[1].ids"]
+
+
+@pytest.mark.parametrize("model", ["nobody", "fable@9", "fable:nowhere", "fable@xyz", "a b", "", None, 3])
+def test_s21b_a_wrong_model_is_the_field_model(server: Server, two_versions: str, model: Any) -> None:
+    for path, prompt in PROMPTS.items():
+        reply = httpx.post(server.http + path, json={**prompt, "model": model}, timeout=60)
+        assert reply.status_code in (400, 404) and reply.json()["error"]["param"] == "model"

@@ -22,6 +22,7 @@ class Resolved:
     alias: str | None
 
 
+_MAX_NUMBERS = 5
 BARE_BASE = Resolved(adapter=None, version=None, alias=None)
 ANY_BASE = "base"
 """Names whatever base is served."""
@@ -119,8 +120,11 @@ class CatalogSnapshot:
 def _named(reference: str, versions: Mapping[str, AdapterVersion], selector: str) -> AdapterVersion:
     try:
         return find_version(versions, selector)
-    except NotFound as error:
-        raise NotFound(f"the model {reference[:200]!r} does not exist: {error.message}") from None
+    except (NotFound, InvalidReference) as error:
+        problem = error.reasons[0].problem if error.reasons else error.message
+        numbers = ", ".join(map(str, sorted(version.number for version in versions.values())[-_MAX_NUMBERS:]))
+        reason = Reason(field="model", problem=problem, remedy=f"the latest versions: {numbers}")
+        raise type(error)(f"the model {reference[:200]!r} does not exist", [reason]) from None
 
 
 def _by_alias(name: str, entry: _Entry, alias: str) -> Resolved:
