@@ -203,6 +203,11 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         ({"per_device_train_batch_size": 4000}, DataError, "give more text"),
         ({"family": "xlnet", "dtype": "bfloat16"}, ConfigurationError, "xlnet computes in float32 only"),
         ({"hidden_size": 6}, ConfigurationError, "2 heads of 3 cannot turn in pairs"),
+        (
+            {"family": "mistral", "objective": "prefix", "sliding_window": 8},
+            ConfigurationError,
+            "goes with 'causal' only",
+        ),
         ({"dropout": 0.1}, ConfigurationError, "llama has no dropout but attention's"),
     ],
 )

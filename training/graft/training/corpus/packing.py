@@ -39,11 +39,10 @@ class PackedBatch:
         """All tokens but padding."""
         return int((self.document_BL != 0).sum())
 
-    def mask_if_needed(self, window: int | None = None) -> Tensor | None:
-        """``attention_mask``, but None where every row is one document: a decoder's own causal mask is that, faster."""
-        if self.place_L is None and window is None and bool((self.document_BL == 1).all()):
-            return None
-        return self.attention_mask(window)
+    @property
+    def is_apart(self) -> bool:
+        """Whether every row is here and holds one document at most, with padding behind it."""
+        return self.place_L is None and bool((self.document_BL <= 1).all())
 
     def attention_mask(self, window: int | None = None) -> Tensor:
         """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from graft.training.corpus.packing import PackedBatch
+from graft.training.masks import mask_for
 from graft.training.objective.head import labelled
 
 
@@ -23,7 +24,7 @@ class CausalObjective:
             batch.labels_BL,
             z=self.z_loss if model.training else 0.0,
             input_ids=batch.input_ids_BL,
-            attention_mask=batch.mask_if_needed(getattr(model.config, "sliding_window", None)),
+            attention_mask=mask_for(model, batch),
             position_ids=batch.position_ids_BL,
             use_cache=False,
         )

@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from graft.training.corpus.packing import IGNORED, PackedBatch
+from graft.training.masks import mask_for
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Batch, Sentences, cross_entropy
 
@@ -73,12 +74,11 @@ class DecoderDistillation:
         asked_BL = batch.labels_BL != IGNORED
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids_BL,
-            "attention_mask": batch.mask_if_needed(getattr(model.config, "sliding_window", None)),
             "position_ids": batch.position_ids_BL,
             "use_cache": False,
         }
-        student_NV = model(**inputs).logits[asked_BL]
-        teacher_NV = _said(self.teacher, inputs).logits[asked_BL]
+        student_NV = model(**inputs, attention_mask=mask_for(model, batch)).logits[asked_BL]
+        teacher_NV = _said(self.teacher, inputs, attention_mask=mask_for(self.teacher, batch)).logits[asked_BL]
         return {
             "soft": soft_cross_entropy(student_NV, teacher_NV, self.temperature),
             "tokens": cross_entropy(student_NV, batch.labels_BL[asked_BL]),

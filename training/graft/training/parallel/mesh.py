@@ -95,6 +95,8 @@ class Mesh:
             yield f"{config.num_hidden_layers} layers do not make {stages} pipeline stages"
         if self.pp > 1 and config.tie_word_embeddings:
             yield "a pipeline cannot split a model whose output head is its embedding (tie_word_embeddings)"
+        if self.pp > 1 and len(set(getattr(config, "layer_types", None) or ())) > 1:
+            yield "pp cannot split a model whose layers differ in their attention (layer_types)"
         if self.pp > 1 and self.cp > 1:
             yield "pp and cp cannot be combined yet"
         if self.pp > 1 and batches_per_step // self.dp < self.pp:

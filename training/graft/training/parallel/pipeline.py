@@ -16,6 +16,7 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleIn
 from transformers import PreTrainedModel
 
 from graft.training.errors import ConfigurationError
+from graft.training.masks import attention_windows
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.objective import cross_entropy
 from graft.training.parallel.layout import Work
@@ -34,7 +35,7 @@ class Stage(nn.Module):
         self.norm = _norm(base) if is_last else None
         self.head = model.get_output_embeddings() if is_last else None
         self.rotary = base.rotary_emb
-        self.window: int | None = getattr(model.config, "sliding_window", None)
+        (self.window,) = attention_windows(model).values()
 
     def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids or the states of the stage before; gives states or logits."""

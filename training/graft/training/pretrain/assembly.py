@@ -19,6 +19,7 @@ from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.families import Size, family, family_of, num_positions
 from graft.training.held_out import HeldOut
+from graft.training.masks import attention_windows
 from graft.training.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
@@ -71,6 +72,11 @@ class Assembly:
         if settings.dtype == "bfloat16" and name in FLOAT32_ONLY:
             raise ConfigurationError(f"{name} computes in float32 only: leave dtype out, or say float32.")
         made.plain_objective()
+        if chosen == "prefix" and any(attention_windows(made.skeleton()).values()):
+            raise ConfigurationError(
+                "'prefix' reads the first part of a row from both sides, whatever its length: a sliding_window goes "
+                "with 'causal' only."
+            )
         for setting in made._idle():
             _log.warning("%s has no effect here", setting)
         return made
