@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from graft.adapters.base import find_base
+from graft.training.export import write_base
 from graft.training.loss_curve import METRICS
 from tests.cases.command import CommandCase, Commands
 from tests.cases.forkserver import Outcome
@@ -26,6 +30,29 @@ def write_text(folder: Path) -> None:
     words = ["".join(rng.choices("abcdefgh", k=4)) for _ in range(50)]
     lines = [json.dumps({"text": " ".join(rng.choices(words, k=40))}) for _ in range(200)]
     (folder / "text.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def write_convolutions(folder: Path) -> None:
+    """A base with convolution layers, of random weights."""
+    write_rows(folder)
+    tokenizer = AutoTokenizer.from_pretrained(find_base("rootstock-5m"))
+    config = AutoConfig.for_model(
+        "lfm2",
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        block_ff_dim=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention"],
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    write_base(model, tokenizer, folder / "conv", card="# conv\n")
 
 
 def write_rows(folder: Path) -> None:
@@ -70,6 +97,23 @@ CASES = [
         says=["/one/checkpoint-1 could not be written: File too large", "go on with --resume"],
         silent=["SafetensorError", "os error"],
         then=nothing_but("job.json", "metrics.jsonl", inside="one"),
+    ),
+]
+
+
+CASES += [
+    CommandCase(
+        id="T11 packed rows in a model with convolutions",
+        argv=[*FINETUNE, "--base", "{folder}/conv", "--no-load-in-4bit", "--max-steps", "1"],
+        prepare=write_convolutions,
+        says=["lfm2 has layers (conv)", "Add --no-packing"],
+        then=nothing_but("conv", "rows.jsonl"),
+    ),
+    CommandCase(
+        id="T11 not packed",
+        argv=[*FINETUNE, "--base", "{folder}/conv", "--no-load-in-4bit", "--max-steps", "1", "--no-packing"],
+        prepare=write_convolutions,
+        code=0,
     ),
 ]
 

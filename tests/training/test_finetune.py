@@ -89,6 +89,18 @@ def test_checkpoints_of_another_training_are_not_continued(tiny_base: Path, tmp_
         job(tiny_base, tmp_path, max_steps=1, learning_rate=0.02).execute(resume=True)
 
 
+def test_R7_an_adapter_is_trained_on_as_if_more_had_been_asked_for_at_first(tiny_base: Path, tmp_path: Path) -> None:
+    options: dict[str, object] = {"lr_scheduler_type": "constant", "warmup_steps": 1, "lora_dropout": 0.1}
+    (tmp_path / "whole").mkdir()
+    whole = job(tiny_base, tmp_path / "whole", max_steps=4, **options).execute()
+    job(tiny_base, tmp_path, max_steps=2, **options).execute()
+    parts = job(tiny_base, tmp_path, max_steps=4, spike_sigmas=9.0, **options).execute(resume=True)
+    expected, found = (load_file(folder / "adapter_model.safetensors") for folder in (whole, parts))
+    assert all(torch.equal(found[name], one) for name, one in expected.items())
+    with pytest.raises(CheckpointError, match=r"add --warmup-steps 1, or choose another --output"):
+        job(tiny_base, tmp_path, max_steps=100, lr_scheduler_type="constant", lora_dropout=0.1).execute(resume=True)
+
+
 def test_a_training_typed_again_writes_over_nothing(tiny_base: Path, tmp_path: Path) -> None:
     finetune = job(tiny_base, tmp_path, max_steps=2, save_steps=1)
     finetune.execute()

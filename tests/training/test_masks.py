@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from graft.adapters.form import ServingForm
+from graft.training.adapt.loading import load_base
 from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
 from graft.training.masks import check_packing
@@ -94,6 +97,16 @@ def test_T11_without_packing_they_are_read_as_they_are(model_type: str) -> None:
     for row in rows():
         alone = loss(model, batch_of_rows([[row]], length=len(row.input_ids), pad_id=0))
         assert loss(model, batch_of_rows([[row]], length=32, pad_id=0)) == pytest.approx(alone, rel=1e-5)
+
+
+def test_T11_looking_for_it_changes_nothing(tiny_base: Path) -> None:
+    """In evaluation bitsandbytes packs NF4 for a kernel without a gradient: a training after that would go wrong."""
+    model = load_base(tiny_base, ServingForm.NF4)
+    before, drawn = {name: one.clone() for name, one in model.state_dict().items()}, torch.get_rng_state()
+    check_packing(model)
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(one, after[name]) for name, one in before.items())
+    assert torch.equal(drawn, torch.get_rng_state()) and not model.training
 
 
 def test_reading_17_a_pipeline_refuses_layers_of_different_kinds() -> None:

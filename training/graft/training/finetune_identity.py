@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,14 +12,16 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import Base
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.form import ServingForm
+from graft.training import prolonging
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
 from graft.training.errors import CheckpointError
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.lineage import code_version, data_digest
-from graft.training.settings import ELSEWHERE
+from graft.training.optim import Schedule
+from graft.training.settings import CONTROLS, ELSEWHERE, SCHEDULE
 
 FILE = "job.json"
-_BASE, _DATA, _FORM = "base", "data", "form"
+_BASE, _DATA, _FORM, _SCHEDULE = "base", "data", "form", "schedule"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,35 +29,46 @@ class FinetuneIdentity:
     """Everything that decides the result, on however many data-parallel processes."""
 
     values: Mapping[str, Any]
+    schedule: Schedule
     seed: int
 
     @classmethod
-    def of(cls, base: Base, form: ServingForm, data: Path, settings: FinetuneSettings, *, dp: int) -> Self:
+    def of(
+        cls, base: Base, form: ServingForm, data: Path, settings: FinetuneSettings, schedule: Schedule, *, dp: int
+    ) -> Self:
         """Raises ``OSError`` where the data cannot be read."""
-        elsewhere = ELSEWHERE | {"gradient_accumulation_steps"}
+        elsewhere = ELSEWHERE | CONTROLS | SCHEDULE | {"gradient_accumulation_steps"}
         values = {name: str(value) for name, value in vars(settings).items() if name not in elsewhere}
         values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
         values |= {_BASE: base.digest, _FORM: form.value, _DATA: data_digest(data)}
-        return cls(values=values, seed=settings.seed)
+        return cls(values=values, schedule=schedule, seed=settings.seed)
 
     @property
     def job(self) -> str:
         """Its name: the same training has the same when it is resumed."""
-        return "finetune-" + digest_of_json(dict(self.values)).removeprefix(PREFIX)[:12]
+        return "finetune-" + digest_of_json(self._record).removeprefix(PREFIX)[:12]
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        return {**self.values, _SCHEDULE: asdict(self.schedule)}
 
     def lineage(self) -> Lineage:
         return Lineage(job=self.job, data_digest=self.values[_DATA], code_version=code_version(), seed=self.seed)
 
-    def check(self, folder: Path) -> None:
-        """Raises ``CheckpointError`` where the folder's checkpoints are another training's, naming what differs."""
+    def check(self, folder: Path) -> int:
+        """How many steps of the folder's checkpoints are also this training's (``prolonging``).
+
+        Raises ``CheckpointError`` where they are another training's, naming what differs.
+        """
         if not complete_checkpoints(folder):
-            return
+            return 0
         try:
             before = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            schedule = Schedule(**before[_SCHEDULE])
             changed = [
                 self._told(name, before.get(name)) for name in self.values if before.get(name) != self.values[name]
             ]
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, TypeError, KeyError):
             raise CheckpointError(
                 f"{folder} holds checkpoints of an unknown training, or of an earlier version's: its {FILE} does not "
                 "say which. Choose another --output."
@@ -65,17 +78,21 @@ class FinetuneIdentity:
                 f"{folder} holds checkpoints of another training: {'; '.join(changed)}. Take that back, or choose "
                 "another --output."
             )
+        return prolonging.num_shared(folder, schedule, self.schedule, flag="--output")
 
     def _told(self, name: str, before: object) -> str:
         if name in (_BASE, _DATA):
             return f"its {name} was another"
         return f"{name} was {before} and is {self.values[name]}"
 
-    def claim(self, folder: Path) -> None:
-        """Makes the folder this training's; halves of checkpoints that an ended process left are removed."""
+    def claim(self, folder: Path, num_kept: int) -> None:
+        """Makes the folder this training's; halves of checkpoints that an ended process left are removed, and those
+        after ``num_kept`` steps.
+        """
+        prolonging.leave(folder, num_kept)
         folder.mkdir(parents=True, exist_ok=True)
         if not complete_checkpoints(folder):
             forget_checkpoints(folder)
         draft = folder / f".{FILE}"
-        draft.write_text(json.dumps(dict(self.values), indent=1), encoding="utf-8")
+        draft.write_text(json.dumps(self._record, indent=1), encoding="utf-8")
         draft.rename(folder / FILE)

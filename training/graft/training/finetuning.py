@@ -28,9 +28,11 @@ from graft.training.export import put_in_place
 from graft.training.finetune_identity import FinetuneIdentity
 from graft.training.finetune_rows import read_examples
 from graft.training.finetune_settings import FinetuneSettings
+from graft.training.guard import Guard
 from graft.training.launch.processes import Processes, device_kind
+from graft.training.masks import check_packing
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import adamw
+from graft.training.optim import Schedule, adamw
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
@@ -95,23 +97,27 @@ class Finetune:
         tokenizer = load_tokenizer(self.base.path)
         rows = self._rows(tokenizer, base)
         check_numbers(self.base.path)
-        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, dp=mesh.dp)
-        job.check(self.folder)
+        pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
+        data = self._batches(rows, pad_id, mesh)
+        schedule = schedule_of(self.settings, data)
+        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
+        num_kept = job.check(self.folder)
         is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
         model = self._adapted_model(targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
+        if self.settings.packing:
+            check_packing(model)
         layout = processes.layout(mesh)
         layout.wait()
         with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
             with written(self.folder):
                 if layout.is_first:
-                    job.claim(self.folder)
+                    job.claim(self.folder, num_kept)
                 processes.claim(self.folder)
             layout.wait()
             if isinstance(layout, Distributed):
                 layout.apply(model)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
-            self._run(model, rows, pad_id, layout, mesh).execute(resume=resume)
+            self._run(model, data, schedule, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 self._write(model if layout.is_alone else self._whole_model(targets), rows, job)
         return self.folder / "adapter"
@@ -163,9 +169,9 @@ class Finetune:
         )
         return inject(model, lora, base_name=self.base.name)
 
-    def _run(self, model: PeftModel, rows: list[Encoded], pad_id: int, layout: Layout, mesh: Mesh) -> Run:
+    def _batches(self, rows: list[Encoded], pad_id: int, mesh: Mesh) -> SupervisedRows:
         settings = self.settings
-        data = SupervisedRows(
+        return SupervisedRows(
             rows=rows,
             rows_per_batch=settings.per_device_train_batch_size,
             batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
@@ -173,12 +179,16 @@ class Finetune:
             pad_id=pad_id,
             seed=settings.seed,
         )
+
+    def _run(self, model: PeftModel, data: SupervisedRows, schedule: Schedule, layout: Layout) -> Run:
+        settings = self.settings
         return Run(
             model=model,
             data=data,
             objective=CausalObjective(),
             optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
-            schedule=schedule_of(settings, data),
+            schedule=schedule,
+            guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.folder,
             max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,

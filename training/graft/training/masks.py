@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,8 @@ def mask_for(model: nn.Module, batch: PackedBatch) -> Tensor | dict[str, Tensor]
     if batch.is_apart:
         return None
     decoder = _decoder(model)
-    masks = {kind: _masked(decoder, batch.attention_mask(window)) for kind, window in attention_windows(decoder).items()}
+    reach = attention_windows(decoder)
+    masks = {kind: _masked(decoder, batch.attention_mask(window)) for kind, window in reach.items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
@@ -37,7 +39,11 @@ def attention_windows(model: nn.Module) -> Mapping[str, int | None]:
     window: int | None = getattr(config, "sliding_window", None)
     if kinds := sorted(_kinds(decoder) & {_FULL, _SLIDING}):
         return {kind: window if kind == _SLIDING else None for kind in kinds}
-    return {_FULL: window if window is not None and _has_windows(type(decoder.base_model)) else None}
+    return {
+        _FULL: window
+        if window is not None and _has_windows(type(decoder.base_model).__module__, type(decoder.base_model).__name__)
+        else None
+    }
 
 
 def _decoder(model: nn.Module) -> PreTrainedModel:
@@ -51,9 +57,9 @@ def _kinds(decoder: PreTrainedModel) -> set[str]:
 
 
 @functools.cache
-def _has_windows(kind: type) -> bool:
+def _has_windows(module: str, name: str) -> bool:
     """Whether a class that does not tell its layers apart looks at the setting at all."""
-    return "sliding_window" in inspect.getsource(vars(kind)["forward"])
+    return "sliding_window" in inspect.getsource(getattr(sys.modules[module], name).forward)
 
 
 def _masked(decoder: PreTrainedModel, mask: Tensor) -> Tensor:
@@ -66,7 +72,7 @@ def _masked(decoder: PreTrainedModel, mask: Tensor) -> Tensor:
 
 def check_packing(model: nn.Module) -> None:
     """Raises ``ConfigurationError`` for a decoder whose layers reach over the border of two rows in a line, as
-    convolutions and recurrent layers do, or that takes no mask of ours. It must be in evaluation mode.
+    convolutions and recurrent layers do, or that takes no mask of ours.
     """
     decoder = _decoder(model)
     reason = None
@@ -102,6 +108,7 @@ def leaks(model: nn.Module, *, length: int = 12) -> bool:
             for first in (neighbour, other)
         ]
         batch = batch_of_rows(lines, length=2 * length, pad_id=0).to(device)
+        torch.manual_seed(0)  # dropout: the same each time
         found = model(
             input_ids=batch.input_ids_BL,
             attention_mask=mask_for(model, batch),
@@ -114,7 +121,13 @@ def leaks(model: nn.Module, *, length: int = 12) -> bool:
     def apart(one: Tensor, other: Tensor) -> float:
         return float((one - other).abs().max())
 
-    own, row = outputs(ids[1], ids[2])
-    changed, beside_another = outputs(ids[3], ids[2])
-    _, above_another = outputs(ids[1], ids[3])
+    was_training = model.training
+    model.train()  # bitsandbytes lays NF4 out anew in evaluation, for a kernel that has no gradient
+    try:
+        with torch.random.fork_rng():
+            own, row = outputs(ids[1], ids[2])
+            changed, beside_another = outputs(ids[3], ids[2])
+            _, above_another = outputs(ids[1], ids[3])
+    finally:
+        model.train(was_training)
     return apart(row, beside_another) > max(_LEAK * apart(own, changed), 8 * apart(row, above_another))
