@@ -126,7 +126,6 @@ def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
             verb=verb,
             endpoint=endpoint,
             text=rooms.text,
-            metrics=rooms.metrics,
             max_body_bytes=settings.max_body_mib * _MIB,
             write_seconds=settings.slow_reader_seconds,
         )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from graft.server.request_id import current_request_id
 from graft.server.settings import LogFormat
 
 
@@ -24,6 +25,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if request_id := current_request_id():
+            line["request_id"] = request_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -38,11 +41,22 @@ def phase(log: logging.Logger, what: str) -> Iterator[None]:
     log.info("%s: done in %.1f s", what, monotonic() - began)
 
 
+class TextFormatter(logging.Formatter):
+    """One line per record, which ends in the request's id where it belongs to one."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without what an error adds to it."""
+        request_id = current_request_id()
+        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
+
+
 def configure_logs(log_format: LogFormat) -> None:
     """Our own loggers only: vLLM configures its own."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logger = logging.getLogger("graft")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -129,23 +130,48 @@ class Metrics:
         self.swap_pause.set(self._pause.seconds)
 
 
-class StreamMeter:
-    """Times the deliveries of one request, choice by choice."""
+class RequestMeter:
+    """Counts one request's tokens and times its deliveries, at both front doors: see `engine.vllm_metered.TokenMeter`.
 
-    def __init__(self, metrics: Metrics, *, entered_at: float) -> None:
+    `charge(num_prompt, num_generated)` hears of all that is served.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        entered_at: float,
+        charge: Callable[[int, int], None] = lambda prompt, generated: None,
+    ) -> None:
         self._metrics = metrics
         self._entered_at = entered_at
-        self._delivered_at: dict[int, float] = {}
+        self._charge = charge
+        self._charged: set[int] = set()
+        self._cached: dict[int, int] = {}
+        self._delivered_at: dict[tuple[int, int], float] = {}
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything was delivered."""
-        return bool(self._delivered_at)
+    def begins(self, prompt: int, num_tokens: int) -> None:
+        """A prompt goes to the engine: who is served counts from now on."""
+        if prompt not in self._charged:
+            self._charged.add(prompt)
+            self._charge(num_tokens, 0)
 
-    def delivered(self, choice: int) -> None:
-        now = monotonic()
+    def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
+        """The engine has read a prompt. Called again with each step."""
+        self.begins(prompt, num_tokens)
+        before = self._cached.get(prompt)
+        if before is None:
+            self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
+        self._metrics.count_tokens(prompt=0, cached=max(0, num_cached - (before or 0)), completion=0)
+        self._cached[prompt] = max(before or 0, num_cached)
+
+    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
+        """A choice grew by so many tokens."""
+        now, key = monotonic(), (prompt, choice)
         if not self._delivered_at:
             self._metrics.first_token.observe(now - self._entered_at)
-        elif choice in self._delivered_at:
-            self._metrics.gap(self._delivered_at[choice], now)
-        self._delivered_at[choice] = now
+        elif key in self._delivered_at:
+            self._metrics.gap(self._delivered_at[key], now)
+        self._delivered_at[key] = now
+        self._charge(0, num_tokens)
+        self._metrics.count_tokens(prompt=0, cached=0, completion=num_tokens)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-import uuid
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from graft.adapters.adapter import DEFAULT_TENANT
@@ -16,7 +17,7 @@ from graft.adapters.snapshot import BARE_BASE, Resolved
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
 from graft.server.errors import Draining, NotReady
 from graft.server.gate import Gate
-from graft.server.metrics import Metrics, StreamMeter
+from graft.server.metrics import Metrics, RequestMeter
 from graft.server.parity.receipt import Receipt
 from graft.server.patience import all_or_none, each_in_time, in_time
 from graft.server.readiness import Readiness
@@ -42,21 +43,19 @@ class Answerer:
 class Ticket:
     """An admitted request. `model` is the name as asked; times are event loop seconds.
 
-    `request_id` is unique in this server's life: the engine knows the request by it.
+    `request_id` is what the reply, its headers and the log call it; the engine knows it as `engine_id`, which is unique
+    where a caller brings the same id twice.
     """
 
     model: str
     resolved: Resolved
     engine_adapter: EngineAdapter | None
     request_id: str
+    engine_id: str
+    meter: RequestMeter
     answerer: Answerer
     entered_at: float
     deadline: float
-
-
-def new_request_id() -> str:
-    """A request's name in the engine and in the log; a caller's own id may repeat, so it is never used for this."""
-    return f"req-{uuid.uuid4().hex}"
 
 
 class Serving:
@@ -115,8 +114,9 @@ class Serving:
         self._check_open()
         resolved = self._resolve(model, tenant)
         version = resolved.version
+        engine_id = f"{request_id}-{secrets.token_hex(4)}"
         admitted = self._gate.admitted(
-            request_id,
+            engine_id,
             tenant=tenant,
             adapter="" if version is None else version.adapter,
             digest=None if version is None else version.digest,
@@ -129,14 +129,12 @@ class Serving:
                 resolved=resolved,
                 engine_adapter=None if version is None else self._slots.adapter(version.digest),
                 request_id=request_id,
+                engine_id=engine_id,
+                meter=RequestMeter(self._metrics, entered_at=entered_at, charge=partial(self._charge, engine_id)),
                 answerer=self.answerer(resolved),
                 entered_at=entered_at,
                 deadline=deadline,
             )
-
-    def charge(self, ticket: Ticket, *, prompt_tokens: int = 0, generated_tokens: int = 0) -> None:
-        """Report what a request was served as it comes: who was served least is next (see `fairness`)."""
-        self._gate.charge(ticket.request_id, prompt_tokens=prompt_tokens, generated_tokens=generated_tokens)
 
     async def generate(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], sampling: Sampling
@@ -145,28 +143,21 @@ class Serving:
 
         Raises `DeadlineExceeded`, and `EngineError` where the engine ended before every choice did.
         """
-        meter = StreamMeter(self._metrics, entered_at=ticket.entered_at)
-        self.charge(ticket, prompt_tokens=len(prompt_token_ids))
-        num_completion, num_cached, unfinished = 0, 0, set(range(sampling.num_choices))
+        ticket.meter.begins(0, len(prompt_token_ids))
+        unfinished = set(range(sampling.num_choices))
         stream = self._engine.generate(
-            prompt_token_ids, sampling, request_id=ticket.request_id, adapter=ticket.engine_adapter
+            prompt_token_ids, sampling, request_id=ticket.engine_id, adapter=ticket.engine_adapter
         )
-        try:
-            deltas = each_in_time(stream, ticket.deadline)
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    meter.delivered(delta.choice)
-                    num_completion += len(delta.token_ids)
-                    self.charge(ticket, generated_tokens=len(delta.token_ids))
-                    num_cached = max(num_cached, delta.num_cached_tokens)
-                    if delta.finish_reason is not None:
-                        unfinished.discard(delta.choice)
-                    yield delta
-            if unfinished:
-                raise EngineError(f"the engine ended the stream with choices {sorted(unfinished)} incomplete")
-        finally:
-            num_prompt = len(prompt_token_ids) if meter.begun else 0
-            self._metrics.count_tokens(prompt=num_prompt, cached=num_cached, completion=num_completion)
+        deltas = each_in_time(stream, ticket.deadline)
+        async with aclosing(deltas):
+            async for delta in deltas:
+                ticket.meter.read(0, num_tokens=len(prompt_token_ids), num_cached=delta.num_cached_tokens)
+                ticket.meter.made(0, delta.choice, len(delta.token_ids))
+                if delta.finish_reason is not None:
+                    unfinished.discard(delta.choice)
+                yield delta
+        if unfinished:
+            raise EngineError(f"the engine ended the stream with choices {sorted(unfinished)} incomplete")
 
     async def score(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], continuations: Sequence[Sequence[int]]
@@ -176,13 +167,13 @@ class Serving:
             self._engine.score(
                 prompt_token_ids,
                 continuation,
-                request_id=f"{ticket.request_id}-{index}",
+                request_id=f"{ticket.engine_id}-{index}",
                 adapter=ticket.engine_adapter,
             )
             for index, continuation in enumerate(continuations)
         ]
         num_tokens = sum(len(prompt_token_ids) + len(continuation) for continuation in continuations)
-        self.charge(ticket, prompt_tokens=num_tokens)
+        self._charge(ticket.engine_id, num_tokens, 0)
         scores = await in_time(all_or_none(calls), ticket.deadline)
         self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
         return scores
@@ -206,6 +197,10 @@ class Serving:
         self._gate.close()
         self._readiness.drain()
         return await self._gate.drained(timeout_seconds)
+
+    def _charge(self, engine_id: str, num_prompt: int, num_generated: int) -> None:
+        """Who was served least is next: see `fairness`."""
+        self._gate.charge(engine_id, prompt_tokens=num_prompt, generated_tokens=num_generated)
 
     def _check_open(self) -> None:
         if self._readiness.draining:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,9 +201,10 @@ class ScriptedBackend:
 
     async def answer(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> ScriptedReply:
         sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=body.get("n", 1))
-        deltas = self._supervisor.generate([1], sampling, request_id=ticket.request_id, adapter=ticket.engine_adapter)
+        deltas = self._deltas(sampling, ticket)
         if body.get("stream"):
-            return ScriptedReply(frames=self._frames(deltas, ticket))
+            options = body.get("stream_options") or {}
+            return ScriptedReply(frames=self._frames(deltas, ticket, wants_usage=bool(options.get("include_usage"))))
         text = ""
         num_tokens = 0
         try:
@@ -214,17 +216,32 @@ class ScriptedBackend:
         choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
         return ScriptedReply(body=self._object(ticket, choices=[choice], usage=usage))
 
-    async def _frames(self, deltas: AsyncIterator[Delta], ticket: Ticket) -> AsyncIterator[Any]:
+    async def _deltas(self, sampling: Sampling, ticket: Ticket) -> AsyncGenerator[Delta, None]:
+        stream = self._supervisor.generate([1], sampling, request_id=ticket.engine_id, adapter=ticket.engine_adapter)
+        async with aclosing(stream):  # type: ignore[type-var]
+            async for delta in stream:
+                ticket.meter.read(0, num_tokens=1, num_cached=0)
+                ticket.meter.made(0, delta.choice, len(delta.token_ids))
+                yield delta
+
+    async def _frames(self, deltas: AsyncIterator[Delta], ticket: Ticket, *, wants_usage: bool) -> AsyncIterator[Any]:
         num_tokens = 0
         async for delta in deltas:
             num_tokens += 1
             choice = {"index": delta.choice, "text": delta.text, "finish_reason": delta.finish_reason}
             yield self._object(ticket, choices=[choice])
-        usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
-        yield self._object(ticket, choices=[], usage=usage)
+        if wants_usage:
+            usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
+            yield self._object(ticket, choices=[], usage=usage)
 
     def _object(self, ticket: Ticket, **parts: Any) -> dict[str, Any]:
-        return {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": ticket.model, **parts}
+        return {
+            "id": f"cmpl-{ticket.request_id}",
+            "object": "text_completion",
+            "created": 1,
+            "model": ticket.model,
+            **parts,
+        }
 
 
 class ScriptedMachinery:

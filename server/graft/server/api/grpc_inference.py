@@ -22,7 +22,8 @@ from graft.server.api.openai_messages import template_role
 from graft.server.api.text import Text
 from graft.server.engine.engine import Sampling
 from graft.server.engine.structured_outputs import check_schema_text
-from graft.server.serving import Serving, Ticket, new_request_id
+from graft.server.request_id import current_request_id
+from graft.server.serving import Serving, Ticket
 from graft.v1 import common_pb2, inference_pb2_grpc
 from graft.v1 import inference_pb2 as pb
 
@@ -48,7 +49,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         entered = self._serving.enter(
-            model=request.model, request_id=new_request_id(), deadline_seconds=context.time_remaining()
+            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
         )
         async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
             async for message in messages:
@@ -84,7 +85,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         continuations = await self._continuation_ids(request, prompt_ids)
         self._check_fit(request, prompt_ids, continuations)
         entered = self._serving.enter(
-            model=request.model, request_id=new_request_id(), deadline_seconds=context.time_remaining()
+            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
         )
         async with entered as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)

@@ -20,6 +20,7 @@ from graft.server.api.grpc_types import Context, Handler
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.metrics import Metrics
 from graft.server.patience import in_time
+from graft.server.request_id import HEADER, named
 
 _log = logging.getLogger("graft.access")
 # Health, reflection: the library's own servicers answer as they like.
@@ -47,6 +48,8 @@ Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 
 class Layers(grpc.aio.ServerInterceptor):
     """Runs each servicer's call inside the layers, the first outermost, and turns its error into a rich status.
+
+    The trailers of every call say what it is called here.
 
     Unary calls end at their deadline or after `default_seconds`; streams keep their own time, but a caller that takes
     nothing from one for `write_seconds` is let go.
@@ -108,14 +111,23 @@ class Layers(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, call: Call) -> AsyncIterator[None]:
-        try:
-            async with AsyncExitStack() as stack:
-                for layer in self._layers:
-                    await stack.enter_async_context(layer(call))
-                await stack.enter_async_context(_looked_up())
-                yield
-        except Failed as failed:
-            await call.context.abort_with_status(rpc_status.to_status(status_of(failed.fault)))
+        with named(_given_id(call.context)) as request_id:
+            trailers = ((HEADER, request_id),)
+            call.context.set_trailing_metadata(trailers)
+            try:
+                async with AsyncExitStack() as stack:
+                    for layer in self._layers:
+                        await stack.enter_async_context(layer(call))
+                    await stack.enter_async_context(_looked_up())
+                    yield
+            except Failed as failed:
+                status = rpc_status.to_status(status_of(failed.fault))
+                await call.context.abort(status.code, status.details, (*status.trailing_metadata, *trailers))
+
+
+def _given_id(context: Context) -> str | None:
+    given = (value for key, value in context.invocation_metadata() or () if key == HEADER)
+    return next((value for value in given if isinstance(value, str)), None)
 
 
 @asynccontextmanager

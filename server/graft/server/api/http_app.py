@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from collections.abc import Mapping
 from time import monotonic
 
@@ -24,9 +22,9 @@ from graft.server.api.json_text import JsonResponse
 from graft.server.api.sse import ClientGone
 from graft.server.errors import SlowReader
 from graft.server.metrics import Metrics
+from graft.server.request_id import HEADER, named
 
 _log = logging.getLogger("graft.access")
-_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}\Z", re.ASCII)
 # Asked every few seconds by machines: no requests, and no news.
 _PROBES = frozenset({"/metrics", "/livez", "/readyz"})
 _OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found", 405: "not_found"}
@@ -75,13 +73,16 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"only http is served here, not {scope['type']}")
-        exchange = _Exchange(scope, send)
-        outcome = "cancelled"
+        with named(Headers(scope=scope).get(HEADER)) as request_id:
+            await self._exchange(_Exchange(scope, send, request_id), receive)
+
+    async def _exchange(self, exchange: _Exchange, receive: Receive) -> None:
+        scope, outcome = exchange.scope, "cancelled"
         try:
             await self._answer(scope, receive, exchange)
             outcome = exchange.outcome
         except ClientGone:
-            _log.debug("%s left", exchange.request_id)
+            _log.debug("the caller left")
         except SlowReader as error:
             # Returning from an unfinished response makes uvicorn close the connection.
             outcome = fault_of(error).outcome
@@ -93,7 +94,7 @@ class Front:
         self._metrics.requests.labels(front="http", outcome=outcome).inc()
         path = exchange.scope["path"] if exchange.status != 404 else "(unknown)"
         seconds = monotonic() - exchange.start
-        _log.info("http %s %s %s %.3fs %s", exchange.scope["method"], path, outcome, seconds, exchange.request_id)
+        _log.info("http %s %s %s %.3fs", exchange.scope["method"], path, outcome, seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
@@ -111,13 +112,12 @@ class Front:
 class _Exchange:
     """One request and what became of it."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.scope = scope
         self.scope["state"] = {}
         self.start = monotonic()
         self.status: int | None = None
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.request_id = given if _REQUEST_ID.match(given) else f"req-{uuid.uuid4().hex}"
+        self._request_id = request_id
         self._send = send
 
     @property
@@ -133,6 +133,6 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            headers = [*message.get("headers", ()), (HEADER.encode(), self._request_id.encode())]
             message = {**message, "headers": headers}
         await self._send(message)

@@ -23,10 +23,10 @@ from graft.server.api.text import Text
 from graft.server.engine.engine import EngineError, Prompt
 from graft.server.engine.structured_outputs import check_structure
 from graft.server.errors import SlowReader
-from graft.server.metrics import Metrics, StreamMeter
 from graft.server.parity.receipt import Receipt
 from graft.server.patience import each_in_time, in_time
-from graft.server.serving import Answerer, Serving, Ticket, new_request_id
+from graft.server.request_id import current_request_id
+from graft.server.serving import Answerer, Serving, Ticket
 
 
 class Reply(Protocol):
@@ -51,7 +51,6 @@ class OpenAIEndpoint:
     verb: Verb
     endpoint: Endpoint
     text: Text
-    metrics: Metrics
     max_body_bytes: int
     write_seconds: float
 
@@ -67,39 +66,23 @@ class OpenAIEndpoint:
         self.serving.check(body.model)
         prompts = await body.prompts(self.text)
         fields = bounded(body.fields, prompts, self.text)
-        usage_wanted = _usage_wanted(fields)
-        async with self.serving.enter(model=body.model, request_id=new_request_id()) as ticket:
-            reply = await in_time(self.verb(_counted(fields), prompts, ticket), ticket.deadline)
+        async with self.serving.enter(model=body.model, request_id=current_request_id()) as ticket:
+            reply = await in_time(self.verb(fields, prompts, ticket), ticket.deadline)
             headers = answerer_headers(ticket.answerer)
             if reply.frames is None:
-                self._count(reply.body or {}, ticket)
                 await JsonResponse(reply.body, status_code=reply.status, headers=headers)(
                     request.scope, request.receive, send
                 )
                 return
             stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
-            frames = _Frames(ticket, self.serving, self.metrics, usage_wanted=usage_wanted)
             async with aclosing(each_in_time(reply.frames, ticket.deadline)) as items:
-                await frames.write(items, stream, request.scope)
-
-    def _count(self, body: Mapping[str, Any], ticket: Ticket) -> None:
-        meter = StreamMeter(self.metrics, entered_at=ticket.entered_at)
-        if "error" not in body:
-            meter.delivered(0)
-        prompt, generated = count_usage(self.metrics, body.get("usage"))
-        self.serving.charge(ticket, prompt_tokens=prompt, generated_tokens=generated)
+                await _Frames().write(items, stream, request.scope)
 
 
 class _Frames:
-    """Writes one stream of chunks, counting them. It is complete once each choice that began has ended."""
+    """Writes one stream of chunks. It is complete once each choice that began has ended."""
 
-    def __init__(self, ticket: Ticket, serving: Serving, metrics: Metrics, *, usage_wanted: bool) -> None:
-        self._ticket = ticket
-        self._serving = serving
-        self._num_charged = 0
-        self._metrics = metrics
-        self._meter = StreamMeter(metrics, entered_at=ticket.entered_at)
-        self._usage_wanted = usage_wanted
+    def __init__(self) -> None:
         self._open: set[int] = set()
 
     async def write(self, items: AsyncIterator[Frame], stream: EventStream, scope: Scope) -> None:
@@ -127,54 +110,13 @@ class _Frames:
         if isinstance(item, str):
             await stream.frame(item)
             return True
-        choices = item.get("choices") or ()
-        for choice in choices:
-            self._delivered(choice)
-        usage = item.get("usage")
-        if usage and not choices:
-            prompt, generated = count_usage(self._metrics, usage)
-            self._serving.charge(
-                self._ticket, prompt_tokens=prompt, generated_tokens=max(0, generated - self._num_charged)
-            )
-        if usage and not self._usage_wanted:
-            if not choices:
-                return True
-            item = {key: value for key, value in item.items() if key != "usage"}
+        for choice in item.get("choices") or ():
+            if choice.get("finish_reason") is None:
+                self._open.add(choice.get("index", 0))
+            else:
+                self._open.discard(choice.get("index", 0))
         await stream.frame(item)
         return "error" not in item
-
-    def _delivered(self, choice: Mapping[str, Any]) -> None:
-        index = choice.get("index", 0)
-        self._meter.delivered(index)
-        # Chunks do not say how many tokens they hold: one at least, and the usage at the end says how many more.
-        self._serving.charge(self._ticket, generated_tokens=1)
-        self._num_charged += 1
-        if choice.get("finish_reason") is None:
-            self._open.add(index)
-        else:
-            self._open.discard(index)
-
-
-def _usage_wanted(body: Mapping[str, Any]) -> bool:
-    return body.get("stream_options", {}).get("include_usage") is True
-
-
-def _counted(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with usage asked for, so that streamed tokens can be counted; the frame is left out afterwards."""
-    if body.get("stream") is not True:
-        return body
-    return {**body, "stream_options": {**body.get("stream_options", {}), "include_usage": True}}
-
-
-def count_usage(metrics: Metrics, usage: object) -> tuple[int, int]:
-    """Count what the answer says; returns its prompt and its generated tokens."""
-    if not isinstance(usage, Mapping):
-        return 0, 0
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    prompt, generated = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    metrics.count_tokens(prompt=prompt, cached=cached or 0, completion=generated)
-    return prompt, generated
 
 
 def answerer_headers(answerer: Answerer) -> dict[str, str]:

@@ -23,6 +23,7 @@ from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, I
 from graft.server.engine.structured_outputs import with_grammar
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_logprobs import Offsets
+from graft.server.engine.vllm_metered import Metered, MeteredEngine, TokenMeter
 from graft.server.engine.vllm_requests import Chat, Completion, as_vllm_means
 from graft.server.engine.vllm_serving import ChatServing, CompletionServing
 
@@ -39,6 +40,10 @@ class Ticket(Protocol):
     def engine_adapter(self) -> EngineAdapter | None: ...
     @property
     def request_id(self) -> str: ...
+    @property
+    def engine_id(self) -> str: ...
+    @property
+    def meter(self) -> TokenMeter: ...
     @property
     def answerer(self) -> Any: ...
 
@@ -84,12 +89,13 @@ class _ServingClasses:
 
     def __init__(self, engine: VllmEngine, base_name: str) -> None:
         self.engine = engine
+        self._llm = MeteredEngine(engine.llm)
         self._base_name = base_name
         path = BaseModelPath(name=base_name, model_path=engine.llm.model_config.model)
         self._models = OpenAIServingModels(engine.llm, [path])
         self._num_leases: dict[str, int] = {}
-        self.chat = ChatServing(engine, self._models)
-        self.completion = CompletionServing(engine, self._models)
+        self.chat = ChatServing(engine, self._llm, self._models)
+        self.completion = CompletionServing(engine, self._llm, self._models)
 
     async def with_grammar(self, body: dict[str, Any], prompts: Sequence[Prompt]) -> dict[str, Any]:
         """The body with the form that it asks for as a grammar. Raises `InvalidRequest`."""
@@ -108,21 +114,23 @@ class _ServingClasses:
         prompts: Sequence[Prompt],
         ticket: Ticket,
     ) -> OpenAIReply:
-        with self._known(ticket.engine_adapter) as model, values.engine_errors():
-            named = {**as_vllm_means(body), "model": model, "request_id": ticket.request_id}
+        only_prompt = body.get("max_tokens") == 0
+        metered = self._llm.metered(ticket.meter, only_prompt=only_prompt)
+        with self._known(ticket.engine_adapter) as model, metered as running, values.engine_errors():
+            named = {**as_vllm_means(body), "model": model, "request_id": ticket.engine_id}
             request = _parse(kind, named).of(prompts)
             try:
                 answer = await create(request, None)
                 _go_on_cancelling()
             except BaseException:
-                await self._abort(ticket)
+                await self._abort(running)
                 raise
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
-        public = Public(ticket, only_prompt=body.get("max_tokens") == 0)
+        public = Public(ticket, only_prompt=only_prompt)
         if isinstance(answer, BaseModel):
             return OpenAIReply(body=public(answer.model_dump(mode="json")))
-        return OpenAIReply(frames=self._frames(answer, ticket, public))
+        return OpenAIReply(frames=self._frames(answer, public, running))
 
     @contextlib.contextmanager
     def _known(self, adapter: EngineAdapter | None) -> Iterator[str]:
@@ -142,7 +150,7 @@ class _ServingClasses:
                 del self._num_leases[name], self._models.lora_requests[name]
 
     async def _frames(
-        self, events: AsyncIterator[str], ticket: Ticket, public: Public
+        self, events: AsyncIterator[str], public: Public, running: Metered
     ) -> AsyncIterator[dict[str, Any] | str]:
         try:
             with values.engine_errors():
@@ -151,7 +159,7 @@ class _ServingClasses:
                     if data and data != "[DONE]":
                         yield self._frame(json.loads(data), public)
         finally:
-            await self._abort(ticket)
+            await self._abort(running)
 
     def _frame(self, frame: dict[str, Any], public: Public) -> dict[str, Any]:
         if "error" in frame:
@@ -168,11 +176,10 @@ class _ServingClasses:
             return InvalidRequest(message, field=field)
         return EngineError(message)
 
-    async def _abort(self, ticket: Ticket) -> None:
+    async def _abort(self, running: Metered) -> None:
         """End what may still run of a request in the engine; one that has ended is not there any more."""
-        if not self.engine.gone:
-            ids = [f"chatcmpl-{ticket.request_id}", f"cmpl-{ticket.request_id}-0"]
-            await self.engine.llm.abort(ids)
+        if running.ids and not self.engine.gone:
+            await self._llm.abort(running.ids)
 
 
 def _go_on_cancelling() -> None:
@@ -201,6 +208,7 @@ class Public:
     def __init__(self, ticket: Ticket, *, only_prompt: bool) -> None:
         facts = ticket.answerer
         self._named = {"model": ticket.model, "system_fingerprint": facts.version_digest or facts.base_digest}
+        self._ids = (ticket.engine_id, ticket.request_id)
         self._only_prompt = only_prompt
         self._offsets: dict[int, Offsets] = {}
 
@@ -213,7 +221,8 @@ class Public:
         usage = answer.get("usage")
         if usage and self._only_prompt:
             usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
-        return {**_without_nulls(answer), **self._named}
+        named = {"id": str(answer["id"]).replace(*self._ids)} if "id" in answer else {}
+        return {**_without_nulls(answer), **self._named, **named}
 
 
 def _without_nulls(value: Any) -> Any:

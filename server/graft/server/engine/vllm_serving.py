@@ -20,9 +20,10 @@ from graft.server.engine.vllm_requests import Chat, Completion
 class ChatServing(OpenAIServingChat):
     """Answers chats."""
 
-    def __init__(self, engine: VllmEngine, models: OpenAIServingModels) -> None:
+    def __init__(self, engine: VllmEngine, llm: Any, models: OpenAIServingModels) -> None:
+        """`llm` is the engine's, or stands for it."""
         super().__init__(
-            engine.llm,
+            llm,
             models,
             "assistant",
             online_renderer=_renderer(engine),
@@ -53,9 +54,10 @@ class ChatServing(OpenAIServingChat):
 class CompletionServing(OpenAIServingCompletion):
     """Goes on with texts."""
 
-    def __init__(self, engine: VllmEngine, models: OpenAIServingModels) -> None:
+    def __init__(self, engine: VllmEngine, llm: Any, models: OpenAIServingModels) -> None:
+        """`llm` is the engine's, or stands for it."""
         super().__init__(
-            engine.llm,
+            llm,
             models,
             online_renderer=_renderer(engine),
             request_logger=None,

@@ -73,11 +73,21 @@ CHATS: Mapping[str, Mapping[str, Any]] = {
 _ADAPTER_ID, _ADAPTER_NAME = 2**31 - 1, "warm-up"
 
 
+class _NoMeter:
+    def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
+        pass
+
+    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
+        pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Ticket:
     """Nobody's request."""
 
     request_id: str
+    engine_id: str
+    meter: _NoMeter = field(default_factory=_NoMeter)
     engine_adapter: EngineAdapter | None = None
     model: str = ""
     answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest=""))
@@ -117,7 +127,7 @@ def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | N
 def _over_http(verb: Callable[..., Awaitable[OpenAIReply]], body: dict[str, Any]) -> Kind:
     async def ask(request_id: str) -> None:
         prompt = Prompt(token_ids=body["prompt"]) if isinstance(body.get("prompt"), list) else _PROMPT
-        reply = await verb(body, [prompt], _Ticket(request_id=request_id))
+        reply = await verb(body, [prompt], _Ticket(request_id=request_id, engine_id=request_id))
         if reply.frames is not None:
             async for _ in reply.frames:
                 pass

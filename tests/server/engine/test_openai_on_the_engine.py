@@ -1,0 +1,147 @@
+"""vLLM's OpenAI classes over a real engine: deadlines (C1), what is counted (S12), ids (S25), prompts that end (reading
+10)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from graft.adapters.base import Base
+from graft.server.engine.vllm_engine import VllmEngine
+from graft.server.engine.vllm_openai import OpenAIBackend
+from graft.server.errors import DeadlineExceeded
+from graft.server.metrics import Metrics, RequestMeter
+from graft.server.patience import in_time
+
+LONG = {"max_tokens": 900, "ignore_eos": True}
+
+
+@dataclass(kw_only=True)
+class Caller:
+    """One request's ticket, and what its meter counted."""
+
+    request_id: str
+    engine_id: str = ""
+    model: str = "base"
+    engine_adapter: Any = None
+    answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest="d"))
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    charged: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.engine_id = f"{self.request_id}-unique"
+        charge = lambda prompt, generated: self.charged.append((prompt, generated))  # noqa: E731
+        self.meter = RequestMeter(Metrics(self.registry), entered_at=0.0, charge=charge)
+
+    def tokens(self, kind: str) -> float:
+        return self.registry.get_sample_value("graft_tokens_total", {"kind": kind}) or 0.0
+
+
+@pytest.fixture
+def backend(engine: VllmEngine, base: Base) -> OpenAIBackend:
+    return OpenAIBackend(lambda: engine, base.name)
+
+
+@pytest.fixture(autouse=True)
+def no_collection() -> Iterator[None]:
+    """What ends only when it is collected has not ended."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def num_running(engine: VllmEngine) -> int:
+    return int(engine.llm.output_processor.get_num_unfinished_requests())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("verb", ["completion", "chat"])
+async def test_c1_a_plain_request_ends_at_its_deadline_as_such(
+    engine: VllmEngine, backend: OpenAIBackend, verb: str
+) -> None:
+    """vLLM's plain handlers make "Client disconnected" of a cancellation."""
+    content = {"prompt": "a"} if verb == "completion" else {"messages": [{"role": "user", "content": "a"}]}
+    caller = Caller(request_id=f"late-{verb}")
+    call = getattr(backend, verb)({**content, **LONG, "n": 8}, caller, {})
+    with pytest.raises(DeadlineExceeded):
+        await in_time(call, asyncio.get_running_loop().time() + 0.5)
+    await until(lambda: not num_running(engine))
+    assert 0 < caller.tokens("completion") < 8 * 900
+
+
+async def test_a_cancelled_request_stays_cancelled(engine: VllmEngine, backend: OpenAIBackend) -> None:
+    caller = Caller(request_id="left")
+    task = asyncio.create_task(backend.completion({"prompt": "a", **LONG, "n": 8}, caller, {}))
+    await until(lambda: caller.tokens("completion") > 50)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not num_running(engine))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_s12_several_prompts_and_choices_count_what_usage_says(backend: OpenAIBackend, stream: bool) -> None:
+    caller = Caller(request_id=f"several-{stream}")
+    body = {"prompt": [f"{number}+{number}?" for number in range(8)], "n": 4, "max_tokens": 12, "temperature": 1.0}
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    reply = await backend.completion({**body, **options}, caller, {})
+    if reply.frames is not None:
+        answers = [frame async for frame in reply.frames]
+    else:
+        assert reply.body is not None
+        answers = [reply.body]
+        assert [choice["index"] for choice in reply.body["choices"]] == list(range(32))
+    usage = answers[-1]["usage"]
+    assert {answer["id"] for answer in answers} == {f"cmpl-several-{stream}"}
+    assert caller.tokens("completion") == usage["completion_tokens"] > 32
+    assert caller.tokens("prompt") == usage["prompt_tokens"]
+    assert sum(prompt for prompt, _ in caller.charged) == usage["prompt_tokens"]
+    assert sum(generated for _, generated in caller.charged) == usage["completion_tokens"]
+
+
+async def test_s12_and_reading_10_a_caller_who_left_ends_every_prompt_and_is_counted(
+    engine: VllmEngine, backend: OpenAIBackend
+) -> None:
+    caller = Caller(request_id="eight")
+    reply = await backend.completion({"prompt": ["a"] * 8, "stream": True, **LONG}, caller, {})
+    assert reply.frames is not None
+    async with aclosing(reply.frames) as frames:  # type: ignore[type-var]
+        for _ in range(50):
+            await anext(frames)
+        assert num_running(engine) == 8
+    await until(lambda: not num_running(engine))
+    assert 50 <= caller.tokens("completion") < 8 * 900
+    assert caller.tokens("prompt") == 8
+
+
+@pytest.mark.parametrize("n", [1, 3])
+async def test_a_plain_answer_says_what_the_stream_does(backend: OpenAIBackend, n: int) -> None:
+    """Whole answers are put together from steps: text, log-probabilities and ends are those of the stream."""
+    body = {"prompt": "12+39?", "n": n, "max_tokens": 16, "logprobs": 2, "seed": 5, "temperature": 1.0}
+    plain = await backend.completion(body, Caller(request_id=f"plain-{n}"), {})
+    stream = await backend.completion({**body, "stream": True}, Caller(request_id=f"stream-{n}"), {})
+    assert plain.body is not None and stream.frames is not None
+    text, logprobs, ends = [""] * n, [[] for _ in range(n)], [None] * n  # type: ignore[var-annotated]
+    async for frame in stream.frames:
+        assert isinstance(frame, dict)
+        for choice in frame["choices"]:
+            index = choice["index"]
+            text[index] += choice["text"]
+            logprobs[index] += (choice["logprobs"] or {}).get("token_logprobs", [])
+            ends[index] = choice["finish_reason"] or ends[index]
+    for index, choice in enumerate(plain.body["choices"]):
+        assert (choice["text"], choice["finish_reason"]) == (text[index], ends[index])
+        assert choice["logprobs"]["token_logprobs"] == pytest.approx(logprobs[index], abs=1e-3)

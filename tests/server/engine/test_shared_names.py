@@ -1,0 +1,94 @@
+"""C12: what an engine's processes put into /dev/shm is named after their engine, and gone however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from graft.server.engine.shared_names import SharedNames
+from tests.server.engine.sharing import start_engine
+
+FOLDER = Path("/dev/shm")
+
+
+def left(prefix: str) -> list[str]:
+    return sorted(path.name for path in FOLDER.glob(f"*{prefix}*"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_names_are_the_engines_and_are_removed_while_it_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    names = SharedNames()
+    connection, process = start_engine(names)
+    segment, semaphore = connection.recv()
+    prefix = segment.lstrip("/").rpartition("-")[0]
+    assert semaphore.lstrip("/").startswith(prefix)
+    assert len(left(prefix)) == 3  # both, and the lock
+    names.remove()
+    assert left(prefix) == [f"{prefix}.lock"]
+    connection.send("end")
+    process.join(30)
+    assert process.exitcode == 0
+    names.close()
+    names.close()
+    assert left(prefix) == []
+    said = capfd.readouterr().err
+    assert "leaked" not in said and "Error" not in said, said
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str, int]]]:
+    servers, engines = [], []
+
+    def start(kind: str) -> tuple[subprocess.Popen[str], str, int]:
+        command = [sys.executable, "-m", "tests.server.engine.sharing", kind]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+        servers.append(process)
+        assert process.stdout is not None
+        segment, _, pid = process.stdout.readline().split()
+        engines.append(int(pid))
+        return process, segment.lstrip("/").rpartition("-")[0], int(pid)
+
+    yield start
+    for process in servers:
+        process.kill()
+        process.wait()
+    for pid in engines:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_an_engine_whose_server_was_killed_removes_its_names(server: Callable[..., tuple]) -> None:  # type: ignore[type-arg]
+    process, prefix, _ = server("watches")
+    assert len(left(prefix)) == 3
+    process.kill()
+    until(lambda: not left(prefix))
+
+
+def test_what_was_killed_altogether_is_swept_by_the_next_and_a_living_servers_is_not(
+    server: Callable[..., tuple],  # type: ignore[type-arg]
+) -> None:
+    (dead, dead_prefix, engine), (_, living_prefix, _) = server("blind"), server("blind")
+    os.kill(engine, signal.SIGKILL)
+    dead.kill()
+    dead.wait()
+    assert len(left(dead_prefix)) == 3
+    names = SharedNames()
+    assert left(dead_prefix) == [] and len(left(living_prefix)) == 3
+    (FOLDER / f"{dead_prefix}-later").touch()  # by a process that outlived its server for a moment
+    names.close()
+    SharedNames().close()
+    assert left(dead_prefix) == [] and len(left(living_prefix)) == 3
