@@ -151,3 +151,18 @@ def test_no_text_does_more_than_resolve_or_be_refused(reference: str) -> None:
     except (NotFound, InvalidReference):
         return
     assert reference in ("base", "org/tiny-1") or reference.startswith(("joe", "ft:"))
+
+
+def test_reading_7_an_adapters_versions_and_aliases_are_found_without_a_look_at_all_others() -> None:
+    """A list of a thousand adapters scanned every version for each, in the event loop."""
+    for tenant, adapter in (("default", "joe"), ("acme", "secret"), ("acme", "joe")):
+        mine = [one for one in SNAPSHOT.versions if (one.tenant, one.adapter) == (tenant, adapter)]
+        aliases = [one for one in SNAPSHOT.aliases if (one.tenant, one.adapter) == (tenant, adapter)]
+        assert set(SNAPSHOT.versions_of(tenant, adapter)) == set(mine)
+        found = SNAPSHOT.aliases_of(tenant, adapter)
+        assert [alias for alias, _ in found] == sorted(aliases, key=lambda one: one.name)
+        assert all(alias.version_digest == version.digest for alias, version in found)
+    blind = replace(SNAPSHOT)
+    object.__setattr__(blind, "versions", None)
+    object.__setattr__(blind, "aliases", None)
+    assert len(blind.versions_of("default", "joe")) == len(blind.aliases_of("default", "joe")) == 3

@@ -77,6 +77,18 @@ class CatalogSnapshot:
         """The tenant's adapters that have a version, by name."""
         return tuple(sorted(name for owner, name in self._entries if owner == tenant))
 
+    def versions_of(self, tenant: str, adapter: str) -> tuple[AdapterVersion, ...]:
+        """The adapter's versions, without a look at the others'."""
+        entry = self._entries.get((tenant, adapter))
+        return tuple(entry.versions.values()) if entry else ()
+
+    def aliases_of(self, tenant: str, adapter: str) -> tuple[tuple[Alias, AdapterVersion], ...]:
+        """The adapter's aliases by name, and what they point at."""
+        entry = self._entries.get((tenant, adapter))
+        if entry is None:
+            return ()
+        return tuple((alias, entry.versions[alias.version_digest]) for alias in entry.aliases.values())
+
     def resolve(self, reference: str, *, tenant: str = DEFAULT_TENANT, draw: float = 0.0) -> Resolved:
         """What `reference` means for `tenant`.
 

@@ -142,6 +142,7 @@ class GetInfoResponse(_message.Message):
     ENGINE_VERSION_FIELD_NUMBER: _builtins.int
     LORA_KERNEL_FIELD_NUMBER: _builtins.int
     INSTRUCTION_SETS_FIELD_NUMBER: _builtins.int
+    NOT_READY_REASON_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     form: _common_pb2.ServingForm.ValueType
     engine_pid: _builtins.int
@@ -152,6 +153,8 @@ class GetInfoResponse(_message.Message):
     engine_version: _builtins.str
     lora_kernel: _builtins.str
     """The LoRA implementation that the engine's worker reports."""
+    not_ready_reason: _builtins.str
+    """Why no new work is taken, and what happens next; empty while `ready`."""
     @_builtins.property
     def base(self) -> Global___Base: ...
     @_builtins.property
@@ -174,10 +177,11 @@ class GetInfoResponse(_message.Message):
         engine_version: _builtins.str = ...,
         lora_kernel: _builtins.str = ...,
         instruction_sets: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        not_ready_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "draining", b"draining", "engine_pid", b"engine_pid", "engine_restarts", b"engine_restarts", "engine_version", b"engine_version", "form", b"form", "instruction_sets", b"instruction_sets", "limits", b"limits", "lora_kernel", b"lora_kernel", "ready", b"ready", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "draining", b"draining", "engine_pid", b"engine_pid", "engine_restarts", b"engine_restarts", "engine_version", b"engine_version", "form", b"form", "instruction_sets", b"instruction_sets", "limits", b"limits", "lora_kernel", b"lora_kernel", "not_ready_reason", b"not_ready_reason", "ready", b"ready", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import grpc.aio
 
+from graft.server.api.bodies import BodyBudget
 from graft.server.api.grpc_adapters import AdapterServicer
 from graft.server.api.grpc_bases import BaseServicer
 from graft.server.api.grpc_inference import InferenceServicer
@@ -99,8 +100,9 @@ def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
         base_pb2_grpc.add_BaseServiceServicer_to_server(BaseServicer(rooms.base_intake), server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(info, server)
 
+    max_calls = settings.max_running + settings.max_queued + _SPARE_CALLS
     layers = Layers(
-        limits_layer(rooms.metrics, max_calls=settings.max_running + settings.max_queued + _SPARE_CALLS),
+        limits_layer(rooms.metrics, max_calls=max_calls),
         log_layer(),
         metrics_layer(rooms.metrics),
         default_seconds=settings.control_deadline_seconds,
@@ -114,11 +116,13 @@ def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
         interceptors=[layers],
         readiness=rooms.readiness,
         with_reflection=settings.reflection,
+        max_calls=max_calls + _SPARE_CALLS,
     )
 
 
 def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
     settings = rooms.settings
+    bodies = BodyBudget(settings.max_bodies_mib * _MIB)
 
     def endpoint(endpoint: Endpoint, verb: Verb) -> OpenAIEndpoint:
         return OpenAIEndpoint(
@@ -127,6 +131,7 @@ def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
             endpoint=endpoint,
             text=rooms.text,
             max_body_bytes=settings.max_body_mib * _MIB,
+            bodies=bodies,
             write_seconds=settings.slow_reader_seconds,
         )
 
@@ -137,4 +142,4 @@ def _http(rooms: Rooms, failed: Callable[[str], None]) -> HttpServer:
         operations=Operations(readiness=rooms.readiness, metrics=rooms.metrics),
         metrics=rooms.metrics,
     )
-    return HttpServer(app, failed=failed)
+    return HttpServer(app, max_connections=settings.max_connections, failed=failed)

@@ -168,17 +168,13 @@ class Management:
             lambda catalog: catalog.adapters(tenant, page_size=page_size, page_token=page_token)
         )
 
-    def aliases_of(self, tenant: str, adapter: str) -> list[tuple[Alias, AdapterVersion]]:
+    def aliases_of(self, tenant: str, adapter: str) -> tuple[tuple[Alias, AdapterVersion], ...]:
         """The adapter's aliases and what they point at, from memory."""
-        versions = {version.digest: version for version in self.versions_of(tenant, adapter)}
-        aliases = self._registry.snapshot.aliases
-        mine = (one for one in aliases if (one.tenant, one.adapter) == (tenant, adapter))
-        return [(one, versions[one.version_digest]) for one in mine]
+        return self._registry.snapshot.aliases_of(tenant, adapter)
 
-    def versions_of(self, tenant: str, adapter: str) -> list[AdapterVersion]:
+    def versions_of(self, tenant: str, adapter: str) -> tuple[AdapterVersion, ...]:
         """The adapter's versions, from memory."""
-        versions = self._registry.snapshot.versions
-        return [one for one in versions if (one.tenant, one.adapter) == (tenant, adapter)]
+        return self._registry.snapshot.versions_of(tenant, adapter)
 
     def residency(self) -> tuple[Resident, ...]:
         return self._slots.view()

@@ -21,6 +21,8 @@ OTHER_FORM_RECORD = "allow_other_quantization"
 NOOP_RECORD = "allow_noop"
 """Kind of the record that allows a version to be served although it changes nothing."""
 
+# Imports and uploads at once: one that is slow must not hold up the others.
+_NUM_LONG = 4
 T = TypeVar("T")
 
 
@@ -33,7 +35,7 @@ class Registry:
         self._base = base
         self._form = form
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graft-catalog")
-        self._long_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graft-intake")
+        self._long_threads = ThreadPoolExecutor(max_workers=_NUM_LONG, thread_name_prefix="graft-intake")
         self._refreshing = threading.Lock()
         self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
         self.snapshot = CatalogSnapshot(base_name=base.name)
@@ -67,7 +69,7 @@ class Registry:
             self._refresh()
             return result
 
-        return await asyncio.get_running_loop().run_in_executor(self._long_thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._long_threads, work)
 
     def version_of(self, digest: str) -> AdapterVersion:
         """Any tenant's version with this digest: all have the same files. Raises `NotFound`."""
@@ -115,7 +117,7 @@ class Registry:
 
     async def close(self) -> None:
         """Finish what is under way and close the catalog."""
-        await asyncio.to_thread(self._long_thread.shutdown)
+        await asyncio.to_thread(self._long_threads.shutdown)
         await self.read(lambda catalog: catalog.close())
         self._thread.shutdown()
 

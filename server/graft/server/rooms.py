@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,10 +198,16 @@ async def _start_engine(
     metrics: Metrics,
     resources: AsyncExitStack,
 ) -> tuple[Supervisor, Slots, Parity]:
+    # A store that hangs must not take the threads of all else.
+    fetching = ThreadPoolExecutor(max_workers=settings.num_slots, thread_name_prefix="graft-fetch")
+    resources.callback(fetching.shutdown, wait=False, cancel_futures=True)
+
     async def locate(digest: str) -> Located:
         version = registry.version_of(digest)
         # The engine hears no more of a version that failed its check.
-        folder, _ = await asyncio.gather(asyncio.to_thread(store.materialize, version), parity.recall(digest))
+        folder, _ = await asyncio.gather(
+            asyncio.get_running_loop().run_in_executor(fetching, store.materialize, version), parity.recall(digest)
+        )
         return Located(folder=folder, size_bytes=version.size_bytes)
 
     supervisor = Supervisor(

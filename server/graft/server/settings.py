@@ -48,6 +48,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_base_mib": (1, 16_777_216),
     "host_adapter_mib": (1, 16_777_216),
     "max_body_mib": (1, 1024),
+    "max_bodies_mib": (1, 1_048_576),
+    "max_connections": (1, 1_000_000),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
 }
@@ -104,10 +106,14 @@ class Settings:
     """Offer gRPC reflection."""
     max_adapter_mib: int = 1024
     """Largest adapter."""
-    max_base_mib: int = 1_048_576
+    max_base_mib: int = 65_536
     """Largest base that may be uploaded."""
     max_body_mib: int = 4
     """Largest HTTP request body."""
+    max_bodies_mib: int = 256
+    """Bodies of all HTTP requests under way together; as large as one at least."""
+    max_connections: int = 4096
+    """HTTP connections open at once."""
     host_adapter_mib: int = 512
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"
@@ -130,6 +136,9 @@ class Settings:
             if getattr(self, name) not in words:
                 allowed = f"{', '.join(words[:-1])} or {words[-1]}"
                 raise InvalidSetting(f"{name} is {getattr(self, name)!r}, but must be {allowed}")
+        if self.max_bodies_mib < self.max_body_mib:
+            problem = f"max_bodies_mib is {self.max_bodies_mib}, less than one body may have"
+            raise InvalidSetting(f"{problem} (max_body_mib is {self.max_body_mib})")
         if self.grpc_port == self.http_port != 0:
             raise InvalidSetting(f"grpc_port and http_port are both {self.grpc_port}: each needs its own")
 

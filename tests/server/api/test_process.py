@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from graft.v1 import inference_pb2 as pb
 from graft.v1 import inference_pb2_grpc, server_pb2, server_pb2_grpc
@@ -144,6 +145,14 @@ def test_c14_a_server_without_engine_says_why(start: Callable[..., Process]) -> 
     while (reply := httpx.get(ready)).status_code == 200:
         time.sleep(0.01)
     assert "ended by the script" in reply.text
+    with grpc.insecure_channel(f"127.0.0.1:{process.grpc_port}") as channel:
+        info = server_pb2_grpc.ServerServiceStub(channel).GetInfo(server_pb2.GetInfoRequest(), timeout=10)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert not info.ready and "ended by the script" in info.not_ready_reason
+    assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    metrics = httpx.get(ready.replace("readyz", "metrics")).text
+    assert 'graft_engine_failures_total{cause="death"} 1.0' in metrics
+    assert "graft_engine_failures_in_a_row 1.0" in metrics and "graft_engine_ready 0.0" in metrics
     assert httpx.get(ready.replace("readyz", "livez")).status_code == 200
 
 

@@ -72,6 +72,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
             engine_restarts=self._num_restarts(),
             ready=self._readiness.ready,
             draining=self._readiness.draining,
+            not_ready_reason=self._readiness.why,
             engine_version=engine.engine_version,
             lora_kernel=engine.lora_kernel,
             instruction_sets=engine.instruction_sets,

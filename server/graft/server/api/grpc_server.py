@@ -45,8 +45,12 @@ class GrpcServer:
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         readiness: Readiness,
         with_reflection: bool,
+        max_calls: int | None = None,
     ) -> None:
-        self._server = grpc.aio.server(interceptors=list(interceptors), options=OPTIONS)
+        # Beyond `max_calls` (those that wait for news of health are among them), the library itself refuses.
+        self._server = grpc.aio.server(
+            interceptors=list(interceptors), options=OPTIONS, maximum_concurrent_rpcs=max_calls
+        )
         add(self._server)
         self._services = ("", *services)
         self._health = health.aio.HealthServicer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -14,11 +15,16 @@ from graft.server.errors import BadInput, DeadlineExceeded, TooLarge, Violation
 _READ_SECONDS = 30.0
 
 
-async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object. Raises `BadInput`, `TooLarge`, or `DeadlineExceeded` after 30 s of reading."""
+async def read_json_object(
+    request: Request, *, max_bytes: int, take: Callable[[int], None] = lambda num_bytes: None
+) -> dict[str, Any]:
+    """The body as a JSON object; `take` hears of its bytes before they are kept, and may refuse them.
+
+    Raises `BadInput`, `TooLarge`, or `DeadlineExceeded` after 30 s of reading.
+    """
     try:
         async with asyncio.timeout(_READ_SECONDS):
-            raw = await _read(request, max_bytes)
+            raw = await _read(request, max_bytes, take)
     except TimeoutError:
         raise DeadlineExceeded(f"the request's body did not arrive within {_READ_SECONDS:g} s") from None
     try:
@@ -36,7 +42,7 @@ async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, Any
     return body
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise TooLarge(f"the body has {announced} bytes; the limit is {max_bytes}")
@@ -46,6 +52,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         num_bytes += len(part)
         if num_bytes > max_bytes:
             raise TooLarge(f"the body has more than {max_bytes} bytes, the limit")
+        take(len(part))
         parts.append(part)
     return b"".join(parts)
 

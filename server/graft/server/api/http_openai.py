@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from graft.server.api.bodies import BodyBudget
 from graft.server.api.faults import fault_of
 from graft.server.api.headers import header_text
 from graft.server.api.http_body import read_json_object
@@ -52,15 +53,19 @@ class OpenAIEndpoint:
     endpoint: Endpoint
     text: Text
     max_body_bytes: int
+    bodies: BodyBudget
     write_seconds: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        body = await read_json_object(request, max_bytes=self.max_body_bytes)
+        with self.bodies.share() as take:
+            await self._asked(Request(scope, receive), take, send)
+
+    async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
+        body = await read_json_object(request, max_bytes=self.max_body_bytes, take=take)
         request_body = checked(body, self.endpoint, self.text)
         if "response_format" in request_body.fields or "structured_outputs" in request_body.fields:
             await asyncio.to_thread(check_structure, request_body.fields)
-        await until_gone(receive, self._answer(request_body, request, send))
+        await until_gone(request.receive, self._answer(request_body, request, send))
 
     async def _answer(self, body: CheckedBody, request: Request, send: Send) -> None:
         self.serving.check(body.model)

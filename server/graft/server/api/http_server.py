@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from graft.server.api.addresses import listeners
+from graft.server.api.http_faults import error_object
 from graft.server.background import watched
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75
+_BODY = json.dumps(
+    error_object(message="too many connections are open: try again", kind="server_error", code="server_overloaded")
+).encode()
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -23,13 +33,45 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class HttpServer:
-    """Listens from `start` to `stop`; `failed` is told where it ceases to do so by itself."""
+def _bounded(max_connections: int) -> type[H11Protocol]:
+    """uvicorn's protocol, which answers a connection too many with a 503 before it reads from it."""
 
-    def __init__(self, app: ASGIApp, *, failed: Callable[[str], None] = lambda reason: None) -> None:
+    class Bounded(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            if len(self.connections) >= max_connections:
+                transport.write(_TOO_MANY)
+                transport.close()
+                return
+            super().connection_made(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self in self.connections:
+                super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self in self.connections:
+                super().data_received(data)
+
+        def eof_received(self) -> None:
+            if self in self.connections:
+                super().eof_received()
+
+    return Bounded
+
+
+class HttpServer:
+    """Listens from `start` to `stop`, for so many connections at once; `failed` is told where it ceases by itself."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_connections: int = 4096,
+        failed: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_bounded(max_connections),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from graft.server.api.limits import Violations
@@ -18,6 +20,7 @@ Turns = Sequence[Mapping[str, str]]
 _MAX_CHARACTERS_PER_TOKEN = 64
 # Below this, a thread costs more than the tokenizer does.
 _INLINE_CHARACTERS = 4096
+_NUM_THREADS = 2
 
 
 class Tokenizer(Protocol):
@@ -46,6 +49,8 @@ class Text:
         self._tokenizer = tokenizer
         self.vocab_size = vocab_size
         self.max_model_tokens = max_model_tokens
+        # Its own, or tokenizing would wait for files.
+        self._threads = ThreadPoolExecutor(max_workers=_NUM_THREADS, thread_name_prefix="graft-text")
 
     async def encode(self, text: str, *, field: str) -> list[int]:
         """Ids of a prompt's text. Raises `BadInput`."""
@@ -61,7 +66,7 @@ class Text:
         def encode() -> list[list[int]]:
             return [self._tokenizer.encode(text) for text in texts.values()]
 
-        return await _beside(encode, sum(map(len, texts.values())))
+        return await self._beside(encode, sum(map(len, texts.values())))
 
     async def render_chat(
         self, messages: Turns, *, field: str, variables: Mapping[str, Any] | None = None
@@ -73,7 +78,7 @@ class Text:
             violations.add(field, "this base has no chat template; send the prompt as text")
         violations.raise_any()
         try:
-            return await asyncio.to_thread(self._tokenizer.render_chat, messages, **(variables or {}))
+            return await self._in_thread(partial(self._tokenizer.render_chat, messages, **(variables or {})))
         except InvalidRequest as error:
             raise BadInput(Violation(field=field, problem=str(error))) from error
 
@@ -99,7 +104,14 @@ class Text:
         def encode() -> list[list[int]]:
             return [self._continuation(prompt, prompt_ids, text) for text in texts]
 
-        return await _beside(encode, sum(before + len(text) for text in texts))
+        return await self._beside(encode, sum(before + len(text) for text in texts))
+
+    async def _beside(self, encode: Callable[[], T], num_characters: int) -> T:
+        """Long texts in a thread, short ones at once."""
+        return encode() if num_characters < _INLINE_CHARACTERS else await self._in_thread(encode)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _continuation(self, prompt: str | None, prompt_ids: list[int], text: str) -> list[int]:
         if prompt is not None:
@@ -147,8 +159,3 @@ class Text:
         if num_characters > limit:
             problem = f"has {num_characters} characters, which cannot fit the context of {self.max_model_tokens} tokens"
             violations.add(field, f"{problem}; the limit is {limit} characters")
-
-
-async def _beside(encode: Callable[[], T], num_characters: int) -> T:
-    """Long texts in a thread, short ones at once."""
-    return encode() if num_characters < _INLINE_CHARACTERS else await asyncio.to_thread(encode)
