@@ -71,6 +71,22 @@ def assert_gone(pids: list[int]) -> None:
         time.sleep(0.1)
 
 
+def shared_names(pids: list[int]) -> list[str]:
+    """What these processes have put into /dev/shm, by name, and still has one."""
+    prefixes, found = set(), set()
+    for pid in pids:
+        try:
+            opened = [str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()]
+            mapped = [line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+        except OSError:
+            continue
+        names = {Path(name).name for name in (*opened, *mapped) if name.startswith("/dev/shm/")}
+        prefixes |= {name.removesuffix(".lock") for name in names if name.endswith(".lock")}
+        found |= names
+    found |= {path.name for prefix in prefixes for path in Path("/dev/shm").glob(f"*{prefix}*")}
+    return sorted(name for name in found if Path("/dev/shm", name).exists())
+
+
 def command_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 

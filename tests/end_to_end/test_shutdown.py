@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client, GraftClientError, Unavailable
-from tests.running import assert_gone, children_of, start_server, stop_server
+from tests.running import assert_gone, children_of, shared_names, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 
@@ -32,6 +32,8 @@ def test_drains_then_exits(folder: Path) -> None:
             errors.append(error)
 
     children = children_of(server.process.pid)
+    names = shared_names([server.process.pid, *children])
+    assert [name.endswith(".lock") for name in names] == [True], "C12: no other name once the engine runs"
     with Client(server.grpc) as client:
         threads = [threading.Thread(target=stream, args=(client,)) for _ in range(4)]
         for thread in threads:
@@ -47,6 +49,8 @@ def test_drains_then_exits(folder: Path) -> None:
     assert lengths == [300] * 4
     assert server.process.wait(timeout=90) == 0
     assert_gone(children)
+    assert not any(Path("/dev/shm", name).exists() for name in names)
+    assert "leaked" not in server.log.read_text(errors="replace")
 
 
 def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapters(
@@ -54,6 +58,7 @@ def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapt
 ) -> None:
     first = start_server(folder, "--quantization", "bf16")
     children = children_of(first.process.pid)
+    names = shared_names([first.process.pid, *children])
     with Client(first.grpc) as client:
         client.push_adapter(write_adapter(folder / "adapter", layers, rank=8, seed=5), name="kept", alias="stable")
         before = client.generate("a -> ", model="kept", max_tokens=12)
@@ -61,6 +66,7 @@ def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapt
     first.process.wait(timeout=30)
     assert len(children) >= 2
     assert_gone(children)
+    assert names and not any(Path("/dev/shm", name).exists() for name in names)
 
     (folder / "ready.json").unlink()
     second = start_server(folder, "--quantization", "bf16")
