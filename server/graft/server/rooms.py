@@ -18,6 +18,7 @@ from graft.adapters.staging import Staging
 from graft.adapters.store import BlobStore
 from graft.server.admission import Admission
 from graft.server.api.text import Text
+from graft.server.background import watched
 from graft.server.base_choice import choose_base, choose_form
 from graft.server.base_intake import BaseIntake
 from graft.server.collection import Collection
@@ -172,7 +173,7 @@ async def _open_store(settings: Settings, resources: AsyncExitStack) -> tuple[Bl
 
 async def _open_collection(registry: Registry, store: BlobStore, slots: Slots, resources: AsyncExitStack) -> Collection:
     collection = Collection(registry, store, in_use=lambda: frozenset(one.digest for one in slots.view()))
-    task = asyncio.create_task(collection.run())
+    task = watched(collection.run(), "the collection of files of deleted versions")
     resources.callback(task.cancel)
     return collection
 

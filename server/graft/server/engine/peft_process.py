@@ -83,7 +83,7 @@ class PeftProcess:
     def warm(self) -> None:
         """Start the process, which then loads the base, so that whoever asks next does not wait for that."""
         if self._process is None and not self._closed and not self._turn.locked():
-            self._warming = asyncio.create_task(self._warm())
+            self._warming = watched(self._warm(), "starting the process that computes references")
 
     async def _warm(self) -> None:
         async with self._turn:

@@ -163,7 +163,7 @@ class Parity:
 
     async def _expected(self, adapter: EngineAdapter) -> _Expected:
         # Taken before it is awaited: from now on nobody else ends it.
-        beside = self._beside.pop(adapter.digest, None) or asyncio.create_task(self._recorded(adapter.path))
+        beside = self._beside.pop(adapter.digest, None) or asyncio.ensure_future(self._recorded(adapter.path))
         return await beside or await self._asked(adapter.path)
 
     def _begin(self, digest: str, work: Coroutine[Any, Any, _Expected | None]) -> None:
@@ -178,7 +178,7 @@ class Parity:
 
         while len(self._beside) >= _MAX_BESIDE:
             self._drop(next(iter(self._beside)))
-        task = self._beside[digest] = asyncio.create_task(work)
+        task = self._beside[digest] = asyncio.ensure_future(work)
         task.add_done_callback(ended)
 
     def _drop(self, digest: str) -> None:
