@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -86,6 +86,18 @@ def kill_children_until_the_end() -> None:
     yet. And the process ends only once its threads have.
     """
     _thread(lambda: _repeat(lambda: kill_below(os.getpid()), _KILL_EVERY_SECONDS))
+
+
+async def to_the_end(serving: Coroutine[Any, Any, int]) -> int:
+    """Await the server, then end the process with its exit code. What it raises is raised.
+
+    All is closed by then. Python would go on to wait for threads, and a library's may wait for what never comes.
+    """
+    code = await serving
+    logging.shutdown()
+    sys.stdout.flush()
+    end_at_once(code)
+    return code
 
 
 def end_at_once(code: int) -> None:

@@ -19,6 +19,7 @@ from graft.adapters.base import Base
 from graft.server.main import serve
 from graft.server.metrics import Metrics
 from graft.server.settings import Settings
+from graft.server.shutdown import to_the_end
 from tests.server.api.scripted import Script, ScriptedEngine, ScriptedMachinery
 
 
@@ -68,7 +69,8 @@ def main(base: str, data: str, ready_file: str, drain_seconds: str, fault: str =
     script = Script(token_seconds=0.02)
     script.start_allowed.set()
     machinery, metrics = ChildMachinery(script, fault), Metrics(CollectorRegistry())
-    return asyncio.run(serve(settings, ready_file=Path(ready_file), machinery=machinery, metrics=metrics))
+    serving = serve(settings, ready_file=Path(ready_file), machinery=machinery, metrics=metrics)
+    return asyncio.run(to_the_end(serving))
 
 
 if __name__ == "__main__":

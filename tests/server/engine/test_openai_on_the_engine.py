@@ -77,7 +77,7 @@ async def test_c1_a_plain_request_ends_at_its_deadline_as_such(
     caller = Caller(request_id=f"late-{verb}")
     call = getattr(backend, verb)({**content, **LONG, "n": 8}, caller, {})
     with pytest.raises(DeadlineExceeded):
-        await in_time(call, asyncio.get_running_loop().time() + 0.5)
+        await in_time(call, asyncio.get_running_loop().time() + 3.0)
     await until(lambda: not num_running(engine))
     assert 0 < caller.tokens("completion") < 8 * 900
 

@@ -33,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from graft.server.engine.engine import EngineError
     from graft.server.logs import configure_logs
     from graft.server.main import serve
+    from graft.server.shutdown import to_the_end
 
     configure_logs(settings.log_format)
     try:
-        return asyncio.run(serve(settings, ready_file=args.ready_file))
+        return asyncio.run(to_the_end(serve(settings, ready_file=args.ready_file)))
     except (AlreadyExists, InvalidBase, NotFound, OSError) as error:
         return _mistake(error)
     except (GraftError, EngineError) as error:
