@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from graft.server.api.limits import Violations
 from graft.server.api.text import Text
 from graft.server.errors import BadInput
 from graft.server.settings import InvalidSetting, Settings
@@ -99,8 +100,10 @@ class Endless(Sequence[int]):
 
 def test_more_ids_than_fit_are_refused_unseen() -> None:
     text = Text(ScriptedTokenizer(), vocab_size=40, max_model_tokens=1000)
-    with pytest.raises(BadInput, match="has 1000000 tokens; the context holds 1000"):
-        text.check_ids(Endless(), field="prompt.token_ids.ids")
+    violations = Violations()
+    text.check_ids(Endless(), field="prompt.token_ids.ids", violations=violations)
+    with pytest.raises(BadInput, match="has 1000000 ids; the limit is 64000"):
+        violations.raise_any()
 
 
 async def test_files_that_take_long_do_not_hold_up_texts(server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -15,8 +15,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.base import Base
+from graft.server.engine.engine import Prompt
+from graft.server.engine.tokenizer import Tokenizer
 from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_openai import OpenAIBackend
+from graft.server.engine.vllm_openai import OpenAIBackend, OpenAIReply
 from graft.server.errors import DeadlineExceeded
 from graft.server.metrics import Metrics, RequestMeter
 from graft.server.patience import in_time
@@ -45,9 +47,22 @@ class Caller:
         return self.registry.get_sample_value("graft_tokens_total", {"kind": kind}) or 0.0
 
 
+Ask = Callable[[dict[str, Any], Caller], Awaitable[OpenAIReply]]
+
+
 @pytest.fixture
-def backend(engine: VllmEngine, base: Base) -> OpenAIBackend:
-    return OpenAIBackend(lambda: engine, base.name)
+def ask(engine: VllmEngine, base: Base) -> Ask:
+    """Asks as the HTTP front does: a chat for `messages`, else a completion."""
+    backend, tokenizer = OpenAIBackend(lambda: engine, base.name), Tokenizer.from_folder(base.path)
+
+    async def call(body: dict[str, Any], caller: Caller) -> OpenAIReply:
+        if "messages" in body:
+            prompts = [Prompt(token_ids=tokenizer.render_chat(body["messages"]))]
+            return await backend.chat(body, prompts, caller)
+        texts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+        return await backend.completion(body, [Prompt(token_ids=tokenizer.encode(text)) for text in texts], caller)
+
+    return call
 
 
 @pytest.fixture(autouse=True)
@@ -69,22 +84,20 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["completion", "chat"])
-async def test_c1_a_plain_request_ends_at_its_deadline_as_such(
-    engine: VllmEngine, backend: OpenAIBackend, verb: str
-) -> None:
+async def test_c1_a_plain_request_ends_at_its_deadline_as_such(engine: VllmEngine, ask: Ask, verb: str) -> None:
     """vLLM's plain handlers make "Client disconnected" of a cancellation."""
     content = {"prompt": "a"} if verb == "completion" else {"messages": [{"role": "user", "content": "a"}]}
     caller = Caller(request_id=f"late-{verb}")
-    call = getattr(backend, verb)({**content, **LONG, "n": 8}, caller, {})
+    call = ask({**content, **LONG, "n": 8}, caller)
     with pytest.raises(DeadlineExceeded):
         await in_time(call, asyncio.get_running_loop().time() + 3.0)
     await until(lambda: not num_running(engine))
     assert 0 < caller.tokens("completion") < 8 * 900
 
 
-async def test_a_cancelled_request_stays_cancelled(engine: VllmEngine, backend: OpenAIBackend) -> None:
+async def test_a_cancelled_request_stays_cancelled(engine: VllmEngine, ask: Ask) -> None:
     caller = Caller(request_id="left")
-    task = asyncio.create_task(backend.completion({"prompt": "a", **LONG, "n": 8}, caller, {}))
+    task = asyncio.create_task(ask({"prompt": "a", **LONG, "n": 8}, caller))
     await until(lambda: caller.tokens("completion") > 50)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -93,11 +106,11 @@ async def test_a_cancelled_request_stays_cancelled(engine: VllmEngine, backend: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_s12_several_prompts_and_choices_count_what_usage_says(backend: OpenAIBackend, stream: bool) -> None:
+async def test_s12_several_prompts_and_choices_count_what_usage_says(ask: Ask, stream: bool) -> None:
     caller = Caller(request_id=f"several-{stream}")
     body = {"prompt": [f"{number}+{number}?" for number in range(8)], "n": 4, "max_tokens": 12, "temperature": 1.0}
     options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
-    reply = await backend.completion({**body, **options}, caller, {})
+    reply = await ask({**body, **options}, caller)
     if reply.frames is not None:
         answers = [frame async for frame in reply.frames]
     else:
@@ -113,10 +126,10 @@ async def test_s12_several_prompts_and_choices_count_what_usage_says(backend: Op
 
 
 async def test_s12_and_reading_10_a_caller_who_left_ends_every_prompt_and_is_counted(
-    engine: VllmEngine, backend: OpenAIBackend
+    engine: VllmEngine, ask: Ask
 ) -> None:
     caller = Caller(request_id="eight")
-    reply = await backend.completion({"prompt": ["a"] * 8, "stream": True, **LONG}, caller, {})
+    reply = await ask({"prompt": ["a"] * 8, "stream": True, **LONG}, caller)
     assert reply.frames is not None
     async with aclosing(reply.frames) as frames:  # type: ignore[type-var]
         for _ in range(50):
@@ -128,11 +141,11 @@ async def test_s12_and_reading_10_a_caller_who_left_ends_every_prompt_and_is_cou
 
 
 @pytest.mark.parametrize("n", [1, 3])
-async def test_a_plain_answer_says_what_the_stream_does(backend: OpenAIBackend, n: int) -> None:
+async def test_a_plain_answer_says_what_the_stream_does(ask: Ask, n: int) -> None:
     """Whole answers are put together from steps: text, log-probabilities and ends are those of the stream."""
     body = {"prompt": "12+39?", "n": n, "max_tokens": 16, "logprobs": 2, "seed": 5, "temperature": 1.0}
-    plain = await backend.completion(body, Caller(request_id=f"plain-{n}"), {})
-    stream = await backend.completion({**body, "stream": True}, Caller(request_id=f"stream-{n}"), {})
+    plain = await ask(body, Caller(request_id=f"plain-{n}"))
+    stream = await ask({**body, "stream": True}, Caller(request_id=f"stream-{n}"))
     assert plain.body is not None and stream.frames is not None
     text, logprobs, ends = [""] * n, [[] for _ in range(n)], [None] * n  # type: ignore[var-annotated]
     async for frame in stream.frames:

@@ -30,7 +30,7 @@ class TokenMeter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Metered:
-    """One request: its meter, and the engine's ids of its prompts. `only_prompt`: what is made beside is thrown away."""
+    """One request: its meter, and the engine's ids of its prompts. `only_prompt`: what comes after is thrown away."""
 
     meter: TokenMeter
     only_prompt: bool = False
