@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
 
 from graft.server.api.limits import Violations
@@ -22,20 +23,25 @@ from tests.server.api.test_grpc import until
 
 async def test_bodies_of_requests_under_way_share_a_budget(start_server: StartServer) -> None:
     server = await start_server(max_body_mib=1, max_bodies_mib=1, canary_interval_seconds=3600)
-    body = {"model": "tiny", "prompt": "x" * 700_000, "max_tokens": 2}
+    small = json.dumps({"model": "tiny", "prompt": "x", "max_tokens": 2}).encode()
+    large = small + b" " * 700_000
+
+    async def ask(body: bytes) -> httpx.Response:
+        return await server.http.post("/v1/completions", content=body)
+
     server.script.hang = True
-    first = asyncio.create_task(server.http.post("/v1/completions", json=body))
-    await until(lambda: bool(server.script.active))
-    refused = await server.http.post("/v1/completions", json=body)
+    asked = [asyncio.create_task(ask(large))]
+    await until(lambda: len(server.script.active) == 1)
+    refused = await ask(large)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "server_overloaded")
     assert refused.headers["retry-after"] == "1"
-    small = asyncio.create_task(server.http.post("/v1/completions", json={**body, "prompt": "x"}))
+    asked.append(asyncio.create_task(ask(small)))
     await until(lambda: len(server.script.active) == 2)
-    for one in (first, small):
+    for one in asked:
         one.cancel()
     await until(lambda: not server.script.active)
     server.script.hang = False
-    assert (await server.http.post("/v1/completions", json=body)).status_code == 200
+    assert (await ask(large)).status_code == 200
 
 
 def test_the_budget_holds_one_body_at_least() -> None:
