@@ -14,7 +14,8 @@ from graft.adapters.compatibility import incompatibilities
 from graft.adapters.errors import InvalidAdapter
 from graft.adapters.form import ServingForm
 from graft.adapters.manifest import read_manifest
-from graft.adapters.peft_patterns import pattern_reasons, resolve
+from graft.adapters.pattern_checks import pattern_reasons
+from graft.adapters.peft_patterns import resolve
 from tests.adapters.making import LIMITS, make_adapter, make_tensors
 
 NAMES = [

@@ -21,6 +21,7 @@ from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base import Base
 from graft.adapters.catalog import Catalog
 from graft.adapters.errors import Conflict, StoreFull, StoreUnavailable
+from graft.adapters.local_blobs import LocalBlobs
 from graft.adapters.store import BlobStore
 from tests.adapters.making import make_adapter
 
@@ -203,7 +204,7 @@ def test_collectors_of_two_replicas_take_nothing_that_is_being_registered(
 def test_a_blob_renewed_while_it_is_taken_away_comes_back(
     store: BlobStore, version: AdapterVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blobs = blob_files.LocalBlobs(tmp_path / "store")
+    blobs = LocalBlobs(tmp_path / "store")
     blob = _blob(tmp_path, version)
     rename = Path.rename
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,8 +14,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from graft.adapters import disk
-from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import GraftError, Reason, StoreUnavailable
+from graft.adapters.local_blobs import LocalBlobs
 
 _TRIES = 5
 _CHUNK_BYTES = 1 << 20
@@ -80,87 +77,6 @@ def open_blob_files(url: str) -> BlobFiles:
     if isinstance(filesystem, LocalFileSystem):
         return LocalBlobs(Path(root))
     return RemoteBlobs(filesystem, root)
-
-
-class LocalBlobs:
-    """Blobs in a local folder: `blobs/ab/abcd…`, each written beside, flushed and renamed."""
-
-    def __init__(self, root: Path) -> None:
-        """Make the folder. Raises OSError."""
-        self._blobs, self._temporary, self._owners = root / "blobs", root / "tmp", root / "owners"
-        self._blobs.mkdir(parents=True, exist_ok=True)
-
-    def path(self, sha256: str) -> Path:
-        """Where the blob lies, or would lie."""
-        return self._blobs / sha256[:2] / sha256
-
-    def put(self, source: Path, sha256: str) -> None:
-        """Store the file, durably. Raises OSError with nothing left behind."""
-        final = self.path(sha256)
-        if self._renewed(final, sha256):
-            return
-        with disk.temporary_path(self._temporary) as temporary:
-            disk.link(source, temporary)
-            temporary.touch()  # a collector goes by when a blob was stored, not by when its bytes came
-            temporary.chmod(0o444)
-            disk.flush(temporary)
-            disk.publish(temporary, final)
-
-    def _renewed(self, blob: Path, sha256: str) -> bool:
-        """Whether a sound blob was there: a collector spares young ones, and this one is about to be referenced."""
-        try:
-            if sha256_of_file(blob) != sha256:
-                return False
-            os.utime(blob)  # fails, and makes no empty file, where a collector took the blob away meanwhile
-        except FileNotFoundError:
-            return False
-        return True
-
-    def get(self, sha256: str, target: Path) -> None:
-        """Copy the blob to `target`. Raises FileNotFoundError."""
-        # No hard link: damage done to the folder that the engine reads must not reach the blob.
-        shutil.copyfile(self.path(sha256), target)
-
-    def hashed(self, sha256: str) -> str:
-        """What the blob's bytes hash to now. Raises FileNotFoundError."""
-        return sha256_of_file(self.path(sha256))
-
-    def listed(self) -> Iterator[tuple[str, datetime]]:
-        """Every blob and when it was stored last."""
-        for path in sorted(self._blobs.glob("??/*")):
-            with contextlib.suppress(FileNotFoundError):  # another replica collects, too
-                yield path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-    def has(self, sha256: str) -> bool:
-        """Whether the blob is there, sound or not."""
-        return self.path(sha256).is_file()
-
-    def delete(self, sha256: str, *, stored_before: datetime) -> int | None:
-        """Take the blob away in one step and look at its age then: whoever renews it meanwhile stores it anew."""
-        with disk.temporary_path(self._temporary) as taken:
-            try:
-                self.path(sha256).rename(taken)
-            except FileNotFoundError:
-                return None
-            status = taken.stat()
-            if status.st_mtime < stored_before.timestamp():
-                return status.st_size
-            with contextlib.suppress(FileExistsError):  # it was even stored anew
-                os.link(taken, self.path(sha256))
-            return None
-
-    def sweep(self, *, left_before: datetime) -> int:
-        """Remove what killed processes left half written; returns how many files."""
-        return disk.remove_older(self._temporary, left_before)
-
-    def enrol(self, owner: str) -> None:
-        """Say that the catalog `owner` keeps blobs here. Raises OSError."""
-        self._owners.mkdir(exist_ok=True)
-        (self._owners / owner).touch()
-
-    def owners(self) -> frozenset[str]:
-        """Every catalog that was enrolled."""
-        return frozenset(path.name for path in self._owners.iterdir()) if self._owners.is_dir() else frozenset()
 
 
 class RemoteBlobs:

@@ -15,7 +15,7 @@ from graft.adapters import graft_json, reference
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
-from graft.adapters.peft_patterns import pattern_reasons
+from graft.adapters.pattern_checks import pattern_reasons
 from graft.adapters.strict_json import read_json_object
 from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 

@@ -18,13 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.adapters.errors import Reason
-
-MAX_PATTERN_CHARACTERS = 4096
 CPU_SECONDS = 2
 _WALL_SECONDS = 60.0
 _PLAIN = re.compile(r"[A-Za-z0-9_.^$-]{1,500}\Z")
-_FILE = "adapter_config.json"
 _ANY_LAYER = r".*?\.[^.]*\.(?P<idx>\d+)\."
 _OUTPUT_HEADS = ("lm_head", "embed_out")
 # Reads {expressions: [[text, whole]], names, libraries} and writes, for each expression, {name: layer or null}.
@@ -61,58 +57,6 @@ class Resolved:
     ranks: Mapping[str, int]
 
 
-def pattern_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
-    """What keeps the keys of an adapter_config.json that name modules from being resolved at all."""
-    for field in ("target_modules", "exclude_modules"):
-        value = config.get(field)
-        if isinstance(value, str) and value and not _is_all_linear(field, value):
-            yield from _reasons(field, value, value)
-        elif not _is_names(value, may_miss=field == "exclude_modules") and not isinstance(value, str):
-            yield Reason(field=f"{_FILE}:{field}", problem="must be a non-empty list of module names, or one pattern")
-        elif value == "" and field == "target_modules":
-            yield Reason(field=f"{_FILE}:{field}", problem="is empty; it must name modules")
-    for field in ("rank_pattern", "alpha_pattern"):
-        for key in _mapping(config, field):
-            yield from _reasons(field, key, of_key(key))
-    layers = config.get("layers_to_transform")
-    if layers is not None and not all(type(one) is int for one in _names(layers)):
-        yield Reason(field=f"{_FILE}:layers_to_transform", problem="must be a layer's number, or a list of them")
-    patterns = config.get("layers_pattern")
-    if not _is_names([patterns] if isinstance(patterns, str) and patterns else patterns or None, may_miss=True):
-        yield Reason(field=f"{_FILE}:layers_pattern", problem="must be a pattern, or a list of them")
-        return
-    for text in _names(patterns):
-        yield from _reasons("layers_pattern", str(text), of_layer(str(text)))
-
-
-def _reasons(field: str, pattern: str, expression: str) -> Iterator[Reason]:
-    """Why a pattern is not evaluated; `expression` is what PEFT makes of it."""
-    problem = None
-    if not 0 < len(pattern) <= MAX_PATTERN_CHARACTERS:
-        problem = f"a pattern has {len(pattern)} characters; from 1 to {MAX_PATTERN_CHARACTERS} are taken"
-    elif re.search(r"(?<!\\)(\\\\)*\\[1-9]|\(\?P=|\(\?\(", pattern):
-        problem = f"{pattern[:100]!r} refers back to what another part matched, which can take for ever"
-    elif _repeats_repeating(pattern):
-        problem = f"{pattern[:100]!r} repeats a group that itself repeats or chooses, which can take for ever"
-    else:
-        try:
-            re.compile(expression)
-        except (re.error, RecursionError, OverflowError) as error:
-            problem = f"{pattern[:100]!r} is no regular expression ({error})"
-    if problem is not None:
-        yield Reason(field=f"{_FILE}:{field}", problem=problem, remedy="name the modules, or write a simpler pattern")
-
-
-def _is_names(value: object, *, may_miss: bool) -> bool:
-    if value is None:
-        return may_miss
-    return (
-        isinstance(value, list)
-        and (may_miss or value != [])
-        and all(isinstance(name, str) and 0 < len(name) <= MAX_PATTERN_CHARACTERS for name in value)
-    )
-
-
 def of_key(key: str) -> str:
     """The expression that PEFT makes of a key of `rank_pattern` or `alpha_pattern`."""
     return rf"(.*\.)?({key})$"
@@ -132,7 +76,7 @@ def resolve(config: Mapping[str, object], names: Iterable[str]) -> Resolved:
     expressions = list(dict.fromkeys(_expressions(config)))
     found = dict(zip(expressions, evaluate(expressions, names), strict=True))
     ranks: dict[str, int] = {}
-    for key, rank in _mapping(config, "rank_pattern").items():
+    for key, rank in mapping_of(config, "rank_pattern").items():
         for name in found[of_key(key), False]:
             ranks.setdefault(name, int(str(rank)))  # the first key that matches counts
     return Resolved(targeted=frozenset(name for name in names if _targeted(config, name, found)), ranks=ranks)
@@ -168,10 +112,10 @@ def evaluate(expressions: Sequence[Expression], names: Sequence[str]) -> list[Ma
 def _expressions(config: Mapping[str, object]) -> Iterator[Expression]:
     """Every expression that PEFT evaluates for this configuration."""
     for field in ("rank_pattern", "alpha_pattern"):
-        yield from ((of_key(key), False) for key in _mapping(config, field))
+        yield from ((of_key(key), False) for key in mapping_of(config, field))
     for field in ("target_modules", "exclude_modules"):
         text = config.get(field)
-        if isinstance(text, str) and text and not _is_all_linear(field, text):
+        if isinstance(text, str) and text and not is_all_linear(field, text):
             yield text, True
     if config.get("layers_to_transform") not in (None, []):
         yield from ((text, False) for text in _layer_expressions(config))
@@ -181,40 +125,43 @@ def _targeted(config: Mapping[str, object], name: str, found: Mapping[Expression
     excluded, targets = config.get("exclude_modules"), config["target_modules"]
     if excluded and _named(excluded, name, found):
         return False
-    if isinstance(targets, str) and _is_all_linear("target_modules", targets):
+    if isinstance(targets, str) and is_all_linear("target_modules", targets):
         return name.rpartition(".")[2] not in _OUTPUT_HEADS
     if not _named(targets, name, found):
         return False
     layers = config.get("layers_to_transform")
-    if layers in (None, []) or isinstance(targets, str) or name in _names(targets):
+    if layers in (None, []) or isinstance(targets, str) or name in names_of(targets):
         return True
     numbers = [found[text, False][name] for text in _layer_expressions(config) if name in found[text, False]]
-    return bool(numbers) and str(int(numbers[0] or 0)) in {str(layer) for layer in _names(layers)}
+    return bool(numbers) and str(int(numbers[0] or 0)) in {str(layer) for layer in names_of(layers)}
 
 
 def _named(what: object, name: str, found: Mapping[Expression, Mapping[str, str | None]]) -> bool:
     """Whether `what`, an expression or a list of names and of their ends, means the module."""
     if isinstance(what, str):
         return name in found[what, True]
-    return any(name == one or name.endswith(f".{one}") for one in _names(what))
+    return any(name == one or name.endswith(f".{one}") for one in names_of(what))
 
 
 def _layer_expressions(config: Mapping[str, object]) -> list[str]:
     patterns = config.get("layers_pattern")
-    texts = [patterns] if isinstance(patterns, str) and patterns else _names(patterns)
+    texts = [patterns] if isinstance(patterns, str) and patterns else names_of(patterns)
     return [of_layer(str(text)) for text in texts] or [_ANY_LAYER]
 
 
-def _names(value: object) -> list[object]:
+def names_of(value: object) -> list[object]:
+    """A list of names, or the one name."""
     return list(value) if isinstance(value, list | tuple) else [] if value in (None, "") else [value]
 
 
-def _mapping(config: Mapping[str, object], field: str) -> Mapping[str, object]:
+def mapping_of(config: Mapping[str, object], field: str) -> Mapping[str, object]:
+    """The field's entries; none where it is missing."""
     value = config.get(field)
     return value if isinstance(value, Mapping) else {}
 
 
-def _is_all_linear(field: str, text: str) -> bool:
+def is_all_linear(field: str, text: str) -> bool:
+    """Whether the text is PEFT's word for every linear layer but the output head."""
     return field == "target_modules" and text.lower() == "all-linear"
 
 
@@ -226,38 +173,3 @@ def _is_plain(expression: str) -> bool:
 def _matched(compiled: re.Pattern[str], whole: bool, names: Sequence[str]) -> Mapping[str, str | None]:
     tried = ((name, (compiled.fullmatch if whole else compiled.match)(name)) for name in names)
     return {name: one.groupdict().get("idx") for name, one in tried if one}
-
-
-def _repeats_repeating(pattern: str) -> bool:
-    """Whether a group with a quantifier holds another quantifier or a choice: what backtracks exponentially."""
-    holds, closed, position = [False], False, 0
-    while position < len(pattern):
-        sign = pattern[position]
-        if sign in "*+{" and closed:
-            return True
-        closed_now = False
-        if sign == "\\":
-            position += 1
-        elif sign == "[":
-            position = _end_of_class(pattern, position)
-        elif sign == "(":
-            holds.append(False)
-            position += 1 if pattern[position + 1 : position + 2] == "?" else 0  # a kind of group, no quantifier
-        elif sign == ")" and len(holds) > 1:
-            closed_now = holds.pop()
-            holds[-1] = holds[-1] or closed_now
-        elif sign in "*+?{|":
-            holds[-1] = True
-        closed = closed_now
-        position += 1
-    return False
-
-
-def _end_of_class(pattern: str, start: int) -> int:
-    """Where the character class ends that begins at `start`."""
-    position = start + 1
-    position += pattern[position : position + 1] == "^"
-    position += pattern[position : position + 1] == "]"  # first in a class, it is one of its characters
-    while position < len(pattern) and pattern[position] != "]":
-        position += 2 if pattern[position] == "\\" else 1
-    return position
