@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from graft.adapters.base import Base
 from graft.adapters.errors import InvalidBase
@@ -265,3 +265,26 @@ def test_s6_a_shape_that_cannot_be_read_is_named(family_base: Callable[[str], Pa
     change_weights(made.path, lambda tensors: tensors[state].fill_(ord("x")))
     with pytest.raises(InvalidBase, match="bitsandbytes__nf4: holds no layer's shape; save the quantized model again"):
         Base.from_folder(made.path)
+
+
+def test_t8_weights_that_lie_there_twice_are_taken_once(tmp_path: Path) -> None:
+    """As in folders that hold `consolidated.safetensors`, the same weights in another program's names."""
+    base = make_base("llama", tmp_path / "base")
+    alone = quantize(base, ServingForm.INT8, tmp_path / "alone")
+    tensors = {f"other.{name}": tensor for name, tensor in load_file(base / WEIGHTS).items()}
+    save_file(tensors, base / "consolidated.safetensors", metadata={"format": "pt"})
+    made = quantize(base, ServingForm.INT8, tmp_path / "out")
+    assert load_file(made.path / WEIGHTS).keys() == load_file(alone.path / WEIGHTS).keys()
+    assert (dict(made.modules), made.num_parameters) == (dict(alone.modules), alone.num_parameters)
+
+
+@pytest.mark.parametrize("form", MADE)
+def test_t8_a_base_in_several_files(form: ServingForm, tmp_path: Path) -> None:
+    base = make_base("llama", tmp_path / "base")
+    whole = quantize(base, form, tmp_path / "whole")
+    load_base(base, ServingForm.BF16).save_pretrained(tmp_path / "parts", max_shard_size="200KB")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "parts")
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 2
+    made = quantize(tmp_path / "parts", form, tmp_path / "out")
+    one, other = load_file(whole.path / WEIGHTS), load_file(made.path / WEIGHTS)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

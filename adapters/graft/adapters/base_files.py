@@ -21,6 +21,7 @@ from graft.adapters.tensor_header import TensorInfo, read_tensor_header
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_JSON_BYTES = 64 << 20
 CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TEMPLATE, _TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 TEMPLATE_FILES = (_TEMPLATE, _TOKENIZER_CONFIG)
@@ -68,15 +69,18 @@ def read(folder: Path) -> BaseFiles:
         reasons.append(Reason(field="*.safetensors", problem="no such file", remedy=remedy))
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         reasons.append(Reason(field="tokenizer", problem=f"none of {', '.join(_TOKENIZERS)} is there"))
+    named, index_reasons = _named_files(folder)
+    loaded = _loaded(weights, named)
     tensors: dict[str, TensorInfo] = {}
     packed: dict[str, Shape] = {}
     for path in weights:
         found, problems = read_header(path)
         shapes, unread = packed_shapes(path, found)
-        tensors.update(found)
-        packed.update(shapes)
+        if path in loaded:
+            tensors.update(found)
+            packed.update(shapes)
         reasons += [*problems, *unread]
-    reasons += _index_reasons(folder, {path.name for path in weights})
+    reasons += [*index_reasons, *_missing(named, weights)]
     if reasons or vocab_size is None or architecture is None:
         raise InvalidBase(f"{folder} is not a usable base", reasons)
     size_bytes = sum(path.stat().st_size for path in weights)
@@ -182,15 +186,33 @@ def _architecture(config: Mapping[str, object]) -> str | None:
     return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else None
 
 
-def _index_reasons(folder: Path, present: set[str]) -> list[Reason]:
+def loaded_files(folder: Path) -> list[Path]:
+    """What a model is loaded from: the files that the index names, else `model.safetensors`, else all.
+
+    Some folders hold the same weights twice, once more in the names of another program.
+    """
+    return _loaded(weight_files(folder), _named_files(folder)[0])
+
+
+def _loaded(weights: list[Path], named: set[str]) -> list[Path]:
+    if not named:
+        named = {_WEIGHTS} & {path.name for path in weights}
+    return [path for path in weights if path.name in named] or weights
+
+
+def _named_files(folder: Path) -> tuple[set[str], list[Reason]]:
+    """The files that the index names, and what is wrong with it; none where there is no index."""
     path = folder / _INDEX
     if not path.is_file():
-        return []
+        return set(), []
     index, reasons = read_json_object(path, max_bytes=_MAX_JSON_BYTES)
     weight_map = index.get("weight_map")
-    named = set(map(str, weight_map.values())) if isinstance(weight_map, Mapping) else set()
+    return set(map(str, weight_map.values())) if isinstance(weight_map, Mapping) else set(), reasons
+
+
+def _missing(named: set[str], weights: list[Path]) -> list[Reason]:
     problem = f"is missing, but {_INDEX} names it"
-    return reasons + [Reason(field=name, problem=problem) for name in sorted(named - present)]
+    return [Reason(field=name, problem=problem) for name in sorted(named - {path.name for path in weights})]
 
 
 def _read_cache(cache_dir: Path | None) -> dict[str, str]:

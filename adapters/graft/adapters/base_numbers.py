@@ -24,7 +24,7 @@ def check_numbers(folder: Path) -> None:
     """
     found = [
         (f"{path.name}:{name[:200]}", problem)
-        for path in base_files.weight_files(folder)
+        for path in base_files.loaded_files(folder)
         for name, problem in _problems(path)
     ]
     if not found:

@@ -23,7 +23,7 @@ _Place = tuple[Path, TensorInfo]
 def own_head(folder: Path) -> str | None:
     """The name of the output head that differs from an embedding of its shape; None where there is no such head."""
     found: dict[str, _Place] = {}
-    for path in base_files.weight_files(folder):
+    for path in base_files.loaded_files(folder):
         tensors, _ = base_files.read_header(path)
         found |= {name: (path, info) for name, info in tensors.items()}
     for head in _HEADS:

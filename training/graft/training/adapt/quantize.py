@@ -106,7 +106,7 @@ class Quantization:
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The origin's, under the names that its files give them: transformers renames some in memory."""
-        for path in base_files.weight_files(self.base.path):
+        for path in base_files.loaded_files(self.base.path):
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
                     yield name, file.get_tensor(name)
