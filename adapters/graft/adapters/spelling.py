@@ -130,7 +130,8 @@ class Spelling:
         inner = self._mark_or_name.sub(
             lambda found: self._names[int(found[1])] if found[1] else self._inner_name(found[2]), text
         )
-        return [ids_of.get(id, id) for id in backend.encode(inner, add_special_tokens=False).ids]
+        ids: list[int] = backend.encode(inner, add_special_tokens=False).ids
+        return [ids_of.get(id, id) for id in ids] if ids_of else ids
 
     def prepare(self) -> None:
         """Makes now what the first named control token would need: for large vocabularies it takes a second."""

@@ -10,12 +10,10 @@ from typing import Self
 from torch import nn
 
 from graft.adapters.base import Base
-from graft.training.adapt.structure import empty_decoder
+from graft.training.adapt.structure import empty_decoder, mostly_outside
 from graft.training.errors import ConfigurationError
 from graft.training.families import num_positions
 
-_WITHOUT_ADAPTERS = ("GPT2LMHeadModel", "MixtralForCausalLM", "XLNetLMHeadModel")
-"""Decoders that the engine serves without adapters, or not at all."""
 _LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings")
 
 
@@ -37,11 +35,6 @@ class Adaptable:
     @classmethod
     def of(cls, base: Base) -> Self:
         """Raises ``ConfigurationError`` where the base is no decoder, or none that the engine takes adapters on."""
-        if base.architecture in _WITHOUT_ADAPTERS:
-            raise ConfigurationError(
-                f"{base.name} has the architecture {base.architecture}, on which the engine takes no adapters, so none "
-                "is trained: choose a base such as llama, mistral, qwen3, olmo2 or pythia."
-            )
         model = empty_decoder(base)
         head = model.get_output_embeddings()
         modules = dict(model.named_modules())
@@ -50,6 +43,11 @@ class Adaptable:
             for path, one in modules.items()
             if isinstance(one, nn.Linear) and one is not head and path in base.modules
         ]
+        if told := mostly_outside(base, model, layers):
+            raise ConfigurationError(
+                f"{told} The engine takes adapters on linear layers only, so none is trained: choose a base such as "
+                "llama, mistral, qwen3, olmo2 or pythia."
+            )
         return cls(
             base=base,
             layers=tuple(layers),

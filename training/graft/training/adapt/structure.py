@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,24 +67,27 @@ def empty_decoder(base: Base) -> PreTrainedModel:
 
 
 def _require_most(base: Base, model: PreTrainedModel, layers: Mapping[str, tuple[int, int]]) -> None:
-    """Experts of one piece, GPT-2's transposed layers and the like are matrices too, and no form holds them."""
+    if told := mostly_outside(base, model, layers):
+        raise ConfigurationError(f"{told} Quantized forms hold linear layers only; keep this base plain.")
+
+
+def mostly_outside(base: Base, model: PreTrainedModel, layers: Collection[str]) -> str | None:
+    """What to say of blocks that are not made of linear layers. Experts of one piece, GPT-2's transposed layers and the
+    like are matrices too, and neither a form nor an adapter is for them.
+    """
     tables = {id(one.weight) for one in model.modules() if isinstance(one, nn.Embedding)}
     head = model.get_output_embeddings()
     if head is not None:
         tables.add(id(head.weight))
-    held = sum(map(math.prod, layers.values()))
-    outside = {
-        name: one.numel()
-        for name, one in model.named_parameters()
-        if one.dim() > 1 and id(one) not in tables and name.removesuffix(".weight") not in layers
-    }
-    share = sum(outside.values()) / max(held + sum(outside.values()), 1)
+    blocks = {name: one.numel() for name, one in model.named_parameters() if one.dim() > 1 and id(one) not in tables}
+    outside = {name: count for name, count in blocks.items() if name.removesuffix(".weight") not in layers}
+    share = sum(outside.values()) / max(sum(blocks.values()), 1)
     if share <= _MOST_OUTSIDE:
-        return
+        return None
     largest = max(outside, key=lambda name: outside[name])
-    raise ConfigurationError(
+    return (
         f"{share:.0%} of the weights in the blocks of {base.name} ({base.architecture}) are not in linear layers: "
-        f"{largest} and {len(outside) - 1} more. Quantized forms hold linear layers only; keep this base plain."
+        f"{largest} and {len(outside) - 1} more."
     )
 
 
