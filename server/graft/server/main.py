@@ -57,7 +57,8 @@ async def serve(
                 raise
             _log.error("not everything was closed in order: %s", error, exc_info=error)
         finally:
-            kill_children_until_the_end()
+            if shutdown.asked.is_set():
+                kill_children_until_the_end()
     _log.info("stopped")
     return 0 if shutdown.failure is None else 1
 
