@@ -128,6 +128,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "itself": ({"allOf": [{"$ref": "#"}]}, "", "refers to itself"),
     "what a conditional forbids": ({"not": {"propertyNames": {"maxLength": 3}}}, "#/not/propertyNames", "not"),
+    "a format beside what it must not be": (
+        {"properties": {"d": {"allOf": [{"format": "date"}, {"not": {"const": "2026-01-01"}}], "type": "string"}}},
+        "#/properties/d",
+        "`format`",
+    ),
     "an old standard": ({"$schema": "http://json-schema.org/draft-04/schema#"}, "#/$schema", "2020-12"),
 }
 

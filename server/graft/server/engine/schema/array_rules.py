@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from graft.server.engine.schema import numbers, strings
 from graft.server.engine.schema.refusal import not_enforced
 from graft.server.engine.schema.shapes import Array, Literal, Number, Terms
-from graft.server.engine.schema.sizes import rounded
+from graft.server.engine.schema.sizes import overcommitted, rounded
 
 if TYPE_CHECKING:
     from graft.server.engine.schema.grammar import Grammar
@@ -85,7 +85,8 @@ def _written(grammar: Grammar, slots: _Slots, room: int, depth: int) -> list[str
     spare = room - sum(needed) - slots.low - 1
     high = _count(grammar, slots, room, spare, depth)
     open_ended = math.isinf(sizes.most(slots.items, min(depth - 1, 6)))  # an item must not take all that is left
-    part = rounded(max(room - 1 - high, 2) / max(high, 2 if open_ended else 1))
+    part = max(room - 1 - high, 2) / max(high, 2 if open_ended else 1)
+    part = rounded(min(part * overcommitted(room), room / 2)) if open_ended else rounded(part)
     return _sequence(grammar, slots, slots.low, high, part, depth)
 
 
@@ -96,7 +97,7 @@ def _count(grammar: Grammar, slots: _Slots, room: int, spare: float, depth: int)
     least = max(grammar.sizes.least(slots.items, depth - 1), 1)
     most = min(grammar.sizes.most(slots.items, min(depth - 1, 6)), room)
     each = max(least, min(most, max(room / 6, least * 2)))
-    wished = slots.low + int(max(spare, 0) // (each + 1))
+    wished = slots.low + int(max(spare, 0) / (each + 1) * overcommitted(room))
     if spare > least:
         wished = max(wished, slots.low + 1)
     wished = max(wished, min(len(slots.prefix), _MAX_ITEMS))

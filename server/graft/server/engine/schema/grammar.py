@@ -54,7 +54,13 @@ class Grammar:
         key = (terms, room, depth)
         if key not in self._names:
             self._names[key] = None
-            self._names[key] = self._value(terms, room, depth)
+            try:
+                self._names[key] = self._value(terms, room, depth)
+            except SchemaRefused as error:
+                if error.pointer is not None or isinstance(error, TooManyRules):
+                    raise
+                number = max((number for number, _ in terms), default=self.reader.document.root)
+                raise SchemaRefused(str(error), pointer=self.reader.document.places[number].pointer) from error
         return self._names[key]
 
     def rule(self, alternatives: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ class JsonSchema:
             if room not in self._written:
                 text = "\n".join(["%llguidance {}", *self.rules(room)])
                 if problem := fault(text):
-                    raise SchemaRefused(f"the schema is too complex: {problem.splitlines()[0][:120]}")
+                    raise SchemaRefused(f"the schema is too complex: {problem.splitlines()[0][:120]}", pointer="")
                 if len(self._written) >= _MAX_KEPT:
                     self._written.clear()
                 self._written[room] = text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from graft.server.engine.schema import patterns, typed
@@ -63,24 +64,33 @@ def _types(reader: Reader, number: int, schema: _Schema) -> Shapes:
 
 
 def _constants(reader: Reader, values: list[Any], number: int) -> Shapes:
-    found = ANY
-    for value in values:
-        found = reader.meet(found, _other_than(reader, value, number))
+    """Everything but these values: other types, and what each type has besides."""
+    by_type: dict[str, list[Any]] = {}
+    for value in map(plain, values):
+        by_type.setdefault(type_of(value), []).append(value)
+    found = but(*by_type)
+    if "boolean" in by_type:
+        found += tuple(Literal(text=json.dumps(value)) for value in (True, False) if value not in by_type["boolean"])
+    if "string" in by_type:
+        found += (String(excluded=frozenset(by_type["string"])),)
+    if "number" in by_type:
+        found += _between(sorted({exact(value) for value in by_type["number"]}))
+    for kind, anything in (("array", Array()), ("object", Object())):
+        if kind in by_type:
+            others: Shapes = (anything,)
+            for value in by_type[kind]:
+                others = reader.meet(others, tuple(_other_parts(reader, value, number)))
+            found += others
     return found
 
 
-def _other_than(reader: Reader, value: Any, number: int) -> Shapes:
-    """Everything but one value."""
-    value, kind = plain(value), type_of(value)
-    others = but(kind)
-    if kind == "boolean":
-        return (*others, Literal(text=json.dumps(not value)))
-    if kind == "number":
-        bound = exact(value)
-        return (*others, Number(high=bound, high_open=True), Number(low=bound, low_open=True))
-    if kind == "string":
-        return (*others, String(excluded=frozenset({value})))
-    return others + tuple(_other_parts(reader, value, number) if value is not None else ())
+def _between(values: list[Fraction]) -> Shapes:
+    """The open ranges around sorted values."""
+    lows, highs = [None, *values], [*values, None]
+    return tuple(
+        Number(low=low, low_open=low is not None, high=high, high_open=high is not None)
+        for low, high in zip(lows, highs, strict=True)
+    )
 
 
 def _other_parts(reader: Reader, value: Any, number: int) -> Iterator[Shape]:

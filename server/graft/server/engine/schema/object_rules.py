@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from graft.server.engine.schema import strings
 from graft.server.engine.schema.refusal import not_enforced
 from graft.server.engine.schema.shapes import ANYTHING, Literal, Object, String, Terms, meet_strings, smaller
-from graft.server.engine.schema.sizes import rounded, shared
+from graft.server.engine.schema.sizes import overcommitted, rounded, shared
 from graft.server.engine.schema.values import compact
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class _Others:
 
 def _others(grammar: Grammar, shape: Object, names: set[str], room: int, depth: int) -> _Others | None:
     count = max(1, min(room // _PAIR_LENGTH, _MAX_OTHERS))
-    part = rounded(max(room / max(count, 2) - _NAME_LENGTH, 4))
+    part = rounded(max(min(room / max(count, 2) * overcommitted(room), room / 2) - _NAME_LENGTH, 4))
     kinds: list[str] = []
     free: list[tuple[String, str]] = []
     for matched, unmatched, terms in _classes(shape):

@@ -35,8 +35,11 @@ from graft.server.engine.schema.shapes import (
 from graft.server.engine.schema.values import exact, same, type_of
 
 MAX_WORK = 100_000
-MAX_ALTERNATIVES = 600
-_TOO_MANY = "the schema has too many alternatives taken together; make it smaller"
+MAX_ALTERNATIVES = 2_000
+
+
+class TooManyAlternatives(Exception):
+    """A union grew too large, or too much was put together."""
 
 
 class Circular(Exception):
@@ -65,8 +68,12 @@ class Reader:
         """What all of the terms allow together. Raises `SchemaRefused`."""
         if terms not in self._known:
             found = ANY
-            for term in sorted(terms):
-                found = self.meet(found, tuple(unjudged(shape) for shape in self.judged(term)))
+            try:
+                for term in sorted(terms):
+                    found = self.meet(found, tuple(unjudged(shape) for shape in self.judged(term)))
+            except TooManyAlternatives as error:
+                pointer = self.document.places[max(terms)[0]].pointer
+                raise SchemaRefused("has too many alternatives; make it smaller", pointer=pointer) from error
             self._known[terms] = found
         return self._known[terms]
 
@@ -79,6 +86,9 @@ class Reader:
             try:
                 number, negated = term
                 self._judged[term] = negation.opposite(self, number) if negated else self._positive(number)
+            except TooManyAlternatives as error:
+                problem = "has too many alternatives taken together; make it smaller"
+                raise SchemaRefused(problem, pointer=self.document.places[term[0]].pointer) from error
             finally:
                 self._open.discard(term)
         return self._judged[term]
@@ -108,11 +118,11 @@ class Reader:
         """What both unions allow."""
         self._work += len(left) * len(right)
         if self._work > MAX_WORK:
-            raise SchemaRefused(_TOO_MANY)
+            raise TooManyAlternatives
         met = (self._meet(a, b) for a in left for b in right)
         found = tuple(dict.fromkeys(shape for shape in met if shape is not None))
         if len(found) > MAX_ALTERNATIVES:
-            raise SchemaRefused(_TOO_MANY)
+            raise TooManyAlternatives
         return found
 
     def _meet(self, a: Shape, b: Shape) -> Shape | None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 class SchemaRefused(ValueError):
     """A schema that no reply could be held to: the keyword, its place as a JSON pointer, and the remedy."""
 
-    def __init__(self, problem: str, *, pointer: str = "", keyword: str | None = None) -> None:
+    def __init__(self, problem: str, *, pointer: str | None = None, keyword: str | None = None) -> None:
         self.keyword = keyword
         self.pointer = pointer
-        place = f"{pointer}/{escaped(keyword)}" if keyword else pointer
-        super().__init__(f"at `#{place}`: {problem}" if place else problem)
+        place = f"{pointer or ''}/{escaped(keyword)}" if keyword else pointer
+        super().__init__(problem if place is None else f"at `#{place}`: {problem}")
 
 
 def escaped(part: object) -> str:

@@ -93,6 +93,14 @@ def shared(room: float, leasts: Sequence[float], mosts: Sequence[float]) -> list
     return [rounded(value) for value in found]
 
 
+def overcommitted(room: float) -> float:
+    """How often the room may be given away among items and names that the schema does not count.
+
+    Once where it is short: what a small base writes there is hardly ended by itself. More where it is long.
+    """
+    return max(1.0, room / 600)
+
+
 def rounded(room: float) -> int:
     """A little less room, so that like values share a rule."""
     whole = int(min(room, 1 << 30))
