@@ -72,7 +72,11 @@ PLACES: dict[str, tuple[Any, str, str]] = {
     "look-around": ({"items": {"type": "string", "pattern": "(?<=a)b"}}, "#/items/pattern", "look-around"),
     "a broken schema": ({"properties": {"a": {"type": "strin"}}}, "#/properties/a/type", "strin"),
     "a broken pattern": ({"pattern": "["}, "#/pattern", "not a regular expression"),
-    "nothing fits": ({"properties": {"a": False}, "required": ["a"]}, "no value fits", "excludes itself"),
+    "nothing fits": (
+        {"type": "object", "properties": {"a": False}, "required": ["a"]},
+        "no value fits",
+        "excludes itself",
+    ),
     "false": (False, "no value fits", "excludes itself"),
     "a reference to nothing": ({"$ref": "#/$defs/a"}, "#/$ref", "`$defs`"),
 }

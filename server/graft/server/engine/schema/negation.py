@@ -5,12 +5,11 @@ Where only part of an opposite can be said (an unnamed property that fails), tha
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from graft.server.engine.schema import patterns, typed
+from graft.server.engine.schema.other_values import other_than
 from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
 from graft.server.engine.schema.shapes import (
     ANY,
@@ -18,18 +17,15 @@ from graft.server.engine.schema.shapes import (
     NOTHING,
     Array,
     Contains,
-    Literal,
     Number,
     Object,
     Shape,
     Shapes,
     String,
-    Term,
     Terms,
     but,
     unjudged,
 )
-from graft.server.engine.schema.values import exact, plain, type_of
 
 if TYPE_CHECKING:
     from graft.server.engine.schema.reading import Reader
@@ -61,54 +57,6 @@ def _types(reader: Reader, number: int, schema: _Schema) -> Shapes:
     types = {types} if isinstance(types, str) else set(types)
     fractions: Shapes = (Number(whole=False),) if "integer" in types and "number" not in types else ()
     return but(*("number" if name == "integer" else name for name in types)) + fractions
-
-
-def _constants(reader: Reader, values: list[Any], number: int) -> Shapes:
-    """Everything but these values: other types, and what each type has besides."""
-    by_type: dict[str, list[Any]] = {}
-    for value in map(plain, values):
-        by_type.setdefault(type_of(value), []).append(value)
-    found = but(*by_type)
-    if "boolean" in by_type:
-        found += tuple(Literal(text=json.dumps(value)) for value in (True, False) if value not in by_type["boolean"])
-    if "string" in by_type:
-        found += (String(excluded=frozenset(by_type["string"])),)
-    if "number" in by_type:
-        found += _between(sorted({exact(value) for value in by_type["number"]}))
-    for kind, anything in (("array", Array()), ("object", Object())):
-        if kind in by_type:
-            others: Shapes = (anything,)
-            for value in by_type[kind]:
-                others = reader.meet(others, tuple(_other_parts(reader, value, number)))
-            found += others
-    return found
-
-
-def _between(values: list[Fraction]) -> Shapes:
-    """The open ranges around sorted values."""
-    lows, highs = [None, *values], [*values, None]
-    return tuple(
-        Number(low=low, low_open=low is not None, high=high, high_open=high is not None)
-        for low, high in zip(lows, highs, strict=True)
-    )
-
-
-def _other_parts(reader: Reader, value: Any, number: int) -> Iterator[Shape]:
-    """Arrays of another length or with another item; objects without a name, with one more or with another value."""
-    size = len(value)
-    if isinstance(value, list):
-        yield Array(min_items=size + 1)
-        if size:
-            yield Array(max_items=size - 1)
-        for index, item in enumerate(value):
-            other: Term = (reader.document.made({"const": item}, number), True)
-            yield Array(min_items=size, max_items=size, prefix=(*[ANYTHING] * index, frozenset({other})))
-        return
-    yield Object(min_properties=size + 1)
-    for name, item in value.items():
-        other = (reader.document.made({"const": item}, number), True)
-        yield Object(properties=((name, NOTHING),))
-        yield Object(properties=((name, frozenset({other})),), required=frozenset({name}))
 
 
 def _bounds(reader: Reader, number: int, schema: _Schema) -> Shapes:
@@ -282,8 +230,8 @@ def _unique(reader: Reader, number: int, schema: _Schema) -> Shapes:
 
 _OPPOSITES: dict[str, _Opposite] = {
     "type": _types,
-    "enum": lambda reader, number, schema: _constants(reader, schema["enum"], number),
-    "const": lambda reader, number, schema: _constants(reader, [schema["const"]], number),
+    "enum": lambda reader, number, schema: other_than(reader, schema["enum"], number),
+    "const": lambda reader, number, schema: other_than(reader, [schema["const"]], number),
     "minimum": _bounds,
     "exclusiveMinimum": _bounds,
     "maximum": _bounds,

@@ -10,6 +10,7 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
 from graft.server.engine.schema import strings
+from graft.server.engine.schema.membership import fits
 from graft.server.engine.schema.refusal import not_enforced
 from graft.server.engine.schema.shapes import ANYTHING, Literal, Object, String, Terms, meet_strings, smaller
 from graft.server.engine.schema.sizes import overcommitted, rounded, shared
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _NAME_LENGTH = 16  # of a name that the schema leaves open
 _MAX_OTHERS = 200
-_PAIR_LENGTH = 24  # about what a name with its value takes
+_SIGNS = 4  # two quotes, a colon and a comma
+_PAIR_LENGTH = 32  # what a name with a short value takes
 _MAX_PATTERNS = 3
 _INITIALS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -71,7 +73,7 @@ def _pairs(grammar: Grammar, shape: Object, depth: int) -> list[_Pair] | None:
         required = name in shape.required
         terms = grammar.reader.property(shape, name)
         possible = not math.isinf(grammar.sizes.least(terms, depth - 1))
-        if possible and (not shape.names or grammar.reader.fits(shape.names, name)):
+        if possible and (not shape.names or fits(grammar.reader, shape.names, name)):
             found.append(_Pair(name=name, terms=terms, required=required))
         elif required:
             return None
@@ -158,7 +160,7 @@ class _Others:
 
 def _others(grammar: Grammar, shape: Object, names: set[str], room: int, depth: int) -> _Others | None:
     count = max(1, min(room // _PAIR_LENGTH, _MAX_OTHERS))
-    part = rounded(max(min(room / max(count, 2) * overcommitted(room), room / 2) - _NAME_LENGTH, 4))
+    part = rounded(max(min(room / max(count, 2) * overcommitted(room), room / 2) - _NAME_LENGTH - _SIGNS, 4))
     kinds: list[str] = []
     free: list[tuple[String, str]] = []
     for matched, unmatched, terms in _classes(shape):
@@ -166,7 +168,7 @@ def _others(grammar: Grammar, shape: Object, names: set[str], room: int, depth: 
         if value is None:
             continue
         for string in _names(grammar, shape, names, matched, unmatched):
-            key = grammar.string(string, max(_NAME_LENGTH, string.min_length) + 2)
+            key = grammar.string(string, max(_NAME_LENGTH, string.min_length))
             if key is not None:
                 kinds.append(f'{key} ":" {value}')
                 if not string.patterns and not string.not_patterns and not string.formats:

@@ -20,7 +20,6 @@ from graft.server.engine.schema.shapes import (
     Shapes,
     String,
     Terms,
-    but,
     meet_numbers,
 )
 from graft.server.engine.schema.values import compact, exact
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 
 _Schema = Mapping[str, Any]
 _FINEST, _COARSEST = 1e-9, 1e12  # of `multipleOf`
-
-
-def others_and(shape: Object, *, only: bool = False) -> Shapes:
-    """Everything that is no object, and this object; with `only` the object alone."""
-    return (shape,) if only else (*but("object"), shape)
 
 
 def shapes(reader: Reader, number: int, schema: _Schema) -> Shapes:

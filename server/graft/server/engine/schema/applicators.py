@@ -1,0 +1,117 @@
+"""Keywords that apply schemas to the same value: choices, conditions, references, and what they leave unjudged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from graft.server.engine.schema.shapes import ANY, ANYTHING, NOTHING, Array, Object, Rest, Shape, Shapes, Terms, but
+
+if TYPE_CHECKING:
+    from graft.server.engine.schema.reading import Reader
+
+Applicator = Callable[["Reader", int, Mapping[str, Any]], Shapes]
+
+
+def _all_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+    found = ANY
+    for index in range(len(schema["allOf"])):
+        found = reader.meet(found, reader.judged((reader.document.below(number, "allOf", index), False)))
+    return found
+
+
+def _any_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+    parts = [reader.judged((reader.document.below(number, "anyOf", i), False)) for i in range(len(schema["anyOf"]))]
+    return tuple(dict.fromkeys(shape for part in parts for shape in part))
+
+
+def _one_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+    """Each choice without what another allows too: most exclude each other as they are."""
+    choices = [reader.document.below(number, "oneOf", index) for index in range(len(schema["oneOf"]))]
+    found: list[Shape] = []
+    for choice in choices:
+        part = reader.judged((choice, False))
+        for other in choices:
+            if other != choice and reader.meet(part, reader.judged((other, False))):
+                part = reader.meet(part, reader.judged((other, True)))
+        found += part
+    return tuple(dict.fromkeys(found))
+
+
+def _if_then_else(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+    condition = reader.document.below(number, "if")
+    fits: Shapes = reader.judged((condition, False))
+    if "then" in schema:
+        fits = reader.meet(fits, reader.judged((reader.document.below(number, "then"), False)))
+    if "then" not in schema and "else" not in schema:
+        return ANY
+    other: Shapes = reader.judged((condition, True))
+    if "else" in schema:
+        other = reader.meet(other, reader.judged((reader.document.below(number, "else"), False)))
+    return tuple(dict.fromkeys(fits + other))
+
+
+def _negated(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+    return reader.judged((reader.document.below(number, "not"), True))
+
+
+def _reference(keyword: str) -> Applicator:
+    return lambda reader, number, _: reader.judged((reader.document.target(number, keyword), False))
+
+
+def _dependents(keyword: str) -> Applicator:
+    """`dependentRequired`, `dependentSchemas` and the older `dependencies`: a name is absent, or more holds."""
+
+    def read(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+        found = ANY
+        for name, wanted in schema[keyword].items():
+            absent = Object(properties=((name, NOTHING),))
+            if isinstance(wanted, list):
+                present: Shapes = (Object(required=frozenset({name, *wanted})),)
+            else:
+                more = reader.judged((reader.document.below(number, keyword, name), False))
+                present = reader.meet((Object(required=frozenset({name})),), more)
+            found = reader.meet(found, (*but("object"), absent, *present))
+        return found
+
+    return read
+
+
+def _others_are(shape: Shape, rest: Terms) -> Shape:
+    if not isinstance(shape, Object) or shape.evaluated is None:
+        return shape
+    known = frozenset[str]().union(*(rule.known for rule in shape.evaluated))
+    patterns = tuple((pattern, ANYTHING) for rule in shape.evaluated for pattern, _ in rule.patterns)
+    listed = tuple((name, ANYTHING) for name in known)
+    return Object(
+        properties=listed,
+        rests=(Rest(known=known, patterns=patterns, additional=rest),),
+        open=rest != NOTHING,
+        evaluated=None,
+    )
+
+
+def _later_are(shape: Shape, rest: Terms) -> Shape:
+    if not isinstance(shape, Array) or shape.evaluated is None:
+        return shape
+    return Array(prefix=(ANYTHING,) * shape.evaluated, items=rest, evaluated=None)
+
+
+UNEVALUATED: dict[str, Callable[[Shape, Terms], Shape]] = {
+    "unevaluatedProperties": _others_are,
+    "unevaluatedItems": _later_are,
+}
+
+IN_PLACE: dict[str, Applicator] = {
+    "$ref": _reference("$ref"),
+    "$dynamicRef": _reference("$dynamicRef"),
+    "$recursiveRef": _reference("$recursiveRef"),
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "not": _negated,
+    "if": _if_then_else,
+    "dependentRequired": _dependents("dependentRequired"),
+    "dependentSchemas": _dependents("dependentSchemas"),
+    "dependencies": _dependents("dependencies"),
+}
