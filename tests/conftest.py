@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from graft.adapters.base import Base, shipped_bases
 from graft.client import Client
-from tests.running import BASE, Server, start_server, stop_server
+from tests.running import BASE, STARTED, Server, end_started, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +19,14 @@ ROOT = Path(__file__).parents[1]
 # A property holds however busy the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """A test that fails ends the servers that it began: fixtures of a wider scope were there before."""
+    before = len(STARTED)
+    yield
+    end_started(STARTED[before:])
 
 
 @pytest.fixture(scope="session")

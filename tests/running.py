@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 BASE = "rootstock-5m"
+STARTED: list[subprocess.Popen[bytes]] = []
+"""The servers of this session, in order."""
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,13 @@ def start_server(folder: Path, *flags: str, environment: Mapping[str, str] | Non
     command += ["--data-dir", str(folder / "data"), "--ready-file", str(ready), "--parity", "recorded", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env={**_environment(), **(environment or {})}
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**_environment(), **(environment or {})},
+            preexec_fn=_end_with_the_tests,
         )
+    STARTED.append(process)
     end = time.monotonic() + 300
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > end:
@@ -47,6 +56,24 @@ def start_server(folder: Path, *flags: str, environment: Mapping[str, str] | Non
         time.sleep(0.1)
     ports = json.loads(ready.read_text())
     return Server(process, f"127.0.0.1:{ports['grpc_port']}", f"http://127.0.0.1:{ports['http_port']}", log)
+
+
+def _end_with_the_tests() -> None:
+    """In the server, before it runs: SIGTERM where the tests' process is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_started(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End what a test began and, having failed, did not end."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout=90)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _environment() -> dict[str, str]:
