@@ -13,7 +13,8 @@ from tests.clients.conftest import Ask
 pytestmark = pytest.mark.slow
 TEXT = "cat -> tac\nsun -> nus\nred -> "
 MESSAGES = [{"role": "user", "content": "What is 12+35?"}]
-PAIRS = [[TEXT, "der\n"], [TEXT, "red\n"], ["12+35=", "47"], ["12+35=", "48"]]
+# lm-eval moves blanks at a context's end to the continuation, so there are none.
+PAIRS = [[TEXT.rstrip(), " der\n"], [TEXT.rstrip(), " red\n"], ["12+35=", "47"], ["12+35=", "48"]]
 
 
 def asked(ask: Ask, client: str, **values: Any) -> Any:

@@ -84,7 +84,7 @@ TABLE: tuple[Row, ...] = (
 )
 
 RETRY_SECONDS = 2.0
-_MAX_PARAMS = 8
+_MAX_PARAMS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
