@@ -22,6 +22,8 @@ _SEAMS = ("\n", ".", "a", " ")
 class Unspellable(ValueError):
     """A control token's name in a text, and a tokenizer that has no other way to spell it."""
 
+    exit_code = 2
+
 
 class Spelling:
     """Token ids of text, by a Hugging Face tokenizer.
@@ -167,7 +169,10 @@ class Spelling:
         """The tokenizer with secret names for its control tokens, and the ids that it gave them in place of theirs."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise Unspellable("this tokenizer cannot spell the names of its control tokens; it has no tokenizer.json")
+            raise Unspellable(
+                "a text names a control token, which this base's tokenizer can spell only as the token itself: add its "
+                "tokenizer.json, or take the name out of the text"
+            )
         values = json.loads(backend.to_str())
         values |= {"post_processor": None, "truncation": None, "padding": None}
         inner = {name: self._inner_name(name) for name in self._controls}
