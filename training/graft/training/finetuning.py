@@ -44,6 +44,17 @@ from graft.training.weights import Weights, bfloat16_form
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """What a training consists of beside its base."""
+
+    targets: tuple[str, ...]
+    rows: list[Encoded]
+    batches: SupervisedRows
+    schedule: Schedule
+    job: FinetuneIdentity
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finetune:
     """One QLoRA training (Dettmers et al. 2023, arXiv:2305.14314). ``folder`` gets checkpoints, metrics and
     ``adapter/``.
@@ -91,19 +102,10 @@ class Finetune:
         processes = processes or Processes(num=1, device=device_kind())
         mesh = self.settings.mesh(processes.num)
         self.check_work(resume=resume)
-        base = Adaptable.of(self.base)
-        targets = base.targets(self.settings.target_modules)
-        self._check_mesh(mesh, processes.num)
-        tokenizer = load_tokenizer(self.base.path)
-        rows = self._rows(tokenizer, base)
-        check_numbers(self.base.path)
-        pad_id = tokenizer.pad_token_id or 0  # no padding is seen or learned: any id will do
-        data = self._batches(rows, pad_id, mesh)
-        schedule = schedule_of(self.settings, data)
-        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
-        num_kept = job.check(self.folder)
+        ready = self._ready(mesh, processes.num)
+        num_kept = ready.job.check(self.folder)
         is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
-        model = self._adapted_model(targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
+        model = self._adapted_model(ready.targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
         if self.settings.packing:
             check_packing(model)
         layout = processes.layout(mesh)
@@ -111,16 +113,29 @@ class Finetune:
         with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
             with written(self.folder):
                 if layout.is_first:
-                    job.claim(self.folder, num_kept)
+                    ready.job.claim(self.folder, num_kept)
                 processes.claim(self.folder)
             layout.wait()
             if isinstance(layout, Distributed):
                 layout.apply(model)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            self._run(model, data, schedule, layout).execute(resume=resume)
+            self._run(model, ready.batches, ready.schedule, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
-                self._write(model if layout.is_alone else self._whole_model(targets), rows, job)
+                self._write(model if layout.is_alone else self._whole_model(ready.targets), ready.rows, ready.job)
         return self.folder / "adapter"
+
+    def _ready(self, mesh: Mesh, num_processes: int) -> _Ready:
+        """Raises whatever the user may have got wrong, before the base is loaded."""
+        base = Adaptable.of(self.base)
+        targets = base.targets(self.settings.target_modules)
+        self._check_mesh(mesh, num_processes)
+        tokenizer = load_tokenizer(self.base.path)
+        rows = self._rows(tokenizer, base)
+        check_numbers(self.base.path)
+        batches = self._batches(rows, tokenizer.pad_token_id or 0, mesh)  # no padding is seen: any id will do
+        schedule = schedule_of(self.settings, batches)
+        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
+        return _Ready(targets=targets, rows=rows, batches=batches, schedule=schedule, job=job)
 
     def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
         """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
