@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from graft.adapters.adapter import BaseReference, Lineage
-from graft.adapters.base import Base
+from graft.adapters.base import Base, find_base
 from graft.adapters.base_config import digest
 from graft.adapters.catalog import Catalog
 from graft.adapters.compatibility import incompatibilities
@@ -128,4 +128,5 @@ def test_an_earlier_catalog_is_upgraded_and_its_base_is_the_same_one(base: Base,
     catalog.register_base(base)
     (after,) = catalog.bases()
     assert (after.digest, after.config_digest, after.path) == (base.digest, base.config_digest, base.path)
+    assert find_base(base.digest, [after]) == find_base(base.digest_without_config, [after]) == base.path
     catalog.close()

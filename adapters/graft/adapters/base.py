@@ -29,6 +29,8 @@ class KnownBase(Protocol):
     @property
     def digest(self) -> str: ...
     @property
+    def digest_without_config(self) -> str: ...
+    @property
     def path(self) -> Path: ...
 
 
@@ -155,8 +157,10 @@ def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
         return by_name[reference]
     prefix = digest_prefix(reference)
     if prefix is not None:
-        by_digest = {base.digest: Path(base.path) for base in known}
-        by_digest |= {Base.from_folder(path).digest: path for path in shipped.values()}
+        of_shipped = [(Base.from_folder(path), path) for path in shipped.values()]
+        every: list[tuple[KnownBase, Path]] = [*((base, Path(base.path)) for base in known), *of_shipped]
+        by_digest = {base.digest_without_config: path for base, path in every}
+        by_digest |= {base.digest: path for base, path in every}
         return by_digest[unique_match(prefix, set(by_digest), what="base")]
     folder = Path(reference).expanduser()
     if folder.is_dir():

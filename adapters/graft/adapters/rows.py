@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from graft.adapters.adapter import Adapter, AdapterFile, AdapterVersion, Alias, BaseReference, Lineage, Provenance
+from graft.adapters.base_files import base_digest
 from graft.adapters.form import ServingForm
 
 Row = sa.RowMapping
@@ -28,6 +29,11 @@ class BaseRecord:
     config_digest: str | None
     path: Path
     create_time: datetime
+
+    @property
+    def digest_without_config(self) -> str:
+        """The digest under which the base was known before its configuration counted."""
+        return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
 
 
 @dataclass(frozen=True, kw_only=True)

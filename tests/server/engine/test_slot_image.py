@@ -82,7 +82,13 @@ def test_scaling(config: dict[str, object], expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 4}, "rank_pattern": {"k_proj": 3}}]
+    "options",
+    [
+        {},
+        {"use_rslora": True},
+        {"alpha_pattern": {"q_proj": 4}, "rank_pattern": {"k_proj": 3}},
+        {"alpha_pattern": {r".*\.layers\.1\..*(q_proj|v_proj)$": 4, "q_.*": 9}, "rank_pattern": {r"[kq]_proj": 3}},
+    ],
 )
 def test_scaling_is_pefts(options: dict[str, object]) -> None:
     """The oracle: peft's own layers."""
@@ -93,12 +99,18 @@ def test_scaling_is_pefts(options: dict[str, object]) -> None:
             super().__init__()
             self.q_proj, self.k_proj = torch.nn.Linear(4, 6), torch.nn.Linear(4, 2)
 
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([Block(), Block()])})
+
     config = LoraConfig(r=2, lora_alpha=5, target_modules=["q_proj", "k_proj"], **options)
-    model = get_peft_model(Block(), config)
+    model = get_peft_model(Model(), config)
     for name, module in model.named_modules():
         if name.endswith(("q_proj", "k_proj")):
             rank = module.lora_A["default"].weight.shape[0]
-            assert module.scaling["default"] == pytest.approx(scaling(config.to_dict(), name, rank))
+            path = name.removeprefix("base_model.model.")
+            assert module.scaling["default"] == pytest.approx(scaling(config.to_dict(), path, rank))
 
 
 def test_images_are_kept_within_bounds(folder: Path, tmp_path: Path) -> None:
