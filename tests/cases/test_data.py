@@ -131,6 +131,13 @@ READING = [
         for name, content in (("s.toml", "seed = 3\n"), ("s.JSON", '{"seed": 3}'), ("s.yaml", "seed: 3\n"))
     ),
     CommandCase(
+        id="T14 bad lines of several files",
+        argv=pretrain("t.jsonl,{folder}/t.txt,{folder}/t.csv"),
+        prepare=files(t__jsonl=ROW + "{\n", t__txt=b"\xff", t__csv=""),
+        says=["t.jsonl, line 2: broken JSON", "t.txt, line 1: byte 1 is not UTF-8", "'.csv' is no known kind of text"],
+        then=no_folder,
+    ),
+    CommandCase(
         id="T14 settings that are no text",
         argv=pretrain("t.txt", "--config", "{folder}/s.toml"),
         prepare=files(t__txt=WORDS * 30, s__toml=b"seed = 3\nname = '\xff'\n"),
@@ -257,7 +264,14 @@ LEARNING = [
         id="T17 a single document",
         argv=pretrain("t.txt", "--family", "bert", "--objective", "next_sentence"),
         prepare=files(t__txt=WORDS * 60),
-        says=["next_sentence takes wrong second sentences from another document, and this text is a single one"],
+        says=["next_sentence takes wrong second sentences from another document, and the text is a single one"],
+        then=no_folder,
+    ),
+    CommandCase(
+        id="T17 a single document to measure on",
+        argv=pretrain("t.jsonl", "--family", "bert", "--objective", "next_sentence", "--validation", "{folder}/v.txt"),
+        prepare=files(t__jsonl=ROW * 20, v__txt=WORDS * 9),
+        says=["from another document, and the validation text is a single one"],
         then=no_folder,
     ),
     *(

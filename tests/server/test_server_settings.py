@@ -30,7 +30,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
 
 def test_flags_go_before_environment_before_file_before_defaults(tmp_path: Path) -> None:
     config = tmp_path / "graft.toml"
-    config.write_text('num_slots = 3\nmax_running = 3\nhost = "file"\nreflection = false\n')
+    config.write_text('\ufeffnum_slots = 3\nmax_running = 3\nhost = "file"\nreflection = false\n')  # as editors save it
     environment = {"GRAFT_MAX_RUNNING": "4", "GRAFT_HOST": "environment", "PATH": "x", "GRAFT_TEST_DATA": "y"}
     settings = load(flags=vars(parsed("--host", "flag")), environment=environment, config=config)
     assert (settings.num_slots, settings.max_running, settings.host) == (3, 4, "flag")

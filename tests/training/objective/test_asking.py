@@ -68,7 +68,9 @@ def test_wrong_second_sentences_come_from_another_document(length: int) -> None:
         continues_V=torch.zeros(600).bool(),
     )
     objective = SentencePairObjective(vocabulary=words, length=length, question="next_sentence", rate=0.0)
-    data = TextRows(rows, objective.collate, others=Others(pieces), rows_per_batch=1, batches_per_step=1, seed=0)
+    data = TextRows(
+        rows, objective.collate, others=Others(pieces, what="the text"), rows_per_batch=1, batches_per_step=1, seed=0
+    )
     labels: Counter[int] = Counter()
     for step in range(300):
         (batch,) = data.batches(step)
@@ -79,8 +81,8 @@ def test_wrong_second_sentences_come_from_another_document(length: int) -> None:
         assert len(first) == len(second) == 1 and (first == second) == (label == 0)
         labels[label] += 1
     assert labels[0] == pytest.approx(150, abs=30) and set(labels) == {0, 1}
-    with pytest.raises(DataError, match="this text is a single one: give several"):
-        Others(pieces[:1])
+    with pytest.raises(DataError, match="the text is a single one: give several"):
+        Others(pieces[:1], what="the text")
 
 
 def test_a_word_is_a_run_of_letters_whatever_the_vocabulary_marks() -> None:

@@ -27,7 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--forms", nargs="+", choices=FORMS, default=list(FORMS), metavar="FORM", help=f"default: {' '.join(FORMS)}"
     )
     parser.add_argument(
-        "--text", type=Path, metavar="FILE", help="held-out .txt or .jsonl for perplexity (graft corpus documents)"
+        "--text",
+        type=Path,
+        metavar="FILE",
+        help="held-out file of text for perplexity, as of `pretrain --text` (graft corpus documents)",
     )
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="text for int4, where the base has none")
     parser.add_argument("--rounds", type=int, default=5, help="windows per figure, forms in turn (default: 5)")

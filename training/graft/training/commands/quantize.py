@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help=".txt, or .jsonl with one text per line (default for a shipped base: documents like its own)",
+        help="a file of text, as of `pretrain --text` (default for a shipped base: documents like its own)",
     )
     parser.add_argument(
         "--calibration-tokens", type=_positive, default=32_768, metavar="N", help="default: %(default)s"

@@ -16,13 +16,13 @@ from graft.training.objective.objective import Sentences
 class Others:
     """For each row one of another document, every such row alike likely. Raises ``DataError`` for a single document."""
 
-    def __init__(self, documents: Sequence[Sequence[Sentences]]) -> None:
-        """``documents`` are the rows that each makes."""
+    def __init__(self, documents: Sequence[Sequence[Sentences]], *, what: str) -> None:
+        """``documents`` are the rows that each makes, ``what`` names them in an error."""
         self._rows = [row for document in documents for row in document]
         self._begins = [0, *accumulate(len(document) for document in documents if document)]
         if len(self._begins) < 3:
             raise DataError(
-                "next_sentence takes wrong second sentences from another document, and this text is a single one: give "
+                f"next_sentence takes wrong second sentences from another document, and {what} is a single one: give "
                 "several, such as one a line of a .jsonl file, or take another objective."
             )
 

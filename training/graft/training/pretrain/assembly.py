@@ -189,15 +189,16 @@ class Assembly:
             "seed": settings.seed,
             "warmup_steps": settings.batch_warmup_steps,
         }
-        rows = self._rows(documents, options)
+        rows = self._rows(documents, options, what="the text")
         self._check_asked(rows.in_order(settings.per_device_train_batch_size), "the text")
         return rows
 
     def held_out(self, documents: Sequence[str]) -> HeldOut:
         """What to measure on documents that are not trained on. Raises ``DataError`` where they ask nothing."""
-        rows = self._rows(documents, {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0}, plain=True)
+        what, options = "the validation text", {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0}
+        rows = self._rows(documents, options, what=what, plain=True)
         batches: list[PackedBatch | Batch] = list(rows.in_order(self.settings.per_device_train_batch_size))
-        self._check_asked(batches, "the validation text")
+        self._check_asked(batches, what)
         return HeldOut(objective=self.plain_objective(), batches=batches)
 
     def _check_asked(self, batches: Iterable[PackedBatch | Batch], what: str) -> None:
@@ -213,7 +214,9 @@ class Assembly:
             "documents are too short; make one document of several lines."
         )
 
-    def _rows(self, documents: Sequence[str], options: dict[str, Any], *, plain: bool = False) -> PackedText | TextRows:
+    def _rows(
+        self, documents: Sequence[str], options: dict[str, Any], *, what: str, plain: bool = False
+    ) -> PackedText | TextRows:
         length = self.settings.max_length
         if self.objective_name == "causal":
             end = end_id(self.tokenizer)
@@ -226,7 +229,7 @@ class Assembly:
             collate = compose(asked_of_a_teacher, collate)
         room = length - 3  # for the special tokens of two segments
         pieces = [list(windows(document, room)) for document in encode(documents, self.tokenizer)]
-        others = Others(pieces) if self.objective_name == "next_sentence" else None
+        others = Others(pieces, what=what) if self.objective_name == "next_sentence" else None
         return TextRows([one for document in pieces for one in document], collate, others=others, **options)
 
 

@@ -11,7 +11,9 @@ from graft.training.settings import TrainingSettings, one_of, require, setting
 class PretrainSettings(TrainingSettings):
     """Settings of one pretraining: the data, the model, the recipe and the mesh."""
 
-    text: tuple[str, ...] = setting((), "files of text (.txt, or .jsonl with `text`), separated by commas")
+    text: tuple[str, ...] = setting(
+        (), "files of text (.txt, .md, code; .jsonl, .ndjson or .json rows with `text`; also .gz), separated by commas"
+    )
     validation: str | None = setting(None, "a file of text that is held out")
     tokenizer: str | None = setting(None, "folder of a tokenizer; default: one is trained on the text")
     vocab_size: int = setting(4096, "of the tokenizer that is trained")

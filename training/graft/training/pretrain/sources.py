@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import encode_whole, read_documents
-from graft.training.errors import ConfigurationError
+from graft.training.errors import ConfigurationError, DataError
 from graft.training.models import objectives_of
 from graft.training.objective.objective import flat
 from graft.training.objective.vocabulary import first_id
@@ -20,10 +20,21 @@ _log = logging.getLogger(__name__)
 
 
 def documents_of(paths: Sequence[str]) -> list[str]:
-    """All documents of several files. Raises ``DataError``, or ``ConfigurationError`` where no file is named."""
+    """All documents of several files. Raises ``DataError`` with what is wrong with each of them, or
+    ``ConfigurationError`` where no file is named.
+    """
     if not paths:
         raise ConfigurationError("no text to train on: name files with --text.")
-    return [document for path in paths for document in read_documents(Path(path))]
+    documents: list[str] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            documents += read_documents(Path(path))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return documents
 
 
 def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTrainedTokenizerBase:
