@@ -2,15 +2,17 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from graft.adapters.form import ServingForm
 from graft.client import Client, ResourceExhausted
 from graft.client.errors import Details
+from graft.training.adapt.loading import load_tokenizer
 from graft.training.corpus import sst2
 from graft.training.errors import DataError
 from graft.training.evaluation import classification, rootstock
@@ -63,6 +65,41 @@ def test_local_scores_are_log_probabilities(tiny_base: Path) -> None:
     assert second == pytest.approx(first + float(logprobs[3, ids[0, 4]]), abs=1e-4)
     everything = answerer.score(["abc"], [chr(code) for code in range(0x20, 0x7F)])[0]
     assert sum(map(math.exp, everything)) < 1 + 1e-6
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "opt", "gpt_neox", "bloom", "gemma3_text", "recurrent_gemma"])
+def test_reading_25_padding_moves_no_position(model_type: str, tiny_base: Path, tmp_path: Path) -> None:
+    """Endings of other lengths beside it change no score, nor prompts of other lengths an answer."""
+    tokenizer = load_tokenizer(tiny_base)
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "max_position_embeddings": 64,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        **{"opt": {"ffn_dim": 128, "word_embed_proj_dim": 64}, "recurrent_gemma": {"lru_width": 64}}.get(
+            model_type, {}
+        ),
+    }
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
+    with torch.no_grad():
+        for parameter in model.parameters():  # far apart, so that a wrong position shows
+            parameter.mul_(5 if parameter.ndim > 1 else 1)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    answerer = LocalAnswerer.load(tmp_path, ServingForm.FP32)
+    endings = ["d", "de", "defghijkl"]
+    alone = [answerer.score(["abc"], [ending])[0][0] for ending in endings]
+    assert answerer.score(["abc"], endings)[0] == pytest.approx(alone, rel=1e-4)
+    if model_type != "recurrent_gemma":  # generation is Hugging Face's, whose padding runs through recurrent layers
+        prompts = ["a", "longer prompt -> ", "12+3="]
+        together = answerer.complete(prompts, max_tokens=5, stop=None)
+        assert together == [answerer.complete([prompt], max_tokens=5, stop=None)[0] for prompt in prompts]
 
 
 def test_accuracy_and_the_file_it_reads(tmp_path: Path) -> None:

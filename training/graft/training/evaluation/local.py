@@ -78,15 +78,19 @@ class LocalAnswerer:
         return [text if stop is None else text.split(stop)[0] for text in texts]
 
     def _score(self, prompt: list[int], endings: list[list[int]]) -> list[float]:
-        batch = self._pad_left([prompt + ending for ending in endings])
-        logprobs_BLV = self.model(**batch).logits.float().log_softmax(-1)
+        """Padding stands behind: no token sees it, and none has another position for it."""
+        length = len(prompt) + max(map(len, endings))
+        rows = [prompt + ending for ending in endings]
+        ids_BL = torch.tensor([row + [self._pad_id] * (length - len(row)) for row in rows])
+        logprobs_BLV = self.model(input_ids=ids_BL).logits.float().log_softmax(-1)
         scores = []
         for row, ending in enumerate(endings):
-            predicted = logprobs_BLV[row, -len(ending) - 1 : -1]
-            scores.append(float(predicted[torch.arange(len(ending)), torch.tensor(ending)].sum()))
+            predicted = logprobs_BLV[row, len(prompt) - 1 : len(prompt) - 1 + len(ending)]
+            scores.append(float(predicted[torch.arange(len(ending)), torch.tensor(ending, dtype=torch.long)].sum()))
         return scores
 
     def _pad_left(self, encoded: list[list[int]]) -> dict[str, Tensor]:
+        """As generation needs it, which counts positions by the mask."""
         length = max(len(ids) for ids in encoded)
         ids = torch.tensor([[self._pad_id] * (length - len(row)) + row for row in encoded])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in encoded])
