@@ -82,9 +82,11 @@ def test_reading_25_padding_moves_no_position(model_type: str, tiny_base: Path, 
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
-        **{"opt": {"ffn_dim": 128, "word_embed_proj_dim": 64}, "recurrent_gemma": {"lru_width": 64}}.get(
-            model_type, {}
-        ),
+        **{
+            "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
+            "recurrent_gemma": {"lru_width": 64},
+            "gemma3_text": {"num_key_value_heads": 1, "head_dim": 32},
+        }.get(model_type, {}),
     }
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
     with torch.no_grad():

@@ -111,7 +111,6 @@ class Mesh:
             "attention heads": config.num_attention_heads,
             "key-value heads": getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
             "feed-forward channels": config.intermediate_size,
-            "tokens of the vocabulary": config.vocab_size,
         }
         for what, num in parts.items():
             if num % self.tp:

@@ -13,10 +13,12 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from graft.training.attention import LONGEST
+from graft.training.blocks import blocks
 from graft.training.errors import ConfigurationError
 from graft.training.families import family, family_of
 from graft.training.flops import flops_per_token, num_multiplied, peak_flops
 from graft.training.models import parts
+from graft.training.objective.head import ENDING_IN_THEIR_HEAD
 from graft.training.parallel.mesh import SPLITTABLE, Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.fitting import check_mesh
@@ -28,6 +30,8 @@ ACTIVATION_BYTES = 34
 arXiv:2205.05198, eq. 1)."""
 KEPT_BYTES = 2
 """The same where blocks keep their input only."""
+LOGIT_BYTES = 12
+"""Per token and entry of the vocabulary, where the head is not fused with its loss."""
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "muon": 5.0}
 """Of the optimizer, per parameter."""
 GUESSED_UTILISATION = 0.4
@@ -49,31 +53,50 @@ class Memory:
 
 
 def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: str) -> Memory:
-    """An estimate for one device of a mesh."""
-    config = parts(model)[""].config
-    num = sum(parameter.numel() for parameter in model.parameters()) / mesh.tp / mesh.pp
+    """An estimate for one device of a mesh: the one that holds most."""
+    num = num_held(model, mesh)
     is_bfloat16 = settings.dtype != "float32"
-    shards = mesh.dp_shard if mesh.zero_stage > 1 else 1
-    # Sharded, float32 weights are the masters; one layer is whole at a time. Else bfloat16 copies stand beside them.
-    whole = 2 * 2 * num / max(1, config.num_hidden_layers) if shards > 1 else 2 * num * is_bfloat16
-    state = STATE_BYTES[settings.optim] * num / (mesh.dp_shard if mesh.dp_shard > 1 else 1)
+    is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
+    shards = mesh.dp_shard if is_sharded else 1
+    layers = max(1, parts(model)[""].config.num_hidden_layers / mesh.pp)
+    copy = 2 * num if is_bfloat16 else 4 * num
+    # Sharded, float32 weights are the masters, and what is computed with is gathered: with ZeRO-2 for the whole step,
+    # with ZeRO-3 two blocks at a time. Else bfloat16 copies stand beside them.
+    gathered = copy if mesh.zero_stage == 2 else 2 * copy / layers
+    # FSDP2 adds up the micro-batches of a step in float32, whole, and sums over the processes behind the last one.
+    is_added_up = is_sharded and (settings.gradient_accumulation_steps > 1 or mesh.pp > 1)
+    return Memory(
+        weights=4 * num / shards + (gathered if is_sharded else 2 * num * is_bfloat16),
+        gradients=4 * num / shards + (4 * num if is_added_up else copy / layers if is_sharded else 0),
+        optimizer=STATE_BYTES[settings.optim] * num / (mesh.dp_shard if mesh.dp_shard > 1 else 1),
+        activations=_activation_bytes(model, settings, mesh, device),
+    )
+
+
+def num_held(model: nn.Module, mesh: Mesh) -> float:
+    """Parameters on the device that holds most of them, before they are sharded: tensor parallelism splits the matrices
+    of the blocks only, and in a pipeline the first stage has the embedding, the last one the output head.
+    """
+    in_blocks = {id(one): one for block in blocks(model) for one in block.parameters()}
+    outside = [one for one in model.parameters() if id(one) not in in_blocks]
+    split: float = sum(one.numel() / (mesh.tp if one.ndim > 1 else 1) for one in in_blocks.values())
+    ends = [one.numel() for one in outside]
+    return split / mesh.pp + (max(ends, default=0) if mesh.pp > 1 else sum(ends))
+
+
+def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
+    config = parts(model)[""].config
+    vocabulary: int = config.vocab_size
     tokens = settings.per_device_train_batch_size * settings.max_length / mesh.cp
     in_flight = mesh.pp  # micro-batches of the first stage in 1F1B
     per_layer = KEPT_BYTES if settings.gradient_checkpointing else ACTIVATION_BYTES
     width = config.hidden_size / (1 if settings.gradient_checkpointing else mesh.tp)
-    scale = 1 if is_bfloat16 else 2
-    activations = (
-        (tokens * width * per_layer * scale + tokens * _probability_bytes(config, settings, mesh, device))
-        * config.num_hidden_layers
-        / mesh.pp
-        * in_flight
-    )
-    return Memory(
-        weights=4 * num / shards + whole,
-        gradients=4 * num / shards + (2 * num * is_bfloat16 if shards == 1 else 0),
-        optimizer=state,
-        activations=activations,
-    )
+    scale = 2 if settings.dtype == "float32" else 1
+    per_token = width * per_layer * scale + _probability_bytes(config, settings, mesh, device)
+    is_fused = mesh.pp == 1 and config.model_type in ENDING_IN_THEIR_HEAD
+    # Fused, the output head keeps its own gradient; else logits and theirs, in 16 bits and in 32.
+    head = (4 * config.hidden_size if is_fused else LOGIT_BYTES * tokens) * vocabulary
+    return float(tokens * per_token * config.num_hidden_layers / mesh.pp * in_flight + head)
 
 
 def _probability_bytes(config: PretrainedConfig, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
