@@ -21,6 +21,8 @@ _KINDS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
 # vLLM's switches for its own schema compiler: ours writes no blanks, and no properties that are not spoken of.
 _SWITCHES = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
 _TRIAL_ROOM = 1_000
+# What forbids tokens, too: together with a form it may forbid all. With the largest number that does not.
+_AGAINST_FORMS = {"min_tokens": 1, "allowed_token_ids": 0, "bad_words": 0}
 _COMPLETION_TOKENS = 16  # OpenAI's default for text completions
 
 
@@ -42,8 +44,13 @@ class Structure:
 def check_structure(body: Mapping[str, Any]) -> None:
     """Raises `InvalidRequest` where no reply can be held to the form that the request asks for."""
     structure = structure_of(body)
-    if structure is not None:
-        structure.within(_TRIAL_ROOM)
+    if structure is None:
+        return
+    for name, largest in _AGAINST_FORMS.items():
+        value = body.get(name)
+        if value and not (isinstance(value, int) and value <= largest):
+            raise _refused("cannot be kept beside a form, which may leave no other token; leave it out", name)
+    structure.within(_TRIAL_ROOM)
 
 
 def check_schema_text(text: str, field: str) -> None:
