@@ -56,6 +56,16 @@ def test_local_answers_do_not_depend_on_their_neighbours(tiny_base: Path) -> Non
     assert together == [answerer.complete([prompt], max_tokens=5, stop=None)[0] for prompt in prompts]
 
 
+def test_local_answers_need_no_padding_token(tiny_base: Path) -> None:
+    answerer = LocalAnswerer.load(tiny_base, ServingForm.FP32)
+    prompts: list[Prompt] = ["a", [{"role": "user", "content": "a longer prompt with <|im_end|> in it"}]]
+    expected = answerer.complete(prompts, max_tokens=5, stop=None), answerer.score(prompts, ["x", "yz"])
+    answerer.tokenizer.pad_token = None
+    without = LocalAnswerer(answerer.model, answerer.tokenizer)
+    assert without.complete(prompts, max_tokens=5, stop=None) == expected[0]
+    assert without.score(prompts, ["x", "yz"]) == expected[1]
+
+
 def test_local_scores_are_log_probabilities(tiny_base: Path) -> None:
     answerer = LocalAnswerer.load(tiny_base, ServingForm.FP32)
     ((first, second),) = answerer.score(["abc"], ["d", "de"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -41,6 +42,8 @@ from graft.training.reference import write_reference
 from graft.training.run import Run
 from graft.training.schedules import schedule_of
 from graft.training.weights import Weights, bfloat16_form
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,8 @@ class Finetune:
 
     def check_work(self, *, resume: bool) -> None:
         """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if resume and not complete_checkpoints(self.folder):
+            _log.warning("no checkpoint in %s: starting at step 0", self.folder)
         if not resume and complete_checkpoints(self.folder):
             raise CheckpointError(
                 f"{self.folder} holds checkpoints of an earlier run: add --resume, or choose another --output."
