@@ -118,6 +118,26 @@ CASES = [
 ]
 
 
+def two_models(**values: object) -> Callable[[Path], None]:
+    return lambda folder: change_config(make_base("llama", folder / "base"), **values)
+
+
+CASES += [
+    CommandCase(
+        id=f"T8 a config.json whose {key} is {value}",
+        argv=["quantize", "{folder}/base", "--form", "int8", "--output", "{folder}/out"],
+        prepare=two_models(**{key: value}),
+        says=[said, str(value)],
+        then=nothing_made,
+    )
+    for key, value, said in (
+        ("model_type", "foo", "makes no model"),
+        ("hidden_size", "wide", "makes no model"),
+        ("intermediate_size", 320, "[320, 128] by config.json"),
+    )
+]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_commands(case: CommandCase, commands: Commands) -> None:
     commands.check(case)

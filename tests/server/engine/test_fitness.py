@@ -37,15 +37,15 @@ def family_base(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return base
 
 
-def check(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2) -> None:
-    settings = EngineSettings(base_path=folder, base_name=folder.name, form=form, num_slots=num_slots)
+def check(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2, **others: int) -> None:
+    settings = EngineSettings(base_path=folder, base_name=folder.name, form=form, num_slots=num_slots, **others)
     check_fitness(settings, Base.from_folder(folder).architecture)
 
 
-def problems(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2) -> dict[str, str]:
+def problems(folder: Path, form: ServingForm = ServingForm.NF4, num_slots: int = 2, **others: int) -> dict[str, str]:
     """By field; one line."""
     with pytest.raises(InvalidBase) as refused:
-        check(folder, form, num_slots)
+        check(folder, form, num_slots, **others)
     assert "\n" not in str(refused.value)
     return {reason.field: str(reason) for reason in refused.value.reasons}
 
@@ -114,3 +114,17 @@ def test_s6_packed_weights_that_no_kernel_takes(family_base: Make, tmp_path: Pat
     change_config(made.path, quantization_config=section)
     said = problems(made.path, ServingForm.INT8)["config.json:quantization_config"]
     assert "8-bit weights in groups of 32 have no kernel here" in said
+
+
+@pytest.mark.parametrize(("key", "value"), [("model_type", "foo"), ("hidden_size", "wide")])
+def test_a_configuration_that_makes_no_model_is_named_in_one_line(key: str, value: str, tmp_path: Path) -> None:
+    base = make_base("llama", tmp_path / "llama")
+    change_config(base, **{key: value})
+    said = problems(base)
+    assert said.keys() == {"config.json"} and value in said["config.json"]
+
+
+def test_more_tokens_than_the_base_was_made_for(family_base: Make) -> None:
+    check(family_base("llama"), max_model_tokens=128)
+    said = problems(family_base("llama"), max_model_tokens=5000)
+    assert "is 5000, but the base was made for 128 tokens" in said["max_model_tokens"]

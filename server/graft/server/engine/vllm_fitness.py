@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,8 @@ def check_fitness(settings: EngineSettings, architecture: str) -> None:
 def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     try:
         config = AsyncEngineArgs(**engine_arguments(settings)).create_model_config()
-    except ValueError as error:
-        if "are not supported" in str(error):
-            return [_no_decoder(architecture)]
-        raise EngineError(f"the engine does not take {settings.base_name}: {_first_words(error)}") from None
+    except Exception as error:  # each architecture's configuration has checks and errors of its own
+        return [_configuration_reason(error, settings, architecture)]
     if not _generates(config, architecture):
         return [_no_decoder(architecture)]
     model: Any
@@ -73,6 +72,17 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
         *_head_size_reasons(config),
         *_tied_head_reasons(settings, config),
     ]
+
+
+def _configuration_reason(error: Exception, settings: EngineSettings, architecture: str) -> Reason:
+    if "are not supported" in str(error):
+        return _no_decoder(architecture)
+    longest = re.search(r"max_model_len=(\d+)|max_position_embeddings=(\d+)", str(error))
+    if settings.max_model_tokens is not None and longest is not None:
+        made_for = next(filter(None, longest.groups()))
+        problem = f"is {settings.max_model_tokens}, but the base was made for {made_for} tokens"
+        return Reason(field="max_model_tokens", problem=problem, remedy=f"ask for at most {made_for}")
+    return Reason(field="config.json", problem=f"makes no model: {_first_words(error)}")
 
 
 def _generates(config: ModelConfig, architecture: str) -> bool:
@@ -176,8 +186,8 @@ def _tied_head_reasons(settings: EngineSettings, config: ModelConfig) -> Iterato
         )
 
 
-def _first_words(error: ValueError) -> str:
+def _first_words(error: Exception) -> str:
     """Of what may be pages of pydantic's."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    said = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else repr(error))
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+    said = next((line for line in lines if line.startswith("Value error, ")), lines[0] if lines else "no reason given")
     return said.removeprefix("Value error, ").partition(" [type=")[0][:300]

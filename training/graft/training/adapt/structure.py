@@ -37,7 +37,7 @@ class Structure:
         linear = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
         layers = {path: (one.out_features, one.in_features) for path, one in linear.items() if one is not output}
         _require_most(base, model, layers)
-        _require_names(base, layers)
+        _require_files(base, model, layers)
         plain = tuple(path for path in linear if path not in layers)
         return cls(layers=layers, plain=plain, tied=bool(model.config.tie_word_embeddings))
 
@@ -53,7 +53,7 @@ class Structure:
 
 def empty_decoder(base: Base) -> PreTrainedModel:
     """The base's shape, without memory for its weights. Raises ConfigurationError where it is no decoder."""
-    config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    config = _configuration(base)
     classes: Mapping[type, Any] = AutoModelForCausalLM._model_mapping
     made = classes[type(config)].__name__ if type(config) in classes else None
     if made != base.architecture:
@@ -61,9 +61,25 @@ def empty_decoder(base: Base) -> PreTrainedModel:
             f"{base.name} has the architecture {base.architecture}, which does not write text token by token; "
             "only such bases are served, so only they are quantized and adapted."
         )
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    except Exception as error:
+        raise _unreadable(base, error) from None
     return model
+
+
+def _configuration(base: Base) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    except Exception as error:  # each architecture's configuration has checks and errors of its own
+        raise _unreadable(base, error) from None
+    return config
+
+
+def _unreadable(base: Base, error: Exception) -> ConfigurationError:
+    told = " ".join(str(error.__cause__ or error).split())[:200]
+    return ConfigurationError(f"{base.path / base_files.CONFIG} makes no model: {told}")
 
 
 def _require_most(base: Base, model: PreTrainedModel, layers: Mapping[str, tuple[int, int]]) -> None:
@@ -91,7 +107,8 @@ def mostly_outside(base: Base, model: PreTrainedModel, layers: Collection[str]) 
     )
 
 
-def _require_names(base: Base, layers: Mapping[str, tuple[int, int]]) -> None:
+def _require_files(base: Base, model: PreTrainedModel, layers: Mapping[str, tuple[int, int]]) -> None:
+    """The files hold the layers under their names, and everything in the shape that the configuration gives it."""
     there = base_files.read(base.path).tensors
     missing = [path for path in layers if f"{path}.weight" not in there]
     if missing:
@@ -99,3 +116,9 @@ def _require_names(base: Base, layers: Mapping[str, tuple[int, int]]) -> None:
             f"the files in {base.path} hold no {missing[0]}.weight ({len(missing)} such); load the model with "
             f"transformers and save it again, so that its weights have the names of {base.architecture}."
         )
+    for name, parameter in model.named_parameters():
+        if name in there and there[name].shape != tuple(parameter.shape):
+            raise ConfigurationError(
+                f"{name} has the shape {list(there[name].shape)} in the files of {base.path}, "
+                f"and {list(parameter.shape)} by config.json: they are of two models."
+            )
