@@ -158,7 +158,8 @@ def _documents(plan: Plan) -> list[str]:
     """Paragraphs of the text, or of generated documents one to eight together."""
     rng = Random(0)
     if plan.text is not None:
-        return [line for document in read_documents(plan.text) for line in document.split("\n")]
+        lines = [line.strip() for document in read_documents(plan.text) for line in document.split("\n")]
+        return [line for line in lines if line]
     source = ROOTSTOCK.documents(rng)
     shape = SHAPES[plan.shape]
     wanted = 3 * plan.num_steps * shape.rows * max(1, shape.length // 256)
