@@ -56,6 +56,7 @@ def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
     [
         _schema({"properties": {"children": {"items": {"$ref": "#"}}, "zip": {"pattern": r"^\d{5}\{500\}$"}}}),
         {"structured_outputs": {"regex": "(a{10}){100}", "choice": ["a"] * 1024}},
+        _schema({"maxLength": 10**6, "maxItems": 10**6, "maxProperties": 10**6}),
         {"prompt": [1] * 4000, "n": 64},
         {"prompt": ["a"] * 64, "n": 2},
     ],

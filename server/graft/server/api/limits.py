@@ -26,9 +26,14 @@ MAX_LIST_ENTRIES = 1_024
 MAX_SEQUENCES = 128
 # A caller mends so many at a time; a body may hold a million.
 MAX_VIOLATIONS = 32
-# A grammar is compiled for each repetition, inside the engine's process.
+MAX_SCHEMA_CHARACTERS = 65_536
+# What a reply must have at least it must have room for; what it may have at most is bounded by its tokens.
 MAX_SCHEMA_COUNT = 4096
-_COUNT_KEYS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+MAX_JSON_INTEGER = 2**53
+_COUNT_LIMITS = {
+    **dict.fromkeys(("minItems", "minLength", "minProperties", "minContains"), MAX_SCHEMA_COUNT),
+    **dict.fromkeys(("maxItems", "maxLength", "maxProperties", "maxContains"), MAX_JSON_INTEGER),
+}
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _REPETITION = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
@@ -88,10 +93,10 @@ def _children(node: object) -> list[Any]:
 def _check_counts(node: object, field: str, violations: Violations) -> None:
     if not isinstance(node, Mapping):
         return
-    for key in _COUNT_KEYS:
+    for key, limit in _COUNT_LIMITS.items():
         count = node.get(key)
-        if isinstance(count, int | float) and count > MAX_SCHEMA_COUNT:
-            violations.add(field, f"{key} is {str(count)[:40]}; the limit is {MAX_SCHEMA_COUNT}")
+        if isinstance(count, int | float) and count > limit:
+            violations.add(field, f"{key} is {str(count)[:40]}; the limit is {limit}")
 
 
 def _check_patterns(node: object, field: str, violations: Violations) -> None:
@@ -134,8 +139,8 @@ def _check_structure(wanted: Mapping[str, Any], violations: Violations) -> None:
             continue
         if key != "json":
             _check_pattern(value, field, violations)
-        elif len(value) > MAX_PATTERN_CHARACTERS:
-            violations.add(field, f"has {len(value)} characters; the limit is {MAX_PATTERN_CHARACTERS}")
+        elif len(value) > MAX_SCHEMA_CHARACTERS:
+            violations.add(field, f"has {len(value)} characters; the limit is {MAX_SCHEMA_CHARACTERS}")
         else:
             try:
                 check_json_schema(json.loads(value), field, violations)

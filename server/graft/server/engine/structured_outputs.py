@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,7 @@ def _by_tags(wanted: Any, field: str) -> Structure:
 @functools.lru_cache(maxsize=64)
 def _schema(text: str) -> JsonSchema:
     try:
-        schema = json.loads(text, parse_constant=_not_finite)
+        schema = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
         text.encode()
     except UnicodeEncodeError as error:
         raise SchemaRefused("holds half of a surrogate pair, which no text can") from error
@@ -174,8 +175,13 @@ def _refused(problem: str, field: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {problem}", field=field)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_finite(text)
+
+
 def _not_finite(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text[:40]} is larger than any number")
 
 
 def _text(schema: Any, field: str) -> str:

@@ -156,6 +156,14 @@ def test_a_refusal_names_the_keyword_and_its_place(schema: Any, place: str, says
         {"type": "array", "maxItems": 4096, "items": {"type": "array", "maxItems": 4096, "items": {"minimum": 0.001}}},
         {"properties": {f"p{i}": {"$ref": "#"} for i in range(40)}, "required": ["p1"]},
         {"multipleOf": 1e-300},
+        {"multipleOf": 10**400},
+        {"minimum": 10**400, "maximum": 10**401},
+        {"minimum": -1e308, "maximum": 1e308, "exclusiveMinimum": 5e-324},
+        {"type": "string", "maxLength": 2**53, "pattern": "^a*$"},
+        {"type": "array", "maxItems": 2**53, "contains": {"const": 1}, "maxContains": 2**53, "minItems": 4096},
+        {"type": "array", "contains": {"const": 1}, "minContains": 4096},
+        {"type": "object", "minProperties": 4096},
+        {"type": "object", "maxProperties": 2**53, "properties": {"a": {}}},
     ],
 )
 def test_no_schema_is_worked_on_without_end(schema: dict[str, Any]) -> None:

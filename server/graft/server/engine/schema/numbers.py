@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from graft.server.engine.schema.shapes import Number
 
-MAX_DIGITS = 12  # before the point, where the schema sets no bound
-_FRACTION_DIGITS = 4
+MAX_DIGITS = 15  # before the point, where the schema sets no bound
+_FRACTION_DIGITS = 6
 _EXACT_DIGITS = 15  # two decimals of so many digits are never the same float
 _MAX_LISTED = 1_000
 
@@ -18,7 +18,7 @@ def regex(number: Number) -> str | None:
     """The texts of a range without `multiples`; None where it holds none of bounded length."""
     if number == Number(whole=number.whole) and number.whole is not False:
         fraction = "" if number.whole else f"(?:\\.[0-9]{{1,{_FRACTION_DIGITS}}})?"
-        return f"(?:0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}){fraction}" + ("" if number.whole else "|-0\\.[0-9]{0,3}[1-9]")
+        return f"(?:0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}){fraction}" + ("" if number.whole else "|-0\\.[0-9]{0,5}[1-9]")
     low, high = _bounds(number)
     parts = [] if number.whole is False else _signed(number, low, high, 0)
     if number.whole is not True:

@@ -13,6 +13,7 @@ from graft.server.engine.schema.values import compact
 # One character of a JSON string; each has one spelling only, so that a text can be forbidden by its spelling.
 _CHARACTER = r'(?:[^"\\\x00-\x1f\x7f]|\\["\\bfnrt])'
 _PLAIN = r"[ !#-\[\]-~]"  # what needs no escape, in ASCII
+_LONGEST = 100_000
 _FORMAT_LENGTHS = {"date-time": 35, "time": 25, "duration": 24, "email": 64, "hostname": 64, "uri": 120}
 
 
@@ -33,7 +34,7 @@ def nested(string: String, high: int) -> str | None:
     """
     own = min((_FORMAT_LENGTHS[name] for name in string.formats if name in _FORMAT_LENGTHS), default=high)
     wished = min(string.max_length if string.max_length is not None else own, max(high, string.min_length))
-    for bound in dict.fromkeys((wished, smaller(4 * wished, string.max_length), string.max_length)):
+    for bound in dict.fromkeys(smaller(limit, string.max_length) for limit in (wished, 4 * wished, _LONGEST)):
         schema = string_schema(string.patterns, string.formats, string.min_length, bound)
         if not fault(f"start: %json {schema}"):
             return f"%json {schema}"

@@ -47,7 +47,7 @@ def _of_type(reader: Reader, number: int, schema: _Schema, name: str) -> Shapes:
     if name in ("number", "integer"):
         step = schema.get("multipleOf", 1)
         if not _FINEST <= step <= _COARSEST:
-            where = f"where it is {step:g}; it may be from {_FINEST:g} to {_COARSEST:g}"
+            where = f"where it is {str(step)[:20]}; it may be from {_FINEST:g} to {_COARSEST:g}"
             raise not_enforced("multipleOf", reader.document.places[number].pointer, where)
         return _number(schema, whole=True if name == "integer" else None)
     if name == "string":
