@@ -21,7 +21,7 @@ from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_openai import OpenAIBackend, OpenAIReply
 from graft.server.errors import DeadlineExceeded
 from graft.server.metrics import Metrics, RequestMeter
-from graft.server.patience import in_time
+from graft.server.patience import each_in_time, in_time
 
 LONG = {"max_tokens": 900, "ignore_eos": True}
 
@@ -93,6 +93,17 @@ async def test_c1_a_plain_request_ends_at_its_deadline_as_such(engine: VllmEngin
         await in_time(call, asyncio.get_running_loop().time() + 3.0)
     await until(lambda: not num_running(engine))
     assert 0 < caller.tokens("completion") < 8 * 900
+
+
+async def test_c1_a_stream_ends_at_its_deadline_as_such(engine: VllmEngine, ask: Ask) -> None:
+    reply = await ask({"prompt": "a", "stream": True, **LONG, "n": 8}, Caller(request_id="late-stream"))
+    assert reply.frames is not None
+    num_frames = 0
+    with pytest.raises(DeadlineExceeded):
+        async for _ in each_in_time(reply.frames, asyncio.get_running_loop().time() + 2.0):
+            num_frames += 1
+    assert num_frames
+    await until(lambda: not num_running(engine))
 
 
 async def test_a_cancelled_request_stays_cancelled(engine: VllmEngine, ask: Ask) -> None:

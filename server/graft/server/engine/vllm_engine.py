@@ -324,6 +324,8 @@ class VllmEngine:
         with contextlib.suppress(OSError, ValueError):
             asyncio.get_running_loop().remove_reader(self._process.sentinel)
         self._set_ended()
+        if (handler := getattr(self.llm, "output_handler", None)) is not None:
+            handler.cancel()  # or vLLM would report the end of its process as a fault
         await asyncio.to_thread(self._end)
         self._fail_all()
         if self._images is not None:
