@@ -20,7 +20,7 @@ from graft.server.engine.schema.refusal import SchemaRefused
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _KINDS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
 # vLLM's switches for its own schema compiler: ours writes no blanks, and no properties that are not spoken of.
-_SWITCHES = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
+_SWITCHES = ("disable_any_whitespace", "disable_additional_properties")
 _TRIAL_ROOM = 1_000
 # What forbids tokens, too: together with a form it may forbid all. With the largest number that does not.
 _AGAINST_FORMS = {"min_tokens": 1, "allowed_token_ids": 0, "bad_words": 0}
@@ -112,6 +112,8 @@ def _of_structured_outputs(options: Any) -> Structure | None:
     field = "structured_outputs"
     given = {key: value for key, value in _mapping(options, field).items() if value is not None}
     for key in given:
+        if key == "whitespace_pattern":
+            raise _refused("is not supported: JSON is written without blanks; leave it out", f"{field}.{key}")
         if key not in _KINDS + _SWITCHES:
             raise _refused(f"is not known; it is one of {', '.join(_KINDS)}", f"{field}.{key[:40]}")
     kinds = [key for key in _KINDS if key in given]

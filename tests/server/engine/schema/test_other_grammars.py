@@ -90,6 +90,14 @@ def test_what_may_forbid_every_token_of_a_form_is_named(beside: dict[str, Any]) 
     assert error.value.field == next(iter(beside))
 
 
+def test_switches_of_the_engines_own_compiler() -> None:
+    wanted = {"json": {"type": "integer"}, "disable_any_whitespace": True, "whitespace_pattern": None}
+    assert structure_of({"structured_outputs": wanted}) is not None
+    with pytest.raises(InvalidRequest) as error:
+        structure_of({"structured_outputs": {**wanted, "whitespace_pattern": " ?"}})
+    assert error.value.field == "structured_outputs.whitespace_pattern"
+
+
 def test_a_field_that_is_no_object_is_named() -> None:
     with pytest.raises(InvalidRequest) as error:
         structure_of({"structured_outputs": ["json"]})
