@@ -231,6 +231,17 @@ def test_s21_several_choices_of_greedy_decoding_over_grpc(client: Client) -> Non
     assert client.generate("12+35? ", temperature=2.0, top_p=0.0, max_tokens=12).text == answer.text
 
 
+@pytest.mark.parametrize("seed", [-1, -2, -(2**63)])
+def test_s21_seeds_below_zero_are_seeds(server: Server, client: Client, seed: int) -> None:
+    """vLLM takes -1 for none; a choice's number is added to a seed."""
+    body = {"model": "base", "prompt": "a", "temperature": 2, "n": 2, "max_tokens": 16, "seed": seed}
+    once, again = (texts(httpx.post(f"{server.http}{TEXT}", json=body, timeout=60).json()) for _ in range(2))
+    assert once == again and len(set(once)) == 2
+    drawn = {"temperature": 2.0, "max_tokens": 16, "num_choices": 2, "seed": seed}
+    once, again = ([choice.text for choice in client.generate("a", **drawn).choices] for _ in range(2))
+    assert once == again
+
+
 def test_c4_continuations_as_ids_and_contents_as_parts(client: Client) -> None:
     ids = list(client.tokenize("cba").token_ids)
     by_text, by_ids = (client.score("abc -> ", [one]).scores[0] for one in ("cba", ids))

@@ -12,7 +12,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.inputs.engine import TokensInput, tokens_input
 
 from graft.server.engine.engine import Prompt
-from graft.server.engine.vllm_values import likeliest_only, with_choices
+from graft.server.engine.vllm_values import likeliest_only, usable_seed, with_choices
 
 
 class Chat(ChatCompletionRequest):
@@ -60,6 +60,8 @@ def as_vllm_means(body: dict[str, Any]) -> dict[str, Any]:
     if "top_p" in body:
         top_p, top_k = likeliest_only(float(body["top_p"]), int(body.get("top_k") or 0))
         body = {**body, "top_p": top_p, "top_k": top_k}
+    if "seed" in body:
+        body = {**body, "seed": usable_seed(int(body["seed"]))}
     return body
 
 

@@ -78,6 +78,11 @@ def likeliest_only(top_p: float, top_k: int) -> tuple[float, int]:
     return (1.0, 1) if top_p <= 0.0 else (top_p, top_k)
 
 
+def usable_seed(seed: int | None) -> int | None:
+    """vLLM takes -1 for no seed, also where a choice's number has been added: seeds below zero become large ones."""
+    return None if seed is None else seed % 2**63
+
+
 def sampling_params(sampling: Sampling, grammar: str | None = None) -> SamplingParams:
     """`grammar` is what the reply must follow. Raises `InvalidRequest` where vLLM refuses a value."""
     top_p, top_k = likeliest_only(sampling.top_p, sampling.top_k)
@@ -88,7 +93,7 @@ def sampling_params(sampling: Sampling, grammar: str | None = None) -> SamplingP
             top_p=top_p,
             top_k=top_k,
             min_p=sampling.min_p,
-            seed=sampling.seed,
+            seed=usable_seed(sampling.seed),
             stop=list(sampling.stop) or None,
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
