@@ -120,5 +120,5 @@ def table(cells: Mapping[tuple[str, str], Cell], families: Sequence[str], forms:
 
 def _line(said: str) -> str:
     """The one line of a refusal; bars of progress and warnings of libraries are none."""
-    (line,) = [line for line in said.splitlines() if line.startswith("graft: error: ")]
-    return line.removeprefix("graft: error: ")
+    (line,) = [line for line in said.splitlines() if line.startswith("graft ")]
+    return line.partition(": ")[2]
