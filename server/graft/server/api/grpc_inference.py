@@ -43,7 +43,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         sampling = sampling_of(request, violations)
         violations.raise_any()
         if sampling.json_schema is not None:
-            await asyncio.to_thread(check_schema_text, sampling.json_schema, "sampling.json_schema")
+            await asyncio.to_thread(
+                check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
+            )
         self._serving.check(request.model)
         prompt_ids = await self._prompt_ids(request.prompt)
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)

@@ -22,8 +22,9 @@ _KINDS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
 # vLLM's switches for its own schema compiler: ours writes no blanks, and no properties that are not spoken of.
 _SWITCHES = ("disable_any_whitespace", "disable_additional_properties")
 _TRIAL_ROOM = 1_000
-# What forbids tokens, too: together with a form it may forbid all. With the largest number that does not.
-_AGAINST_FORMS = {"min_tokens": 1, "allowed_token_ids": 0, "bad_words": 0}
+# What forbids tokens, too, or goes on where the form ends. With the largest number that does no harm.
+_AGAINST_FORMS = {"min_tokens": 1, "allowed_token_ids": 0, "bad_words": 0, "ignore_eos": 0}
+_BESIDE = "cannot be kept beside a form, which says what may follow and where the reply ends; leave it out"
 _COMPLETION_TOKENS = 16  # OpenAI's default for text completions
 
 
@@ -50,12 +51,14 @@ def check_structure(body: Mapping[str, Any]) -> None:
     for name, largest in _AGAINST_FORMS.items():
         value = body.get(name)
         if value and not (isinstance(value, int) and value <= largest):
-            raise _refused("cannot be kept beside a form, which may leave no other token; leave it out", name)
+            raise _refused(_BESIDE, name)
     structure.within(_TRIAL_ROOM)
 
 
-def check_schema_text(text: str, field: str) -> None:
-    """The same for a schema as text. Raises `InvalidRequest`."""
+def check_schema_text(text: str, field: str, *, ignore_eos: bool = False) -> None:
+    """The same for a schema as text, of the field `….json_schema`. Raises `InvalidRequest`."""
+    if ignore_eos:
+        raise _refused(_BESIDE, field.replace("json_schema", "ignore_eos"))
     _by_schema(text, field).within(_TRIAL_ROOM)
 
 

@@ -10,7 +10,7 @@ from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.schema.other_grammars import choice_fault, grammar_fault, regex_fault, tags_grammar
 from graft.server.engine.schema.patterns import accepts
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.structured_outputs import check_structure, structure_of, with_grammar
+from graft.server.engine.structured_outputs import check_schema_text, check_structure, structure_of, with_grammar
 
 CALL = {
     "begin": "<call=add>",
@@ -81,13 +81,18 @@ def test_plain_text_has_no_form(body: dict[str, Any]) -> None:
     assert structure_of(body) is None
 
 
-@pytest.mark.parametrize("beside", [{"min_tokens": 5}, {"allowed_token_ids": [1]}, {"bad_words": ["a"]}])
-def test_what_may_forbid_every_token_of_a_form_is_named(beside: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "beside", [{"min_tokens": 5}, {"allowed_token_ids": [1]}, {"bad_words": ["a"]}, {"ignore_eos": True}]
+)
+def test_what_works_against_a_form_is_named(beside: dict[str, Any]) -> None:
     body = {"structured_outputs": {"choice": ["a"]}, "min_tokens": 1}
     check_structure(body)
     with pytest.raises(InvalidRequest) as error:
         check_structure({**body, **beside})
     assert error.value.field == next(iter(beside))
+    with pytest.raises(InvalidRequest) as error:
+        check_schema_text("{}", "sampling.json_schema", ignore_eos=True)
+    assert error.value.field == "sampling.ignore_eos"
 
 
 def test_switches_of_the_engines_own_compiler() -> None:
