@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from graft.server.engine.supervisor import EngineState, Supervisor
+from graft.server.engine.engine_state import EngineState
+from graft.server.engine.supervisor import Supervisor
 
 
 class Engine:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from graft.server.background import watched
 from graft.server.engine.engine import (
@@ -21,17 +21,10 @@ from graft.server.engine.engine import (
     EngineInfo,
     Sampling,
 )
+from graft.server.engine.engine_state import Cause, EngineState
 
 log = logging.getLogger(__name__)
 
-Cause = Literal["start", "death", "silence"]
-# Before the first, second … try in a row; the last holds for all that follow. An engine that had answered is missed
-# by its callers, and may have been killed from outside; one that never did will hardly do so at once.
-_PAUSES_SECONDS: dict[Cause, tuple[float, ...]] = {
-    "start": (1.0, 2.0, 5.0, 10.0, 30.0, 60.0),
-    "death": (0.0, 0.0, 1.0, 2.0, 5.0, 8.0),
-    "silence": (0.0, 0.0, 1.0, 2.0, 5.0, 8.0),
-}
 _PROVEN_SECONDS = 60.0
 _CLOSE_SECONDS = 20.0
 _MAX_REASON_CHARACTERS = 300
@@ -43,20 +36,6 @@ class MortalEngine(Engine, Protocol):
     def on_death(self, callback: Callable[[str], None]) -> None:
         """Call back once when the process has ended, with how it ended."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineState:
-    """What the supervisor tells. `num_failures` are those in a row: an engine that lasts a minute ends the row.
-
-    `why` says why there is no engine and what happens next; it is empty while there is one.
-    """
-
-    ready: bool = False
-    why: str = "the engine is starting"
-    num_restarts: int = 0
-    num_failures: int = 0
-    cause: Cause | None = None
 
 
 class Supervisor:
@@ -212,9 +191,7 @@ class Supervisor:
             return
 
     async def _pause(self) -> None:
-        pauses = _PAUSES_SECONDS[self.state.cause or "death"]
-        seconds = pauses[min(max(self.state.num_failures, 1), len(pauses)) - 1]
-        reason = self.state.why
+        seconds, reason = self.state.pause_seconds, self.state.why
         if seconds:
             log.warning("the next engine is started in %.0f s", seconds)
             self._tell(why=f"{reason}; next try in {seconds:.0f} s")
