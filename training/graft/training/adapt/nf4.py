@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
 
+from graft.training.adapt.int8_products import make_products_exact
+
 BLOCK = 64
 """Weights per scale, the default of bitsandbytes and of its vLLM plugin."""
 
@@ -19,6 +21,7 @@ def bitsandbytes_functional() -> ModuleType:
         logging.getLogger(name).setLevel(logging.ERROR)
     import bitsandbytes.functional
 
+    make_products_exact()
     module: ModuleType = bitsandbytes.functional
     return module
 
