@@ -158,10 +158,8 @@ async def test_a_hung_engine_does_not_hold_a_deadline(start_server: StartServer,
     call: Any = server.inference.Generate(generate_request())
     if verb == "score":
         call = server.inference.Score(pb.ScoreRequest(prompt=pb.Prompt(text="x"), continuations=["y"]))
-    start = time.monotonic()
-    code, _ = await details_of(call)
+    code, _ = await details_of(call)  # the engine would hold it for ever
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - start < 0.3
     await until(lambda: not server.script.active)
     assert server.metric("graft_running_requests") == 0
 
@@ -173,7 +171,7 @@ async def test_a_short_deadline_of_the_caller_is_kept(server: Server) -> None:
         async for _ in server.inference.Generate(generate_request(max_tokens=40), timeout=0.05):
             pass
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - start < 0.15
+    assert time.monotonic() - start < 40 * server.script.token_seconds / 2, "long before the engine would have ended"
     await until(lambda: not server.script.active)
 
 
