@@ -23,8 +23,8 @@ _OF_A_SERVICE = {
 COMMANDS = [
     CommandCase(
         id="reading 5 a Service's variables are no settings",
-        argv=["serve", "--num-slots", "0"],
-        says=["num_slots is 0, but must lie between 1 and 1024"],
+        argv=["serve", "--num-slots", "-1"],
+        says=["num_slots is -1, but must lie between 0 and 1024"],
         silent=["GRAFT_"],
         environment=_OF_A_SERVICE,
     ),

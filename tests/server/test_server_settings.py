@@ -55,7 +55,7 @@ def test_every_setting_is_a_flag_with_help() -> None:
         ('num_slots = "many"', "num_slots"),
         ("num_slots = true", "num_slots"),
         ("num_slots = 1.5", "num_slots"),
-        ("num_slots = 0", "between 1 and 1024"),
+        ("num_slots = -1", "between 0 and 1024"),
         ("default_deadline_seconds = nan", "default_deadline_seconds"),
         ('quantization = "int3"', "nf4, llm-int8, int8, int4, bf16, fp32"),
         ("reflection = 3", "true or false"),

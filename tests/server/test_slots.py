@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from graft.adapters.errors import IncompatibleAdapter
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 from graft.server.metrics import Metrics
 from graft.server.slots import Located, Slots
@@ -256,3 +257,11 @@ async def test_reading_13_a_failed_load_leaves_nothing_in_the_metrics() -> None:
         with pytest.raises(LoadFailed):
             await use(slots, digest)
     assert not metrics._load_started_at
+
+
+async def test_c6_without_slots_an_adapter_is_refused_at_once() -> None:
+    """A base on which the engine takes no adapters is served alone."""
+    _, slots = make(num_slots=0)
+    with pytest.raises(IncompatibleAdapter, match="num_slots: is 0: the base alone is served"):
+        await asyncio.wait_for(use(slots, "a"), 5)
+    assert not slots.view()

@@ -21,6 +21,7 @@ from graft.adapters.staging import Staging, Upload
 from graft.adapters.store import BlobStore
 from graft.server.import_folder import IMPORTED_FILES, ImportFolder
 from graft.server.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
+from graft.server.slots import require_slots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,14 @@ class Intake:
         import_roots: Sequence[Path],
         prepare: Callable[[str, Path], None],
         foreign: Callable[[], None] = lambda: None,
+        num_slots: int = 1,
     ) -> None:
         """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
 
         `foreign` is told, in any thread, when an adapter without a recorded reference begins to come in.
         """
         self._foreign = foreign
+        self._num_slots = num_slots
         self._registry = registry
         self._store = store
         self._staging = staging
@@ -98,6 +101,7 @@ class Intake:
         `template_digest` is that of a chat template beside the adapter, which is not sent.
         Raises `InvalidAdapter` and whatever else refuses an adapter.
         """
+        require_slots(self._num_slots)
         self._check_declared(files)
         if REFERENCE_FILE not in {file.name for file in files}:
             self._foreign()
@@ -119,6 +123,7 @@ class Intake:
         """Register a PEFT folder of this machine as an upload of it would be. Raises `Forbidden` outside the
         `import_roots`.
         """
+        require_slots(self._num_slots)
         source = await asyncio.to_thread(ImportFolder, folder, self._import_roots)
         upload = await asyncio.to_thread(lambda: self._staging.begin(names=IMPORTED_FILES))
 

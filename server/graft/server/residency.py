@@ -102,8 +102,8 @@ class Residency:
     _age: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.num_slots < 1:
-            raise ValueError(f"num_slots is {self.num_slots}; an engine needs at least 1")
+        if self.num_slots < 0:
+            raise ValueError(f"num_slots is {self.num_slots}; an engine has 0 or more")
 
     def want(self, digests: Sequence[str], yields: Callable[[str, str], bool]) -> tuple[Action, ...]:
         """Requests wait for these versions, the most urgent first. They are loaded ahead of use.

@@ -108,6 +108,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         limits=Limits(max_rank=settings.max_rank, max_bytes=max_adapter_bytes),
         max_adapter_bytes=max_adapter_bytes,
         import_roots=settings.import_roots,
+        num_slots=settings.num_slots,
         prepare=prepare,
         foreign=parity.foreign,
     )
@@ -200,7 +201,7 @@ async def _start_engine(
     resources: AsyncExitStack,
 ) -> tuple[Supervisor, Slots, Parity]:
     # A store that hangs must not take the threads of all else.
-    fetching = ThreadPoolExecutor(max_workers=settings.num_slots, thread_name_prefix="graft-fetch")
+    fetching = ThreadPoolExecutor(max_workers=max(settings.num_slots, 1), thread_name_prefix="graft-fetch")
     resources.callback(fetching.shutdown, wait=False, cancel_futures=True)
 
     async def locate(digest: str) -> Located:

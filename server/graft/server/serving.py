@@ -213,5 +213,6 @@ class Serving:
             return BARE_BASE
         resolved = self._registry.snapshot.resolve(model, tenant=tenant, draw=self._draw())
         if resolved.version is not None:
+            self._slots.require()
             self._registry.check_servable(resolved.version)
         return resolved

@@ -32,7 +32,7 @@ class InvalidSetting(ValueError):
 LIMITS: dict[str, tuple[float, float]] = {
     "grpc_port": (0, 65535),
     "http_port": (0, 65535),
-    "num_slots": (1, 1024),
+    "num_slots": (0, 1024),
     "max_rank": (1, _MAX_RANK),
     "max_model_tokens": (16, 10_000_000),
     "kv_cache_mib": (16, 16_777_216),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from graft.adapters.errors import IncompatibleAdapter, Reason
 from graft.server.background import watched
 from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, LoadFailed
 from graft.server.residency import Action, Load, Residency, Resident, Unload
@@ -42,6 +43,15 @@ class SlotObserver(Protocol):
     def on_unload(self, digest: str, evicted: bool) -> None: ...
 
     def on_hand_over(self, digest: str) -> None: ...
+
+
+def require_slots(num_slots: int) -> None:
+    """Raises IncompatibleAdapter where there are none."""
+    if num_slots == 0:
+        reason = Reason(
+            field="num_slots", problem="is 0: the base alone is served", remedy="start it with --num-slots 8"
+        )
+        raise IncompatibleAdapter("this server takes no adapters", [reason])
 
 
 class Slots:
@@ -90,6 +100,10 @@ class Slots:
         """See `Residency.want`."""
         self._carry_out(self._residency.want(digests, yields))
 
+    def require(self) -> None:
+        """Raises IncompatibleAdapter where the server has no slots: it serves the base alone."""
+        require_slots(self.num_slots)
+
     def usable(self, digest: str) -> bool:
         """Whether `take` may be called."""
         return self._residency.usable(digest)
@@ -116,6 +130,7 @@ class Slots:
 
         Raises `LoadFailed` or what `locate` or `verify` raises; other versions are not touched by it.
         """
+        self.require()
         self._carry_out(self._residency.lease(digest))
         ready = self._when_ready(digest)
         try:
