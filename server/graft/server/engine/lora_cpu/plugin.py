@@ -12,9 +12,11 @@ MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
 
 def register() -> None:
-    """Put our LoRA manager, and our way to wait, in the place of vLLM's, on CPU. May run several times in a process."""
+    """Put parts of ours in the place of vLLM's: on CPU the LoRA manager and the way to wait, everywhere how grammars
+    read tokenizers. May run several times in a process."""
     from vllm.platforms import current_platform
 
+    from graft.server.engine.grammar_tokenizer import read_every_tokenizer
     from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.orphans import end_with_parent
     from graft.server.engine.shared_names import adopt_names
@@ -22,6 +24,7 @@ def register() -> None:
 
     end_with_parent()
     adopt_names()
+    read_every_tokenizer()
     if current_platform.is_cpu():
         use_tiles_with_leave()
         sleep_between_polls()
