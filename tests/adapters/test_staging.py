@@ -76,7 +76,8 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull) as error:
             upload.write(NAME, b"x")
+        assert str(tmp_path) not in str(error.value)
     upload.abort()
     assert list(tmp_path.rglob(NAME)) == []

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -85,15 +86,23 @@ def test_missing_and_damaged_blobs_are_said_and_never_served(
     blob.write_bytes(sound[:-1] + b"\0")
     (reason,) = store.integrity(version)
     assert "is damaged" in reason.problem
-    with pytest.raises(StoreUnavailable, match="that hash to"):
+    with pytest.raises(StoreUnavailable, match="that hash to") as damaged:
         store.materialize(version)
     assert len(no_pauses) == 4
+    _names_the_version_alone(damaged.value, version, tmp_path)
     blob.unlink()
     (reason,) = store.integrity(version)
     assert "is missing" in reason.problem
-    with pytest.raises(StoreUnavailable, match="is missing"):
+    with pytest.raises(StoreUnavailable, match="is missing") as missing:
         store.materialize(version)
     assert not store.path_of(version).exists()
+    _names_the_version_alone(missing.value, version, tmp_path)
+
+
+def _names_the_version_alone(error: Exception, version: AdapterVersion, folder: Path) -> None:
+    """What reaches callers elsewhere: names, and neither the server's paths nor digests."""
+    assert f"{version.adapter}@{version.number}" in str(error)
+    assert str(folder) not in str(error) and not re.search("[0-9a-f]{64}", str(error)), error
 
 
 def test_storing_again_heals_a_damaged_blob(store: BlobStore, version: AdapterVersion, tmp_path: Path) -> None:
@@ -113,8 +122,9 @@ def test_a_full_disk_while_materializing(
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", full)
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull, match="the server's disk is full") as error:
             store.materialize(version)
+        assert str(tmp_path) not in str(error.value)
     assert not store.path_of(version).exists()
     assert list((tmp_path / "local" / "tmp").iterdir()) == []
     assert store.materialize(version).is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from graft.adapters import disk
 from graft.adapters.errors import GraftError, Reason, StoreUnavailable
 from graft.adapters.local_blobs import LocalBlobs
 
+_log = logging.getLogger(__name__)
 _TRIES = 5
 _CHUNK_BYTES = 1 << 20
 _FIRST_PAUSE_SECONDS = 0.1
@@ -160,13 +162,14 @@ class RemoteBlobs:
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def _retried(self, call: Callable[..., _T], *args: Any) -> _T:
-        return retried(lambda: call(*args), what=f"the store {self._root}")
+        return retried(lambda: call(*args), what="a call to the store", where=self._root)
 
 
-def retried(call: Callable[[], _T], *, what: str, pause: Callable[[float], None] | None = None) -> _T:
+def retried(call: Callable[[], _T], *, what: str, where: str, pause: Callable[[float], None] | None = None) -> _T:
     """The result of `call`, tried up to five times with growing, jittered pauses.
 
-    A missing file and a full local disk are final. Raises StoreUnavailable naming the last error.
+    A missing file and a full local disk are final. Raises StoreUnavailable naming `what` and the last error; `where`
+    and all else that callers elsewhere should not read is logged.
     """
     pause = pause or time.sleep
     last: Exception | None = None
@@ -175,11 +178,19 @@ def retried(call: Callable[[], _T], *, what: str, pause: Callable[[float], None]
             # Full jitter, so that many readers do not come back together.
             pause(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))
         try:
-            with disk.full_disk_explained(what):
+            with disk.full_disk_explained(where):
                 return call()
         except (FileNotFoundError, GraftError):
             raise
         except Exception as error:  # object stores raise errors of their own libraries
             last = error
-    reason = Reason(field="store", problem=f"{type(last).__name__}: {last}", remedy="try again later")
+    _log.error("%s (%s) failed %d times", what, where, _TRIES, exc_info=last)
+    reason = Reason(field="store", problem=_said(last), remedy="try again later")
     raise StoreUnavailable(f"{what} failed {_TRIES} times", [reason]) from last
+
+
+def _said(error: Exception | None) -> str:
+    """Without the path that an error of the operating system names."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) if type(error) is OSError else f"{type(error).__name__}: {error}"

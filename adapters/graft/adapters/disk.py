@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import uuid
@@ -15,12 +16,13 @@ from pathlib import Path
 
 from graft.adapters.errors import Reason, StoreFull
 
+_log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def full_disk_explained(where: Path | str) -> Iterator[None]:
-    """An error of a full disk as StoreFull; other errors pass."""
+    """An error of a full disk as StoreFull, which callers elsewhere read; `where` is for the log. Other errors pass."""
     try:
         yield
     except OSError as error:
@@ -28,7 +30,8 @@ def full_disk_explained(where: Path | str) -> Iterator[None]:
             raise
         remedy = "free space, or delete versions that are not wanted and run graft adapters gc"
         reason = Reason(field="disk", problem=str(error.strerror), remedy=remedy)
-        raise StoreFull(f"no space left in {where}; nothing was kept", [reason]) from error
+        _log.error("no space left in %s: %s", where, error)
+        raise StoreFull("the server's disk is full; nothing was kept", [reason]) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import threading
@@ -18,6 +19,7 @@ from graft.adapters.blob_files import open_blob_files, retried
 from graft.adapters.digest import PREFIX, sha256_of_file
 from graft.adapters.errors import Conflict, Reason, StoreUnavailable
 
+_log = logging.getLogger(__name__)
 _COLLECT_AGE = timedelta(hours=1)
 
 
@@ -102,7 +104,7 @@ class BlobStore:
         reasons = []
         for file in version.files:
             try:
-                found = retried(partial(self._blobs.hashed, file.sha256), what=f"reading {file.name} from {self._url}")
+                found = retried(partial(self._blobs.hashed, file.sha256), what=f"reading {file.name}", where=self._url)
             except FileNotFoundError:
                 found = None
             if found != file.sha256:
@@ -211,22 +213,24 @@ class BlobStore:
     def _build(self, folder: Path, version: AdapterVersion) -> None:
         folder.mkdir()
         for file in version.files:
-            self._fetch(file, folder / file.name)
+            self._fetch(file, folder / file.name, f"{version.adapter}@{version.number}")
 
-    def _fetch(self, file: AdapterFile, target: Path) -> None:
+    def _fetch(self, file: AdapterFile, target: Path, version: str) -> None:
         def fetch() -> None:
             disk.remove(target)
             self._blobs.get(file.sha256, target)
             found = sha256_of_file(target)
             if found != file.sha256:
-                raise OSError(f"blob {file.sha256} arrived as {target.stat().st_size} bytes that hash to {found}")
+                _log.error("blob %s of %s arrived from %s with the hash %s", file.sha256, version, self._url, found)
+                raise OSError(f"{target.stat().st_size} bytes arrived that hash to something else")
             target.chmod(0o444)
 
         try:
-            retried(fetch, what=f"reading {file.name} from {self._url}")
+            retried(fetch, what=f"reading {file.name} of {version}", where=self._url)
         except FileNotFoundError as error:
-            reason = Reason(field=file.name, problem=f"blob {file.sha256} is missing", remedy="register it again")
-            raise StoreUnavailable(f"the store {self._url} lacks a file", [reason]) from error
+            _log.error("blob %s (%s of %s) is missing in %s", file.sha256, file.name, version, self._url)
+            reason = Reason(field=file.name, problem="is missing in the store", remedy="push the same files again")
+            raise StoreUnavailable(f"{version} cannot be loaded", [reason]) from error
 
     def _publish(self, temporary: Path, final: Path, version: AdapterVersion) -> None:
         # Only one thread or process at a time may replace a folder: the first one's serves the others as well.

@@ -1,12 +1,14 @@
 """`python -m tests.server.engine.answering <mode> <form>`: stands for the process that computes references.
 
-`echo` answers with its own process id as a token, `error` says what went wrong, `crash` ends, `hang` never answers.
+`echo` answers with its own process id as a token, `error` says what went wrong, `crash` ends, `killed` is killed,
+`hang` never answers.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +20,9 @@ def main(mode: str, form: str) -> None:
         request = json.loads(line)
         if mode == "hang":
             time.sleep(1000)
+        if mode == "killed":
+            print("out of memory", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
         if mode == "crash":
             sys.exit("out of memory")
         row = {"token_ids": [os.getpid(), request["num_tokens"]], "logprobs": [-0.5]}

@@ -87,10 +87,16 @@ async def test_a_slow_reference_is_given_up_with_advice() -> None:
             await ask(peft)
 
 
-async def test_a_process_that_dies_says_its_last_words() -> None:
-    async with process("crash") as peft:
-        with pytest.raises(ParityUnavailable, match=r"ended with code 1 \(out of memory\)"):
+@pytest.mark.parametrize(("mode", "how"), [("crash", "ended with code 1"), ("killed", "was ended by SIGKILL")])
+async def test_a_process_that_dies_is_told_in_one_line_and_its_last_words_are_logged(
+    mode: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(mode) as peft:
+        with pytest.raises(ParityUnavailable) as error:
             await ask(peft)
+    assert f"{how}: try again" in str(error.value)
+    assert "out of memory" not in str(error.value) and "\n" not in str(error.value)
+    assert f"{how}; it last said: out of memory" in caplog.text
 
 
 async def test_what_peft_refuses_is_said() -> None:

@@ -17,7 +17,7 @@ _PAUSES_SECONDS: dict[Cause, tuple[float, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """What the supervisor tells. `num_failures` are those in a row: an engine that lasts a minute ends the row.
+    """What the supervisor tells. `num_failures` are those in a row: an engine that answers after 20 s ends the row.
 
     `why` says why there is no engine and what happens next; it is empty while there is one.
     """

@@ -16,6 +16,7 @@ from typing import IO, Any
 from graft.adapters.form import ServingForm
 from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.background import watched
+from graft.server.engine.exit_codes import how_it_ended
 from graft.server.errors import ParityFailed, ParityUnavailable
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 PEFT_FORMS = (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32)
 """The forms in which peft holds a base as the engine does; for any other, bfloat16 is the reference."""
 _MAX_LINE_BYTES = 1 << 20
-_NUM_LAST_BYTES = 300
+_NUM_LAST_BYTES = 4000
 
 
 class PeftProcess:
@@ -140,10 +141,11 @@ class PeftProcess:
         if self._errors is not None:
             self._errors.seek(0)
             last = self._errors.read()[-_NUM_LAST_BYTES:]
-        said = last.decode(errors="replace").strip().replace("\n", " | ")
+        how, said = how_it_ended(code), last.decode(errors="replace").strip()
+        _log.error("the process that computes references with peft %s; it last said: %s", how, said or "nothing")
         return (
-            f"the process that computes references with peft ended with code {code} ({said or 'without a word'}): try "
-            "again, or start the server with --parity recorded"
+            f"the process that computes what an adapter should say {how}: try again, or start the server with "
+            "--parity recorded"
         )
 
     def _stay(self) -> None:

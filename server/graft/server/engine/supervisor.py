@@ -25,7 +25,7 @@ from graft.server.engine.engine_state import Cause, EngineState
 
 log = logging.getLogger(__name__)
 
-_PROVEN_SECONDS = 60.0
+_PROVEN_SECONDS = 20.0
 _CLOSE_SECONDS = 20.0
 _MAX_REASON_CHARACTERS = 300
 

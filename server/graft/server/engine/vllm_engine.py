@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
+from graft.server.engine.exit_codes import how_it_ended
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
@@ -52,6 +54,9 @@ from graft.server.engine.vllm_environment import (
     sockets_in_a_folder,
 )
 from graft.server.engine.vllm_heartbeat import Heartbeat
+
+_NUM_LOOKS = 40
+_LOOK_SECONDS = 0.005
 
 
 async def start_engine(settings: EngineSettings) -> VllmEngine:
@@ -300,10 +305,11 @@ class VllmEngine:
         self._died.add_done_callback(lambda _: callback(self._how_it_ended()))
 
     def _how_it_ended(self) -> str:
-        code = self._process.exitcode
-        if code is None or code >= 0:
-            return f"its process ended with code {code}"
-        return f"its process was ended by {signal.Signals(-code).name}"
+        for _ in range(_NUM_LOOKS):  # its end is seen a moment before its code
+            if self._process.exitcode is not None:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return f"its process {how_it_ended(self._process.exitcode)}"
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
