@@ -98,6 +98,7 @@ async def test_a_body_that_is_no_request_is_refused(start_server: StartServer, r
     response = await server.http.post("/v1/completions", content=raw)
     assert response.status_code == status
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert "set_int_max_str_digits" not in response.text
     assert server.metric("graft_requests_total", front="http", outcome="internal") == 0
 
 
@@ -215,6 +216,18 @@ async def test_callers_who_leave_end_their_generation(server: Server, stream: bo
         await until(lambda: not server.script.active, 1.0)
     await until(lambda: server.metric("graft_requests_total", front="http", outcome="cancelled") == 20)
     assert server.metric("graft_running_requests") == 0
+
+
+async def test_a_caller_who_leaves_before_the_body_is_whole_has_cancelled(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+    writer.write(raw_request(b"x" * 100)[:-56])
+    await writer.drain()
+    writer.close()
+    await until(lambda: server.metric("graft_requests_total", front="http", outcome="cancelled") == 1)
+    assert server.metric("graft_requests_total", front="http", outcome="internal") == 0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_caller_who_leaves_the_queue_gives_its_place_back(start_server: StartServer) -> None:

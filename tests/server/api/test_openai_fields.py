@@ -12,8 +12,9 @@ from openai.types.chat import completion_create_params as chat_types
 
 from graft.server.api.limits import MAX_VIOLATIONS
 from graft.server.api.openai_fields import CHAT, COMPLETIONS, Endpoint
-from graft.server.api.openai_request import CheckedBody, checked
+from graft.server.api.openai_request import CheckedBody, bounded, checked
 from graft.server.api.text import Text
+from graft.server.engine.engine import Prompt
 from graft.server.errors import BadInput
 from tests.server.api.scripted import ScriptedTokenizer
 
@@ -33,7 +34,7 @@ class Row:
 # By openai's reference; a new version's new field fails `test_every_field_of_the_types_has_a_row`.
 ROWS = {
     "audio": Row(refused=({"voice": "alloy", "format": "wav"},)),
-    "best_of": Row(inert=(1,), refused=(2, 0, "1", True)),
+    "best_of": Row(inert=(1, 1.0), refused=(2, 0, "1", True)),
     "echo": Row(inert=(False,), refused=("yes", 1)),
     "frequency_penalty": Row(inert=(0, 0.0, 2, -2.0), refused=(2.1, -2.1, "0", True)),
     "function_call": Row(inert=("none", "auto"), refused=({"name": "f"},)),
@@ -165,8 +166,43 @@ def test_what_belongs_together_is_checked_together() -> None:
     check(COMPLETIONS, {"max_tokens": 0, "echo": True, "logprobs": 1})
     assert refused_fields(CHAT, {"max_tokens": 0}) == ["max_tokens"]
     check(COMPLETIONS, {"n": 3, "best_of": 3})
+    assert refused_fields(COMPLETIONS, {"min_tokens": 50}) == ["min_tokens"]
+    check(CHAT, {"min_tokens": 50})
     assert refused_fields(COMPLETIONS, {"n": 3, "best_of": 2}) == ["best_of"]
     assert refused_fields(COMPLETIONS, {"prompt": ["x"] * 3, "n": 43}) == ["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"temperature": 2.0000001}, "is 2.0000001; it must lie in [0, 2]"),
+        ({"temperature": 2.0999999046325684}, "is 2.1; it must lie in [0, 2]"),
+        ({"seed": 1.00000001}, "is 1.00000001; it must be an integer"),
+        ({"prompt": [1.0]}, "is 1.0; token ids are integers, 0 to 39"),
+        ({"prompt": [True]}, "is true; token ids are integers, 0 to 39"),
+        ({"best_of": 0}, "0 is not supported; it must be `n` (1 where that is left out): all choices are answered"),
+        ({"model": 5}, "is 5: name the base or an adapter, as text"),
+        ({"model": ""}, 'is "": name the base or an adapter, as text'),
+        ({"model": None}, "is missing: name the base or an adapter, as text"),
+        ({"bad_words": [" "]}, 'is " "; it must be text that is not blank'),
+    ],
+    ids=str,
+)
+def test_a_refusal_shows_what_is_wrong_with_the_value(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        check(COMPLETIONS, fields)
+    (violation,) = caught.value.violations
+    assert violation.problem == words
+
+
+def test_the_least_tokens_must_fit_behind_the_prompt() -> None:
+    text = Text(ScriptedTokenizer(), vocab_size=40, max_model_tokens=1000)
+    prompts = (Prompt(token_ids=[1]), Prompt(token_ids=[1] * 996))
+    assert bounded({"max_tokens": 50, "min_tokens": 4}, prompts, text) == {"max_tokens": 50, "min_tokens": 4}
+    with pytest.raises(BadInput) as caught:
+        bounded({"max_tokens": 50, "min_tokens": 50}, prompts, text)
+    (violation,) = caught.value.violations
+    assert violation.field == "min_tokens" and "996 tokens" in violation.problem and "holds 4" in violation.problem
 
 
 TURN = "messages[1]"

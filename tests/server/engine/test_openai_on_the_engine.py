@@ -169,3 +169,17 @@ async def test_a_plain_answer_says_what_the_stream_does(ask: Ask, n: int) -> Non
     for index, choice in enumerate(plain.body["choices"]):
         assert (choice["text"], choice["finish_reason"]) == (text[index], ends[index])
         assert choice["logprobs"]["token_logprobs"] == pytest.approx(logprobs[index], abs=1e-3)
+
+
+async def test_an_echoed_stream_with_log_probabilities_gives_every_choice(ask: Ask) -> None:
+    """vLLM loses the prompt's where a choice begins behind another's second step."""
+    for number in range(8):
+        body = {"prompt": "ab", "echo": True, "logprobs": 1, "n": 3, "max_tokens": 3, "ignore_eos": True}
+        reply = await ask({**body, "stream": True}, Caller(request_id=f"echo-{number}"))
+        assert reply.frames is not None
+        values: dict[int, list[float | None]] = {0: [], 1: [], 2: []}
+        async for frame in reply.frames:
+            for choice in frame.get("choices", ()):
+                values[choice["index"]] += choice["logprobs"]["token_logprobs"]
+        assert [len(each) for each in values.values()] == [5, 5, 5]
+        assert len({tuple(each[:2]) for each in values.values()}) == 1

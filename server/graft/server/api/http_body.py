@@ -8,11 +8,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from graft.server.api.sse import ClientGone
 from graft.server.errors import BadInput, DeadlineExceeded, TooLarge, Violation
 
 _READ_SECONDS = 30.0
+_MAX_DIGITS = 1_000
 
 
 async def read_json_object(
@@ -20,15 +22,17 @@ async def read_json_object(
 ) -> dict[str, Any]:
     """The body as a JSON object; `take` hears of its bytes before they are kept, and may refuse them.
 
-    Raises `BadInput`, `TooLarge`, or `DeadlineExceeded` after 30 s of reading.
+    Raises `BadInput`, `TooLarge`, `DeadlineExceeded` after 30 s of reading, or `ClientGone`.
     """
     try:
         async with asyncio.timeout(_READ_SECONDS):
             raw = await _read(request, max_bytes, take)
+    except ClientDisconnect:
+        raise ClientGone from None
     except TimeoutError:
         raise DeadlineExceeded(f"the request's body did not arrive within {_READ_SECONDS:g} s") from None
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
+        body = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
     except UnicodeDecodeError:
         raise _bad("is not UTF-8") from None
     except RecursionError:
@@ -69,6 +73,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         _refuse_constant(text)
     return value
+
+
+def _integer(text: str) -> int:
+    """No field holds so many digits, and Python reads no more than 4,300."""
+    if len(text) > _MAX_DIGITS:
+        raise _bad(f"holds the integer {text[:20]}…, of {len(text.lstrip('-'))} digits; at most {_MAX_DIGITS} are read")
+    return int(text)
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -89,7 +89,7 @@ def _without_tools(value: Any, body: Body) -> bool:
 
 
 def _as_many_as_wanted(value: Any, body: Body) -> bool:
-    return type(value) is int and value == (body.get("n") or 1)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == (body.get("n") or 1)
 
 
 _NO_TOOLS = "calling tools is not supported yet: leave it out, or say `none`"
@@ -98,7 +98,9 @@ _ONLY_TEXT = "only text is read and written here: leave it out"
 INERT: Mapping[str, Inert] = {
     # OpenAI's.
     "audio": _one_of(remedy=_ONLY_TEXT),
-    "best_of": Inert(changes_nothing=_as_many_as_wanted, remedy="ask for all of them with `n`, and choose"),
+    "best_of": Inert(
+        changes_nothing=_as_many_as_wanted, remedy="it must be `n` (1 where that is left out): all choices are answered"
+    ),
     "function_call": _one_of("none", "auto", remedy=_NO_TOOLS),
     "echo": _one_of(False),
     "functions": _one_of([], remedy="calling tools is not supported yet: leave it out"),

@@ -13,6 +13,7 @@ from graft.server.api.openai_values import check_sequences, check_values
 from graft.server.api.ranges import shown
 from graft.server.api.text import Text
 from graft.server.engine.engine import Prompt
+from graft.server.errors import BadInput, Violation
 
 # How a chat template is told about reasoning, by the names in use.
 _REASONING = ("reasoning_effort", "enable_thinking")
@@ -56,7 +57,8 @@ def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedB
     fields = settled(body, endpoint, violations)
     model = fields.get("model")
     if not isinstance(model, str) or not model:
-        violations.add("model", "is missing: name the base or an adapter")
+        problem = "is missing" if model is None else f"is {shown(model)}"
+        violations.add("model", f"{problem}: name the base or an adapter, as text")
     check_values(fields, endpoint, text.vocab_size, violations)
     turns: list[dict[str, str]] = []
     sources: dict[str, Source] = {}
@@ -74,12 +76,22 @@ def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedB
 def bounded(fields: Mapping[str, Any], prompts: tuple[Prompt, ...], text: Text) -> dict[str, Any]:
     """What the engine is still to hear: `max_tokens` within the room that the context has, nothing that is rendered."""
     room = max(text.max_model_tokens - len(prompt.token_ids) for prompt in prompts)
+    _check_least(fields, prompts, text)
     names = ("max_tokens", "max_completion_tokens")
     return {
         name: min(int(value), room) if name in names else value
         for name, value in fields.items()
         if name not in _RENDERED
     }
+
+
+def _check_least(fields: Mapping[str, Any], prompts: tuple[Prompt, ...], text: Text) -> None:
+    """The tokens that are generated at least must have room behind the longest prompt."""
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    least, room = int(fields.get("min_tokens") or 0), text.max_model_tokens - longest
+    if least > room:
+        problem = f"is {least}; behind a prompt of {longest} tokens the context of {text.max_model_tokens} holds {room}"
+        raise BadInput(Violation(field="min_tokens", problem=f"{problem}: lower it, or shorten the prompt"))
 
 
 def _sources(prompt: Any, text: Text, violations: Violations) -> dict[str, Source]:

@@ -14,6 +14,7 @@ from graft.server.api.limits import (
 )
 from graft.server.api.openai_fields import CHAT, Endpoint
 from graft.server.api.ranges import RANGES, Range, shown, stops_problem
+from graft.server.engine.structured_outputs import COMPLETION_TOKENS
 
 Check = Callable[[str, Any, Violations], None]
 _BIAS = Range(low=-100.0, high=100.0, integer=False)
@@ -76,6 +77,9 @@ def _check_together(body: Mapping[str, Any], endpoint: Endpoint, violations: Vio
     if endpoint is not CHAT and body.get("max_tokens") == 0 and body.get("echo") is not True:
         violations.add("max_tokens", "is 0; at least 1 token is generated, unless `echo` asks for the prompt alone")
     least = body.get("min_tokens")
+    if endpoint is not CHAT and not limits and isinstance(least, int) and least > COMPLETION_TOKENS:
+        problem = f"is {shown(least)}; without max_tokens {COMPLETION_TOKENS} are generated at most: give it too"
+        violations.add("min_tokens", problem)
     if limits and isinstance(least, int) and least > max(limits):
         violations.add("min_tokens", f"is {shown(least)}, more than max_tokens {shown(max(limits))}")
     if endpoint is CHAT and body.get("top_logprobs") and body.get("logprobs") is not True:
@@ -135,8 +139,8 @@ def _words(field: str, value: Any, violations: Violations) -> None:
     if _too_many(field, value, MAX_LIST_ENTRIES, violations):
         return
     for index, word in enumerate(value):
-        if not isinstance(word, str) or not word:
-            violations.add(f"{field}[{index}]", f"is {shown(word)}; it must be text that is not empty")
+        if not isinstance(word, str) or not word.strip():
+            violations.add(f"{field}[{index}]", f"is {shown(word)}; it must be text that is not blank")
 
 
 def _tokens(token: Range, *, at_least: int) -> Check:

@@ -28,12 +28,16 @@ class Range:
         kind = "an integer" if self.integer else "a number"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"is {shown(value)}; it must be {kind}"
-        if self.integer and not _integral(value):
-            return f"is {shown(value)}; it must be {kind}"
+        if self._takes(value):
+            return None
+        # As many digits as tell the value from one that is allowed.
+        text = next((text for text in _written(value) if not self._takes(float(text))), shown(value))
+        return f"is {text}; " + (f"it must be {kind}" if self.integer and not _integral(value) else self._allowed())
+
+    def _takes(self, value: float) -> bool:
         # Not a number is nowhere.
-        if not (self.low < value if self.above else self.low <= value) or not value <= self.high:
-            return f"is {shown(value)}; {self._allowed()}"
-        return None
+        beyond = not (self.low < value if self.above else self.low <= value) or not value <= self.high
+        return not beyond and (_integral(value) or not self.integer)
 
     def _allowed(self) -> str:
         if self.integer:
@@ -85,6 +89,11 @@ def shown(value: object) -> str:
         return "a list"
     text = json.dumps(value) if isinstance(value, str | bool | None) else str(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _written(value: float) -> Iterator[str]:
+    if isinstance(value, float):
+        yield from (f"{value:.{digits}g}" for digits in (6, 9, 17))
 
 
 def _integral(value: float) -> bool:

@@ -129,7 +129,9 @@ class Text:
         allowed = range(self.vocab_size)
         for index, one in enumerate(ids):
             if type(one) is not int or one not in allowed:
-                violations.add(f"{field}[{index}]", f"is {shown(one)}; allowed are 0 to {self.vocab_size - 1}")
+                violations.add(
+                    f"{field}[{index}]", f"is {_id_shown(one)}; token ids are integers, 0 to {self.vocab_size - 1}"
+                )
         return list(ids)
 
     def check_fits(self, num_tokens: int, *, field: str, violations: Violations, what: str = "has") -> None:
@@ -159,3 +161,7 @@ class Text:
         if num_characters > limit:
             problem = f"has {num_characters} characters, which cannot fit the context of {self.max_model_tokens} tokens"
             violations.add(field, f"{problem}; the limit is {limit} characters")
+
+
+def _id_shown(one: Any) -> str:
+    return repr(one) if isinstance(one, float) else shown(one)

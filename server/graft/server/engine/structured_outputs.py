@@ -25,7 +25,7 @@ _TRIAL_ROOM = 1_000
 # What forbids tokens, too, or goes on where the form ends. With the largest number that does no harm.
 _AGAINST_FORMS = {"min_tokens": 1, "allowed_token_ids": 0, "bad_words": 0, "ignore_eos": 0}
 _BESIDE = "cannot be kept beside a form, which says what may follow and where the reply ends; leave it out"
-_COMPLETION_TOKENS = 16  # OpenAI's default for text completions
+COMPLETION_TOKENS = 16  # OpenAI's default for text completions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def with_grammar(body: Mapping[str, Any], *, left_tokens: int, characters_per_to
     """
     structure = structure_of(body)
     if structure is None:
-        return dict(body)
+        return {key: value for key, value in body.items() if key not in ("response_format", "structured_outputs")}
     tokens = _reply_tokens(body, left_tokens)
     wanted = structure.within(int((tokens - 1) * characters_per_token))
     return {**body, "response_format": None, "structured_outputs": dict(wanted)}
@@ -96,6 +96,10 @@ def _of_response_format(wanted: Any) -> Structure | None:
     if kind not in _FORMATS:
         given = "is missing" if kind is None else f"is {json.dumps(kind)[:40]}"
         raise _refused(f"{given}; it is one of {', '.join(_FORMATS)}", "response_format.type")
+    if kind != "json_schema" and wanted.get("json_schema") is not None:
+        raise _refused(
+            f"has no effect beside type `{kind}`; say `json_schema`, or leave it out", "response_format.json_schema"
+        )
     if kind == "text":
         return None
     if kind == "json_object":
@@ -210,6 +214,6 @@ def _mapping(value: Any, field: str) -> Mapping[str, Any]:
 
 def _reply_tokens(body: Mapping[str, Any], left_tokens: int) -> int:
     """How many tokens the reply may take: those asked for, or what is left."""
-    default = left_tokens if "messages" in body else _COMPLETION_TOKENS
+    default = left_tokens if "messages" in body else COMPLETION_TOKENS
     wanted = body.get("max_completion_tokens") or body.get("max_tokens") or default
     return max(2, min(int(wanted), left_tokens))

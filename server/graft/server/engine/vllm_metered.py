@@ -79,8 +79,12 @@ class MeteredEngine:
 
 
 async def _each(stream: AsyncGenerator[Any, None], request: Metered, number: int) -> AsyncGenerator[Any, None]:
+    """Each step, with the prompt's log-probabilities: vLLM loses those of a choice that begins after the first."""
+    prompt_logprobs: Any = None
     async with contextlib.aclosing(stream):
         async for output in stream:
+            prompt_logprobs = prompt_logprobs or output.prompt_logprobs
+            output.prompt_logprobs = prompt_logprobs
             request.read(number, output)
             for choice in output.outputs:
                 request.made(number, choice.index, len(choice.token_ids))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -28,6 +30,9 @@ from graft.server.engine.vllm_requests import Chat, Completion, as_vllm_means
 from graft.server.engine.vllm_serving import ChatServing, CompletionServing
 
 Request = TypeVar("Request", Chat, Completion)
+_log = logging.getLogger(__name__)
+# With these vLLM's messages of a refusal go on: "(parameter=n, value=9)".
+_VALUES = re.compile(r" \(parameter=.*\)\Z", re.DOTALL)
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
 
 
@@ -152,19 +157,23 @@ class _ServingClasses:
     async def _frames(
         self, events: AsyncIterator[str], public: Public, running: Metered
     ) -> AsyncIterator[dict[str, Any] | str]:
+        has_begun = False
         try:
             with values.engine_errors():
                 async for event in events:
                     data = event.removeprefix("data: ").strip()
                     if data and data != "[DONE]":
-                        yield self._frame(json.loads(data), public)
+                        yield self._frame(json.loads(data), public, has_begun)
+                        has_begun = True
         finally:
             await self._abort(running)
 
-    def _frame(self, frame: dict[str, Any], public: Public) -> dict[str, Any]:
+    def _frame(self, frame: dict[str, Any], public: Public, has_begun: bool) -> dict[str, Any]:
         if "error" in frame:
             error = frame["error"]
-            raise self._as_error(error.get("code"), error.get("message", ""), error.get("param"))
+            # What has been taken and begun was no bad request, whatever vLLM makes of a ValueError.
+            code = None if has_begun else error.get("code")
+            raise self._as_error(code, error.get("message", ""), error.get("param"))
         if any(choice.get("finish_reason") in ("abort", "error") for choice in frame.get("choices", ())):
             raise EngineDied("the engine ended the request early; try again")
         return public(frame)
@@ -173,8 +182,10 @@ class _ServingClasses:
         if self.engine.gone:
             return EngineDied("the engine's process ended while the request ran; it is being replaced, try again")
         if code in (400, 404, 422):
-            return InvalidRequest(message, field=field)
-        return EngineError(message)
+            return InvalidRequest(_VALUES.sub("", message), field=field)
+        # What an exception says is no message; vLLM has logged where it came from.
+        _log.error("the engine failed on a request: %s", message)
+        return EngineError(values.FAILED)
 
     async def _abort(self, running: Metered) -> None:
         """End what may still run of a request in the engine; one that has ended is not there any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,9 @@ from graft.server.engine.engine import (
 )
 from graft.server.engine.token_bytes import TokenBytes, spelled
 
+_log = logging.getLogger(__name__)
+FAILED = "the engine failed on this request: the server's log has the details"
+
 
 @contextlib.contextmanager
 def engine_errors() -> Iterator[None]:
@@ -35,9 +39,12 @@ def engine_errors() -> Iterator[None]:
     except EngineDeadError as error:
         raise EngineDied("the engine's process ended while the request ran; it is being replaced, try again") from error
     except EngineGenerateError as error:
-        raise EngineError(f"the engine failed on this request: {error.__cause__ or error}") from error
+        _log.error("the engine failed on a request", exc_info=error)
+        raise EngineError(FAILED) from error
     except (VLLMClientError, ValueError) as error:
-        raise InvalidRequest(str(error), field=getattr(error, "parameter", None)) from error
+        # Its own text goes on with the parameter and its whole value.
+        text = str(error.args[0] if error.args else error)
+        raise InvalidRequest(text, field=getattr(error, "parameter", None)) from error
 
 
 def check_token_ids(ids: Sequence[int], vocab_size: int, max_tokens: int) -> None:

@@ -79,6 +79,14 @@ def test_a_reply_fits_into_its_tokens() -> None:
 @pytest.mark.parametrize("body", [{}, {"response_format": {"type": "text"}}, {"response_format": None}])
 def test_plain_text_has_no_form(body: dict[str, Any]) -> None:
     assert structure_of(body) is None
+    assert with_grammar({"n": 2, **body}, left_tokens=9, characters_per_token=1.0) == {"n": 2}
+
+
+@pytest.mark.parametrize("kind", ["text", "json_object"])
+def test_a_schema_beside_another_type_is_named(kind: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        structure_of({"response_format": {"type": kind, "json_schema": {"schema": {}}}})
+    assert error.value.field == "response_format.json_schema"
 
 
 @pytest.mark.parametrize(
