@@ -8,6 +8,7 @@ import re
 
 import llguidance
 
+from graft.server.engine.schema.dialect import plain, quotable
 from graft.server.engine.schema.refusal import SchemaRefused
 
 # Of the formats that the standard names, those that the automata know; names that are none of these are notes.
@@ -41,10 +42,17 @@ def fault(grammar: str) -> str:
     return llguidance.LLMatcher.validate_grammar(grammar, _bytes(), limits=_LIMITS)
 
 
+def is_empty(grammar: str) -> bool:
+    """Whether a grammar that can be compiled has no text at all, as far as its first byte tells."""
+    matcher = llguidance.LLMatcher(_bytes(), grammar, log_level=0, limits=_LIMITS)
+    matcher.compute_bitmask()
+    return bool(matcher.is_error())
+
+
 def check_pattern(pattern: str, pointer: str, keyword: str) -> None:
     """Raises `SchemaRefused` for a pattern that is broken or asks for more than an automaton can do."""
     try:
-        re.compile(pattern)
+        re.compile(plain(pattern))
     except (re.error, RecursionError, OverflowError) as error:
         problem = f"`{pattern[:80]}` is not a regular expression: {str(error)[:80]}"
         raise SchemaRefused(problem, pointer=pointer, keyword=keyword) from error
@@ -69,7 +77,7 @@ def string_schema(
     patterns: tuple[str, ...], formats: tuple[str, ...] = (), low: int = 0, high: int | None = None
 ) -> str:
     """The JSON schema of a string for llguidance, which quotes what a pattern allows as JSON does."""
-    parts: list[dict[str, object]] = [{"type": "string", "pattern": pattern} for pattern in patterns]
+    parts: list[dict[str, object]] = [{"type": "string", "pattern": quotable(pattern)} for pattern in patterns]
     parts += [{"type": "string", "pattern": "^[\\x00-\\x7F]*$"} for pattern in patterns[:1] if _complements(patterns)]
     parts += [{"type": "string", "format": name} for name in formats]
     bounds: dict[str, object] = {"type": "string", "minLength": low}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from graft.server.engine.schema.patterns import fault, string_schema
+from graft.server.engine.schema.dialect import plain
+from graft.server.engine.schema.patterns import fault, is_empty, string_schema
 from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.schema.shapes import String, smaller
 from graft.server.engine.schema.values import compact
@@ -57,7 +58,8 @@ def terminal(string: String, high: int) -> str | None:
     if "" in string.excluded:
         parts.append("/(?s:.+)/")
     body = " & ".join(parts)
-    return None if fault(f"start: S\nS: {body}") else f'"\\"" ({body}) "\\""'
+    tried = f"start: S\nS: {body}"
+    return None if fault(tried) or is_empty(tried) else f'"\\"" ({body}) "\\""'
 
 
 def _slashed(regex: str) -> str:
@@ -67,7 +69,7 @@ def _slashed(regex: str) -> str:
 
 def _whole(pattern: str) -> str:
     """The pattern as an expression of the whole text, though it is only searched for."""
-    return "|".join(_anchored(choice, pattern) for choice in _choices(pattern))
+    return "|".join(_anchored(choice, pattern) for choice in _choices(plain(pattern)))
 
 
 def _anchored(choice: str, pattern: str) -> str:
