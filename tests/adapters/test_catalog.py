@@ -42,6 +42,8 @@ def test_a_version_comes_back_as_registered(catalog: Catalog) -> None:
         assert catalog.get_version("default", "joe", selector) == made
     with pytest.raises(NotFound, match="there is no version 2"):
         catalog.get_version("default", "joe", "2")
+    with pytest.raises(NotFound, match=f"{2**70} is no version's number"):
+        catalog.get_version("default", "joe", str(2**70))
     with pytest.raises(NotFound, match="no adapter 'jane'"):
         catalog.get_version("default", "jane", "1")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from graft.adapters.base import shipped_bases
 from tests.cases.command import CommandCase, Commands
 from tests.cases.wire import HttpCase, check_http
 from tests.running import Server
@@ -20,7 +23,49 @@ _OF_A_SERVICE = {
     "GRAFT_PORT_8470_TCP_ADDR": "10.0.0.11",
     "GRAFT_HTTP_PORT": "tcp://10.0.0.12:8471",
 }
+
+
+def base_with(file: str, text: str) -> Callable[[Path], None]:
+    """The shipped base with another text in one of its files."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(shipped_bases()["rootstock-5m"], folder / "bd")
+        (folder / "bd" / file).unlink(missing_ok=True)
+        (folder / "bd" / file).write_text(text)
+
+    return make
+
+
+_SERVE = ["serve", "--base", "{folder}/bd", "--data-dir", "{folder}/data", "--grpc-port", "0", "--http-port", "0"]
 COMMANDS = [
+    CommandCase(
+        id="a chat template that does not parse is said at the start",
+        argv=_SERVE,
+        prepare=base_with("chat_template.jinja", "{% for message in messages %}\n{{ message.content }"),
+        says=["chat_template.jinja: does not parse (line 2: ", "bd"],
+        silent=["engine"],
+    ),
+    CommandCase(
+        id="a tokenizer that is no JSON is said at the start",
+        argv=_SERVE,
+        prepare=base_with("tokenizer.json", "{broken"),
+        says=["tokenizer.json: is not valid JSON", "bd"],
+        silent=["engine"],
+    ),
+    CommandCase(
+        id="a tokenizer that is another JSON is said at the start",
+        argv=_SERVE,
+        prepare=base_with("tokenizer.json", "{}"),
+        says=["tokenizer.json: makes no tokenizer", "bd"],
+        silent=["engine"],
+    ),
+    CommandCase(
+        id="a number that is none",
+        argv=["serve"],
+        says=["num_slots = 'abc' (GRAFT_NUM_SLOTS): must be a whole number between 0 and 1024"],
+        silent=["literal"],
+        environment={"GRAFT_NUM_SLOTS": "abc"},
+    ),
     CommandCase(
         id="reading 5 a Service's variables are no settings",
         argv=["serve", "--num-slots", "-1"],

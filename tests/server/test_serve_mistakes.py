@@ -15,6 +15,10 @@ def test_folders_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["serve", *ports, "--data-dir", str(tmp_path / "file")]) == 2
     told = capsys.readouterr().err
     assert f"--data-dir {tmp_path / 'file'} cannot be used: File exists; name a folder" in told
+    assert main(["serve", *ports, "--data-dir", str(tmp_path / "data"), "--store-url", "nosuch://key:secret@b"]) == 2
+    told = capsys.readouterr().err
+    assert "--store-url nosuch://… cannot be used: Protocol not known: nosuch; give a folder" in told
+    assert "secret" not in told
     ready = tmp_path / "nowhere" / "ready.json"
     assert main(["serve", *ports, "--data-dir", str(tmp_path / "data"), "--ready-file", str(ready)]) == 2
     assert f"--ready-file {ready} cannot be written: its folder does not exist" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE, AdapterVersion, Alias
-from graft.adapters.digest import digest_prefix, unique_match
+from graft.adapters.digest import PREFIX, digest_prefix, unique_match
 from graft.adapters.errors import InvalidReference, NotFound, Reason
 
 _SHAPES = "<base>, <adapter>, <adapter>:<alias>, <adapter>@<number or digest>, ft:<base>:<org>:<suffix>:<job>"
@@ -39,7 +39,8 @@ def find_version(versions: Mapping[str, AdapterVersion], selector: str) -> Adapt
 
     Raises NotFound for none or several, InvalidReference for a malformed selector.
     """
-    if selector.isascii() and selector.isdigit() and len(selector) < 8:
+    is_number = selector.isascii() and selector.isdigit()
+    if is_number and len(selector) < 8:
         for version in versions.values():
             if version.number == int(selector):
                 return version
@@ -48,6 +49,8 @@ def find_version(versions: Mapping[str, AdapterVersion], selector: str) -> Adapt
     if prefix is None:
         problem = f"{selector[:100]!r} is neither a number nor a digest (8 hex digits or more)"
         raise InvalidReference("invalid version", [Reason(field="version", problem=problem)])
+    if is_number and not any(digest.startswith(PREFIX + prefix) for digest in versions):
+        raise NotFound(f"{selector} is no version's number, nor what a version's digest begins with")
     return versions[unique_match(prefix, set(versions), what="version")]
 
 

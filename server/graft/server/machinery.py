@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class VllmMachinery:
     """vLLM, with the engine in a process of its own."""
 
     async def check(self, settings: Settings, base: Base) -> None:
+        with phase(_log, "reading the tokenizer"):
+            await asyncio.to_thread(_tokenizer, base.path)
         with phase(_log, "asking vLLM about the base"):
             await asyncio.to_thread(_check, settings, base)
 
@@ -65,9 +68,7 @@ class VllmMachinery:
         return await vllm_engine(settings, base)
 
     async def tokenizer(self, folder: Path) -> Tokenizer:
-        from graft.server.engine.tokenizer import Tokenizer as HuggingFaceTokenizer
-
-        return await asyncio.to_thread(HuggingFaceTokenizer.from_folder, folder)
+        return await asyncio.to_thread(_tokenizer, folder)
 
     async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
         from graft.server.engine.vllm_engine import VllmEngine
@@ -80,6 +81,13 @@ class VllmMachinery:
 
         backend = OpenAIBackend(current, base.name)
         return OpenAIVerbs(chat=backend.chat, completion=backend.completion)
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(folder: Path) -> Tokenizer:
+    from graft.server.engine.tokenizer import Tokenizer as HuggingFaceTokenizer
+
+    return HuggingFaceTokenizer.from_folder(folder)
 
 
 def _check(settings: Settings, base: Base) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from fsspec import get_filesystem_class
+from fsspec.core import split_protocol
+
 from graft.server.api.addresses import listeners, shown
 from graft.server.background import log_unseen
 from graft.server.engine.engine import EngineError
@@ -44,6 +47,7 @@ async def serve(
     """
     check_ports(settings)
     check_folders(settings, ready_file)
+    check_store(settings)
     asyncio.get_running_loop().set_exception_handler(log_unseen)
     with Shutdown(settings.drain_seconds) as shutdown:
         try:
@@ -88,6 +92,18 @@ def check_folders(settings: Settings, ready_file: Path | None) -> None:
         raise OSError(f"{problem}; name a folder that can be written") from None
     if ready_file is not None and not ready_file.absolute().parent.is_dir():
         raise OSError(f"--ready-file {ready_file} cannot be written: its folder does not exist; make it first")
+
+
+def check_store(settings: Settings) -> None:
+    """Learn that nothing reads such a store before the base is read. Raises OSError; nothing is connected to."""
+    if not settings.store_url:
+        return
+    scheme = split_protocol(settings.store_url)[0] or "file"
+    try:
+        get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        problem = f"--store-url {scheme}://… cannot be used: {error}"
+        raise OSError(f"{problem}; give a folder or an fsspec URL, and install what its protocol needs") from None
 
 
 async def _before(asked: asyncio.Event, opening: Coroutine[Any, Any, Rooms]) -> Rooms | None:

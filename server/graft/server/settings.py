@@ -155,17 +155,21 @@ def _text(value: object) -> str:
 
 
 def _integer(value: object) -> int:
-    if isinstance(value, str):
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("must be a whole number")
-    return value
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number")
-    return float(value)
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("must be a number") from None
 
 
 def _boolean(value: object) -> bool:
@@ -215,7 +219,9 @@ def parse(name: str, value: object, *, source: str) -> Any:
     try:
         return _PARSERS[str(_FIELDS[name].type)](value)
     except ValueError as error:
-        raise InvalidSetting(f"{name} = {value!r} ({source}): {error}") from None
+        low, high = LIMITS.get(name, (None, None))
+        limits = "" if low is None else f" between {low:.15g} and {high:.15g}"
+        raise InvalidSetting(f"{name} = {value!r} ({source}): {error}{limits}") from None
 
 
 def describe(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graft.adapters.base import shipped_bases
-from graft.server.engine.chat_template import variables_of
+from graft.server.engine.chat_template import fault_of, variables_of
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.tokenizer import Tokenizer
 from tests.training.chat_templates import STRICT, TEMPLATES
@@ -23,6 +23,8 @@ def test_variables_are_what_neither_the_request_nor_the_tokenizer_gives() -> Non
         "{% generation %}{{ a }}{%- endgeneration -%}{% for x in messages %}{% break %}{% endfor %}"
     ) == {"a"}
     assert variables_of("{% broken") == frozenset()
+    assert fault_of("a\n{% broken") == "line 2: Encountered unknown tag 'broken'."
+    assert fault_of("{{ 1 | nosuch }}") == "line 1: No filter named 'nosuch'."
     assert Tokenizer.from_folder(shipped_bases()["rootstock-5m"]).template_variables == frozenset()
     assert Tokenizer(hugging_face=make_tokenizer("byte-level")).template_variables is None
 
@@ -30,6 +32,7 @@ def test_variables_are_what_neither_the_request_nor_the_tokenizer_gives() -> Non
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_template_in_use_can_be_read(template: str) -> None:
     assert "messages" not in variables_of(TEMPLATES[template])
+    assert fault_of(TEMPLATES[template]) is None
 
 
 def test_variables_reach_the_template() -> None:

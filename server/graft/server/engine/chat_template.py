@@ -12,7 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from graft.server.engine.engine import InvalidRequest
 
 # transformers' own tags around what an assistant generated: they print what stands between them.
-_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+_GENERATION = re.compile(r"\{%[-+]?\s*(end)?generation\s*[-+]?%\}")
 # What the request itself gives, and what transformers provides.
 _GIVEN = frozenset(
     {
@@ -42,12 +42,24 @@ def variables_of(template: str) -> frozenset[str]:
     """Names that a caller may set: read by the template, and given neither by the request nor by the tokenizer."""
     import jinja2.meta
 
-    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
     try:
-        names = jinja2.meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", template)))
+        names = jinja2.meta.find_undeclared_variables(_environment().parse(_GENERATION.sub("", template)))
     except jinja2.TemplateError:
         return frozenset()  # rendering it will say what is wrong
     return frozenset(name for name in names if name not in _GIVEN and not name.endswith("_token"))
+
+
+def fault_of(template: str) -> str | None:
+    """The place and the reason where no chat at all can be rendered with it, else None."""
+    try:
+        _environment().from_string(_GENERATION.sub("", template))
+    except jinja2.TemplateSyntaxError as error:
+        return f"line {error.lineno}: {error.message}"
+    return None
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from graft.adapters import base_files
 from graft.adapters.spelling import Spelling, Unspellable
 from graft.server.engine.chat_template import refusals, variables_of
 from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.tokenizer_files import usable_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +25,11 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, path: Path | str) -> Tokenizer:
-        """Load `tokenizer.json` and its companions; code in the folder is never run."""
-        from transformers import AutoTokenizer
+        """Load `tokenizer.json` and its companions; code in the folder is never run.
 
-        hugging_face = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        Raises InvalidBase, naming the file, where one cannot be read or a chat template does not parse.
+        """
+        hugging_face = usable_tokenizer(Path(path))
         made = cls(hugging_face=hugging_face, stop_ids=base_files.stop_ids(Path(path)))
         made._spelling.prepare()
         return made
