@@ -18,6 +18,7 @@ from graft.server.engine.schema.other_grammars import choice_fault, grammar_faul
 from graft.server.engine.schema.refusal import SchemaRefused
 
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
+_DESCRIBED = ("name", "description", "schema", "strict")
 _KINDS = ("json", "json_object", "regex", "choice", "grammar", "structural_tag")
 # vLLM's switches for its own schema compiler: ours writes no blanks, and no properties that are not spoken of.
 _SWITCHES = ("disable_any_whitespace", "disable_additional_properties")
@@ -100,6 +101,9 @@ def _of_response_format(wanted: Any) -> Structure | None:
         raise _refused(
             f"has no effect beside type `{kind}`; say `json_schema`, or leave it out", "response_format.json_schema"
         )
+    if kind != "structural_tag":
+        known = ("type", "json_schema") if kind == "json_schema" else ("type",)
+        _check_known(wanted, known, "response_format", f"beside the type `{kind}`")
     if kind == "text":
         return None
     if kind == "json_object":
@@ -108,11 +112,19 @@ def _of_response_format(wanted: Any) -> Structure | None:
         return _by_tags(wanted, "response_format")
     field = "response_format.json_schema"
     described = _mapping(wanted.get("json_schema"), field)
+    _check_known(described, _DESCRIBED, field, "in `json_schema`")
     if "schema" not in described or described["schema"] is None:
         raise _refused("is missing: give the schema, or ask for `json_object`", f"{field}.schema")
     if not isinstance(described.get("name"), str):
         raise _refused("is missing: give the schema a name", f"{field}.name")
     return _by_schema(_text(described["schema"], f"{field}.schema"), f"{field}.schema")
+
+
+def _check_known(given: Mapping[str, Any], known: tuple[str, ...], field: str, where: str) -> None:
+    for key, value in given.items():
+        if key not in known and value is not None:
+            remedy = "; give it as `json_schema`, with that type" if key == "schema" else ""
+            raise _refused(f"is not known {where}, which takes {', '.join(known)}{remedy}", f"{field}.{key[:40]}")
 
 
 def _of_structured_outputs(options: Any) -> Structure | None:

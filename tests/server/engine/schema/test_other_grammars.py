@@ -115,3 +115,54 @@ def test_a_field_that_is_no_object_is_named() -> None:
     with pytest.raises(InvalidRequest) as error:
         structure_of({"structured_outputs": ["json"]})
     assert error.value.field == "structured_outputs" and "must be an object" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"type": "json_object", "schema": {"type": "object"}}, "schema"),
+        ({"type": "json_object", "json_schema": {"name": "x", "schema": {}}}, "json_schema"),
+        ({"type": "text", "schema": {}}, "schema"),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": {}}, "strict": True}, "strict"),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": {}, "mode": 1}}, "json_schema.mode"),
+    ],
+)
+def test_what_would_be_dropped_is_named(wanted: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        check_structure({"response_format": wanted})
+    assert error.value.field == f"response_format.{field}"
+
+
+def test_what_openai_knows_of_a_schema_is_taken() -> None:
+    described = {"name": "x", "description": "y", "schema": {"type": "object"}, "strict": True}
+    check_structure({"response_format": {"type": "json_schema", "json_schema": described}})
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        *("root ::= root", 'root ::= "a" root', 'start: "a" start', 'start: a\na: "x" b\nb: "y" a'),
+        *('start: ("a" | "b") start+', "start: A\nA: /[^\\s\\S]/", 'start: "a" x\n  | x\nx: x "b" | start'),
+        *('root ::= x | y "a"\nx ::= "(" x ")"\ny ::= [a-z] y', 'start: x{2}\nx: "a" x'),
+    ],
+)
+def test_a_grammar_without_an_end_is_refused(grammar: str) -> None:
+    assert "no text" in grammar_fault(grammar)
+
+
+@pytest.mark.parametrize("regex", [r"[^\s\S]", r"a[^\s\S]", r"[^\s\S]+"])
+def test_a_regular_expression_without_a_text_is_refused(regex: str) -> None:
+    assert "no text" in regex_fault(regex)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        *('start: "a" start?', 'start: "a" start | "b"', 'start: x*\nx: "a" x', 'start: x{0,2} "c"\nx: "a" x'),
+        *('start: A b\nA: /a+/\nb: (A | b) B | \nB: "b"i', 'start: "(" start ")" | // a comment\n  | "x"'),
+        *('start: %json {"type": "object"} | "a" start', 'root ::= [a-z] ("b" | ws)+ # c\nws ::= [ \\t]*'),
+        'root ::= value\nvalue ::= "[" (value ("," value)*)? "]" | [0-9]+',
+    ],
+)
+def test_a_grammar_with_an_end_is_taken(grammar: str) -> None:
+    assert not grammar_fault(grammar)

@@ -67,6 +67,11 @@ EXACT: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
         [[1], [1, 2]],
         [[], [1, 1], [2]],
     ),
+    "what it contains is judged": (
+        {"type": "array", "contains": {"const": 1}, "unevaluatedItems": {"const": 2}, "minItems": 2, "maxItems": 3},
+        [[1, 2], [1, 1], [1, 2, 2]],
+        [[2, 2], [1, 3], [1]],
+    ),
     "a name that asks for another": (
         {"type": "object", "properties": {"a": {}, "b": {}}, "dependentRequired": {"a": ["b"]}},
         [{}, {"b": 1}, {"a": 1, "b": 1}],

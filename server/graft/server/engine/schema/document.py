@@ -69,6 +69,11 @@ class Document:
         self._kept: list[Any] = [schema]  # places are known by identity: what is made here must live
         self.root = self.place(schema, "", resolver)
 
+    @property
+    def contains_evaluates(self) -> bool:
+        """Whether `unevaluatedItems` leaves the items alone that match `contains`."""
+        return self._standard is _NEWEST
+
     def place(self, schema: Any, pointer: str, resolver: Any) -> int:
         """The number of a schema."""
         if schema is False:

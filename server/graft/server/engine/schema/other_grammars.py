@@ -9,8 +9,9 @@ from typing import Any
 
 import llguidance
 
+from graft.server.engine.schema.endless import never_ends
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.patterns import fault
+from graft.server.engine.schema.patterns import fault, is_empty
 from graft.server.engine.schema.refusal import SchemaRefused
 
 _MAX_TAGS = 64
@@ -29,7 +30,7 @@ def regex_fault(value: Any) -> str:
         return "must be a text"
     if "\0" in value:
         return "holds a NUL character"
-    return _told("regular expression", fault(llguidance.LLMatcher.grammar_from_regex(value)))
+    return _told("regular expression", _unfit(llguidance.LLMatcher.grammar_from_regex(value)))
 
 
 def grammar_fault(value: Any) -> str:
@@ -37,9 +38,14 @@ def grammar_fault(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         return "must be the text of a grammar"
     try:
-        return _told("grammar", fault(llguidance.grammar_from("grammar", value)))
+        grammar = llguidance.grammar_from("grammar", value)
+        return _told("grammar", _unfit(grammar) or ("no text that follows it ends" if never_ends(grammar) else ""))
     except (ValueError, RecursionError) as error:
         return _told("grammar", str(error))
+
+
+def _unfit(grammar: str) -> str:
+    return fault(grammar) or ("no text follows it" if is_empty(grammar) else "")
 
 
 def _told(what: str, problem: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from graft.server.engine.schema import applicators, negation, typed
@@ -108,9 +108,17 @@ class Reader:
         if any(isinstance(shape, Literal) and shape.text[0] in "[{" for shape in found):
             pointer = self.document.places[number].pointer
             raise not_enforced(keyword, pointer, "beside `const` or `enum` with arrays or objects; leave it out")
-        rest = frozenset({(self.document.below(number, keyword), False)})
+        rest = frozenset({(self._unevaluated(number, keyword), False)})
         met = (self._meet(shape, judge(shape, rest)) for shape in found)
         return tuple(shape for shape in met if shape is not None)
+
+    def _unevaluated(self, number: int, keyword: str) -> int:
+        """What unjudged values must be: as from 2020-12 `contains` beside it judges the items that match it."""
+        schema = self.document.places[number].schema
+        assert isinstance(schema, Mapping)
+        if keyword == "unevaluatedItems" and "contains" in schema and self.document.contains_evaluates:
+            return self.document.made({"anyOf": [schema["contains"], schema[keyword]]}, number)
+        return self.document.below(number, keyword)
 
     def meet(self, left: Shapes, right: Shapes) -> Shapes:
         """What both unions allow."""
