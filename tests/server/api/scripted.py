@@ -185,6 +185,9 @@ class ScriptedTokenizer:
     def spelled(self, ids: Sequence[int]) -> str:
         return " ".join(self.tokens(ids))
 
+    def finished(self, ids: Sequence[int]) -> str:
+        return self.spelled(ids)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedReply:

@@ -60,7 +60,8 @@ def ask(engine: VllmEngine, base: Base) -> Ask:
             prompts = [Prompt(token_ids=tokenizer.render_chat(body["messages"]))]
             return await backend.chat(body, prompts, caller)
         texts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
-        return await backend.completion(body, [Prompt(token_ids=tokenizer.encode(text)) for text in texts], caller)
+        prompts = [Prompt(token_ids=tokenizer.encode(text), text=text) for text in texts]
+        return await backend.completion(body, prompts, caller)
 
     return call
 

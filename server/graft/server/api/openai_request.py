@@ -41,7 +41,7 @@ class CheckedBody:
             prompts = {
                 field: Prompt(token_ids=encoded[field], text=source)
                 if isinstance(source, str)
-                else Prompt(token_ids=source, text=text.spelled(source) if self.fields.get("echo") else None)
+                else Prompt(token_ids=source, text=self._echoed(source, text))
                 for field, source in self.sources.items()
             }
         violations = Violations()
@@ -49,6 +49,11 @@ class CheckedBody:
             text.check_fits(len(prompt.token_ids), field=field, violations=violations)
         violations.raise_any()
         return tuple(prompts.values())
+
+    def _echoed(self, ids: list[int], text: Text) -> str | None:
+        if not self.fields.get("echo"):
+            return None
+        return text.spelled(ids) if self.fields.get("max_tokens") == 0 else text.finished(ids)
 
 
 def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedBody:

@@ -41,6 +41,8 @@ class Tokenizer(Protocol):
 
     def spelled(self, ids: Sequence[int]) -> str: ...
 
+    def finished(self, ids: Sequence[int]) -> str: ...
+
 
 class Text:
     """Tokenizes without holding up other requests, and refuses what cannot fit the context unread."""
@@ -155,6 +157,10 @@ class Text:
     def spelled(self, ids: Sequence[int]) -> str:
         """The text of ids."""
         return self._tokenizer.spelled(ids)
+
+    def finished(self, ids: Sequence[int]) -> str:
+        """The text of ids, without a character that they begin and do not end: what follows tells it."""
+        return self._tokenizer.finished(ids)
 
     def _check_length(self, num_characters: int, field: str, violations: Violations) -> None:
         limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>\Z")
+_MAX_CHARACTER_BYTES = 4
 _SPACE = "▁"
 
 
@@ -46,6 +48,19 @@ class TokenBytes:
             spaced = "ByteLevel" not in self._kinds and not self._kinds.isdisjoint({"Metaspace", "Replace"})
             return (token.replace(_SPACE, " ") if spaced else token).encode()
         return str(self._tokenizer.decode([token_id])).encode()
+
+
+def unfinished(ids: Sequence[int], bytes_of: Callable[[int], bytes]) -> tuple[int, str]:
+    """How many of the last tokens hold a character that they do not end, and what the first of them holds before it."""
+    data = b"".join(map(bytes_of, ids[-_MAX_CHARACTER_BYTES:]))
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    num_open = len(decoder.getstate()[0])
+    num_tokens, held = 0, b""
+    while len(held) < num_open:
+        num_tokens += 1
+        held = bytes_of(ids[-num_tokens]) + held
+    return num_tokens, held[: len(held) - num_open].decode(errors="replace")
 
 
 def spelled(data: bytes) -> str:

@@ -12,6 +12,7 @@ from graft.adapters import base_files
 from graft.adapters.spelling import Spelling, Unspellable
 from graft.server.engine.chat_template import refusals, variables_of
 from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.token_bytes import TokenBytes, unfinished
 from graft.server.engine.tokenizer_files import usable_tokenizer
 
 
@@ -83,6 +84,15 @@ class Tokenizer:
     def spelled(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens by their names."""
         return str(self.hugging_face.decode(list(ids), skip_special_tokens=False))
+
+    def finished(self, ids: Sequence[int]) -> str:
+        """`spelled`, without a character that the last ids begin and do not end."""
+        num_tokens, before = unfinished(ids, self._bytes_of)
+        return self.spelled(ids[: len(ids) - num_tokens]) + before
+
+    @cached_property
+    def _bytes_of(self) -> TokenBytes:
+        return TokenBytes(self.hugging_face)
 
     @staticmethod
     def _check(text: str) -> None:

@@ -45,6 +45,7 @@ from graft.server.engine.shared_names import SharedNames
 from graft.server.engine.slot_images import SlotImages
 from graft.server.engine.structured_outputs import grammar_of
 from graft.server.engine.token_bytes import TokenBytes
+from graft.server.engine.vllm_detokenizer import start_inside_characters
 from graft.server.engine.vllm_environment import (
     EngineSettings,
     cpu_environment,
@@ -87,6 +88,7 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
     arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=guidance)
     heartbeat = Heartbeat()
+    start_inside_characters()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
     names = _shared_names()
     try:
