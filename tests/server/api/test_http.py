@@ -109,7 +109,8 @@ async def test_a_deep_schema_is_refused_before_the_engine(server: Server) -> Non
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     chat = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "response_format": wanted}
     response = await server.http.post("/v1/chat/completions", json=chat)
-    assert response.status_code == 400 and response.json()["error"]["param"] == "response_format"
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "response_format.json_schema.schema"
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "body",
     [
-        _schema({"properties": {f"p{index}": {} for index in range(257)}}),
-        _schema({"enum": list(range(1000))}),
+        _schema({"properties": {f"p{index}": {} for index in range(1001)}}),
+        _schema({"enum": list(range(1001))}),
+        _schema({"prefixItems": [{"const": index} for index in range(2501)]}),
         _schema({"$ref": "#"}),
         _schema({"maxItems": 10**400}),
         _schema({"pattern": "a{101}"}),
@@ -57,9 +58,18 @@ def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
         _schema({"properties": {"children": {"items": {"$ref": "#"}}, "zip": {"pattern": r"^\d{5}\{500\}$"}}}),
         {"structured_outputs": {"regex": "(a{10}){100}", "choice": ["a"] * 1024}},
         _schema({"maxLength": 10**6, "maxItems": 10**6, "maxProperties": 10**6}),
+        _schema({"enum": [f"v{index}" for index in range(1000)]}),
+        _schema({"properties": {f"p{i}": {"type": "string"} for i in range(1000)}, "required": ["p1"] * 1000}),
         {"prompt": [1] * 4000, "n": 64},
         {"prompt": ["a"] * 64, "n": 2},
     ],
 )
 def test_what_is_within_them_is_taken(body: dict[str, Any]) -> None:
     check(body)
+
+
+def test_the_place_is_named() -> None:
+    with pytest.raises(BadInput) as error:
+        check(_schema({"properties": {"a": {"enum": list(range(1001))}}}))
+    (violation,) = error.value.violations
+    assert violation.field == "response_format.json_schema.schema" and "#/properties/a/enum" in violation.problem

@@ -17,8 +17,9 @@ MAX_CONTINUATIONS = 256
 MAX_MESSAGES = 4096
 MAX_LOGIT_BIASES = 1024
 MAX_SCHEMA_DEPTH = 32
-MAX_SCHEMA_NODES = 1_000
-MAX_PROPERTIES = 256
+MAX_SCHEMA_NODES = 5_000
+MAX_ENUM_VALUES = 1_000
+MAX_PROPERTIES = 1_000
 MAX_PATTERN_CHARACTERS = 2_000
 MAX_REPETITION = 100
 MAX_REPETITION_PRODUCT = 1_000
@@ -66,27 +67,29 @@ def check_json_schema(schema: object, field: str, violations: Violations) -> Non
         return
     if isinstance(schema, Mapping) and schema.get("$ref") == "#":
         violations.add(field, 'is "$ref": "#", which refers to itself; describe a value')
-    level: list[Any] = [schema]
+    level: list[tuple[str, Any]] = [("", schema)]
     num_nodes = 0
     for _ in range(MAX_SCHEMA_DEPTH):
         num_nodes += len(level)
         if num_nodes > MAX_SCHEMA_NODES:
             violations.add(field, f"has more than {MAX_SCHEMA_NODES} parts")
             return
-        for node in level:
+        for pointer, node in level:
             _check_counts(node, field, violations)
-            _check_patterns(node, field, violations)
-        level = [child for node in level for child in _children(node)]
+            _check_patterns(node, pointer, field, violations)
+        level = [
+            (f"{pointer}/{str(key)[:60]}"[:200], child) for pointer, node in level for key, child in _children(node)
+        ]
         if not level:
             return
     violations.add(field, f"is nested deeper than {MAX_SCHEMA_DEPTH}")
 
 
-def _children(node: object) -> list[Any]:
+def _children(node: object) -> list[tuple[Any, Any]]:
     if isinstance(node, Mapping):
-        return list(node.values())
+        return list(node.items())
     if isinstance(node, list):
-        return node
+        return list(enumerate(node))
     return []
 
 
@@ -99,16 +102,21 @@ def _check_counts(node: object, field: str, violations: Violations) -> None:
             violations.add(field, f"{key} is {str(count)[:40]}; the limit is {limit}")
 
 
-def _check_patterns(node: object, field: str, violations: Violations) -> None:
+def _check_patterns(node: object, pointer: str, field: str, violations: Violations) -> None:
     if not isinstance(node, Mapping):
         return
+    values = node.get("enum")
+    if isinstance(values, list) and len(values) > MAX_ENUM_VALUES:
+        violations.add(field, f"at `#{pointer}/enum`: enum has {len(values)} entries; the limit is {MAX_ENUM_VALUES}")
     patterns = [node.get("pattern")]
     for key in ("properties", "patternProperties"):
         children = node.get(key)
         if not isinstance(children, Mapping):
             continue
         if len(children) > MAX_PROPERTIES:
-            violations.add(field, f"{key} has {len(children)} entries; the limit is {MAX_PROPERTIES}")
+            violations.add(
+                field, f"at `#{pointer}/{key}`: {key} has {len(children)} entries; the limit is {MAX_PROPERTIES}"
+            )
         elif key == "patternProperties":
             patterns += children
     for pattern in patterns:
@@ -153,8 +161,7 @@ def _check_structure(wanted: Mapping[str, Any], violations: Violations) -> None:
 
 def _check_self_references(body: Mapping[str, Any], violations: Violations) -> None:
     tools = body.get("tools")
-    paths = [(body, "response_format", "json_schema", "schema")]
-    paths += [({"tools": tool}, "tools", "function", "parameters") for tool in tools] if isinstance(tools, list) else []
+    paths = [({"tools": tool}, "tools", "function", "parameters") for tool in tools] if isinstance(tools, list) else []
     for node, *path in paths:
         schema: Any = node
         for key in path:
@@ -163,11 +170,21 @@ def _check_self_references(body: Mapping[str, Any], violations: Violations) -> N
             violations.add(path[0], 'its schema is "$ref": "#", which refers to itself; describe a value')
 
 
+def _check_response_format(wanted: Mapping[str, Any], violations: Violations) -> None:
+    described = wanted.get("json_schema")
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if isinstance(described, Mapping) and isinstance(schema, Mapping):
+        check_json_schema(schema, "response_format.json_schema.schema", violations)
+        described = {key: value for key, value in described.items() if key != "schema"}
+    check_json_schema({**wanted, "json_schema": described}, "response_format", violations)
+
+
 def check_structures(body: Mapping[str, Any], violations: Violations) -> None:
     """Bounds on what a request says about the structure of its answer and of its tools."""
-    for name in ("response_format", "tools"):
-        if isinstance(body.get(name), Mapping | list):
-            check_json_schema({"": body[name]}, name, violations)
+    if isinstance(body.get("tools"), Mapping | list):
+        check_json_schema({"": body["tools"]}, "tools", violations)
+    if isinstance(body.get("response_format"), Mapping):
+        _check_response_format(body["response_format"], violations)
     _check_self_references(body, violations)
     if isinstance(body.get("structured_outputs"), Mapping):
         _check_structure(body["structured_outputs"], violations)

@@ -177,3 +177,16 @@ def test_no_schema_is_worked_on_without_end(schema: dict[str, Any]) -> None:
         JsonSchema(schema).grammar(ROOM)
     except SchemaRefused as error:
         assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize("required", [0, 500, 744, 1000])
+@pytest.mark.parametrize("counted", [{}, {"maxProperties": 1000}], ids=["any number", "counted"])
+def test_a_thousand_properties_are_no_thousand_calls_deep(required: int, counted: dict[str, Any]) -> None:
+    names = [f"p{index}" for index in range(1000)]
+    schema = {"type": "object", "properties": {name: {"const": 1} for name in names}, "required": names[:required]}
+    try:
+        grammar = JsonSchema({**schema, **counted}).grammar(30_000)
+    except SchemaRefused as error:
+        assert "not required" in str(error) if required < 744 else counted and "too large" in str(error)
+        return
+    assert accepts(grammar, json.dumps(dict.fromkeys(names, 1), separators=(",", ":")))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from graft.server.engine.schema import strings
 from graft.server.engine.schema.membership import fits
-from graft.server.engine.schema.refusal import not_enforced
+from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
 from graft.server.engine.schema.shapes import ANYTHING, Literal, Object, String, Terms, meet_strings, smaller
 from graft.server.engine.schema.sizes import overcommitted, rounded, shared
 from graft.server.engine.schema.values import compact
@@ -24,6 +24,7 @@ _MAX_OTHERS = 200
 _SIGNS = 4  # two quotes, a colon and a comma
 _PAIR_LENGTH = 32  # what a name with a short value takes
 _MAX_PATTERNS = 3
+_MAX_OPTIONAL = 256  # each may follow at one place, and llguidance's parser holds 2,000 items there
 _INITIALS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -41,6 +42,9 @@ def alternatives(grammar: Grammar, shape: Object, room: int, depth: int) -> list
         return []
     pairs = _that_fit(grammar, shape, pairs, room, depth)
     required = sum(pair.required for pair in pairs)
+    if len(pairs) - required > _MAX_OPTIONAL:
+        problem = f"has {len(pairs) - required} properties that are not required; the limit is {_MAX_OPTIONAL}"
+        raise SchemaRefused(f"{problem}: list more of them in `required`", pointer=shape.pointer, keyword="properties")
     low, high = shape.min_properties, shape.max_properties
     if high is not None and required > high:
         return []
@@ -131,6 +135,10 @@ def _ordered(
             choices.append(without)
         return grammar.rule(choices) if choices else None
 
+    for index in range(len(pairs), 0, -1):  # from the end: a thousand properties are no thousand calls deep
+        fewest = sum(required for _, required in pairs[:index])
+        for count in range(fewest, min(index, index if high is None else high) + 1) if counted else (fewest, index):
+            rest(index, count)
     body = rest(0, 0)
     return [] if body is None else [f'"{{" {body} "}}"']
 
