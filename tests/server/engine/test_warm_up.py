@@ -10,10 +10,14 @@ from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.warm_up import CHATS, COMPLETIONS, Kind, _try, warm_up
 
 
-async def test_every_kind_passes_and_nothing_stays(engine: VllmEngine, base: Base) -> None:
+async def test_every_kind_passes_and_nothing_stays(
+    engine: VllmEngine, base: Base, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     before = await engine.loaded()
     assert await warm_up(engine, base) > len(COMPLETIONS) + len(CHATS)
     assert await engine.loaded() == before
+    assert "this base has no" not in caplog.text
 
 
 def failing(error: Exception) -> Kind:
