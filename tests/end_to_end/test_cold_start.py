@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,19 +23,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cold_server(folder: Path) -> Iterator[Server]:
+def short_folder() -> Iterator[Path]:
+    """For temporary files: the names of sockets are short."""
+    with tempfile.TemporaryDirectory(prefix="cold-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def cold_server(folder: Path, short_folder: Path) -> Iterator[Server]:
     programs = folder / "programs"
     programs.mkdir()
     for name in COMPILERS:
         (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/called\nexit 1\n')
         (programs / name).chmod(0o755)
     (folder / "home").touch()  # a file: nobody can write into it, root neither
-    for name in ("tmp", "cache"):
-        (folder / name).mkdir()
+    (folder / "cache").mkdir()
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "tmp"),
+        "TMPDIR": str(short_folder),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "CXX": "",
     }
@@ -43,7 +50,7 @@ def cold_server(folder: Path) -> Iterator[Server]:
     assert stop_server(running) == 0
 
 
-def test_first_uses_compile_nothing(cold_server: Server, folder: Path) -> None:
+def test_first_uses_compile_nothing(cold_server: Server, folder: Path, short_folder: Path) -> None:
     for name, body in {**COMPLETIONS, **CHATS}.items():
         text = {"messages": [{"role": "user", "content": "12+39?"}]} if name in CHATS else {"prompt": "12+39?"}
         path = "/v1/chat/completions" if name in CHATS else "/v1/completions"
@@ -53,5 +60,6 @@ def test_first_uses_compile_nothing(cold_server: Server, folder: Path) -> None:
         client.score("12+39?", [" 51"])
         assert client.info().engine_restarts == 0
     assert not (folder / "called").exists(), (folder / "called").read_text()
-    made = [path for name in ("tmp", "cache") for path in (folder / name).rglob("*") if path.suffix in {".so", ".cpp"}]
+    made = [path for place in (short_folder, folder / "cache") for path in place.rglob("*")]
+    made = [path for path in made if path.suffix in {".so", ".cpp"}]
     assert not made

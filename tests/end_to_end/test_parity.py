@@ -96,8 +96,10 @@ def test_a_reference_that_says_otherwise_is_refused_with_what_was_measured(
     graft.push_adapter(folder, name="tampered")
     with pytest.raises(Conflict, match="on average"):
         graft.generate("bee -> ", model="tampered@1", max_tokens=1)
-    (receipt,) = receipts(graft, "tampered")
-    assert receipt["drifted"] is True and receipt["mean_abs_delta"] == pytest.approx(0.5, abs=LIMIT)
+    found = receipts(graft, "tampered")  # what the push measured may be told of the same version, too
+    assert found
+    for receipt in found:
+        assert receipt["drifted"] is True and receipt["mean_abs_delta"] == pytest.approx(0.5, abs=LIMIT)
 
 
 def test_weights_that_were_exchanged_behind_the_reference_are_refused(
