@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,13 @@ def test_the_doctor_names_the_package(monkeypatch: pytest.MonkeyPatch, optional:
     (finding,) = [each for each in diagnosis.diagnose(data_dir="/tmp", ports=[]) if each.subject == "system"]
     assert (finding.state, finding.remedy) == (state, "apt-get install libnowhere9")
     assert "libnowhere.so.9 is missing" in finding.found
+
+
+@pytest.mark.parametrize(("free_mib", "state"), [(64, "ok"), (8, "problem")])
+def test_the_doctor_looks_at_shared_memory(monkeypatch: pytest.MonkeyPatch, free_mib: int, state: str) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 0, free_mib * 2**20))
+    (finding,) = [each for each in diagnosis.diagnose(data_dir="/tmp", ports=[]) if each.subject == "shared memory"]
+    assert finding.state == state
+    assert f"{free_mib} MiB free" in finding.found
+    assert ("--shm-size" in finding.remedy) == (state == "problem")

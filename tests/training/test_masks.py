@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.adapters.form import ServingForm
+from graft.training import masks
 from graft.training.adapt.loading import load_base
 from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
@@ -113,3 +114,13 @@ def test_reading_17_a_pipeline_refuses_layers_of_different_kinds() -> None:
     config = made("qwen3", READ["qwen3"]).config
     with pytest.raises(ConfigurationError, match="pp cannot split a model whose layers differ in their attention"):
         Mesh(pp=2).check(config, num_processes=2, batches_per_step=2)
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_decoder_without_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*args: object, **fields: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = made("gpt2", {})
+    monkeypatch.setattr(masks, "leaks", exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        check_packing(model)

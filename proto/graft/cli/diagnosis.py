@@ -16,6 +16,7 @@ from graft.cli.system_parts import PARTS
 
 _PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_lora_cpu"
 _MIN_FREE_BYTES = 5_000_000_000
+_SHARED, _MIN_SHARED_BYTES = Path("/dev/shm"), 48 * 2**20  # an engine's processes meet there in 41 MiB
 _DIAGNOSES = "graft.diagnoses"
 # The torch companions whose PyPI builds expect CUDA and break every transformers and vLLM import beside a CPU torch.
 _BREAKING = ("torchaudio", "torchcodec", "torchvision")
@@ -41,6 +42,7 @@ def diagnose(*, data_dir: str, ports: Sequence[int], with_data: bool = False) ->
         *_engine(),
         _plugin(),
         _cpu(),
+        _shared_memory(),
         _disk(place),
         *(_data(place) if with_data else ()),
         *map(_port, ports),
@@ -127,6 +129,20 @@ def _cpu() -> Finding:
     if "avx512f" not in flags:
         return Finding(subject="CPU", state="notice", found=found, remedy="serving on this CPU will be slow")
     return Finding(subject="CPU", state="ok", found=found)
+
+
+def _shared_memory() -> Finding:
+    """Containers have 64 MiB of it unless they are told otherwise."""
+    subject = "shared memory"
+    if not _SHARED.is_dir():
+        remedy = "a CPU engine's processes meet there: mount a tmpfs"
+        return Finding(subject=subject, state="notice", found=f"no {_SHARED} here", remedy=remedy)
+    free_bytes = shutil.disk_usage(_SHARED).free
+    found = f"{free_bytes >> 20} MiB free at {_SHARED}"
+    if free_bytes >= _MIN_SHARED_BYTES:
+        return Finding(subject=subject, state="ok", found=found)
+    remedy = f"a CPU engine needs 41: mount -o remount,size=256m {_SHARED}; in a container: --shm-size=256m"
+    return Finding(subject=subject, state="problem", found=found, remedy=remedy)
 
 
 def _disk(data_dir: Path) -> Finding:

@@ -82,6 +82,8 @@ def check_packing(model: nn.Module) -> None:
         try:
             if leaks(model):
                 reason = "has layers that carry something of a row into the next one"
+        except torch.OutOfMemoryError:
+            raise
         except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError):
             reason = "takes no mask that keeps the rows of a line apart"
     if reason is not None:

@@ -25,6 +25,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from graft.adapters.errors import GraftError
 from graft.adapters.session_folder import SessionFolder
+from graft.server.engine import vllm_queues
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import (
     ContinuationScore,
@@ -104,6 +105,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
 
 
 def _shared_names() -> SharedNames:
+    if current_platform.is_cpu() and (problem := vllm_queues.lack_of_room()):
+        raise EngineError(f"the engine cannot start: {problem}")
     try:
         return SharedNames()
     except OSError as error:

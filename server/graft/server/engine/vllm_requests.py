@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 from vllm import SamplingParams
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -15,10 +15,9 @@ from graft.server.engine.engine import Prompt
 from graft.server.engine.vllm_values import likeliest_only, usable_seed, with_choices
 
 
-class Chat(ChatCompletionRequest):
-    """A chat request. How many stop strings there may be is the fronts' to say."""
+class _Tokenized(BaseModel):
+    """The prompts of a request, which both fronts tokenize before the engine sees it."""
 
-    stop: str | list[str] | None = None
     _prompts: Sequence[Prompt] = PrivateAttr(())
 
     def of(self, prompts: Sequence[Prompt]) -> Self:
@@ -26,7 +25,13 @@ class Chat(ChatCompletionRequest):
         return self
 
     def inputs(self) -> list[TokensInput]:
-        return _inputs(self._prompts)
+        return [tokens_input(list(prompt.token_ids), prompt=prompt.text) for prompt in self._prompts]
+
+
+class Chat(_Tokenized, ChatCompletionRequest):
+    """A chat request. How many stop strings there may be is the fronts' to say."""
+
+    stop: str | list[str] | None = None
 
     def to_sampling_params(self, max_tokens: int, default_sampling_params: dict[str, Any]) -> SamplingParams:
         one = self.model_copy(update={"n": 1})
@@ -35,18 +40,10 @@ class Chat(ChatCompletionRequest):
         )
 
 
-class Completion(CompletionRequest):
+class Completion(_Tokenized, CompletionRequest):
     """A request to go on with texts."""
 
     stop: str | list[str] | None = None
-    _prompts: Sequence[Prompt] = PrivateAttr(())
-
-    def of(self, prompts: Sequence[Prompt]) -> Self:
-        self._prompts = prompts
-        return self
-
-    def inputs(self) -> list[TokensInput]:
-        return _inputs(self._prompts)
 
     def to_sampling_params(
         self, max_tokens: int, default_sampling_params: dict[str, Any] | None = None
@@ -63,7 +60,3 @@ def as_vllm_means(body: dict[str, Any]) -> dict[str, Any]:
     if "seed" in body:
         body = {**body, "seed": usable_seed(int(body["seed"]))}
     return body
-
-
-def _inputs(prompts: Sequence[Prompt]) -> list[TokensInput]:
-    return [tokens_input(list(prompt.token_ids), prompt=prompt.text) for prompt in prompts]

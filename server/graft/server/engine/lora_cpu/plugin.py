@@ -12,7 +12,7 @@ MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
 
 def register() -> None:
-    """Put parts of ours in the place of vLLM's: on CPU the LoRA manager and the way to wait, everywhere how grammars
+    """Put parts of ours in the place of vLLM's: on CPU the LoRA manager and the queues, everywhere how grammars
     read tokenizers. May run several times in a process."""
     from vllm.platforms import current_platform
 
@@ -20,13 +20,14 @@ def register() -> None:
     from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.orphans import end_with_parent
     from graft.server.engine.shared_names import adopt_names
-    from graft.server.engine.vllm_waiting import sleep_between_polls
+    from graft.server.engine.vllm_queues import shorten, sleep_between_polls
 
     end_with_parent()
     adopt_names()
     read_every_tokenizer()
     if current_platform.is_cpu():
         use_tiles_with_leave()
+        shorten()
         sleep_between_polls()
         from vllm.v1.worker import lora_model_runner_mixin
 
