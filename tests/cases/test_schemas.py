@@ -36,6 +36,14 @@ def valid(schema: Any) -> Callable[[Any], None]:
     return check
 
 
+def cut_at(stop: str) -> Callable[[Any], None]:
+    def check(reply: Any) -> None:
+        assert stop not in text_of(reply)
+        assert reply["choices"][0]["stop_reason"] == stop
+
+    return check
+
+
 def kept(name: str, schema: Any) -> list[HttpCase]:
     ask = {**wanted(schema), "max_tokens": TOKENS}
     return [
@@ -93,7 +101,22 @@ CASES = [
     refused("a schema that is text", "{}", "must be an object"),
     malformed("an unknown format", {"response_format": {"type": "yaml"}}, "response_format.type", "json_object"),
     malformed(
-        "a broken regex", {"structured_outputs": {"regex": "(a"}}, "structured_outputs.regex", "regular expression"
+        "a broken regex",
+        {"structured_outputs": {"regex": "b(a"}},
+        "structured_outputs.regex",
+        "enforced: unclosed group: (",
+    ),
+    malformed(
+        "a regex that ends in a backslash",
+        {"structured_outputs": {"regex": "a\\"}},
+        "structured_outputs.regex",
+        "backslash",
+    ),
+    malformed(
+        "an unknown name in a grammar",
+        {"structured_outputs": {"grammar": 'start: a\na: "x" b'}},
+        "structured_outputs.grammar",
+        'enforced: at line 2, column 4: unknown name: "b"',
     ),
     malformed("an empty choice", {"structured_outputs": {"choice": []}}, "structured_outputs.choice", "one text"),
     malformed("two forms", {"structured_outputs": {"choice": ["a"], "regex": "a"}}, "structured_outputs", "and"),
@@ -129,6 +152,11 @@ CASES = [
         id="S22 a schema as text",
         body={"prompt": "a", "max_tokens": TOKENS, "structured_outputs": {"json": '{"minimum":5}'}},
         check=valid({"minimum": 5}),
+    ),
+    HttpCase(
+        id="S22 a stop text of the caller's cuts a form, too, and is named",
+        body={"prompt": "a", "max_tokens": TOKENS, **wanted({"type": "object", "required": ["a"]}), "stop": "a"},
+        check=cut_at("a"),
     ),
     HttpCase(
         id="S22 a choice",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import llguidance
 
+from graft.server.engine.schema.compiler_errors import in_one_line
 from graft.server.engine.schema.endless import never_ends
 from graft.server.engine.schema.json_schema import JsonSchema
 from graft.server.engine.schema.patterns import fault, is_empty
@@ -30,6 +30,8 @@ def regex_fault(value: Any) -> str:
         return "must be a text"
     if "\0" in value:
         return "holds a NUL character"
+    if (len(value) - len(value.rstrip("\\"))) % 2:
+        return "ends in a backslash, which escapes nothing"
     return _told("regular expression", _unfit(llguidance.LLMatcher.grammar_from_regex(value)))
 
 
@@ -51,8 +53,7 @@ def _unfit(grammar: str) -> str:
 def _told(what: str, problem: str) -> str:
     if not problem:
         return ""
-    line = re.sub(r"\s+", " ", problem.removeprefix("ERROR: "))[:200]
-    return f"is no {what} that can be enforced: {line}"
+    return f"is no {what} that can be enforced: {in_one_line(problem, of_a_grammar=what == 'grammar')}"
 
 
 def tags_grammar(wanted: Mapping[str, Any], room: int) -> str:
