@@ -116,7 +116,7 @@ CASES = [
         "an unknown name in a grammar",
         {"structured_outputs": {"grammar": 'start: a\na: "x" b'}},
         "structured_outputs.grammar",
-        'enforced: at line 2, column 4: unknown name: "b"',
+        "enforced: at line 2, column 4: unknown name",
     ),
     malformed("an empty choice", {"structured_outputs": {"choice": []}}, "structured_outputs.choice", "one text"),
     malformed("two forms", {"structured_outputs": {"choice": ["a"], "regex": "a"}}, "structured_outputs", "and"),
