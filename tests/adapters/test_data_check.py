@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def test_sound_data(version: AdapterVersion, tmp_path: Path) -> None:
     (catalog, files) = said(tmp_path)
     assert catalog[:2] == ("catalog", "ok") and catalog[2].endswith("holds 1 version")
     assert files[:2] == ("files", "ok") and str(version.size_bytes) in files[2]
+
+
+def test_looking_makes_no_folder(version: AdapterVersion, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "data" / "local")
+    before = sorted(tmp_path.rglob("*"))
+    assert [state for _, state, _ in said(tmp_path)] == ["ok", "ok"]
+    assert [path for path in sorted(tmp_path.rglob("*")) if not path.name.startswith("catalog.db-")] == before
 
 
 def test_missing_damaged_and_dead_files_are_named(version: AdapterVersion, tmp_path: Path) -> None:

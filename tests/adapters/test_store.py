@@ -211,9 +211,27 @@ def test_collectors_of_two_replicas_take_nothing_that_is_being_registered(
     assert failures == []
 
 
-def test_a_blob_renewed_while_it_is_taken_away_comes_back(
+def test_a_young_blob_is_never_out_of_sight(
     store: BlobStore, version: AdapterVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    blob = _blob(tmp_path, version)
+    monkeypatch.setattr(Path, "rename", lambda *paths: pytest.fail(f"{paths} were renamed"))
+    assert (
+        LocalBlobs(tmp_path / "store").delete(blob.name, stored_before=datetime.now(UTC) - timedelta(hours=1)) is None
+    )
+    assert store.integrity(version) == ()
+
+
+@pytest.mark.parametrize("has_hard_links", [True, False])
+def test_a_blob_renewed_while_it_is_taken_away_comes_back(
+    store: BlobStore, version: AdapterVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_hard_links: bool
+) -> None:
+    if not has_hard_links:
+
+        def refused(*paths: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refused)
     blobs = LocalBlobs(tmp_path / "store")
     blob = _blob(tmp_path, version)
     rename = Path.rename
@@ -302,7 +320,7 @@ def test_an_unreliable_object_store_gives_clean_loads_or_clean_errors(
     version: AdapterVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = blob_files.RemoteBlobs(Flaky(), "/bucket")
-    monkeypatch.setattr("graft.adapters.store.open_blob_files", lambda url: remote)
+    monkeypatch.setattr("graft.adapters.store.open_blob_files", lambda url, **options: remote)
     names = [file.name for file in version.files]
     outcomes = {"clean": 0, "error": 0}
     for trial in range(40):

@@ -123,6 +123,11 @@ class Adapters(adapter_pb2_grpc.AdapterServiceServicer):
         self.script.fault(context)
         return adapter_pb2.UploadVersionResponse(version=adapter_pb2.AdapterVersion(digest="sha256:cd", number=3))
 
+    def ImportVersion(self, request, context):
+        self.script.requests.append(request)
+        self.script.fault(context)
+        return adapter_pb2.ImportVersionResponse(version=adapter_pb2.AdapterVersion(digest="sha256:cd", number=3))
+
     def SetAlias(self, request, context):
         self.script.requests.append(request)
         self.script.fault(context)

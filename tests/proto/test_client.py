@@ -146,6 +146,17 @@ async def test_the_asyncio_client_pushes(async_client: AsyncClient, script: Scri
     assert script.requests[0].HasField("header")
 
 
+async def test_an_alias_is_moved_where_an_earlier_server_left_it(
+    client: Client, async_client: AsyncClient, script: Script
+) -> None:
+    pushes = [
+        client.import_adapter("/adapters/dates", name="dates", alias="stable"),
+        await async_client.import_adapter("/adapters/dates", name="dates", alias="stable"),
+    ]
+    assert [push.alias and push.alias.alias for push in pushes] == ["stable", "stable"]
+    assert [(one.alias, one.version) for one in script.requests[1::2]] == [("stable", "sha256:cd")] * 2
+
+
 def test_a_folder_that_is_no_adapter_names_what_is_missing(client: Client, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"adapter_model\.safetensors"):

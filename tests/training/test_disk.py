@@ -80,6 +80,13 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "before"]
 
 
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ENOTEMPTY])
+def test_a_share_that_is_out_of_reach_is_told_as_a_full_disk_is(tmp_path: Path, number: int) -> None:
+    told = pytest.raises(CheckpointError, match=f"{os.strerror(number)}; the checkpoints before")
+    with told, written(tmp_path, kind=CheckpointError, what_stays="the checkpoints before it stay"):
+        raise OSError(number, os.strerror(number))
+
+
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     for error in (
         ValueError("no"),

@@ -45,7 +45,19 @@ def test_bad_settings_name_the_value(values: dict[str, object], wrong: str) -> N
 
 
 @pytest.mark.parametrize(
-    "name, text", [("s.yaml", "a: [1"), ("s.json", "{"), ("s.toml", "a ="), ("s.ini", ""), ("s.yaml", "- 1")]
+    "name, text",
+    [
+        ("s.yaml", "a: [1"),
+        ("s.json", "{"),
+        ("s.toml", "a ="),
+        ("s.ini", ""),
+        ("s.yaml", "- 1"),
+        ("s.yaml", "seed: 2024-13-45"),
+        ("s.yaml", "a: " + "[" * 5000),
+        ("s.toml", "a = " + "[" * 5000),
+        ("s.json", "[" * 100_000),
+    ],
+    ids=str,
 )
 def test_unreadable_files(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)

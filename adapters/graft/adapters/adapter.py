@@ -45,12 +45,8 @@ class BaseReference:
     config_digest: str | None = None
     """Of what config.json says of the computing; None in what was recorded before bases were known by it, too."""
 
-    def agrees_with(self, other: BaseReference) -> bool:
-        """Whether both are one base, as far as both are known."""
-        return not self.differences(other)
-
     def differences(self, other: BaseReference) -> tuple[str, ...]:
-        """The parts in which they differ: weights, tokenizer, chat_template, config."""
+        """The parts in which they differ, as far as both are known: weights, tokenizer, chat_template, config."""
         unequal = [part for part in BASE_PARTS if getattr(self, f"{part}_digest") != getattr(other, f"{part}_digest")]
         unknown = self.config_digest is None or other.config_digest is None
         return tuple(part for part in unequal if part != "config" or not unknown)

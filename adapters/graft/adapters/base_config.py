@@ -42,6 +42,11 @@ def _depends_on_length(section: Mapping[str, object]) -> bool:
     """Whether the context's length enters the computing: rotary angles that are scaled (YaRN, dynamic, longrope)."""
     for key in ("rope_scaling", "rope_parameters"):
         rope = section.get(key)
-        if isinstance(rope, Mapping) and rope.get("rope_type", rope.get("type", "default")) != "default":
+        if isinstance(rope, Mapping) and any(map(_is_scaled, (rope, *rope.values()))):
             return True
     return False
+
+
+def _is_scaled(rope: object) -> bool:
+    """Whether so of all layers, or of a kind of them."""
+    return isinstance(rope, Mapping) and rope.get("rope_type", rope.get("type", "default")) != "default"

@@ -68,8 +68,11 @@ class BlobFiles(Protocol):
         ...
 
 
-def open_blob_files(url: str) -> BlobFiles:
-    """The blobs at a path or fsspec URL (`file://`, `s3://`, `memory://` …). Raises StoreUnavailable."""
+def open_blob_files(url: str, *, only_look: bool = False) -> BlobFiles:
+    """The blobs at a path or fsspec URL (`file://`, `s3://`, `memory://` …); `only_look` makes no folder.
+
+    Raises StoreUnavailable.
+    """
     try:
         filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError, OSError) as error:
@@ -77,7 +80,7 @@ def open_blob_files(url: str) -> BlobFiles:
         reason = Reason(field="store", problem=str(error), remedy=remedy)
         raise StoreUnavailable(f"the store {url} cannot be opened", [reason]) from error
     if isinstance(filesystem, LocalFileSystem):
-        return LocalBlobs(Path(root))
+        return LocalBlobs(Path(root), only_look=only_look)
     return RemoteBlobs(filesystem, root)
 
 

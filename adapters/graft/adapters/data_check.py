@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,20 +35,18 @@ def findings(data_dir: Path) -> Iterator[Found]:
         yield Found(subject="catalog", state="notice", found=f"{data_dir} holds no catalog", remedy=remedy)
         return
     try:
-        catalog = Catalog(Database.look(file))
-        versions = catalog.snapshot().versions
-        live = catalog.live_digests()
+        with contextlib.closing(Catalog(Database.look(file))) as catalog:
+            versions, live = catalog.snapshot().versions, catalog.live_digests()
     except (CatalogCorrupt, CatalogUnavailable) as error:
         yield Found(subject="catalog", state="problem", found=str(error))
         return
-    catalog.close()
     yield Found(subject="catalog", state="ok", found=f"{file} is sound and holds {_counted(len(versions), 'version')}")
     if not blobs.is_dir():
         if versions:
             found = f"no files below {data_dir}: they lie where the server's --store-url says"
             yield Found(subject="files", state="notice", found=found)
         return
-    store = BlobStore(str(blobs), local_dir=data_dir / "local")
+    store = BlobStore(str(blobs), local_dir=data_dir / "local", only_look=True)
     broken = list(_broken(store, versions))
     yield from broken[:_MAX_SHOWN]
     if not broken:

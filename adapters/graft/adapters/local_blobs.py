@@ -16,10 +16,11 @@ from graft.adapters.digest import sha256_of_file
 class LocalBlobs:
     """Blobs in a local folder: `blobs/ab/abcd…`, each written beside, flushed and renamed."""
 
-    def __init__(self, root: Path) -> None:
-        """Make the folder. Raises OSError."""
+    def __init__(self, root: Path, *, only_look: bool = False) -> None:
+        """Make the folder, unless it is only looked into. Raises OSError."""
         self._blobs, self._temporary, self._owners = root / "blobs", root / "tmp", root / "owners"
-        self._blobs.mkdir(parents=True, exist_ok=True)
+        if not only_look:
+            self._blobs.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
         """Where the blob lies, or would lie."""
@@ -67,17 +68,18 @@ class LocalBlobs:
         return self.path(sha256).is_file()
 
     def delete(self, sha256: str, *, stored_before: datetime) -> int | None:
-        """Take the blob away in one step and look at its age then: whoever renews it meanwhile stores it anew."""
+        """Take an old blob away in one step and look at its age again: whoever renews it meanwhile stores it anew."""
         with disk.temporary_path(self._temporary) as taken:
             try:
+                if self.path(sha256).stat().st_mtime >= stored_before.timestamp():
+                    return None
                 self.path(sha256).rename(taken)
             except FileNotFoundError:
                 return None
             status = taken.stat()
             if status.st_mtime < stored_before.timestamp():
                 return status.st_size
-            with contextlib.suppress(FileExistsError):  # it was even stored anew
-                os.link(taken, self.path(sha256))
+            taken.rename(self.path(sha256))  # over one that was even stored anew, with the same bytes
             return None
 
     def sweep(self, *, left_before: datetime) -> int:

@@ -29,8 +29,10 @@ class BlobStore:
     A blob or a version's folder is visible complete or not at all.
     """
 
-    def __init__(self, url: str, *, local_dir: Path) -> None:
+    def __init__(self, url: str, *, local_dir: Path, only_look: bool = False) -> None:
         """`url` is a path or an fsspec URL; `local_dir` holds the folders that the engine reads.
+
+        With `only_look` no folder is made, and nothing can be stored.
 
         Raises StoreUnavailable, or StoreFull.
         """
@@ -40,8 +42,9 @@ class BlobStore:
         self._verified: set[str] = set()
         self._lock = threading.Lock()
         with disk.full_disk_explained(local_dir):
-            self._versions.mkdir(parents=True, exist_ok=True)
-            self._blobs = open_blob_files(url)
+            if not only_look:
+                self._versions.mkdir(parents=True, exist_ok=True)
+            self._blobs = open_blob_files(url, only_look=only_look)
 
     def put_files(
         self, folder: Path, names: Iterable[str], *, sha256: Mapping[str, str] | None = None

@@ -148,7 +148,10 @@ class AsyncClient:
         allow_other_quantization: bool = False,
     ) -> operation.Push:
         """Like `push_adapter`, for a PEFT folder that lies on the server's own disk."""
-        return await self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
+        push = await self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
+        if alias and push.alias is None:  # an earlier server left that to its caller
+            push = operation.moved(push, await self.set_alias(name, alias, push.version.digest))
+        return push
 
     async def adapters(self) -> list[adapter_pb2.Adapter]:
         """All adapters."""

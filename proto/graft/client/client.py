@@ -146,7 +146,10 @@ class Client:
         allow_other_quantization: bool = False,
     ) -> operation.Push:
         """Like `push_adapter`, for a PEFT folder that lies on the server's own disk."""
-        return self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
+        push = self._call(operation.import_version(name, path, alias or "", allow_noop, allow_other_quantization))
+        if alias and push.alias is None:  # an earlier server left that to its caller
+            push = operation.moved(push, self.set_alias(name, alias, push.version.digest))
+        return push
 
     def adapters(self) -> list[adapter_pb2.Adapter]:
         """All adapters."""

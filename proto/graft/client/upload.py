@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -63,9 +64,16 @@ def _template_digest(folder: Path) -> str:
         if template.is_file():
             text = template.read_bytes()
         elif config.is_file():
-            found = json.loads(config.read_bytes()).get("chat_template")
-            text = found.encode() if isinstance(found, str) else b""
+            values = json.loads(config.read_bytes())
+            text = _template_text(values.get("chat_template") if isinstance(values, dict) else None)
     return f"sha256:{hashlib.sha256(text).hexdigest()}" if text else ""
+
+
+def _template_text(found: Any) -> bytes:
+    """Of several templates by name their canonical JSON, as the server takes it."""
+    if found is None or isinstance(found, str):
+        return (found or "").encode()
+    return json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def to_bytes(message: Message) -> bytes:

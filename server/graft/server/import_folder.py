@@ -43,11 +43,19 @@ class ImportFolder:
         if reasons:
             raise InvalidAdapter("the folder is not a usable adapter", reasons)
         for name in IMPORTED_FILES:
-            file = self._open(name)
-            if file is not None:
-                with file:
-                    while data := file.read(_CHUNK_BYTES):
-                        yield name, data
+            try:
+                yield from self._chunks(name)
+            except OSError as error:
+                problem = f"cannot be read ({error.strerror or error})"
+                reason = Reason(field=name, problem=problem, remedy="let the server's user read it and its folder")
+                raise InvalidAdapter("the folder is not a usable adapter", [reason]) from error
+
+    def _chunks(self, name: str) -> Iterator[tuple[str, bytes]]:
+        file = self._open(name)
+        if file is not None:
+            with file:
+                while data := file.read(_CHUNK_BYTES):
+                    yield name, data
 
     def _allowed(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._roots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -141,6 +142,22 @@ async def test_s5_a_link_that_leaves_the_roots_or_leads_to_no_file_is_refused(
     assert await names(server) == []
 
 
+async def test_s5_a_file_that_the_server_may_not_read_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_adapter(server.folder / "up", base=server.base)
+    open_file = os.open
+
+    def refused(path: Any, *others: Any, **more: Any) -> int:
+        if str(path) == str(folder / "adapter_model.safetensors"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open_file(path, *others, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    code, details = await details_of(server.adapters.ImportVersion(import_request(folder)))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    said = str(details[error_details_pb2.BadRequest])
+    assert "adapter_model.safetensors" in said and "cannot be read (Permission denied)" in said
+
+
 async def test_s8_a_template_of_its_own_is_said_not_to_be_used(server: Server) -> None:
     folder = make_adapter(server.folder / "up", base=server.base)
     (folder / "chat_template.jinja").write_text("{{ messages }}")
@@ -157,8 +174,11 @@ async def test_s8_a_template_of_its_own_is_said_not_to_be_used(server: Server) -
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     assert await notices("push") == await notices("import") == []
     (folder / "chat_template.jinja").unlink()
-    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ other }}"}')
-    assert await notices("push") == await notices("import") == said
+    for config in ('{"chat_template": "{{ other }}"}', '{"chat_template": [{"name": "default", "template": "ü"}]}'):
+        (folder / "tokenizer_config.json").write_text(config)
+        assert await notices("push") == await notices("import") == said
+    (folder / "tokenizer_config.json").write_text("[]")
+    assert await notices("push") == await notices("import") == []
 
 
 async def test_s11_an_adapter_is_deleted_with_all_that_it_has_where_that_is_said(server: Server) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from graft.training.families import FAMILIES
 from graft.training.launch.processes import Processes
 from graft.training.loss_curve import METRICS
 from graft.training.places import held
+from graft.training.pretrain import job as jobs
 from graft.training.pretrain.job import PretrainText
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -248,6 +251,26 @@ def test_one_training_works_in_a_folder_at_a_time(text: Path, tmp_path: Path) ->
     one.execute(ALONE, resume=False)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_another_training_took_meanwhile_stays(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    """It works there after the folder was looked at, and ends before it is held."""
+    other, mine = job(tmp_path, text), job(tmp_path, text, learning_rate=0.1)
+
+    @contextlib.contextmanager
+    def held_late(work: Path) -> Iterator[None]:
+        monkeypatch.setattr(jobs, "held", held)
+        other.execute(ALONE, resume=False)
+        with held(work):
+            yield
+
+    monkeypatch.setattr(jobs, "held", held_late)
+    with pytest.raises(CheckpointError, match=r"checkpoints of an(other| earlier)"):
+        mine.execute(ALONE, resume=resume)
+    assert complete_checkpoints(mine.work)[-1].name == "checkpoint-6"
+
+
 @pytest.mark.parametrize("damaged", ["state/.metadata", "state/__0_0.distcp", "state.json"])
 def test_a_damaged_checkpoint_is_passed_over(
     damaged: str, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -360,6 +383,7 @@ def test_R7_a_training_is_prolonged_as_if_it_had_been_asked_for_more_at_first(
             "lr_scheduler_type constant and .* cosine",
         ),
         ({"lr_scheduler_type": "constant"}, {"max_steps": 4}, "are more than 4: give --max-steps 6 or more"),
+        ({"lr_scheduler_type": "constant", "save_steps": 4}, {"max_steps": 5}, "are more than 5: give --max-steps 6"),
     ],
 )
 def test_R7_where_the_schedule_does_not_allow_it_the_way_is_named(
@@ -370,6 +394,7 @@ def test_R7_where_the_schedule_does_not_allow_it_the_way_is_named(
     with pytest.raises(CheckpointError, match=message) as told:
         other.execute(ALONE, resume=True)
     assert f"--model {tmp_path / 'base'} trains on what came out" in str(told.value)
+    assert complete_checkpoints(other.work)[-1].name == "checkpoint-6"
 
 
 def test_reading_19_the_advice_of_R7_is_taken(text: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class CheckpointWriter:
                 self.wait()
             elif self._pending is not None:  # the others may not come to a meeting any more
                 self._pending.result()
-        except CheckpointError as failure:
+        except (CheckpointError, OSError) as failure:
             if kind is None:
                 raise
             _log.warning("behind the error that ends the run: %s", failure)

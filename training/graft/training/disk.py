@@ -1,5 +1,5 @@
-"""What the disk refuses, in one line, whichever library passes it on: it is full, a file is too large for it, or it may
-not be written to.
+"""What the disk refuses, in one line, whichever library passes it on: it is full, a file is too large for it, it may
+not be written to, or a share is out of reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from graft.training.errors import NotWritten, TrainingError
 GO_ON = "go on with --resume"
 AGAIN = "run the command again"
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-_FORBIDDEN = frozenset((errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO))
+_OUT_OF_REACH = (errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EBUSY, errno.ENOTEMPTY)
+_FORBIDDEN = frozenset((errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV, *_OUT_OF_REACH))
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 """As safetensors and tokenizers end theirs."""
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter")

@@ -29,6 +29,10 @@ class CheckpointError(TrainingError, RuntimeError):
     """A checkpoint is missing, unfinished or belongs to a different run."""
 
 
+class OtherRun(CheckpointError):
+    """The folder's checkpoints are those of a different run: no new try mends that."""
+
+
 class NotWritten(TrainingError, OSError):
     """The disk refused what was to be written: it is full, or may not be written to."""
 

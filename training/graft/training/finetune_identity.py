@@ -14,7 +14,7 @@ from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.form import ServingForm
 from graft.training import prolonging
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
-from graft.training.errors import CheckpointError
+from graft.training.errors import OtherRun
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.lineage import code_version, data_digest
 from graft.training.optim import Schedule
@@ -69,12 +69,12 @@ class FinetuneIdentity:
                 self._told(name, before.get(name)) for name in self.values if before.get(name) != self.values[name]
             ]
         except (OSError, ValueError, AttributeError, TypeError, KeyError):
-            raise CheckpointError(
+            raise OtherRun(
                 f"{folder} holds checkpoints of an unknown training, or of an earlier version's: its {FILE} does not "
                 "say which. Choose another --output."
             ) from None
         if changed:
-            raise CheckpointError(
+            raise OtherRun(
                 f"{folder} holds checkpoints of another training: {'; '.join(changed)}. Take that back, or choose "
                 "another --output."
             )

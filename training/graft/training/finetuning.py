@@ -92,6 +92,9 @@ class Finetune:
         """Raises ``CheckpointError`` where an earlier run would be written over."""
         if resume and not complete_checkpoints(self.folder):
             _log.warning("no checkpoint in %s: starting at step 0", self.folder)
+        self._check_free(resume=resume)
+
+    def _check_free(self, *, resume: bool) -> None:
         if not resume and complete_checkpoints(self.folder):
             raise CheckpointError(
                 f"{self.folder} holds checkpoints of an earlier run: add --resume, or choose another --output."
@@ -108,7 +111,7 @@ class Finetune:
         mesh = self.settings.mesh(processes.num)
         self.check_work(resume=resume)
         ready = self._ready(mesh, processes.num)
-        num_kept = ready.job.check(self.folder)
+        ready.job.check(self.folder)
         is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
         model = self._adapted_model(ready.targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
         if self.settings.packing:
@@ -117,8 +120,9 @@ class Finetune:
         layout.wait()
         with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
             with written(self.folder):
-                if layout.is_first:
-                    ready.job.claim(self.folder, num_kept)
+                if layout.is_first:  # again: another training may have worked here since
+                    self._check_free(resume=resume)
+                    ready.job.claim(self.folder, ready.job.check(self.folder))
                 processes.claim(self.folder)
             layout.wait()
             if isinstance(layout, Distributed):

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from graft.training.checkpoint import complete_checkpoints, forget_checkpoints_after, step_of
-from graft.training.errors import CheckpointError
+from graft.training.errors import OtherRun
 from graft.training.optim import Schedule
 
 _log = logging.getLogger(__name__)
@@ -25,9 +25,14 @@ def num_shared(work: Path, old: Schedule, new: Schedule, *, further: str = "", f
     found = complete_checkpoints(work)
     num_taken = step_of(found[-1])
     shared = num_taken if old == new else old.shared_steps(new, num_taken)
+    if shared == new.num_steps < num_taken:
+        raise OtherRun(
+            f"{work} holds {num_taken} steps that are more than {new.num_steps}: give --max-steps {num_taken} or more, "
+            f"or choose another {flag}{further}."
+        )
     if not any(step_of(one) <= shared for one in found):
         ways = f"{_parting(old, new)}, or choose another {flag}{further}"
-        raise CheckpointError(f"{work} holds {num_taken} steps that {ways}.")
+        raise OtherRun(f"{work} holds {num_taken} steps that {ways}.")
     return shared
 
 
@@ -43,8 +48,6 @@ def _parting(old: Schedule, new: Schedule) -> str:
     if old.shape != new.shape or old.floor != new.floor:
         was, now = (f"lr_scheduler_type {one.shape} and lr_min_ratio {one.floor:g}" for one in (old, new))
         return f"were taken with {was}, not {now}: take that back"
-    if new.num_steps < old.num_steps and old.shape == "constant":
-        return f"are more than {new.num_steps}: give --max-steps {old.num_steps} or more"
     if old.shape in ("constant", "wsd") and old.warmup_steps != new.warmup_steps:
         return (
             f"were taken with a warm-up of {old.warmup_steps} steps; of {new.num_steps} steps it would be "

@@ -160,6 +160,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ConfigurationError(str(error)) from None
     except (BadLine, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} cannot be read: it is nested too deep.") from None
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must hold settings as `name: value`, one per line.")
     return values
@@ -170,7 +172,7 @@ def _yaml(text: str) -> Any:
 
     try:
         return yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date of the 13th month is a ValueError
         raise BadLine(f"broken YAML: {' '.join(str(error).split())}") from None
 
 

@@ -10,8 +10,9 @@ import os
 import secrets
 from typing import Any
 
+from graft.adapters.errors import GraftError
 from graft.training.checkpoint import complete_checkpoints
-from graft.training.errors import ConfigurationError, DataError, TrainingError
+from graft.training.errors import ConfigurationError, DataError, OtherRun, TrainingError
 from graft.training.launch.job import Job
 from graft.training.launch.processes import device_kind, joined
 from graft.training.startup import prepare
@@ -81,6 +82,11 @@ def _work(config: dict[str, Any]) -> None:
     with joined() as processes:
         try:
             job.execute(processes, resume=processes.agreed(bool(complete_checkpoints(job.work))))
-        except (ConfigurationError, DataError) as error:  # every worker finds the same, and would again
+        except (
+            ConfigurationError,
+            DataError,
+            OtherRun,
+            GraftError,
+        ) as error:  # every worker finds the same, and would again
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(str(error), encoding="utf-8")

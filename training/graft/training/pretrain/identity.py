@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.training import prolonging
 from graft.training.checkpoint import complete_checkpoints
-from graft.training.errors import CheckpointError
+from graft.training.errors import OtherRun
 from graft.training.lineage import data_digest
 from graft.training.optim import Schedule
 from graft.training.parallel.mesh import Mesh
@@ -70,7 +70,7 @@ def check(work: Path, now: Mapping[str, Any], *, further: str) -> int:
         before = json.loads((work / FILE).read_text(encoding="utf-8"))
         old = Schedule(**before[_SCHEDULE])
     except (OSError, ValueError, TypeError, KeyError):
-        raise CheckpointError(
+        raise OtherRun(
             f"{work} holds checkpoints of an unknown training, or of an earlier version's: its {FILE} does not say "
             "which. Choose another --work."
         ) from None
@@ -80,7 +80,7 @@ def check(work: Path, now: Mapping[str, Any], *, further: str) -> int:
         if name != _SCHEDULE and before.get(name) != now[name]
     ]
     if changed:
-        raise CheckpointError(
+        raise OtherRun(
             f"{work} holds checkpoints of another training: {'; '.join(changed)}. Take that back, or choose another "
             "--work."
         )

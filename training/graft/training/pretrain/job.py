@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -92,13 +93,17 @@ class PretrainText:
             self._tell_overlap(documents, held_out)
         schedule = schedule_of(settings, data)
         own = identity.identity(settings, assembly.tokenizer, mesh, schedule)
-        num_kept = identity.check(self.work, own, further=f"; --model {self.output} trains on what came out")
+        check = functools.partial(
+            identity.check, self.work, own, further=f"; --model {self.output} trains on what came out"
+        )
+        check()
         layout = processes.layout(mesh)
         layout.wait()
         with held(self.work) if layout.is_first else contextlib.nullcontext():
             with written(self.work):
-                if layout.is_first:
-                    identity.claim(self.work, own, num_kept)
+                if layout.is_first:  # again: another training may have worked here since
+                    self._check_free(resume=resume)
+                    identity.claim(self.work, own, check())
                     assembly.tokenizer.save_pretrained(self.work / "tokenizer")
                 processes.claim(self.work)
             layout.wait()
@@ -137,6 +142,9 @@ class PretrainText:
         """Raises ``CheckpointError`` where an earlier run would be written over."""
         if resume and not complete_checkpoints(self.work):
             _log.warning("no checkpoint in %s: starting at step 0", self.work)
+        self._check_free(resume=resume)
+
+    def _check_free(self, *, resume: bool) -> None:
         if not resume and complete_checkpoints(self.work):
             raise CheckpointError(
                 f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
