@@ -8,6 +8,8 @@ from time import monotonic
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from graft.server.engine.engine_state import PROVEN_SECONDS
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Gaps shorter than this cannot be the pause that a load causes, and are not kept.
 _MIN_GAP_SECONDS = 0.01
@@ -76,7 +78,9 @@ class Metrics:
             "Engines that did not start (start), whose process ended (death), that did not answer (silence).",
             "cause",
         )
-        self.failures_in_a_row = gauge("engine_failures_in_a_row", "Since an engine lasted a minute.")
+        self.failures_in_a_row = gauge(
+            "engine_failures_in_a_row", f"Since an engine last answered for {PROVEN_SECONDS:g} s."
+        )
         self.ready = gauge("engine_ready", "1 while the engine answers.")
 
     def admitted(self, num_running: int, num_queued: int) -> None:

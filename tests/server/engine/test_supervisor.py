@@ -137,7 +137,7 @@ async def test_c14_an_engine_that_dies_again_and_again_backs_off_within_what_its
 
 
 async def test_an_engine_that_lasts_ends_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.server.engine.supervisor._PROVEN_SECONDS", 0.0)
+    monkeypatch.setattr("graft.server.engine.supervisor.PROVEN_SECONDS", 0.0)
     plan = Plan()
     supervisor = await supervised(plan)
     plan.engines[0].die()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Cause = Literal["start", "death", "silence"]
+PROVEN_SECONDS = 20.0
+"""An engine that still answers after so long ends a row of failures."""
+
 # Before the first, second … try in a row; the last holds for all that follow. An engine that had answered is missed
 # by its callers, and may have been killed from outside; one that never did will hardly do so at once.
 _PAUSES_SECONDS: dict[Cause, tuple[float, ...]] = {
@@ -17,7 +20,7 @@ _PAUSES_SECONDS: dict[Cause, tuple[float, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """What the supervisor tells. `num_failures` are those in a row: an engine that answers after 20 s ends the row.
+    """What the supervisor tells. `num_failures` are those in a row (see `PROVEN_SECONDS`).
 
     `why` says why there is no engine and what happens next; it is empty while there is one.
     """

@@ -21,11 +21,10 @@ from graft.server.engine.engine import (
     EngineInfo,
     Sampling,
 )
-from graft.server.engine.engine_state import Cause, EngineState
+from graft.server.engine.engine_state import PROVEN_SECONDS, Cause, EngineState
 
 log = logging.getLogger(__name__)
 
-_PROVEN_SECONDS = 20.0
 _CLOSE_SECONDS = 20.0
 _MAX_REASON_CHARACTERS = 300
 
@@ -167,7 +166,7 @@ class Supervisor:
                 self._fail("silence", str(error))
             self._ill.set()
         else:
-            if asyncio.get_running_loop().time() - self._taken_at > _PROVEN_SECONDS and self.state.num_failures:
+            if asyncio.get_running_loop().time() - self._taken_at > PROVEN_SECONDS and self.state.num_failures:
                 self._tell(num_failures=0)
 
     async def _answer(self, engine: MortalEngine) -> None:
