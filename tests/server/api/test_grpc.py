@@ -158,7 +158,8 @@ async def test_a_hung_engine_does_not_hold_a_deadline(start_server: StartServer,
     call: Any = server.inference.Generate(generate_request())
     if verb == "score":
         call = server.inference.Score(pb.ScoreRequest(prompt=pb.Prompt(text="x"), continuations=["y"]))
-    code, _ = await details_of(call)  # the engine would hold it for ever
+    async with asyncio.timeout(50 * 0.2):  # the engine would hold it for ever
+        code, _ = await details_of(call)
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: not server.script.active)
     assert server.metric("graft_running_requests") == 0
