@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from graft.server.engine import shared_names
 from graft.server.engine.shared_names import SharedNames
 from tests.server.engine.sharing import start_engine
 
@@ -92,3 +93,32 @@ def test_what_was_killed_altogether_is_swept_by_the_next_and_a_living_servers_is
     names.close()
     SharedNames().close()
     assert left(dead_prefix) == [] and len(left(living_prefix)) == 3
+
+
+def test_what_is_swept_cannot_be_locked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server between the making and the locking of its lock would take it, and lose its names to the sweeper."""
+    lock = FOLDER / f"graft-{os.getuid()}-{os.urandom(4).hex()}.lock"
+    lock.touch()
+    taken: list[int | None] = []
+    unlink = shared_names._unlink
+
+    def look(name: str) -> None:
+        if name == lock.name:
+            taken.append(shared_names._locked(lock, create=False))
+        unlink(name)
+
+    monkeypatch.setattr(shared_names, "_unlink", look)
+    SharedNames().close()
+    assert taken == [None]
+    assert not lock.exists()
+
+
+def test_a_lock_that_another_user_made_is_left_alone() -> None:
+    """As root opens every file, a folder stands for one that cannot be opened."""
+    lock = FOLDER / f"graft-{os.getuid()}-{os.urandom(4).hex()}.lock"
+    lock.mkdir()
+    try:
+        SharedNames().close()
+        assert lock.is_dir()
+    finally:
+        lock.rmdir()

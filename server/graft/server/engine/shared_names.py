@@ -108,12 +108,16 @@ def _sweep() -> None:
     mark = _mark()
     names = (path.name.removeprefix(_SEMAPHORE) for path in _FOLDER.glob(f"*{mark}*"))
     for prefix in {name[: len(mark) + _DIGITS] for name in names if name.startswith(mark)}:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             handle = _locked(_FOLDER / (prefix + _LOCK), create=False)
-            if handle is None:
-                continue
-            os.close(handle)
-        _remove(prefix, lock=True)
+        except FileNotFoundError:
+            _remove(prefix)
+        except OSError:
+            continue  # another user's
+        else:
+            if handle is not None:
+                _remove(prefix, lock=True)
+                os.close(handle)  # not before: a server that has just made this lock would take it, and lose it
 
 
 def _locked(path: Path, *, create: bool) -> int | None:
