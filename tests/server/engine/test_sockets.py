@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,23 @@ def test_a_place_that_cannot_be_used_is_named_with_a_remedy(
         sockets_in_a_folder(),
     ):
         pass
+
+
+@pytest.mark.parametrize("fault", ["another user's", "a link", "open to all"])
+def test_a_folder_that_another_user_may_have_put_there_is_refused(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    uid = os.getuid()
+    with tempfile.TemporaryDirectory(prefix="g", dir="/tmp") as place:
+        monkeypatch.setenv(NAME, place)
+        if fault == "another user's":
+            uid += 1
+            monkeypatch.setattr(os, "getuid", lambda: uid)
+        root = Path(place) / f"graft-{uid}"
+        (Path(place) / "elsewhere").mkdir(mode=0o700)
+        root.symlink_to("elsewhere") if fault == "a link" else root.mkdir(mode=0o700)
+        if fault == "open to all":
+            root.chmod(0o777)
+        with (
+            pytest.raises(EngineError, match=rf"{root} is no folder that this user alone can write in.*remove it"),
+            sockets_in_a_folder(),
+        ):
+            pass

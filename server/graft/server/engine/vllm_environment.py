@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def sockets_in_a_folder() -> Iterator[SessionFolder]:
     remedy = f"let {_SOCKETS} or TMPDIR name a folder that can be written and has a short path"
     try:
         root = place / f"graft-{os.getuid()}"
-        root.mkdir(mode=0o700, exist_ok=True)
+        _make_own(root)
         folder = SessionFolder(root)
     except (OSError, GraftError) as error:
         raise EngineError(f"there is no place for the engine's sockets in {place}: {error}; {remedy}") from None
@@ -143,6 +144,14 @@ def sockets_in_a_folder() -> Iterator[SessionFolder]:
     except BaseException:
         folder.close()
         raise
+
+
+def _make_own(root: Path) -> None:
+    """Make the folder, unless it is there. In a folder that all may write in, another user may have made it before."""
+    root.mkdir(mode=0o700, exist_ok=True)
+    found = root.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise OSError(f"{root} is no folder that this user alone can write in (remove it)")
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
