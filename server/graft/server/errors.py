@@ -29,6 +29,10 @@ class TooLarge(ServingError, ValueError):
     """More bytes than this server takes in one request."""
 
 
+class UnsupportedEncoding(ServingError, ValueError):
+    """A body that is packed in a way that is not read here."""
+
+
 class Forbidden(ServingError, PermissionError):
     """The server's settings do not allow this."""
 

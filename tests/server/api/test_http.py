@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from typing import Any
@@ -86,12 +87,20 @@ async def test_the_openai_client_raises_the_right_error(
         (b"\xff\xfe", 400),
         (b"[" * 200_000, 400),
         (b'{"model": "tiny", "prompt": "\\ud800"}', 400),
+        (b'{"model": "\xed\xa0\x80", "prompt": "x"}', 400),
+        (b'{"model": "tiny", "prompt": "x", "\\udc00": 1}', 400),
+        (b'{"model": "tiny", "prompt": "x", "structured_outputs": {"regex": "\\ud800"}}', 400),
+        ('{"model": "tiny", "prompt": "\\ud800"}'.encode("utf-16-le"), 400),
+        ('{"model": "tiny", "prompt": "x"}'.encode("utf-16"), 400),
         (b'{"model": "tiny", "prompt": "x", "temperature": NaN}', 400),
         (b'{"model": "tiny", "prompt": "x", "temperature": 1e999}', 400),
         (b'{"model": "tiny", "prompt": "x", "n": ' + b"9" * 5000 + b"}", 400),
         (b'{"model": "tiny", "prompt": "' + b"x" * 2**21 + b'"}', 413),
     ],
-    ids=["empty", "broken", "list", "bytes", "deep", "surrogate", "nan", "infinite", "digits", "large"],
+    ids=[
+        *("empty", "broken", "list", "bytes", "deep", "surrogate", "raw-surrogate", "surrogate-in-a-name"),
+        *("surrogate-in-a-form", "utf-16-surrogate", "utf-16", "nan", "infinite", "digits", "large"),
+    ],
 )
 async def test_a_body_that_is_no_request_is_refused(start_server: StartServer, raw: bytes, status: int) -> None:
     server = await start_server(max_body_mib=1)
@@ -100,6 +109,21 @@ async def test_a_body_that_is_no_request_is_refused(start_server: StartServer, r
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert "set_int_max_str_digits" not in response.text
     assert server.metric("graft_requests_total", front="http", outcome="internal") == 0
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity, br", "zstd"])
+async def test_a_packed_body_is_refused_as_such(server: Server, coding: str) -> None:
+    packed = gzip.compress(json.dumps(body()).encode())
+    response = await server.http.post("/v1/completions", content=packed, headers={"content-encoding": coding})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (415, "unsupported_encoding")
+    assert response.headers["accept-encoding"] == "identity"
+    assert coding.rpartition(" ")[2] in error["message"] and "as it is" in error["message"]
+
+
+async def test_a_body_that_is_said_to_be_as_it_is_is_read(server: Server) -> None:
+    response = await server.http.post("/v1/completions", json=body(), headers={"content-encoding": "Identity"})
+    assert response.status_code == 200
 
 
 async def test_a_deep_schema_is_refused_before_the_engine(server: Server) -> None:

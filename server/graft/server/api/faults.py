@@ -43,6 +43,7 @@ TABLE: tuple[Row, ...] = (
     _row(serving.BadInput, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
     _row(engine.InvalidRequest, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
     _row(serving.TooLarge, _INVALID, 413, "REQUEST_TOO_LARGE", _BAD, "request_too_large"),
+    _row(serving.UnsupportedEncoding, _INVALID, 415, "UNSUPPORTED_ENCODING", _BAD, "unsupported_encoding"),
     _row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
     _row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
     _row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),

@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from graft.server.api.sse import ClientGone
-from graft.server.errors import BadInput, DeadlineExceeded, TooLarge, Violation
+from graft.server.errors import BadInput, DeadlineExceeded, TooLarge, UnsupportedEncoding, Violation
+from graft.server.json_values import BadJson, read_json
 
 _READ_SECONDS = 30.0
-_MAX_DIGITS = 1_000
 
 
-async def read_json_object(
+async def read_body(
     request: Request, *, max_bytes: int, take: Callable[[int], None] = lambda num_bytes: None
-) -> dict[str, Any]:
-    """The body as a JSON object; `take` hears of its bytes before they are kept, and may refuse them.
+) -> bytes:
+    """The body; `take` hears of its bytes before they are kept, and may refuse them.
 
-    Raises `BadInput`, `TooLarge`, `DeadlineExceeded` after 30 s of reading, or `ClientGone`.
+    Raises `UnsupportedEncoding`, `TooLarge`, `DeadlineExceeded` after 30 s of reading, or `ClientGone`.
     """
+    _check_encoding(",".join(request.headers.getlist("content-encoding")))
     try:
         async with asyncio.timeout(_READ_SECONDS):
-            raw = await _read(request, max_bytes, take)
+            return await _read(request, max_bytes, take)
     except ClientDisconnect:
         raise ClientGone from None
     except TimeoutError:
         raise DeadlineExceeded(f"the request's body did not arrive within {_READ_SECONDS:g} s") from None
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """A body as the JSON object that it must be. Raises `BadInput`."""
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_integer)
+        body = read_json(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise _bad("is not UTF-8") from None
-    except RecursionError:
-        raise _bad("is nested too deeply") from None
-    except ValueError as error:
-        raise _bad(f"is not JSON: {error}") from None
+    except BadJson as error:
+        raise _bad(str(error)) from None
     if not isinstance(body, dict):
         raise _bad("must be a JSON object")
-    if b"\\u" in raw:
-        _check_surrogates(body)
     return body
+
+
+def _check_encoding(header: str) -> None:
+    codings = [coding.strip() for coding in header.split(",")]
+    unread = next((coding for coding in codings if coding.lower() not in ("", "identity")), None)
+    if unread is not None:
+        remedy = "send it as it is, without that header"
+        raise UnsupportedEncoding(f"content-encoding: the body is said to be `{unread[:40]}`, not read here; {remedy}")
 
 
 async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
@@ -59,31 +66,6 @@ async def _read(request: Request, max_bytes: int, take: Callable[[int], None]) -
         take(len(part))
         parts.append(part)
     return b"".join(parts)
-
-
-def _check_surrogates(body: dict[str, Any]) -> None:
-    try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise _bad(r"holds a lone surrogate (\ud800–\udfff), which is no text") from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        _refuse_constant(text)
-    return value
-
-
-def _integer(text: str) -> int:
-    """No field holds so many digits, and Python reads no more than 4,300."""
-    if len(text) > _MAX_DIGITS:
-        raise _bad(f"holds the integer {text[:20]}…, of {len(text.lstrip('-'))} digits; at most {_MAX_DIGITS} are read")
-    return int(text)
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text[:40]} is not a finite number")
 
 
 def _bad(problem: str) -> BadInput:

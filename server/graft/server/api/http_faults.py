@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import Any
 
 from graft.server.api.faults import Fault
@@ -24,4 +25,6 @@ def error_response(fault: Fault) -> JsonResponse:
         # RFC 9110 knows whole seconds only; openai's clients read the finer header first.
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_seconds)))
         headers["retry-after-ms"] = str(max(1, math.ceil(fault.retry_after_seconds * 1000)))
+    if fault.row.http == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        headers["accept-encoding"] = "identity"  # RFC 9110, 12.5.3: what would have been read
     return JsonResponse(error_body(fault), status_code=fault.row.http, headers=headers)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from graft.server.api.bodies import BodyBudget
 from graft.server.api.faults import fault_of
 from graft.server.api.headers import header_text
-from graft.server.api.http_body import read_json_object
+from graft.server.api.http_body import json_object, read_body
 from graft.server.api.http_faults import error_body
 from graft.server.api.json_text import JsonResponse
 from graft.server.api.openai_fields import Endpoint
@@ -61,8 +61,8 @@ class OpenAIEndpoint:
             await self._asked(Request(scope, receive), take, send)
 
     async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
-        body = await read_json_object(request, max_bytes=self.max_body_bytes, take=take)
-        request_body = checked(body, self.endpoint, self.text)
+        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
+        request_body = checked(json_object(raw), self.endpoint, self.text)
         if "response_format" in request_body.fields or "structured_outputs" in request_body.fields:
             await asyncio.to_thread(check_structure, request_body.fields)
         await until_gone(request.receive, self._answer(request_body, request, send))
