@@ -1,4 +1,4 @@
-"""JSON that a caller wrote, as values that can be handed on: whole characters, finite numbers, integers of few digits."""
+"""JSON that a caller wrote, as values that can be handed on: whole characters, finite numbers, not too many digits."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_more_ids_than_fit_are_refused_unseen() -> None:
     text = Text(ScriptedTokenizer(), vocab_size=40, max_model_tokens=1000)
     violations = Violations()
     text.check_ids(Endless(), field="prompt.token_ids.ids", violations=violations)
-    with pytest.raises(BadInput, match="has 1000000 ids; the limit is 64000"):
+    with pytest.raises(BadInput, match="has 1000000 tokens; the context holds 1000"):
         violations.raise_any()
 
 

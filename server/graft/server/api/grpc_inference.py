@@ -38,16 +38,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
-        violations = Violations()
-        check_prompt(request.prompt, self._text, violations)
-        sampling = sampling_of(request, violations)
-        violations.raise_any()
+        sampling = await self._text.beside(lambda: self._asked(request), request.ByteSize())
         if sampling.json_schema is not None:
             await asyncio.to_thread(
                 check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
             )
         self._serving.check(request.model)
         prompt_ids = await self._prompt_ids(request.prompt)
+        violations = Violations()
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         entered = self._serving.enter(
@@ -56,6 +54,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
             async for message in messages:
                 yield message
+
+    def _asked(self, request: pb.GenerateRequest) -> Sampling:
+        violations = Violations()
+        check_prompt(request.prompt, self._text, violations)
+        sampling = sampling_of(request, violations)
+        violations.raise_any()
+        return sampling
 
     async def _answer(
         self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling
@@ -78,10 +83,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 yield message
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
-        violations = Violations()
-        check_prompt(request.prompt, self._text, violations)
-        check_continuations(request, self._text, violations)
-        violations.raise_any()
+        await self._text.beside(lambda: self._check_score(request), request.ByteSize())
         self._serving.check(request.model)
         prompt_ids = await self._prompt_ids(request.prompt)
         continuations = await self._continuation_ids(request, prompt_ids)
@@ -96,6 +98,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
             )
 
+    def _check_score(self, request: pb.ScoreRequest) -> None:
+        violations = Violations()
+        check_prompt(request.prompt, self._text, violations)
+        check_continuations(request, self._text, violations)
+        violations.raise_any()
+
     def _check_fit(
         self, request: pb.ScoreRequest, prompt_ids: list[int], continuations: Sequence[Sequence[int]]
     ) -> None:
@@ -107,13 +115,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         violations.raise_any()
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
-        violations = Violations()
-        check_prompt(request.prompt, self._text, violations)
-        violations.raise_any()
+        await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
         ids = await self._prompt_ids(request.prompt)
         return pb.TokenizeResponse(
             token_ids=ids, tokens=self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
         )
+
+    def _check_prompt(self, prompt: pb.Prompt) -> None:
+        violations = Violations()
+        check_prompt(prompt, self._text, violations)
+        violations.raise_any()
 
     async def _prompt_ids(self, prompt: pb.Prompt) -> list[int]:
         match prompt.WhichOneof("content"):

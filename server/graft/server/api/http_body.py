@@ -15,9 +15,7 @@ from graft.server.json_values import BadJson, read_json
 _READ_SECONDS = 30.0
 
 
-async def read_body(
-    request: Request, *, max_bytes: int, take: Callable[[int], None] = lambda num_bytes: None
-) -> bytes:
+async def read_body(request: Request, *, max_bytes: int, take: Callable[[int], None] = lambda num_bytes: None) -> bytes:
     """The body; `take` hears of its bytes before they are kept, and may refuse them.
 
     Raises `UnsupportedEncoding`, `TooLarge`, `DeadlineExceeded` after 30 s of reading, or `ClientGone`.

@@ -61,11 +61,14 @@ class OpenAIEndpoint:
             await self._asked(Request(scope, receive), take, send)
 
     async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
-        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
-        request_body = checked(json_object(raw), self.endpoint, self.text)
+        request_body = await self._read(request, take)
         if "response_format" in request_body.fields or "structured_outputs" in request_body.fields:
             await asyncio.to_thread(check_structure, request_body.fields)
         await until_gone(request.receive, self._answer(request_body, request, send))
+
+    async def _read(self, request: Request, take: Callable[[int], None]) -> CheckedBody:
+        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
+        return await self.text.beside(lambda: checked(json_object(raw), self.endpoint, self.text), len(raw))
 
     async def _answer(self, body: CheckedBody, request: Request, send: Send) -> None:
         self.serving.check(body.model)

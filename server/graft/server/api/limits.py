@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from graft.server.errors import BadInput, Violation
+
+T = TypeVar("T")
 
 MAX_CHOICES = 64
 MAX_STOPS = 16
@@ -40,22 +43,25 @@ _REPETITION = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
 
 class Violations:
-    """Collects what is wrong with a request, so that the caller learns all of it at once."""
+    """Collects what is wrong with a request, so that the caller learns of many at once; more are not sought."""
 
     def __init__(self) -> None:
         self._found: list[Violation] = []
-        self._num_found = 0
+        self._is_full = False
 
     def add(self, field: str, problem: str) -> None:
-        self._num_found += 1
-        if len(self._found) < MAX_VIOLATIONS:
+        self._is_full = len(self._found) == MAX_VIOLATIONS
+        if not self._is_full:
             self._found.append(Violation(field=field, problem=problem))
+
+    def until_full(self, parts: Iterable[T]) -> Iterator[T]:
+        """The parts of a request to be judged one by one, as long as there is room for what is wrong with them."""
+        return itertools.takewhile(lambda part: not self._is_full, parts)
 
     def raise_any(self) -> None:
         """Raises `BadInput` where something was added."""
-        if self._num_found > len(self._found):
-            more = f"and {self._num_found - len(self._found) + 1} more of the kind"
-            self._found[-1] = Violation(field=self._found[-1].field, problem=more)
+        if self._is_full:
+            self._found[-1] = Violation(field=self._found[-1].field, problem="and more of the kind")
         if self._found:
             raise BadInput(*self._found)
 

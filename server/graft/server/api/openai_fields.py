@@ -141,7 +141,7 @@ def settled(body: Body, endpoint: Endpoint, violations: Violations) -> dict[str,
     What is meant and not supported is a violation under its name, each.
     """
     given = {name: value for name, value in body.items() if value is not None}
-    for name, value in given.items():
+    for name, value in violations.until_full(given.items()):
         if name in endpoint.honoured:
             continue
         inert = INERT.get(name)

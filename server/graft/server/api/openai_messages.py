@@ -47,7 +47,10 @@ def read_messages(messages: object, violations: Violations) -> list[dict[str, st
     if len(messages) > MAX_MESSAGES:
         violations.add("messages", f"has {len(messages)} turns; the limit is {MAX_MESSAGES}")
         return []
-    return [_turn(message, f"messages[{index}]", violations) for index, message in enumerate(messages)]
+    return [
+        _turn(message, f"messages[{index}]", violations)
+        for index, message in violations.until_full(enumerate(messages))
+    ]
 
 
 def _turn(message: object, field: str, violations: Violations) -> dict[str, str]:
@@ -60,7 +63,7 @@ def _turn(message: object, field: str, violations: Violations) -> dict[str, str]
         violations.add(f"{field}.role", f"is missing: it is one of {', '.join(ROLES)}")
     elif problem := role_problem(role):
         violations.add(f"{field}.role", problem)
-    for key, value in given.items():
+    for key, value in violations.until_full(given.items()):
         if key not in ("role", "content"):
             remedy = _REMEDIES.get(key, "only role and content of a turn are read; remove it")
             violations.add(f"{field}.{key[:40]}", f"{shown(value)} would be lost: {remedy}")
@@ -76,7 +79,10 @@ def _content(content: object, field: str, violations: Violations) -> str:
     if not isinstance(content, list):
         violations.add(f"{field}.content", f"is {shown(content)}; give text, or a list of text parts")
         return ""
-    parts = [_part(part, f"{field}.content[{index}]", violations) for index, part in enumerate(content)]
+    parts = [
+        _part(part, f"{field}.content[{index}]", violations)
+        for index, part in violations.until_full(enumerate(content))
+    ]
     return _BETWEEN_PARTS.join(parts)
 
 
@@ -89,7 +95,7 @@ def _part(part: Any, field: str, violations: Violations) -> str:
     if part.get("type") != "text":
         violations.add(f"{field}.type", f"{shown(part.get('type'))} is not supported; only `text` parts are read")
         return ""
-    for key in part:
+    for key in violations.until_full(part):
         if key not in _PART_KEYS and part[key] is not None:
             violations.add(f"{field}.{key[:40]}", "would be lost: only the text of a part is read; remove it")
     text = part.get("text")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from graft.server.api.limits import Violations
+from graft.server.api.limits import MAX_SEQUENCES, Violations
 from graft.server.api.openai_fields import CHAT, Endpoint, settled
 from graft.server.api.openai_messages import read_messages
 from graft.server.api.openai_values import check_sequences, check_values
@@ -36,24 +36,30 @@ class CheckedBody:
             ids = await text.render_chat(self.turns, field="messages", variables=_template_variables(self.fields, text))
             prompts = {"messages": Prompt(token_ids=ids)}
         else:
-            texts = {field: source for field, source in self.sources.items() if isinstance(source, str)}
-            encoded = dict(zip(texts, await text.encode_all(texts), strict=True))
-            prompts = {
-                field: Prompt(token_ids=encoded[field], text=source)
-                if isinstance(source, str)
-                else Prompt(token_ids=source, text=self._echoed(source, text))
-                for field, source in self.sources.items()
-            }
+            prompts = await self._encoded(text)
         violations = Violations()
         for field, prompt in prompts.items():
             text.check_fits(len(prompt.token_ids), field=field, violations=violations)
         violations.raise_any()
+        if self.fields.get("echo"):
+            return await self._echoed(list(prompts.values()), text)
         return tuple(prompts.values())
 
-    def _echoed(self, ids: list[int], text: Text) -> str | None:
-        if not self.fields.get("echo"):
-            return None
-        return text.spelled(ids) if self.fields.get("max_tokens") == 0 else text.finished(ids)
+    async def _encoded(self, text: Text) -> dict[str, Prompt]:
+        texts = {field: source for field, source in self.sources.items() if isinstance(source, str)}
+        encoded = dict(zip(texts, await text.encode_all(texts), strict=True))
+        return {
+            field: Prompt(token_ids=encoded[field], text=source)
+            if isinstance(source, str)
+            else Prompt(token_ids=source)
+            for field, source in self.sources.items()
+        }
+
+    async def _echoed(self, prompts: Sequence[Prompt], text: Text) -> tuple[Prompt, ...]:
+        """With the texts of those that came as ids."""
+        of_ids = [prompt.token_ids for prompt in prompts if prompt.text is None]
+        spelled = iter(await text.spelled_all(of_ids, goes_on=self.fields.get("max_tokens") != 0))
+        return tuple(replace(prompt, text=next(spelled)) if prompt.text is None else prompt for prompt in prompts)
 
 
 def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedBody:
@@ -111,9 +117,13 @@ def _sources(prompt: Any, text: Text, violations: Violations) -> dict[str, Sourc
         return {}
     if not any(isinstance(one, str | list) for one in prompt):
         return {"prompt": text.check_ids(prompt, field="prompt", violations=violations)}
+    if len(prompt) > MAX_SEQUENCES:
+        violations.add("prompt", f"has {len(prompt)} prompts; the limit is {MAX_SEQUENCES}")
+        return {}
     kind = str if isinstance(prompt[0], str) else list
     return {
-        f"prompt[{index}]": _source(one, kind, f"prompt[{index}]", text, violations) for index, one in enumerate(prompt)
+        f"prompt[{index}]": _source(one, kind, f"prompt[{index}]", text, violations)
+        for index, one in violations.until_full(enumerate(prompt))
     }
 
 
@@ -150,7 +160,7 @@ def _check_variables(fields: Mapping[str, Any], text: Text, violations: Violatio
     if isinstance(effort, str) and effort != "none" and known.isdisjoint(_REASONING):
         violations.add("reasoning_effort", f"{shown(effort)} has no effect on this base; say `none`, or leave it out")
     given = fields.get("chat_template_kwargs", {})
-    for name, value in given.items() if isinstance(given, Mapping) else ():
+    for name, value in violations.until_full(given.items() if isinstance(given, Mapping) else ()):
         says_nothing = value is None or (value is False and name != "add_generation_prompt")
         if name not in known and not says_nothing:
             remedy = f"it reads {', '.join(sorted(known))}" if known else "it reads none; remove it"

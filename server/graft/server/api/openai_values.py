@@ -126,7 +126,7 @@ def _stream_options(field: str, value: Any, violations: Violations) -> None:
     if not isinstance(value, Mapping):
         _object(field, value, violations)
         return
-    for key, wanted in value.items():
+    for key, wanted in violations.until_full(value.items()):
         if key == "include_obfuscation" and wanted is True:
             violations.add(f"{field}.{key}", "true is not supported; leave it out, or say false")
         elif key not in (*_STREAM_OPTIONS, "include_obfuscation"):

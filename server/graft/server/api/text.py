@@ -20,6 +20,7 @@ Turns = Sequence[Mapping[str, str]]
 _MAX_CHARACTERS_PER_TOKEN = 64
 # Below this, a thread costs more than the tokenizer does.
 _INLINE_CHARACTERS = 4096
+_INLINE_BYTES = 65_536
 _NUM_THREADS = 2
 
 
@@ -108,6 +109,10 @@ class Text:
 
         return await self._beside(encode, sum(before + len(text) for text in texts))
 
+    async def beside(self, call: Callable[[], T], num_bytes: int) -> T:
+        """What the call makes of a request of so many bytes: of a large one in a thread, so that no other waits."""
+        return call() if num_bytes <= _INLINE_BYTES else await self._in_thread(call)
+
     async def _beside(self, encode: Callable[[], T], num_characters: int) -> T:
         """Long texts in a thread, short ones at once."""
         return encode() if num_characters < _INLINE_CHARACTERS else await self._in_thread(encode)
@@ -123,13 +128,12 @@ class Text:
         return self._tokenizer.encode_continuation(text)
 
     def check_ids(self, ids: Sequence[Any], *, field: str, violations: Violations) -> list[int]:
-        """Ids of the vocabulary, not more than could be the text of one prompt."""
-        limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens
-        if len(ids) > limit:
-            violations.add(field, f"has {len(ids)} ids; the limit is {limit}")
+        """Ids of the vocabulary, not more than the context holds."""
+        if len(ids) > self.max_model_tokens:
+            self.check_fits(len(ids), field=field, violations=violations)
             return []
         allowed = range(self.vocab_size)
-        for index, one in enumerate(ids):
+        for index, one in violations.until_full(enumerate(ids)):
             if type(one) is not int or one not in allowed:
                 violations.add(
                     f"{field}[{index}]", f"is {_id_shown(one)}; token ids are integers, 0 to {self.vocab_size - 1}"
@@ -154,13 +158,10 @@ class Text:
         """The text of each token."""
         return self._tokenizer.tokens(ids)
 
-    def spelled(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
-        return self._tokenizer.spelled(ids)
-
-    def finished(self, ids: Sequence[int]) -> str:
-        """The text of ids, without a character that they begin and do not end: what follows tells it."""
-        return self._tokenizer.finished(ids)
+    async def spelled_all(self, prompts: Sequence[Sequence[int]], *, goes_on: bool) -> list[str]:
+        """The texts of ids; where more follows, without a character that they begin and do not end."""
+        spell = self._tokenizer.finished if goes_on else self._tokenizer.spelled
+        return await self._beside(lambda: [spell(ids) for ids in prompts], sum(map(len, prompts)))
 
     def _check_length(self, num_characters: int, field: str, violations: Violations) -> None:
         limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens
