@@ -20,3 +20,9 @@ def test_a_refusal_does_not_repeat_the_value() -> None:
     with pytest.raises(InvalidRequest) as caught, engine_errors():
         raise VLLMValidationError("is too long.", parameter="bad_words", value=["x"] * 1000)
     assert (str(caught.value), caught.value.field) == ("is too long.", "bad_words")
+
+
+def test_an_error_of_our_own_is_no_refusal() -> None:
+    with pytest.raises(ValueError) as caught, engine_errors():
+        raise ValueError("zip() argument 2 is shorter than argument 1")
+    assert not isinstance(caught.value, EngineError)

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.base import Base
+from graft.server.api.faults import fault_of
 from graft.server.engine.engine import Prompt
 from graft.server.engine.tokenizer import Tokenizer
 from graft.server.engine.vllm_engine import VllmEngine
@@ -184,3 +185,29 @@ async def test_an_echoed_stream_with_log_probabilities_gives_every_choice(ask: A
                 values[choice["index"]] += choice["logprobs"]["token_logprobs"]
         assert [len(each) for each in values.values()] == [5, 5, 5]
         assert len({tuple(each[:2]) for each in values.values()}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "broken", ["vllm_serving.completion_logprobs", "vllm_serving.chat_logprobs", "vllm_openai.Public"]
+)
+async def test_a_fault_of_ours_is_not_the_callers(
+    ask: Ask, engine: VllmEngine, monkeypatch: pytest.MonkeyPatch, broken: str, stream: bool
+) -> None:
+    """vLLM's handlers make a bad request of every ValueError."""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise ValueError("zip() argument 2 is shorter")
+
+    monkeypatch.setattr(f"graft.server.engine.{broken}{'.__call__' if broken.endswith('Public') else ''}", fail)
+    text = {"prompt": "a", "logprobs": 1}
+    chat = {"messages": [{"role": "user", "content": "a"}], "logprobs": True, "top_logprobs": 1}
+    body = {**(chat if "chat" in broken else text), "max_tokens": 4, "stream": stream}
+    with pytest.raises(Exception) as caught:
+        reply = await ask(body, Caller(request_id=f"ours-{stream}"))
+        assert reply.frames is not None
+        async for _ in reply.frames:
+            pass
+    fault = fault_of(caught.value)
+    assert fault.row.http == 500 and "the server's log has the details" in fault.message
+    await until(lambda: not num_running(engine))

@@ -28,15 +28,20 @@ class TokenMeter(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Metered:
-    """One request: its meter, and the engine's ids of its prompts. `only_prompt`: what comes after is thrown away."""
+    """One request: its meter, the engine's ids of its prompts, and whether the engine has answered anything.
+
+    `only_prompt`: what comes after is thrown away.
+    """
 
     meter: TokenMeter
     only_prompt: bool = False
     ids: list[str] = field(default_factory=list)
+    has_begun: bool = False
 
     def read(self, prompt: int, output: Any) -> None:
+        self.has_begun = True
         num_cached = output.num_cached_tokens or 0
         self.meter.read(prompt, num_tokens=len(output.prompt_token_ids or ()), num_cached=num_cached)
 

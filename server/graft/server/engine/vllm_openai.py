@@ -157,14 +157,12 @@ class _ServingClasses:
     async def _frames(
         self, events: AsyncIterator[str], public: Public, running: Metered
     ) -> AsyncIterator[dict[str, Any] | str]:
-        has_begun = False
         try:
             with values.engine_errors():
                 async for event in events:
                     data = event.removeprefix("data: ").strip()
                     if data and data != "[DONE]":
-                        yield self._frame(json.loads(data), public, has_begun)
-                        has_begun = True
+                        yield self._frame(json.loads(data), public, running.has_begun)
         finally:
             await self._abort(running)
 

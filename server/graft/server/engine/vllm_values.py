@@ -31,7 +31,7 @@ FAILED = "the engine failed on this request: the server's log has the details"
 
 @contextlib.contextmanager
 def engine_errors() -> Iterator[None]:
-    """vLLM's errors as ours."""
+    """vLLM's errors as ours. A plain ValueError is no refusal of vLLM's but a fault, and goes through."""
     try:
         yield
     except EngineError:
@@ -41,7 +41,7 @@ def engine_errors() -> Iterator[None]:
     except EngineGenerateError as error:
         _log.error("the engine failed on a request", exc_info=error)
         raise EngineError(FAILED) from error
-    except (VLLMClientError, ValueError) as error:
+    except VLLMClientError as error:
         # Its own text goes on with the parameter and its whole value.
         text = str(error.args[0] if error.args else error)
         raise InvalidRequest(text, field=getattr(error, "parameter", None)) from error
