@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import signal
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ class VllmEngine:
         self._instruction_sets: dict[str, str] = {}
         self._images: SlotImages | None = None
         loop = asyncio.get_running_loop()
-        self._died: asyncio.Future[None] = loop.create_future()
+        self._died: asyncio.Future[str] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()  # by itself, or by `close`
         loop.add_reader(self._process.sentinel, self._process_ended)
 
@@ -307,21 +306,21 @@ class VllmEngine:
 
     def on_death(self, callback: Callable[[str], None]) -> None:
         """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
-        self._died.add_done_callback(lambda _: callback(self._how_it_ended()))
-
-    def _how_it_ended(self) -> str:
-        for _ in range(_NUM_LOOKS):  # its end is seen a moment before its code
-            if self._process.exitcode is not None:
-                break
-            time.sleep(_LOOK_SECONDS)
-        return f"its process {how_it_ended(self._process.exitcode)}"
+        self._died.add_done_callback(lambda died: callback(died.result()))
 
     def _process_ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
         if not self._died.done():
-            self._set_ended()
-            self._died.set_result(None)  # before the streams end, so that whoever sees one end sees the engine gone
+            self._set_ended()  # before the streams end, so that whoever sees one end sees the engine gone
+            self._tell_how(_NUM_LOOKS)
         self._fail_all()
+
+    def _tell_how(self, num_looks: int) -> None:
+        code = self._process.exitcode
+        if code is None and num_looks > 1:  # its end is seen a moment before its code
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._tell_how, num_looks - 1)
+        else:
+            self._died.set_result(f"its process {how_it_ended(code)}")
 
     def _set_ended(self) -> None:
         if not self._ended.done():
