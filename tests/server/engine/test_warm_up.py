@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from graft.adapters.base import Base
@@ -10,14 +12,10 @@ from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.warm_up import CHATS, COMPLETIONS, Kind, _try, warm_up
 
 
-async def test_every_kind_passes_and_nothing_stays(
-    engine: VllmEngine, base: Base, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
+async def test_every_kind_passes_and_nothing_stays(engine: VllmEngine, base: Base) -> None:
     before = await engine.loaded()
     assert await warm_up(engine, base) > len(COMPLETIONS) + len(CHATS)
     assert await engine.loaded() == before
-    assert "this base has no" not in caplog.text
 
 
 def failing(error: Exception) -> Kind:
@@ -37,5 +35,25 @@ async def test_a_kind_that_ends_the_engine_is_named() -> None:
         await _try(kinds)
 
 
-async def test_a_kind_that_the_base_does_not_have_is_left_out() -> None:
-    await _try({"chat": failing(InvalidRequest("no template"))})
+async def test_a_kind_that_is_refused_is_a_problem() -> None:
+    """Every base has every kind, so that a refusal is a fault of ours."""
+    with pytest.raises(EngineError, match=r"failed: grammar: unknown rule$"):
+        await _try({"plain": passing, "grammar": failing(InvalidRequest("unknown rule"))})
+
+
+async def test_kinds_that_never_end_are_named_and_ended() -> None:
+    ended: list[str] = []
+
+    async def hanging(request_id: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(request_id)
+
+    with pytest.raises(EngineError, match=r"failed: echo: no logits; no end within 0 s of score, chat$"):
+        await _try(
+            {"plain": passing, "score": hanging, "echo": failing(EngineError("no logits")), "chat": hanging},
+            limit_seconds=0.0,
+        )
+    await asyncio.sleep(0)
+    assert ended == ["warm-up-1", "warm-up-3"]

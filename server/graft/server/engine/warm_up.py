@@ -1,7 +1,8 @@
 """Every kind of request once, before anybody asks: what a first use sets up is set up before readiness, and a kernel
 that this machine cannot run is found before there are callers.
 
-A new feature joins by a line in `COMPLETIONS` or `CHATS`.
+A new feature joins by a line in `COMPLETIONS` or `CHATS`. Every base has every kind: prompts come as token ids, so no
+chat template is asked, and each prompt with its reply fits into the shortest context that may be set.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,8 +21,6 @@ from graft.server.engine.engine import (
     EngineAdapter,
     EngineDied,
     EngineError,
-    InvalidRequest,
-    LoadFailed,
     Prompt,
     Sampling,
 )
@@ -69,6 +68,8 @@ CHATS: Mapping[str, Mapping[str, Any]] = {
     "grammar": {"structured_outputs": {"grammar": 'root ::= "a" | "b"'}},
 }
 
+# Far more than a large base needs on a busy processor, and an end to the wait for an engine that hangs.
+_LIMIT_SECONDS = 600.0
 # An id that no version ever gets, and a name that is no digest.
 _ADAPTER_ID, _ADAPTER_NAME = 2**31 - 1, "warm-up"
 
@@ -96,23 +97,24 @@ class _Ticket:
 async def warm_up(engine: VllmEngine, base: Base) -> int:
     """Pass once through every kind of request, on the base and on an adapter; returns how many kinds there were.
 
-    A kind that this base does not have (it may have no chat template) is left out. Raises `EngineError`, naming the
-    kind, where the engine does not live through one.
+    Raises `EngineError`, naming the kinds, where the engine refuses one, does not live through it or does not end it.
     """
     await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
     kinds = _kinds(engine, OpenAIBackend(lambda: engine, base.name), None)
     await _try(kinds)
+    if not (await engine.info()).num_slots:
+        return len(kinds)
     with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
-        adapter = await _load(engine, base, Path(name))
-        if adapter is None:
-            return len(kinds)
+        adapter = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name))
+        await asyncio.to_thread(write_warm_up_adapter, adapter.path, base)
+        await _try({f"an adapter of {base.name} into a slot": lambda _: engine.load(adapter)})
         on_adapter = {"an adapter": _generate(engine, adapter), "an adapter's score": _score(engine, adapter)}
         await _try(on_adapter)
-        await engine.unload(adapter)
+        await _try({"an adapter out of its slot": lambda _: engine.unload(adapter)})
     return len(kinds) + len(on_adapter)
 
 
-Kind = Callable[[str], Awaitable[None]]
+Kind = Callable[[str], Coroutine[Any, Any, None]]
 
 
 def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
@@ -153,34 +155,26 @@ def _score(engine: VllmEngine, adapter: EngineAdapter | None) -> Kind:
     return ask
 
 
-async def _load(engine: VllmEngine, base: Base, folder: Path) -> EngineAdapter | None:
-    """A small adapter in a slot; None where the engine takes none."""
-    if not (await engine.info()).num_slots:
-        return None
-    await asyncio.to_thread(write_warm_up_adapter, folder, base)
-    adapter = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=folder)
-    try:
-        await engine.load(adapter)
-    except LoadFailed as error:
-        raise EngineError(f"the engine takes no adapters of {base.name}: {error}") from error
-    return adapter
-
-
-async def _try(kinds: Mapping[str, Kind]) -> None:
+async def _try(kinds: Mapping[str, Kind], limit_seconds: float = _LIMIT_SECONDS) -> None:
     """All at once: in a batch they take the time of the longest. Raises `EngineError`."""
-    calls = [ask(f"warm-up-{index}") for index, ask in enumerate(kinds.values())]
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    problems = list(_problems(dict(zip(kinds, outcomes, strict=True))))
+    tasks = {kind: asyncio.ensure_future(ask(f"warm-up-{number}")) for number, (kind, ask) in enumerate(kinds.items())}
+    try:
+        await asyncio.wait(tasks.values(), timeout=limit_seconds)
+        problems = list(_problems(tasks, limit_seconds))
+    finally:
+        for task in tasks.values():
+            task.cancel()  # not awaited: where the engine hangs, so may its end
     if problems:
         raise EngineError("the engine was tried out before its first request and failed: " + "; ".join(problems))
 
 
-def _problems(outcomes: Mapping[str, BaseException | None]) -> Iterator[str]:
-    died = [kind for kind, outcome in outcomes.items() if isinstance(outcome, EngineDied)]
-    if died:
+def _problems(tasks: Mapping[str, asyncio.Future[None]], limit_seconds: float) -> Iterator[str]:
+    errors = {kind: task.exception() for kind, task in tasks.items() if task.done()}
+    if died := [kind for kind, error in errors.items() if isinstance(error, EngineDied)]:
         yield f"its process ended on {', '.join(died)}"
-    for kind, outcome in outcomes.items():
-        if isinstance(outcome, InvalidRequest):
-            _log.info("warm-up: this base has no %s: %s", kind, outcome)
-        elif outcome is not None and kind not in died:
-            yield f"{kind}: {outcome}"
+    for kind, error in errors.items():
+        if error is not None and kind not in died:
+            _log.error("the engine failed on %s", kind, exc_info=error)
+            yield f"{kind}: {error}"
+    if hung := [kind for kind in tasks if kind not in errors]:
+        yield f"no end within {limit_seconds:g} s of {', '.join(hung)}"
