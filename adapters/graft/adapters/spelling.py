@@ -166,7 +166,7 @@ class Spelling:
 
     @cached_property
     def _spelling(self) -> tuple[Any, Mapping[int, int]]:
-        """The tokenizer with secret names for its control tokens, and the ids that it gave them in place of theirs."""
+        """The tokenizer with secret names for its control tokens, and where it gave an added token another id, both."""
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise Unspellable(
@@ -176,20 +176,21 @@ class Spelling:
         values = json.loads(backend.to_str())
         values |= {"post_processor": None, "truncation": None, "padding": None}
         inner = {name: self._inner_name(name) for name in self._controls}
+        ids = {token["content"]: token["id"] for token in values["added_tokens"]}
         _rename_vocabulary(values["model"], inner)
         for token in values["added_tokens"]:
             token["content"] = inner.get(token["content"], token["content"])
         made = type(backend).from_str(json.dumps(values))
-        given = {made.token_to_id(inner[name]): id for name, id in self._controls.items()}
+        given = {made.token_to_id(inner.get(name, name)): id for name, id in ids.items()}
         return made, {now: id for now, id in given.items() if now != id}
 
 
 def _rename_vocabulary(model: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Gives the same ids to other names. A name that merges make stays: it is a word, too."""
-    merged = {
-        "".join(merge) if isinstance(merge, list) else merge.replace(" ", "", 1) for merge in model.get("merges", ())
-    }
-    names = {old: new for old, new in names.items() if old not in merged}
+    """Gives the same ids to other names. Merges that make or use one are left out: they would make the token itself."""
+    if "merges" in model:
+        model["merges"] = [
+            [left, right] for left, right in model["merges"] if names.keys().isdisjoint((left, right, left + right))
+        ]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         model["vocab"] = {names.get(name, name): id for name, id in vocabulary.items()}
