@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,9 @@ _REMEDY = "its training diverged or the file was damaged: take an earlier checkp
 _MOST_NAMED = 20
 
 
-def check_numbers(folder: Path) -> None:
-    """Looks at every floating-point number of the base in `folder`, through read-only maps.
+def check_numbers(folder: Path, *, leftovers: Collection[str] = ()) -> None:
+    """Looks at every floating-point number of the base in `folder`, through read-only maps; `leftovers` are the names
+    of tensors that no model loads.
 
     Raises InvalidBase naming the tensors that hold a NaN, an infinity or a magnitude above float16's largest; OSError.
     """
@@ -26,6 +27,7 @@ def check_numbers(folder: Path) -> None:
         (f"{path.name}:{name[:200]}", problem)
         for path in base_files.loaded_files(folder)
         for name, problem in _problems(path)
+        if name not in leftovers
     ]
     if not found:
         return

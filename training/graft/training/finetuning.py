@@ -140,7 +140,7 @@ class Finetune:
         self._check_mesh(mesh, num_processes)
         tokenizer = load_tokenizer(self.base.path)
         rows = self._rows(tokenizer, base)
-        check_numbers(self.base.path)
+        check_numbers(self.base.path, leftovers=base.leftovers)
         batches = self._batches(rows, tokenizer.pad_token_id or 0, mesh)  # no padding is seen: any id will do
         schedule = schedule_of(self.settings, batches)
         job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)

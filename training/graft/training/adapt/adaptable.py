@@ -10,7 +10,7 @@ from typing import Self
 from torch import nn
 
 from graft.adapters.base import Base
-from graft.training.adapt.structure import empty_decoder, mostly_outside
+from graft.training.adapt.structure import empty_decoder, leftovers, mostly_outside
 from graft.training.errors import ConfigurationError
 from graft.training.families import num_positions
 
@@ -31,6 +31,8 @@ class Adaptable:
     """Tokens of the longest text that the base was made for, None where it sets no limit."""
     has_learned_positions: bool
     """Then there is nothing behind the last one; else positions are turned to angles, or not looked at."""
+    leftovers: frozenset[str]
+    """Names of the files' tensors that the model never loads."""
 
     @classmethod
     def of(cls, base: Base) -> Self:
@@ -58,6 +60,7 @@ class Adaptable:
                 isinstance(one, nn.Embedding) and path.rpartition(".")[2] in _LEARNED_POSITIONS
                 for path, one in modules.items()
             ),
+            leftovers=leftovers(base, model),
         )
 
     @property

@@ -69,7 +69,7 @@ class Quantization:
         self._check()
         structure = Structure.of(self.base)
         self._require_sizes(structure)
-        check_numbers(self.base.path)
+        check_numbers(self.base.path, leftovers=structure.leftovers)
         put_in_place(self.output, lambda folder: self._write(folder, structure), remedy=AGAIN)
         return Base.from_folder(self.output)
 
@@ -88,7 +88,10 @@ class Quantization:
             )
 
     def _write(self, folder: Path, structure: Structure) -> None:
-        tensors = {name: one.to(torch.bfloat16) if one.is_floating_point() else one for name, one in self._tensors()}
+        tensors = {
+            name: one.to(torch.bfloat16) if one.is_floating_point() else one
+            for name, one in self._tensors(structure.leftovers)
+        }
         calibration = None
         if self.form is ServingForm.INT4:
             made, section, calibration = self._int4(structure)
@@ -104,11 +107,13 @@ class Quantization:
         for file in folder.iterdir():  # safetensors writes its files for the owner alone
             file.chmod(0o644)
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def _tensors(self, leftovers: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
         """The origin's, under the names that its files give them: transformers renames some in memory."""
         for path in base_files.loaded_files(self.base.path):
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118, it is no dictionary
+                    if name in leftovers:
+                        continue
                     yield name, file.get_tensor(name)
 
     def _uncalibrated(self, structure: Structure, tensors: Mapping[str, Tensor]) -> tuple[_Made, dict[str, Any]]:

@@ -27,7 +27,8 @@ class Outside:
 def outside_form(origin: Path, made: Path) -> tuple[Outside, ...]:
     """What of ``origin``'s weights lies in ``made`` as floating-point numbers still, the largest share first."""
     before, after = base_files.read(origin).tensors, base_files.read(made).tensors
-    total = sum(math.prod(info.shape) for info in before.values())
+    modules = {name.rpartition(".")[0] for name in after}
+    total = sum(math.prod(info.shape) for name, info in before.items() if name.rpartition(".")[0] in modules)
     sums: dict[str, int] = {}
     for name, info in before.items():
         if name in after and after[name].dtype in _FLOATS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ class Structure:
     """Linear layers that stay as they are: the output head."""
     tied: bool
     """Whether the configuration says that the output head is the input embedding."""
+    leftovers: frozenset[str]
+    """Names of the files' tensors that the model never loads (see ``leftovers``)."""
 
     @classmethod
     def of(cls, base: Base) -> Structure:
@@ -39,7 +42,8 @@ class Structure:
         _require_most(base, model, layers)
         _require_files(base, model, layers)
         plain = tuple(path for path in linear if path not in layers)
-        return cls(layers=layers, plain=plain, tied=bool(model.config.tie_word_embeddings))
+        tied = bool(model.config.tie_word_embeddings)
+        return cls(layers=layers, plain=plain, tied=tied, leftovers=leftovers(base, model))
 
     def require(self, *, inputs: int, outputs: int, form: str) -> None:
         """Raises ConfigurationError naming the first layer whose sizes are no multiples of what a form needs."""
@@ -67,6 +71,20 @@ def empty_decoder(base: Base) -> PreTrainedModel:
     except Exception as error:
         raise _unreadable(base, error) from None
     return model
+
+
+def leftovers(base: Base, model: PreTrainedModel) -> frozenset[str]:
+    """Names of the files' tensors that transformers declares to be of no use, such as the masks in Pythia's: their
+    numbers (-1e9, infinite in float16) are no weights.
+    """
+    patterns = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
+    prefix = f"{model.base_model_prefix}."  # which files may leave out
+    loaded = {name.removeprefix(prefix) for name in model.state_dict()}
+    return frozenset(
+        name
+        for name in base_files.read(base.path).tensors
+        if name.removeprefix(prefix) not in loaded and any(pattern.search(name) for pattern in patterns)
+    )
 
 
 def _configuration(base: Base) -> PretrainedConfig:
