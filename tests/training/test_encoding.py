@@ -137,6 +137,31 @@ def test_a_raw_prompt_begins_once_and_ends_with_the_answer(kind: str, pair: str)
     assert list(example.input_ids).count(end) == 1  # an end that is written is the one that is added
 
 
+@pytest.mark.parametrize(
+    ("written", "learned"),
+    [("", END), (END, END), (TURN_END, TURN_END), (TURN_END + END, TURN_END), (END + TURN_END, END), (END * 2, END)],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_end_that_is_written_is_the_one_that_is_learned(kind: str, written: str, learned: str) -> None:
+    tokenizer = make_tokenizer(kind)
+    plain, example = (
+        encoder(tokenizer).examples(Completion(prompt="2+3=", completion=text))[0] for text in ("5", f"5{written}")
+    )
+    assert list(example.input_ids[:-1]) == list(plain.input_ids[:-1])
+    assert example.input_ids[-1] == tokenizer.convert_tokens_to_ids(learned)
+
+
+@pytest.mark.parametrize("text", ["The value is None", "None", "one\n"])
+def test_a_stop_that_is_no_control_token_takes_nothing_from_an_answer(text: str) -> None:
+    """A token behind the tokenizer's last, whose name is None, and a word of its vocabulary."""
+    tokenizer = make_tokenizer("byte-level")
+    (newline,) = tokenizer("\n")["input_ids"]
+    (example,) = RowEncoder(tokenizer, stop_ids=[len(tokenizer) + 5, newline]).examples(
+        Completion(prompt="=", completion=text)
+    )
+    assert tokenizer.decode(example.input_ids) == f"={text}{END}"
+
+
 def test_a_token_across_the_seam_leaves_the_prompt_as_it_is_served() -> None:
     tokenizer = make_tokenizer("byte-level")
     (example,) = encoder(tokenizer).examples(Completion(prompt="the ", completion="fox"))

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from graft.adapters.spelling import Spelling, Unspellable
 from graft.adapters.text.problems import BadLine
+from graft.training.corpus.ends import end_ids
 from graft.training.corpus.packing import Encoded
 from graft.training.corpus.rows import Completion, Conversation, Row
 from graft.training.corpus.turns import Turns
@@ -28,15 +29,15 @@ class RowEncoder:
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, *, stop_ids: Iterable[int] = (), assistant_only: bool = True
     ) -> None:
-        own_end = tokenizer.eos_token_id
-        ends = [*([] if own_end is None else [own_end]), *stop_ids]
+        ends = end_ids(tokenizer, stop_ids)
         if not ends:
             raise ConfigurationError(
                 f"the base's tokenizer ({tokenizer.name_or_path}) has no end token, so no answer could learn to end: "
                 "set its eos_token."
             )
         self._end_id, self._stop_ids = ends[0], frozenset(ends)
-        self._end_names = [str(name) for name in tokenizer.convert_ids_to_tokens(ends)]
+        added = tokenizer.added_tokens_decoder
+        self._end_names = {added[id].content: id for id in ends if id in added}
         self._spelling = Spelling(tokenizer, ends)
         self._turns = Turns(tokenizer, self._spelling)
         self._learns_prompts = not assistant_only
@@ -54,12 +55,12 @@ class RowEncoder:
             raise BadLine(f"{problem}.") from None
 
     def _completion(self, row: Completion) -> list[Encoded]:
-        """An end that is written after the completion is the one that is learned anyway."""
-        answer = row.completion
-        for name in self._end_names:
-            answer = answer.removesuffix(name)
+        """An end that is written after the completion is the one that is learned; of several, the first."""
+        answer, end_id = row.completion, self._end_id
+        while name := next((name for name in self._end_names if answer.endswith(name)), None):
+            answer, end_id = answer.removesuffix(name), self._end_names[name]
         prompt_ids, answer_ids = self._spelling.answered(row.prompt, answer)
-        return [self._example(prompt_ids, [*answer_ids, self._end_id])]
+        return [self._example(prompt_ids, [*answer_ids, end_id])]
 
     def _conversation(self, row: Conversation) -> list[Encoded]:
         messages = [{"role": turn.role, "content": turn.content} for turn in row.turns]
