@@ -66,6 +66,26 @@ def test_local_answers_need_no_padding_token(tiny_base: Path) -> None:
     assert without.score(prompts, ["x", "yz"]) == expected[1]
 
 
+@pytest.mark.parametrize("stops", [None, [], "<|im_end|>", ["<|im_end|>"], ["<|im_end|>", "<|eos|>"]], ids=str)
+def test_local_answers_end_where_learned_ones_do(
+    stops: str | list[str] | None, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the tokenizer's own end and at generation's; what fills a batch behind an end is no answer."""
+    loaded = LocalAnswerer.load(tiny_base, ServingForm.FP32)
+    x, end, turn_end = loaded.tokenizer.convert_tokens_to_ids(["x", "<|eos|>", "<|im_end|>"])
+    loaded.model.generation_config.eos_token_id = stops and loaded.tokenizer.convert_tokens_to_ids(stops)
+    asked: list[set[int]] = []
+
+    def generate(*, input_ids: torch.Tensor, eos_token_id: list[int], **options: object) -> torch.Tensor:
+        asked.append(set(eos_token_id))
+        return torch.cat([input_ids, torch.tensor([[x, end, x, x], [x, x, x, turn_end if stops else end]])], dim=1)
+
+    monkeypatch.setattr(loaded.model, "generate", generate)
+    answerer = LocalAnswerer(loaded.model, loaded.tokenizer)
+    assert answerer.complete(["a", "abcd"], max_tokens=4, stop=None) == ["x", "xxx"]
+    assert asked == [{end, turn_end} if stops else {end}]
+
+
 def test_local_scores_are_log_probabilities(tiny_base: Path) -> None:
     answerer = LocalAnswerer.load(tiny_base, ServingForm.FP32)
     ((first, second),) = answerer.score(["abc"], ["d", "de"])

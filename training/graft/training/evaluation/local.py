@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from graft.adapters.form import ServingForm
 from graft.adapters.spelling import Spelling
 from graft.training.adapt.loading import load_base, load_tokenizer
+from graft.training.corpus.ends import end_ids
 from graft.training.evaluation.answerer import Prompt
 
 
@@ -19,9 +20,9 @@ class LocalAnswerer:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, batch_size: int = 64) -> None:
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        ends = model.generation_config.eos_token_id
-        self._stop_ids = [ends] if isinstance(ends, int) else list(ends or ())
-        self._spelling = Spelling(tokenizer, self._stop_ids)
+        stops = model.generation_config.eos_token_id
+        self._ends = end_ids(tokenizer, [stops] if isinstance(stops, int) else stops or ())
+        self._spelling = Spelling(tokenizer, self._ends)
         self._pad_id = tokenizer.pad_token_id or 0  # no padding is seen: any id will do
 
     @classmethod
@@ -63,7 +64,7 @@ class LocalAnswerer:
 
     def _generate(self, encoded: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
         batch = self._pad_left(encoded)
-        ends = list(self._stop_ids)
+        ends = list(self._ends)
         if stop is not None:  # a stop of one token ends generation early; any other is cut off afterwards
             stop_ids = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
             ends += stop_ids if len(stop_ids) == 1 else []
@@ -71,10 +72,12 @@ class LocalAnswerer:
             **batch,
             max_new_tokens=max_tokens,
             do_sample=False,
-            eos_token_id=ends,
+            eos_token_id=ends or None,
             pad_token_id=self._pad_id,
         )
-        texts = self.tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        made = output[:, batch["input_ids"].shape[1] :].tolist()
+        said = [row[: next((at for at, id in enumerate(row) if id in ends), None)] for row in made]
+        texts = self.tokenizer.batch_decode(said, skip_special_tokens=True)
         return [text if stop is None else text.split(stop)[0] for text in texts]
 
     def _score(self, prompt: list[int], endings: list[list[int]]) -> list[float]:
