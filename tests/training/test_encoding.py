@@ -95,13 +95,20 @@ def test_ids_are_those_of_the_whole_text(kind: str, template: str) -> None:
         assert list(example.input_ids) == ids[: len(example.input_ids)]
 
 
+@pytest.mark.parametrize("trims", [False, True])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "word piece"])  # which knows no newline
-@pytest.mark.parametrize("template", ["ended", "no end", "bare"])
-def test_an_answer_keeps_its_last_newlines(kind: str, template: str) -> None:
-    tokenizer = make_tokenizer(kind, template=TEMPLATES[template])
-    (example,) = encoder(tokenizer).examples(conversation([("user", "a list"), ("assistant", "one\n\n")]))
-    ((_, answer),) = answers(example)
-    assert tokenizer.decode(answer[:-1]).lstrip(" ") == "one\n\n"
+@pytest.mark.parametrize("template", ["ended", "no end", "bare", "last end", "cut reasoning", "strict"])
+def test_an_answer_keeps_its_blanks(kind: str, template: str, trims: bool) -> None:
+    """Whatever the template leaves of them in earlier turns (``strict`` trims, as Llama 3's and Gemma's do)."""
+    trimmed = TEMPLATES[template].replace("message.content }}", "message.content | trim }}")
+    tokenizer = make_tokenizer(kind, template=trimmed if trims else TEMPLATES[template])
+    given = "\n  one\n\n"
+    for before in ([], [("user", "so"), ("assistant", " so\n")]):
+        turns = [*before, ("user", "a list"), ("assistant", given)]
+        prompt, answer = answers(encoder(tokenizer).examples(conversation(turns))[-1])[-1]
+        assert prompt == served(tokenizer, turns[:-1])
+        said = tokenizer.decode(answer[:-1]).removeprefix("<think>\n\n</think>\n\n")
+        assert said.lstrip(" ") == given
 
 
 @pytest.mark.parametrize("name", CONTROLS)

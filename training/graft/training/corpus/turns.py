@@ -35,16 +35,20 @@ class Turns:
         return self._render(before, opens_answer=True) if before else self.around(before)[0]
 
     def answered(self, before: Sequence[Message], prompt: str, answer: str) -> str:
-        """What is to be learned after the prompt: the answer, and what the template writes around it.
+        """What is to be learned after the prompt: the answer as it was given, in what the template writes around one.
 
         Some templates write a finished turn otherwise than they open one: without its reasoning, or without a tag that
-        the prompt opens. Then it is the answer as it was given, after what the prompt opens.
+        the prompt opens. Then it stands after what the prompt opens. And many trim: what is left of an earlier turn's
+        blanks is the template's matter, but an answer's own are a model's to write.
         """
         whole = self._render([*before, {"role": "assistant", "content": answer}])
-        learned, given = whole[len(prompt) :], self._spelling.marked(answer)
-        if whole.startswith(prompt) and _without_blanks(given) in _without_blanks(learned):
-            return learned
-        return _without_opened(prompt, given) + self.around(before)[1]
+        given: str = self._spelling.marked(answer)
+        head, after = self.around(before)
+        if head.startswith(prompt) and _without_blanks(whole) == _without_blanks(head + given + after):
+            return head[len(prompt) :] + given + after
+        if whole.startswith(prompt) and given in whole[len(prompt) :]:
+            return whole[len(prompt) :]
+        return _without_opened(prompt, given) + after
 
     def around(self, before: Sequence[Message]) -> tuple[str, str]:
         """What the template writes before an answer that is finished, and after it."""
