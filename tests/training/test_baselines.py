@@ -73,7 +73,29 @@ def test_all_of_a_text_is_counted_however_many_tokens_are_sorted_at_a_time(texts
 def test_what_was_trained_on_is_found_in_a_held_out_text(known: int, share: float) -> None:
     lines = [f"a line of exactly {number} words and letters" for number in range(10, 13)]
     seen = ["\n".join(["  " + line for line in lines[:known]] + ["other lines of text that stand here", "short"])]
-    assert overlap(seen, ["\n".join(lines), "short"]) == pytest.approx(share)
+    assert overlap(seen, ["\n".join([*lines, "short"])]) == pytest.approx(share)
+
+
+SUMS = [f"{number}+35={number + 35}" for number in range(10, 20)]
+CHINESE = ["第一句话很短。\n第二句也短。", "今天下雨，我们不去公园了。\n明天再说。"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "held_out", "share"),
+    [
+        (SUMS, SUMS, 1.0),
+        (SUMS[:3], SUMS, 0.3),
+        (["\n".join(SUMS)], ["\n".join(SUMS[5:])], 1.0),
+        ([*SUMS, "a line of prose that is longer than all sums are"], SUMS[:2], 1.0),
+        (SUMS[5:], SUMS[:5], 0.0),
+        (CHINESE, CHINESE, 1.0),
+        (CHINESE[:1], CHINESE, 13 / 26),
+        (["今天下雨，我们不去公园了。\n另一句话。"], ["今天下雨，我们不去公园了。\n明天再说。"], 1.0),
+        (["\n \n"], ["", " \n"], 0.0),
+    ],
+)
+def test_short_lines_count_where_a_document_is_made_of_them(seen: list[str], held_out: list[str], share: float) -> None:
+    assert overlap(seen, held_out) == pytest.approx(share)
 
 
 def test_perplexity_of_packed_rows_and_accuracy_of_masks() -> None:
