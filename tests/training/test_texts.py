@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.corpus.text_rows import BatchSize, PackedText, TextRows
-from graft.training.corpus.texts import encode, encode_whole, read_documents, windows
+from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, read_documents, windows
 from graft.training.data import Share
 from graft.training.errors import DataError
 from graft.training.objective.masked import MaskedObjective
@@ -73,6 +75,31 @@ def test_sentences_together_are_the_document(kind: str, tokenizer: PreTrainedTok
         begun = ["Alpha", "Gamma", "Next", "indented?", "Yes.", "第一句", "第二句", "end"]
         sentences = [made.decode(sentence).strip() for sentence in document]
         assert [one[: len(word)] for one, word in zip(sentences, begun, strict=True)] == begun
+
+
+SLOWLY = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|\n+(?=.)")
+"""Where sentences end, as one would write it who never meets 100,000 newlines."""
+
+
+@given(st.text(alphabet="a.。!\n \r\t", max_size=30))
+def test_sentences_end_where_the_slow_rule_says(text: str) -> None:
+    slow, fast = ([match.span() for match in rule.finditer(text)] for rule in (SLOWLY, SENTENCE_END))
+    assert fast == slow
+
+
+@pytest.mark.parametrize("text", ["a\n{}", ".\n{}", "。{}", "{}", "a{}b", ". {}"])
+def test_many_newlines_are_looked_at_once(text: str) -> None:
+    """Four times as many take four times as long, not sixteen."""
+
+    def seconds(num: int) -> float:
+        whole = text.format("\n" * num)
+        started = time.process_time()
+        for _ in SENTENCE_END.finditer(whole):
+            pass
+        return time.process_time() - started
+
+    fewer, more = (min(seconds(num) for _ in range(5)) for num in (20_000, 80_000))
+    assert more < 8 * fewer
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 30))

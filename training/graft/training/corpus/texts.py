@@ -13,8 +13,9 @@ from graft.adapters.text import documents
 from graft.training.errors import of_data
 from graft.training.objective.objective import Sentences
 
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|\n+(?=.)")
-"""The blanks behind a full stop, nothing behind one of scripts without blanks, or the end of a line."""
+SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|(?<!\n)\n++(?=.)")
+"""The blanks behind a full stop, nothing behind one of scripts without blanks, or the end of a line: the whole run of
+newlines, looked at once, since there may be a great many of them at a text's end."""
 
 
 def read_documents(path: Path) -> list[str]:
@@ -32,7 +33,7 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Sen
     blanks between sentences are what a model sees, too.
     """
     spelling = Spelling(tokenizer)
-    encoded = [spelling.pieces(text, [match.end() for match in _SENTENCE_END.finditer(text)]) for text in texts]
+    encoded = [spelling.pieces(text, [match.end() for match in SENTENCE_END.finditer(text)]) for text in texts]
     return [[sentence for sentence in document if sentence] for document in encoded]
 
 
