@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from graft.training import prolonging
 from graft.training.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
 from graft.training.errors import CheckpointError
 from tests.training.checkpoints import save_checkpoint
@@ -93,3 +94,20 @@ def test_a_folder_of_the_users_beside_checkpoints_is_none(tmp_path: Path) -> Non
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-best" / "COMPLETE").touch()
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("num_complete", [0, 2])
+def test_halves_of_checkpoints_go_and_nothing_else(num_complete: int, tmp_path: Path) -> None:
+    """One that was being written, one that was whole and not yet in its place, and one that was being removed."""
+    for step in range(1, num_complete + 1):
+        save_checkpoint(tmp_path, step, {"x": torch.ones(10)}, {"step": step})
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / ".settings").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for name in (".checkpoint-3", ".checkpoint-4", "checkpoint-5"):
+        shutil.copytree(save_checkpoint(tmp_path / "other", 9, {"x": torch.ones(10)}, {"step": 9}), tmp_path / name)
+    shutil.rmtree(tmp_path / "other")
+    for name in (".checkpoint-3", "checkpoint-5"):
+        (tmp_path / name / "COMPLETE").unlink()
+    prolonging.leave(tmp_path, num_complete)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -219,7 +219,9 @@ def forget_checkpoints_after(folder: Path, step: int) -> None:
             _forget(path)
 
 
-def forget_checkpoints(folder: Path) -> None:
-    """Removes all checkpoints of a folder, finished or not."""
-    for path in [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*")]:
-        shutil.rmtree(path)
+def forget_halves(folder: Path) -> None:
+    """Removes what an ended process left of checkpoints that it was writing or removing."""
+    whole = complete_checkpoints(folder)
+    for path in folder.glob("*checkpoint-*"):
+        if path not in whole and _STEP.fullmatch(path.name.removeprefix(".")):
+            _forget(path)

@@ -13,7 +13,7 @@ from graft.adapters.base import Base
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.form import ServingForm
 from graft.training import prolonging
-from graft.training.checkpoint import complete_checkpoints, forget_checkpoints
+from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import OtherRun
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.lineage import code_version, data_digest
@@ -86,13 +86,9 @@ class FinetuneIdentity:
         return f"{name} was {before} and is {self.values[name]}"
 
     def claim(self, folder: Path, num_kept: int) -> None:
-        """Makes the folder this training's; halves of checkpoints that an ended process left are removed, and those
-        after ``num_kept`` steps.
-        """
+        """Makes the folder this training's; checkpoints after ``num_kept`` steps are not on its way."""
         prolonging.leave(folder, num_kept)
         folder.mkdir(parents=True, exist_ok=True)
-        if not complete_checkpoints(folder):
-            forget_checkpoints(folder)
         draft = folder / f".{FILE}"
         draft.write_text(json.dumps(self._record, indent=1), encoding="utf-8")
         draft.rename(folder / FILE)

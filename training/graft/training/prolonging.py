@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from graft.training.checkpoint import complete_checkpoints, forget_checkpoints_after, step_of
+from graft.training.checkpoint import complete_checkpoints, forget_checkpoints_after, forget_halves, step_of
 from graft.training.errors import OtherRun
 from graft.training.optim import Schedule
 
@@ -37,10 +37,11 @@ def num_shared(work: Path, old: Schedule, new: Schedule, *, further: str = "", f
 
 
 def leave(work: Path, num_kept: int) -> None:
-    """Removes the checkpoints after so many steps, which are not on the way any more."""
+    """Removes the checkpoints after so many steps, which are not on the way any more, and halves of checkpoints."""
     if any(step_of(one) > num_kept for one in complete_checkpoints(work)):
         _log.warning("going on from step %d at most: the checkpoints after it have other learning rates", num_kept)
         forget_checkpoints_after(work, num_kept)
+    forget_halves(work)
 
 
 def _parting(old: Schedule, new: Schedule) -> str:
