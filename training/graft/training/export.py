@@ -21,8 +21,14 @@ def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    for path in folder.iterdir():  # safetensors writes its files for the owner alone
-        path.chmod(0o644)
+    make_readable(folder)
+
+
+def make_readable(folder: Path) -> None:
+    """Lets everybody read a folder's files; safetensors writes its own for the owner alone."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
 
 
 def put_in_place(target: Path, write: Callable[[Path], None], *, remedy: str = GO_ON) -> None:

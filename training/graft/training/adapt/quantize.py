@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors import safe_open
 from torch import Tensor, nn
+from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from graft.adapters import base_files
 from graft.adapters.base import Base, shipped_bases
@@ -33,7 +34,7 @@ from graft.training.adapt.structure import Structure
 from graft.training.corpus.mixture import ROOTSTOCK
 from graft.training.disk import AGAIN
 from graft.training.errors import ConfigurationError
-from graft.training.export import put_in_place
+from graft.training.export import make_readable, put_in_place
 from graft.training.lineage import code_version
 
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
@@ -104,8 +105,7 @@ class Quantization:
         self._copy_the_rest(folder, structure, section)
         (folder / "README.md").write_text(self._card(folder), encoding="utf-8")
         self._record(folder, calibration).write(folder)
-        for file in folder.iterdir():  # safetensors writes its files for the owner alone
-            file.chmod(0o644)
+        make_readable(folder)
 
     def _tensors(self, leftovers: frozenset[str]) -> Iterator[tuple[str, Tensor]]:
         """The origin's, under the names that its files give them: transformers renames some in memory."""
@@ -157,6 +157,8 @@ class Quantization:
         for path in self.base.path.iterdir():
             if path.is_file() and not any(path.match(pattern) for pattern in _NOT_COPIED):
                 shutil.copy2(path, folder)
+        if (named := self.base.path / CHAT_TEMPLATE_DIR).is_dir():
+            shutil.copytree(named, folder / CHAT_TEMPLATE_DIR)
         config = json.loads((self.base.path / "config.json").read_text(encoding="utf-8"))
         config |= {"dtype": "bfloat16", "quantization_config": section}
         if structure.tied and own_head(self.base.path) is not None:

@@ -1,0 +1,25 @@
+"""What a base's folder holds beside its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graft.adapters.base import Base
+from graft.adapters.form import ServingForm
+from graft.training.adapt.loading import load_base, load_tokenizer
+from graft.training.adapt.quantize import Quantization
+from graft.training.export import write_base
+
+
+def test_named_chat_templates_come_along(tiny_base: Path, tmp_path: Path) -> None:
+    """And whoever wrote the folder, others can read them."""
+    tokenizer = load_tokenizer(tiny_base)
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": "{{ messages }} with tools"}
+    named, made = tmp_path / "named", tmp_path / "made"
+    write_base(load_base(tiny_base, ServingForm.BF16), tokenizer, named, card="")
+    Quantization(base=Base.from_folder(named), form=ServingForm.INT8, output=made).execute()
+    assert load_tokenizer(made).chat_template == tokenizer.chat_template
+    for folder in (named, made):
+        paths = list(folder.rglob("*"))
+        assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o644}
+        assert all(path.stat().st_mode & 0o100 for path in paths if path.is_dir())
