@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from graft.cli.main import main
 from graft.training.corpus.demo import demo_rows
+from graft.training.corpus.supervised_rows import SupervisedRows
+from graft.training.data import Share
 from graft.training.loss_curve import METRICS
 
 NUM_STEPS, KILLED_AFTER = 60, 13
@@ -110,14 +114,49 @@ def test_a_lost_worker_is_replaced_and_the_curve_is_the_same(
     assert (tmp_path / "two" / "model.safetensors").exists()
 
 
-def finetuned(folder: Path, name: str, start: list[str], **settings: object) -> tuple[dict[int, float], dict[str, Any]]:
-    rows = folder / "rows.jsonl"
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """What a fine-tuning came to."""
+
+    losses: dict[int, float]
+    weights: dict[str, Tensor]
+
+
+def finetuned(folder: Path, start: list[str] | None = None, **settings: object) -> Adapted:
+    """By processes that are started so, or by this one."""
+    rows, config, output = (folder / name for name in ("rows.jsonl", "settings.json", "run-work"))
     rows.write_text("".join(json.dumps(row) + "\n" for row in demo_rows("reverse", 43, seed=0)))
-    config = folder / f"{name}.json"
     config.write_text(json.dumps({"per_device_train_batch_size": 4, "max_steps": 12, "r": 4, **settings}))
-    command = [*start, "finetune", "--data", str(rows), "--name", "adapter", "--config", str(config)]
-    subprocess.run([*command, "--output", str(folder / f"{name}-work")], check=True, timeout=300, capture_output=True)
-    return curve(folder, name), load_file(folder / f"{name}-work" / "adapter" / "adapter_model.safetensors")
+    typed = ["finetune", "--data", str(rows), "--name", "adapter", "--config", str(config), "--output", str(output)]
+    if start is None:
+        assert main(typed) == 0
+    else:
+        subprocess.run([*start, *typed], check=True, timeout=300, capture_output=True)
+    return Adapted(losses=curve(folder, "run"), weights=load_file(output / "adapter" / "adapter_model.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def unmoved(tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    """What a fine-tuning begins with."""
+    return finetuned(tmp_path_factory.mktemp("unmoved"), learning_rate=1e-12, max_steps=1)
+
+
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    return finetuned(tmp_path_factory.mktemp("one"), gradient_accumulation_steps=2)
+
+
+def apart(found: Adapted, expected: Adapted, unmoved: Adapted) -> list[float]:
+    """For each matrix: how far apart the two came out, as a share of what was learned."""
+    return [
+        float(torch.linalg.norm(found.weights[name] - one) / torch.linalg.norm(one - unmoved.weights[name]))
+        for name, one in expected.weights.items()
+    ]
+
+
+def apart_at_first(found: Adapted, expected: Adapted) -> float:
+    """The share by which the losses differ where nothing was learned yet."""
+    return abs(found.losses[0] / expected.losses[0] - 1)
 
 
 ROUNDED = 2 * math.sqrt(4 * 0.8 * 2**-8)
@@ -131,15 +170,26 @@ most weights would be others.
 
 
 @pytest.mark.parametrize("zero_stage", [3, pytest.param(1, marks=pytest.mark.slow)])
-def test_qlora_on_a_base_that_two_processes_share(zero_stage: int, tmp_path: Path) -> None:
+def test_qlora_on_a_base_that_two_processes_share(
+    zero_stage: int, by_one: Adapted, unmoved: Adapted, tmp_path: Path
+) -> None:
     """NF4 bits lie in bfloat16 numbers, which FSDP2 shards; 43 rows leave a last step with fewer micro-batches."""
-    alone = [sys.executable, "-m", "graft.cli.main"]
-    expected, weights = finetuned(tmp_path, "alone", alone, gradient_accumulation_steps=2)
-    found, shared = finetuned(tmp_path, "two", [*TORCHRUN, "-m", "graft.cli.main"], zero_stage=zero_stage)
-    fall = expected[0] - min(expected.values())
-    assert max(abs(found[step] - expected[step]) for step in expected) < ROUNDED * fall
-    for name, one in weights.items():
-        assert torch.linalg.norm((shared[name] - one).float()) < ROUNDED * torch.linalg.norm(one.float()), name
+    found = finetuned(tmp_path, [*TORCHRUN, "-m", "graft.cli.main"], zero_stage=zero_stage)
+    assert max(apart(found, by_one, unmoved)) < ROUNDED
+    assert apart_at_first(found, by_one) < 2**-8
+    fall = by_one.losses[0] - min(by_one.losses.values())
+    assert max(abs(found.losses[step] - loss) for step, loss in by_one.losses.items()) < ROUNDED * fall
+
+
+def test_rows_that_the_other_process_lost_would_show(
+    by_one: Adapted, unmoved: Adapted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bounds above are far from what comes out when only the first process's micro-batches count."""
+    whole = SupervisedRows.batches
+    monkeypatch.setattr(SupervisedRows, "batches", lambda self, step, share: whole(self, step, Share(index=0, num=2)))
+    found = finetuned(tmp_path, gradient_accumulation_steps=2)
+    assert min(apart(found, by_one, unmoved)) > 2 * ROUNDED
+    assert apart_at_first(found, by_one) > 2 * 2**-8
 
 
 @pytest.mark.slow
