@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from graft.server.api import limits
+from graft.server.api.grpc_inference_values import sampling_of
+from graft.server.api.limits import Violations
 from graft.server.api.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.openai_request import checked
 from graft.server.api.text import Text
 from graft.server.errors import BadInput
+from graft.v1 import inference_pb2 as pb
 from tests.server.api.scripted import ScriptedTokenizer
 
 
@@ -40,6 +46,7 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
         {"structured_outputs": {"json": '{"$ref": "#"}'}},
         {"structured_outputs": {"json": {"$ref": "#"}}},
         {"structured_outputs": {"choice": ["a"] * 1025}},
+        {"structured_outputs": {"choice": ["a" * 65_537]}},
         {"bad_words": ["a"] * 1025},
         {"stop_token_ids": [1] * 1025},
         {"prompt": ["a"] * 129},
@@ -66,6 +73,82 @@ def test_what_is_beyond_a_bound_is_refused(body: dict[str, Any]) -> None:
 )
 def test_what_is_within_them_is_taken(body: dict[str, Any]) -> None:
     check(body)
+
+
+def _nested(levels: int) -> Any:
+    schema: Any = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+def _tag(schema: Any) -> dict[str, Any]:
+    return {"structures": [{"begin": "<a>", "schema": schema, "end": "</a>"}], "triggers": ["<a>"]}
+
+
+WAYS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "response_format": _schema,
+    "a tag of response_format": lambda schema: {"response_format": {"type": "structural_tag", **_tag(schema)}},
+    "json": lambda schema: {"structured_outputs": {"json": schema}},
+    "json as text": lambda schema: {"structured_outputs": {"json": json.dumps(schema)}},
+    "structural_tag": lambda schema: {"structured_outputs": {"structural_tag": _tag(schema)}},
+    "structural_tag as text": lambda schema: {"structured_outputs": {"structural_tag": json.dumps(_tag(schema))}},
+    "gRPC": lambda schema: {"json_schema": json.dumps(schema)},
+}
+
+
+def check_way(fields: dict[str, Any]) -> None:
+    if "json_schema" not in fields:
+        check(fields)
+        return
+    violations = Violations()
+    sampling_of(pb.GenerateRequest(sampling=pb.Sampling(json_schema=fields["json_schema"])), violations)
+    violations.raise_any()
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        (_nested(40), "nested deeper than 32"),
+        ({"prefixItems": [{"const": index} for index in range(2501)]}, "more than 5000 parts"),
+        ({"enum": list(range(1001))}, "enum has 1001 entries; the limit is 1000"),
+        ({"pattern": "a{101}"}, "the limit is 100 times"),
+        ({"description": "x" * 65_536}, "characters; the limit is 65536"),
+    ],
+    ids=["deep", "wide", "enum", "pattern", "long"],
+)
+def test_a_schema_has_the_same_bounds_whichever_way_it_comes(
+    way: Callable[[Any], dict[str, Any]], schema: Any, says: str
+) -> None:
+    check_way(way({"items": _nested(10), "description": "x" * 3_000}))
+    with pytest.raises(BadInput, match=says):
+        check_way(way(schema))
+
+
+@pytest.mark.parametrize("name", ["json as text", "structural_tag as text", "gRPC"])
+def test_a_schema_that_is_too_long_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = WAYS[name]({"description": "x" * 65_536})
+    monkeypatch.setattr(limits, "read_json", lambda text: pytest.fail("it was read"))
+    with pytest.raises(BadInput, match="the limit is 65536"):
+        check_way(fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"minimum": ' + "9" * 4_400 + "}", "of 4400 digits; at most 1000 are read"),
+        ('{"minimum": 1e999}', "1e999, which is not a finite number"),
+        ('{"const": "\\ud800"}', "lone surrogate"),
+        ('{"properties": {"\\udfff": {}}}', "lone surrogate"),
+        ("{", "is not JSON"),
+        ("[" * 60_000, "nested too deeply"),
+    ],
+)
+def test_text_that_holds_no_schema_is_refused_in_the_same_words(text: str, says: str) -> None:
+    for fields in ({"json_schema": text}, {"structured_outputs": {"json": text}}):
+        with pytest.raises(BadInput, match=says):
+            check_way(fields)
 
 
 def test_the_place_is_named() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
 from graft.adapters.form import ServingForm
-from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES, Violations, check_json_schema
+from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES, Violations, check_schema_text
 from graft.server.api.openai_messages import role_problem
 from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.api.text import Text
@@ -105,7 +104,7 @@ def sampling_of(request: inference_pb2.GenerateRequest, violations: Violations) 
     for place, problem in stops_problem(list(given.stop)):
         violations.add(f"sampling.stop{place}", problem)
     if given.HasField("json_schema"):
-        _check_schema(given.json_schema, violations)
+        check_schema_text(given.json_schema, "sampling.json_schema", violations)
     return engine.Sampling(
         **{name: getattr(given, name) for name in _OPTIONAL if _has(given, name)},
         stop=tuple(given.stop),
@@ -128,15 +127,6 @@ def _check_numbers(given: inference_pb2.Sampling, violations: Violations) -> Non
 def _check_range(field: str, allowed: Range, value: float, violations: Violations) -> None:
     if problem := allowed.problem(value):
         violations.add(field, problem)
-
-
-def _check_schema(text: str, violations: Violations) -> None:
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        violations.add("sampling.json_schema", f"is not JSON: {str(error)[:100]}")
-        return
-    check_json_schema(schema, "sampling.json_schema", violations)
 
 
 def answerer_message(answerer: Answerer) -> common_pb2.Answerer:

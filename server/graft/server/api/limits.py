@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from graft.server.errors import BadInput, Violation
+from graft.server.json_values import BadJson, read_json
 
 T = TypeVar("T")
 
@@ -66,7 +68,24 @@ class Violations:
             raise BadInput(*self._found)
 
 
-def check_json_schema(schema: object, field: str, violations: Violations) -> None:
+def check_schema_text(text: str, field: str, violations: Violations) -> None:
+    """The bounds on a schema that comes as text; one that is too long is not read."""
+    if len(text) > MAX_SCHEMA_CHARACTERS:
+        violations.add(field, _too_long(len(text)))
+        return
+    try:
+        check_json_schema(read_json(text), field, violations)
+    except BadJson as error:
+        violations.add(field, str(error))
+
+
+def _too_long(num_characters: int) -> str:
+    return f"has {num_characters} characters; the limit is {MAX_SCHEMA_CHARACTERS}"
+
+
+def check_json_schema(
+    schema: object, field: str, violations: Violations, *, max_characters: float = MAX_SCHEMA_CHARACTERS
+) -> None:
     """Bounds on depth, size and repetition counts; what the schema means is the engine's to judge."""
     if not isinstance(schema, Mapping | bool):
         violations.add(field, "must be an object")
@@ -74,9 +93,9 @@ def check_json_schema(schema: object, field: str, violations: Violations) -> Non
     if isinstance(schema, Mapping) and schema.get("$ref") == "#":
         violations.add(field, 'is "$ref": "#", which refers to itself; describe a value')
     level: list[tuple[str, Any]] = [("", schema)]
-    num_nodes = 0
+    num_nodes = 1
     for _ in range(MAX_SCHEMA_DEPTH):
-        num_nodes += len(level)
+        num_nodes += sum(len(node) for _, node in level if isinstance(node, Mapping | list))
         if num_nodes > MAX_SCHEMA_NODES:
             violations.add(field, f"has more than {MAX_SCHEMA_NODES} parts")
             return
@@ -87,6 +106,9 @@ def check_json_schema(schema: object, field: str, violations: Violations) -> Non
             (f"{pointer}/{str(key)[:60]}"[:200], child) for pointer, node in level for key, child in _children(node)
         ]
         if not level:
+            num_characters = len(json.dumps(schema, ensure_ascii=False))
+            if num_characters > max_characters:
+                violations.add(field, _too_long(num_characters))
             return
     violations.add(field, f"is nested deeper than {MAX_SCHEMA_DEPTH}")
 
@@ -147,22 +169,24 @@ def _check_pattern(text: str, field: str, violations: Violations) -> None:
 
 
 def _check_structure(wanted: Mapping[str, Any], violations: Violations) -> None:
-    for key, value in wanted.items():
+    for key, value in violations.until_full(wanted.items()):
         field = f"structured_outputs.{key[:40]}"
-        if not isinstance(value, str):
-            continue
-        if key != "json":
+        if key in ("json", "structural_tag") and value is not None:
+            check = check_schema_text if isinstance(value, str) else check_json_schema
+            check(value, field, violations)
+        elif key == "choice" and isinstance(value, list):
+            _check_choice(value, field, violations)
+        elif isinstance(value, str):
             _check_pattern(value, field, violations)
-        elif len(value) > MAX_SCHEMA_CHARACTERS:
-            violations.add(field, f"has {len(value)} characters; the limit is {MAX_SCHEMA_CHARACTERS}")
-        else:
-            try:
-                check_json_schema(json.loads(value), field, violations)
-            except (ValueError, RecursionError) as error:
-                violations.add(field, f"is not JSON: {str(error)[:100]}")
-    _check_length(wanted.get("choice"), "structured_outputs.choice", MAX_LIST_ENTRIES, violations)
-    if isinstance(wanted.get("json"), Mapping):
-        check_json_schema(wanted["json"], "structured_outputs.json", violations)
+
+
+def _check_choice(texts: list[Any], field: str, violations: Violations) -> None:
+    if len(texts) > MAX_LIST_ENTRIES:
+        violations.add(field, f"has {len(texts)} entries; the limit is {MAX_LIST_ENTRIES}")
+        return
+    num_characters = sum(len(text) for text in texts if isinstance(text, str))
+    if num_characters > MAX_SCHEMA_CHARACTERS:
+        violations.add(field, _too_long(num_characters))
 
 
 def _check_self_references(body: Mapping[str, Any], violations: Violations) -> None:
@@ -188,14 +212,9 @@ def _check_response_format(wanted: Mapping[str, Any], violations: Violations) ->
 def check_structures(body: Mapping[str, Any], violations: Violations) -> None:
     """Bounds on what a request says about the structure of its answer and of its tools."""
     if isinstance(body.get("tools"), Mapping | list):
-        check_json_schema({"": body["tools"]}, "tools", violations)
+        check_json_schema({"": body["tools"]}, "tools", violations, max_characters=math.inf)
     if isinstance(body.get("response_format"), Mapping):
         _check_response_format(body["response_format"], violations)
     _check_self_references(body, violations)
     if isinstance(body.get("structured_outputs"), Mapping):
         _check_structure(body["structured_outputs"], violations)
-
-
-def _check_length(value: object, name: str, limit: int, violations: Violations) -> None:
-    if isinstance(value, Sequence | Mapping) and len(value) > limit:
-        violations.add(name, f"has {len(value)} entries; the limit is {limit}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.schema.json_schema import JsonSchema
 from graft.server.engine.schema.other_grammars import choice_fault, grammar_fault, regex_fault, tags_grammar
 from graft.server.engine.schema.refusal import SchemaRefused
+from graft.server.json_values import BadJson, read_json
 
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 _DESCRIBED = ("name", "description", "schema", "strict")
@@ -181,12 +181,9 @@ def _by_tags(wanted: Any, field: str) -> Structure:
 @functools.lru_cache(maxsize=64)
 def _schema(text: str) -> JsonSchema:
     try:
-        schema = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SchemaRefused("holds half of a surrogate pair, which no text can") from error
-    except (ValueError, RecursionError) as error:
-        raise SchemaRefused(f"is not JSON: {str(error)[:100]}") from error
+        schema = read_json(text)
+    except BadJson as error:
+        raise SchemaRefused(str(error)) from error
     if not isinstance(schema, Mapping | bool):
         raise SchemaRefused("must be an object")
     return JsonSchema(schema)
@@ -194,15 +191,6 @@ def _schema(text: str) -> JsonSchema:
 
 def _refused(problem: str, field: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {problem}", field=field)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _not_finite(text)
-
-
-def _not_finite(text: str) -> float:
-    raise ValueError(f"{text[:40]} is larger than any number")
 
 
 def _text(schema: Any, field: str) -> str:
@@ -213,9 +201,9 @@ def _text(schema: Any, field: str) -> str:
 
 def _parsed(text: str, field: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _refused(f"is not JSON: {str(error)[:100]}", field) from error
+        return read_json(text)
+    except BadJson as error:
+        raise _refused(str(error), field) from error
 
 
 def _mapping(value: Any, field: str) -> Mapping[str, Any]:

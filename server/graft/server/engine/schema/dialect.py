@@ -5,8 +5,9 @@ The automata's own dialect (Rust's `regex`) nests classes: `[[:alpha:]]`, `[a-z&
 
 from __future__ import annotations
 
-import functools
 import re
+
+from graft.server.engine.schema.remembering import remembered
 
 _CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _MEMBER = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)|.", re.DOTALL)
@@ -14,13 +15,13 @@ _SIGNS = frozenset("[]&~-^")
 _DROPPED = "\\x01"
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def plain(pattern: str) -> str:
     """The pattern with every sign in a class escaped that would nest classes or set them off."""
     return _CLASS.sub(lambda found: _class(found[0]) if found[0][0] == "[" else found[0], pattern)
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def quotable(pattern: str) -> str:
     """The same, narrowed for JSON's quotes.
 

@@ -10,6 +10,7 @@ import llguidance
 
 from graft.server.engine.schema.dialect import plain, quotable
 from graft.server.engine.schema.refusal import SchemaRefused
+from graft.server.engine.schema.remembering import remembered
 
 # Of the formats that the standard names, those that the automata know; names that are none of these are notes.
 FORMATS = frozenset(
@@ -64,7 +65,7 @@ def check_pattern(pattern: str, pointer: str, keyword: str) -> None:
         raise SchemaRefused(problem, pointer=pointer, keyword=keyword)
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _schema_fault(pattern: str) -> str:
     return fault(_grammar(pattern))
 
@@ -91,13 +92,13 @@ def _complements(patterns: tuple[str, ...]) -> bool:
     return any(re.search(r"\\[DWSB]", pattern) for pattern in patterns)
 
 
-@functools.lru_cache(maxsize=8192)
+@remembered(maxsize=8192)
 def matches(pattern: str, text: str) -> bool:
     """Whether the pattern is found in the text; in linear time."""
     return accepts(_grammar(pattern), json.dumps(text, ensure_ascii=False))
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(maxsize=1024)
 def is_of_format(name: str, text: str) -> bool:
     """Whether the text is of a format in `FORMATS`."""
     grammar = llguidance.LLMatcher.grammar_from_json_schema(string_schema((), (name,)))
