@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graft.adapters.base import shipped_bases
 from graft.server.engine.chat_template import fault_of, variables_of
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.tokenizer import Tokenizer
+from tests.cases.words import faults_of
 from tests.training.chat_templates import STRICT, TEMPLATES
 from tests.training.tokenizers_of import make_tokenizer
 
@@ -41,6 +44,35 @@ def test_variables_reach_the_template() -> None:
     plain, thinking = tokenizer.render_chat(turns), tokenizer.render_chat(turns, enable_thinking=True)
     assert "<think>" in tokenizer.decode(thinking) and "<think>" not in tokenizer.decode(plain)
     assert '"f"' in tokenizer.decode(tokenizer.render_chat(turns, tools=[{"name": "f"}]))
+
+
+def _within_itself(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ 10 // n }}", 0),
+        ("{{ 10 % n }}", 0),
+        ("{{ 2.0 ** n }}", 10**4),
+        ("{{ range(n) | list }}", 10**9),
+        ("{{ 'x' * n }}", 10**18),
+        ("{{ {1: 2}.pop(n) }}", 5),
+        ("{{ n.pop() }}", []),
+        ("{{ n.a.b }}", 1),
+        ("{{ n | tojson }}", _within_itself(990)),
+        ("{{ n + 1 }}", "1"),
+    ],
+)
+def test_what_a_template_cannot_reckon_with_is_the_callers(template: str, value: Any) -> None:
+    tokenizer = Tokenizer(hugging_face=make_tokenizer("byte-level", template=template))
+    with pytest.raises(InvalidRequest, match="refuses this chat: ") as caught:
+        tokenizer.render_chat([{"role": "user", "content": "x"}], n=value)
+    assert not faults_of(str(caught.value))
 
 
 def test_what_the_template_raises_is_told_in_its_words() -> None:

@@ -37,6 +37,9 @@ _GIVEN = frozenset(
     }
 )
 
+# What a template fails with on a value: a division by 0, a vast range, a name that is not there, a list within itself.
+_RECKONING = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
 
 def variables_of(template: str) -> frozenset[str]:
     """Names that a caller may set: read by the template, and given neither by the request nor by the tokenizer."""
@@ -64,8 +67,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """What a template raises about a chat, as `InvalidRequest`."""
+    """What a template raises about a chat, or about a caller's variables that it reckons with, as `InvalidRequest`."""
     try:
         yield
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise InvalidRequest(f"the base's chat template refuses this chat: {error}") from error
+    except (jinja2.TemplateError, *_RECKONING) as error:
+        reason = str(error) or "it needs more memory than there is"
+        raise InvalidRequest(f"the base's chat template refuses this chat: {reason}") from error

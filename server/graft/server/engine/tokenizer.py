@@ -64,9 +64,9 @@ class Tokenizer:
         """
         for message in messages:
             self._check(message["content"])
-        marked = self._spelling.marked([dict(message) for message in messages])
-        options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
         with refusals():
+            marked = self._spelling.marked([dict(message) for message in messages])
+            options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
             text = self.hugging_face.apply_chat_template(marked, **options)
         try:
             return self._spelling.rendered(text)
