@@ -42,6 +42,8 @@ class Structure:
             return self.write(max(room, 1))
         except SchemaRefused as error:
             raise _refused(str(error), self.field) from error
+        except RecursionError as error:
+            raise _refused("its schemas lie too deep inside each other; make it flatter", self.field) from error
 
 
 def check_structure(body: Mapping[str, Any]) -> None:

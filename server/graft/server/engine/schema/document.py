@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,16 +59,22 @@ class Document:
         self._standard = _standard(dialect)
         _check(schema, self._standard)
         self._level = _ORDER.index(self._standard)
-        resource = self._standard.create_resource(schema)
-        uri = resource.id() or ""
-        registry: referencing.Registry[Any] = referencing.Registry().with_resource(uri, resource).crawl()
-        resolver = registry.resolver(uri)
+        resolver = self._resolver(schema)
         self._pointers = {id(node): pointer for pointer, node in _walk(schema, "")}
         self._dynamic = self._anchors(schema)
         self._numbers: dict[tuple[int, str], int] = {}
         self.places = [Place(schema=False, pointer="", resolver=resolver)]
         self._kept: list[Any] = [schema]  # places are known by identity: what is made here must live
         self.root = self.place(schema, "", resolver)
+
+    def _resolver(self, schema: Any) -> Any:
+        resource = self._standard.create_resource(schema)
+        uri = resource.id() or ""
+        registry: referencing.Registry[Any] = referencing.Registry().with_resource(uri, resource)
+        try:
+            return registry.crawl().resolver(uri)
+        except ValueError as error:
+            raise _broken_id(schema) from error
 
     @property
     def contains_evaluates(self) -> bool:
@@ -81,7 +88,7 @@ class Document:
         key = (id(schema), pointer)
         if key not in self._numbers:
             if isinstance(schema, Mapping) and "$id" in schema:
-                resolver = resolver.in_subresource(self._standard.create_resource(schema))
+                resolver = _below(resolver, self._standard.create_resource(schema), pointer)
             self._numbers[key] = len(self.places)
             self.places.append(Place(schema=self._known(schema), pointer=pointer, resolver=resolver))
         return self._numbers[key]
@@ -137,6 +144,29 @@ class Document:
     def _anchors(schema: Any) -> list[str]:
         nodes = (node for _, node in _walk(schema, "") if isinstance(node, Mapping))
         return [node["$dynamicAnchor"] for node in nodes if isinstance(node.get("$dynamicAnchor"), str)]
+
+
+def _below(resolver: Any, resource: Any, pointer: str) -> Any:
+    try:
+        return resolver.in_subresource(resource)
+    except ValueError as error:
+        raise _no_uri(resource.contents["$id"], pointer) from error
+
+
+def _broken_id(schema: Any) -> SchemaRefused:
+    """The first `$id` of a schema that cannot be read."""
+    for pointer, node in _walk(schema, ""):
+        if isinstance(node, Mapping) and isinstance(node.get("$id"), str):
+            try:
+                urllib.parse.urlsplit(node["$id"])
+            except ValueError:
+                return _no_uri(node["$id"], pointer)
+    return SchemaRefused("an `$id` in it is no URI reference (RFC 3986); leave it out", pointer="")
+
+
+def _no_uri(given: object, pointer: str) -> SchemaRefused:
+    problem = f"$id `{str(given)[:80]}` is no URI reference (RFC 3986); leave it out"
+    return SchemaRefused(problem, pointer=pointer, keyword="$id")
 
 
 def _standard(dialect: object) -> _Specification:

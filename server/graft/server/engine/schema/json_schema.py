@@ -47,6 +47,7 @@ class JsonSchema:
 
     def rules(self, room: int, prefix: str = "") -> list[str]:
         """The grammar's rules, beginning with `start`, each name after the prefix. Raises `SchemaRefused`."""
+        self._reader.begin()
         try:
             return self._rules(room, prefix)
         except Circular as error:

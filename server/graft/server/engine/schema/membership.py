@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.server.engine.schema import patterns
 from graft.server.engine.schema.shapes import Array, Contains, Literal, Number, Object, Shape, String, Terms
-from graft.server.engine.schema.values import exact, same, type_of
+from graft.server.engine.schema.values import exact, key_of, same, type_of
 
 if TYPE_CHECKING:
     from graft.server.engine.schema.reading import Reader
@@ -20,13 +20,14 @@ def fits(reader: Reader, terms: Terms, value: Any) -> bool:
 
 
 def fits_shape(reader: Reader, shape: Shape, value: Any) -> bool:
+    reader.spend(1)
     kind = type_of(value)
     if isinstance(shape, Literal):
         return same(json.loads(shape.text), value)
     if isinstance(shape, Number):
         return kind == "number" and _number_fits(shape, value)
     if isinstance(shape, String):
-        return kind == "string" and _string_fits(shape, value)
+        return kind == "string" and _string_fits(reader, shape, value)
     if isinstance(shape, Array):
         return kind == "array" and _array_fits(reader, shape, value)
     return kind == "object" and _object_fits(reader, shape, value)
@@ -35,7 +36,8 @@ def fits_shape(reader: Reader, shape: Shape, value: Any) -> bool:
 def _array_fits(reader: Reader, shape: Array, value: list[Any]) -> bool:
     if len(value) < shape.min_items or (shape.max_items is not None and len(value) > shape.max_items):
         return False
-    if shape.unique is not None and any(same(a, b) for i, a in enumerate(value) for b in value[:i]):
+    reader.spend(len(value))
+    if shape.unique is not None and len({key_of(item) for item in value}) < len(value):
         return False
     if not all(fits(reader, shape.at(index), item) for index, item in enumerate(value)):
         return False
@@ -70,11 +72,11 @@ def _number_fits(shape: Number, value: float) -> bool:
     return all((number / multiple).denominator != 1 for multiple in shape.not_multiples)
 
 
-def _string_fits(shape: String, value: str) -> bool:
+def _string_fits(reader: Reader, shape: String, value: str) -> bool:
     if len(value) < shape.min_length or (shape.max_length is not None and len(value) > shape.max_length):
         return False
-    if value in shape.excluded or not all(patterns.matches(pattern, value) for pattern in shape.patterns):
+    if value in shape.excluded or not all(reader.matches(pattern, value) for pattern in shape.patterns):
         return False
     if not all(patterns.is_of_format(name, value) for name in shape.formats):
         return False
-    return not any(patterns.matches(pattern, value) for pattern in shape.not_patterns)
+    return not any(reader.matches(pattern, value) for pattern in shape.not_patterns)

@@ -62,7 +62,7 @@ def _types(reader: Reader, number: int, schema: _Schema) -> Shapes:
 def _bounds(reader: Reader, number: int, schema: _Schema) -> Shapes:
     found: list[Shape] = []
     for keyword, value in schema.items():
-        bound = typed.number_bound(keyword, value)
+        bound = typed.number_bound(reader, number, keyword, value)
         if bound is None:
             continue
         if bound.multiples:
@@ -150,7 +150,7 @@ def _additional(reader: Reader, number: int, schema: _Schema) -> Shapes:
     known = schema.get("properties", {})
     by_pattern = schema.get("patternProperties", {})
     for name in ("other", "x", "X1", "_", "0", "zz", "-"):
-        if name not in known and not any(patterns.matches(pattern, name) for pattern in by_pattern):
+        if name not in known and not any(reader.matches(pattern, name) for pattern in by_pattern):
             wrong = _not(reader, number, "additionalProperties")
             return (Object(properties=((name, wrong),), required=frozenset({name})),)
     return _refused("additionalProperties")(reader, number, schema)

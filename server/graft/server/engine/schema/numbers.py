@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
+from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.schema.shapes import Number
 
 MAX_DIGITS = 15  # before the point, where the schema sets no bound
@@ -85,7 +86,12 @@ def _is_multiple(value: Fraction, multiple: Fraction) -> bool:
         return False
     if multiple.denominator == 1:
         return True
-    return float(_text(value)) / float(multiple) == float(value / multiple)
+    try:
+        return float(_text(value)) / float(multiple) == float(value / multiple)
+    except OverflowError as error:
+        raise SchemaRefused(
+            f"`multipleOf` {float(multiple):g} is not enforced so far from 0; lower the bounds, or leave it out"
+        ) from error
 
 
 def _text(value: Fraction) -> str:

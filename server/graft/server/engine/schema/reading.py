@@ -34,10 +34,15 @@ from graft.server.engine.schema.shapes import (
 
 MAX_WORK = 100_000
 MAX_ALTERNATIVES = 2_000
+MAX_NESTED = 64
+_PATTERN_WORK = 10  # a search is so much more than a comparison
 
 
-class TooManyAlternatives(Exception):
+class TooManyAlternatives(SchemaRefused):
     """A union grew too large, or too much was put together."""
+
+    def __init__(self) -> None:
+        super().__init__("has too many alternatives taken together; make it smaller")
 
 
 class Circular(Exception):
@@ -56,6 +61,7 @@ class Reader:
         self._judged: dict[Term, Shapes] = {}
         self._open: set[Term] = set()
         self._looking: set[Terms] = set()
+        self._matches: dict[tuple[str, str], bool] = {}
         self._work = 0
 
     @property
@@ -71,7 +77,7 @@ class Reader:
                     found = self.meet(found, tuple(unjudged(shape) for shape in self.judged(term)))
             except TooManyAlternatives as error:
                 pointer = self.document.places[max(terms)[0]].pointer
-                raise SchemaRefused("has too many alternatives; make it smaller", pointer=pointer) from error
+                raise SchemaRefused(str(error), pointer=pointer) from error
             self._known[terms] = found
         return self._known[terms]
 
@@ -80,16 +86,37 @@ class Reader:
         if term not in self._judged:
             if term in self._open:
                 raise Circular(term)
+            if len(self._open) >= MAX_NESTED:
+                problem = f"more than {MAX_NESTED} schemas lie inside each other here, or refer to each other"
+                raise SchemaRefused(
+                    f"{problem}; put some of them together", pointer=self.document.places[term[0]].pointer
+                )
             self._open.add(term)
             try:
                 number, negated = term
                 self._judged[term] = negation.opposite(self, number) if negated else self._positive(number)
             except TooManyAlternatives as error:
-                problem = "has too many alternatives taken together; make it smaller"
-                raise SchemaRefused(problem, pointer=self.document.places[term[0]].pointer) from error
+                raise SchemaRefused(str(error), pointer=self.document.places[term[0]].pointer) from error
             finally:
                 self._open.discard(term)
         return self._judged[term]
+
+    def begin(self) -> None:
+        """What is worked out from here on may take all the work that one schema may; what is known stays so."""
+        self._work = 0
+
+    def spend(self, work: int) -> None:
+        """Count so many comparisons. Raises `TooManyAlternatives`."""
+        self._work += work
+        if self._work > MAX_WORK:
+            raise TooManyAlternatives
+
+    def matches(self, pattern: str, text: str) -> bool:
+        """Whether the pattern is found in the text; counted once."""
+        if (pattern, text) not in self._matches:
+            self.spend(_PATTERN_WORK)
+            self._matches[pattern, text] = matches(pattern, text)
+        return self._matches[pattern, text]
 
     def _positive(self, number: int) -> Shapes:
         schema = self.document.places[number].schema
@@ -122,9 +149,7 @@ class Reader:
 
     def meet(self, left: Shapes, right: Shapes) -> Shapes:
         """What both unions allow."""
-        self._work += len(left) * len(right)
-        if self._work > MAX_WORK:
-            raise TooManyAlternatives
+        self.spend(len(left) * len(right))
         met = (self._meet(a, b) for a in left for b in right)
         found = tuple(dict.fromkeys(shape for shape in met if shape is not None))
         if len(found) > MAX_ALTERNATIVES:
@@ -157,6 +182,7 @@ class Reader:
         return array
 
     def meet_objects(self, a: Object, b: Object) -> Object | None:
+        self.spend((len(a.properties) + len(b.properties)) // 50)
         names = dict.fromkeys([name for name, _ in a.properties] + [name for name, _ in b.properties])
         met = Object(
             properties=tuple((name, self.property(a, name) | self.property(b, name)) for name in names),
@@ -179,7 +205,14 @@ class Reader:
         for listed, terms in shape.properties:
             if listed == name:
                 return terms
-        return ANYTHING.union(*(rest_at(rest, name) for rest in shape.rests))
+        return ANYTHING.union(*(self._rest_at(rest, name) for rest in shape.rests))
+
+    def _rest_at(self, rest: Rest, name: str) -> Terms:
+        """What a rule for other names says of one."""
+        if name in rest.known:
+            return ANYTHING
+        matched = [terms for pattern, terms in rest.patterns if self.matches(pattern, name)]
+        return ANYTHING.union(*matched) if matched else rest.additional
 
     def empty(self, terms: Terms) -> bool:
         """Whether nothing fits, as far as that is seen without looking into values that hold themselves."""
@@ -192,11 +225,3 @@ class Reader:
             return False
         finally:
             self._looking.discard(terms)
-
-
-def rest_at(rest: Rest, name: str) -> Terms:
-    """What a rule for other names says of one."""
-    if name in rest.known:
-        return ANYTHING
-    matched = [terms for pattern, terms in rest.patterns if matches(pattern, name)]
-    return ANYTHING.union(*matched) if matched else rest.additional

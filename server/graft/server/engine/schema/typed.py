@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from graft.server.engine.schema.reading import Reader
 
 _Schema = Mapping[str, Any]
+_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
 _FINEST, _COARSEST = 1e-9, 1e12  # of `multipleOf`
 
 
@@ -49,7 +51,7 @@ def _of_type(reader: Reader, number: int, schema: _Schema, name: str) -> Shapes:
         if not _FINEST <= step <= _COARSEST:
             where = f"where it is {str(step)[:20]}; it may be from {_FINEST:g} to {_COARSEST:g}"
             raise not_enforced("multipleOf", reader.document.places[number].pointer, where)
-        return _number(schema, whole=True if name == "integer" else None)
+        return _number(reader, number, schema, whole=True if name == "integer" else None)
     if name == "string":
         return (_string(reader, number, schema),)
     if name == "array":
@@ -59,16 +61,19 @@ def _of_type(reader: Reader, number: int, schema: _Schema, name: str) -> Shapes:
     return TYPES[name]
 
 
-def _number(schema: _Schema, whole: bool | None) -> Shapes:
+def _number(reader: Reader, number: int, schema: _Schema, whole: bool | None) -> Shapes:
     found: Number | None = Number(whole=whole)
     for keyword, value in schema.items():
-        if found is not None and (bound := number_bound(keyword, value)) is not None:
+        if found is not None and (bound := number_bound(reader, number, keyword, value)) is not None:
             found = meet_numbers(found, bound)
     return () if found is None else (found,)
 
 
-def number_bound(keyword: str, value: Any) -> Number | None:
-    """What one keyword says of numbers."""
+def number_bound(reader: Reader, number: int, keyword: str, value: Any) -> Number | None:
+    """What one keyword says of numbers. Raises `SchemaRefused`."""
+    if keyword in _BOUNDS and abs(value) > sys.float_info.max:
+        where = f"where it is {str(value)[:20]}…; it may be from -1.8e308 to 1.8e308"
+        raise not_enforced(keyword, reader.document.places[number].pointer, where)
     if keyword in ("minimum", "exclusiveMinimum"):
         return Number(low=exact(value), low_open=keyword != "minimum")
     if keyword in ("maximum", "exclusiveMaximum"):
@@ -146,7 +151,7 @@ def _object(reader: Reader, number: int, schema: _Schema) -> Shapes:
         patterns.check_pattern(pattern, pointer, "patternProperties")
     listed = [(name, _child(reader, number, "properties", name)) for name in schema.get("properties", {})]
     matched = [
-        (name, terms.union(*(also for pattern, also in by_pattern if patterns.matches(pattern, name))))
+        (name, terms.union(*(also for pattern, also in by_pattern if reader.matches(pattern, name))))
         for name, terms in listed
     ]
     additional = _child(reader, number, "additionalProperties") if "additionalProperties" in schema else ANYTHING

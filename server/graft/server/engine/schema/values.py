@@ -24,8 +24,13 @@ def compact(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
+def key_of(value: Any) -> str:
+    """One text for all values that are the same."""
+    return json.dumps(plain(value), sort_keys=True)
+
+
 def same(a: Any, b: Any) -> bool:
-    return json.dumps(plain(a), sort_keys=True) == json.dumps(plain(b), sort_keys=True)
+    return key_of(a) == key_of(b)
 
 
 def exact(number: float) -> Fraction:
