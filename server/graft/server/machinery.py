@@ -98,7 +98,7 @@ def _check(settings: Settings, base: Base) -> None:
 
 def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
     # Importing vLLM takes seconds.
-    from graft.server.engine.vllm_engine import start_engine
+    from graft.server.engine.vllm_launch import start_engine
     from graft.server.engine.warm_up import warm_up
 
     async def start(settings: Settings, base: Base) -> MortalEngine:

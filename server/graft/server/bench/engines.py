@@ -74,7 +74,7 @@ class Engines:
             await self.close(kind)
 
     async def _start(self, kind: str) -> None:
-        from graft.server.engine.vllm_engine import launch, start_engine
+        from graft.server.engine.vllm_launch import launch, start_engine
 
         print(f"  starting an engine: {kind}", flush=True)
         settings = self._settings(kind)

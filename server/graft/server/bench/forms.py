@@ -141,8 +141,8 @@ async def _measure(plan: Plan, bases: Sequence[Base], adapters: Sequence[Path], 
 async def _served(
     form: ServingForm, base: Base, adapters: Sequence[Path], figures: Figures
 ) -> AsyncIterator[EngineContender]:
-    from graft.server.engine.vllm_engine import start_engine
     from graft.server.engine.vllm_environment import EngineSettings
+    from graft.server.engine.vllm_launch import start_engine
 
     say(f"starting an engine: {form}")
     engine = await start_engine(

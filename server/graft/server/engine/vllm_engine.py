@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from typing import Any
 import torch
 import vllm
 from vllm import SamplingParams
-from vllm.config import StructuredOutputsConfig
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
@@ -24,7 +21,6 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from graft.adapters.errors import GraftError
 from graft.adapters.session_folder import SessionFolder
-from graft.server.engine import vllm_queues
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import (
     ContinuationScore,
@@ -36,80 +32,15 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.exit_codes import how_it_ended
-from graft.server.engine.lora_cpu.choice import KernelUnavailable
+from graft.server.engine.engine_process import EngineProcess
 from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
-from graft.server.engine.orphans import kill_below
 from graft.server.engine.shared_names import SharedNames
 from graft.server.engine.slot_images import SlotImages
 from graft.server.engine.structured_outputs import grammar_of
 from graft.server.engine.token_bytes import TokenBytes
-from graft.server.engine.vllm_detokenizer import start_inside_characters
-from graft.server.engine.vllm_environment import (
-    EngineSettings,
-    cpu_environment,
-    engine_arguments,
-    environment,
-    prepare_environment,
-    sockets_in_a_folder,
-)
+from graft.server.engine.vllm_environment import EngineSettings
 from graft.server.engine.vllm_heartbeat import Heartbeat
-
-_NUM_LOOKS = 40
-_LOOK_SECONDS = 0.005
-
-
-async def start_engine(settings: EngineSettings) -> VllmEngine:
-    """Start the engine's process and load the base; takes half a minute on two cores.
-
-    Raises `EngineError` where the worker does not run our LoRA manager (a vLLM plugin can vanish silently) or the base
-    cannot be loaded.
-    """
-    engine = await launch(settings)
-    try:
-        await engine.look_at_processor()
-        if settings.num_slots:
-            await engine.check_lora()
-    except BaseException:
-        await engine.close()
-        raise
-    return engine
-
-
-async def launch(settings: EngineSettings) -> VllmEngine:
-    """Start the engine's process with whatever LoRA manager it has. Raises `EngineError`."""
-    try:
-        prepare_environment(settings)
-        variables = cpu_environment(settings) if current_platform.is_cpu() else {}
-    except KernelUnavailable as error:
-        raise EngineError(str(error)) from error
-    # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
-    guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
-    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=guidance)
-    heartbeat = Heartbeat()
-    start_inside_characters()
-    make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
-    names = _shared_names()
-    try:
-        with environment(variables), sockets_in_a_folder() as folder, names.given():
-            llm = await asyncio.to_thread(make)
-    except BaseException as error:
-        names.close()
-        if isinstance(error, EngineError) or not isinstance(error, Exception):
-            raise
-        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
-    names.remove()
-    return VllmEngine(llm, settings, heartbeat, folder, names)
-
-
-def _shared_names() -> SharedNames:
-    if current_platform.is_cpu() and (problem := vllm_queues.lack_of_room()):
-        raise EngineError(f"the engine cannot start: {problem}")
-    try:
-        return SharedNames()
-    except OSError as error:
-        raise EngineError(f"there is no place for the engine's shared memory: {error}") from error
 
 
 class VllmEngine:
@@ -129,14 +60,10 @@ class VllmEngine:
         self._settings = settings
         self._folder = folder
         self._names = names
-        self._process = llm.engine_core.resources.engine_manager.processes[0]
+        self._process = EngineProcess(llm.engine_core.resources.engine_manager.processes[0], self._fail_all)
         self._lora_kernel = ""
         self._instruction_sets: dict[str, str] = {}
         self._images: SlotImages | None = None
-        loop = asyncio.get_running_loop()
-        self._died: asyncio.Future[str] = loop.create_future()
-        self._ended: asyncio.Future[None] = loop.create_future()  # by itself, or by `close`
-        loop.add_reader(self._process.sentinel, self._process_ended)
 
     async def look_at_processor(self) -> None:
         """Ask the worker what it uses of the processor; only a CPU's engine has something to tell."""
@@ -254,7 +181,7 @@ class VllmEngine:
     async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Await a call to the engine's process, which vLLM never ends if that process dies meanwhile."""
         answer = asyncio.ensure_future(call)
-        await asyncio.wait((answer, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((answer, self._process.ended), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             answer.cancel()
             raise EngineDied("the engine's process ended; it is being replaced, try again")
@@ -297,43 +224,23 @@ class VllmEngine:
 
     @property
     def pid(self) -> int:
-        return int(self._process.pid)
+        return self._process.pid
 
     @property
     def gone(self) -> bool:
         """Whether the engine's process has ended or is being ended. vLLM notices later than we may."""
-        return self._ended.done() or bool(self.llm.errored)
+        return self._process.ended.done() or bool(self.llm.errored)
 
     def on_death(self, callback: Callable[[str], None]) -> None:
         """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
-        self._died.add_done_callback(lambda died: callback(died.result()))
-
-    def _process_ended(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        if not self._died.done():
-            self._set_ended()  # before the streams end, so that whoever sees one end sees the engine gone
-            self._tell_how(_NUM_LOOKS)
-        self._fail_all()
-
-    def _tell_how(self, num_looks: int) -> None:
-        code = self._process.exitcode
-        if code is None and num_looks > 1:  # its end is seen a moment before its code
-            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._tell_how, num_looks - 1)
-        else:
-            self._died.set_result(f"its process {how_it_ended(code)}")
-
-    def _set_ended(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._process.on_death(callback)
 
     def _fail_all(self) -> None:
         """End every waiting stream. vLLM does so too, unless it is shut down first: then they would wait for ever."""
         self.llm.output_processor.propagate_error(EngineDeadError())
 
     async def close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._set_ended()
+        self._process.expect_end()
         if (handler := getattr(self.llm, "output_handler", None)) is not None:
             handler.cancel()  # or vLLM would report the end of its process as a fault
         await asyncio.to_thread(self._end)
@@ -343,11 +250,7 @@ class VllmEngine:
         await asyncio.to_thread(self._folder.close)
 
     def _end(self) -> None:
-        # Nothing in the engine's processes is worth waiting for: what they share is removed here.
-        kill_below(self.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        self._process.join(timeout=10.0)
+        self._process.kill()
         self.llm.shutdown(timeout=0.0)
         self._names.close()
 
