@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from graft.server.engine.schema.refusal import escaped
 from graft.server.errors import BadInput, Violation
 from graft.server.json_values import BadJson, read_json
 
@@ -103,7 +104,7 @@ def check_json_schema(
             _check_counts(node, field, violations)
             _check_patterns(node, pointer, field, violations)
         level = [
-            (f"{pointer}/{str(key)[:60]}"[:200], child) for pointer, node in level for key, child in _children(node)
+            (f"{pointer}/{escaped(key)}"[:200], child) for pointer, node in level for key, child in _children(node)
         ]
         if not level:
             num_characters = len(json.dumps(schema, ensure_ascii=False))

@@ -44,18 +44,35 @@ def _required_chain(length: int) -> dict[str, Any]:
             "#/properties/b/$id",
             "no URI reference",
         ),
+        (
+            {"$defs": {"a": {"$schema": "http://json-schema.org/draft-04/schema#", "not": False}}},
+            "#/$defs/a/$schema",
+            "another standard",
+        ),
+        ({"properties": {"a\nb": {"minimum": 10**999}}}, "#/properties/a\\nb/minimum", "1.8e308"),
         ({"type": "integer", "minimum": 10**999}, "#/minimum", "1.8e308"),
         ({"not": {"exclusiveMaximum": -(10**400)}}, "#/not/exclusiveMaximum", "1.8e308"),
         ({"type": "number", "minimum": 1e308, "multipleOf": 0.5}, "at `#`", "`multipleOf` 0.5 is not enforced"),
     ],
-    ids=["references", "required", "within-not", "id", "id-below", "digits", "digits-in-not", "quotient"],
+    ids=[
+        "references",
+        "required",
+        "within-not",
+        "id",
+        "id-below",
+        "another-standard",
+        "line-end",
+        "digits",
+        "digits-in-not",
+        "quotient",
+    ],
 )
 def test_what_cannot_be_kept_is_refused_with_its_place(schema: Any, place: str, says: str) -> None:
     with pytest.raises(InvalidRequest) as error:
         check_schema_text(json.dumps(schema), FIELD)
     message = str(error.value)
     assert message.startswith(f"{FIELD}: ") and place in message and says in message
-    assert not faults_of(message)
+    assert not faults_of(message) and len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

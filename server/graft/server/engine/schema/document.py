@@ -73,8 +73,8 @@ class Document:
         registry: referencing.Registry[Any] = referencing.Registry().with_resource(uri, resource)
         try:
             return registry.crawl().resolver(uri)
-        except ValueError as error:
-            raise _broken_id(schema) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _unread(schema) from error
 
     @property
     def contains_evaluates(self) -> bool:
@@ -153,15 +153,16 @@ def _below(resolver: Any, resource: Any, pointer: str) -> Any:
         raise _no_uri(resource.contents["$id"], pointer) from error
 
 
-def _broken_id(schema: Any) -> SchemaRefused:
-    """The first `$id` of a schema that cannot be read."""
-    for pointer, node in _walk(schema, ""):
-        if isinstance(node, Mapping) and isinstance(node.get("$id"), str):
-            try:
-                urllib.parse.urlsplit(node["$id"])
-            except ValueError:
-                return _no_uri(node["$id"], pointer)
-    return SchemaRefused("an `$id` in it is no URI reference (RFC 3986); leave it out", pointer="")
+def _unread(schema: Any) -> SchemaRefused:
+    """What in a schema keeps its parts from being told apart: an `$id` that is none, or another standard inside."""
+    nodes = [(pointer, node) for pointer, node in _walk(schema, "") if isinstance(node, Mapping)]
+    for pointer, node in nodes:
+        try:
+            urllib.parse.urlsplit(str(node.get("$id", "")))
+        except ValueError:
+            return _no_uri(node["$id"], pointer)
+    inner = next((pointer for pointer, node in nodes if pointer and "$schema" in node), "")
+    return SchemaRefused("another standard inside a schema is not supported; leave it out", pointer=f"{inner}/$schema")
 
 
 def _no_uri(given: object, pointer: str) -> SchemaRefused:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 
 class SchemaRefused(ValueError):
     """A schema that no reply could be held to: the keyword, its place as a JSON pointer, and the remedy."""
@@ -14,8 +16,9 @@ class SchemaRefused(ValueError):
 
 
 def escaped(part: object) -> str:
-    """One part of a JSON pointer (RFC 6901), cut where a name is very long."""
-    return str(part).replace("~", "~0").replace("/", "~1")[:60]
+    """One part of a JSON pointer (RFC 6901) in one line, cut where a name is very long."""
+    text = str(part).replace("~", "~0").replace("/", "~1")[:60]
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def not_enforced(keyword: str, pointer: str, why: str) -> SchemaRefused:
