@@ -141,3 +141,20 @@ def test_a_schema_that_is_written_often_does_not_run_out_of_work() -> None:
     schema = JsonSchema({"properties": properties, "propertyNames": names, "patternProperties": {"b": {"const": 1}}})
     for room in range(100, 40_000, 300):
         schema.grammar(room)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {f"p{i}": {"type": "string", "enum": [f"v{j}" for j in range(100)]} for i in range(100)}},
+        {"properties": {f"p{i}": {"enum": [f"v{j}" for j in range(100)]} for i in range(100)}},
+        {
+            "oneOf": [
+                {"type": "object", "properties": {"kind": {"const": f"k{i}"}}, "required": ["kind"]} for i in range(60)
+            ]
+        },
+    ],
+    ids=["a hundred enumerations", "without type", "a union told apart by one property"],
+)
+def test_large_but_ordinary_schemas_are_taken(schema: dict[str, Any]) -> None:
+    assert JsonSchema(schema).grammar(1_000)

@@ -82,7 +82,7 @@ def _others_are(shape: Shape, rest: Terms) -> Shape:
         return shape
     known = frozenset[str]().union(*(rule.known for rule in shape.evaluated))
     patterns = tuple((pattern, ANYTHING) for rule in shape.evaluated for pattern, _ in rule.patterns)
-    listed = tuple((name, ANYTHING) for name in known)
+    listed = tuple((name, ANYTHING) for name in sorted(known))
     return Object(
         properties=listed,
         rests=(Rest(known=known, patterns=patterns, additional=rest),),

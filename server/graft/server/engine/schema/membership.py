@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def fits(reader: Reader, terms: Terms, value: Any) -> bool:
     """Whether a value is allowed."""
-    return any(fits_shape(reader, shape, value) for shape in reader.shapes(terms))
+    shapes = reader.shapes(terms)
+    reader.spend(len(shapes))
+    return any(fits_shape(reader, shape, value) for shape in shapes)
 
 
 def fits_shape(reader: Reader, shape: Shape, value: Any) -> bool:
-    reader.spend(1)
+    """The same of one shape; the caller counts it."""
     kind = type_of(value)
     if isinstance(shape, Literal):
         return same(json.loads(shape.text), value)

@@ -149,6 +149,8 @@ class Reader:
 
     def meet(self, left: Shapes, right: Shapes) -> Shapes:
         """What both unions allow."""
+        if left == ANY and all(isinstance(shape, Literal) for shape in right):
+            return right
         self.spend(len(left) * len(right))
         met = (self._meet(a, b) for a in left for b in right)
         found = tuple(dict.fromkeys(shape for shape in met if shape is not None))
@@ -198,7 +200,7 @@ class Reader:
         low = max(met.min_properties, len(met.required))
         if met.max_properties is not None and low > met.max_properties:
             return None
-        return None if any(self.empty(self.property(met, name)) for name in met.required) else met
+        return None if any(self.empty(self.property(met, name)) for name in sorted(met.required)) else met
 
     def property(self, shape: Object, name: str) -> Terms:
         """What is said of a name's value."""
