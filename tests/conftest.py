@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,3 +87,10 @@ def two_versions(client: Client, layers: dict[str, tuple[int, int]], tmp_path_fa
         pushed = client.push_adapter(folder, name="fable", alias="stable" if number == 1 else None)
         assert pushed.version.number == number
     return "fable"
+
+
+@pytest.fixture(scope="module")
+def short_folder() -> Iterator[Path]:
+    """For temporary files: the names of sockets are short."""
+    with tempfile.TemporaryDirectory(prefix="cold-") as name:
+        yield Path(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +19,6 @@ COMPILERS = ("c++", "g++", "gcc", "cc", "clang", "clang++", "ld", "as", "nvcc")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cold")
-
-
-@pytest.fixture(scope="module")
-def short_folder() -> Iterator[Path]:
-    """For temporary files: the names of sockets are short."""
-    with tempfile.TemporaryDirectory(prefix="cold-") as name:
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

@@ -55,9 +55,9 @@ def test_drains_then_exits(folder: Path) -> None:
 
 
 def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapters(
-    folder: Path, layers: dict[str, tuple[int, int]]
+    folder: Path, short_folder: Path, layers: dict[str, tuple[int, int]]
 ) -> None:
-    first = start_server(folder, "--quantization", "bf16")
+    first = start_server(folder, "--quantization", "bf16", environment={"TMPDIR": str(short_folder)})
     children = children_of(first.process.pid)
     names = shared_names([first.process.pid, *children])
     with Client(first.grpc) as client:
@@ -70,8 +70,10 @@ def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapt
     assert names and not any(Path("/dev/shm", name).exists() for name in names)
 
     (folder / "ready.json").unlink()
-    second = start_server(folder, "--quantization", "bf16")
+    second = start_server(folder, "--quantization", "bf16", environment={"TMPDIR": str(short_folder)})
     with Client(second.grpc) as client:
         after = client.generate("a -> ", model="kept", max_tokens=12)
     assert (after.text, after.answerer) == (before.text, before.answerer)
     assert stop_server(second) == 0
+    left = [path for path in short_folder.rglob("*") if not path.is_dir()]
+    assert not [path for path in left if "torchinductor" not in str(path)], "neither of the two left a file"

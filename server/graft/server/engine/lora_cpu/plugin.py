@@ -21,9 +21,11 @@ def register() -> None:
     from graft.server.engine.orphans import end_with_parent
     from graft.server.engine.shared_names import adopt_names
     from graft.server.engine.vllm_queues import shorten, sleep_between_polls
+    from graft.server.engine.vllm_rendezvous import meet_beside_sockets
 
     end_with_parent()
     adopt_names()
+    meet_beside_sockets()
     read_every_tokenizer()
     if current_platform.is_cpu():
         use_tiles_with_leave()
