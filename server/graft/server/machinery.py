@@ -14,6 +14,7 @@ from graft.adapters.base import Base
 from graft.server.api.http_openai import Verb
 from graft.server.api.text import Tokenizer
 from graft.server.base_choice import choose_form
+from graft.server.engine.native import numa
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.logs import phase
 from graft.server.settings import Settings
@@ -91,6 +92,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def _check(settings: Settings, base: Base) -> None:
+    numa.stand_in()  # before vLLM is imported
     from graft.server.engine.vllm_fitness import check_fitness
 
     check_fitness(_engine_settings(settings, base), base.architecture)

@@ -12,6 +12,7 @@ from graft.adapters.form import ServingForm
 from graft.server.bench.adapters import RANK
 from graft.server.bench.contenders import EngineContender
 from graft.server.engine.engine import EngineAdapter
+from graft.server.engine.native import numa
 
 if TYPE_CHECKING:
     from graft.server.engine.vllm_environment import EngineSettings
@@ -74,6 +75,7 @@ class Engines:
             await self.close(kind)
 
     async def _start(self, kind: str) -> None:
+        numa.stand_in()  # before vLLM is imported
         from graft.server.engine.vllm_launch import launch, start_engine
 
         print(f"  starting an engine: {kind}", flush=True)

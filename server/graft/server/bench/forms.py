@@ -30,6 +30,7 @@ from graft.server.bench.shapes import SHAPES, context_of, make_base
 from graft.server.bench.usage import proportional_mb
 from graft.server.bench.workbench import say
 from graft.server.engine.engine import EngineAdapter
+from graft.server.engine.native import numa
 
 if TYPE_CHECKING:
     from graft.server.engine.vllm_engine import VllmEngine
@@ -141,6 +142,7 @@ async def _measure(plan: Plan, bases: Sequence[Base], adapters: Sequence[Path], 
 async def _served(
     form: ServingForm, base: Base, adapters: Sequence[Path], figures: Figures
 ) -> AsyncIterator[EngineContender]:
+    numa.stand_in()  # before vLLM is imported
     from graft.server.engine.vllm_environment import EngineSettings
     from graft.server.engine.vllm_launch import start_engine
 

@@ -74,12 +74,21 @@ def test_the_stand_in_for_libnuma_says_there_is_no_numa() -> None:
 def test_vllms_library_loads_with_the_stand_in() -> None:
     """All its symbols of libnuma, with their versions, are found in ours, which comes before the system's own."""
     code = (
-        "import ctypes, sys, torch; ours = ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL); import vllm._C; "
+        "import ctypes, sys, torch; ours = ctypes.CDLL(sys.argv[1]); import vllm._C; "
         "maps = open('/proc/self/maps').read(); print([p for p in set(maps.split()) if 'libnuma' in p])"
     )
     library = libraries.PREBUILT / "libnuma.so.1"
     done = subprocess.run([sys.executable, "-c", code, str(library)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([str(library)])
+
+
+def test_a_stand_in_that_is_loaded_is_not_taken_for_the_systems_own() -> None:
+    """Once in this process it is found by its name, and processes that are started would get none."""
+    code = (
+        "import ctypes; from graft.server.engine.native import numa; ours = numa.PREBUILT / 'libnuma.so.1'; "
+        "ctypes.CDLL(str(ours)); assert numa.stand_in() == numa.PREBUILT == numa.stand_in()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_tiles_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
