@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from graft.adapters.base import Base
+from graft.server.engine import vllm_launch
 from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm_environment import sockets_in_a_folder
+from tests.server.engine.making import engine_settings
 
 NAME = "VLLM_RPC_BASE_PATH"
 
@@ -63,3 +67,22 @@ def test_a_folder_that_another_user_may_have_put_there_is_refused(monkeypatch: p
             sockets_in_a_folder(),
         ):
             pass
+
+
+async def test_two_engines_that_start_at_once_take_turns_with_the_environment(
+    monkeypatch: pytest.MonkeyPatch, base: Base
+) -> None:
+    before, folders = dict(os.environ), []
+
+    def failing(*arguments: object, **others: object) -> None:
+        folders.append(os.environ[NAME])
+        asyncio.run(asyncio.sleep(0.05))  # in this thread, while the other could begin
+        assert os.environ[NAME] == folders[-1]
+        raise RuntimeError("no engine here")
+
+    monkeypatch.setattr(vllm_launch.AsyncLLM, "from_engine_args", failing)
+    starts = [vllm_launch.launch(engine_settings(base)) for _ in range(2)]
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    assert [str(one).endswith("no engine here") for one in outcomes] == [True, True]
+    assert NAME not in os.environ and NAME not in before
+    assert len({*folders}) == 2 and Path(folders[0]).parent == Path(folders[1]).parent

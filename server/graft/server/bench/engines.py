@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,12 +50,7 @@ class Engines:
         return self._alive[kind]
 
     async def both(self, first: str, second: str) -> tuple[EngineContender, EngineContender]:
-        """Two engines, started at once where neither is alive: most of a start keeps one core busy."""
-        if not self._alive:
-            starts = await asyncio.gather(self._start(first), self._start(second), return_exceptions=True)
-            for failure in starts:
-                if isinstance(failure, BaseException):
-                    raise failure
+        """Two engines."""
         return await self.get(first), await self.get(second)
 
     async def fresh(self, kind: str) -> EngineContender:

@@ -26,6 +26,9 @@ from graft.server.engine.vllm_environment import (
 )
 from graft.server.engine.vllm_heartbeat import Heartbeat
 
+_STARTING = asyncio.Lock()
+"""One engine starts at a time: what its processes get stands in this process's environment meanwhile."""
+
 
 async def start_engine(settings: EngineSettings) -> VllmEngine:
     """Start the engine's process and load the base; takes half a minute on two cores.
@@ -59,8 +62,9 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
     names = _shared_names()
     try:
-        with environment(variables), sockets_in_a_folder() as folder, names.given():
-            llm = await asyncio.to_thread(make)
+        async with _STARTING:
+            with environment(variables), sockets_in_a_folder() as folder, names.given():
+                llm = await asyncio.to_thread(make)
     except BaseException as error:
         names.close()
         if isinstance(error, EngineError) or not isinstance(error, Exception):
