@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from graft.adapters.text.file import read_text
 from graft.adapters.text.json_values import parse_value
@@ -170,9 +170,17 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _yaml(text: str) -> Any:
     import yaml  # type: ignore[import-untyped]  # its stubs are a distribution of their own
 
+    class Loader(yaml.SafeLoader):
+        """Without dates, which no setting is: one is text, whatever libraries have done to the loader."""
+
+        yaml_implicit_resolvers: ClassVar = {
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        return yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:  # a date of the 13th month is a ValueError
+        return yaml.load(text, Loader) or {}  # a safe one
+    except (yaml.YAMLError, ValueError) as error:  # an explicit date of the 13th month is a ValueError
         raise BadLine(f"broken YAML: {' '.join(str(error).split())}") from None
 
 
