@@ -52,7 +52,7 @@ def test_bad_settings_name_the_value(values: dict[str, object], wrong: str) -> N
         ("s.toml", "a ="),
         ("s.ini", ""),
         ("s.yaml", "- 1"),
-        ("s.yaml", "seed: !!timestamp 2024-13-45"),
+        ("s.yaml", "seed: !!int x"),
         ("s.yaml", "a: " + "[" * 5000),
         ("s.toml", "a = " + "[" * 5000),
         ("s.json", "[" * 100_000),
@@ -65,8 +65,8 @@ def test_unreadable_files(tmp_path: Path, name: str, text: str) -> None:
         read_settings(tmp_path / name)
 
 
-@pytest.mark.parametrize("date", ["2024-13-45", "2024-12-24"])
+@pytest.mark.parametrize("date", ["2024-13-45", "2024-12-24", "!!timestamp 2024-13-45"])
 def test_a_date_is_text_in_every_kind_of_file_that_has_dates(tmp_path: Path, date: str) -> None:
     (tmp_path / "s.yaml").write_text(f"seed: {date}")
-    with pytest.raises(ConfigurationError, match=f"seed.*{date}"):
+    with pytest.raises(ConfigurationError, match=f"seed.*{date[-10:]}"):
         FinetuneSettings.from_mapping(read_settings(tmp_path / "s.yaml"))

@@ -178,9 +178,10 @@ def _yaml(text: str) -> Any:
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
+    Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
     try:
         return yaml.load(text, Loader) or {}  # a safe one
-    except (yaml.YAMLError, ValueError) as error:  # an explicit date of the 13th month is a ValueError
+    except (yaml.YAMLError, ValueError) as error:  # `!!int x` is a ValueError
         raise BadLine(f"broken YAML: {' '.join(str(error).split())}") from None
 
 
