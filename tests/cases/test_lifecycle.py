@@ -37,27 +37,32 @@ def base_with(file: str, text: str) -> Callable[[Path], None]:
 
 
 _SERVE = ["serve", "--base", "{folder}/bd", "--data-dir", "{folder}/data", "--grpc-port", "0", "--http-port", "0"]
+
+
+def starts_on(*broken: tuple[str, str, str, str]) -> list[CommandCase]:
+    """What is wrong with a base, its file with this text, and how that is said before an engine starts."""
+    return [
+        CommandCase(
+            id=f"{what} is said at the start",
+            argv=_SERVE,
+            prepare=base_with(file, text),
+            says=[f"{file}: {problem}", "bd"],
+            silent=["engine"],
+        )
+        for what, file, text, problem in broken
+    ]
+
+
 COMMANDS = [
-    CommandCase(
-        id="a chat template that does not parse is said at the start",
-        argv=_SERVE,
-        prepare=base_with("chat_template.jinja", "{% for message in messages %}\n{{ message.content }"),
-        says=["chat_template.jinja: does not parse (line 2: ", "bd"],
-        silent=["engine"],
-    ),
-    CommandCase(
-        id="a tokenizer that is no JSON is said at the start",
-        argv=_SERVE,
-        prepare=base_with("tokenizer.json", "{broken"),
-        says=["tokenizer.json: is not valid JSON", "bd"],
-        silent=["engine"],
-    ),
-    CommandCase(
-        id="a tokenizer that is another JSON is said at the start",
-        argv=_SERVE,
-        prepare=base_with("tokenizer.json", "{}"),
-        says=["tokenizer.json: makes no tokenizer", "bd"],
-        silent=["engine"],
+    *starts_on(
+        (
+            "a chat template that does not parse",
+            "chat_template.jinja",
+            "{% for message in messages %}\n{{ message.content }",
+            "does not parse (line 2: ",
+        ),
+        ("a tokenizer that is no JSON", "tokenizer.json", "{broken", "is not valid JSON"),
+        ("a tokenizer that is another JSON", "tokenizer.json", "{}", "makes no tokenizer"),
     ),
     CommandCase(
         id="a number that is none",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,42 +18,10 @@ from graft.training.checkpoint import complete_checkpoints
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.families import FAMILIES
-from graft.training.launch.processes import Processes
 from graft.training.loss_curve import METRICS
 from graft.training.places import held
 from graft.training.pretrain import job as jobs
-from graft.training.pretrain.job import PretrainText
-from graft.training.pretrain.settings import PretrainSettings
-
-ALONE = Processes(num=1, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefgh", k=4)) for _ in range(30)]
-    lines = [json.dumps({"text": ". ".join(" ".join(rng.choices(words, k=8)) for _ in range(5))}) for _ in range(60)]
-    path = tmp_path_factory.mktemp("text") / "text.jsonl"
-    path.write_text("\n".join(lines))
-    return path
-
-
-def job(folder: Path, text_file: Path, /, **settings: Any) -> PretrainText:
-    small: dict[str, Any] = {
-        "text": (str(text_file),),
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "vocab_size": 384,
-        "max_length": 32,
-        "per_device_train_batch_size": 4,
-        "max_steps": 6,
-    }
-    return PretrainText(settings=PretrainSettings(**small | settings), work=folder / "work", output=folder / "base")
-
-
-def weights(folder: Path, kind: Any = AutoModelForCausalLM) -> dict[str, torch.Tensor]:
-    return dict(kind.from_pretrained(folder, dtype="auto").named_parameters())
+from tests.training.pretrain.making import ALONE, job, weights
 
 
 def test_a_base_with_its_tokenizer_its_origin_and_its_measure(text: Path, tmp_path: Path) -> None:
@@ -346,62 +313,3 @@ def test_compiled_blocks_compute_the_same(text: Path, tmp_path: Path) -> None:
     plain, compiled_weights = weights(tmp_path / "plain" / "base"), weights(tmp_path / "compiled" / "base")
     assert plain.keys() == compiled_weights.keys()
     assert all(torch.allclose(compiled_weights[name], one, atol=1e-4) for name, one in plain.items())
-
-
-@pytest.mark.parametrize("shape", ["constant", "wsd"])
-def test_R7_a_training_is_prolonged_as_if_it_had_been_asked_for_more_at_first(
-    shape: str, text: Path, tmp_path: Path
-) -> None:
-    same: dict[str, Any] = {"lr_scheduler_type": shape, "warmup_steps": 2, "ema_decay": 0.9}
-    whole = job(tmp_path / "whole", text, max_steps=20, **same)
-    whole.execute(ALONE, resume=False)
-    parts = job(tmp_path / "parts", text, max_steps=10, **same)
-    parts.execute(ALONE, resume=False)
-    job(tmp_path / "parts", text, max_steps=20, **same).execute(ALONE, resume=True)
-    expected, found = weights(whole.output), weights(parts.output)
-    assert all(torch.equal(found[name], one) for name, one in expected.items())
-    lines = [json.loads(line) for line in (parts.work / METRICS).read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(20))
-
-
-@pytest.mark.parametrize(
-    ("first", "then", "message"),
-    [
-        (
-            {},
-            {"max_steps": 12},
-            r"6 steps that were taken on a cosine schedule to 6 steps, .* with --max-steps 6 ",
-        ),
-        (
-            {"lr_scheduler_type": "constant", "warmup_ratio": 0.5},
-            {"max_steps": 12},
-            "a warm-up of 3 steps; of 12 steps it would be 6: add --warmup-steps 3",
-        ),
-        (
-            {"lr_scheduler_type": "constant"},
-            {"lr_scheduler_type": "cosine"},
-            "lr_scheduler_type constant and .* cosine",
-        ),
-        ({"lr_scheduler_type": "constant"}, {"max_steps": 4}, "are more than 4: give --max-steps 6 or more"),
-        ({"lr_scheduler_type": "constant", "save_steps": 4}, {"max_steps": 5}, "are more than 5: give --max-steps 6"),
-    ],
-)
-def test_R7_where_the_schedule_does_not_allow_it_the_way_is_named(
-    first: dict[str, Any], then: dict[str, Any], message: str, text: Path, tmp_path: Path
-) -> None:
-    job(tmp_path, text, **first).execute(ALONE, resume=False)
-    other = job(tmp_path, text, **first | then)
-    with pytest.raises(CheckpointError, match=message) as told:
-        other.execute(ALONE, resume=True)
-    assert f"--model {tmp_path / 'base'} trains on what came out" in str(told.value)
-    assert complete_checkpoints(other.work)[-1].name == "checkpoint-6"
-
-
-def test_reading_19_the_advice_of_R7_is_taken(text: Path, tmp_path: Path) -> None:
-    ratio = {"lr_scheduler_type": "constant", "warmup_ratio": 0.5}
-    first = job(tmp_path, text, **ratio)
-    first.execute(ALONE, resume=False)
-    job(tmp_path, text, max_steps=8, warmup_steps=3, spike_sigmas=9.0, **ratio).execute(ALONE, resume=True)
-    assert [path.name for path in complete_checkpoints(first.work)] == ["checkpoint-6", "checkpoint-8"]
-    further = job(tmp_path / "further", text, model=str(first.output), max_steps=1)
-    further.execute(ALONE, resume=False)

@@ -84,7 +84,7 @@ def check_packing(model: nn.Module) -> None:
                 reason = "has layers that carry something of a row into the next one"
         except torch.OutOfMemoryError:
             raise
-        except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, NotImplementedError):
+        except (TypeError, ValueError, RuntimeError, AttributeError, KeyError):
             reason = "takes no mask that keeps the rows of a line apart"
     if reason is not None:
         raise ConfigurationError(
