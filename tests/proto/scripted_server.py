@@ -62,6 +62,8 @@ class Script:
     requests: list[Message] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ready_after: int = 0
+    # Uploads are answered after their header already.
+    hasty: bool = False
 
 
 class Inference(inference_pb2_grpc.InferenceServiceServicer):
@@ -119,7 +121,7 @@ class Adapters(adapter_pb2_grpc.AdapterServiceServicer):
         return adapter_pb2.DeleteAdapterResponse()
 
     def UploadVersion(self, request_iterator, context):
-        self.script.requests += list(request_iterator)
+        self.script.requests += [next(request_iterator)] if self.script.hasty else list(request_iterator)
         self.script.fault(context)
         return adapter_pb2.UploadVersionResponse(version=adapter_pb2.AdapterVersion(digest="sha256:cd", number=3))
 

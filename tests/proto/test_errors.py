@@ -10,7 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 
 from graft import client as graft_client
-from graft.client import AsyncClient, Client, GraftClientError
+from graft.client import AsyncClient, Client, GraftClientError, operation
+from graft.v1.adapter_pb2 import UploadChunk, UploadVersionRequest, UploadVersionResponse
 from tests.proto.scripted_server import Script, abort
 
 EXPECTED = {
@@ -68,6 +69,15 @@ async def test_the_asyncio_client_says_the_same(async_client: AsyncClient, scrip
     for call in (async_client.score("x", ["y"]), async_client.generate("x"), async_client.adapters()):
         with pytest.raises(graft_client.InvalidArgument, match="prompt: is empty"):
             await call
+
+
+async def test_an_upload_that_is_refused_while_it_is_sent_says_why(async_client: AsyncClient, script: Script) -> None:
+    """grpc/grpc#36066: gRPC's asyncio API says "Internal error from Core" there."""
+    script.fault, script.hasty = refuse, True
+    chunk = UploadVersionRequest(chunk=UploadChunk(file="adapter_model.safetensors", data=bytes(1 << 20)))
+    for _ in range(20):
+        with pytest.raises(graft_client.InvalidArgument, match="prompt: is empty"):
+            await async_client._upload(operation.UPLOAD_VERSION, iter([chunk] * 20), UploadVersionResponse, 60.0)
 
 
 def test_when_to_try_again_is_told(client: Client, script: Script) -> None:

@@ -37,6 +37,7 @@ class AsyncClient:
             self._channel = grpc.aio.insecure_channel(target, options=channel.options())
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options=channel.options())
+        self._uploads = channel.blocking(target, credentials)
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,6 +49,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """End the connection; running calls are cancelled."""
+        self._uploads.close()
         await self._channel.close()
 
     # Text
@@ -113,7 +115,8 @@ class AsyncClient:
 
         Raises OSError where files are missing.
         """
-        messages = upload.upload_requests(
+        messages = await asyncio.to_thread(
+            upload.upload_requests,
             Path(folder),
             name=name,
             alias=alias or "",
@@ -131,7 +134,7 @@ class AsyncClient:
 
         Raises OSError where files are missing.
         """
-        messages = upload.upload_base_requests(Path(folder), name=name)
+        messages = await asyncio.to_thread(upload.upload_base_requests, Path(folder), name=name)
         return (await self._upload(operation.UPLOAD_BASE, messages, base_pb2.UploadBaseResponse, timeout)).base
 
     async def bases(self) -> list[base_pb2.RegisteredBase]:
@@ -256,15 +259,28 @@ class AsyncClient:
     async def _upload(
         self, method: str, messages: Iterator[Message], response: type[Reply], timeout: float | None
     ) -> Reply:
-        call = self._channel.stream_unary(
-            method,
-            request_serializer=upload.to_bytes,
-            response_deserializer=response.FromString,
-        )
+        """Send from a thread of gRPC's.
+
+        On the loop, files' bytes would be read between its callers' tokens, and gRPC's asyncio API forgets what a
+        server refuses while it is still sending (grpc/grpc#36066).
+        """
+        call = self._uploads.stream_unary(
+            method, request_serializer=upload.to_bytes, response_deserializer=response.FromString
+        ).future(messages, timeout=self._limit(timeout))
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def end(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(ended.set)
+
+        call.add_done_callback(end)
         try:
-            answered: Reply = await call(messages, timeout=self._limit(timeout))
+            await ended.wait()
+            answered: Reply = call.result()
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
+        finally:
+            call.cancel()
         return answered
 
     async def _stream(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import grpc
+
 # Where a server listens unless it is told otherwise.
 DEFAULT_TARGET = "localhost:8470"
 # Reading twice is reading once: only these calls are retried, and only when no server took them.
@@ -42,3 +44,10 @@ def options() -> list[tuple[str, str | int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
     ]
+
+
+def blocking(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    """A channel whose calls block, without TLS where there are no credentials."""
+    if credentials is None:
+        return grpc.insecure_channel(target, options=options())
+    return grpc.secure_channel(target, credentials, options=options())

@@ -31,10 +31,7 @@ class Client:
     ) -> None:
         self.target = target
         self.timeout = timeout
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=channel.options())
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options=channel.options())
+        self._channel = channel.blocking(target, credentials)
 
     def __enter__(self) -> Self:
         return self

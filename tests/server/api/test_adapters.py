@@ -101,6 +101,15 @@ async def test_an_upload_needs_its_header_and_no_foreign_files(server: Server) -
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_an_upload_that_is_refused_at_its_header_is_heard_out(server: Server) -> None:
+    """grpc/grpc#36066: else its caller, on gRPC's asyncio API, would see an internal error."""
+    header = pb.UploadVersionRequest(header=pb.UploadHeader(adapter="Not A Name"))
+    chunk = pb.UploadVersionRequest(chunk=pb.UploadChunk(file="adapter_config.json", data=bytes(1 << 20)))
+    for _ in range(20):
+        code, _ = await details_of(server.adapters.UploadVersion(iter([header, *[chunk] * 20])))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_wrong_adapter_never_reaches_the_engine(server: Server) -> None:
     folder = make_adapter(server.folder / "up", rank=32, base=server.base)
     code, details = await details_of(

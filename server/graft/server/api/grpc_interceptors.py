@@ -17,6 +17,7 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc_status import status_of
 from graft.server.api.grpc_types import Context, Handler
+from graft.server.api.grpc_uploads import heard_out
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.metrics import Metrics
 from graft.server.patience import in_time
@@ -77,7 +78,9 @@ class Layers(grpc.aio.ServerInterceptor):
         return make(  # type: ignore[no-any-return]
             self._streaming(method, handler.unary_stream)
             if handler.response_streaming
-            else self._single(method, handler.stream_unary or handler.unary_unary),
+            else self._single(
+                method, heard_out(handler.stream_unary) if handler.request_streaming else handler.unary_unary
+            ),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )

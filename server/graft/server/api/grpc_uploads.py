@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
+from graft.server.api.grpc_types import Context
 from graft.server.api.limits import Violations
 from graft.server.intake import DeclaredFile
 from graft.v1 import adapter_pb2, base_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128
+# How much of an upload that was refused is still read, and for how long.
+_REFUSED_BYTES = 64 << 20
+_REFUSED_SECONDS = 5.0
 _Part = TypeVar("_Part", adapter_pb2.UploadVersionRequest, base_pb2.UploadBaseRequest)
 
 
@@ -33,6 +39,34 @@ def request_id_of(request: Any) -> str | None:
     if len(text) > _MAX_REQUEST_ID_CHARACTERS:
         _refuse("request_id", f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}")
     return text or None
+
+
+# grpcio's types say what its blocking servers call.
+def heard_out(upload: Any) -> Callable[[AsyncIterator[Any], Context], Awaitable[Any]]:
+    """`upload`, but one that is refused ends only when its caller has sent all of it.
+
+    Callers on gRPC's asyncio API lose a status that comes while they are sending: they see "Internal error from Core"
+    instead (grpc/grpc#36066). What is larger than the limits above is cut short.
+    """
+
+    async def run(messages: AsyncIterator[Any], context: Context) -> Any:
+        try:
+            return await upload(messages, context)
+        except Exception:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REFUSED_SECONDS):
+                    await _read_out(messages)
+            raise
+
+    return run
+
+
+async def _read_out(messages: AsyncIterator[Any]) -> None:
+    left = _REFUSED_BYTES
+    async for message in messages:
+        left -= message.ByteSize()
+        if left < 0:
+            return
 
 
 async def _chunks(parts: AsyncIterator[_Part]) -> AsyncIterator[tuple[str, bytes]]:
