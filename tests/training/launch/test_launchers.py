@@ -61,11 +61,16 @@ def curve(folder: Path, name: str) -> dict[int, float]:
     return found
 
 
+def run(command: list[str]) -> None:
+    done = subprocess.run(command, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
     folder = tmp_path_factory.mktemp("alone")
     command = arguments(folder, "alone", write_text(folder), gradient_accumulation_steps=2)
-    subprocess.run([sys.executable, "-m", "graft.cli.main", *command], check=True, timeout=300, capture_output=True)
+    run([sys.executable, "-m", "graft.cli.main", *command])
     return curve(folder, "alone")
 
 
@@ -131,7 +136,7 @@ def finetuned(folder: Path, start: list[str] | None = None, **settings: object) 
     if start is None:
         assert main(typed) == 0
     else:
-        subprocess.run([*start, *typed], check=True, timeout=300, capture_output=True)
+        run([*start, *typed])
     return Adapted(losses=curve(folder, "run"), weights=load_file(output / "adapter" / "adapter_model.safetensors"))
 
 
