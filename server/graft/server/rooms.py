@@ -250,6 +250,7 @@ async def _start_engine(
 
 async def _settle(slots: Slots) -> None:
     try:
-        await asyncio.wait_for(slots.close(), _SETTLE_SECONDS)
+        async with asyncio.timeout(_SETTLE_SECONDS):
+            await slots.close()
     except TimeoutError:
         _log.warning("loads were still under way %.0f s after the engine was closed", _SETTLE_SECONDS)

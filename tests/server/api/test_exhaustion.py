@@ -22,7 +22,7 @@ from tests.server.api.test_grpc import until
 
 
 async def test_bodies_of_requests_under_way_share_a_budget(start_server: StartServer) -> None:
-    server = await start_server(max_body_mib=1, max_bodies_mib=1, canary_interval_seconds=3600)
+    server = await start_server(max_body_mib=1, max_bodies_mib=1)
     small = json.dumps({"model": "tiny", "prompt": "x", "max_tokens": 2}).encode()
     large = small + b" " * 700_000
 

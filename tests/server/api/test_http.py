@@ -184,15 +184,14 @@ async def test_a_stream_that_stops_early_is_an_error(server: Server) -> None:
     assert "error" in json.loads((await frames_of(server, max_tokens=5))[-1])
 
 
-async def test_what_fails_before_the_first_token_has_a_status(start_server: StartServer) -> None:
-    server = await start_server(canary_interval_seconds=3600)
+async def test_what_fails_before_the_first_token_has_a_status(server: Server) -> None:
     server.script.crash = RuntimeError("secret")
     response = await server.http.post("/v1/completions", json=body(stream=True))
     assert response.status_code == 500 and "secret" not in response.text
 
 
 async def test_a_deadline_is_a_504(start_server: StartServer) -> None:
-    server = await start_server(default_deadline_seconds=0.2, canary_interval_seconds=3600)
+    server = await start_server(default_deadline_seconds=0.2)
     server.script.hang = True
     for stream in (False, True):
         response = await server.http.post("/v1/completions", json=body(stream=stream))

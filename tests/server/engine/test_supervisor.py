@@ -168,3 +168,18 @@ async def test_only_the_engine_that_serves_can_make_the_server_ill() -> None:
     assert not supervisor.ready
     await until(lambda: supervisor.ready and supervisor.num_restarts == 2)
     await supervisor.close()
+
+
+async def test_closing_ends_the_watch_also_where_the_engine_answers_in_that_moment() -> None:
+    plan, closing = Plan(), list[asyncio.Future[None]]()
+    supervisor = await supervised(plan)
+
+    async def canary() -> None:
+        if not closing:
+            closing.append(asyncio.ensure_future(supervisor.close()))
+
+    plan.engines[0].canary = canary  # type: ignore[method-assign]
+    async with asyncio.timeout(20):
+        await until(lambda: bool(closing))
+        await closing[0]
+    assert plan.engines[0].closed

@@ -154,8 +154,10 @@ class Supervisor:
                 await self._sleep(self._interval)
 
     async def _look(self) -> None:
+        # Not `asyncio.wait_for`: Python 3.11's forgets a cancellation that comes with the answer.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ill.wait(), self._interval)
+            async with asyncio.timeout(self._interval):
+                await self._ill.wait()
         if self._ill.is_set() or self._engine is None:
             self._ill.set()
             return
@@ -171,7 +173,8 @@ class Supervisor:
 
     async def _answer(self, engine: MortalEngine) -> None:
         try:
-            await asyncio.wait_for(engine.canary(), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await engine.canary()
         except TimeoutError:
             raise EngineError(f"it gave no token within {self._timeout:g} s") from None
 
@@ -221,7 +224,8 @@ class Supervisor:
         if engine is None:
             return
         try:
-            await asyncio.wait_for(engine.close(), _CLOSE_SECONDS)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await engine.close()
         except Exception as error:
             log.error("the engine was not closed in order: %s", error or type(error).__name__, exc_info=error)
 
