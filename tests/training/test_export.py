@@ -6,6 +6,7 @@ from pathlib import Path
 
 from graft.adapters.base import Base
 from graft.adapters.form import ServingForm
+from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.adapt.quantize import Quantization
 from graft.training.export import write_base
@@ -23,3 +24,12 @@ def test_named_chat_templates_come_along(tiny_base: Path, tmp_path: Path) -> Non
         paths = list(folder.rglob("*"))
         assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o644}
         assert all(path.stat().st_mode & 0o100 for path in paths if path.is_dir())
+
+
+def test_what_lies_beside_an_adapter_keeps_its_rights(tiny_base: Path, tmp_path: Path) -> None:
+    """A checkpoint's folder gets the adapter from one process while others open their own files in it already."""
+    lora = Lora(r=2, lora_alpha=4, lora_dropout=0, target_modules=("q_proj",), use_rslora=False)
+    (tmp_path / "state").mkdir()
+    write_adapter(inject(load_base(tiny_base, ServingForm.BF16), lora, base_name="tiny"), tmp_path)
+    rights = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert rights == {"state": 0o755, "adapter_config.json": 0o644, "adapter_model.safetensors": 0o644}

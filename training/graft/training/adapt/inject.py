@@ -61,5 +61,5 @@ def write_adapter(model: PeftModel, folder: Path, *, layout: Layout | None = Non
     values["target_modules"].sort()  # peft writes a set; sorted, the same training gives the same file
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    for path in folder.iterdir():
-        path.chmod(0o644)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).chmod(0o644)
