@@ -154,7 +154,6 @@ class Supervisor:
                 await self._sleep(self._interval)
 
     async def _look(self) -> None:
-        # Not `asyncio.wait_for`: Python 3.11's forgets a cancellation that comes with the answer.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._interval):
                 await self._ill.wait()
