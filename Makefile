@@ -13,7 +13,7 @@ TORCH := 2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
 ZIG := $(shell sed -n 's/^COMPILER = "\(.*\)"/\1/p' server/graft/server/engine/native/libraries.py)
-BASE := adapters/graft/adapters/bases/rootstock-5m
+BASE := adapters/graft/adapters/base/shipped/rootstock-5m
 # protoc finds its plugins, and `graft` its children, in the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Of what pip says: a count now and then, large downloads, and errors. An index that lacks a package is no news.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
 from graft.client import Client
 from tests.running import BASE, STARTED, Server, end_started, start_server, stop_server
 from tests.server.engine.making import write_adapter

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from graft.adapters.accepting import accept_folder
 from graft.adapters.adapter import AdapterVersion
-from graft.adapters.base import Base
-from graft.adapters.catalog import Catalog
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.form import ServingForm
-from graft.adapters.importing import accept_folder
-from graft.adapters.store import BlobStore
+from graft.adapters.store.store import BlobStore
 from tests.adapters.making import LIMITS, make_base
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance
-from graft.adapters.base import Base
-from graft.adapters.catalog import Catalog
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
 
 WIDTH, HIDDEN, NUM_LAYERS, VOCABULARY = 16, 32, 2, 40
 SHAPES = {

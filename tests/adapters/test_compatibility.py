@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.compatibility import Limits, ensure_compatible, incompatibilities
 from graft.adapters.errors import IncompatibleAdapter, Reason
+from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.form import ServingForm
-from graft.adapters.manifest import read_manifest
 from tests.adapters.making import LIMITS, VOCABULARY, WIDTH, make_adapter, make_base, make_tensors
 
 

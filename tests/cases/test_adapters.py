@@ -13,11 +13,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from graft.adapters.adapter import Lineage
-from graft.adapters.base import Base, shipped_bases
-from graft.adapters.catalog import Catalog
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.client import Client
 from tests.adapters.making import register
 from tests.cases.command import CommandCase, Commands

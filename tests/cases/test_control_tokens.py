@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graft.adapters.base import find_base
+from graft.adapters.base.base import find_base
 from graft.client import Client
 from graft.server.engine.tokenizer import Tokenizer
 from tests.cases.wire import HttpCase, check_http

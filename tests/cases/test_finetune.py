@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.tokenizer import Tokenizer
 from graft.training.export import write_base
 from graft.training.tokenizer import build_tokenizer

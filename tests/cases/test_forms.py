@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.base.quantized import FILE_NAME
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_base_json import FILE_NAME
 from graft.training.adapt.calibration import CalibrationText
 from graft.training.adapt.loading import load_base
 from graft.training.adapt.quantize import MADE, Quantization

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 from tests.cases.command import CommandCase, Commands
 from tests.cases.wire import HttpCase, check_http
 from tests.running import Server

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from graft.adapters.base import find_base
+from graft.adapters.base.base import find_base
 from graft.training.export import write_base
 from graft.training.loss_curve import METRICS
 from tests.cases.command import CommandCase, Commands

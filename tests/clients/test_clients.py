@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.client import Client
 from tests.clients.conftest import Ask
 

@@ -17,9 +17,9 @@ from safetensors.torch import load_file as load_bfloat16
 from safetensors.torch import save_file as save_bfloat16
 
 from graft.adapters.adapter import Lineage
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
 from graft.client import Client, Conflict, InvalidArgument, NotFound
 from graft.training.finetune_settings import FinetuneSettings
 from graft.training.finetuning import Finetune

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm_engine import VllmEngine
 from tests.server.engine.making import peft_logprobs

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
 from graft.server.base_choice import choose_form

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.server.bench.figures import RATIO, Figure
 from graft.server.bench.forms_table import speed, table

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from graft.adapters.catalog.rows import Record
 from graft.adapters.errors import CatalogUnavailable
+from graft.adapters.folder.reference import FILE_NAME, Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import FILE_NAME, Reference, ReferenceRow
-from graft.adapters.rows import Record
 from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineDied, EngineInfo, TokenLogprob
 from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.parity import parity as parity_module

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import Circumstances, Deltas, Receipt, Source, compare
 

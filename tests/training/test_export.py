@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_tokenizer

@@ -7,10 +7,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
-from graft.adapters.base import Base, find_base
+from graft.adapters.base.base import Base, find_base
 from graft.adapters.digest import digest_of_bytes
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
 from graft.cli.main import main
 from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError

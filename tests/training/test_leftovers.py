@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
 from graft.training.adapt.loading import load_base

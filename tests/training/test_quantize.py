@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.base.quantized import FILE_NAME, QuantizedRecord
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_base_json import FILE_NAME, QuantizedRecord
-from graft.adapters.graft_json import TrainedRecord
 from graft.training.adapt import quantize as quantize_module
 from graft.training.adapt.calibration import CalibrationText
 from graft.training.adapt.gptq import gptq

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from graft.adapters import pairs
 from graft.adapters.adapter import BaseReference
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.errors import IncompatibleAdapter, Reason
+from graft.adapters.folder import pairs
+from graft.adapters.folder.manifest import CONFIG_FILE, Manifest
 from graft.adapters.form import ServingForm
-from graft.adapters.manifest import CONFIG_FILE, Manifest
 
 # Initialisations that only choose the first values. The others train against a changed base: PiSSA, OLoRA, LoftQ and
 # CorDA change it again when PEFT loads them, LoRA-GA does not, so that even PEFT would answer as another model.

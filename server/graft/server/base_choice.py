@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from graft.adapters.base import Base, find_base, shipped_bases
-from graft.adapters.catalog import BaseRecord
+from graft.adapters.base.base import Base, find_base, shipped_bases
+from graft.adapters.catalog.catalog import BaseRecord
 from graft.adapters.errors import InvalidBase, NotFound, Reason
 from graft.adapters.form import ServingForm
 

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from graft.adapters.base import Base
-from graft.adapters.base_folders import UploadedBase, check_base_files
-from graft.adapters.catalog import BaseRecord, Catalog
+from graft.adapters.base.base import Base
+from graft.adapters.base.file_names import check_base_files
+from graft.adapters.base.uploaded import UploadedBase
+from graft.adapters.catalog.catalog import BaseRecord, Catalog
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.names import check_name
-from graft.adapters.staging import Staging
+from graft.adapters.store.staging import Staging
 from graft.server.intake import DeclaredFile
 from graft.server.registry import Registry
 

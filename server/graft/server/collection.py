@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 
 from graft.adapters.errors import GraftError
-from graft.adapters.store import BlobStore
+from graft.adapters.store.store import BlobStore
 from graft.server.registry import Registry
 
 _log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from graft.adapters.base_files import TEMPLATE_FILES
+from graft.adapters.base.files import TEMPLATE_FILES
 from graft.adapters.errors import InvalidAdapter, Reason
-from graft.adapters.manifest import ADAPTER_FILES
+from graft.adapters.folder.manifest import ADAPTER_FILES
 from graft.server.errors import Forbidden
 
 IMPORTED_FILES = (*ADAPTER_FILES, *TEMPLATE_FILES)

@@ -8,17 +8,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.adapters.accepting import accept_folder
 from graft.adapters.adapter import AdapterVersion
-from graft.adapters.base import Base
-from graft.adapters.base_files import chat_template_digest
-from graft.adapters.catalog import Catalog
+from graft.adapters.base.base import Base
+from graft.adapters.base.files import chat_template_digest
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import InvalidAdapter, InvalidBase, Reason
+from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.form import ServingForm
-from graft.adapters.importing import accept_folder
-from graft.adapters.reference import FILE_NAME as REFERENCE_FILE
-from graft.adapters.staging import Staging, Upload
-from graft.adapters.store import BlobStore
+from graft.adapters.store.staging import Staging, Upload
+from graft.adapters.store.store import BlobStore
 from graft.server.import_folder import IMPORTED_FILES, ImportFolder
 from graft.server.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
 from graft.server.slots import require_slots

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.api.http_openai import Verb
 from graft.server.api.text import Tokenizer
 from graft.server.base_choice import choose_form

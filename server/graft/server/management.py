@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
-from graft.adapters.catalog import Page, Record
+from graft.adapters.catalog.catalog import Page, Record
 from graft.adapters.errors import Conflict, InvalidReference, NotFound
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed

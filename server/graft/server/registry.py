@@ -10,11 +10,11 @@ from functools import partial
 from typing import TypeVar
 
 from graft.adapters.adapter import AdapterVersion
-from graft.adapters.base import Base
-from graft.adapters.catalog import Catalog, Record
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog, Record
+from graft.adapters.catalog.snapshot import CatalogSnapshot
 from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
 from graft.adapters.form import ServingForm
-from graft.adapters.snapshot import CatalogSnapshot
 
 OTHER_FORM_RECORD = "allow_other_quantization"
 """Kind of the record that allows a version to be served on another form than it was trained on."""

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.adapters.base import Base
-from graft.adapters.catalog import Catalog
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
 from graft.adapters.form import ServingForm
-from graft.adapters.staging import Staging
-from graft.adapters.store import BlobStore
+from graft.adapters.store.staging import Staging
+from graft.adapters.store.store import BlobStore
 from graft.server.admission import Admission
 from graft.server.api.text import Text
 from graft.server.background import watched

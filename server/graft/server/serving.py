@@ -11,9 +11,9 @@ from functools import partial
 from time import monotonic
 
 from graft.adapters.adapter import DEFAULT_TENANT
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.adapters.form import ServingForm
-from graft.adapters.snapshot import BARE_BASE, Resolved
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
 from graft.server.errors import Draining, NotReady
 from graft.server.gate import Gate

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.fronts import open_fronts
 from graft.server.metrics import Metrics
 from graft.server.rooms import Rooms, open_rooms

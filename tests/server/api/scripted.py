@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.api.text import Tokenizer
 from graft.server.engine.engine import (
     ContinuationScore,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.main import serve
 from graft.server.metrics import Metrics
 from graft.server.settings import Settings

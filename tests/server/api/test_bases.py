@@ -10,8 +10,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from graft.adapters import version_writes
-from graft.adapters.base_folders import _FILE
+from graft.adapters.base.file_names import _FILE
+from graft.adapters.catalog import versions as version_writes
 from graft.adapters.errors import NotFound, StoreFull
 from graft.client.upload import _BASE_FILE, upload_base_requests
 from graft.server.base_choice import choose_base

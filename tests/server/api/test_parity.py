@@ -10,8 +10,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2
 
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.engine.engine import EngineAdapter
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import make_adapter

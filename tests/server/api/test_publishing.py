@@ -13,8 +13,8 @@ import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.client.upload import upload_requests
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import TEMPLATE, make_adapter

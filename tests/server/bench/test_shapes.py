@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
-from graft.adapters.manifest import read_manifest
 from graft.server.bench.adapters import RANK, add_training_record, make_adapters, make_variants
 from graft.server.bench.shapes import SHAPES, context_of, make_base
 

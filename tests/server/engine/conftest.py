@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.vllm_engine import VllmEngine

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineDied, Sampling
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_launch import launch

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 from graft.server.engine.chat_template import fault_of, variables_of
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from vllm import SamplingParams
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 from graft.server.engine.token_bytes import unfinished
 from graft.server.engine.tokenizer import Tokenizer
 from graft.server.engine.vllm_detokenizer import start_inside_characters

@@ -13,7 +13,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.adapt.calibration import CalibrationText
 from graft.training.adapt.loading import load_base

@@ -10,10 +10,10 @@ import pytest
 import torch
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.base.quantized import FILE_NAME
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_base_json import FILE_NAME
 from graft.server.engine.vllm_environment import EngineSettings
 from graft.server.engine.vllm_fitness import check_fitness
 from graft.training.adapt.quantize import Quantization

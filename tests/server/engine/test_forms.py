@@ -20,7 +20,7 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm_engine import VllmEngine

@@ -10,7 +10,7 @@ import llguidance
 import pytest
 from transformers import AutoTokenizer
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 from graft.server.engine.grammar_tokenizer import grammar_tokenizer
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineError, Sampling
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_launch import launch

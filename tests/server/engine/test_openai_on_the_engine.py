@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.api.faults import fault_of
 from graft.server.engine.engine import Prompt
 from graft.server.engine.tokenizer import Tokenizer

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference
 from graft.server.engine.peft_process import PeftProcess
 from graft.server.errors import ParityFailed, ParityUnavailable
 from tests.server.engine.making import write_adapter

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.vllm_launch import start_engine

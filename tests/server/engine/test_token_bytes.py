@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 from graft.server.engine.token_bytes import TokenBytes, spelled
 from graft.server.engine.vllm_logprobs import Offsets, chat_logprobs, completion_logprobs
 from tests.training.tokenizers_of import BEGIN, KINDS, make_tokenizer

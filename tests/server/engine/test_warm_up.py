@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineDied, EngineError, InvalidRequest
 from graft.server.engine.vllm_engine import VllmEngine
 from graft.server.engine.warm_up import CHATS, COMPLETIONS, Kind, _try, warm_up

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from graft.adapters.adapter import Lineage
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.form import ServingForm
 from graft.training import prolonging

@@ -11,11 +11,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from graft.adapters import base_files
-from graft.adapters.base import Base
-from graft.adapters.base_numbers import check_numbers
+from graft.adapters.base import files as base_files
+from graft.adapters.base.base import Base
+from graft.adapters.base.numbers import check_numbers
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.inject import Lora, inject, write_adapter
 from graft.training.adapt.loading import load_base, load_tokenizer

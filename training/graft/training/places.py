@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from graft.adapters.base_folders import is_base_file
+from graft.adapters.base.file_names import is_base_file
 from graft.training.errors import CheckpointError, ConfigurationError
 
 _PARTS = frozenset(("generator",))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.client import Client, GraftClientError, Push
 from graft.training.errors import ConfigurationError

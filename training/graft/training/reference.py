@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from graft.adapters.folder.reference import MAX_ROW_TOKENS, Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import MAX_ROW_TOKENS, Reference, ReferenceRow
 from graft.training.corpus.packing import Encoded
 
 NUM_ROWS = 8

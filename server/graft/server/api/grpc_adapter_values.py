@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from graft.adapters import adapter as values
-from graft.adapters.catalog import Record
+from graft.adapters.catalog.catalog import Record
 from graft.server.api.grpc_inference_values import form_message
 from graft.server.residency import Resident, State
 from graft.v1 import adapter_pb2 as pb

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from graft.adapters.base import Base
-from graft.adapters.catalog import BaseRecord
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import BaseRecord
 from graft.server.api.grpc_types import Context
 from graft.server.api.grpc_uploads import begin, declared, request_id_of
 from graft.server.base_intake import BaseIntake

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.api.grpc_inference_values import form_message
 from graft.server.api.grpc_types import Context

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE
-from graft.adapters.base import Base
-from graft.adapters.snapshot import ANY_BASE
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.snapshot import ANY_BASE
 from graft.server.api.json_text import JsonResponse
 from graft.server.metrics import Metrics
 from graft.server.readiness import Readiness

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.adapter import Lineage
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_json import TrainedRecord
 
 RANK = 16
 # Strong enough to change some greedy choices, weak enough to stay a perturbation.

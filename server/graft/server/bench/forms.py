@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from graft.adapters.base import Base, find_base
+from graft.adapters.base.base import Base, find_base
 from graft.adapters.form import ServingForm
 from graft.server.bench import picture
 from graft.server.bench.adapters import RANK, make_adapters

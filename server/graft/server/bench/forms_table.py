@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.bench.figures import Figure
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.bench.adapters import RANK
 from graft.server.bench.processes import BenchFailed, Child

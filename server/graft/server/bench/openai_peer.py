@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.bench.adapters import RANK
 from graft.server.bench.contenders import Row

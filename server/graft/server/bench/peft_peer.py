@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.bench.contenders import Row
 from graft.server.bench.processes import BenchFailed

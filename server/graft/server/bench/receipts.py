@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.adapters import graft_json, reference
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
+from graft.adapters.folder import lineage as graft_json
+from graft.adapters.folder import reference
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.bench.adapters import add_training_record
 from graft.server.bench.peft_peer import adapter_name, check_form, load_model
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graft.adapters.base import Base, shipped_bases
+from graft.adapters.base.base import Base, shipped_bases
 
 _NUM_BYTES = 256
 

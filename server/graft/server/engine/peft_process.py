@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.background import watched
 from graft.server.engine.exit_codes import how_it_ended
 from graft.server.errors import ParityFailed, ParityUnavailable

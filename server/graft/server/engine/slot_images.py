@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from graft.adapters.session_folder import SessionFolder
+from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.lora_cpu.slot_image import SUFFIX, SlotLayout, write_image
 from graft.server.engine.lora_cpu.tensor_file import Scratch
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from graft.adapters import base_files
-from graft.adapters.spelling import Spelling, Unspellable
+from graft.adapters.base import files as base_files
+from graft.adapters.base.spelling import Spelling, Unspellable
 from graft.server.engine.chat_template import refusals, variables_of
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.token_bytes import TokenBytes, unfinished

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graft.adapters.base_files import TEMPLATE_FILES
+from graft.adapters.base.files import TEMPLATE_FILES
 from graft.adapters.errors import InvalidBase, Reason
-from graft.adapters.strict_json import read_json_object
+from graft.adapters.folder.strict_json import read_json_object
 from graft.server.engine.chat_template import fault_of
 
 _JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")

@@ -20,7 +20,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from graft.adapters.errors import GraftError
-from graft.adapters.session_folder import SessionFolder
+from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine import vllm_values as values
 from graft.server.engine.engine import (
     ContinuationScore,

@@ -14,7 +14,7 @@ from typing import Any
 
 from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
-from graft.adapters.session_folder import SessionFolder
+from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu import choice, plugin
 from graft.server.engine.native import numa

@@ -21,11 +21,11 @@ from vllm.platforms import current_platform
 from vllm.utils.import_utils import resolve_obj_by_qualname
 from vllm.v1.attention.selector import AttentionSelectorConfig
 
-from graft.adapters import base_files
+from graft.adapters.base import files as base_files
+from graft.adapters.base.linear_modules import Shape
+from graft.adapters.base.output_head import own_head
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.form import ServingForm
-from graft.adapters.linear_modules import Shape
-from graft.adapters.output_head import own_head
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.vllm_environment import (

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import (
     EngineAdapter,
     EngineDied,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 
 
 def write_warm_up_adapter(folder: Path, base: Base) -> None:

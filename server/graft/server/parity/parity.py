@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graft.adapters.errors import GraftError
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.adapters.reference import Reference, ReferenceRow
 from graft.server.background import watched
 from graft.server.engine.engine import Engine, EngineAdapter
 from graft.server.engine.peft_process import PEFT_FORMS

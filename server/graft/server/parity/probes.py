@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graft.adapters.reference import Reference, ReferenceRow
+from graft.adapters.folder.reference import Reference, ReferenceRow
 
 _MIN_SCORED_TOKENS = 8
 

@@ -10,7 +10,7 @@ import llguidance
 import llguidance.numpy
 import numpy
 
-from graft.adapters.base import shipped_bases
+from graft.adapters.base.base import shipped_bases
 
 _VOCABULARY, _END = 384, 2
 

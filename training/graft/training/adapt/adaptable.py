@@ -9,7 +9,7 @@ from typing import Self
 
 from torch import nn
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.training.adapt.structure import empty_decoder, leftovers, mostly_outside
 from graft.training.errors import ConfigurationError
 from graft.training.families import num_positions

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from graft.adapters.base.quantized import Calibration
 from graft.adapters.digest import digest_of_bytes
-from graft.adapters.graft_base_json import Calibration
 from graft.training.corpus.mixture import Mixture
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from graft.adapters import base_files
+from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.adapt.llm_int8 import llm_int8_config
 from graft.training.adapt.nf4 import bitsandbytes_functional, nf4_config

@@ -16,12 +16,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
-from graft.adapters import base_files
-from graft.adapters.base import Base, shipped_bases
-from graft.adapters.base_numbers import check_numbers
+from graft.adapters.base import files as base_files
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.base.numbers import check_numbers
+from graft.adapters.base.output_head import own_head
+from graft.adapters.base.quantized import Calibration, QuantizedRecord
 from graft.adapters.form import ServingForm
-from graft.adapters.graft_base_json import Calibration, QuantizedRecord
-from graft.adapters.output_head import own_head
 from graft.training.adapt.calibration import NUM_TOKENS, CalibrationText, quantize_blocks
 from graft.training.adapt.gptq import gptq
 from graft.training.adapt.llm_int8 import llm_int8_config, llm_int8_tensors

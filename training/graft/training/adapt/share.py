@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.adapters import base_files
+from graft.adapters.base import files as base_files
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
 

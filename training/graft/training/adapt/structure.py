@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from graft.adapters import base_files
-from graft.adapters.base import Base
+from graft.adapters.base import files as base_files
+from graft.adapters.base.base import Base
 from graft.training.errors import ConfigurationError
 
 _MOST_OUTSIDE = 0.1

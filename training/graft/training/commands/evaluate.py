@@ -56,8 +56,8 @@ def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
         from graft.training.evaluation.remote import RemoteAnswerer
 
         return RemoteAnswerer(Client(args.server), model=model)
-    from graft.adapters import base_files
-    from graft.adapters.base import find_base
+    from graft.adapters.base import files as base_files
+    from graft.adapters.base.base import find_base
     from graft.adapters.form import ServingForm
     from graft.training.evaluation.local import LocalAnswerer
 

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    from graft.adapters.base import Base, find_base
+    from graft.adapters.base.base import Base, find_base
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 

@@ -38,7 +38,7 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    from graft.adapters.base import Base, find_base
+    from graft.adapters.base.base import Base, find_base
     from graft.adapters.form import ServingForm
     from graft.training.adapt.calibration import CalibrationText
     from graft.training.adapt.quantize import Quantization

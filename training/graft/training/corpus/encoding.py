@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from graft.adapters.spelling import Spelling, Unspellable
+from graft.adapters.base.spelling import Spelling, Unspellable
 from graft.adapters.text.problems import BadLine
 from graft.training.corpus.ends import end_ids
 from graft.training.corpus.packing import Encoded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from graft.adapters.spelling import Spelling
+from graft.adapters.base.spelling import Spelling
 from graft.adapters.text import documents
 from graft.training.errors import of_data
 from graft.training.objective.objective import Sentences

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerFast
 
-from graft.adapters.spelling import Spelling
+from graft.adapters.base.spelling import Spelling
 from graft.adapters.text.problems import BadLine
 from graft.training.errors import ConfigurationError
 

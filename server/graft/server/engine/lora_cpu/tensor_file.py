@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from graft.adapters.tensor_header import read_tensor_header
+from graft.adapters.folder.tensor_header import read_tensor_header
 
 _MAX_HEADER_BYTES = 1 << 24
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

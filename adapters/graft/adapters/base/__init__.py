@@ -1,0 +1,1 @@
+"""One frozen model: its files, its identity, its forms."""

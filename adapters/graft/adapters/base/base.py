@@ -1,0 +1,169 @@
+"""A base model: one frozen model, known by the digests of its weights, tokenizer and chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from graft.adapters.adapter import BaseReference
+from graft.adapters.base import files as base_files
+from graft.adapters.base.files import BaseFiles
+from graft.adapters.base.linear_modules import linear_modules
+from graft.adapters.base.quantized import QuantizedRecord
+from graft.adapters.digest import base_digest, digest_prefix, unique_match
+from graft.adapters.errors import InvalidBase, NotFound, Reason
+from graft.adapters.form import ServingForm
+
+
+class KnownBase(Protocol):
+    """What `find_base` needs to know of a registered base."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def digest_without_config(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """One frozen model.
+
+    `modules` maps the path of every linear module to (out_features, in_features), taken from the safetensors
+    headers; `size_bytes` is the weights' size on disk. `form` is the form in which the folder's weights already are,
+    None for plain ones; a folder that `graft quantize` made has the identity (name, digests, modules) of its origin.
+    """
+
+    name: str
+    weights_digest: str
+    tokenizer_digest: str
+    chat_template_digest: str | None
+    config_digest: str | None
+    digest: str
+    architecture: str
+    modules: Mapping[str, tuple[int, int]]
+    vocab_size: int
+    num_parameters: int
+    size_bytes: int
+    path: Path
+    form: ServingForm | None = None
+
+    @classmethod
+    def from_folder(cls, path: Path | str, name: str | None = None, *, cache_dir: Path | None = None) -> Base:
+        """Read the base in the Hugging Face folder `path`; nothing is mapped into memory.
+
+        `name` defaults to the origin's name for a quantized base, else to the folder's. `cache_dir` keeps the hashes
+        of big weight files between runs. Raises InvalidBase listing all that is missing, broken or was changed.
+        """
+        path = Path(path).resolve()
+        files = base_files.read(path)
+        record = QuantizedRecord.read(path)
+        if record is not None:
+            return cls._quantized(path, files, record, name, cache_dir)
+        linear = linear_modules(files.tensors, files.packed)
+        weights = base_files.weights_digest(path, cache_dir=cache_dir)
+        template = base_files.chat_template_digest(path)
+        tokenizer = base_files.tokenizer_digest(path)
+        return cls(
+            name=name or path.name,
+            weights_digest=weights,
+            tokenizer_digest=tokenizer,
+            chat_template_digest=template,
+            config_digest=files.config_digest,
+            digest=base_digest(weights, tokenizer, template, files.config_digest),
+            architecture=files.architecture,
+            modules=linear.shapes,
+            vocab_size=files.vocab_size,
+            num_parameters=linear.num_parameters,
+            size_bytes=files.size_bytes,
+            path=path,
+            form=files.form,
+        )
+
+    @classmethod
+    def _quantized(
+        cls, path: Path, files: BaseFiles, record: QuantizedRecord, name: str | None, cache_dir: Path | None
+    ) -> Base:
+        reasons = record.differences(
+            base_files.recorded_hashes(path, cache_dir=cache_dir),
+            base_files.tokenizer_digest(path),
+            base_files.chat_template_digest(path),
+        )
+        if files.form != record.form:
+            problem = f"says {record.form}, but config.json says {files.form or 'plain weights'}"
+            reasons.append(Reason(field="graft_base.json:form", problem=problem))
+        if reasons:
+            raise InvalidBase(f"{path} is not a usable base", reasons)
+        origin = record.base
+        return cls(
+            name=name or origin.name,
+            weights_digest=origin.weights_digest,
+            tokenizer_digest=origin.tokenizer_digest,
+            chat_template_digest=origin.chat_template_digest,
+            config_digest=origin.config_digest,
+            digest=origin.digest,
+            architecture=files.architecture,
+            modules=MappingProxyType(dict(record.modules)),
+            vocab_size=files.vocab_size,
+            num_parameters=record.num_parameters,
+            size_bytes=files.size_bytes,
+            path=path,
+            form=record.form,
+        )
+
+    def reference(self) -> BaseReference:
+        """The reference that a version of an adapter keeps."""
+        return BaseReference(
+            digest=self.digest,
+            weights_digest=self.weights_digest,
+            tokenizer_digest=self.tokenizer_digest,
+            chat_template_digest=self.chat_template_digest,
+            config_digest=self.config_digest,
+            name=self.name,
+        )
+
+    @property
+    def digest_without_config(self) -> str:
+        """The digest under which the base was known before its configuration counted."""
+        return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
+
+
+def shipped_bases() -> dict[str, Path]:
+    """The bases that lie in this package as data, by name; empty when none was built."""
+    folder = Path(str(resources.files("graft.adapters.base").joinpath("shipped")))
+    if not folder.is_dir():
+        return {}
+    return {path.name: path for path in sorted(folder.iterdir()) if (path / "config.json").is_file()}
+
+
+def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
+    """The folder of the base called `reference`: a name, a digest (or 8 or more of its digits), or a folder.
+
+    Raises NotFound naming the bases that there are, InvalidBase when a shipped base is broken.
+    """
+    shipped = shipped_bases()
+    known = list(registered)
+    by_name = {base.name: Path(base.path) for base in known} | shipped
+    if reference in by_name:
+        return by_name[reference]
+    prefix = digest_prefix(reference)
+    if prefix is not None:
+        of_shipped = [(Base.from_folder(path), path) for path in shipped.values()]
+        every: list[tuple[KnownBase, Path]] = [*((base, Path(base.path)) for base in known), *of_shipped]
+        by_digest = {base.digest_without_config: path for base, path in every}
+        by_digest |= {base.digest: path for base, path in every}
+        return by_digest[unique_match(prefix, set(by_digest), what="base")]
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidBase(f"{folder} is not a base", [Reason(field="config.json", problem="is missing")])
+        return folder.resolve()
+    names = ", ".join(sorted(by_name)) or "none"
+    raise NotFound(f"no base is called {reference!r}, and no such folder exists; bases known by name: {names}")

@@ -1,0 +1,231 @@
+"""The catalog: names, versions and aliases, and the transactions over them.
+
+Synchronous and safe for threads. Requests do not come here: they resolve names in a `CatalogSnapshot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from graft.adapters.adapter import (
+    DEFAULT_TENANT,
+    Adapter,
+    AdapterFile,
+    AdapterVersion,
+    Alias,
+    BaseReference,
+    Lineage,
+    Provenance,
+)
+from graft.adapters.base.base import Base
+from graft.adapters.catalog import aliases as alias_writes
+from graft.adapters.catalog import reads as catalog_reads
+from graft.adapters.catalog import versions as version_writes
+from graft.adapters.catalog.database import Database
+from graft.adapters.catalog.paging import Page
+from graft.adapters.catalog.rows import BaseRecord, Record
+from graft.adapters.catalog.snapshot import CatalogSnapshot
+from graft.adapters.errors import Conflict
+from graft.adapters.form import ServingForm
+
+__all__ = ["BaseRecord", "Catalog", "Page", "Record"]
+
+_TRIES = 3
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Catalog:
+    """Transactions over tenants, bases, adapters, versions and aliases.
+
+    Every method may raise CatalogUnavailable, CatalogCorrupt, or (when writing) StoreFull.
+    """
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime] = _utc_now) -> None:
+        """Use `Catalog.open`, unless the clock is to be replaced."""
+        self._database = database
+        self._now = now
+
+    @classmethod
+    def open(cls, url: str) -> Catalog:
+        """Create or upgrade the catalog at a SQLAlchemy URL, e.g. `sqlite:////var/lib/graft/catalog.db`."""
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self._database.close()
+
+    def register_tenant(self, name: str) -> None:
+        """Make a tenant; does nothing when it is there."""
+        self._write(version_writes.register_tenant, name, now=self._now())
+
+    def register_base(self, base: Base, *, request_id: str | None = None) -> None:
+        """Remember a base, or its new path and name. Raises AlreadyExists where an adapter has the name."""
+        self._write(version_writes.register_base, base, request_id=request_id, now=self._now())
+
+    def check_base_name(self, name: str) -> None:
+        """Raises AlreadyExists where an adapter has the name: a request for it could mean either."""
+        with self._database.reading() as connection:
+            version_writes.check_base_name(connection, name)
+
+    def bases(self) -> tuple[BaseRecord, ...]:
+        """Every registered base, oldest first."""
+        with self._database.reading() as connection:
+            return catalog_reads.bases(connection)
+
+    def register_version(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        base: BaseReference,
+        form: ServingForm,
+        rank: int,
+        alpha: float,
+        target_modules: Sequence[str],
+        files: Sequence[AdapterFile],
+        provenance: Provenance,
+        lineage: Lineage,
+        request_id: str | None = None,
+    ) -> AdapterVersion:
+        """Register a version, and its adapter when that is new; the same content again returns the first one.
+
+        Raises InvalidReference for the names, NotFound for the tenant, Conflict for a request_id used for another call.
+        """
+        draft = version_writes.Draft(
+            tenant=tenant,
+            adapter=adapter,
+            base=base,
+            form=form,
+            rank=rank,
+            alpha=float(alpha),
+            target_modules=tuple(target_modules),
+            files=tuple(files),
+            provenance=provenance,
+            lineage=lineage,
+        )
+        return self._write(version_writes.register_version, draft, request_id=request_id, now=self._now())
+
+    def adapters(
+        self, tenant: str = DEFAULT_TENANT, *, page_size: int | None = None, page_token: str | None = None
+    ) -> Page[Adapter]:
+        """The tenant's adapters, by name."""
+        with self._database.reading() as connection:
+            return catalog_reads.adapters(connection, tenant, page_size, page_token)
+
+    def get_adapter(self, tenant: str, name: str) -> Adapter:
+        """One adapter. Raises NotFound."""
+        with self._database.reading() as connection:
+            return catalog_reads.get_adapter(connection, tenant, name)
+
+    def versions(
+        self, tenant: str, adapter: str, *, page_size: int | None = None, page_token: str | None = None
+    ) -> Page[AdapterVersion]:
+        """The adapter's versions, by number. Raises NotFound for the adapter."""
+        with self._database.reading() as connection:
+            return catalog_reads.versions(connection, tenant, adapter, page_size, page_token)
+
+    def get_version(self, tenant: str, adapter: str, selector: str) -> AdapterVersion:
+        """The version with this number, digest, or unique digest prefix of 8 or more digits. Raises NotFound."""
+        with self._database.reading() as connection:
+            return catalog_reads.get_version(connection, tenant, adapter, selector)
+
+    def aliases(
+        self, tenant: str, adapter: str, *, page_size: int | None = None, page_token: str | None = None
+    ) -> Page[Alias]:
+        """The adapter's aliases, by name. Raises NotFound for the adapter."""
+        with self._database.reading() as connection:
+            return catalog_reads.aliases(connection, tenant, adapter, page_size, page_token)
+
+    def set_alias(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        alias: str,
+        version: str,
+        weight_percent: int | None = None,
+        expected_etag: str | None = None,
+        request_id: str | None = None,
+    ) -> Alias:
+        """Point an alias at a version by compare-and-set.
+
+        `expected_etag`: None sets it whatever it is now, "" only if it does not exist yet, else only if it still
+        has this etag. `weight_percent` None keeps the weight (0 for a new alias).
+        Raises Conflict naming the current etag, NotFound, InvalidReference.
+        """
+        wish = alias_writes.Wish(
+            tenant=tenant,
+            adapter=adapter,
+            alias=alias,
+            version=version,
+            weight_percent=weight_percent,
+            expected_etag=expected_etag,
+        )
+        return self._write(alias_writes.set_alias, wish, request_id=request_id, now=self._now())
+
+    def delete_alias(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        alias: str,
+        expected_etag: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Delete an alias. Raises NotFound; Conflict when `expected_etag` is no longer its etag."""
+        names = (tenant, adapter, alias)
+        self._write(alias_writes.delete_alias, names, expected_etag, request_id=request_id, now=self._now())
+
+    def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None = None) -> None:
+        """Delete a version; its files stay until the store collects. Raises NotFound; Conflict naming its aliases."""
+        self._write(version_writes.delete_version, tenant, adapter, version, request_id=request_id, now=self._now())
+
+    def delete_adapter(self, *, tenant: str, adapter: str, force: bool = False, request_id: str | None = None) -> None:
+        """Delete an adapter. Raises NotFound; Conflict while it has versions, unless `force` deletes them too."""
+        self._write(version_writes.delete_adapter, tenant, adapter, force, request_id=request_id, now=self._now())
+
+    def add_record(
+        self, version_digest: str, kind: str, body: Mapping[str, object], *, tenant: str = DEFAULT_TENANT
+    ) -> Record:
+        """Append a record about a version. Raises NotFound when the tenant has no such version."""
+        return self._write(version_writes.add_record, tenant, version_digest, kind, body, now=self._now())
+
+    def records(self, version_digest: str, *, tenant: str = DEFAULT_TENANT) -> tuple[Record, ...]:
+        """The tenant's records about a version, oldest first."""
+        with self._database.reading() as connection:
+            return catalog_reads.records(connection, tenant, version_digest)
+
+    def live_digests(self) -> frozenset[str]:
+        """Digests of all versions and SHA-256 of all their files: what the store must keep."""
+        with self._database.reading() as connection:
+            return catalog_reads.live_digests(connection)
+
+    def identity(self) -> str:
+        """What tells this catalog from all others, as 64 hex digits; a copy has the same."""
+        with self._database.reading() as connection:
+            return catalog_reads.identity(connection)
+
+    def snapshot(self, base_name: str = "base") -> CatalogSnapshot:
+        """All versions and aliases at this moment; `base_name` is what clients call the bare base."""
+        with self._database.reading() as connection:
+            return catalog_reads.snapshot(connection, base_name)
+
+    def _write(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run `work` in one transaction; again when another replica wrote the same row first."""
+        for _ in range(_TRIES):
+            try:
+                with self._database.writing() as connection:
+                    return work(connection, *args, **kwargs)
+            except IntegrityError as error:
+                cause = error
+        raise Conflict("another writer changed the same rows; try again") from cause

@@ -1,0 +1,1 @@
+"""What PEFT saves, read without torch."""
