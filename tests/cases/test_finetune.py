@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from graft.adapters.base.base import Base
-from graft.server.engine.tokenizer import Tokenizer
+from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.export import write_base
 from graft.training.tokenizer import build_tokenizer
 from graft.v1 import common_pb2, server_pb2, server_pb2_grpc

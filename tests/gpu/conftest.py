@@ -14,8 +14,8 @@ import pytest_asyncio
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
-from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_launch import start_engine
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.launch import start_engine
 from tests.server.engine.making import adapters_of_all_ranks, engine_settings
 
 

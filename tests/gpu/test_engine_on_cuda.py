@@ -9,7 +9,7 @@ import pytest
 
 from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, Sampling
-from graft.server.engine.vllm_engine import VllmEngine
+from graft.server.engine.vllm.engine import VllmEngine
 from tests.server.engine.making import peft_logprobs
 from tests.server.engine.test_mixed_batches import POPULARITY, PROMPTS, assert_scores_are_those_alone, loaded
 

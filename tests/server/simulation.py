@@ -13,8 +13,8 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from graft.server.admission import QUANTUM, Admission, Refuse
-from graft.server.residency import Action, Load, Residency
+from graft.server.admission.policy import QUANTUM, Admission, Refuse
+from graft.server.residency.policy import Action, Load, Residency
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from graft.server.admission import Admission, Refuse, Wait
+from graft.server.admission.policy import Admission, Refuse, Wait
 
 
 class Machine(RuleBasedStateMachine):

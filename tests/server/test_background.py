@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.server.background import log_unseen, watched
+from graft.server.runtime.background import log_unseen, watched
 
 
 async def fail() -> None:
@@ -47,4 +47,4 @@ def test_tasks_are_started_by_whoever_awaits_them_or_watched(repository: Path) -
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "create_task":
                 found.append(f"{file}:{node.lineno}")
-    assert not found, "use graft.server.background.watched"
+    assert not found, "use graft.server.runtime.background.watched"

@@ -9,7 +9,7 @@ import pytest
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.server.base_choice import choose_form
+from graft.server.registry.base_choice import choose_form
 
 PLAIN = Base.from_folder(shipped_bases()["rootstock-5m"])
 INT4 = dataclasses.replace(PLAIN, form=ServingForm.INT4)

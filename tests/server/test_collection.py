@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from graft.adapters.errors import StoreUnavailable
-from graft.server import collection as collection_module
-from graft.server.collection import Collected, Collection
+from graft.server.registry import collection as collection_module
+from graft.server.registry.collection import Collected, Collection
 
 
 class FakeCatalog:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.server.admission import Admission
-from graft.server.fairness import Client, Counters, Fairness, service_of
+from graft.server.admission.fairness import Client, Counters, Fairness, service_of
+from graft.server.admission.policy import Admission
 
 MAX_TOKENS = 12
 LARGEST = service_of(prompt_tokens=MAX_TOKENS, generated_tokens=MAX_TOKENS)

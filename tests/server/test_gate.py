@@ -7,11 +7,11 @@ import itertools
 
 import pytest
 
-from graft.server.admission import Admission
+from graft.server.admission.policy import Admission
+from graft.server.admission.waiting import Gate
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import DeadlineExceeded, Draining, Overloaded
-from graft.server.gate import Gate
-from graft.server.slots import Slots
+from graft.server.residency.slots import Slots
 from tests.server.test_slots import FaultyEngine, locate
 
 

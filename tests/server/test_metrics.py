@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from graft.server.metrics import Metrics, SwapPause
+from graft.server.operations.metrics import Metrics, SwapPause
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from graft.adapters.errors import Conflict
-from graft.server import replays
-from graft.server.replays import Replays
+from graft.server.registry import replays
+from graft.server.registry.replays import Replays
 
 
 class Work:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from graft.server.residency import Action, Load, PinRefused, Residency, State, Unload
+from graft.server.residency.policy import Action, Load, PinRefused, Residency, State, Unload
 
 DIGESTS = [f"sha256:{name}" for name in "abcdef"]
 digests = st.sampled_from(DIGESTS)

@@ -12,8 +12,8 @@ import pytest
 
 from graft.adapters.form import ServingForm
 from graft.server.commands import serve
-from graft.server.settings import LIMITS, NAMES, InvalidSetting, Settings, describe
-from graft.server.settings_sources import load_settings
+from graft.server.settings.settings import LIMITS, NAMES, InvalidSetting, Settings, describe
+from graft.server.settings.sources import load_settings
 
 
 def load(

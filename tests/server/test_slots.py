@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from graft.adapters.errors import IncompatibleAdapter
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
-from graft.server.metrics import Metrics
-from graft.server.slots import Located, Slots
+from graft.server.operations.metrics import Metrics
+from graft.server.residency.slots import Located, Slots
 
 
 class FaultyEngine:
@@ -211,7 +211,7 @@ class Clinging(FaultyEngine):
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.server.slots._UNLOAD_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("graft.server.residency.slots._UNLOAD_PAUSE_SECONDS", 0.0)
 
 
 async def test_reading_2_an_unload_that_fails_is_tried_again(no_pause: None) -> None:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import grpc.aio
 
 from graft.server.api.bodies import BodyBudget
-from graft.server.api.grpc_adapters import AdapterServicer
-from graft.server.api.grpc_bases import BaseServicer
-from graft.server.api.grpc_inference import InferenceServicer
-from graft.server.api.grpc_info import Identity, ServerServicer
-from graft.server.api.grpc_interceptors import Layers, limits_layer, log_layer, metrics_layer
-from graft.server.api.grpc_server import GrpcServer
-from graft.server.api.http_app import http_app
-from graft.server.api.http_openai import OpenAIEndpoint, Verb
-from graft.server.api.http_operations import Models, Operations
-from graft.server.api.http_server import HttpServer
-from graft.server.api.openai_fields import CHAT, COMPLETIONS, Endpoint
+from graft.server.api.grpc.adapters import AdapterServicer
+from graft.server.api.grpc.bases import BaseServicer
+from graft.server.api.grpc.inference import InferenceServicer
+from graft.server.api.grpc.info import Identity, ServerServicer
+from graft.server.api.grpc.interceptors import Layers, limits_layer, log_layer, metrics_layer
+from graft.server.api.grpc.server import GrpcServer
+from graft.server.api.http.app import http_app
+from graft.server.api.http.openai import OpenAIEndpoint, Verb
+from graft.server.api.http.openai_fields import CHAT, COMPLETIONS, Endpoint
+from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.server import HttpServer
 from graft.server.rooms import Rooms
 from graft.v1 import (
     adapter_pb2,

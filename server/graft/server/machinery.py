@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from graft.adapters.base.base import Base
-from graft.server.api.http_openai import Verb
+from graft.server.api.http.openai import Verb
 from graft.server.api.text import Tokenizer
-from graft.server.base_choice import choose_form
-from graft.server.engine.native import numa
 from graft.server.engine.supervisor import MortalEngine, Supervisor
-from graft.server.logs import phase
-from graft.server.settings import Settings
+from graft.server.operations.logs import phase
+from graft.server.registry.base_choice import choose_form
+from graft.server.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from graft.server.engine.vllm_environment import EngineSettings
+    from graft.server.engine.vllm.environment import EngineSettings
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20
@@ -72,8 +71,8 @@ class VllmMachinery:
         return await asyncio.to_thread(_tokenizer, folder)
 
     async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
-        from graft.server.engine.vllm_engine import VllmEngine
-        from graft.server.engine.vllm_openai import OpenAIBackend
+        from graft.server.engine.vllm.engine import VllmEngine
+        from graft.server.engine.vllm.openai import OpenAIBackend
 
         def current() -> VllmEngine:
             engine = supervisor.current
@@ -86,22 +85,21 @@ class VllmMachinery:
 
 @functools.lru_cache(maxsize=1)
 def _tokenizer(folder: Path) -> Tokenizer:
-    from graft.server.engine.tokenizer import Tokenizer as HuggingFaceTokenizer
+    from graft.server.engine.tokenizer.tokenizer import Tokenizer as HuggingFaceTokenizer
 
     return HuggingFaceTokenizer.from_folder(folder)
 
 
 def _check(settings: Settings, base: Base) -> None:
-    numa.stand_in()  # before vLLM is imported
-    from graft.server.engine.vllm_fitness import check_fitness
+    from graft.server.engine.vllm.fitness import check_fitness
 
     check_fitness(_engine_settings(settings, base), base.architecture)
 
 
 def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
     # Importing vLLM takes seconds.
-    from graft.server.engine.vllm_launch import start_engine
-    from graft.server.engine.warm_up import warm_up
+    from graft.server.engine.vllm.launch import start_engine
+    from graft.server.engine.warm_up.warm_up import warm_up
 
     async def start(settings: Settings, base: Base) -> MortalEngine:
         engine_settings = _engine_settings(settings, base)
@@ -119,7 +117,7 @@ def _vllm_engine() -> Callable[[Settings, Base], Awaitable[MortalEngine]]:
 
 
 def _engine_settings(settings: Settings, base: Base) -> EngineSettings:
-    from graft.server.engine.vllm_environment import EngineSettings
+    from graft.server.engine.vllm.environment import EngineSettings
 
     return EngineSettings(
         base_path=base.path,

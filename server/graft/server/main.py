@@ -18,14 +18,14 @@ from fsspec import get_filesystem_class
 from fsspec.core import split_protocol
 
 from graft.server.api.addresses import listeners, shown
-from graft.server.background import log_unseen
 from graft.server.engine.engine import EngineError
 from graft.server.fronts import Fronts, open_fronts
 from graft.server.machinery import Machinery, VllmMachinery
-from graft.server.metrics import Metrics
+from graft.server.operations.metrics import Metrics
+from graft.server.operations.shutdown import Shutdown, kill_children_until_the_end
 from graft.server.rooms import Rooms, open_rooms
-from graft.server.settings import Settings
-from graft.server.shutdown import Shutdown, kill_children_until_the_end
+from graft.server.runtime.background import log_unseen
+from graft.server.settings.settings import Settings
 
 _log = logging.getLogger(__name__)
 # A later request to end may bring the end of the drain forward.

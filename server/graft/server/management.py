@@ -7,11 +7,11 @@ from graft.adapters.catalog.catalog import Page, Record
 from graft.adapters.errors import Conflict, InvalidReference, NotFound
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed
-from graft.server.intake import Taken
 from graft.server.parity.parity import Parity
-from graft.server.registry import Registry
-from graft.server.residency import Resident
-from graft.server.slots import Slots
+from graft.server.registry.accepting import Taken
+from graft.server.registry.registry import Registry
+from graft.server.residency.policy import Resident
+from graft.server.residency.slots import Slots
 
 
 class Management:

@@ -16,27 +16,27 @@ from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
 from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
-from graft.server.admission import Admission
+from graft.server.admission.policy import Admission
+from graft.server.admission.waiting import Gate
 from graft.server.api.text import Text
-from graft.server.background import watched
-from graft.server.base_choice import choose_base, choose_form
-from graft.server.base_intake import BaseIntake
-from graft.server.collection import Collection
-from graft.server.engine.peft_process import PeftProcess
+from graft.server.engine.facts import EngineFacts
 from graft.server.engine.supervisor import Supervisor
-from graft.server.engine_facts import EngineFacts
-from graft.server.gate import Gate
-from graft.server.intake import Intake
-from graft.server.logs import phase
 from graft.server.machinery import Machinery, OpenAIVerbs
 from graft.server.management import Management
-from graft.server.metrics import Metrics
+from graft.server.operations.logs import phase
+from graft.server.operations.metrics import Metrics
+from graft.server.operations.readiness import Readiness
+from graft.server.parity.oracle_process import PeftProcess
 from graft.server.parity.parity import Parity
-from graft.server.readiness import Readiness
-from graft.server.registry import Registry
+from graft.server.registry.accepting import Intake
+from graft.server.registry.base_choice import choose_base, choose_form
+from graft.server.registry.bases import BaseIntake
+from graft.server.registry.collection import Collection
+from graft.server.registry.registry import Registry
+from graft.server.residency.slots import Located, Slots
+from graft.server.runtime.background import watched
 from graft.server.serving import Serving
-from graft.server.settings import Settings
-from graft.server.slots import Located, Slots
+from graft.server.settings.settings import Settings
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20

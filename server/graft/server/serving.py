@@ -14,15 +14,15 @@ from graft.adapters.adapter import DEFAULT_TENANT
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.adapters.form import ServingForm
+from graft.server.admission.waiting import Gate
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
 from graft.server.errors import Draining, NotReady
-from graft.server.gate import Gate
-from graft.server.metrics import Metrics, RequestMeter
+from graft.server.operations.metrics import Metrics, RequestMeter
+from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
-from graft.server.patience import all_or_none, each_in_time, in_time
-from graft.server.readiness import Readiness
-from graft.server.registry import Registry
-from graft.server.slots import Slots
+from graft.server.registry.registry import Registry
+from graft.server.residency.slots import Slots
+from graft.server.runtime.patience import all_or_none, each_in_time, in_time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
 from graft.server.fronts import open_fronts
-from graft.server.metrics import Metrics
+from graft.server.operations.metrics import Metrics
 from graft.server.rooms import Rooms, open_rooms
-from graft.server.settings import Settings
+from graft.server.settings.settings import Settings
 from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2_grpc, server_pb2_grpc
 from tests.adapters.making import make_adapter, make_base
 from tests.server.api.scripted import Script, ScriptedMachinery

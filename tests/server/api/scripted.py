@@ -27,7 +27,7 @@ from graft.server.engine.engine import (
 from graft.server.engine.supervisor import Supervisor
 from graft.server.machinery import OpenAIVerbs
 from graft.server.serving import Ticket
-from graft.server.settings import Settings
+from graft.server.settings.settings import Settings
 
 MAX_MODEL_TOKENS = 1000
 _pids = itertools.count(1)

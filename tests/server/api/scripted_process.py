@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
 from graft.server.main import serve
-from graft.server.metrics import Metrics
-from graft.server.settings import Settings
-from graft.server.shutdown import to_the_end
+from graft.server.operations.metrics import Metrics
+from graft.server.operations.shutdown import to_the_end
+from graft.server.settings.settings import Settings
 from tests.server.api.scripted import Script, ScriptedEngine, ScriptedMachinery
 
 

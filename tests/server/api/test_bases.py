@@ -14,7 +14,7 @@ from graft.adapters.base.file_names import _FILE
 from graft.adapters.catalog import versions as version_writes
 from graft.adapters.errors import NotFound, StoreFull
 from graft.client.upload import _BASE_FILE, upload_base_requests
-from graft.server.base_choice import choose_base
+from graft.server.registry.base_choice import choose_base
 from graft.v1 import adapter_pb2, base_pb2, base_pb2_grpc
 from tests.adapters.making import make_base
 from tests.server.api.conftest import Server

@@ -14,7 +14,7 @@ import pytest
 from graft.server.api.limits import Violations
 from graft.server.api.text import Text
 from graft.server.errors import BadInput
-from graft.server.settings import InvalidSetting, Settings
+from graft.server.settings.settings import InvalidSetting, Settings
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.scripted import ScriptedTokenizer

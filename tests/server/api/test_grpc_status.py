@@ -6,7 +6,7 @@ from google.rpc import error_details_pb2
 
 from graft.adapters.errors import InvalidAdapter, Reason
 from graft.server.api.faults import fault_of
-from graft.server.api.grpc_status import status_of
+from graft.server.api.grpc.status import status_of
 
 
 def test_a_thousand_reasons_fit() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from graft.server.api import limits
-from graft.server.api.grpc_inference_values import sampling_of
+from graft.server.api.grpc.inference_values import sampling_of
+from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
+from graft.server.api.http.openai_request import checked
 from graft.server.api.limits import Violations
-from graft.server.api.openai_fields import CHAT, COMPLETIONS
-from graft.server.api.openai_request import checked
 from graft.server.api.text import Text
 from graft.server.errors import BadInput
 from graft.v1 import inference_pb2 as pb

@@ -10,9 +10,9 @@ import pytest
 from openai.types import completion_create_params as text_types
 from openai.types.chat import completion_create_params as chat_types
 
+from graft.server.api.http.openai_fields import CHAT, COMPLETIONS, Endpoint
+from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.limits import MAX_VIOLATIONS
-from graft.server.api.openai_fields import CHAT, COMPLETIONS, Endpoint
-from graft.server.api.openai_request import CheckedBody, bounded, checked
 from graft.server.api.text import Text
 from graft.server.engine.engine import Prompt
 from graft.server.errors import BadInput

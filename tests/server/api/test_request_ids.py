@@ -13,7 +13,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from graft.server.logs import JsonFormatter, TextFormatter
+from graft.server.operations.logs import JsonFormatter, TextFormatter
 from graft.v1 import inference_pb2
 from tests.server.api.conftest import Server
 from tests.server.api.test_grpc import generate_request, until

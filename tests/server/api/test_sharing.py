@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from graft.server.admission import Admission
-from graft.server.fairness import Client
+from graft.server.admission.fairness import Client
+from graft.server.admission.policy import Admission
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.test_grpc import generate_request
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from graft.server.api import http_openai
+from graft.server.api.http import openai as http_openai
+from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
+from graft.server.api.http.openai_request import checked
 from graft.server.api.limits import MAX_SEQUENCES, MAX_VIOLATIONS, Violations
-from graft.server.api.openai_fields import CHAT, COMPLETIONS
-from graft.server.api.openai_messages import read_messages
-from graft.server.api.openai_request import checked
+from graft.server.api.messages import read_messages
 from graft.server.api.text import Text
 from graft.server.errors import BadInput
 from graft.v1 import inference_pb2 as pb

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm_environment import EngineSettings, cpu_environment, engine_arguments, prepare_environment
+from graft.server.engine.vllm.environment import EngineSettings, cpu_environment, engine_arguments, prepare_environment
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
-from graft.server.engine.vllm_environment import EngineSettings
+from graft.server.engine.vllm.environment import EngineSettings
 
 
 def engine_settings(base: Base, **changes: object) -> EngineSettings:

@@ -8,8 +8,8 @@ import time
 from multiprocessing import shared_memory
 from multiprocessing.connection import Connection
 
-from graft.server.engine.orphans import end_with_parent
-from graft.server.engine.shared_names import SharedNames, adopt_names
+from graft.server.engine.process.orphans import end_with_parent
+from graft.server.engine.process.shared_names import SharedNames, adopt_names
 
 
 def engine(connection: Connection, watches: bool) -> None:

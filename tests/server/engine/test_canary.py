@@ -10,8 +10,8 @@ import pytest
 
 from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineDied, Sampling
-from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_launch import launch
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.launch import launch
 from tests.server.engine.making import engine_settings
 
 

@@ -11,9 +11,9 @@ from vllm import SamplingParams
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
 from graft.adapters.base.base import shipped_bases
-from graft.server.engine.token_bytes import unfinished
-from graft.server.engine.tokenizer import Tokenizer
-from graft.server.engine.vllm_detokenizer import start_inside_characters
+from graft.server.engine.tokenizer.token_bytes import unfinished
+from graft.server.engine.tokenizer.tokenizer import Tokenizer
+from graft.server.engine.vllm.detokenizer import start_inside_characters
 from tests.training.tokenizers_of import make_tokenizer
 
 

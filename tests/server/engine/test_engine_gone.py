@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from graft.server.engine.vllm_engine import VllmEngine
+from graft.server.engine.vllm.engine import VllmEngine
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.quantized import FILE_NAME
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm_environment import EngineSettings
-from graft.server.engine.vllm_fitness import check_fitness
+from graft.server.engine.vllm.environment import EngineSettings
+from graft.server.engine.vllm.fitness import check_fitness
 from graft.training.adapt.quantize import Quantization
 from tests.cases.bases import change_config, make_base, save_by_transformers
 

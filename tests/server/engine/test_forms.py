@@ -23,8 +23,8 @@ from safetensors import safe_open
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter, Sampling
-from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_launch import start_engine
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.launch import start_engine
 from graft.training.adapt.loading import load_base
 from graft.training.adapt.quantize import Quantization
 from graft.training.corpus.mixture import ROOTSTOCK

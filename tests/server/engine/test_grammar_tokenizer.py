@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from graft.adapters.base.base import shipped_bases
-from graft.server.engine.grammar_tokenizer import grammar_tokenizer
+from graft.server.engine.tokenizer.for_grammars import grammar_tokenizer
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True}

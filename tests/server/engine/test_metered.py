@@ -10,7 +10,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from graft.server.engine.vllm_metered import MeteredEngine
+from graft.server.engine.vllm.metered import MeteredEngine
 
 
 class _Meter:

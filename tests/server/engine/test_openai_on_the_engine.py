@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry
 from graft.adapters.base.base import Base
 from graft.server.api.faults import fault_of
 from graft.server.engine.engine import Prompt
-from graft.server.engine.tokenizer import Tokenizer
-from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_openai import OpenAIBackend, OpenAIReply
+from graft.server.engine.tokenizer.tokenizer import Tokenizer
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.openai import OpenAIBackend, OpenAIReply
 from graft.server.errors import DeadlineExceeded
-from graft.server.metrics import Metrics, RequestMeter
-from graft.server.patience import each_in_time, in_time
+from graft.server.operations.metrics import Metrics, RequestMeter
+from graft.server.runtime.patience import each_in_time, in_time
 
 LONG = {"max_tokens": 900, "ignore_eos": True}
 

@@ -15,8 +15,8 @@ import pytest
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
-from graft.server.engine.peft_process import PeftProcess
 from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.parity.oracle_process import PeftProcess
 from tests.server.engine.making import write_adapter
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.server.engine import shared_names
-from graft.server.engine.shared_names import SharedNames
+from graft.server.engine.process import shared_names
+from graft.server.engine.process.shared_names import SharedNames
 from tests.server.engine.sharing import start_engine
 
 FOLDER = Path("/dev/shm")

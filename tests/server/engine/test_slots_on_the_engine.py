@@ -12,8 +12,8 @@ import pytest
 
 from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
-from graft.server.engine.vllm_engine import VllmEngine
-from graft.server.engine.vllm_launch import start_engine
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.launch import start_engine
 from tests.server.engine.making import engine_settings, peft_logprobs, write_adapter
 
 PROMPT, CONTINUATION = "Once upon a time there was", " a small fox"

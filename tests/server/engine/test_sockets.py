@@ -12,8 +12,7 @@ import pytest
 from graft.adapters.base import Base
 from graft.server.engine import vllm_launch
 from graft.server.engine.engine import EngineError
-from graft.server.engine.vllm_environment import sockets_in_a_folder
-from tests.server.engine.making import engine_settings
+from graft.server.engine.vllm.environment import sockets_in_a_folder
 
 NAME = "VLLM_RPC_BASE_PATH"
 

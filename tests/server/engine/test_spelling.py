@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graft.server.engine.tokenizer import Tokenizer
+from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.corpus.encoding import RowEncoder
 from graft.training.corpus.rows import Completion, Conversation, Turn
 from tests.training.chat_templates import TEMPLATES

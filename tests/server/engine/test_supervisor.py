@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graft.server.engine.engine_state import EngineState
+from graft.server.engine.state import EngineState
 from graft.server.engine.supervisor import Supervisor
 
 

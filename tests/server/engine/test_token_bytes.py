@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from graft.adapters.base.base import shipped_bases
-from graft.server.engine.token_bytes import TokenBytes, spelled
-from graft.server.engine.vllm_logprobs import Offsets, chat_logprobs, completion_logprobs
+from graft.server.engine.tokenizer.token_bytes import TokenBytes, spelled
+from graft.server.engine.vllm.logprobs import Offsets, chat_logprobs, completion_logprobs
 from tests.training.tokenizers_of import BEGIN, KINDS, make_tokenizer
 
 TEXTS = ["2+2=4, says the quick fox", "Say it again: hello there", "What is a token?"]

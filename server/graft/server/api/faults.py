@@ -10,8 +10,8 @@ import grpc
 
 from graft.adapters import errors as domain
 from graft.server import errors as serving
-from graft.server import residency
 from graft.server.engine import engine
+from graft.server.residency import policy as residency
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from graft.server.engine.schema.refusal import escaped
 from graft.server.errors import BadInput, Violation
-from graft.server.json_values import BadJson, read_json
+from graft.server.runtime.json_values import BadJson, read_json
 
 T = TypeVar("T")
 

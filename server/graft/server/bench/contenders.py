@@ -15,7 +15,7 @@ from graft.server.bench.processes import BenchFailed
 from graft.server.engine.engine import EngineAdapter
 
 if TYPE_CHECKING:
-    from graft.server.engine.vllm_engine import VllmEngine
+    from graft.server.engine.vllm.engine import VllmEngine
 
 _numbers = itertools.count()
 
@@ -47,7 +47,7 @@ class EngineContender:
         return sum(await asyncio.gather(*(self._answer(row, max_tokens) for row in rows)))
 
     async def _answer(self, row: Row, max_tokens: int) -> int:
-        from graft.server.engine.vllm_whole import whole_answer
+        from graft.server.engine.vllm.whole import whole_answer
 
         return await whole_answer(
             self.engine,

@@ -14,7 +14,7 @@ from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.native import numa
 
 if TYPE_CHECKING:
-    from graft.server.engine.vllm_environment import EngineSettings
+    from graft.server.engine.vllm.environment import EngineSettings
 
 NUM_SLOTS = 8
 BARE, ADAPTED, MERGED = "bare", "adapted", "merged"
@@ -69,8 +69,7 @@ class Engines:
             await self.close(kind)
 
     async def _start(self, kind: str) -> None:
-        numa.stand_in()  # before vLLM is imported
-        from graft.server.engine.vllm_launch import launch, start_engine
+        from graft.server.engine.vllm.launch import launch, start_engine
 
         print(f"  starting an engine: {kind}", flush=True)
         settings = self._settings(kind)
@@ -83,7 +82,7 @@ class Engines:
             await contender.engine.load(adapter)
 
     def _settings(self, kind: str) -> EngineSettings:
-        from graft.server.engine.vllm_environment import EngineSettings
+        from graft.server.engine.vllm.environment import EngineSettings
 
         path = self._base.path
         if kind == MERGED:

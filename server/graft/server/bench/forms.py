@@ -33,7 +33,7 @@ from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.native import numa
 
 if TYPE_CHECKING:
-    from graft.server.engine.vllm_engine import VllmEngine
+    from graft.server.engine.vllm.engine import VllmEngine
 
 _NUM_ADAPTERS = max(LOADS)
 _CONTEXT = 1024
@@ -142,9 +142,8 @@ async def _measure(plan: Plan, bases: Sequence[Base], adapters: Sequence[Path], 
 async def _served(
     form: ServingForm, base: Base, adapters: Sequence[Path], figures: Figures
 ) -> AsyncIterator[EngineContender]:
-    numa.stand_in()  # before vLLM is imported
-    from graft.server.engine.vllm_environment import EngineSettings
-    from graft.server.engine.vllm_launch import start_engine
+    from graft.server.engine.vllm.environment import EngineSettings
+    from graft.server.engine.vllm.launch import start_engine
 
     say(f"starting an engine: {form}")
     engine = await start_engine(

@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from graft.server.settings import InvalidSetting
-from graft.server.settings_sources import add_flags, load_settings
+from graft.server.settings.settings import InvalidSetting
+from graft.server.settings.sources import add_flags, load_settings
 
 HELP = "serve a base and its adapters over gRPC and an OpenAI-compatible HTTP API"
 
@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     # Only now: a wrong flag is answered without waiting for the server's imports.
     from graft.adapters.errors import AlreadyExists, GraftError, InvalidBase, NotFound
     from graft.server.engine.engine import EngineError
-    from graft.server.logs import configure_logs
     from graft.server.main import serve
-    from graft.server.shutdown import to_the_end
+    from graft.server.operations.logs import configure_logs
+    from graft.server.operations.shutdown import to_the_end
 
     configure_logs(settings.log_format)
     try:

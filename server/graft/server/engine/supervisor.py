@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from graft.server.background import watched
 from graft.server.engine.engine import (
     ContinuationScore,
     Delta,
@@ -21,7 +20,8 @@ from graft.server.engine.engine import (
     EngineInfo,
     Sampling,
 )
-from graft.server.engine.engine_state import PROVEN_SECONDS, Cause, EngineState
+from graft.server.engine.state import PROVEN_SECONDS, Cause, EngineState
+from graft.server.runtime.background import watched
 
 log = logging.getLogger(__name__)
 

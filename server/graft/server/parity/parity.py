@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from graft.adapters.errors import GraftError
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.server.background import watched
 from graft.server.engine.engine import Engine, EngineAdapter
-from graft.server.engine.peft_process import PEFT_FORMS
 from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.parity.oracle_process import PEFT_FORMS
 from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import KIND, MAX_MEAN_ABS_DELTA, Circumstances, Deltas, Receipt, Source, compare
-from graft.server.patience import all_or_none
-from graft.server.registry import NOOP_RECORD, Registry
-from graft.server.settings import ParityMode
+from graft.server.registry.registry import NOOP_RECORD, Registry
+from graft.server.runtime.background import watched
+from graft.server.runtime.patience import all_or_none
+from graft.server.settings.settings import ParityMode
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from graft.server.engine.schema.document import Document
 from graft.server.engine.schema.json_schema import JsonSchema
 from graft.server.engine.schema.membership import fits
 from graft.server.engine.schema.reading import MAX_WORK, Reader
-from graft.server.engine.structured_outputs import check_schema_text
+from graft.server.engine.schema.structured_outputs import check_schema_text
 from tests.cases.words import faults_of
 
 FIELD = "sampling.json_schema"

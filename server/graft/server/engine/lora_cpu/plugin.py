@@ -16,12 +16,11 @@ def register() -> None:
     read tokenizers. May run several times in a process."""
     from vllm.platforms import current_platform
 
-    from graft.server.engine.grammar_tokenizer import read_every_tokenizer
     from graft.server.engine.native.amx import use_tiles_with_leave
-    from graft.server.engine.orphans import end_with_parent
-    from graft.server.engine.shared_names import adopt_names
-    from graft.server.engine.vllm_queues import shorten, sleep_between_polls
-    from graft.server.engine.vllm_rendezvous import meet_beside_sockets
+    from graft.server.engine.process.orphans import end_with_parent
+    from graft.server.engine.process.shared_names import adopt_names
+    from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
+    from graft.server.engine.vllm.queues import shorten, sleep_between_polls
 
     end_with_parent()
     adopt_names()

@@ -1,0 +1,1 @@
+"""Who may run now, and how the others wait."""

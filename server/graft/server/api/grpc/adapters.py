@@ -1,0 +1,211 @@
+"""`AdapterService`: each call is one verb of the management."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from graft.adapters.adapter import DEFAULT_TENANT, Adapter
+from graft.adapters.names import check_name
+from graft.server.api.grpc.adapter_values import (
+    adapter_message,
+    alias_message,
+    moved_message,
+    record_message,
+    resident_message,
+    version_message,
+)
+from graft.server.api.grpc.types import Context
+from graft.server.api.grpc.uploads import begin, declared, request_id_of
+from graft.server.api.limits import Violations
+from graft.server.management import Management
+from graft.server.registry.accepting import Intake, Permissions, Taken
+from graft.server.registry.collection import Collection
+from graft.server.registry.replays import Replays
+from graft.v1 import adapter_pb2 as pb
+from graft.v1 import adapter_pb2_grpc
+
+_T = TypeVar("_T")
+_Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionResponse)
+
+
+class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
+    """Errors are raised as they are: the interceptors turn them into a status."""
+
+    def __init__(
+        self, management: Management, intake: Intake, collection: Collection, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        self._management = management
+        self._intake = intake
+        self._collection = collection
+        self._replays = Replays()
+        self._tenant = tenant
+
+    async def UploadVersion(
+        self, request_iterator: AsyncIterator[pb.UploadVersionRequest], context: Context
+    ) -> pb.UploadVersionResponse:
+        first, chunks = await begin(request_iterator)
+        header = first.header
+        check_new_alias(header.alias)
+        taken = await self._intake.upload(
+            tenant=self._tenant,
+            adapter=header.adapter,
+            files=declared(header),
+            chunks=chunks,
+            permissions=_permissions(header),
+            request_id=request_id_of(header),
+            template_digest=header.chat_template_digest or None,
+        )
+        return await self._published(taken, header.alias, pb.UploadVersionResponse())
+
+    async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
+        _require(request, "adapter", "path")
+        check_new_alias(request.alias)
+        taken = await self._intake.take_folder(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            folder=Path(request.path),
+            permissions=_permissions(request),
+            request_id=request_id_of(request),
+        )
+        return await self._published(taken, request.alias, pb.ImportVersionResponse())
+
+    async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
+        _require(request, "adapter")
+        found = await self._management.get_adapter(tenant=self._tenant, adapter=request.adapter)
+        return pb.GetAdapterResponse(adapter=self._adapter(found))
+
+    async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Context) -> pb.ListAdaptersResponse:
+        page = await self._management.adapters(
+            tenant=self._tenant, page_size=request.page_size, page_token=request.page_token
+        )
+        return pb.ListAdaptersResponse(
+            adapters=map(self._adapter, page.items), next_page_token=page.next_page_token or ""
+        )
+
+    async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, context: Context) -> pb.DeleteAdapterResponse:
+        _require(request, "adapter")
+        await self._management.delete_adapter(
+            tenant=self._tenant, adapter=request.adapter, force=request.force, request_id=request_id_of(request)
+        )
+        return pb.DeleteAdapterResponse()
+
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
+        _require(request, "adapter", "version")
+        version, records = await self._management.get_version(
+            tenant=self._tenant, adapter=request.adapter, version=request.version
+        )
+        return pb.GetVersionResponse(version=version_message(version), records=map(record_message, records))
+
+    async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
+        _require(request, "adapter")
+        page = await self._management.versions(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListVersionsResponse(
+            versions=map(version_message, page.items), next_page_token=page.next_page_token or ""
+        )
+
+    async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
+        _require(request, "adapter", "version")
+        await self._management.delete_version(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            version=request.version,
+            request_id=request_id_of(request),
+        )
+        return pb.DeleteVersionResponse()
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
+        _require(request, "adapter", "alias", "version")
+        alias, seconds, number = await self._management.set_alias(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            alias=request.alias,
+            version=request.version,
+            weight_percent=request.weight_percent if request.HasField("weight_percent") else None,
+            expected_etag=request.etag if request.HasField("etag") else None,
+            request_id=request_id_of(request),
+        )
+        return moved_message(pb.SetAliasResponse(), alias, seconds, number)
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:
+        _require(request, "adapter", "alias")
+        await self._management.delete_alias(
+            tenant=self._tenant,
+            adapter=request.adapter,
+            alias=request.alias,
+            request_id=request_id_of(request),
+        )
+        return pb.DeleteAliasResponse()
+
+    async def ListResidency(self, request: pb.ListResidencyRequest, context: Context) -> pb.ListResidencyResponse:
+        versions = map(resident_message, self._management.residency())
+        return pb.ListResidencyResponse(versions=versions, num_slots=self._management.num_slots)
+
+    async def SetPin(self, request: pb.SetPinRequest, context: Context) -> pb.SetPinResponse:
+        _require(request, "adapter", "version")
+        resident = await self._once(
+            request,
+            lambda: self._management.set_pin(
+                tenant=self._tenant, adapter=request.adapter, version=request.version, pinned=request.pinned
+            ),
+        )
+        return pb.SetPinResponse(version=resident_message(resident))
+
+    async def PrefetchVersion(self, request: pb.PrefetchVersionRequest, context: Context) -> pb.PrefetchVersionResponse:
+        _require(request, "adapter", "version")
+        resident = await self._once(
+            request,
+            lambda: self._management.prefetch(tenant=self._tenant, adapter=request.adapter, version=request.version),
+        )
+        return pb.PrefetchVersionResponse(resident=resident)
+
+    async def CollectFiles(self, request: pb.CollectFilesRequest, context: Context) -> pb.CollectFilesResponse:
+        done = await self._once(request, self._collection.collect)
+        return pb.CollectFilesResponse(num_deleted=done.num_deleted, freed_bytes=done.freed_bytes)
+
+    async def _once(self, request: Any, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """What the catalog does not record is remembered here."""
+        call = type(request)()
+        call.CopyFrom(request)
+        call.ClearField("request_id")
+        return await self._replays.once(request_id_of(request), call, work)
+
+    async def _published(self, taken: Taken, alias: str, response: _Published) -> _Published:
+        response.version.CopyFrom(version_message(taken.version))
+        response.notices.extend(taken.notices)
+        if alias:
+            moved, seconds, number = await self._management.publish(taken, alias=alias)
+            moved_message(response, moved, seconds, number)
+        return response
+
+    def _adapter(self, adapter: Adapter) -> pb.Adapter:
+        aliases = self._management.aliases_of(adapter.tenant, adapter.name)
+        return adapter_message(
+            adapter,
+            [alias_message(alias, version.number) for alias, version in aliases],
+            len(self._management.versions_of(adapter.tenant, adapter.name)),
+        )
+
+
+def _permissions(request: pb.UploadHeader | pb.ImportVersionRequest) -> Permissions:
+    return Permissions(noop=request.allow_noop, other_form=request.allow_other_quantization)
+
+
+def check_new_alias(alias: str) -> None:
+    """Learn that an alias cannot be called so before the files have come. Raises `InvalidReference`."""
+    if alias:
+        check_name(alias, what="alias")
+
+
+def _require(request: Any, *fields: str) -> None:
+    violations = Violations()
+    for field in fields:
+        if not getattr(request, field):
+            violations.add(field, "is empty")
+    violations.raise_any()

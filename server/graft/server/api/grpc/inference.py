@@ -1,0 +1,143 @@
+"""`InferenceService`: messages in, `Serving` in between, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from graft.server.api.grpc.inference_values import (
+    answerer_message,
+    check_continuations,
+    check_prompt,
+    delta_message,
+    prompt_field,
+    sampling_of,
+    score_message,
+)
+from graft.server.api.grpc.types import Context
+from graft.server.api.limits import Violations
+from graft.server.api.messages import template_role
+from graft.server.api.text import Text
+from graft.server.engine.engine import Sampling
+from graft.server.engine.schema.structured_outputs import check_schema_text
+from graft.server.runtime.request_id import current_request_id
+from graft.server.serving import Serving, Ticket
+from graft.v1 import common_pb2, inference_pb2_grpc
+from graft.v1 import inference_pb2 as pb
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Errors are raised as they are: the interceptors turn them into a status."""
+
+    def __init__(self, serving: Serving, text: Text) -> None:
+        self._serving = serving
+        self._text = text
+
+    async def Generate(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> AsyncGenerator[pb.GenerateResponse, None]:
+        sampling = await self._text.beside(lambda: self._asked(request), request.ByteSize())
+        if sampling.json_schema is not None:
+            await asyncio.to_thread(
+                check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
+            )
+        self._serving.check(request.model)
+        prompt_ids = await self._prompt_ids(request.prompt)
+        violations = Violations()
+        self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
+        violations.raise_any()
+        entered = self._serving.enter(
+            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
+        )
+        async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
+            async for message in messages:
+                yield message
+
+    def _asked(self, request: pb.GenerateRequest) -> Sampling:
+        violations = Violations()
+        check_prompt(request.prompt, self._text, violations)
+        sampling = sampling_of(request, violations)
+        violations.raise_any()
+        return sampling
+
+    async def _answer(
+        self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling
+    ) -> AsyncGenerator[pb.GenerateResponse, None]:
+        sampling = replace(sampling, max_tokens=self._text.bounded(sampling.max_tokens, len(prompt_ids)))
+        usage = pb.Usage(prompt_tokens=len(prompt_ids))
+        answerer: common_pb2.Answerer | None = answerer_message(ticket.answerer)
+        unfinished = sampling.num_choices
+        async with aclosing(self._serving.generate(ticket, prompt_ids, sampling)) as deltas:
+            async for delta in deltas:
+                usage.completion_tokens += len(delta.token_ids)
+                usage.cached_tokens = max(usage.cached_tokens, delta.num_cached_tokens)
+                unfinished -= delta.finish_reason is not None
+                message = delta_message(delta)
+                if answerer is not None:
+                    message.answerer.CopyFrom(answerer)
+                    answerer = None
+                if not unfinished:
+                    message.usage.CopyFrom(usage)
+                yield message
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        await self._text.beside(lambda: self._check_score(request), request.ByteSize())
+        self._serving.check(request.model)
+        prompt_ids = await self._prompt_ids(request.prompt)
+        continuations = await self._continuation_ids(request, prompt_ids)
+        self._check_fit(request, prompt_ids, continuations)
+        entered = self._serving.enter(
+            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
+        )
+        async with entered as ticket:
+            scores = await self._serving.score(ticket, prompt_ids, continuations)
+            usage = pb.Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(map(len, continuations)))
+            return pb.ScoreResponse(
+                answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
+            )
+
+    def _check_score(self, request: pb.ScoreRequest) -> None:
+        violations = Violations()
+        check_prompt(request.prompt, self._text, violations)
+        check_continuations(request, self._text, violations)
+        violations.raise_any()
+
+    def _check_fit(
+        self, request: pb.ScoreRequest, prompt_ids: list[int], continuations: Sequence[Sequence[int]]
+    ) -> None:
+        violations = Violations()
+        name = "continuation_ids" if request.continuation_ids else "continuations"
+        for index, ids in enumerate(continuations):
+            num_tokens, field = len(prompt_ids) + len(ids), f"{name}[{index}]"
+            self._text.check_fits(num_tokens, field=field, violations=violations, what="has with its prompt")
+        violations.raise_any()
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
+        ids = await self._prompt_ids(request.prompt)
+        return pb.TokenizeResponse(
+            token_ids=ids, tokens=self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
+        )
+
+    def _check_prompt(self, prompt: pb.Prompt) -> None:
+        violations = Violations()
+        check_prompt(prompt, self._text, violations)
+        violations.raise_any()
+
+    async def _prompt_ids(self, prompt: pb.Prompt) -> list[int]:
+        match prompt.WhichOneof("content"):
+            case "text":
+                return await self._text.encode(prompt.text, field="prompt.text")
+            case "chat":
+                turns = [{"role": template_role(one.role), "content": one.content} for one in prompt.chat.messages]
+                return await self._text.render_chat(turns, field="prompt.chat.messages")
+            case _:
+                return list(prompt.token_ids.ids)
+
+    async def _continuation_ids(self, request: pb.ScoreRequest, prompt_ids: list[int]) -> list[list[int]]:
+        if request.continuation_ids:
+            return [list(one.ids) for one in request.continuation_ids]
+        prompt = request.prompt.text if request.prompt.WhichOneof("content") == "text" else None
+        return await self._text.continuations(prompt, prompt_ids, request.continuations, field="continuations")

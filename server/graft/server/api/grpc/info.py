@@ -1,0 +1,104 @@
+"""`ServerService`: what this server is, and its drain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.server.api.grpc.inference_values import form_message
+from graft.server.api.grpc.types import Context
+from graft.server.api.grpc.uploads import request_id_of
+from graft.server.engine.engine import EngineInfo
+from graft.server.operations.readiness import Readiness
+from graft.server.registry.replays import Replays
+from graft.server.serving import Serving
+from graft.v1 import server_pb2 as pb
+from graft.v1 import server_pb2_grpc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Facts that do not change while the server runs."""
+
+    base: Base
+    form: ServingForm
+    max_running: int
+    max_queued: int
+    max_adapter_bytes: int
+    drain_seconds: float
+
+
+class ServerServicer(server_pb2_grpc.ServerServiceServicer):
+    """`engine_info` answers also while the engine is replaced, with what was last known; `end` takes the time to
+    drain, and ends the server after it."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        serving: Serving,
+        readiness: Readiness,
+        engine_info: Callable[[], Awaitable[EngineInfo]],
+        num_restarts: Callable[[], int],
+        end: Callable[[float], None],
+    ) -> None:
+        self._identity = identity
+        self._serving = serving
+        self._readiness = readiness
+        self._engine_info = engine_info
+        self._num_restarts = num_restarts
+        self._end = end
+        self._replays = Replays()
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
+        one, engine = self._identity, await self._engine_info()
+        limits = pb.Limits(
+            max_model_tokens=engine.max_model_tokens,
+            max_rank=engine.max_rank,
+            num_slots=engine.num_slots,
+            max_running=one.max_running,
+            max_queued=one.max_queued,
+            max_adapter_bytes=one.max_adapter_bytes,
+        )
+        return pb.GetInfoResponse(
+            version=version("graftserve"),
+            base=_base_message(one.base),
+            form=form_message(one.form),
+            limits=limits,
+            engine_pid=engine.pid,
+            engine_restarts=self._num_restarts(),
+            ready=self._readiness.ready,
+            draining=self._readiness.draining,
+            not_ready_reason=self._readiness.why,
+            engine_version=engine.engine_version,
+            lora_kernel=engine.lora_kernel,
+            instruction_sets=engine.instruction_sets,
+        )
+
+    async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
+        given = request.HasField("timeout")
+        seconds = max(0.0, request.timeout.ToMicroseconds() / 1e6) if given else self._identity.drain_seconds
+
+        async def drain() -> int:
+            # The server ends whether or not the caller stays to hear it.
+            self._end(seconds)
+            return await self._serving.drain(seconds)
+
+        return pb.DrainResponse(
+            num_unfinished=await self._replays.once(request_id_of(request), ("Drain", seconds), drain)
+        )
+
+
+def _base_message(base: Base) -> pb.Base:
+    return pb.Base(
+        name=base.name,
+        digest=base.digest,
+        weights_digest=base.weights_digest,
+        tokenizer_digest=base.tokenizer_digest,
+        chat_template_digest=base.chat_template_digest or "",
+        num_parameters=base.num_parameters,
+        config_digest=base.config_digest or "",
+    )

@@ -1,0 +1,197 @@
+"""What happens around every call, in this order: limits → log → metrics → the servicer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from grpc_status import rpc_status  # type: ignore[import-untyped]
+
+import grpc
+import grpc.aio
+from graft.server.api.faults import Fault, fault_of
+from graft.server.api.grpc.status import status_of
+from graft.server.api.grpc.types import Context, Handler
+from graft.server.errors import Overloaded, SlowReader
+from graft.server.operations.metrics import Metrics
+from graft.server.runtime.patience import in_time
+from graft.server.runtime.request_id import HEADER, named
+
+_log = logging.getLogger("graft.access")
+# Health, reflection: the library's own servicers answer as they like.
+_OURS = "/graft.v1."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call as the layers see it."""
+
+    method: str
+    context: Context
+
+
+class Failed(Exception):
+    """A call's error, looked up once in the table, on its way out through the layers."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+Layer = Callable[[Call], AbstractAsyncContextManager[None]]
+
+
+class Layers(grpc.aio.ServerInterceptor):
+    """Runs each servicer's call inside the layers, the first outermost, and turns its error into a rich status.
+
+    The trailers of every call say what it is called here.
+
+    Unary calls end at their deadline or after `default_seconds`; streams keep their own time, but a caller that takes
+    nothing from one for `write_seconds` is let go.
+    """
+
+    def __init__(self, *layers: Layer, default_seconds: float, write_seconds: float) -> None:
+        self._layers = layers
+        self._default_seconds = default_seconds
+        self._write_seconds = write_seconds
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or not method.startswith(_OURS):
+            return handler
+        make: Any = grpc.unary_unary_rpc_method_handler
+        if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+        elif handler.request_streaming:
+            make = grpc.stream_unary_rpc_method_handler
+        return make(  # type: ignore[no-any-return]
+            self._streaming(method, handler.unary_stream)
+            if handler.response_streaming
+            else self._single(
+                method, heard_out(handler.stream_unary) if handler.request_streaming else handler.unary_unary
+            ),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _single(self, method: str, behaviour: Any) -> Any:
+        async def run(request: Any, context: Context) -> Any:
+            async with self._around(Call(method=method, context=context)):
+                left = context.time_remaining()
+                seconds = self._default_seconds if left is None else left
+                return await in_time(behaviour(request, context), monotonic() + seconds)
+
+        return run
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        # `context.write` instead of a generator: a cancellation then reaches the servicer at once, wherever it stands.
+        async def run(request: Any, context: Context) -> None:
+            async with self._around(Call(method=method, context=context)):
+                stream: AsyncGenerator[Any, None] = behaviour(request, context)
+                async with aclosing(stream):
+                    async for message in stream:
+                        await self._write(context, message)
+
+        return run
+
+    async def _write(self, context: Context, message: Any) -> None:
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await context.write(message)
+        except TimeoutError:
+            raise SlowReader(f"the caller read nothing for {self._write_seconds:g} s") from None
+
+    @asynccontextmanager
+    async def _around(self, call: Call) -> AsyncIterator[None]:
+        with named(_given_id(call.context)) as request_id:
+            trailers = ((HEADER, request_id),)
+            call.context.set_trailing_metadata(trailers)
+            try:
+                async with AsyncExitStack() as stack:
+                    for layer in self._layers:
+                        await stack.enter_async_context(layer(call))
+                    await stack.enter_async_context(_looked_up())
+                    yield
+            except Failed as failed:
+                status = rpc_status.to_status(status_of(failed.fault))
+                await call.context.abort(status.code, status.details, (*status.trailing_metadata, *trailers))
+
+
+def _given_id(context: Context) -> str | None:
+    given = (value for key, value in context.invocation_metadata() or () if key == HEADER)
+    return next((value for value in given if isinstance(value, str)), None)
+
+
+@asynccontextmanager
+async def _looked_up() -> AsyncIterator[None]:
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:
+        raise Failed(fault_of(error)) from error
+
+
+def limits_layer(metrics: Metrics, *, max_calls: int) -> Layer:
+    """Bounds the calls under way, whatever they are; refused ones cost next to nothing."""
+    num_calls = 0
+
+    @asynccontextmanager
+    async def around(call: Call) -> AsyncIterator[None]:
+        nonlocal num_calls
+        if num_calls >= max_calls:
+            metrics.requests.labels(front="grpc", outcome="resource_exhausted").inc()
+            raise Failed(fault_of(Overloaded("too many calls are open at once", retry_after_seconds=1.0)))
+        num_calls += 1
+        try:
+            yield
+        finally:
+            num_calls -= 1
+
+    return around
+
+
+def log_layer() -> Layer:
+    """One line per call; never what was said in it."""
+
+    @asynccontextmanager
+    async def around(call: Call) -> AsyncIterator[None]:
+        start, outcome = monotonic(), "cancelled"
+        try:
+            yield
+            outcome = "ok"
+        except Failed as failed:
+            outcome = failed.fault.outcome
+            raise
+        finally:
+            _log.info("grpc %s %s %.3fs", call.method, outcome, monotonic() - start)
+
+    return around
+
+
+def metrics_layer(metrics: Metrics) -> Layer:
+    """Counts calls by outcome."""
+
+    @asynccontextmanager
+    async def around(call: Call) -> AsyncIterator[None]:
+        outcome = "cancelled"
+        try:
+            yield
+            outcome = "ok"
+        except Failed as failed:
+            outcome = failed.fault.outcome
+            raise
+        finally:
+            metrics.requests.labels(front="grpc", outcome=outcome).inc()
+
+    return around

@@ -1,0 +1,138 @@
+"""The HTTP front: our routes only, every error in OpenAI's form, one log line and one count per request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graft.server.api.faults import fault_of
+from graft.server.api.http.faults import error_object, error_response
+from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.openai import OpenAIEndpoint
+from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.sse import ClientGone
+from graft.server.errors import SlowReader
+from graft.server.operations.metrics import Metrics
+from graft.server.runtime.request_id import HEADER, named
+
+_log = logging.getLogger("graft.access")
+# Asked every few seconds by machines: no requests, and no news.
+_PROBES = frozenset({"/metrics", "/livez", "/readyz"})
+_OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found", 405: "not_found"}
+
+
+def http_app(
+    *, chat: OpenAIEndpoint, completions: OpenAIEndpoint, models: Models, operations: Operations, metrics: Metrics
+) -> ASGIApp:
+    """The application. No documentation routes, none of vLLM's."""
+    app = FastAPI(title="Graft", docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False
+    app.router.routes = [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/models", models.list),
+        Route("/v1/models/{model:path}", models.get),
+        Route("/metrics", operations.scrape),
+        Route("/livez", operations.live),
+        Route("/readyz", operations.ready),
+    ]
+    app.add_exception_handler(HTTPException, _no_such_route)
+    # Inside Starlette's own catch-all, which would answer every error of ours with a bare 500.
+    app.add_middleware(Front, metrics=metrics)
+    return app
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known: Mapping[int, tuple[str, str]] = {
+        404: (f"there is no {request.url.path}", "unknown_url"),
+        405: (f"{request.url.path} does not take {request.method}", "method_not_allowed"),
+    }
+    message, code = known.get(status, (str(error), "http_error"))
+    headers = error.headers if isinstance(error, HTTPException) else None
+    body = error_object(message=message, kind="invalid_request_error", code=code)
+    return JsonResponse(body, status_code=status, headers=headers)
+
+
+class Front:
+    """Around every request: its id, the error table, the log line and the count."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"only http is served here, not {scope['type']}")
+        with named(Headers(scope=scope).get(HEADER)) as request_id:
+            await self._exchange(_Exchange(scope, send, request_id), receive)
+
+    async def _exchange(self, exchange: _Exchange, receive: Receive) -> None:
+        scope, outcome = exchange.scope, "cancelled"
+        try:
+            await self._answer(scope, receive, exchange)
+            outcome = exchange.outcome
+        except ClientGone:
+            _log.debug("the caller left")
+        except SlowReader as error:
+            # Returning from an unfinished response makes uvicorn close the connection.
+            outcome = fault_of(error).outcome
+        finally:
+            if scope["path"] not in _PROBES:
+                self._ended(exchange, outcome)
+
+    def _ended(self, exchange: _Exchange, outcome: str) -> None:
+        self._metrics.requests.labels(front="http", outcome=outcome).inc()
+        path = exchange.scope["path"] if exchange.status != 404 else "(unknown)"
+        seconds = monotonic() - exchange.start
+        _log.info("http %s %s %s %.3fs", exchange.scope["method"], path, outcome, seconds)
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        try:
+            await self._app(scope, receive, exchange.send)
+        except (ClientGone, SlowReader):
+            raise
+        except Exception as error:
+            if exchange.status is not None:
+                raise
+            fault = fault_of(error)
+            await error_response(fault)(scope, receive, exchange.send)
+            exchange.scope["state"]["outcome"] = fault.outcome
+
+
+class _Exchange:
+    """One request and what became of it."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.scope = scope
+        self.scope["state"] = {}
+        self.start = monotonic()
+        self.status: int | None = None
+        self._request_id = request_id
+        self._send = send
+
+    @property
+    def outcome(self) -> str:
+        """What the request's state says (a stream may fail behind a 200), else what its status means."""
+        told: str | None = self.scope["state"].get("outcome")
+        if told is not None:
+            return told
+        if self.status is None or self.status >= 500:
+            return "internal"
+        return "ok" if self.status < 400 else _OUTCOMES.get(self.status, "invalid_argument")
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), (HEADER.encode(), self._request_id.encode())]
+            message = {**message, "headers": headers}
+        await self._send(message)

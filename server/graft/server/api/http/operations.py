@@ -1,0 +1,75 @@
+"""Probes, metrics and the list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from graft.adapters.adapter import DEFAULT_TENANT, STABLE
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.snapshot import ANY_BASE
+from graft.server.api.http.json_text import JsonResponse
+from graft.server.operations.metrics import Metrics
+from graft.server.operations.readiness import Readiness
+from graft.server.registry.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """What orchestrators and scrapers ask."""
+
+    readiness: Readiness
+    metrics: Metrics
+
+    async def live(self, request: Request) -> Response:
+        """200 while the process answers at all: a dead engine is replaced from inside."""
+        return PlainTextResponse("live\n")
+
+    async def ready(self, request: Request) -> Response:
+        """200 while new work is taken, else 503 with the reason."""
+        if self.readiness.ready:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse(f"not ready: {self.readiness.why}\n", status_code=503)
+
+    async def scrape(self, request: Request) -> Response:
+        """Prometheus text; vLLM's own series too, where they are in this process."""
+        return Response(generate_latest(self.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+class Models:
+    """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases."""
+
+    def __init__(self, registry: Registry, base: Base) -> None:
+        self._registry = registry
+        self._base = base
+        self._started_at = int(time())
+
+    async def list(self, request: Request) -> Response:
+        return JsonResponse({"object": "list", "data": list(self._all())})
+
+    async def get(self, request: Request) -> Response:
+        """Any reference that a request could name. Raises what resolving does."""
+        reference = request.path_params["model"]
+        resolved = self._registry.snapshot.resolve(reference, tenant=DEFAULT_TENANT)
+        if resolved.version is None:
+            return JsonResponse(self._model(reference, self._started_at))
+        return JsonResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
+
+    def _all(self) -> Iterator[dict[str, Any]]:
+        for name in dict.fromkeys((self._base.name, ANY_BASE)):
+            yield self._model(name, self._started_at)
+        aliases = (alias for alias in self._registry.snapshot.aliases if alias.tenant == DEFAULT_TENANT)
+        for alias in sorted(aliases, key=lambda one: (one.adapter, one.name != STABLE, one.name)):
+            created = int(alias.update_time.timestamp())
+            if alias.name == STABLE:
+                yield self._model(alias.adapter, created)
+            yield self._model(f"{alias.adapter}:{alias.name}", created)
+
+    def _model(self, name: str, created: int) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": created, "owned_by": "graft", "root": self._base.name}

@@ -1,0 +1,104 @@
+"""The base's tokenizer and chat template in the server's process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.base import files as base_files
+from graft.adapters.base.spelling import Spelling, Unspellable
+from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.tokenizer.chat_template import refusals, variables_of
+from graft.server.engine.tokenizer.files import usable_tokenizer
+from graft.server.engine.tokenizer.token_bytes import TokenBytes, unfinished
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+    """Text and chats to token ids and back (see `Spelling`)."""
+
+    hugging_face: Any
+    stop_ids: Sequence[int] = ()
+    """What generation stops at beside the tokenizer's end token."""
+
+    @classmethod
+    def from_folder(cls, path: Path | str) -> Tokenizer:
+        """Load `tokenizer.json` and its companions; code in the folder is never run.
+
+        Raises InvalidBase, naming the file, where one cannot be read or a chat template does not parse.
+        """
+        hugging_face = usable_tokenizer(Path(path))
+        made = cls(hugging_face=hugging_face, stop_ids=base_files.stop_ids(Path(path)))
+        made._spelling.prepare()
+        return made
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.hugging_face, self.stop_ids)
+
+    @cached_property
+    def template_variables(self) -> frozenset[str] | None:
+        """What the chat template reads beside the turns; None where the base has no template."""
+        template = self.hugging_face.chat_template
+        if isinstance(template, Mapping):
+            template = template.get("default")
+        return variables_of(template) if template else None
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a raw prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
+        self._check(text)
+        return self._spelling.prompt(text)
+
+    def encode_continuation(self, text: str) -> list[int]:
+        """Token ids of text that follows a prompt: no special tokens are put before or after it."""
+        self._check(text)
+        return self._spelling.continuation(text)
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:
+        """Token ids of a chat, the assistant's turn opened; control tokens' names in messages are text.
+
+        `variables` are what the template reads beside the turns. Raises `InvalidRequest` where it refuses the chat.
+        """
+        for message in messages:
+            self._check(message["content"])
+        with refusals():
+            marked = self._spelling.marked([dict(message) for message in messages])
+            options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
+            text = self.hugging_face.apply_chat_template(marked, **options)
+        try:
+            return self._spelling.rendered(text)
+        except Unspellable as error:
+            raise InvalidRequest(str(error)) from error
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each token as the vocabulary spells it."""
+        return [str(token) for token in self.hugging_face.convert_ids_to_tokens(list(ids))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.hugging_face.decode(list(ids), skip_special_tokens=True))
+
+    def spelled(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens by their names."""
+        return str(self.hugging_face.decode(list(ids), skip_special_tokens=False))
+
+    def finished(self, ids: Sequence[int]) -> str:
+        """`spelled`, without a character that the last ids begin and do not end."""
+        num_tokens, before = unfinished(ids, self._bytes_of)
+        return self.spelled(ids[: len(ids) - num_tokens]) + before
+
+    @cached_property
+    def _bytes_of(self) -> TokenBytes:
+        return TokenBytes(self.hugging_face)
+
+    @staticmethod
+    def _check(text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"character {error.start} is a lone surrogate, not text; send valid Unicode", field="prompt"
+            ) from error

@@ -1,0 +1,270 @@
+"""The `Engine` on vLLM's `AsyncLLM`, whose core runs in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import vllm
+from vllm import SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from graft.adapters.errors import GraftError
+from graft.adapters.store.session_folder import SessionFolder
+from graft.server.engine.engine import (
+    ContinuationScore,
+    Delta,
+    EngineAdapter,
+    EngineDied,
+    EngineError,
+    EngineInfo,
+    LoadFailed,
+    Sampling,
+)
+from graft.server.engine.lora_cpu.plugin import MANAGER
+from graft.server.engine.lora_cpu.slot_image import SlotLayout
+from graft.server.engine.lora_cpu.slot_images import SlotImages
+from graft.server.engine.process.process import EngineProcess
+from graft.server.engine.process.shared_names import SharedNames
+from graft.server.engine.schema.structured_outputs import grammar_of
+from graft.server.engine.tokenizer.token_bytes import TokenBytes
+from graft.server.engine.vllm import values
+from graft.server.engine.vllm.environment import EngineSettings
+from graft.server.engine.vllm.heartbeat import Heartbeat
+
+
+class VllmEngine:
+    """One running engine; it is not restarted but replaced (see `supervisor`)."""
+
+    def __init__(
+        self,
+        llm: AsyncLLM,
+        settings: EngineSettings,
+        heartbeat: Heartbeat,
+        folder: SessionFolder,
+        names: SharedNames,
+    ) -> None:
+        """`folder` and `names` are the engine's own and end with it."""
+        self._heartbeat = heartbeat
+        self.llm = llm
+        self._settings = settings
+        self._folder = folder
+        self._names = names
+        self._process = EngineProcess(llm.engine_core.resources.engine_manager.processes[0], self._fail_all)
+        self._lora_kernel = ""
+        self._instruction_sets: dict[str, str] = {}
+        self._images: SlotImages | None = None
+
+    async def look_at_processor(self) -> None:
+        """Ask the worker what it uses of the processor; only a CPU's engine has something to tell."""
+        if current_platform.is_cpu():
+            self._instruction_sets = (await self._ask(self.llm.collective_rpc("graft_processor_report")))[0]
+
+    async def check_lora(self) -> None:
+        """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
+        report = (await self._ask(self.llm.collective_rpc("graft_lora_report")))[0]
+        self._lora_kernel = report.get("kernel", report["manager"])
+        if not current_platform.is_cpu():
+            return
+        if report["manager"] != MANAGER:
+            raise EngineError(
+                f"the engine's worker serves adapters with {report['manager']}, not with {MANAGER}: "
+                "rows of the base would be answered by an adapter. Is graftserve installed with its entry points "
+                "(`pip install`), and does nothing else set VLLM_PLUGINS?"
+            )
+        if report["modules"]:
+            layout = SlotLayout(report["modules"], getattr(torch, report["dtype"]), report["max_rank"])
+            try:
+                self._images = await asyncio.to_thread(self._make_images, layout)
+            except (OSError, GraftError) as error:
+                raise EngineError(f"there is no place for adapters beside the slots: {error}") from error
+
+    def _make_images(self, layout: SlotLayout) -> SlotImages:
+        folder = self._settings.host_folder or self._folder.path / "slots"
+        return SlotImages(folder, layout, max_bytes=self._settings.host_bytes)
+
+    async def generate(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> AsyncIterator[Delta]:
+        values.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
+        params = values.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
+        stream = self._generate(prompt_token_ids, params, request_id, adapter)
+        async with contextlib.aclosing(stream):
+            async for output in stream:
+                for delta in values.deltas(output, self.bytes_of):
+                    yield delta
+
+    async def _grammar(self, sampling: Sampling, prompt_length: int) -> str | None:
+        if sampling.json_schema is None:
+            return None
+        tokens = min(sampling.max_tokens, self.max_model_tokens - prompt_length)
+        room = int((tokens - 1) * self.characters_per_token)
+        return await asyncio.to_thread(grammar_of, sampling.json_schema, room, "sampling.json_schema")
+
+    async def score(
+        self,
+        prompt_token_ids: Sequence[int],
+        continuation_token_ids: Sequence[int],
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+    ) -> ContinuationScore:
+        ids = [*prompt_token_ids, *continuation_token_ids]
+        values.check_scored(prompt_token_ids, continuation_token_ids)
+        values.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
+        last: Any = None
+        stream = self._generate(ids, params, request_id, adapter)
+        async with contextlib.aclosing(stream):
+            async for output in stream:
+                last = output
+        return values.score(last, ids, len(prompt_token_ids), self.bytes_of)
+
+    async def _generate(
+        self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
+    ) -> AsyncGenerator[Any, None]:
+        with values.engine_errors():
+            stream = self.llm.generate(
+                {"prompt_token_ids": list(ids)}, params, request_id, lora_request=self.lora_request(adapter)
+            )
+            async with contextlib.aclosing(stream):
+                async for output in stream:
+                    yield output
+
+    def prepare(self, digest: str, path: Path) -> None:
+        if self._images is not None:
+            self._images.prepare(digest, path)
+
+    async def load(self, adapter: EngineAdapter) -> None:
+        images = self._images
+        try:
+            with images.held(adapter.digest) if images is not None else contextlib.nullcontext():
+                if images is not None:
+                    loop = asyncio.get_running_loop()
+                    await loop.run_in_executor(images.thread, images.make, adapter.digest, adapter.path)
+                await self._ask(self.llm.add_lora(self.lora_request(adapter)))
+        except EngineDied:
+            raise
+        except Exception as error:
+            if self.gone:
+                raise EngineDied("the engine's process ended; it is being replaced, try again") from error
+            raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
+
+    def lora_request(self, adapter: EngineAdapter | None) -> LoRARequest | None:
+        """The digest is the name and the path follows from it, so the prefix cache can never mix two versions."""
+        if adapter is None:
+            return None
+        path = adapter.path if self._images is None else self._images.path(adapter.digest)
+        return LoRARequest(lora_name=adapter.digest, lora_int_id=adapter.engine_id, lora_path=str(path))
+
+    async def unload(self, adapter: EngineAdapter) -> None:
+        await self._ask(self.llm.remove_lora(adapter.engine_id))
+
+    async def loaded(self) -> frozenset[int]:
+        return frozenset(await self._ask(self.llm.list_loras()))
+
+    async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call to the engine's process, which vLLM never ends if that process dies meanwhile."""
+        answer = asyncio.ensure_future(call)
+        await asyncio.wait((answer, self._process.ended), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            raise EngineDied("the engine's process ended; it is being replaced, try again")
+        with values.engine_errors():
+            return answer.result()
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            pid=self.pid,
+            engine_version=f"vllm {vllm.__version__}",
+            lora_kernel=self._lora_kernel,
+            max_model_tokens=self.max_model_tokens,
+            num_slots=self._settings.num_slots,
+            max_rank=self._settings.rank_step,
+            instruction_sets=self._instruction_sets,
+        )
+
+    async def canary(self) -> None:
+        """One token of the base, or any other sign of life: in a full batch the token waits its turn."""
+        signs = {asyncio.ensure_future(self._one_token()), asyncio.ensure_future(self._heartbeat.next())}
+        try:
+            done, _ = await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+            for sign in done:
+                sign.result()
+        finally:
+            for sign in signs:
+                sign.cancel()
+
+    async def _one_token(self) -> None:
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}", None):
+            pass
+
+    @functools.cached_property
+    def bytes_of(self) -> TokenBytes:
+        """What each token stands for."""
+        return TokenBytes(self.llm.get_tokenizer())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def gone(self) -> bool:
+        """Whether the engine's process has ended or is being ended. vLLM notices later than we may."""
+        return self._process.ended.done() or bool(self.llm.errored)
+
+    def on_death(self, callback: Callable[[str], None]) -> None:
+        """Call back once, in this loop, when the engine's process has ended, whatever ended it."""
+        self._process.on_death(callback)
+
+    def _fail_all(self) -> None:
+        """End every waiting stream. vLLM does so too, unless it is shut down first: then they would wait for ever."""
+        self.llm.output_processor.propagate_error(EngineDeadError())
+
+    async def close(self) -> None:
+        self._process.expect_end()
+        if (handler := getattr(self.llm, "output_handler", None)) is not None:
+            handler.cancel()  # or vLLM would report the end of its process as a fault
+        await asyncio.to_thread(self._end)
+        self._fail_all()
+        if self._images is not None:
+            await asyncio.to_thread(self._images.close)
+        await asyncio.to_thread(self._folder.close)
+
+    def _end(self) -> None:
+        self._process.kill()
+        self.llm.shutdown(timeout=0.0)
+        self._names.close()
+
+    @property
+    def _vocab_size(self) -> int:
+        return int(self.llm.model_config.get_vocab_size())
+
+    @functools.cached_property
+    def characters_per_token(self) -> float:
+        """The median over part of the vocabulary: 1 where tokens are characters, about 6 where they are words."""
+        size = self._vocab_size
+        lengths = sorted(len(self.bytes_of(token_id)) for token_id in range(0, size, max(1, size // 500)))
+        return float(max(1, lengths[len(lengths) // 2]))
+
+    @property
+    def max_model_tokens(self) -> int:
+        return int(self.llm.model_config.max_model_len)

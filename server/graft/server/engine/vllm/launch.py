@@ -1,0 +1,83 @@
+"""Starting an engine: its process, its environment and what is asked of it before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+from vllm.config import StructuredOutputsConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from graft.server.engine.engine import EngineError
+from graft.server.engine.lora_cpu.choice import KernelUnavailable
+from graft.server.engine.process.shared_names import SharedNames
+from graft.server.engine.vllm import queues as vllm_queues
+from graft.server.engine.vllm.detokenizer import start_inside_characters
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.environment import (
+    EngineSettings,
+    cpu_environment,
+    engine_arguments,
+    environment,
+    prepare_environment,
+    sockets_in_a_folder,
+)
+from graft.server.engine.vllm.heartbeat import Heartbeat
+
+_STARTING = asyncio.Lock()
+"""One engine starts at a time: what its processes get stands in this process's environment meanwhile."""
+
+
+async def start_engine(settings: EngineSettings) -> VllmEngine:
+    """Start the engine's process and load the base; takes half a minute on two cores.
+
+    Raises `EngineError` where the worker does not run our LoRA manager (a vLLM plugin can vanish silently) or the base
+    cannot be loaded.
+    """
+    engine = await launch(settings)
+    try:
+        await engine.look_at_processor()
+        if settings.num_slots:
+            await engine.check_lora()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def launch(settings: EngineSettings) -> VllmEngine:
+    """Start the engine's process with whatever LoRA manager it has. Raises `EngineError`."""
+    try:
+        prepare_environment(settings)
+        variables = cpu_environment(settings) if current_platform.is_cpu() else {}
+    except KernelUnavailable as error:
+        raise EngineError(str(error)) from error
+    # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
+    guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
+    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=guidance)
+    heartbeat = Heartbeat()
+    start_inside_characters()
+    make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
+    names = _shared_names()
+    try:
+        async with _STARTING:
+            with environment(variables), sockets_in_a_folder() as folder, names.given():
+                llm = await asyncio.to_thread(make)
+    except BaseException as error:
+        names.close()
+        if isinstance(error, EngineError) or not isinstance(error, Exception):
+            raise
+        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
+    names.remove()
+    return VllmEngine(llm, settings, heartbeat, folder, names)
+
+
+def _shared_names() -> SharedNames:
+    if current_platform.is_cpu() and (problem := vllm_queues.lack_of_room()):
+        raise EngineError(f"the engine cannot start: {problem}")
+    try:
+        return SharedNames()
+    except OSError as error:
+        raise EngineError(f"there is no place for the engine's shared memory: {error}") from error

@@ -1,0 +1,62 @@
+"""vLLM's OpenAI requests as Graft means them: what vLLM refuses of OpenAI's ranges, and of sampling beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, PrivateAttr
+from vllm import SamplingParams
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.inputs.engine import TokensInput, tokens_input
+
+from graft.server.engine.engine import Prompt
+from graft.server.engine.vllm.values import likeliest_only, usable_seed, with_choices
+
+
+class _Tokenized(BaseModel):
+    """The prompts of a request, which both fronts tokenize before the engine sees it."""
+
+    _prompts: Sequence[Prompt] = PrivateAttr(())
+
+    def of(self, prompts: Sequence[Prompt]) -> Self:
+        self._prompts = prompts
+        return self
+
+    def inputs(self) -> list[TokensInput]:
+        return [tokens_input(list(prompt.token_ids), prompt=prompt.text) for prompt in self._prompts]
+
+
+class Chat(_Tokenized, ChatCompletionRequest):
+    """A chat request. How many stop strings there may be is the fronts' to say."""
+
+    stop: str | list[str] | None = None
+
+    def to_sampling_params(self, max_tokens: int, default_sampling_params: dict[str, Any]) -> SamplingParams:
+        one = self.model_copy(update={"n": 1})
+        return with_choices(
+            ChatCompletionRequest.to_sampling_params(one, max_tokens, default_sampling_params), self.n or 1
+        )
+
+
+class Completion(_Tokenized, CompletionRequest):
+    """A request to go on with texts."""
+
+    stop: str | list[str] | None = None
+
+    def to_sampling_params(
+        self, max_tokens: int, default_sampling_params: dict[str, Any] | None = None
+    ) -> SamplingParams:
+        one = self.model_copy(update={"n": 1})
+        return with_choices(CompletionRequest.to_sampling_params(one, max_tokens, default_sampling_params), self.n)
+
+
+def as_vllm_means(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields with OpenAI's meaning, written so that vLLM takes them."""
+    if "top_p" in body:
+        top_p, top_k = likeliest_only(float(body["top_p"]), int(body.get("top_k") or 0))
+        body = {**body, "top_p": top_p, "top_k": top_k}
+    if "seed" in body:
+        body = {**body, "seed": usable_seed(int(body["seed"]))}
+    return body

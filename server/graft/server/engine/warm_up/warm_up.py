@@ -1,0 +1,180 @@
+"""Every kind of request once, before anybody asks: what a first use sets up is set up before readiness, and a kernel
+that this machine cannot run is found before there are callers.
+
+A new feature joins by a line in `COMPLETIONS` or `CHATS`. Every base has every kind: prompts come as token ids, so no
+chat template is asked, and each prompt with its reply fits into the shortest context that may be set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from graft.adapters.base.base import Base
+from graft.server.engine.engine import (
+    EngineAdapter,
+    EngineDied,
+    EngineError,
+    Prompt,
+    Sampling,
+)
+from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.openai import OpenAIBackend, OpenAIReply
+from graft.server.engine.warm_up.adapter import write_warm_up_adapter
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+_TEXT = "12+39?"
+# Ids that every vocabulary has: what they say does not matter.
+_PROMPT = Prompt(token_ids=range(6), text=_TEXT)
+_DRAWN = {"temperature": 1.0, "seed": 1}
+
+COMPLETIONS: Mapping[str, Mapping[str, Any]] = {
+    "one token": {"prompt": [0]},
+    "plain": {},
+    "stream": {"stream": True, "stream_options": {"include_usage": True}},
+    "log-probabilities": {"logprobs": 2},
+    "echo": {"echo": True, "logprobs": 1},
+    "the prompt alone": {"echo": True, "logprobs": 1, "max_tokens": 0},
+    "seed": _DRAWN,
+    "top-p, top-k, min-p": {**_DRAWN, "top_p": 0.5, "top_k": 5, "min_p": 0.01},
+    "penalties": {**_DRAWN, "frequency_penalty": 0.5, "presence_penalty": 0.5, "repetition_penalty": 1.1},
+    "bias": {"logit_bias": {"1": 1.0}},
+    "several choices": {**_DRAWN, "n": 2},
+    "several greedy choices": {"temperature": 0.0, "n": 2},
+    "stop": {"stop": ["\n"]},
+}
+
+CHATS: Mapping[str, Mapping[str, Any]] = {
+    "chat": {},
+    "chat stream": {"stream": True},
+    "chat log-probabilities": {"logprobs": True, "top_logprobs": 2},
+    "JSON schema": {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": _SCHEMA}}},
+    "JSON object": {"response_format": {"type": "json_object"}},
+    "choice": {"structured_outputs": {"choice": ["a", "b"]}},
+    "regular expression": {"structured_outputs": {"regex": "[ab]{1,2}"}},
+    "grammar": {"structured_outputs": {"grammar": 'root ::= "a" | "b"'}},
+}
+
+# Far more than a large base needs on a busy processor, and an end to the wait for an engine that hangs.
+_LIMIT_SECONDS = 600.0
+# An id that no version ever gets, and a name that is no digest.
+_ADAPTER_ID, _ADAPTER_NAME = 2**31 - 1, "warm-up"
+
+
+class _NoMeter:
+    def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
+        pass
+
+    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ticket:
+    """Nobody's request."""
+
+    request_id: str
+    engine_id: str
+    meter: _NoMeter = field(default_factory=_NoMeter)
+    engine_adapter: EngineAdapter | None = None
+    model: str = ""
+    answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest=""))
+
+
+async def warm_up(engine: VllmEngine, base: Base) -> int:
+    """Pass once through every kind of request, on the base and on an adapter; returns how many kinds there were.
+
+    Raises `EngineError`, naming the kinds, where the engine refuses one, does not live through it or does not end it.
+    """
+    await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
+    kinds = _kinds(engine, OpenAIBackend(lambda: engine, base.name), None)
+    await _try(kinds)
+    if not (await engine.info()).num_slots:
+        return len(kinds)
+    with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
+        adapter = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name))
+        await asyncio.to_thread(write_warm_up_adapter, adapter.path, base)
+        await _try({f"an adapter of {base.name} into a slot": lambda _: engine.load(adapter)})
+        on_adapter = {"an adapter": _generate(engine, adapter), "an adapter's score": _score(engine, adapter)}
+        await _try(on_adapter)
+        await _try({"an adapter out of its slot": lambda _: engine.unload(adapter)})
+    return len(kinds) + len(on_adapter)
+
+
+Kind = Callable[[str], Coroutine[Any, Any, None]]
+
+
+def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
+    text, message = {"prompt": _TEXT, "max_tokens": 2}, {"role": "user", "content": _TEXT}
+    kinds = {name: _over_http(openai.completion, {**text, **body}) for name, body in COMPLETIONS.items()}
+    kinds |= {
+        name: _over_http(openai.chat, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
+    }
+    return {**kinds, "score": _score(engine, adapter), "JSON over gRPC": _generate(engine, adapter, json=True)}
+
+
+def _over_http(verb: Callable[..., Awaitable[OpenAIReply]], body: dict[str, Any]) -> Kind:
+    async def ask(request_id: str) -> None:
+        prompt = Prompt(token_ids=body["prompt"]) if isinstance(body.get("prompt"), list) else _PROMPT
+        reply = await verb(body, [prompt], _Ticket(request_id=request_id, engine_id=request_id))
+        if reply.frames is not None:
+            async for _ in reply.frames:
+                pass
+
+    return ask
+
+
+def _generate(engine: VllmEngine, adapter: EngineAdapter | None, *, json: bool = False) -> Kind:
+    schema = '{"type":"object","properties":{},"additionalProperties":false}' if json else None
+
+    async def ask(request_id: str) -> None:
+        sampling = Sampling(max_tokens=2, logprobs=1, json_schema=schema)
+        async for _ in engine.generate([0], sampling, request_id=request_id, adapter=adapter):
+            pass
+
+    return ask
+
+
+def _score(engine: VllmEngine, adapter: EngineAdapter | None) -> Kind:
+    async def ask(request_id: str) -> None:
+        await engine.score([0, 1], [2, 3], request_id=request_id, adapter=adapter)
+
+    return ask
+
+
+async def _try(kinds: Mapping[str, Kind], limit_seconds: float = _LIMIT_SECONDS) -> None:
+    """All at once: in a batch they take the time of the longest. Raises `EngineError`."""
+    tasks = {kind: asyncio.ensure_future(ask(f"warm-up-{number}")) for number, (kind, ask) in enumerate(kinds.items())}
+    try:
+        await asyncio.wait(tasks.values(), timeout=limit_seconds)
+        problems = list(_problems(tasks, limit_seconds))
+    finally:
+        for task in tasks.values():
+            task.cancel()  # not awaited: where the engine hangs, so may its end
+    if problems:
+        raise EngineError("the engine was tried out before its first request and failed: " + "; ".join(problems))
+
+
+def _problems(tasks: Mapping[str, asyncio.Future[None]], limit_seconds: float) -> Iterator[str]:
+    errors = {kind: task.exception() for kind, task in tasks.items() if task.done()}
+    if died := [kind for kind, error in errors.items() if isinstance(error, EngineDied)]:
+        yield f"its process ended on {', '.join(died)}"
+    for kind, error in errors.items():
+        if error is not None and kind not in died:
+            _log.error("the engine failed on %s", kind, exc_info=error)
+            yield f"{kind}: {error}"
+    if hung := [kind for kind in tasks if kind not in errors]:
+        yield f"no end within {limit_seconds:g} s of {', '.join(hung)}"

@@ -1,0 +1,63 @@
+"""Log lines on standard error, as text or as one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from graft.server.runtime.request_id import current_request_id
+from graft.server.settings.settings import LogFormat
+
+
+class JsonFormatter(logging.Formatter):
+    """One object per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := current_request_id():
+            line["request_id"] = request_id
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+@contextmanager
+def phase(log: logging.Logger, what: str) -> Iterator[None]:
+    """Say that a part of the start has begun, and how long it took."""
+    log.info("%s", what)
+    began = monotonic()
+    yield
+    log.info("%s: done in %.1f s", what, monotonic() - began)
+
+
+class TextFormatter(logging.Formatter):
+    """One line per record, which ends in the request's id where it belongs to one."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without what an error adds to it."""
+        request_id = current_request_id()
+        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
+
+
+def configure_logs(log_format: LogFormat) -> None:
+    """Our own loggers only: vLLM configures its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logger = logging.getLogger("graft")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,181 @@
+"""Prometheus series of the server. Label values come from closed sets, so their number is bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from graft.server.engine.state import PROVEN_SECONDS
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# Gaps shorter than this cannot be the pause that a load causes, and are not kept.
+_MIN_GAP_SECONDS = 0.01
+_NUM_KEPT_GAPS = 4096
+
+
+class SwapPause:
+    """The largest gap between two deliveries of one stream that overlapped the latest load, in seconds."""
+
+    def __init__(self) -> None:
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=_NUM_KEPT_GAPS)
+        self._load: tuple[float, float] | None = None
+        self.seconds = 0.0
+
+    def gap(self, start: float, end: float) -> None:
+        if end - start < _MIN_GAP_SECONDS:
+            return
+        self._gaps.append((start, end))
+        # The gap that a load causes mostly ends after the load does.
+        if self._load is not None and start < self._load[1] and end > self._load[0]:
+            self.seconds = max(self.seconds, end - start)
+
+    def loaded(self, start: float, end: float) -> None:
+        self._load = (start, end)
+        self.seconds = max((b - a for a, b in self._gaps if a < end and b > start), default=0.0)
+
+
+class Metrics:
+    """All series, and the observer of the slots. `registry` defaults to the process's, where vLLM keeps its own."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self._pause = SwapPause()
+        self._num_restarts = 0
+        self._num_failures = 0
+        self._load_started_at: dict[str, float] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"graft_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"graft_{name}", text, registry=registry)
+
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"graft_{name}", text, buckets=_SECONDS, registry=registry)
+
+        self.requests = counter("requests_total", "Requests by front door and outcome.", "front", "outcome")
+        self.tokens = counter("tokens_total", "Tokens read (prompt), reused (cached) and made (completion).", "kind")
+        self.first_token = histogram("time_to_first_token_seconds", "From the request's entry to its first token.")
+        self.inter_token = histogram("inter_token_seconds", "Between two deliveries of one choice.")
+        self.running = gauge("running_requests", "Requests that hold a running place.")
+        self.queued = gauge("queued_requests", "Requests that wait for a running place or their adapter's slot.")
+        self.queue_wait = histogram("queue_wait_seconds", "From the request's entry to its running place and slot.")
+        self.resident = gauge("resident_versions", "Adapter versions in the engine.")
+        self.loads = counter("adapter_loads_total", "Adapter versions brought into the engine.")
+        self.load_seconds = histogram("adapter_load_seconds", "Time the engine took to load a version.")
+        self.unloads = counter("adapter_unloads_total", "Adapter versions taken out of the engine.")
+        self.evictions = counter("adapter_evictions_total", "Versions that left to make room for others.")
+        self.hand_overs = counter(
+            "slot_hand_overs_total", "Evicted versions that first ceased to take requests for it."
+        )
+        self.swap_pause = gauge("swap_pause_seconds", "Largest inter-token gap that overlapped the latest load.")
+        self.restarts = counter("engine_restarts_total", "How often the engine was replaced.")
+        self.failures = counter(
+            "engine_failures_total",
+            "Engines that did not start (start), whose process ended (death), that did not answer (silence).",
+            "cause",
+        )
+        self.failures_in_a_row = gauge(
+            "engine_failures_in_a_row", f"Since an engine last answered for {PROVEN_SECONDS:g} s."
+        )
+        self.ready = gauge("engine_ready", "1 while the engine answers.")
+
+    def admitted(self, num_running: int, num_queued: int) -> None:
+        self.running.set(num_running)
+        self.queued.set(num_queued)
+
+    def engine_changed(
+        self, ready: bool, num_restarts: int, *, num_failures: int = 0, cause: str | None = None
+    ) -> None:
+        """The engine began or ceased to answer. `num_restarts` counts since the server's start, `num_failures` those
+        in a row, the last by `cause`."""
+        self.ready.set(ready)
+        self.restarts.inc(num_restarts - self._num_restarts)
+        self._num_restarts = num_restarts
+        if num_failures > self._num_failures:
+            self.failures.labels(cause=cause or "death").inc()
+        self._num_failures = num_failures
+        self.failures_in_a_row.set(num_failures)
+
+    def on_load_started(self, digest: str) -> None:
+        self._load_started_at[digest] = monotonic()
+
+    def on_load(self, digest: str, seconds: float) -> None:
+        now = monotonic()
+        self.loads.inc()
+        self.load_seconds.observe(seconds)
+        # `seconds` also counts fetching the files, which no stream notices.
+        self._pause.loaded(self._load_started_at.pop(digest, now - seconds), now)
+        self.swap_pause.set(self._pause.seconds)
+
+    def on_load_failed(self, digest: str) -> None:
+        self._load_started_at.pop(digest, None)
+
+    def on_unload(self, digest: str, evicted: bool) -> None:
+        self.unloads.inc()
+        if evicted:
+            self.evictions.inc()
+
+    def on_hand_over(self, digest: str) -> None:
+        self.hand_overs.inc()
+
+    def count_tokens(self, *, prompt: int, cached: int, completion: int) -> None:
+        for kind, num in (("prompt", prompt), ("cached", cached), ("completion", completion)):
+            if num > 0:
+                self.tokens.labels(kind=kind).inc(num)
+
+    def gap(self, start: float, end: float) -> None:
+        """One stream delivered at `start` and then at `end`."""
+        self.inter_token.observe(end - start)
+        self._pause.gap(start, end)
+        self.swap_pause.set(self._pause.seconds)
+
+
+class RequestMeter:
+    """Counts one request's tokens and times its deliveries, at both front doors: see `engine.vllm_metered.TokenMeter`.
+
+    `charge(num_prompt, num_generated)` hears of all that is served.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        entered_at: float,
+        charge: Callable[[int, int], None] = lambda prompt, generated: None,
+    ) -> None:
+        self._metrics = metrics
+        self._entered_at = entered_at
+        self._charge = charge
+        self._charged: set[int] = set()
+        self._cached: dict[int, int] = {}
+        self._delivered_at: dict[tuple[int, int], float] = {}
+
+    def begins(self, prompt: int, num_tokens: int) -> None:
+        """A prompt goes to the engine: who is served counts from now on."""
+        if prompt not in self._charged:
+            self._charged.add(prompt)
+            self._charge(num_tokens, 0)
+
+    def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
+        """The engine has read a prompt. Called again with each step."""
+        self.begins(prompt, num_tokens)
+        before = self._cached.get(prompt)
+        if before is None:
+            self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
+        self._metrics.count_tokens(prompt=0, cached=max(0, num_cached - (before or 0)), completion=0)
+        self._cached[prompt] = max(before or 0, num_cached)
+
+    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
+        """A choice grew by so many tokens."""
+        now, key = monotonic(), (prompt, choice)
+        if not self._delivered_at:
+            self._metrics.first_token.observe(now - self._entered_at)
+        elif key in self._delivered_at:
+            self._metrics.gap(self._delivered_at[key], now)
+        self._delivered_at[key] = now
+        self._charge(0, num_tokens)
+        self._metrics.count_tokens(prompt=0, cached=0, completion=num_tokens)

@@ -1,0 +1,1 @@
+"""The catalog behind one thread, and how adapters and bases come in."""

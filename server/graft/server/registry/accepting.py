@@ -1,0 +1,216 @@
+"""How adapters come in: by upload, or from a folder of the server's disk below an allowed root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.adapters.accepting import accept_folder
+from graft.adapters.adapter import AdapterVersion
+from graft.adapters.base.base import Base
+from graft.adapters.base.files import chat_template_digest
+from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.compatibility import Limits
+from graft.adapters.errors import InvalidAdapter, InvalidBase, Reason
+from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
+from graft.adapters.form import ServingForm
+from graft.adapters.store.staging import Staging, Upload
+from graft.adapters.store.store import BlobStore
+from graft.server.registry.import_folder import IMPORTED_FILES, ImportFolder
+from graft.server.registry.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
+from graft.server.residency.slots import require_slots
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permissions:
+    """What the sender said is meant: an adapter that changes nothing; another form than it was trained on."""
+
+    noop: bool
+    other_form: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A version that came in; whether it, and its adapter, were not there before; what its sender may not expect."""
+
+    version: AdapterVersion
+    is_new: bool
+    is_new_adapter: bool
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredFile:
+    """A file as its sender announces it; `sha256` is 64 hex digits."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Intake:
+    """Checks, stores and registers. Nothing of a refused adapter stays visible."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: BlobStore,
+        staging: Staging,
+        base: Base,
+        form: ServingForm,
+        limits: Limits,
+        max_adapter_bytes: int,
+        import_roots: Sequence[Path],
+        prepare: Callable[[str, Path], None],
+        foreign: Callable[[], None] = lambda: None,
+        num_slots: int = 1,
+    ) -> None:
+        """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
+
+        `foreign` is told, in any thread, when an adapter without a recorded reference begins to come in.
+        """
+        self._foreign = foreign
+        self._num_slots = num_slots
+        self._registry = registry
+        self._store = store
+        self._staging = staging
+        self._base = base
+        self._form = form
+        self._limits = limits
+        self._max_adapter_bytes = max_adapter_bytes
+        self._import_roots = tuple(root.resolve() for root in import_roots)
+        self._prepare = prepare
+
+    async def upload(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        files: Sequence[DeclaredFile],
+        chunks: AsyncIterator[tuple[str, bytes]],
+        permissions: Permissions,
+        request_id: str | None,
+        template_digest: str | None = None,
+    ) -> Taken:
+        """Take chunks of (file name, bytes), compare them with what was declared, and register the version.
+
+        `template_digest` is that of a chat template beside the adapter, which is not sent.
+        Raises `InvalidAdapter` and whatever else refuses an adapter.
+        """
+        require_slots(self._num_slots)
+        self._check_declared(files)
+        if REFERENCE_FILE not in {file.name for file in files}:
+            self._foreign()
+        upload = await asyncio.to_thread(self._staging.begin)
+        try:
+            async for name, data in chunks:
+                await asyncio.to_thread(upload.write, name, data)
+            declared = {file.name: file.sha256 for file in files}
+            await asyncio.to_thread(upload.commit, declared)
+            return await self._accept(
+                tenant, adapter, upload, permissions, request_id, template_digest, passed=self._prepare
+            )
+        finally:
+            await asyncio.to_thread(upload.abort)
+
+    async def take_folder(
+        self, *, tenant: str, adapter: str, folder: Path, permissions: Permissions, request_id: str | None
+    ) -> Taken:
+        """Register a PEFT folder of this machine as an upload of it would be. Raises `Forbidden` outside the
+        `import_roots`.
+        """
+        require_slots(self._num_slots)
+        source = await asyncio.to_thread(ImportFolder, folder, self._import_roots)
+        upload = await asyncio.to_thread(lambda: self._staging.begin(names=IMPORTED_FILES))
+
+        def copy() -> str | None:
+            for name, data in source.chunks():
+                upload.write(name, data)
+            copied = upload.commit()
+            if REFERENCE_FILE not in upload.sha256():
+                self._foreign()
+            with contextlib.suppress(InvalidBase):  # no template that anybody could use
+                return chat_template_digest(copied)
+            return None
+
+        try:
+            template_digest = await asyncio.to_thread(copy)
+            return await self._accept(tenant, adapter, upload, permissions, request_id, template_digest)
+        finally:
+            await asyncio.to_thread(upload.abort)
+
+    async def _accept(
+        self,
+        tenant: str,
+        adapter: str,
+        upload: Upload,
+        permissions: Permissions,
+        request_id: str | None,
+        template_digest: str | None,
+        *,
+        passed: Callable[[str, Path], None] = lambda digest, folder: None,
+    ) -> Taken:
+        folder, sha256 = upload.folder, upload.sha256()
+        before = [one for one in self._registry.snapshot.versions if (one.tenant, one.adapter) == (tenant, adapter)]
+
+        def accept(catalog: Catalog) -> AdapterVersion:
+            version = accept_folder(
+                folder,
+                catalog=catalog,
+                store=self._store,
+                base=self._base,
+                serving_form=self._form,
+                limits=self._limits,
+                tenant=tenant,
+                adapter=adapter,
+                allow_noop=permissions.noop,
+                allow_other_quantization=permissions.other_form,
+                # A folder that names no base was made for the one it is sent to: so its sender says by sending it.
+                declared=True,
+                request_id=request_id,
+                sha256=sha256,
+                passed=lambda digest: passed(digest, folder),
+            )
+            if permissions.other_form and version.form != self._form:
+                catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)
+            if permissions.noop:
+                catalog.add_record(version.digest, NOOP_RECORD, {}, tenant=tenant)
+            return version
+
+        version = await self._registry.write_long(accept)
+        return Taken(
+            version=version,
+            is_new=version.digest not in {one.digest for one in before},
+            is_new_adapter=not before and version.number == 1,
+            notices=self._notices(template_digest),
+        )
+
+    def _notices(self, template_digest: str | None) -> tuple[str, ...]:
+        if template_digest is None or template_digest == self._base.chat_template_digest:
+            return ()
+        used = (
+            f"that of the base {self._base.name}" if self._base.chat_template_digest else "none, as the base has none,"
+        )
+        return (
+            f"the chat template that lies beside the adapter is not served: {used} is used. If it was trained on chats "
+            "that were rendered otherwise, render them on the client's side and send the prompt as text",
+        )
+
+    def _check_declared(self, files: Sequence[DeclaredFile]) -> None:
+        reasons = []
+        names = [file.name for file in files]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            reasons.append(Reason(field="header.files", problem=f"{name[:200]!r} is named more than once"))
+        num_bytes = sum(file.size_bytes for file in files)
+        if not files:
+            reasons.append(Reason(field="header.files", problem="is empty"))
+        if num_bytes > self._max_adapter_bytes:
+            problem = f"{num_bytes} bytes are declared; the limit is {self._max_adapter_bytes}"
+            remedy = "start the server with a larger --max-adapter-mib"
+            reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
+        if reasons:
+            raise InvalidAdapter("the upload was refused", reasons)

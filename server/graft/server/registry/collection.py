@@ -1,0 +1,72 @@
+"""Files that no version has any more are deleted from time to time, and when somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
+
+from graft.adapters.errors import GraftError
+from graft.adapters.store.store import BlobStore
+from graft.server.registry.registry import Registry
+
+_log = logging.getLogger(__name__)
+_FIRST_SECONDS = 60.0
+_INTERVAL_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """How much was deleted."""
+
+    num_deleted: int
+    freed_bytes: int
+
+
+class Collection:
+    """Safe beside uploads and other replicas: what is young stays, and what is stored again meanwhile is kept."""
+
+    def __init__(self, registry: Registry, store: BlobStore, *, in_use: Callable[[], Set[str]]) -> None:
+        """`in_use` gives the digests of versions that the engine holds, even of those that were deleted."""
+        self._registry, self._store, self._in_use = registry, store, in_use
+        self._turn = asyncio.Lock()
+
+    async def enrol(self) -> None:
+        """Say to the store whose files these are, before the first of them is old enough to be collected.
+
+        Raises what the store does.
+        """
+        identity = await self._registry.read(lambda catalog: catalog.identity())
+        await asyncio.to_thread(self._store.enrol, identity)
+
+    async def collect(self) -> Collected:
+        """Delete what is dead and older than an hour. Raises `Conflict` in a shared store, `StoreUnavailable`."""
+        async with self._turn:
+            await self.enrol()
+            live = await self._registry.read(lambda catalog: catalog.live_digests()) | self._in_use()
+            sizes: list[int] = []
+            num_deleted = await asyncio.to_thread(lambda: self._store.collect(live, freed=sizes.append))
+            return Collected(num_deleted=num_deleted, freed_bytes=sum(sizes))
+
+    async def run(self) -> None:
+        """Enrol now, then collect every hour until cancelled. What fails is logged, and tried again the next time."""
+        await self._attempt(self.enrol)
+        pause_seconds = _FIRST_SECONDS
+        while True:
+            await asyncio.sleep(pause_seconds)
+            await self._attempt(self._collect_and_say)
+            pause_seconds = _INTERVAL_SECONDS
+
+    async def _collect_and_say(self) -> None:
+        done = await self.collect()
+        if done.num_deleted:
+            _log.info("collected %d files of deleted versions, %d bytes", done.num_deleted, done.freed_bytes)
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (GraftError, OSError) as error:
+            _log.warning("files of deleted versions are not collected for now: %s", error)
+        except Exception:
+            _log.exception("files of deleted versions are not collected for now")

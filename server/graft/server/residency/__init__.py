@@ -1,0 +1,1 @@
+"""Which adapter versions sit in the engine's slots."""

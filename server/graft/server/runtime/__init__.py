@@ -1,0 +1,1 @@
+"""What every room may use: tasks, deadlines, names of requests, callers' JSON."""
