@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from graft.adapters.base.base import Base
 from graft.server.api.http.openai import Verb
-from graft.server.api.text import Tokenizer
 from graft.server.engine.supervisor import MortalEngine, Supervisor
+from graft.server.engine.text import Tokenizer
 from graft.server.operations.logs import phase
 from graft.server.registry.base_choice import choose_form
 from graft.server.settings.settings import Settings

@@ -18,9 +18,9 @@ from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
 from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import Gate
-from graft.server.api.text import Text
 from graft.server.engine.facts import EngineFacts
 from graft.server.engine.supervisor import Supervisor
+from graft.server.engine.text import Text
 from graft.server.machinery import Machinery, OpenAIVerbs
 from graft.server.management import Management
 from graft.server.operations.logs import phase

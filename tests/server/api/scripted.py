@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
-from graft.server.api.text import Tokenizer
 from graft.server.engine.engine import (
     ContinuationScore,
     Delta,
@@ -25,6 +24,7 @@ from graft.server.engine.engine import (
     TokenLogprob,
 )
 from graft.server.engine.supervisor import Supervisor
+from graft.server.engine.text import Tokenizer
 from graft.server.machinery import OpenAIVerbs
 from graft.server.serving import Ticket
 from graft.server.settings.settings import Settings

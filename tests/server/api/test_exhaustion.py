@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from graft.server.api.limits import Violations
-from graft.server.api.text import Text
+from graft.server.engine.text import Text
 from graft.server.errors import BadInput
+from graft.server.runtime.violations import Violations
 from graft.server.settings.settings import InvalidSetting, Settings
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer

@@ -12,9 +12,9 @@ from graft.server.api import limits
 from graft.server.api.grpc.inference_values import sampling_of
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.openai_request import checked
-from graft.server.api.limits import Violations
-from graft.server.api.text import Text
+from graft.server.engine.text import Text
 from graft.server.errors import BadInput
+from graft.server.runtime.violations import Violations
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.scripted import ScriptedTokenizer
 

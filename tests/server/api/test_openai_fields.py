@@ -12,10 +12,10 @@ from openai.types.chat import completion_create_params as chat_types
 
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS, Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
-from graft.server.api.limits import MAX_VIOLATIONS
-from graft.server.api.text import Text
 from graft.server.engine.engine import Prompt
+from graft.server.engine.text import Text
 from graft.server.errors import BadInput
+from graft.server.runtime.violations import MAX_VIOLATIONS
 from tests.server.api.scripted import ScriptedTokenizer
 
 PROMPTS = {CHAT.path: {"messages": [{"role": "user", "content": "x"}]}, COMPLETIONS.path: {"prompt": "x"}}

@@ -12,10 +12,11 @@ import pytest
 from graft.server.api.http import openai as http_openai
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.openai_request import checked
-from graft.server.api.limits import MAX_SEQUENCES, MAX_VIOLATIONS, Violations
+from graft.server.api.limits import MAX_SEQUENCES
 from graft.server.api.messages import read_messages
-from graft.server.api.text import Text
+from graft.server.engine.text import Text
 from graft.server.errors import BadInput
+from graft.server.runtime.violations import MAX_VIOLATIONS, Violations
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server
 from tests.server.api.scripted import MAX_MODEL_TOKENS, ScriptedTokenizer

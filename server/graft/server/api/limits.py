@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from graft.server.engine.schema.refusal import escaped
-from graft.server.errors import BadInput, Violation
 from graft.server.runtime.json_values import BadJson, read_json
+from graft.server.runtime.violations import Violations
 
 T = TypeVar("T")
 
@@ -31,8 +30,6 @@ MAX_REPETITION = 100
 MAX_REPETITION_PRODUCT = 1_000
 MAX_LIST_ENTRIES = 1_024
 MAX_SEQUENCES = 128
-# A caller mends so many at a time; a body may hold a million.
-MAX_VIOLATIONS = 32
 MAX_SCHEMA_CHARACTERS = 65_536
 # What a reply must have at least it must have room for; what it may have at most is bounded by its tokens.
 MAX_SCHEMA_COUNT = 4096
@@ -43,30 +40,6 @@ _COUNT_LIMITS = {
 }
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _REPETITION = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
-
-
-class Violations:
-    """Collects what is wrong with a request, so that the caller learns of many at once; more are not sought."""
-
-    def __init__(self) -> None:
-        self._found: list[Violation] = []
-        self._is_full = False
-
-    def add(self, field: str, problem: str) -> None:
-        self._is_full = len(self._found) == MAX_VIOLATIONS
-        if not self._is_full:
-            self._found.append(Violation(field=field, problem=problem))
-
-    def until_full(self, parts: Iterable[T]) -> Iterator[T]:
-        """The parts of a request to be judged one by one, as long as there is room for what is wrong with them."""
-        return itertools.takewhile(lambda part: not self._is_full, parts)
-
-    def raise_any(self) -> None:
-        """Raises `BadInput` where something was added."""
-        if self._is_full:
-            self._found[-1] = Violation(field=self._found[-1].field, problem="and more of the kind")
-        if self._found:
-            raise BadInput(*self._found)
 
 
 def check_schema_text(text: str, field: str, violations: Violations) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graft.server.api.limits import MAX_MESSAGES, Violations
-from graft.server.api.ranges import shown
+from graft.server.api.limits import MAX_MESSAGES
+from graft.server.runtime.violations import Violations, shown
 
 ROLES = ("system", "user", "assistant")
 # OpenAI's newer name of the same role.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graft.server.api.limits import MAX_CHOICES, MAX_LOGPROBS, MAX_STOP_CHARACTERS, MAX_STOPS
+from graft.server.runtime.violations import shown
 
 _MAX_INT32 = 2**31 - 1
 # What the contract's field holds; the context bounds it further.
 _MAX_TOKENS = 2**32 - 1
-_MAX_SHOWN = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +76,6 @@ def stops_problem(stops: object) -> Iterator[tuple[str, str]]:
             yield f"[{index}]", f"is {shown(stop)}; it must be text"
         elif not 1 <= len(stop) <= MAX_STOP_CHARACTERS:
             yield f"[{index}]", f"has {len(stop)} characters; allowed are 1 to {MAX_STOP_CHARACTERS}"
-
-
-def shown(value: object) -> str:
-    """A request's value as an error names it: short, in one line, quoted where it is text."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, Mapping):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return "a list"
-    text = json.dumps(value) if isinstance(value, str | bool | None) else str(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _written(value: float) -> Iterator[str]:

@@ -18,11 +18,11 @@ from graft.server.api.grpc.adapter_values import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
-from graft.server.api.limits import Violations
 from graft.server.management import Management
 from graft.server.registry.accepting import Intake, Permissions, Taken
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
+from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
 

@@ -7,9 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
-from graft.server.api.grpc_types import Context
-from graft.server.api.limits import Violations
 from graft.server.registry.accepting import DeclaredFile
+from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2, base_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128

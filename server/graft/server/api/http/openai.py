@@ -20,9 +20,9 @@ from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
-from graft.server.api.text import Text
 from graft.server.engine.engine import EngineError, Prompt
 from graft.server.engine.schema.structured_outputs import check_structure
+from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
 from graft.server.runtime.patience import each_in_time, in_time

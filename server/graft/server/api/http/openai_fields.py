@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graft.server.api.limits import Violations
-from graft.server.api.ranges import shown
+from graft.server.runtime.violations import Violations, shown
 
 _MAX_FIELD_CHARACTERS = 80
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT, Endpoint, settled
 from graft.server.api.http.openai_values import check_sequences, check_values
-from graft.server.api.limits import MAX_SEQUENCES, Violations
+from graft.server.api.limits import MAX_SEQUENCES
 from graft.server.api.messages import read_messages
-from graft.server.api.ranges import shown
-from graft.server.api.text import Text
 from graft.server.engine.engine import Prompt
+from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
+from graft.server.runtime.violations import Violations, shown
 
 # How a chat template is told about reasoning, by the names in use.
 _REASONING = ("reasoning_effort", "enable_thinking")

@@ -6,15 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT, Endpoint
-from graft.server.api.limits import (
-    MAX_LIST_ENTRIES,
-    MAX_LOGIT_BIASES,
-    MAX_SEQUENCES,
-    Violations,
-    check_structures,
-)
-from graft.server.api.ranges import RANGES, Range, shown, stops_problem
+from graft.server.api.limits import MAX_LIST_ENTRIES, MAX_LOGIT_BIASES, MAX_SEQUENCES, check_structures
+from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine.schema.structured_outputs import COMPLETION_TOKENS
+from graft.server.runtime.violations import Violations, shown
 
 Check = Callable[[str, Any, Violations], None]
 _BIAS = Range(low=-100.0, high=100.0, integer=False)

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from graft.server.api.limits import Violations
-from graft.server.api.ranges import shown
 from graft.server.engine.engine import InvalidRequest
 from graft.server.errors import BadInput, Violation
+from graft.server.runtime.violations import Violations, shown
 
 T = TypeVar("T")
 Turns = Sequence[Mapping[str, str]]
