@@ -11,7 +11,7 @@ import pytest
 from graft.client import Client, InvalidArgument
 from tests.cases.wire import HttpCase, check_http
 from tests.running import Server
-from tests.server.api.test_openai_fields import PROMPTS, ROWS
+from tests.server.api.http.test_openai_fields import PROMPTS, ROWS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 USER = {"role": "user", "content": "a"}

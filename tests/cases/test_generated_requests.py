@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases.words import faults_of
 from tests.running import Server
-from tests.server.api.test_openai_fields import ROWS
+from tests.server.api.http.test_openai_fields import ROWS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 AT_ONCE = 6

@@ -11,7 +11,7 @@ from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm.engine import VllmEngine
 from tests.server.engine.making import peft_logprobs
-from tests.server.engine.test_mixed_batches import POPULARITY, PROMPTS, assert_scores_are_those_alone, loaded
+from tests.server.engine.vllm.test_mixed_batches import POPULARITY, PROMPTS, assert_scores_are_those_alone, loaded
 
 pytestmark = pytest.mark.gpu
 # bfloat16 products differ with the number of rows in a batch.

@@ -17,7 +17,7 @@ from graft.v1 import adapter_pb2 as pb
 from graft.v1 import common_pb2
 from tests.adapters.making import make_adapter
 from tests.server.api.conftest import Server, StartServer
-from tests.server.api.test_grpc import details_of, generate_request, until
+from tests.server.api.grpc.test_grpc import details_of, generate_request, until
 
 
 def upload_parts(folder: Path, adapter: str, **header: Any) -> Iterator[pb.UploadVersionRequest]:

@@ -18,7 +18,7 @@ from graft.server.registry.base_choice import choose_base
 from graft.v1 import adapter_pb2, base_pb2, base_pb2_grpc
 from tests.adapters.making import make_base
 from tests.server.api.conftest import Server
-from tests.server.api.test_grpc import details_of
+from tests.server.api.grpc.test_grpc import details_of
 
 
 async def upload(server: Server, messages: Iterator[base_pb2.UploadBaseRequest]) -> base_pb2.RegisteredBase:

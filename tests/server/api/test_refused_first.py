@@ -14,8 +14,8 @@ from google.rpc import error_details_pb2
 
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
+from tests.server.api.grpc.test_grpc import details_of, until
 from tests.server.api.scripted import MAX_MODEL_TOKENS
-from tests.server.api.test_grpc import details_of, until
 
 LONG = "x" * MAX_MODEL_TOKENS
 

@@ -16,7 +16,7 @@ import pytest
 from graft.server.operations.logs import JsonFormatter, TextFormatter
 from graft.v1 import inference_pb2
 from tests.server.api.conftest import Server
-from tests.server.api.test_grpc import generate_request, until
+from tests.server.api.grpc.test_grpc import generate_request, until
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from graft.server.admission.fairness import Client
 from graft.server.admission.policy import Admission
 from tests.server.api.conftest import Server, StartServer
-from tests.server.api.test_grpc import generate_request
+from tests.server.api.grpc.test_grpc import generate_request
 
 
 def served(server: Server, adapter: str) -> float:

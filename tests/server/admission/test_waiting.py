@@ -12,7 +12,7 @@ from graft.server.admission.waiting import Gate
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import DeadlineExceeded, Draining, Overloaded
 from graft.server.residency.slots import Slots
-from tests.server.test_slots import FaultyEngine, locate
+from tests.server.residency.test_slots import FaultyEngine, locate
 
 
 def gate(max_running: int = 1, max_queued: int = 2) -> Gate:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.simulation import Machine, Request, Simulation, arrivals, asking_again, callers, closed_loop, onto
+from tests.server.admission.simulation import (
+    Machine,
+    Request,
+    Simulation,
+    arrivals,
+    asking_again,
+    callers,
+    closed_loop,
+    onto,
+)
 
 SECONDS = 150.0
 NUM_CALLERS = 32

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.server.api.conftest import Server, StartServer
-from tests.server.api.test_grpc import until
+from tests.server.api.grpc.test_grpc import until
 
 
 def body(**others: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from graft.server.engine.process import shared_names
 from graft.server.engine.process.shared_names import SharedNames
-from tests.server.engine.sharing import start_engine
+from tests.server.engine.process.sharing import start_engine
 
 FOLDER = Path("/dev/shm")
 
@@ -55,8 +55,8 @@ def server() -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str, int]]
     servers, engines = [], []
 
     def start(kind: str) -> tuple[subprocess.Popen[str], str, int]:
-        command = [sys.executable, "-m", "tests.server.engine.sharing", kind]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+        command = [sys.executable, "-m", "tests.server.engine.process.sharing", kind]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
         servers.append(process)
         assert process.stdout is not None
         segment, _, pid = process.stdout.readline().split()

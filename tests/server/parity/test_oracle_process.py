@@ -129,7 +129,7 @@ async def test_closing_does_not_wait_for_a_reference_that_hangs() -> None:
 async def test_it_ends_with_a_parent_that_is_killed() -> None:
     code = (
         "import asyncio\n"
-        "from tests.server.engine.test_peft_process import process, ask, pid_of\n"
+        "from tests.server.parity.test_oracle_process import process, ask, pid_of\n"
         "async def main():\n"
         "    async with process('echo') as peft:\n"
         "        print(pid_of(await ask(peft)), flush=True); await asyncio.sleep(1000)\n"
