@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from graft.bench.training.comparison import Figure
+from graft.bench.training.report import draw, is_met, table, write_json
 from graft.cli.main import main
-from graft.training.bench.comparison import Figure
-from graft.training.bench.report import draw, is_met, table, write_json
 
 FIGURES = {
     "pretrain_vs_hf_trainer": Figure(value=1.3, unit="ratio", runs=(1.2, 1.3, 1.4)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.server.bench.figures import Figure, Figures, median_of, target_of
+from graft.bench.serving.figures.figures import Figure, Figures, median_of, target_of
 
 
 def test_the_json_is_flat_and_names_value_unit_and_runs(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
-from graft.server.bench.figures import RATIO, Figure
-from graft.server.bench.forms_table import speed, table
-from graft.server.bench.held_out import perplexity, read_texts, windows_of
-from graft.server.bench.processes import BenchFailed
-from graft.server.bench.usage import proportional_mb, resident_mb
+from graft.bench.serving.figures.figures import RATIO, Figure
+from graft.bench.serving.forms.held_out import perplexity, read_texts, windows_of
+from graft.bench.serving.forms.table import speed, table
+from graft.bench.serving.processes import BenchFailed
+from graft.bench.serving.usage import proportional_mb, resident_mb
 from graft.server.engine.engine import ContinuationScore, TokenLogprob
 
 

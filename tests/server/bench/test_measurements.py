@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graft.bench.serving.measurements import MEASUREMENTS, NAMES, chosen, estimate
 from graft.cli.main import main
-from graft.server.bench.measurements import MEASUREMENTS, NAMES, chosen, estimate
 
 
 def test_names_are_unique_and_only_keeps_the_order() -> None:

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from graft.server.bench.arrivals import Arrival
-from graft.server.bench.graft_server import Answer, GraftServer
-from graft.server.bench.open_loop import Traffic, closed_loop, open_loop, requests_per_second
-from graft.server.bench.processes import BenchFailed
+from graft.bench.serving.load.arrivals import Arrival
+from graft.bench.serving.load.open_loop import Traffic, closed_loop, open_loop, requests_per_second
+from graft.bench.serving.peers.graft_server import Answer, GraftServer
+from graft.bench.serving.processes import BenchFailed
 
 
 class Scripted:

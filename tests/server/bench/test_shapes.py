@@ -8,8 +8,8 @@ from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.form import ServingForm
-from graft.server.bench.adapters import RANK, add_training_record, make_adapters, make_variants
-from graft.server.bench.shapes import SHAPES, context_of, make_base
+from graft.bench.serving.adapters import RANK, add_training_record, make_adapters, make_variants
+from graft.bench.serving.shapes import SHAPES, context_of, make_base
 
 
 def shipped() -> Base:

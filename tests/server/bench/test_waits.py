@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from graft.server.bench.graft_server import largest_gap
-from graft.server.bench.processes import BenchFailed
-from graft.server.bench.usage import cpu_seconds, resident_mb, slope
-from graft.server.bench.waits import greatest_over_least_mean, percentile
+from graft.bench.serving.figures.waits import greatest_over_least_mean, percentile
+from graft.bench.serving.peers.graft_server import largest_gap
+from graft.bench.serving.processes import BenchFailed
+from graft.bench.serving.usage import cpu_seconds, resident_mb, slope
 
 
 def test_percentile_is_the_nearest_rank() -> None:

@@ -1,0 +1,170 @@
+"""The whole of `graft bench lora`: from what was asked to figures, JSON and a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import platform
+import signal
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.bench.serving import measurements
+from graft.bench.serving.adapters import make_adapters
+from graft.bench.serving.figures import picture
+from graft.bench.serving.figures import server as server_figures
+from graft.bench.serving.figures import zipf as zipf_figures
+from graft.bench.serving.figures.figures import Figures
+from graft.bench.serving.measurements import ENGINE, MANY, SERVER, Measurement
+from graft.bench.serving.peers.engines import NUM_SLOTS, Engines
+from graft.bench.serving.processes import BenchFailed
+from graft.bench.serving.quiet import errors_into
+from graft.bench.serving.shapes import Shape, context_of, make_base
+from graft.bench.serving.workbench import Workbench, say
+
+_QUIET_LOAD = 0.5
+_MAX_ADAPTERS, _QUICK_ADAPTERS = 1000, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What was asked for. `folder` keeps bases and adapters between runs; None for a temporary one."""
+
+    shape: Shape
+    forms: tuple[ServingForm, ...]
+    measurements: tuple[Measurement, ...]
+    num_pairs: int
+    quick: bool
+    folder: Path | None
+    json: Path | None
+    picture: Path | None
+
+
+def measure(plan: Plan) -> int:
+    """Print every figure as it is taken, then write. Returns 0, or 1 where no figure could be taken."""
+    seconds = len(plan.forms) * measurements.estimate(
+        list(plan.measurements), num_pairs=plan.num_pairs, cost=plan.shape.cost
+    )
+    print(f"{plan.shape.name}, {', '.join(plan.forms)}: {' '.join(each.name for each in plan.measurements)}")
+    print(f"about {max(1, round(seconds / 60))} min on two quiet cores, {plan.num_pairs} pairs each", flush=True)
+    if os.getloadavg()[0] > _QUIET_LOAD:
+        print(f"the machine is not quiet: its load is {os.getloadavg()[0]:.1f}; expect wide spreads", flush=True)
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for figures
+    begin, figures = time.monotonic(), Figures()
+    with ExitStack() as stack:
+        folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with errors_into(folder / "bench.log"):
+                asyncio.run(_measure(plan, folder, figures))
+                gc.collect()  # vLLM's clients complain when they go with the interpreter
+        except asyncio.CancelledError:
+            print("ended early, by SIGTERM")
+        finally:
+            # What was taken before an interruption is worth keeping.
+            _write(plan, figures)
+    print(f"{len(figures.taken)} figures, {len(figures.left_out)} left out, in {time.monotonic() - begin:.0f} s")
+    for name, reason in figures.left_out.items():
+        print(f"  left out: {name}: {reason}")
+    return 0 if figures.taken else 1
+
+
+async def _measure(plan: Plan, folder: Path, figures: Figures) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # Servers and engines are ended on the way out, so there must be one.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number, form in enumerate(plan.forms):
+        figures.suffix = f"_{form.value}" if number else ""
+        bench = await asyncio.to_thread(_workbench, plan, form, folder, figures)
+        try:
+            await _take(bench, plan.measurements)
+        finally:
+            await bench.engines.close_all()
+
+
+def _workbench(plan: Plan, form: ServingForm, folder: Path, figures: Figures) -> Workbench:
+    say(f"making {plan.shape.name} and its adapters in {folder}")
+    base: Base = make_base(plan.shape, folder)
+    files = folder / f"lora-{plan.shape.name}-{form.value}"
+    adapters = make_adapters(base, files, NUM_SLOTS)
+    context = context_of(base)
+    return Workbench(
+        base=base,
+        form=form,
+        context=context,
+        adapters=tuple(adapters),
+        folder=files,
+        num_pairs=plan.num_pairs,
+        quick=plan.quick,
+        figures=figures,
+        engines=Engines(base, form, adapters, context=context),
+    )
+
+
+async def _take(bench: Workbench, wanted: Iterable[Measurement]) -> None:
+    by_place: dict[str, list[Measurement]] = {ENGINE: [], SERVER: [], MANY: []}
+    for each in wanted:
+        by_place[each.place].append(each)
+    for each in by_place[ENGINE]:
+        await _attempt(bench, each, bench)
+    if by_place[SERVER]:
+        await _on_server(bench, by_place[SERVER])
+    if by_place[MANY]:
+        await _on_many(bench, by_place[MANY])
+
+
+async def _on_server(bench: Workbench, wanted: list[Measurement]) -> None:
+    try:
+        async with server_figures.server_of(bench, "eight", num_slots=NUM_SLOTS) as (server, http_port):
+            for each in wanted:
+                more = (http_port,) if each.name == "stock" else ()
+                await _attempt(bench, each, bench, server, *more)
+    except BenchFailed as error:
+        _leave_out(bench, wanted, error)
+
+
+async def _on_many(bench: Workbench, wanted: list[Measurement]) -> None:
+    number = _QUICK_ADAPTERS if bench.quick else _MAX_ADAPTERS
+    try:
+        async with server_figures.server_of(bench, "many", num_slots=zipf_figures.NUM_SLOTS) as (server, _):
+            many = await zipf_figures.register(bench, server, number)
+            for each in wanted:
+                await _attempt(bench, each, many)
+    except BenchFailed as error:
+        _leave_out(bench, wanted, error)
+
+
+async def _attempt(bench: Workbench, measurement: Measurement, *arguments: object) -> None:
+    """One measurement that fails leaves the others standing."""
+    print(f"{measurement.name}: {measurement.about}", flush=True)
+    try:
+        await measurement.run(*arguments)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        found = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        bench.figures.leave_out(measurement.name, f"{type(found).__name__}: {found}"[:600])
+
+
+def _leave_out(bench: Workbench, wanted: list[Measurement], error: Exception) -> None:
+    for each in wanted:
+        if each.name not in bench.figures.left_out:
+            bench.figures.leave_out(each.name, str(error)[:600])
+
+
+def _write(plan: Plan, figures: Figures) -> None:
+    if plan.json is not None:
+        figures.write(plan.json)
+    if plan.picture is not None and figures.taken:
+        machine = f"{os.cpu_count()} cores, {platform.machine()}"
+        title = f"graft bench lora: {plan.shape.name}, {', '.join(plan.forms)}, {plan.num_pairs} pairs, {machine}"
+        picture.draw(figures.taken, title, plan.picture)
+        print(f"picture: {plan.picture}")

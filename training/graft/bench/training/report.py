@@ -1,0 +1,57 @@
+"""Figures as a table, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from graft.bench.training.comparison import RATIO, TARGETS, Figure
+
+
+def table(figures: Mapping[str, Figure]) -> str:
+    """Markdown: median, all runs, target."""
+    lines = ["| figure | median | runs | target |", "| --- | --- | --- | --- |"]
+    for name, figure in figures.items():
+        runs = ", ".join(f"{run:.4g}" for run in figure.runs)
+        lines.append(f"| {name} | {figure.value:.4g} {figure.unit} | {runs} | {_target(name)} |")
+    return "\n".join(lines)
+
+
+def write_json(figures: Mapping[str, Figure], path: Path) -> None:
+    """Figure name to value, unit and runs. Raises ``OSError``."""
+    values = {name: {"value": one.value, "unit": one.unit, "runs": list(one.runs)} for name, one in figures.items()}
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def draw(figures: Mapping[str, Figure], path: Path) -> None:
+    """Every ratio as a bar, its runs as points, its target as a mark. Raises ``OSError``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Picture
+
+    ratios = {name: figure for name, figure in figures.items() if figure.unit == RATIO}
+    picture = Picture(figsize=(10, 1 + 0.5 * len(ratios)), layout="constrained")
+    FigureCanvasAgg(picture)
+    axes = picture.add_subplot()
+    for row, (name, figure) in enumerate(ratios.items()):
+        axes.barh(row, figure.value, color="tab:green" if is_met(name, figure) else "tab:red", alpha=0.8, height=0.6)
+        axes.plot(figure.runs, [row] * len(figure.runs), "k.", markersize=4)
+        if name in TARGETS:
+            axes.plot([TARGETS[name]] * 2, [row - 0.4, row + 0.4], color="black", linewidth=2.5)
+        axes.annotate(f" {figure.value:.3g}", (max(figure.value, *figure.runs), row), va="center")
+    axes.axvline(1.0, color="gray", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(ratios)), [name.replace("_", " ") for name in ratios])
+    axes.invert_yaxis()
+    axes.set_xlabel("ratio to Hugging Face Trainer (mfu: to the device's peak); thick mark: target; points: runs")
+    picture.savefig(path, dpi=120)
+
+
+def is_met(name: str, figure: Figure) -> bool:
+    target = TARGETS.get(name)
+    return target is None or (figure.value <= target if "memory" in name else figure.value >= target)
+
+
+def _target(name: str) -> str:
+    if name not in TARGETS:
+        return ""
+    return f"{'≤' if 'memory' in name else '≥'} {TARGETS[name]}"
