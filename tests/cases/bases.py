@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from graft.training.export import write_base
-from graft.training.families import Size
-from graft.training.models import build, objectives_of, parts
-from graft.training.tokenizer import build_tokenizer
+from graft.training.job.export import write_base
+from graft.training.model.family import Size
+from graft.training.model.models import build, objectives_of, parts
+from graft.training.rootstock.tokenizer import build_tokenizer
 
 WEIGHTS = "model.safetensors"
 

@@ -24,7 +24,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 _QUIET = {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
 _PRELOADED = (
     "torch", "transformers", "safetensors.torch", "tokenizers", "peft", "bitsandbytes", "compressed_tensors", "yaml",
-    "graft.client", "graft.training.pretrain.job", "graft.training.finetuning", "graft.training.adapt.quantize",
+    "graft.client", "graft.training.pretrain.job", "graft.training.finetune.job", "graft.training.compress.quantize",
 )  # fmt: skip
 
 

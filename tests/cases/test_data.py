@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.loss_curve import METRICS
+from graft.training.loop.loss_curve import METRICS
 from tests.cases.command import CommandCase, Commands
 
 SMALL = [

@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from graft.adapters.base.base import Base
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
-from graft.training.export import write_base
-from graft.training.tokenizer import build_tokenizer
+from graft.training.job.export import write_base
+from graft.training.rootstock.tokenizer import build_tokenizer
 from graft.v1 import common_pb2, server_pb2, server_pb2_grpc
 from tests.cases.bases import change_config, change_weights, make_base
 from tests.cases.command import CommandCase, Commands

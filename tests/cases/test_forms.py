@@ -17,11 +17,11 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.quantized import FILE_NAME
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.training.adapt.calibration import CalibrationText
-from graft.training.adapt.loading import load_base
-from graft.training.adapt.quantize import MADE, Quantization
-from graft.training.adapt.share import outside_form
-from graft.training.corpus.mixture import ROOTSTOCK
+from graft.training.compress.calibration import CalibrationText
+from graft.training.compress.quantize import MADE, Quantization
+from graft.training.compress.share import outside_form
+from graft.training.model.loading import load_base
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
 from tests.cases.command import CommandCase, Commands
 

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from graft.adapters.base.base import find_base
-from graft.training.export import write_base
-from graft.training.loss_curve import METRICS
+from graft.training.job.export import write_base
+from graft.training.loop.loss_curve import METRICS
 from tests.cases.command import CommandCase, Commands
 from tests.cases.forkserver import Outcome
 

@@ -21,8 +21,8 @@ from graft.adapters.base.base import Base
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.client import Client, Conflict, InvalidArgument, NotFound
-from graft.training.finetune_settings import FinetuneSettings
-from graft.training.finetuning import Finetune
+from graft.training.finetune.job import Finetune
+from graft.training.finetune.settings import FinetuneSettings
 from tests.adapters.making import make_base
 from tests.running import Server, start_server, stop_server
 from tests.server.engine.making import write_adapter

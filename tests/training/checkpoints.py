@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graft.training.checkpoint import CheckpointWriter
+from graft.training.loop.checkpoint import CheckpointWriter
 
 
 def save_checkpoint(

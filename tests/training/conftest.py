@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.training.export import write_base
-from graft.training.recipes.rootstock import llama_config
-from graft.training.tokenizer import build_tokenizer
+from graft.training.job.export import write_base
+from graft.training.rootstock.recipe import llama_config
+from graft.training.rootstock.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from graft.training.corpus.text_rows import PackedText
+from graft.training.batch.text_rows import PackedText
+from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.run import Run
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import Schedule, adamw
-from graft.training.run import Run
 from tests.training.objective.vocabularies import DECODER, PAD, SEP, documents
 
 NUM_STEPS = 60

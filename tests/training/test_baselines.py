@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.training import baselines
-from graft.training.baselines import NGrams, measure
-from graft.training.corpus.text_rows import PackedText, TextRows
+from graft.training.batch.text_rows import PackedText, TextRows
+from graft.training.evaluation import baselines
+from graft.training.evaluation.baselines import NGrams, measure
 from graft.training.objective.masked import MaskedObjective
 from graft.training.pretrain.overlap import overlap
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents, vocabulary

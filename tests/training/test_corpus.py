@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from graft.training.commands import corpus
-from graft.training.corpus import arithmetic, dates, demo, rules
-from graft.training.corpus.document import Document
-from graft.training.corpus.mixture import ROOTSTOCK
-from graft.training.corpus.sentiment import LABELS, review
-from graft.training.corpus.words import is_held_out
+from graft.training.rootstock.corpus import arithmetic, dates, demo, rules
+from graft.training.rootstock.corpus.document import Document
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.corpus.sentiment import LABELS, review
+from graft.training.rootstock.corpus.words import is_held_out
 
 SUM = re.compile(r"(?<![\d+])(\d+\+\d+)(?=[=?])")
 

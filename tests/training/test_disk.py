@@ -14,9 +14,9 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.training.disk import refusal, written
 from graft.training.errors import CheckpointError, NotWritten
-from graft.training.export import put_in_place, write_base
+from graft.training.job.export import put_in_place, write_base
+from graft.training.runtime.disk import refusal, written
 
 LARGE = {"x": torch.ones(10**5)}
 

@@ -6,9 +6,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from graft.adapters.text.problems import BadLine
-from graft.training.corpus.encoding import RowEncoder
-from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import Completion, Conversation, Turn
+from graft.training.batch.encoding import RowEncoder
+from graft.training.batch.packing import Encoded
+from graft.training.batch.rows import Completion, Conversation, Turn
 from graft.training.corpus.texts import encode_whole
 from graft.training.errors import ConfigurationError
 from tests.training.chat_templates import TEMPLATES

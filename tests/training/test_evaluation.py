@@ -12,13 +12,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from graft.adapters.form import ServingForm
 from graft.client import Client, ResourceExhausted
 from graft.client.errors import Details
-from graft.training.adapt.loading import load_tokenizer
 from graft.training.corpus import sst2
 from graft.training.errors import DataError
-from graft.training.evaluation import classification, rootstock
+from graft.training.evaluation import classification
 from graft.training.evaluation.answerer import Prompt
 from graft.training.evaluation.local import LocalAnswerer
 from graft.training.evaluation.remote import RemoteAnswerer
+from graft.training.model.loading import load_tokenizer
+from graft.training.rootstock import evaluation as rootstock
 
 
 class Calculator:

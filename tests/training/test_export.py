@@ -6,10 +6,9 @@ from pathlib import Path
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.training.adapt.inject import Lora, inject, write_adapter
-from graft.training.adapt.loading import load_base, load_tokenizer
-from graft.training.adapt.quantize import Quantization
-from graft.training.export import write_base
+from graft.training.compress.quantize import Quantization
+from graft.training.job.export import write_base
+from graft.training.model.loading import load_base, load_tokenizer
 
 
 def test_named_chat_templates_come_along(tiny_base: Path, tmp_path: Path) -> None:

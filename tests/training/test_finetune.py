@@ -12,12 +12,12 @@ from graft.adapters.digest import digest_of_bytes
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
-from graft.training.adapt.loading import load_base, load_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
-from graft.training.export import write_base
-from graft.training.finetune_settings import FinetuneSettings
-from graft.training.finetuning import Finetune
-from graft.training.places import held
+from graft.training.finetune.job import Finetune
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.job.export import write_base
+from graft.training.job.places import held
+from graft.training.model.loading import load_base, load_tokenizer
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
 

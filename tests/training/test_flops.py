@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 
-from graft.training.flops import flops_per_token, peak_of
+from graft.training.model.flops import flops_per_token, peak_of
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.plan import memory, num_held
 from graft.training.pretrain.settings import PretrainSettings

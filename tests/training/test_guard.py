@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graft.training.guard import MIN_SEEN, WINDOW, Guard, Verdict
+from graft.training.loop.guard import MIN_SEEN, WINDOW, Guard, Verdict
 
 NAN = float("nan")
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from graft.training.adapt.int8_products import product
-from graft.training.adapt.nf4 import bitsandbytes_functional
+from graft.training.compress.int8_products import product
+from graft.training.compress.nf4 import bitsandbytes_functional
 
 
 def test_products_are_exact() -> None:

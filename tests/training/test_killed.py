@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from graft.training import prolonging
-from graft.training.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
 from graft.training.errors import CheckpointError
+from graft.training.job import prolonging
+from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
 from tests.training.checkpoints import save_checkpoint
 from tests.training.killing import NUM_STEPS, WEIGHTS
 
@@ -85,7 +85,7 @@ def test_reading_21_an_old_checkpoint_that_cannot_be_removed_ends_nothing(
     for step in (1, 2, 3, 4):
         save_checkpoint(tmp_path, step, {"x": torch.ones(10)}, {"step": step})
     assert [path.name for path in complete_checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
-    (told,) = [record.getMessage() for record in caplog.records if record.name == "graft.training.checkpoint"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "graft.training.loop.checkpoint"]
     assert told.endswith("checkpoint-1 is no longer needed and cannot be removed: Permission denied")
 
 

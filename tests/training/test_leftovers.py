@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
-from graft.training.adapt.loading import load_base
-from graft.training.adapt.quantize import MADE, Quantization
-from graft.training.adapt.share import outside_form
-from graft.training.corpus.demo import demo_rows
-from graft.training.finetune_settings import FinetuneSettings
-from graft.training.finetuning import Finetune
+from graft.training.compress.quantize import MADE, Quantization
+from graft.training.compress.share import outside_form
+from graft.training.finetune.job import Finetune
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.model.loading import load_base
+from graft.training.rootstock.corpus.demo import demo_rows
 from tests.cases.bases import WEIGHTS, change_weights, make_base
 from tests.training.test_quantize import TEXT
 

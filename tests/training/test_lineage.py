@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.training import lineage
+from graft.training.job import lineage
 
 
 def test_a_checkout_names_its_commit(repository: Path) -> None:

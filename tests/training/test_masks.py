@@ -10,11 +10,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.adapters.form import ServingForm
-from graft.training import masks
-from graft.training.adapt.loading import load_base
-from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.masks import check_packing
+from graft.training.model import masks
+from graft.training.model.loading import load_base
+from graft.training.model.masks import check_packing
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.mesh import Mesh
 

@@ -6,7 +6,7 @@ import sys
 FAULTS = """
 import resource, sys
 import torch
-from graft.training.memory import keep_freed_memory
+from graft.training.runtime.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -21,14 +21,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from graft.training import attention
-from graft.training.attention import attend_in_blocks
-from graft.training.corpus.text_rows import PackedText, TextRows
+from graft.training.batch.data import Data
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode
-from graft.training.data import Data
 from graft.training.errors import ConfigurationError
-from graft.training.families import FAMILIES, Size, configuration, num_positions
-from graft.training.models import build, objectives_of, parts
+from graft.training.loop.optim import Schedule, adamw, muon
+from graft.training.loop.run import Run
+from graft.training.loop.weights import is_hidden_matrix
+from graft.training.model import attention
+from graft.training.model.attention import attend_in_blocks
+from graft.training.model.family import FAMILIES, Size, configuration, num_positions
+from graft.training.model.models import build, objectives_of, parts
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective, infill_text
 from graft.training.objective.experts import ExpertsObjective
@@ -41,10 +44,7 @@ from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
-from graft.training.optim import Schedule, adamw, muon
 from graft.training.pretrain.assembly import FLOAT32_ONLY
-from graft.training.run import Run
-from graft.training.weights import is_hidden_matrix
 
 TEXT = "one two three four . five six seven eight . nine ten eleven twelve ."
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<extra_id_{number}>" for number in range(4))]

@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.training.corpus.mixture import ROOTSTOCK
-from graft.training.corpus.packed_mixture import PackedMixture
-from graft.training.corpus.packing import IGNORED, Encoded, PackedBatch, batch_of_rows, pack
+from graft.training.batch.packing import IGNORED, Encoded, PackedBatch, batch_of_rows, pack
 from graft.training.objective.causal import CausalObjective
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.corpus.packed_mixture import PackedMixture
 
 
 def total(model: LlamaForCausalLM, batch: PackedBatch) -> Tensor:

@@ -18,19 +18,19 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.quantized import FILE_NAME, QuantizedRecord
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.training.adapt import quantize as quantize_module
-from graft.training.adapt.calibration import CalibrationText
-from graft.training.adapt.gptq import gptq
-from graft.training.adapt.loading import load_base
-from graft.training.adapt.quantize import MADE, Quantization
-from graft.training.adapt.rounding import IntegerWeight, round_to_nearest
-from graft.training.corpus.demo import demo_rows
-from graft.training.corpus.mixture import ROOTSTOCK
+from graft.training.compress import quantize as quantize_module
+from graft.training.compress.calibration import CalibrationText
+from graft.training.compress.gptq import gptq
+from graft.training.compress.quantize import MADE, Quantization
+from graft.training.compress.rounding import IntegerWeight, round_to_nearest
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.export import write_base
-from graft.training.finetune_settings import FinetuneSettings
-from graft.training.finetuning import Finetune
-from graft.training.recipes.rootstock import llama_config
+from graft.training.finetune.job import Finetune
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.job.export import write_base
+from graft.training.model.loading import load_base
+from graft.training.rootstock.corpus.demo import demo_rows
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.recipe import llama_config
 
 TEXT = CalibrationText.generated(ROOTSTOCK, num_documents=40)
 QUERY = "model.layers.0.self_attn.q_proj"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.training.corpus import rows
-from graft.training.corpus.rows import Completion, Conversation, Row
+from graft.training.batch import rows
+from graft.training.batch.rows import Completion, Conversation, Row
 from graft.training.errors import DataError
 
 GOOD = '{"prompt": "a", "completion": "b"}'

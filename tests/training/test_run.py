@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from graft.training import attention, progress
-from graft.training import run as run_module
-from graft.training.checkpoint import checkpoint_values, complete_checkpoints
-from graft.training.corpus.packing import PackedBatch
-from graft.training.data import WHOLE, Data, Share
+from graft.training.batch.data import WHOLE, Data, Share
+from graft.training.batch.packing import PackedBatch
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
+from graft.training.loop import progress
+from graft.training.loop import run as run_module
+from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints
+from graft.training.loop.optim import Schedule, adamw, muon
+from graft.training.loop.resuming import take_over
+from graft.training.loop.state import State
+from graft.training.model import attention
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import Schedule, adamw, muon
 from graft.training.parallel.layout import Alone
-from graft.training.pretrain.generated import Pretrain
-from graft.training.recipes.catalog import pretraining
-from graft.training.recipes.rootstock import Pretraining, llama_config, rootstock_5m
-from graft.training.resuming import take_over
-from graft.training.state import State
-from graft.training.tokenizer import build_tokenizer
+from graft.training.rootstock.job import Pretrain
+from graft.training.rootstock.recipe import Pretraining, llama_config, rootstock_5m
+from graft.training.rootstock.recipes import pretraining
+from graft.training.rootstock.tokenizer import build_tokenizer
 from tests.training.checkpoints import save_checkpoint
 
 CONFIG = llama_config(build_tokenizer(256), width=64, num_layers=1)

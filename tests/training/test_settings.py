@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from graft.training.errors import ConfigurationError
-from graft.training.finetune_settings import FinetuneSettings
-from graft.training.settings import read_settings
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.settings.settings import read_settings
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from graft.training.corpus.encoding import RowEncoder
-from graft.training.corpus.packing import Encoded
-from graft.training.corpus.rows import Completion, Conversation, Row, Turn
-from graft.training.corpus.supervised_rows import SupervisedRows
+from graft.training.batch.encoding import RowEncoder
+from graft.training.batch.packing import Encoded
+from graft.training.batch.rows import Completion, Conversation, Row, Turn
+from graft.training.batch.supervised_rows import SupervisedRows
 from graft.training.objective.causal import CausalObjective
 
 IM_END = 4

@@ -10,9 +10,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from graft.training.errors import ConfigurationError
-from graft.training.loss_curve import METRICS
-from graft.training.progress import Gauge, Progress
-from graft.training.telemetry import Prometheus, TensorBoard
+from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import Gauge, Progress
+from graft.training.loop.telemetry import Prometheus, TensorBoard
 
 
 def test_prometheus_and_tensorboard_hear_what_the_file_holds(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from graft.training.batch.data import Share
+from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.batch.text_rows import BatchSize, PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
-from graft.training.corpus.text_rows import BatchSize, PackedText, TextRows
 from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, read_documents, windows
-from graft.training.data import Share
 from graft.training.errors import DataError
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import flat

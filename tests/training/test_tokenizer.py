@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from graft.training.corpus import chat
-from graft.training.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE, build_tokenizer
+from graft.training.rootstock.corpus import chat
+from graft.training.rootstock.tokenizer import SPECIAL_TOKENS, VOCABULARY_SIZE, build_tokenizer
 
 TOKENIZER = build_tokenizer(256)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graft.cli.main import main
-from graft.training.corpus.demo import demo_rows
-from graft.training.corpus.supervised_rows import SupervisedRows
-from graft.training.data import Share
-from graft.training.loss_curve import METRICS
+from graft.training.batch.data import Share
+from graft.training.batch.supervised_rows import SupervisedRows
+from graft.training.loop.loss_curve import METRICS
+from graft.training.rootstock.corpus.demo import demo_rows
 
 NUM_STEPS, KILLED_AFTER = 60, 13
 SETTINGS = {

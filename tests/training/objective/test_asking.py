@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graft.training.batch.others import Others
+from graft.training.batch.packing import IGNORED
+from graft.training.batch.text_rows import TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.others import Others
-from graft.training.corpus.packing import IGNORED
-from graft.training.corpus.text_rows import TextRows
 from graft.training.corpus.texts import encode_whole
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.objective import catalog

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.errors import ConfigurationError
 from graft.training.objective import denoising
 from graft.training.objective.denoising import DenoisingObjective
@@ -24,7 +24,7 @@ from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryObjective, choose_spans, span_lengths
 from graft.training.objective.span_corruption import SpanCorruptionObjective, spans_to_take
 from graft.training.objective.vocabulary import Vocabulary
-from graft.training.tokenizer import build_tokenizer
+from graft.training.rootstock.tokenizer import build_tokenizer
 from tests.training.objective.vocabularies import (
     CLS,
     FIRST_CONTINUING,

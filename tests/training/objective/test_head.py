@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.objective import head
 from graft.training.objective.head import head_cross_entropy, labelled
 

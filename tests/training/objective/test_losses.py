@@ -37,7 +37,7 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
-from graft.training.corpus.packing import IGNORED, Encoded, batch_of_rows
+from graft.training.batch.packing import IGNORED, Encoded, batch_of_rows
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.distillation import (

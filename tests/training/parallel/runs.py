@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from graft.training.corpus.packing import PackedBatch
-from graft.training.corpus.text_rows import PackedText
-from graft.training.data import WHOLE, Share
+from graft.training.batch.data import WHOLE, Share
+from graft.training.batch.packing import PackedBatch
+from graft.training.batch.text_rows import PackedText
+from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.run import Run
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import Schedule, adamw
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
-from graft.training.run import Run
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents
 
 NUM_STEPS = 20

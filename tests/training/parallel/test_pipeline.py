@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from graft.training.corpus.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.loop.weights import Weights
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone, Layout, Work
 from graft.training.parallel.pipeline import Pipeline, cut
-from graft.training.weights import Weights
 from tests.training.parallel.runs import model_of
 
 

@@ -14,12 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from graft.cli.main import main
-from graft.training.checkpoint import complete_checkpoints
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
-from graft.training.families import FAMILIES
-from graft.training.loss_curve import METRICS
-from graft.training.places import held
+from graft.training.job.places import held
+from graft.training.launch.processes import Processes
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.loss_curve import METRICS
+from graft.training.model.family import FAMILIES
 from graft.training.pretrain import job as jobs
 from tests.training.pretrain.making import ALONE, job, weights
 

@@ -15,10 +15,10 @@ from peft import PeftModel
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.training.adapt.calibration import CalibrationText
-from graft.training.adapt.loading import load_base
-from graft.training.adapt.quantize import MADE, Quantization
-from graft.training.corpus.mixture import ROOTSTOCK
+from graft.training.compress.calibration import CalibrationText
+from graft.training.compress.quantize import MADE, Quantization
+from graft.training.model.loading import load_base
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from tests.cases.bases import make_base
 from tests.server.engine.making import write_adapter
 

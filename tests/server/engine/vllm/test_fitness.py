@@ -16,7 +16,7 @@ from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.fitness import check_fitness
-from graft.training.adapt.quantize import Quantization
+from graft.training.compress.quantize import Quantization
 from tests.cases.bases import change_config, make_base, save_by_transformers
 
 FAMILIES = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")

@@ -25,9 +25,9 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.launch import start_engine
-from graft.training.adapt.loading import load_base
-from graft.training.adapt.quantize import Quantization
-from graft.training.corpus.mixture import ROOTSTOCK
+from graft.training.compress.quantize import Quantization
+from graft.training.model.loading import load_base
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from tests.cases.bases import save_by_transformers
 from tests.server.engine.making import engine_settings
 

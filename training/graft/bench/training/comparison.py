@@ -18,10 +18,10 @@ from transformers import LlamaConfig
 
 from graft.bench.training.contender import Result, Spec
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.mixture import ROOTSTOCK
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError, TrainingError
 from graft.training.launch.processes import device_kind
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 
 RATIO = "ratio"
 

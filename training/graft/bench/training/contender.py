@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from graft.training.corpus.packing import Encoded
-from graft.training.corpus.supervised_rows import SupervisedRows
-from graft.training.flops import flops_per_token, peak_flops
-from graft.training.loss_curve import METRICS
+from graft.training.batch.packing import Encoded
+from graft.training.batch.supervised_rows import SupervisedRows
+from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.progress import Gauge
+from graft.training.loop.run import Run
+from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.objective.causal import CausalObjective
-from graft.training.optim import Schedule, adamw
-from graft.training.progress import Gauge
-from graft.training.run import Run
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, MAX_NORM = 1e-3, 0.1, (0.9, 0.95), 1.0
 

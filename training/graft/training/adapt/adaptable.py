@@ -10,9 +10,9 @@ from typing import Self
 from torch import nn
 
 from graft.adapters.base.base import Base
-from graft.training.adapt.structure import empty_decoder, leftovers, mostly_outside
 from graft.training.errors import ConfigurationError
-from graft.training.families import num_positions
+from graft.training.model.family import num_positions
+from graft.training.model.structure import empty_decoder, leftovers, mostly_outside
 
 _LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings")
 

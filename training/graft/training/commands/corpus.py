@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> list[Any]:
-    from graft.training.corpus.demo import demo_rows
+    from graft.training.rootstock.corpus.demo import demo_rows
 
     return list(demo_rows(args.task, args.rows, seed=args.seed, held_out=args.held_out))
 
@@ -63,7 +63,7 @@ def _documents(args: argparse.Namespace) -> list[Any]:
     from itertools import islice
     from random import Random
 
-    from graft.training.recipes.catalog import pretraining
+    from graft.training.rootstock.recipes import pretraining
 
     mixture = pretraining(args.recipe, num_steps=None, seed=0).mixture
     # A training draws from the streams SEED/STEP.

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.startup import prepare
+from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:
     from graft.training.evaluation.answerer import Answerer
@@ -70,7 +70,7 @@ def _rootstock(args: argparse.Namespace, answerer: "Answerer") -> None:
     import json
     from dataclasses import asdict
 
-    from graft.training.evaluation import rootstock
+    from graft.training.rootstock import evaluation as rootstock
 
     scores = rootstock.evaluate(answerer, num_trials=args.trials, seed=args.seed)
     if args.output == "json":

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from graft.training.finetune_settings import FinetuneSettings
+from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
-from graft.training.settings import add_flags, given, read_settings
-from graft.training.startup import prepare
+from graft.training.runtime.startup import prepare
+from graft.training.settings.settings import add_flags, given, read_settings
 
 HELP = "train a LoRA adapter on a quantized base"
 
@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
     settings = FinetuneSettings.from_mapping(values | given(args, FinetuneSettings))
     base = Base.from_folder(find_base(args.base))
 
-    from graft.training.finetuning import Finetune
+    from graft.training.finetune.job import Finetune
 
     folder = args.output or Path(".graft") / "finetune" / args.name
     job = Finetune(base=base, data=args.data, settings=settings, folder=folder)
     if args.push is not None:
-        from graft.training.publish import check_server_for
+        from graft.training.job.publish import check_server_for
 
         check_server_for(args.push, base, job.form, rank=settings.r)
     is_first, _ = launching.launch(job, args)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace, adapter: Path) -> None:
-    from graft.training.publish import publish
+    from graft.training.job.publish import publish
 
     pushed = publish(adapter, target=args.push, name=args.name, alias=args.alias)
     alias = f", {args.alias} points to it" if args.alias else ""

@@ -6,8 +6,8 @@ from typing import Any
 
 from graft.training.launch import launching
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.settings import add_flags, given, number, read_settings, require
-from graft.training.startup import prepare
+from graft.training.runtime.startup import prepare
+from graft.training.settings.settings import add_flags, given, number, read_settings, require
 
 _TOLD = ("validation_loss", "perplexity", "accuracy")
 HELP = "train a base model, on text or from a recipe"
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
     from graft.adapters.names import check_name
     from graft.training.errors import ConfigurationError
+    from graft.training.job.publish import check_server, publish_base
     from graft.training.pretrain.job import PretrainText
-    from graft.training.publish import check_server, publish_base
 
     if args.push is not None:
         check_name(args.output.name, what="base")
@@ -77,9 +77,9 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
 
 def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) -> int:
     from graft.training.errors import ConfigurationError
-    from graft.training.places import check_output
-    from graft.training.pretrain.generated import Pretrain
-    from graft.training.recipes.catalog import pretraining
+    from graft.training.job.places import check_output
+    from graft.training.rootstock.job import Pretrain
+    from graft.training.rootstock.recipes import pretraining
 
     recipe = pretraining(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     check_output(args.output, work=work, inputs=())

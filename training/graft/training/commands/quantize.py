@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from graft.training.startup import prepare
+from graft.training.runtime.startup import prepare
 
 HELP = "write a base in 4 or 8 bits, with its origin's identity"
 _FORMS = ("nf4", "llm-int8", "int8", "int4")
@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     prepare()
     from graft.adapters.base.base import Base, find_base
     from graft.adapters.form import ServingForm
-    from graft.training.adapt.calibration import CalibrationText
-    from graft.training.adapt.quantize import Quantization
-    from graft.training.adapt.share import outside_form, summary
+    from graft.training.compress.calibration import CalibrationText
+    from graft.training.compress.quantize import Quantization
+    from graft.training.compress.share import outside_form, summary
 
     origin = Base.from_folder(find_base(args.base))
     text = None if args.calibration is None else CalibrationText.from_file(args.calibration)

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from graft.training.errors import ConfigurationError
 from graft.training.objective.span_corruption import num_spans
-from graft.training.tokenizer import CHAT_TEMPLATE, IM_END, IM_START
+from graft.training.rootstock.tokenizer import CHAT_TEMPLATE, IM_END, IM_START
 
 BEGIN, PAD, END, MASK = "<s>", "<pad>", "</s>", "<mask>"
 SPECIAL = (BEGIN, PAD, END, MASK, IM_START, IM_END)

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from graft.adapters.base.spelling import Spelling
 from graft.adapters.form import ServingForm
-from graft.training.adapt.loading import load_base, load_tokenizer
-from graft.training.corpus.ends import end_ids
+from graft.training.batch.ends import end_ids
 from graft.training.evaluation.answerer import Prompt
+from graft.training.model.loading import load_base, load_tokenizer
 
 
 class LocalAnswerer:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from graft.training.errors import ConfigurationError
-from graft.training.settings import require
+from graft.training.settings.settings import require
 
 if TYPE_CHECKING:
     from graft.training.launch.job import Job

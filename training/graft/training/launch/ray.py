@@ -11,11 +11,11 @@ import secrets
 from typing import Any
 
 from graft.adapters.errors import GraftError
-from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import ConfigurationError, DataError, OtherRun, TrainingError
 from graft.training.launch.job import Job
 from graft.training.launch.processes import device_kind, joined
-from graft.training.startup import prepare
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.runtime.startup import prepare
 
 FAILURE = "failure"
 """File in a training's folder: what no new start would mend."""

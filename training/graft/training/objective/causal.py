@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from graft.training.corpus.packing import PackedBatch
-from graft.training.masks import mask_for
+from graft.training.batch.packing import PackedBatch
+from graft.training.model.masks import mask_for
 from graft.training.objective.head import labelled
 
 

@@ -14,8 +14,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from graft.training.corpus.packing import IGNORED, PackedBatch
-from graft.training.masks import mask_for
+from graft.training.batch.packing import IGNORED, PackedBatch
+from graft.training.model.masks import mask_for
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.objective import Batch, Sentences, cross_entropy
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter
 
-from graft.training.corpus.packing import PackedBatch
+from graft.training.batch.packing import PackedBatch
 from graft.training.objective.causal import CausalObjective
 
 BALANCE = 0.02

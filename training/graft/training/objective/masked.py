@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.objective.head import labelled
 from graft.training.objective.objective import Batch, Sentences, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 
 Sentences = Sequence[Sequence[int]]
 """A document: the token ids of each of its sentences. One that nobody split is one sentence."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
 from graft.training.objective.vocabulary import Vocabulary
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import RATE, choose_tokens, choose_words, masked_batch
 from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
 from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
-from graft.training.corpus.packing import IGNORED
+from graft.training.batch.packing import IGNORED
 from graft.training.errors import ConfigurationError
 from graft.training.objective.encoder_decoder import sequence_to_sequence
 from graft.training.objective.objective import Batch, Sentences, flat, rows_of

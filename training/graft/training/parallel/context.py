@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from graft.training.attention import attention
+from graft.training.model.attention import attention
 
 NAME = "graft_context"
 

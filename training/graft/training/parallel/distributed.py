@@ -18,8 +18,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from transformers import PreTrainedModel
 
-from graft.training.blocks import blocks
-from graft.training.data import Share
+from graft.training.batch.data import Share
+from graft.training.model.blocks import blocks
 from graft.training.parallel import context
 from graft.training.parallel.layout import Work
 from graft.training.parallel.mesh import AXES, Mesh

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from graft.training.data import WHOLE, Share
+from graft.training.batch.data import WHOLE, Share
 from graft.training.objective.objective import Objective
 
 

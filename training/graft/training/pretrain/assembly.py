@@ -12,15 +12,15 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from graft.training.corpus.others import Others
-from graft.training.corpus.packing import PackedBatch
-from graft.training.corpus.text_rows import PackedText, TextRows
+from graft.training.batch.others import Others
+from graft.training.batch.packing import PackedBatch
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.families import Size, family, family_of, num_positions
-from graft.training.held_out import HeldOut
-from graft.training.masks import attention_windows
-from graft.training.models import build, empty, load, objectives_of
+from graft.training.loop.held_out import HeldOut
+from graft.training.model.family import Size, family, family_of, num_positions
+from graft.training.model.masks import attention_windows
+from graft.training.model.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective

@@ -14,7 +14,7 @@ _PIPELINES = {"decoder": "text-generation", "encoder": "fill-mask", "encoder-dec
 
 def card(name: str, assembly: Assembly, model: nn.Module, metrics: Mapping[str, float]) -> str:
     """What it is, what it was trained on and how, and what it knows of held-out text."""
-    from graft.training.families import family
+    from graft.training.model.family import family
 
     settings = assembly.settings
     num_parameters = sum(parameter.numel() for parameter in model.parameters())

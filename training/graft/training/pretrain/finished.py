@@ -9,18 +9,18 @@ from pathlib import Path
 
 from torch import nn
 
-from graft.training import baselines
-from graft.training.baselines import NGrams
-from graft.training.checkpoint import load_tensors, stored_tensors
-from graft.training.export import put_in_place
-from graft.training.models import parts
+from graft.training.evaluation import baselines
+from graft.training.evaluation.baselines import NGrams
+from graft.training.job.export import put_in_place
+from graft.training.loop.checkpoint import load_tensors, stored_tensors
+from graft.training.model.models import parts
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.card import card
 from graft.training.pretrain.origin import origin
 from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.sources import end_id, tokens_of
-from graft.training.tokenizer import IM_END
+from graft.training.rootstock.tokenizer import IM_END
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graft.training.errors import ConfigurationError
-from graft.training.models import parts
+from graft.training.model.models import parts
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 

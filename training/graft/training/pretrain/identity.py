@@ -11,14 +11,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from graft.adapters.digest import PREFIX, digest_of_json
-from graft.training import prolonging
-from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import OtherRun
-from graft.training.lineage import data_digest
-from graft.training.optim import Schedule
+from graft.training.job import prolonging
+from graft.training.job.lineage import data_digest
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.optim import Schedule
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.settings import CONTROLS, ELSEWHERE, SCHEDULE
+from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE
 
 FILE = "job.json"
 _SCHEDULE = "schedule"

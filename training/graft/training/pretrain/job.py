@@ -13,17 +13,20 @@ from typing import Any, Self
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from graft.training.blocks import compile_blocks, keep_no_activations
-from graft.training.checkpoint import complete_checkpoints
-from graft.training.disk import written
 from graft.training.errors import CheckpointError
-from graft.training.flops import flops_per_token, peak_flops
-from graft.training.guard import Guard
+from graft.training.job.places import check_output, held
 from graft.training.launch.processes import Processes, device_kind
-from graft.training.optim import MakeOptimizers, Schedule, adamw, adamw_8bit, muon
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.guard import Guard
+from graft.training.loop.optim import MakeOptimizers, Schedule, adamw, adamw_8bit, muon
+from graft.training.loop.progress import Gauge, Listener
+from graft.training.loop.run import Run
+from graft.training.loop.schedules import schedule_of
+from graft.training.loop.telemetry import Prometheus, TensorBoard
+from graft.training.model.blocks import compile_blocks, keep_no_activations
+from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
-from graft.training.places import check_output, held
 from graft.training.pretrain import identity
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.finished import Finished
@@ -32,10 +35,7 @@ from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
 from graft.training.pretrain.table import layout_table
-from graft.training.progress import Gauge, Listener
-from graft.training.run import Run
-from graft.training.schedules import schedule_of
-from graft.training.telemetry import Prometheus, TensorBoard
+from graft.training.runtime.disk import written
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.digest import digest_of_json
-from graft.training.lineage import code_version, data_digest
+from graft.training.job.lineage import code_version, data_digest
 from graft.training.pretrain.settings import PretrainSettings
 
 PATHS = ("text", "validation", "tokenizer", "model", "teacher")

@@ -12,18 +12,18 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from graft.training.attention import LONGEST
-from graft.training.blocks import blocks
 from graft.training.errors import ConfigurationError
-from graft.training.families import family, family_of
-from graft.training.flops import flops_per_token, num_multiplied, peak_flops
-from graft.training.models import parts
+from graft.training.loop.schedules import num_steps_of
+from graft.training.model.attention import LONGEST
+from graft.training.model.blocks import blocks
+from graft.training.model.family import family, family_of
+from graft.training.model.flops import flops_per_token, num_multiplied, peak_flops
+from graft.training.model.models import parts
 from graft.training.objective.head import ENDING_IN_THEIR_HEAD
 from graft.training.parallel.mesh import SPLITTABLE, Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.schedules import num_steps_of
 
 ACTIVATION_BYTES = 34
 """Per token, layer and unit of width, in 16 bits, attention's probabilities not kept (Korthikanti et al. 2022,
@@ -100,7 +100,7 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
 
 
 def _probability_bytes(config: PretrainedConfig, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
-    """Per token and layer: what ``graft.training.attention`` keeps; half of it where attention is causal."""
+    """Per token and layer: what ``graft.training.model.attention`` keeps; half of it where attention is causal."""
     is_used = device == "cpu" and settings.dtype != "float32" and settings.max_length <= LONGEST
     if not is_used or settings.gradient_checkpointing or settings.torch_compile:
         return 0.0

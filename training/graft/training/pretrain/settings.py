@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.training.settings import TrainingSettings, one_of, require, setting
+from graft.training.settings.settings import TrainingSettings, one_of, require, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import encode_whole, read_documents
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.models import objectives_of
+from graft.training.model.models import objectives_of
 from graft.training.objective.objective import flat
 from graft.training.objective.vocabulary import first_id
 from graft.training.pretrain.settings import PretrainSettings

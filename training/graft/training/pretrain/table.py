@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-from graft.training.flops import flops_per_token, peak_flops
-from graft.training.loss_curve import METRICS, read_metrics
+from graft.training.loop.loss_curve import METRICS, read_metrics
+from graft.training.loop.progress import Gauge
+from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.progress import Gauge
 
 
 def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:

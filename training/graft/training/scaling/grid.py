@@ -15,13 +15,13 @@ import torch
 from graft.adapters.digest import digest_of_json
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import DataError
-from graft.training.flops import num_multiplied
 from graft.training.launch.processes import device_kind
-from graft.training.optim import Schedule, adamw
+from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.run import Run
+from graft.training.model.flops import num_multiplied
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.run import Run
 from graft.training.scaling.laws import Point
 
 LENGTH, ROWS, VOCABULARY, HEAD = 128, 8, 512, 32

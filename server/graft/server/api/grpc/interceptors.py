@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from grpc_status import rpc_status  # type: ignore[import-untyped]
-
 import grpc
 import grpc.aio
+from grpc_status import rpc_status  # type: ignore[import-untyped]
+
 from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc.status import status_of
 from graft.server.api.grpc.types import Context, Handler

@@ -1,0 +1,231 @@
+"""From a base and rows to an adapter in its folder."""
+
+import contextlib
+import functools
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, PreTrainedTokenizerFast
+
+from graft.adapters.base import files as base_files
+from graft.adapters.base.base import Base
+from graft.adapters.base.numbers import check_numbers
+from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.form import ServingForm
+from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.lora import Lora, inject, write_adapter
+from graft.training.batch.encoding import RowEncoder
+from graft.training.batch.packing import Encoded
+from graft.training.batch.supervised_rows import SupervisedRows
+from graft.training.errors import CheckpointError, ConfigurationError
+from graft.training.finetune.identity import FinetuneIdentity
+from graft.training.finetune.reference import write_reference
+from graft.training.finetune.rows import read_examples
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.job.export import put_in_place
+from graft.training.job.places import held
+from graft.training.launch.processes import Processes, device_kind
+from graft.training.loop.checkpoint import complete_checkpoints, load_tensors
+from graft.training.loop.guard import Guard
+from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.run import Run
+from graft.training.loop.schedules import schedule_of
+from graft.training.loop.weights import Weights, bfloat16_form
+from graft.training.model.loading import load_base, load_tokenizer
+from graft.training.model.masks import check_packing
+from graft.training.objective.causal import CausalObjective
+from graft.training.parallel.distributed import Distributed
+from graft.training.parallel.layout import Layout
+from graft.training.parallel.mesh import Mesh
+from graft.training.runtime.disk import written
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """What a training consists of beside its base."""
+
+    targets: tuple[str, ...]
+    rows: list[Encoded]
+    batches: SupervisedRows
+    schedule: Schedule
+    job: FinetuneIdentity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """One QLoRA training (Dettmers et al. 2023, arXiv:2305.14314). ``folder`` gets checkpoints, metrics and
+    ``adapter/``.
+    """
+
+    base: Base
+    data: Path
+    settings: FinetuneSettings
+    folder: Path
+
+    @property
+    def form(self) -> ServingForm:
+        """The folder's own form where ``graft quantize`` made it."""
+        if self.base.form is not None:
+            return self.base.form
+        if self.settings.load_in_8bit:
+            return ServingForm.LLM_INT8
+        return ServingForm.NF4 if self.settings.load_in_4bit else ServingForm.BF16
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def work(self) -> Path:
+        return self.folder
+
+    def absolute(self) -> Self:
+        return replace(self, data=self.data.absolute(), folder=self.folder.absolute())
+
+    def check_work(self, *, resume: bool) -> None:
+        """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if resume and not complete_checkpoints(self.folder):
+            _log.warning("no checkpoint in %s: starting at step 0", self.folder)
+        self._check_free(resume=resume)
+
+    def _check_free(self, *, resume: bool) -> None:
+        if not resume and complete_checkpoints(self.folder):
+            raise CheckpointError(
+                f"{self.folder} holds checkpoints of an earlier run: add --resume, or choose another --output."
+            )
+
+    def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
+        """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is
+        written. Every process calls this.
+
+        Raises:
+            DataError, ConfigurationError, CheckpointError, InvalidBase: one line says what to change.
+        """
+        processes = processes or Processes(num=1, device=device_kind())
+        mesh = self.settings.mesh(processes.num)
+        self.check_work(resume=resume)
+        ready = self._ready(mesh, processes.num)
+        ready.job.check(self.folder)
+        is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
+        model = self._adapted_model(ready.targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
+        if self.settings.packing:
+            check_packing(model)
+        layout = processes.layout(mesh)
+        layout.wait()
+        with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
+            with written(self.folder):
+                if layout.is_first:  # again: another training may have worked here since
+                    self._check_free(resume=resume)
+                    ready.job.claim(self.folder, ready.job.check(self.folder))
+                processes.claim(self.folder)
+            layout.wait()
+            if isinstance(layout, Distributed):
+                layout.apply(model)
+            torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
+            self._run(model, ready.batches, ready.schedule, layout).execute(resume=resume)
+            if layout.is_first:  # the others need not wait for what it does alone
+                self._write(model if layout.is_alone else self._whole_model(ready.targets), ready.rows, ready.job)
+        return self.folder / "adapter"
+
+    def _ready(self, mesh: Mesh, num_processes: int) -> _Ready:
+        """Raises whatever the user may have got wrong, before the base is loaded."""
+        base = Adaptable.of(self.base)
+        targets = base.targets(self.settings.target_modules)
+        self._check_mesh(mesh, num_processes)
+        tokenizer = load_tokenizer(self.base.path)
+        rows = self._rows(tokenizer, base)
+        check_numbers(self.base.path, leftovers=base.leftovers)
+        batches = self._batches(rows, tokenizer.pad_token_id or 0, mesh)  # no padding is seen: any id will do
+        schedule = schedule_of(self.settings, batches)
+        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
+        return _Ready(targets=targets, rows=rows, batches=batches, schedule=schedule, job=job)
+
+    def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
+        """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
+        config = AutoConfig.from_pretrained(self.base.path, local_files_only=True)
+        accumulated = self.settings.gradient_accumulation_steps * mesh.dp
+        mesh.check(config, num_processes=num_processes, batches_per_step=accumulated)
+        reasons = []
+        for axis in ("pp", "cp", "tp"):
+            if getattr(mesh, axis) > 1:
+                reasons.append(f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard")
+        if mesh.dp_shard > 1 and mesh.zero_stage > 1:
+            if self.base.form is not None:
+                reasons.append(
+                    f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take the plain "
+                    "base, dp_replicate or zero_stage 1"
+                )
+            elif self.form is ServingForm.LLM_INT8:
+                reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
+        if reasons:
+            raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
+
+    def _whole_model(self, targets: tuple[str, ...]) -> PeftModel:
+        """The trained adapter on a base of this process alone, from the last checkpoint."""
+        model = self._adapted_model(targets)
+        weights = Weights(model)
+        into = {f"master/{name}": master.detach() for name, master in weights.masters.items()}
+        load_tensors(complete_checkpoints(self.folder)[-1], into)
+        weights.push(bfloat16_form)
+        return model
+
+    def _rows(self, tokenizer: PreTrainedTokenizerFast, base: Adaptable) -> list[Encoded]:
+        stop_ids = base_files.stop_ids(self.base.path)
+        encoder = RowEncoder(tokenizer, stop_ids=stop_ids, assistant_only=self.settings.assistant_only_loss)
+        return read_examples(self.data, encoder, base, max_length=self.settings.max_length)
+
+    def _adapted_model(self, targets: tuple[str, ...], *, storage: torch.dtype = torch.uint8) -> PeftModel:
+        settings = self.settings
+        model = load_base(self.base.path, self.form, storage=storage)
+        torch.manual_seed(settings.seed)
+        lora = Lora(
+            r=settings.r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=targets,
+            use_rslora=settings.use_rslora,
+        )
+        return inject(model, lora, base_name=self.base.name)
+
+    def _batches(self, rows: list[Encoded], pad_id: int, mesh: Mesh) -> SupervisedRows:
+        settings = self.settings
+        return SupervisedRows(
+            rows=rows,
+            rows_per_batch=settings.per_device_train_batch_size,
+            batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
+            packing=settings.packing,
+            pad_id=pad_id,
+            seed=settings.seed,
+        )
+
+    def _run(self, model: PeftModel, data: SupervisedRows, schedule: Schedule, layout: Layout) -> Run:
+        settings = self.settings
+        return Run(
+            model=model,
+            data=data,
+            objective=CausalObjective(),
+            optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
+            schedule=schedule,
+            guard=Guard(sigmas=settings.spike_sigmas),
+            folder=self.folder,
+            max_gradient_norm=settings.max_grad_norm,
+            checkpoint_steps=settings.save_steps or data.steps_per_epoch,
+            write_model=functools.partial(write_adapter, layout=layout),
+            layout=layout,
+        )
+
+    def _write(self, model: PeftModel, rows: list[Encoded], job: FinetuneIdentity) -> None:
+        record = TrainedRecord(base=self.base.reference(), form=self.form, lineage=job.lineage())
+
+        def write(folder: Path) -> None:
+            write_adapter(model, folder)
+            write_reference(model, rows, self.form, folder)
+            record.write(folder)
+
+        put_in_place(self.folder / "adapter", write)

@@ -1,0 +1,57 @@
+"""Log-probabilities recorded by the trainer, so that a server can show it computes the same (the parity receipt)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from graft.adapters.folder.reference import MAX_ROW_TOKENS, Reference, ReferenceRow
+from graft.adapters.form import ServingForm
+from graft.training.batch.packing import Encoded
+
+NUM_ROWS = 8
+NUM_DRAWN_ROWS = 2
+NUM_DRAWN_TOKENS = 16
+
+
+@torch.inference_mode()
+def write_reference(model: PreTrainedModel, rows: Sequence[Encoded], form: ServingForm, folder: Path) -> Path:
+    """Writes ``reference.json``: of the first eight rows the answers' log-probabilities, and of two short rows that the
+    adapter draws itself those of every token but the first.
+
+    A server that has no time for whole rows compares the drawn ones: they cost no prompt, and tokens that the model
+    finds likely carry little of bfloat16's rounding noise (see DECISIONS). Every row runs alone, without padding.
+    """
+    model.eval()
+    seen = [row.input_ids[:MAX_ROW_TOKENS] for row in rows[:NUM_ROWS]]
+    starts = [max(1, list(row.supervised).index(True)) for row in rows[:NUM_ROWS]]
+    recorded = [_scored(model, ids, start) for ids, start in zip(seen, starts, strict=True) if start < len(ids)]
+    generator = torch.Generator().manual_seed(0)
+    first_tokens = [ids[0] for ids in seen]
+    for index in range(NUM_DRAWN_ROWS):
+        drawn = _drawn(model, first_tokens[index % len(first_tokens)], generator)
+        recorded.append(_scored(model, drawn, 1))
+    return Reference(form=form, rows=tuple(recorded)).write(folder)
+
+
+def _scored(model: PreTrainedModel, ids: Sequence[int], start: int) -> ReferenceRow:
+    """Nats of each token from ``start`` on."""
+    ids_1L = torch.tensor([list(ids)])
+    logprobs_LV: Tensor = model(input_ids=ids_1L).logits[0].float().log_softmax(-1)
+    chosen = logprobs_LV[start - 1 : -1].gather(1, ids_1L[0, start:, None]).flatten()
+    return ReferenceRow(
+        token_ids=tuple(ids),
+        num_prompt_tokens=start,
+        logprobs=tuple(min(0.0, round(value, 6)) for value in chosen.tolist()),
+    )
+
+
+def _drawn(model: PreTrainedModel, first_token: int, generator: torch.Generator) -> list[int]:
+    """``first_token`` and what the model goes on to say, drawn at temperature 1."""
+    ids = [first_token]
+    while len(ids) < NUM_DRAWN_TOKENS:
+        probabilities_V: Tensor = model(input_ids=torch.tensor([ids])).logits[0, -1].float().softmax(-1)
+        ids.append(int(torch.multinomial(probabilities_V, 1, generator=generator)))
+    return ids

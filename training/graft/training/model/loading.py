@@ -1,0 +1,94 @@
+"""Loading a base in the form it is trained on and served in."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    CompressedTensorsConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from graft.adapters.base import files as base_files
+from graft.adapters.form import ServingForm
+from graft.training.compress.llm_int8 import llm_int8_config
+from graft.training.compress.nf4 import bitsandbytes_functional, nf4_config
+from graft.training.errors import ConfigurationError
+
+PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)
+"""What plain weights can be brought into while they are loaded; the others are made by ``graft quantize``."""
+
+
+def load_base(path: Path, form: ServingForm, *, storage: torch.dtype = torch.uint8) -> PreTrainedModel:
+    """Loads a base for evaluation or adaptation; its parameters are frozen.
+
+    int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
+    multiplies by. ``storage`` is where the bits of NF4 lie.
+
+    Raises:
+        ConfigurationError: the folder's weights are not in this form and cannot be brought into it.
+        InvalidBase: the folder is no base.
+    """
+    found = base_files.read(path).form
+    _require_form(path, found, form)
+    disable_progress_bar()
+    if form in (ServingForm.NF4, ServingForm.LLM_INT8):
+        bitsandbytes_functional()
+    dtype = torch.float32 if form is ServingForm.FP32 else torch.bfloat16
+    with warnings.catch_warnings():
+        # That we pass how to load what the folder holds is meant.
+        warnings.filterwarnings("ignore", "You passed `quantization_config`")
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, **_quantization(found, form, storage)
+        )
+    _keep_odd_sizes_unpacked(model)
+    model.requires_grad_(False)
+    model.eval()
+    return model
+
+
+def _keep_odd_sizes_unpacked(model: PreTrainedModel) -> None:
+    """On CPUs with AVX-512 bitsandbytes packs 4-bit layers anew when they are first evaluated, and can do so only for
+    whole blocks of 64 inputs and 32 outputs.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _require_form(path: Path, found: ServingForm | None, form: ServingForm) -> None:
+    if found is not None and found is not form:
+        raise ConfigurationError(
+            f"the weights in {path} are {found} already and cannot become {form}; take the plain base."
+        )
+    if found is None and form not in PLAIN_FORMS:
+        raise ConfigurationError(
+            f"the weights in {path} are plain and become {form} only by `graft quantize --form {form}`; "
+            f"take the folder that it writes, or one of {', '.join(PLAIN_FORMS)}."
+        )
+
+
+def _quantization(found: ServingForm | None, form: ServingForm, storage: torch.dtype) -> dict[str, Any]:
+    """Keyword arguments: what to do to the weights on their way in."""
+    if found in (ServingForm.INT8, ServingForm.INT4):
+        return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+    configs: dict[ServingForm, BitsAndBytesConfig] = {}
+    if found is None:
+        configs = {ServingForm.NF4: nf4_config(storage=storage), ServingForm.LLM_INT8: llm_int8_config()}
+    return {"quantization_config": configs[form]} if form in configs else {}
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
+    """Raises ``ConfigurationError`` where the folder's tokenizer cannot be read."""
+    try:
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        told = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise ConfigurationError(f"{path} holds no tokenizer that can be read: {told[:300]}") from None
+    return tokenizer

@@ -1,0 +1,47 @@
+"""The mixture of document kinds a base learns from."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from graft.training.rootstock.corpus.arithmetic import direct_additions, worked_additions
+from graft.training.rootstock.corpus.chat import chat
+from graft.training.rootstock.corpus.dates import dates
+from graft.training.rootstock.corpus.document import Document
+from graft.training.rootstock.corpus.questions import questions
+from graft.training.rootstock.corpus.rules import rules
+from graft.training.rootstock.corpus.sentiment import sentiment
+from graft.training.rootstock.corpus.stories import stories
+
+Kind = Callable[[Random], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Document kinds and the share of documents each gets."""
+
+    weights: dict[Kind, float]
+
+    def documents(self, rng: Random) -> Iterator[Document]:
+        """An endless stream. The generator alone decides it: the same state gives the same documents."""
+        kinds, weights = list(self.weights), list(self.weights.values())
+        while True:
+            kind = rng.choices(kinds, weights)[0]
+            yield Document(kind=kind.__name__, text=kind(rng))
+
+
+ROOTSTOCK = Mixture(
+    weights={
+        rules: 0.46,
+        worked_additions: 0.19,
+        direct_additions: 0.035,
+        dates: 0.05,
+        sentiment: 0.07,
+        stories: 0.025,
+        questions: 0.04,
+        chat: 0.13,
+    }
+)
+"""Nearly two thirds of the tokens are rules and additions: with so few parameters, examples in the prompt and worked
+steps need that many.
+"""
