@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.loop.loss_curve import METRICS
+from graft.training.objective.span_corruption import num_sentinels
 from tests.cases.command import CommandCase, Commands
 
 SMALL = [
@@ -83,7 +84,7 @@ def asks_in_some_steps(folder: Path) -> None:
 
 def sentinels(folder: Path) -> None:
     files(text__jsonl=ROW * 40)(folder)
-    train_tokenizer([WORDS] * 3, vocab_size=400, context_tokens=32, sentinels=True).save_pretrained(
+    train_tokenizer([WORDS] * 3, vocab_size=400, context_tokens=32, num_sentinels=num_sentinels(32)).save_pretrained(
         folder / "tokenizer"
     )
 

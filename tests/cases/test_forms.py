@@ -21,11 +21,11 @@ from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import MADE, Quantization
 from graft.training.compress.share import outside_form
 from graft.training.model.loading import load_base
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.calibration import calibration_documents
 from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
 from tests.cases.command import CommandCase, Commands
 
-TEXT = CalibrationText.generated(ROOTSTOCK, num_documents=40)
+TEXT = CalibrationText.of(calibration_documents(40))
 HELD = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")
 NO_DECODERS = ("bert", "roberta", "albert", "electra", "distilbert", "t5", "bart")
 IDS = torch.arange(260, 324)[None]

@@ -2,8 +2,8 @@
 
 import torch
 
-from graft.training.compress.int8_products import product
-from graft.training.compress.nf4 import bitsandbytes_functional
+from graft.training.model.int8_products import product
+from graft.training.model.nf4 import bitsandbytes_functional
 
 
 def test_products_are_exact() -> None:

@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from graft.adapters.form import ServingForm
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.model import masks
 from graft.training.model.loading import load_base
-from graft.training.model.masks import check_packing
+from graft.training.objective import masks
 from graft.training.objective.causal import CausalObjective
+from graft.training.objective.masks import check_packing
 from graft.training.parallel.mesh import Mesh
 
 WINDOW = 6

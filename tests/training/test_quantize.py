@@ -28,11 +28,11 @@ from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
 from graft.training.model.loading import load_base
+from graft.training.rootstock.calibration import calibration_documents
 from graft.training.rootstock.corpus.demo import demo_rows
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from graft.training.rootstock.recipe import llama_config
 
-TEXT = CalibrationText.generated(ROOTSTOCK, num_documents=40)
+TEXT = CalibrationText.of(calibration_documents(40))
 QUERY = "model.layers.0.self_attn.q_proj"
 
 

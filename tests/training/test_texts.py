@@ -17,10 +17,10 @@ from graft.training.batch.data import Share
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.batch.text_rows import BatchSize, PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.corpus.sentences import flat
 from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, read_documents, windows
 from graft.training.errors import DataError
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import flat
 from tests.training.objective.vocabularies import documents, vocabulary
 
 

@@ -14,15 +14,15 @@ from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED
 from graft.training.batch.text_rows import TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.corpus.texts import encode_whole
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.objective import catalog
 from graft.training.objective.masked import MaskedObjective, choose_words
-from graft.training.objective.objective import Sentences, flat
 from graft.training.objective.replaced_token import ReplacedTokenObjective
 from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import choose_spans
-from graft.training.objective.span_corruption import SpanCorruptionObjective
+from graft.training.objective.span_corruption import SpanCorruptionObjective, num_sentinels
 from graft.training.objective.vocabulary import Vocabulary
 from tests.training.objective.vocabularies import FIRST_WORD, SENTINELS, documents, generator, vocabulary
 
@@ -141,7 +141,9 @@ def test_rows_that_need_more_sentinels_are_refused_with_the_longest_that_fit() -
 
 @pytest.mark.parametrize("length", [2048, 4096])
 def test_a_tokenizer_of_the_texts_own_has_as_many_sentinels_as_its_rows_need(length: int) -> None:
-    tokenizer = train_tokenizer(["some text"] * 3, vocab_size=600, context_tokens=length, sentinels=True)
+    tokenizer = train_tokenizer(
+        ["some text"] * 3, vocab_size=600, context_tokens=length, num_sentinels=num_sentinels(length)
+    )
     objective: Any = catalog.objective("span_corruption", model_type="t5", tokenizer=tokenizer, length=length)
     document = [[one % 200 + 270 for one in range(length)]]
     batch = objective.collate([document], generator())

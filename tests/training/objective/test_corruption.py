@@ -13,11 +13,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import flat
 from graft.training.errors import ConfigurationError
 from graft.training.objective import denoising
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.masked import MaskedObjective, choose_words
-from graft.training.objective.objective import flat
 from graft.training.objective.permutation import PermutationObjective, hidden
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.sentence_pairs import SentencePairObjective

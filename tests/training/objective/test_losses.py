@@ -37,7 +37,9 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
+from graft.training.batch.batch import Counted
 from graft.training.batch.packing import IGNORED, Encoded, batch_of_rows
+from graft.training.corpus.sentences import flat
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.distillation import (
@@ -46,7 +48,7 @@ from graft.training.objective.distillation import (
 )
 from graft.training.objective.experts import ExpertsObjective
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Counted, Objective, flat
+from graft.training.objective.objective import Objective
 from graft.training.objective.permutation import PermutationObjective
 from graft.training.objective.prefix import PrefixObjective
 from graft.training.objective.replaced_token import GeneratorAndDiscriminator, ReplacedTokenObjective

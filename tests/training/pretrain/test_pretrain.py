@@ -21,6 +21,7 @@ from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.loss_curve import METRICS
 from graft.training.model.family import FAMILIES
+from graft.training.objective.span_corruption import num_sentinels
 from graft.training.pretrain import job as jobs
 from tests.training.pretrain.making import ALONE, job, weights
 
@@ -138,7 +139,7 @@ def test_a_teacher_of_another_size_is_refused(text: Path, tmp_path: Path) -> Non
 def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> None:
     first = job(tmp_path / "first", text)
     first.execute(ALONE, resume=False)
-    large = train_tokenizer(["some text"] * 3, vocab_size=420, context_tokens=32, sentinels=True)
+    large = train_tokenizer(["some text"] * 3, vocab_size=420, context_tokens=32, num_sentinels=num_sentinels(32))
     large.add_tokens([f"token{number}" for number in range(60)])
     large.save_pretrained(tmp_path / "large")
     with pytest.raises(ConfigurationError, match=r"does not fit the model .*ids up to 4\d\d, .*embeddings for 3\d\d"):

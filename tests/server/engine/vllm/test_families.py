@@ -18,7 +18,7 @@ from graft.adapters.form import ServingForm
 from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import MADE, Quantization
 from graft.training.model.loading import load_base
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.calibration import calibration_documents
 from tests.cases.bases import make_base
 from tests.server.engine.making import write_adapter
 
@@ -83,7 +83,7 @@ def test_the_engine_says_what_transformers_and_peft_say(
 
 
 def _quantized(base: Base, form: ServingForm, output: Path) -> Base:
-    text = CalibrationText.generated(ROOTSTOCK, num_documents=40) if form is ServingForm.INT4 else None
+    text = CalibrationText.of(calibration_documents(40)) if form is ServingForm.INT4 else None
     return Quantization(base=base, form=form, output=output, text=text, num_tokens=1024).execute()
 
 

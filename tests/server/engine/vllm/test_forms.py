@@ -25,8 +25,10 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter, Sampling
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.launch import start_engine
+from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import Quantization
 from graft.training.model.loading import load_base
+from graft.training.rootstock.calibration import calibration_documents
 from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from tests.cases.bases import save_by_transformers
 from tests.server.engine.making import engine_settings
@@ -54,7 +56,8 @@ async def serving(base: Base, form: ServingForm) -> AsyncIterator[VllmEngine]:
 async def test_base_and_adapters_answer_as_transformers_and_peft_do(
     form: ServingForm, base: Base, adapters: tuple[EngineAdapter, ...], tmp_path: Path
 ) -> None:
-    made = Quantization(base=base, form=form, output=tmp_path / form).execute()
+    text = CalibrationText.of(calibration_documents()) if form is ServingForm.INT4 else None
+    made = Quantization(base=base, form=form, output=tmp_path / form, text=text).execute()
     assert made.reference() == base.reference()
     await _compare(made, form, adapters, tmp_path)
 

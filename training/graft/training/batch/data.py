@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeVar
 
-from graft.training.objective.objective import Counted
+from graft.training.batch.batch import Counted
 
 BatchT = TypeVar("BatchT", bound=Counted, covariant=True)
 T = TypeVar("T")

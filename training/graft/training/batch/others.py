@@ -9,8 +9,8 @@ from itertools import accumulate
 import torch
 from torch import Generator
 
+from graft.training.corpus.sentences import Sentences
 from graft.training.errors import DataError
-from graft.training.objective.objective import Sentences
 
 
 class Others:

@@ -11,11 +11,12 @@ from random import Random
 
 import torch
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED, PackedBatch
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.errors import DataError
-from graft.training.objective.objective import Batch, Sentences, flat
 
 
 @dataclass(frozen=True, kw_only=True)

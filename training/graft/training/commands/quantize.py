@@ -38,17 +38,23 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    from graft.adapters.base.base import Base, find_base
+    from graft.adapters.base.base import Base, find_base, shipped_bases
     from graft.adapters.form import ServingForm
     from graft.training.compress.calibration import CalibrationText
     from graft.training.compress.quantize import Quantization
     from graft.training.compress.share import outside_form, summary
 
     origin = Base.from_folder(find_base(args.base))
-    text = None if args.calibration is None else CalibrationText.from_file(args.calibration)
+    form, text = ServingForm(args.form), None
+    if args.calibration is not None:
+        text = CalibrationText.from_file(args.calibration)
+    elif form is ServingForm.INT4 and origin.path in shipped_bases().values():
+        from graft.training.rootstock.calibration import calibration_documents
+
+        text = CalibrationText.of(calibration_documents())
     made = Quantization(
         base=origin,
-        form=ServingForm(args.form),
+        form=form,
         output=args.output,
         text=text,
         num_tokens=args.calibration_tokens,

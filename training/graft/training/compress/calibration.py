@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
@@ -19,7 +17,6 @@ from graft.adapters.base.quantized import Calibration
 from graft.adapters.digest import digest_of_bytes
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError
-from graft.training.rootstock.corpus.mixture import Mixture
 
 NUM_TOKENS = 32_768
 _LENGTH = 512
@@ -47,9 +44,9 @@ class CalibrationText:
         return cls(documents=documents, digest=digest_of_bytes(path.read_bytes()))
 
     @classmethod
-    def generated(cls, mixture: Mixture, *, num_documents: int = 2000) -> CalibrationText:
-        """Documents of a mixture that no training and no held-out set draws."""
-        documents = tuple(one.text for one in islice(mixture.documents(Random("calibration")), num_documents))
+    def of(cls, texts: Iterable[str]) -> CalibrationText:
+        """Documents that were made."""
+        documents = tuple(texts)
         return cls(documents=documents, digest=digest_of_bytes("\0".join(documents).encode()))
 
     def batches(self, tokenizer: PreTrainedTokenizerFast, *, num_tokens: int, context: int) -> list[Tensor]:

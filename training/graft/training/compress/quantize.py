@@ -17,24 +17,23 @@ from torch import Tensor, nn
 from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from graft.adapters.base import files as base_files
-from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.base.output_head import own_head
 from graft.adapters.base.quantized import Calibration, QuantizedRecord
 from graft.adapters.form import ServingForm
 from graft.training.compress.calibration import NUM_TOKENS, CalibrationText, quantize_blocks
 from graft.training.compress.gptq import gptq
-from graft.training.compress.llm_int8 import llm_int8_config, llm_int8_tensors
-from graft.training.compress.nf4 import nf4_config, nf4_tensors
 from graft.training.compress.packed import packed_config, packed_tensors
 from graft.training.compress.rounding import IntegerWeight, round_to_nearest
 from graft.training.compress.share import outside_form, summary
 from graft.training.errors import ConfigurationError
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
+from graft.training.model.llm_int8 import llm_int8_config, llm_int8_tensors
 from graft.training.model.loading import load_base, load_tokenizer
+from graft.training.model.nf4 import nf4_config, nf4_tensors
 from graft.training.model.structure import Structure
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 from graft.training.runtime.disk import AGAIN
 
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
@@ -83,7 +82,7 @@ class Quantization:
             raise ConfigurationError(f"{self.output} exists; remove it, or choose another folder.")
         if self.form is not ServingForm.INT4 and (self.text is not None or self.group_size is not None):
             raise ConfigurationError(f"form {self.form} takes no calibration text and no group size, only int4 does.")
-        if self.form is ServingForm.INT4 and self._calibration_text() is None:
+        if self.form is ServingForm.INT4 and self.text is None:
             raise ConfigurationError(
                 f"int4 is calibrated: add --calibration FILE with text like what {self.base.name} will be given."
             )
@@ -127,7 +126,7 @@ class Quantization:
         return made, packed_config(bits=8, group_size=None, plain=structure.plain)
 
     def _int4(self, structure: Structure) -> tuple[_Made, dict[str, Any], Calibration]:
-        text = self._calibration_text()
+        text = self.text
         assert text is not None
         model = load_base(self.base.path, ServingForm.BF16)
         group_size = self._chosen_group_size(structure)
@@ -164,11 +163,6 @@ class Quantization:
         if structure.tied and own_head(self.base.path) is not None:
             config["tie_word_embeddings"] = False  # as transformers reads such files; engines would drop the head
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-    def _calibration_text(self) -> CalibrationText | None:
-        if self.text is None and self.base.path in shipped_bases().values():
-            return CalibrationText.generated(ROOTSTOCK)
-        return self.text
 
     def _require_sizes(self, structure: Structure) -> None:
         """What the engine's kernels and the formats need, before anything is read."""

@@ -10,26 +10,24 @@ from collections.abc import Sequence
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from graft.training.corpus.chat_template import CHAT_TEMPLATE, IM_END, IM_START
 from graft.training.errors import ConfigurationError
-from graft.training.objective.span_corruption import num_spans
-from graft.training.rootstock.tokenizer import CHAT_TEMPLATE, IM_END, IM_START
 
 BEGIN, PAD, END, MASK = "<s>", "<pad>", "</s>", "<mask>"
 SPECIAL = (BEGIN, PAD, END, MASK, IM_START, IM_END)
-SENTINEL, T5_SENTINELS = "<extra_id_{}>", 100
+SENTINEL = "<extra_id_{}>"
 """They stand for what span corruption takes out (T5)."""
 
 
 def train_tokenizer(
-    documents: Sequence[str], *, vocab_size: int, context_tokens: int, sentinels: bool = False
+    documents: Sequence[str], *, vocab_size: int, context_tokens: int, num_sentinels: int = 0
 ) -> PreTrainedTokenizerFast:
-    """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer. ``sentinels`` are
-    among them, T5's or as many as a row of ``context_tokens`` needs.
+    """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer. So many
+    sentinels are among them.
 
     Raises ``ConfigurationError`` where bytes and special tokens alone are more.
     """
-    num_sentinels = max(T5_SENTINELS, num_spans(context_tokens - 1))
-    special = [*SPECIAL, *map(SENTINEL.format, range(num_sentinels if sentinels else 0))]
+    special = [*SPECIAL, *map(SENTINEL.format, range(num_sentinels))]
     least = 256 + len(special)
     if vocab_size < least:
         raise ConfigurationError(

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from graft.adapters.base.spelling import Spelling
 from graft.adapters.text import documents
+from graft.training.corpus.sentences import Sentences
 from graft.training.errors import of_data
-from graft.training.objective.objective import Sentences
 
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|(?<!\n)\n++(?=.)")
 """The blanks behind a full stop, nothing behind one of scripts without blanks, or the end of a line: the whole run of

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED, PackedBatch
 from graft.training.evaluation.counts import Counts
-from graft.training.objective.objective import Batch
 
 CHUNK_TOKENS = 4_000_000
 """Tokens that are sorted at a time."""

@@ -36,8 +36,8 @@ from graft.training.loop.run import Run
 from graft.training.loop.schedules import schedule_of
 from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.loading import load_base, load_tokenizer
-from graft.training.model.masks import check_packing
 from graft.training.objective.causal import CausalObjective
+from graft.training.objective.masks import check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh

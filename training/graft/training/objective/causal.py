@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from graft.training.batch.packing import PackedBatch
-from graft.training.model.masks import mask_for
 from graft.training.objective.head import labelled
+from graft.training.objective.masks import mask_for
 
 
 @dataclass(frozen=True, kw_only=True)

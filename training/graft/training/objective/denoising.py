@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.encoder_decoder import sequence_to_sequence
-from graft.training.objective.objective import Batch, Sentences, flat, rows_of
+from graft.training.objective.objective import rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE, MEAN_SPAN = 0.3, 3.0

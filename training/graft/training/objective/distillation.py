@@ -14,10 +14,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED, PackedBatch
-from graft.training.model.masks import mask_for
+from graft.training.corpus.sentences import Sentences
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Sentences, cross_entropy
+from graft.training.objective.masks import mask_for
+from graft.training.objective.objective import cross_entropy
 
 TEMPERATURE = 2.0
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.objective.head import labelled
-from graft.training.objective.objective import Batch
 
 
 def sequence_to_sequence(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
-from graft.training.objective.objective import Batch, Sentences, flat, rows_of
+from graft.training.objective.objective import rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE = 0.15

@@ -1,30 +1,14 @@
 """What a run optimises."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graft.training.batch.batch import Counted
 from graft.training.batch.packing import IGNORED
-
-Sentences = Sequence[Sequence[int]]
-"""A document: the token ids of each of its sentences. One that nobody split is one sentence."""
-
-
-class Counted(Protocol):
-    """A batch that knows how many things each term of its loss sums over, before the loss is computed."""
-
-    @property
-    def counts(self) -> Mapping[str, int]: ...
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that are read, padding left out."""
-        ...
-
 
 BatchT = TypeVar("BatchT", bound=Counted, contravariant=True)
 
@@ -46,35 +30,6 @@ class Objective(Protocol[BatchT]):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What a Hugging Face model is called with, and what it has to say. Legend: B rows, L tokens per row."""
-
-    inputs: Mapping[str, Tensor]
-    labels: Mapping[str, Tensor]
-    """Of each term; ``IGNORED`` where nothing is asked."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        return {name: int((labels != IGNORED).sum()) for name, labels in self.labels.items()}
-
-    def silent(self) -> "Batch":
-        """The same, of which nothing is asked: it changes nothing."""
-        labels = {name: torch.full_like(one, IGNORED) for name, one in self.labels.items()}
-        return Batch(inputs=self.inputs, labels=labels)
-
-    def to(self, device: str) -> "Batch":
-        """The same on another device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs=inputs, labels={name: tensor.to(device) for name, tensor in self.labels.items()})
-
-    @property
-    def num_tokens(self) -> int:
-        ids = self.inputs["input_ids"]
-        mask = self.inputs.get("attention_mask")
-        return int(mask.sum()) if mask is not None and mask.shape == ids.shape else ids.numel()
-
-
 def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0) -> Tensor:
     """−log p of each label, summed, in float32, and ``z`` times log² Z. Shapes: (…, V) and (…)."""
     total = functional.cross_entropy(
@@ -91,8 +46,3 @@ def rows_of(sequences: Sequence[Sequence[int]], *, length: int, fill: int) -> Te
             raise ValueError(f"a row has {len(ids)} tokens; {length} is the limit")
         rows[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
     return rows
-
-
-def flat(document: Sentences) -> list[int]:
-    """All tokens of a document."""
-    return [one for sentence in document for one in sentence]

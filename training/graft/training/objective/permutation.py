@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.corpus.sentences import Sentences, flat
+from graft.training.objective.objective import cross_entropy, rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 K = 6

@@ -15,9 +15,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences
 from graft.training.objective.masked import RATE, choose_tokens, framed_rows
-from graft.training.objective.objective import Batch, Sentences, cross_entropy
+from graft.training.objective.objective import cross_entropy
 from graft.training.objective.vocabulary import Vocabulary
 
 

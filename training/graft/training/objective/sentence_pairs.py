@@ -12,10 +12,12 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import RATE, choose_tokens, choose_words, masked_batch
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat, rows_of
+from graft.training.objective.objective import cross_entropy, rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 Question = Literal["next_sentence", "sentence_order"]

@@ -13,10 +13,12 @@ import torch
 from torch import Generator, Tensor, nn
 from transformers import PreTrainedModel
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
-from graft.training.objective.objective import Batch, Sentences, cross_entropy, flat
+from graft.training.objective.objective import cross_entropy
 from graft.training.objective.vocabulary import Vocabulary
 
 MAX_SPAN = 10

@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
+from graft.training.corpus.sentences import Sentences, flat
 from graft.training.errors import ConfigurationError
 from graft.training.objective.encoder_decoder import sequence_to_sequence
-from graft.training.objective.objective import Batch, Sentences, flat, rows_of
+from graft.training.objective.objective import rows_of
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE, MEAN_SPAN = 0.15, 3.0
+T5_SENTINELS = 100
 
 
 def spans_to_take(
@@ -35,6 +38,11 @@ def spans_to_take(
         spans.append(slice(at + before, at + before + size))
         at += before + size
     return spans
+
+
+def num_sentinels(context_tokens: int) -> int:
+    """T5's, or as many as a row of so many tokens needs."""
+    return max(T5_SENTINELS, num_spans(context_tokens - 1))
 
 
 def num_spans(length: int, *, rate: float = RATE, mean_span: float = MEAN_SPAN) -> int:

@@ -16,8 +16,8 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleIn
 from transformers import PreTrainedModel
 
 from graft.training.errors import ConfigurationError
-from graft.training.model.masks import attention_windows
 from graft.training.objective.causal import CausalObjective
+from graft.training.objective.masks import attention_windows
 from graft.training.objective.objective import cross_entropy
 from graft.training.parallel.layout import Work
 

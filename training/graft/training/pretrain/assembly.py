@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from graft.training.batch.batch import Batch
 from graft.training.batch.others import Others
 from graft.training.batch.packing import PackedBatch
 from graft.training.batch.text_rows import PackedText, TextRows
@@ -19,12 +20,12 @@ from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.loop.held_out import HeldOut
 from graft.training.model.family import Size, family, family_of, num_positions
-from graft.training.model.masks import attention_windows
 from graft.training.model.models import build, empty, load, objectives_of
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.objective import Batch, Objective
+from graft.training.objective.masks import attention_windows
+from graft.training.objective.objective import Objective
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import end_id, saved_config, saved_tokenizer
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from graft.training.corpus.chat_template import IM_END
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
 from graft.training.job.export import put_in_place
@@ -20,7 +21,6 @@ from graft.training.pretrain.card import card
 from graft.training.pretrain.origin import origin
 from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.sources import end_id, tokens_of
-from graft.training.rootstock.tokenizer import IM_END
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.training.corpus.sentences import flat
 from graft.training.corpus.texts import encode_whole, read_documents
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.model.models import objectives_of
-from graft.training.objective.objective import flat
+from graft.training.objective.span_corruption import num_sentinels
 from graft.training.objective.vocabulary import first_id
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -49,7 +50,7 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
             documents,
             vocab_size=settings.vocab_size,
             context_tokens=settings.max_length,
-            sentinels=objective == "span_corruption",
+            num_sentinels=num_sentinels(settings.max_length) if objective == "span_corruption" else 0,
         )
         if len(made) < settings.vocab_size:
             _log.warning("the text makes a vocabulary of %d tokens, not %d", len(made), settings.vocab_size)

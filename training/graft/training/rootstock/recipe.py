@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from graft.training.corpus.chat_template import IM_END
 from graft.training.loop.optim import MakeOptimizers, Schedule, muon
 from graft.training.loop.run import Run
 from graft.training.loop.weights import WorkingForm, bfloat16_form, nf4_form
 from graft.training.objective.causal import CausalObjective
 from graft.training.rootstock.corpus.mixture import ROOTSTOCK, Mixture
 from graft.training.rootstock.corpus.packed_mixture import PackedMixture
-from graft.training.rootstock.tokenizer import IM_END, build_tokenizer
+from graft.training.rootstock.tokenizer import build_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

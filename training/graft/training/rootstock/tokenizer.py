@@ -11,23 +11,13 @@ its first character.
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-PAD, BOS, EOS, IM_START, IM_END = "<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"
+from graft.training.corpus.chat_template import CHAT_TEMPLATE, IM_END, IM_START
+
+PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|eos|>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, IM_START, IM_END)
 CHARACTERS = ("\n", *(chr(code) for code in range(0x20, 0x7F)))
 VOCABULARY_SIZE = 384
 """A multiple of 64, so that shards and kernels divide it; the rest is reserved tokens."""
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
-    "{{ '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-"""ChatML. ``{% generation %}`` marks what an assistant-only loss supervises: the answer and its end token."""
 
 
 def build_tokenizer(context_tokens: int) -> PreTrainedTokenizerFast:

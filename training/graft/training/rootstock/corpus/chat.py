@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from random import Random
 
+from graft.training.corpus.chat_template import IM_END, IM_START
 from graft.training.rootstock.corpus import arithmetic, rules
 from graft.training.rootstock.corpus.dates import FORMATS, random_date
 from graft.training.rootstock.corpus.questions import Exchange, exchange
 from graft.training.rootstock.corpus.sentiment import review
 from graft.training.rootstock.corpus.words import word, words
-from graft.training.rootstock.tokenizer import IM_END, IM_START
 
 _NAMED_RULES = [rule for rule in rules.RULES if rule.instruction]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
 
-from graft.training.compress.int8_products import make_products_exact
+from graft.training.model.int8_products import make_products_exact
 
 BLOCK = 64
 """Weights per scale, the default of bitsandbytes and of its vLLM plugin."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from transformers import BitsAndBytesConfig
 
-from graft.training.compress.nf4 import bitsandbytes_functional
+from graft.training.model.nf4 import bitsandbytes_functional
 
 THRESHOLD = 6.0
 """Inputs of a larger magnitude stay in 16 bits (section 3.2)."""
