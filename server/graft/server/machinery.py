@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from graft.adapters.base.base import Base
 from graft.server.api.http.openai import Verb
+from graft.server.engine.native import numa
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.engine.text import Tokenizer
 from graft.server.operations.logs import phase
@@ -91,6 +92,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 def _check(settings: Settings, base: Base) -> None:
+    numa.stand_in()  # before vLLM is imported
     from graft.server.engine.vllm.fitness import check_fitness
 
     check_fitness(_engine_settings(settings, base), base.architecture)

@@ -135,7 +135,7 @@ class Metrics:
 
 
 class RequestMeter:
-    """Counts one request's tokens and times its deliveries, at both front doors: see `engine.vllm_metered.TokenMeter`.
+    """Counts one request's tokens and times its deliveries, at both front doors: see `engine.vllm.metered.TokenMeter`.
 
     `charge(num_prompt, num_generated)` hears of all that is served.
     """

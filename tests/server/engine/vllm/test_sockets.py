@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from graft.adapters.base import Base
-from graft.server.engine import vllm_launch
 from graft.server.engine.engine import EngineError
+from graft.server.engine.vllm import launch as vllm_launch
 from graft.server.engine.vllm.environment import sockets_in_a_folder
 
 NAME = "VLLM_RPC_BASE_PATH"

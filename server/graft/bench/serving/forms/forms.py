@@ -142,6 +142,7 @@ async def _measure(plan: Plan, bases: Sequence[Base], adapters: Sequence[Path], 
 async def _served(
     form: ServingForm, base: Base, adapters: Sequence[Path], figures: Figures
 ) -> AsyncIterator[EngineContender]:
+    numa.stand_in()  # before vLLM is imported
     from graft.server.engine.vllm.environment import EngineSettings
     from graft.server.engine.vllm.launch import start_engine
 

@@ -69,6 +69,7 @@ class Engines:
             await self.close(kind)
 
     async def _start(self, kind: str) -> None:
+        numa.stand_in()  # before vLLM is imported
         from graft.server.engine.vllm.launch import launch, start_engine
 
         print(f"  starting an engine: {kind}", flush=True)
