@@ -13,6 +13,7 @@ from graft.adapters.base import Base
 from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm import launch as vllm_launch
 from graft.server.engine.vllm.environment import sockets_in_a_folder
+from tests.server.engine.making import engine_settings
 
 NAME = "VLLM_RPC_BASE_PATH"
 
