@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.adapters.base import Base
+from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm import launch as vllm_launch
 from graft.server.engine.vllm.environment import sockets_in_a_folder
