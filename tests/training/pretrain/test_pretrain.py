@@ -17,7 +17,6 @@ from graft.cli.main import main
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.job.places import held
-from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.loss_curve import METRICS
 from graft.training.model.family import FAMILIES

@@ -17,6 +17,7 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc.status import status_of
 from graft.server.api.grpc.types import Context, Handler
+from graft.server.api.grpc.uploads import heard_out
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.patience import in_time

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
+from graft.server.api.grpc.types import Context
 from graft.server.registry.accepting import DeclaredFile
 from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2, base_pb2
