@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.patterns import accepts, matches
+from graft.server.engine.schema.patterns.patterns import accepts, matches
 from tests.server.engine.schema.replies import drawn
 
 NESTED = [

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from graft.server.engine.schema.document import Document
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.membership import fits
-from graft.server.engine.schema.reading import Circular, Reader
+from graft.server.engine.schema.reading.document import Document
+from graft.server.engine.schema.reading.membership import fits
+from graft.server.engine.schema.reading.reading import Circular, Reader
 from graft.server.engine.schema.refusal import SchemaRefused
 
 SUITE = Path("/usr/share/json-schema-test-suite/tests")

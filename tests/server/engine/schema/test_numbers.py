@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.server.engine.schema import numbers
-from graft.server.engine.schema.shapes import Number
+from graft.server.engine.schema.grammar import numbers
+from graft.server.engine.schema.reading.shapes import Number
 
 whole = st.integers(min_value=-2000, max_value=2000)
 decimals = st.integers(min_value=-20_000, max_value=20_000).map(lambda units: Fraction(units, 100))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from graft.server.engine.engine import InvalidRequest
-from graft.server.engine.schema import reading, values
-from graft.server.engine.schema.document import Document
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.membership import fits
-from graft.server.engine.schema.reading import MAX_WORK, Reader
+from graft.server.engine.schema.reading import reading, values
+from graft.server.engine.schema.reading.document import Document
+from graft.server.engine.schema.reading.membership import fits
+from graft.server.engine.schema.reading.reading import MAX_WORK, Reader
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from tests.cases.words import faults_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.schema.other_grammars import choice_fault, grammar_fault, regex_fault, tags_grammar
-from graft.server.engine.schema.patterns import accepts
+from graft.server.engine.schema.patterns.patterns import accepts
 from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.schema.structured_outputs import check_schema_text, check_structure, structure_of, with_grammar
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.server.engine.schema.remembering import remembered
+from graft.server.engine.schema.patterns.remembering import remembered
 
 
 def test_long_texts_are_worked_out_anew() -> None:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.patterns import accepts
+from graft.server.engine.schema.patterns.patterns import accepts
 from graft.server.engine.schema.refusal import SchemaRefused
 from tests.server.engine.schema.generator import Generator
 from tests.server.engine.schema.replies import drawn

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from graft.server.engine.schema.document import Document
-from graft.server.engine.schema.grammar import Grammar, TooManyRules
-from graft.server.engine.schema.patterns import fault
-from graft.server.engine.schema.reading import Circular, Reader
+from graft.server.engine.schema.grammar.grammar import Grammar, TooManyRules
+from graft.server.engine.schema.grammar.sizes import MAX_DEPTH, rounded
+from graft.server.engine.schema.patterns.patterns import fault
+from graft.server.engine.schema.reading.document import Document
+from graft.server.engine.schema.reading.reading import Circular, Reader
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.schema.sizes import MAX_DEPTH, rounded
 
 _DEPTHS = (MAX_DEPTH, 8, 4)
 _MAX_KEPT = 16

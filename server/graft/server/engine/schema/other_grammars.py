@@ -11,7 +11,7 @@ import llguidance
 from graft.server.engine.schema.compiler_errors import in_one_line
 from graft.server.engine.schema.endless import never_ends
 from graft.server.engine.schema.json_schema import JsonSchema
-from graft.server.engine.schema.patterns import fault, is_empty
+from graft.server.engine.schema.patterns.patterns import fault, is_empty
 from graft.server.engine.schema.refusal import SchemaRefused
 
 _MAX_TAGS = 64

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from graft.server.engine.schema import patterns
-from graft.server.engine.schema.shapes import Array, Contains, Literal, Number, Object, Shape, String, Terms
-from graft.server.engine.schema.values import exact, key_of, same, type_of
+from graft.server.engine.schema.patterns import patterns
+from graft.server.engine.schema.reading.shapes import Array, Contains, Literal, Number, Object, Shape, String, Terms
+from graft.server.engine.schema.reading.values import exact, key_of, same, type_of
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.reading import Reader
+    from graft.server.engine.schema.reading.reading import Reader
 
 
 def fits(reader: Reader, terms: Terms, value: Any) -> bool:

@@ -8,9 +8,9 @@ import re
 
 import llguidance
 
-from graft.server.engine.schema.dialect import plain, quotable
+from graft.server.engine.schema.patterns.dialect import plain, quotable
+from graft.server.engine.schema.patterns.remembering import remembered
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.schema.remembering import remembered
 
 # Of the formats that the standard names, those that the automata know; names that are none of these are notes.
 FORMATS = frozenset(

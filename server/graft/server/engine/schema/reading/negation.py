@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from graft.server.engine.schema import patterns, typed
-from graft.server.engine.schema.other_values import other_than
-from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
-from graft.server.engine.schema.shapes import (
+from graft.server.engine.schema.patterns import patterns
+from graft.server.engine.schema.reading import typed
+from graft.server.engine.schema.reading.other_values import other_than
+from graft.server.engine.schema.reading.shapes import (
     ANY,
     ANYTHING,
     NOTHING,
@@ -26,9 +26,10 @@ from graft.server.engine.schema.shapes import (
     but,
     unjudged,
 )
+from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.reading import Reader
+    from graft.server.engine.schema.reading.reading import Reader
 
 _Schema = Mapping[str, Any]
 _Opposite = Callable[["Reader", int, _Schema], Shapes]

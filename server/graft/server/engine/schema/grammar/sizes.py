@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graft.server.engine.schema import numbers
-from graft.server.engine.schema.reading import Reader
-from graft.server.engine.schema.shapes import NOTHING, Array, Literal, Number, Object, Shape, String, Terms
-from graft.server.engine.schema.values import compact
+from graft.server.engine.schema.grammar import numbers
+from graft.server.engine.schema.reading.reading import Reader
+from graft.server.engine.schema.reading.shapes import NOTHING, Array, Literal, Number, Object, Shape, String, Terms
+from graft.server.engine.schema.reading.values import compact
 
 MAX_DEPTH = 24  # arrays and objects inside each other
 _LISTED_ITEMS = 64

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graft.server.engine.schema import array_rules, numbers, object_rules, strings
-from graft.server.engine.schema.reading import Circular, Reader
+from graft.server.engine.schema.grammar import arrays, numbers, objects, strings
+from graft.server.engine.schema.grammar.sizes import MAX_DEPTH, Sizes
+from graft.server.engine.schema.reading.reading import Circular, Reader
+from graft.server.engine.schema.reading.shapes import Array, Literal, Number, Shape, String, Terms
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.schema.shapes import Array, Literal, Number, Shape, String, Terms
-from graft.server.engine.schema.sizes import MAX_DEPTH, Sizes
 
 MAX_RULES = 6_000
 _MAX_STRING = 100_000
@@ -103,8 +103,8 @@ class Grammar:
         if isinstance(shape, String):
             return [found] if (found := self.string(shape, room - 2)) else []
         if isinstance(shape, Array):
-            return array_rules.alternatives(self, shape, room, depth)
-        return object_rules.alternatives(self, shape, room, depth)
+            return arrays.alternatives(self, shape, room, depth)
+        return objects.alternatives(self, shape, room, depth)
 
     def _number(self, number: Number) -> list[str]:
         if not number.multiples and not number.not_multiples:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from graft.server.engine.schema.remembering import remembered
+from graft.server.engine.schema.patterns.remembering import remembered
 
 _CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _MEMBER = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)|.", re.DOTALL)

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from graft.server.engine.schema import numbers, strings
+from graft.server.engine.schema.grammar import numbers, strings
+from graft.server.engine.schema.grammar.sizes import overcommitted, rounded
+from graft.server.engine.schema.reading.shapes import Array, Literal, Number, Terms
 from graft.server.engine.schema.refusal import not_enforced
-from graft.server.engine.schema.shapes import Array, Literal, Number, Terms
-from graft.server.engine.schema.sizes import overcommitted, rounded
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.grammar import Grammar
+    from graft.server.engine.schema.grammar.grammar import Grammar
 
 _MAX_VALUES = 48  # what differing items are drawn from: one bit each
 _MAX_PAIRS = 8

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 
-from graft.server.engine.schema.dialect import plain
-from graft.server.engine.schema.patterns import fault, is_empty, string_schema
+from graft.server.engine.schema.patterns.dialect import plain
+from graft.server.engine.schema.patterns.patterns import fault, is_empty, string_schema
+from graft.server.engine.schema.reading.shapes import String, smaller
+from graft.server.engine.schema.reading.values import compact
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.schema.shapes import String, smaller
-from graft.server.engine.schema.values import compact
 
 # One character of a JSON string; each has one spelling only, so that a text can be forbidden by its spelling.
 _CHARACTER = r'(?:[^"\\\x00-\x1f\x7f]|\\["\\bfnrt])'

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from graft.server.engine.schema.shapes import (
+from graft.server.engine.schema.reading.shapes import (
     ANYTHING,
     NOTHING,
     Array,
@@ -20,10 +20,10 @@ from graft.server.engine.schema.shapes import (
     Term,
     but,
 )
-from graft.server.engine.schema.values import exact, plain, type_of
+from graft.server.engine.schema.reading.values import exact, plain, type_of
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.reading import Reader
+    from graft.server.engine.schema.reading.reading import Reader
 
 
 def other_than(reader: Reader, values: list[Any], number: int) -> Shapes:

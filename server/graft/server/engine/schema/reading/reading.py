@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graft.server.engine.schema import applicators, negation, typed
-from graft.server.engine.schema.document import Document
-from graft.server.engine.schema.membership import fits_shape
-from graft.server.engine.schema.patterns import matches
-from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
-from graft.server.engine.schema.shapes import (
+from graft.server.engine.schema.patterns.patterns import matches
+from graft.server.engine.schema.reading import applicators, negation, typed
+from graft.server.engine.schema.reading.document import Document
+from graft.server.engine.schema.reading.membership import fits_shape
+from graft.server.engine.schema.reading.shapes import (
     ANY,
     ANYTHING,
     NOTHING,
@@ -31,6 +30,7 @@ from graft.server.engine.schema.shapes import (
     smaller,
     unjudged,
 )
+from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
 
 MAX_WORK = 100_000
 MAX_ALTERNATIVES = 2_000

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from graft.server.engine.schema import patterns
-from graft.server.engine.schema.refusal import not_enforced
-from graft.server.engine.schema.shapes import (
+from graft.server.engine.schema.patterns import patterns
+from graft.server.engine.schema.reading.shapes import (
     ANYTHING,
     NOTHING,
     TYPES,
@@ -23,10 +22,11 @@ from graft.server.engine.schema.shapes import (
     Terms,
     meet_numbers,
 )
-from graft.server.engine.schema.values import compact, exact
+from graft.server.engine.schema.reading.values import compact, exact
+from graft.server.engine.schema.refusal import not_enforced
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.reading import Reader
+    from graft.server.engine.schema.reading.reading import Reader
 
 _Schema = Mapping[str, Any]
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from graft.server.engine.schema.shapes import ANY, ANYTHING, NOTHING, Array, Object, Rest, Shape, Shapes, Terms, but
+from graft.server.engine.schema.reading.shapes import (
+    ANY,
+    ANYTHING,
+    NOTHING,
+    Array,
+    Object,
+    Rest,
+    Shape,
+    Shapes,
+    Terms,
+    but,
+)
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.reading import Reader
+    from graft.server.engine.schema.reading.reading import Reader
 
 Applicator = Callable[["Reader", int, Mapping[str, Any]], Shapes]
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
-from graft.server.engine.schema import strings
-from graft.server.engine.schema.membership import fits
+from graft.server.engine.schema.grammar import strings
+from graft.server.engine.schema.grammar.sizes import overcommitted, rounded, shared
+from graft.server.engine.schema.reading.membership import fits
+from graft.server.engine.schema.reading.shapes import ANYTHING, Literal, Object, String, Terms, meet_strings, smaller
+from graft.server.engine.schema.reading.values import compact
 from graft.server.engine.schema.refusal import SchemaRefused, not_enforced
-from graft.server.engine.schema.shapes import ANYTHING, Literal, Object, String, Terms, meet_strings, smaller
-from graft.server.engine.schema.sizes import overcommitted, rounded, shared
-from graft.server.engine.schema.values import compact
 
 if TYPE_CHECKING:
-    from graft.server.engine.schema.grammar import Grammar
+    from graft.server.engine.schema.grammar.grammar import Grammar
 
 _NAME_LENGTH = 16  # of a name that the schema leaves open
 _MAX_OTHERS = 200

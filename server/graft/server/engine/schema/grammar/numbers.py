@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
+from graft.server.engine.schema.reading.shapes import Number
 from graft.server.engine.schema.refusal import SchemaRefused
-from graft.server.engine.schema.shapes import Number
 
 MAX_DIGITS = 15  # before the point, where the schema sets no bound
 _FRACTION_DIGITS = 6

@@ -1,0 +1,1 @@
+"""From shapes to a grammar in llguidance's Lark."""

@@ -1,0 +1,1 @@
+"""Regular expressions as the grammar's automata read them."""

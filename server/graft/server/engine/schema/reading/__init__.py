@@ -1,0 +1,1 @@
+"""What a JSON Schema allows, as shapes by type."""
