@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from graft.training.checkpoint import complete_checkpoints
 from graft.training.errors import CheckpointError
-from graft.training.loss_curve import METRICS
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.loss_curve import METRICS
 from tests.training.pretrain.making import ALONE, job, weights
 
 

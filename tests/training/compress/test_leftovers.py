@@ -20,7 +20,7 @@ from graft.training.finetune.settings import FinetuneSettings
 from graft.training.model.loading import load_base
 from graft.training.rootstock.corpus.demo import demo_rows
 from tests.cases.bases import WEIGHTS, change_weights, make_base
-from tests.training.test_quantize import TEXT
+from tests.training.compress.test_quantize import TEXT
 
 MASKS = {
     f"gpt_neox.layers.{layer}.attention.{name}": mask

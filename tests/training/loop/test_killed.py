@@ -18,15 +18,15 @@ import torch
 from graft.training.errors import CheckpointError
 from graft.training.job import prolonging
 from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
-from tests.training.checkpoints import save_checkpoint
-from tests.training.killing import NUM_STEPS, WEIGHTS
+from tests.training.loop.checkpoints import save_checkpoint
+from tests.training.loop.killing import NUM_STEPS, WEIGHTS
 
 NUM_KILLS = 20
 
 
 def run(folder: Path, steps: list[int]) -> None:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.training.killing", str(folder), *map(str, steps)]
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "tests.training.loop.killing", str(folder), *map(str, steps)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

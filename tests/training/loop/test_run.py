@@ -27,7 +27,7 @@ from graft.training.rootstock.job import Pretrain
 from graft.training.rootstock.recipe import Pretraining, llama_config, rootstock_5m
 from graft.training.rootstock.recipes import pretraining
 from graft.training.rootstock.tokenizer import build_tokenizer
-from tests.training.checkpoints import save_checkpoint
+from tests.training.loop.checkpoints import save_checkpoint
 
 CONFIG = llama_config(build_tokenizer(256), width=64, num_layers=1)
 CONFIG.intermediate_size = 192  # bitsandbytes' CPU code demands multiples of 64
