@@ -95,9 +95,9 @@ def _grpc(rooms: Rooms, end: Callable[[float], None]) -> GrpcServer:
     def add(server: grpc.aio.Server) -> None:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceServicer(rooms.serving, rooms.text), server)
         adapter_pb2_grpc.add_AdapterServiceServicer_to_server(
-            AdapterServicer(rooms.management, rooms.intake, rooms.collection), server
+            AdapterServicer(rooms.management, rooms.uploads, rooms.collection), server
         )
-        base_pb2_grpc.add_BaseServiceServicer_to_server(BaseServicer(rooms.base_intake), server)
+        base_pb2_grpc.add_BaseServiceServicer_to_server(BaseServicer(rooms.base_uploads), server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(info, server)
 
     max_calls = settings.max_running + settings.max_queued + _SPARE_CALLS

@@ -8,7 +8,7 @@ from graft.adapters.errors import Conflict, InvalidReference, NotFound
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed
 from graft.server.parity.parity import Parity
-from graft.server.registry.accepting import Taken
+from graft.server.registry.accepting import Accepted
 from graft.server.registry.registry import Registry
 from graft.server.residency.policy import Resident
 from graft.server.residency.slots import Slots
@@ -57,12 +57,12 @@ class Management:
         )
         return moved, seconds, target.number
 
-    async def publish(self, taken: Taken, *, alias: str) -> tuple[Alias, float | None, int]:
+    async def publish(self, accepted: Accepted, *, alias: str) -> tuple[Alias, float | None, int]:
         """Point an alias at a version that just came in. Of one that is refused in the engine nothing is kept.
 
         Raises what `set_alias` does.
         """
-        version = taken.version
+        version = accepted.version
         try:
             return await self.set_alias(
                 tenant=version.tenant,
@@ -74,21 +74,21 @@ class Management:
                 request_id=None,
             )
         except (ParityFailed, LoadFailed) as error:
-            raise type(error)(f"{error}; {await self._withdrawn(taken)}") from error
+            raise type(error)(f"{error}; {await self._withdrawn(accepted)}") from error
 
-    async def _withdrawn(self, taken: Taken) -> str:
+    async def _withdrawn(self, accepted: Accepted) -> str:
         """Take back what was refused, and say so."""
-        version = taken.version
+        version = accepted.version
         stays = (
             f"{version.adapter}@{version.number} was registered before and stays: graft adapters delete "
             f"{version.adapter} --version {version.number}"
         )
-        if not taken.is_new:
+        if not accepted.is_new:
             return stays
         tenant, adapter = version.tenant, version.adapter
         try:
             await self.delete_version(tenant=tenant, adapter=adapter, version=version.digest, request_id=None)
-            if taken.is_new_adapter:
+            if accepted.is_new_adapter:
                 await self.delete_adapter(tenant=tenant, adapter=adapter)
         except NotFound:
             pass  # somebody else was refused with the same one

@@ -17,7 +17,7 @@ from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
 from graft.server.admission.policy import Admission
-from graft.server.admission.waiting import Gate
+from graft.server.admission.waiting import AdmissionQueue
 from graft.server.engine.facts import EngineFacts
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Text
@@ -28,9 +28,9 @@ from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.oracle_process import PeftProcess
 from graft.server.parity.parity import Parity
-from graft.server.registry.accepting import Intake
+from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
-from graft.server.registry.bases import BaseIntake
+from graft.server.registry.bases import BaseUploads
 from graft.server.registry.collection import Collection
 from graft.server.registry.registry import Registry
 from graft.server.residency.slots import Located, Slots
@@ -52,8 +52,8 @@ class Rooms:
     form: ServingForm
     serving: Serving
     management: Management
-    intake: Intake
-    base_intake: BaseIntake
+    uploads: AdapterUploads
+    base_uploads: BaseUploads
     collection: Collection
     registry: Registry
     readiness: Readiness
@@ -81,11 +81,13 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
     )
     facts = EngineFacts(supervisor, await supervisor.info())
     admission = Admission(max_running=settings.max_running, max_queued=settings.max_queued)
+    queue = AdmissionQueue(admission, observed=metrics.admitted)
+    queue.watch(slots)
     serving = Serving(
         engine=supervisor,
         slots=slots,
         registry=registry,
-        gate=Gate(admission, observed=metrics.admitted),
+        queue=queue,
         readiness=readiness,
         metrics=metrics,
         base=base,
@@ -99,7 +101,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         parity.prepare(digest, folder)
 
     max_adapter_bytes = settings.max_adapter_mib * _MIB
-    intake = Intake(
+    uploads = AdapterUploads(
         registry=registry,
         store=store,
         staging=staging,
@@ -113,7 +115,7 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         foreign=parity.foreign,
     )
     collection = await _open_collection(registry, store, slots, resources)
-    base_intake = BaseIntake(
+    base_uploads = BaseUploads(
         registry=registry,
         staging=base_staging,
         folder=settings.data_path / "bases",
@@ -131,8 +133,8 @@ async def open_rooms(settings: Settings, machinery: Machinery, metrics: Metrics,
         form=form,
         serving=serving,
         management=Management(registry, slots, parity),
-        intake=intake,
-        base_intake=base_intake,
+        uploads=uploads,
+        base_uploads=base_uploads,
         collection=collection,
         registry=registry,
         readiness=readiness,

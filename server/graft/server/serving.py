@@ -14,7 +14,7 @@ from graft.adapters.adapter import DEFAULT_TENANT
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.adapters.form import ServingForm
-from graft.server.admission.waiting import Gate
+from graft.server.admission.waiting import AdmissionQueue
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
 from graft.server.errors import Draining, NotReady
 from graft.server.operations.metrics import Metrics, RequestMeter
@@ -22,7 +22,7 @@ from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
 from graft.server.registry.registry import Registry
 from graft.server.residency.slots import Slots
-from graft.server.runtime.patience import all_or_none, each_in_time, in_time
+from graft.server.runtime.deadlines import all_or_none, each_in_time, in_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Serving:
         engine: Engine,
         slots: Slots,
         registry: Registry,
-        gate: Gate,
+        queue: AdmissionQueue,
         readiness: Readiness,
         metrics: Metrics,
         base: Base,
@@ -79,7 +79,7 @@ class Serving:
         self._engine = engine
         self._slots = slots
         self._registry = registry
-        self._gate = gate
+        self._queue = queue
         self._readiness = readiness
         self._metrics = metrics
         self._base = base
@@ -87,7 +87,6 @@ class Serving:
         self._receipt = receipt
         self._default_deadline_seconds = default_deadline_seconds
         self._draw = draw
-        gate.watch(slots)
 
     def check(self, model: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
@@ -115,7 +114,7 @@ class Serving:
         resolved = self._resolve(model, tenant)
         version = resolved.version
         engine_id = f"{request_id}-{secrets.token_hex(4)}"
-        admitted = self._gate.admitted(
+        admitted = self._queue.admitted(
             engine_id,
             tenant=tenant,
             adapter="" if version is None else version.adapter,
@@ -194,13 +193,13 @@ class Serving:
 
     async def drain(self, timeout_seconds: float) -> int:
         """Refuse new work and wait for the admitted; returns how many requests still run at the time limit."""
-        self._gate.close()
+        self._queue.close()
         self._readiness.drain()
-        return await self._gate.drained(timeout_seconds)
+        return await self._queue.drained(timeout_seconds)
 
     def _charge(self, engine_id: str, num_prompt: int, num_generated: int) -> None:
         """Who was served least is next: see `fairness`."""
-        self._gate.charge(engine_id, prompt_tokens=num_prompt, generated_tokens=num_generated)
+        self._queue.charge(engine_id, prompt_tokens=num_prompt, generated_tokens=num_generated)
 
     def _check_open(self) -> None:
         if self._readiness.draining:

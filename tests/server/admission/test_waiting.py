@@ -1,4 +1,4 @@
-"""The gate: turns, slots, give-ups and drains in asyncio."""
+"""The queue: turns, slots, give-ups and drains in asyncio."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import itertools
 import pytest
 
 from graft.server.admission.policy import Admission
-from graft.server.admission.waiting import Gate
+from graft.server.admission.waiting import AdmissionQueue
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import DeadlineExceeded, Draining, Overloaded
 from graft.server.residency.slots import Slots
 from tests.server.residency.test_slots import FaultyEngine, locate
 
 
-def gate(max_running: int = 1, max_queued: int = 2) -> Gate:
-    return Gate(Admission(max_running=max_running, max_queued=max_queued))
+def queue(max_running: int = 1, max_queued: int = 2) -> AdmissionQueue:
+    return AdmissionQueue(Admission(max_running=max_running, max_queued=max_queued))
 
 
-async def hold(gate: Gate, name: str, release: asyncio.Event, log: list[str]) -> None:
-    async with gate.admitted(name, tenant="a", deadline=None):
+async def hold(queue: AdmissionQueue, name: str, release: asyncio.Event, log: list[str]) -> None:
+    async with queue.admitted(name, tenant="a", deadline=None):
         log.append(name)
         await release.wait()
 
 
 async def test_turns_come_in_order_and_cancelled_ones_are_passed_over() -> None:
-    one, release = gate(max_queued=3), asyncio.Event()
+    one, release = queue(max_queued=3), asyncio.Event()
     log: list[str] = []
     tasks = [asyncio.create_task(hold(one, name, release, log)) for name in "abc"]
     await asyncio.sleep(0)
@@ -39,7 +39,7 @@ async def test_turns_come_in_order_and_cancelled_ones_are_passed_over() -> None:
 
 
 async def test_a_turn_that_comes_too_late_is_a_deadline_and_leaves_no_trace() -> None:
-    one, release = gate(), asyncio.Event()
+    one, release = queue(), asyncio.Event()
     log: list[str] = []
     task = asyncio.create_task(hold(one, "a", release, log))
     await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_a_turn_that_comes_too_late_is_a_deadline_and_leaves_no_trace() ->
 
 
 async def test_a_full_gate_refuses_and_a_closed_one_drains() -> None:
-    one, release = gate(max_queued=1), asyncio.Event()
+    one, release = queue(max_queued=1), asyncio.Event()
     log: list[str] = []
     tasks = [asyncio.create_task(hold(one, name, release, log)) for name in "ab"]
     await asyncio.sleep(0)
@@ -69,17 +69,17 @@ async def test_a_full_gate_refuses_and_a_closed_one_drains() -> None:
     release.set()
     assert await one.drained(1.0) == 0
     await asyncio.gather(*tasks)
-    assert log == ["a", "b"], "what was admitted runs although the gate is closed"
+    assert log == ["a", "b"], "what was admitted runs although the queue is closed"
 
 
 class House:
-    """A gate over slots over an engine, and requests called `a1`, `a2`, `b1`: the letter is adapter and version."""
+    """A queue over slots over an engine, and requests called `a1`, `a2`, `b1`: the letter is adapter and version."""
 
     def __init__(self, *, num_slots: int, max_running: int, max_queued: int = 20, quantum: float = 50) -> None:
         self.engine = FaultyEngine()
         self.slots = Slots(self.engine, locate, num_slots=num_slots)  # type: ignore[arg-type]
-        self.gate = Gate(Admission(max_running=max_running, max_queued=max_queued, quantum=quantum))
-        self.gate.watch(self.slots)
+        self.queue = AdmissionQueue(Admission(max_running=max_running, max_queued=max_queued, quantum=quantum))
+        self.queue.watch(self.slots)
         self.running: dict[str, asyncio.Event] = {}
 
     def start(self, name: str, *, deadline: float | None = None) -> asyncio.Task[None]:
@@ -88,21 +88,21 @@ class House:
     async def request(self, name: str, deadline: float | None = None) -> None:
         """Runs until it is told to end; the base's are called `-1`."""
         digest = None if name[0] == "-" else name[0]
-        admitted = self.gate.admitted(name, tenant="t", adapter=name[0], digest=digest, deadline=deadline)
+        admitted = self.queue.admitted(name, tenant="t", adapter=name[0], digest=digest, deadline=deadline)
         async with admitted:
             assert digest is None or self.slots.adapter(digest).engine_id in self.engine.held
-            self.gate.charge(name, prompt_tokens=10)
+            self.queue.charge(name, prompt_tokens=10)
             end = self.running[name] = asyncio.Event()
             await end.wait()
-            self.gate.charge(name, generated_tokens=20)
+            self.queue.charge(name, generated_tokens=20)
             del self.running[name]
 
     async def brief(self, name: str) -> None:
         """A request that runs for a moment."""
         digest = name[0]
-        async with self.gate.admitted(name, tenant="t", adapter=digest, digest=digest, deadline=None):
+        async with self.queue.admitted(name, tenant="t", adapter=digest, digest=digest, deadline=None):
             await asyncio.sleep(0.003)
-            self.gate.charge(name, prompt_tokens=10)
+            self.queue.charge(name, prompt_tokens=10)
 
     async def ask_again_and_again(self, name: str) -> None:
         for number in itertools.count():
@@ -132,7 +132,7 @@ async def test_who_waits_for_a_slot_leaves_the_running_places_to_others() -> Non
             event.set()
         await house.settle()
     await asyncio.gather(*tasks)
-    assert house.gate.num_admitted == 0 and house.leases() == {"b": 0}
+    assert house.queue.num_admitted == 0 and house.leases() == {"b": 0}
 
 
 async def test_a_version_is_loaded_while_its_request_waits_for_a_place() -> None:
@@ -161,7 +161,7 @@ async def test_a_load_that_fails_is_told_to_those_who_wait_for_it_and_to_nobody_
     await house.settle()
     house.running["a3"].set()
     await again
-    assert house.gate.num_admitted == 0
+    assert house.queue.num_admitted == 0
 
 
 async def test_a_deadline_that_passes_before_a_slot_is_free_is_kept() -> None:
@@ -176,7 +176,7 @@ async def test_a_deadline_that_passes_before_a_slot_is_free_is_kept() -> None:
     house.running["a1"].set()
     await first
     await house.settle()
-    assert house.gate.num_admitted == 0 and house.leases() == {"a": 0}, "nothing is loaded for who has gone"
+    assert house.queue.num_admitted == 0 and house.leases() == {"a": 0}, "nothing is loaded for who has gone"
 
 
 async def test_a_caller_who_leaves_as_its_turn_comes_keeps_no_lease() -> None:
@@ -188,7 +188,7 @@ async def test_a_caller_who_leaves_as_its_turn_comes_keeps_no_lease() -> None:
         await asyncio.sleep(0)
     second.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
-    assert house.leases() == {"a": 0, "b": 0} and house.gate.num_admitted == 0
+    assert house.leases() == {"a": 0, "b": 0} and house.queue.num_admitted == 0
 
 
 @pytest.mark.parametrize("by", ["request", "operator"])
@@ -204,7 +204,7 @@ async def test_overlapping_hits_do_not_keep_a_slot_for_ever(by: str) -> None:
     for caller in callers:
         caller.cancel()
     await asyncio.gather(*callers, return_exceptions=True)
-    assert house.gate.num_admitted == 0
+    assert house.queue.num_admitted == 0
 
 
 async def test_a_flood_gives_its_newest_place_to_who_has_none() -> None:
@@ -222,12 +222,12 @@ async def test_a_drain_waits_for_who_waits_for_a_slot() -> None:
     house = House(num_slots=1, max_running=2)
     tasks = [house.start("a1"), house.start("b1")]
     await house.settle()
-    house.gate.close()
-    assert await house.gate.drained(0.01) == 2
+    house.queue.close()
+    assert await house.queue.drained(0.01) == 2
     for name in ("a1", "b1"):
         house.running[name].set()
         await house.settle()
-    assert await house.gate.drained(1.0) == 0
+    assert await house.queue.drained(1.0) == 0
     await asyncio.gather(*tasks)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graft.server.api import limits
-from graft.server.api.grpc.inference_values import sampling_of
+from graft.server.api.grpc.inference_messages import sampling_of
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.openai_request import checked
 from graft.server.engine.text import Text

@@ -13,7 +13,7 @@ from graft.server.errors import DeadlineExceeded, Draining, Overloaded
 from graft.server.residency.slots import Slots
 
 
-class Gate:
+class AdmissionQueue:
     """The one place where requests enter. `observed(num_running, num_queued)` is called after each change.
 
     Without `watch`, every version counts as usable.
@@ -52,7 +52,7 @@ class Gate:
     async def admitted(
         self, request_id: str, *, tenant: str, deadline: float | None, adapter: str = "", digest: str | None = None
     ) -> AsyncIterator[None]:
-        """Hold a running place and a lease on the version `digest`. `deadline` is a time of the gate's clock.
+        """Hold a running place and a lease on the version `digest`. `deadline` is a time of the queue's clock.
 
         Raises `Draining`, `Overloaded`, `DeadlineExceeded` where the turn did not come in time, and what loading the
         version raises.

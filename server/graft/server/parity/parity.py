@@ -21,7 +21,7 @@ from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import KIND, MAX_MEAN_ABS_DELTA, Circumstances, Deltas, Receipt, Source, compare
 from graft.server.registry.registry import NOOP_RECORD, Registry
 from graft.server.runtime.background import watched
-from graft.server.runtime.patience import all_or_none
+from graft.server.runtime.deadlines import all_or_none
 from graft.server.settings.settings import ParityMode
 
 _log = logging.getLogger(__name__)

@@ -33,8 +33,8 @@ class Permissions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """A version that came in; whether it, and its adapter, were not there before; what its sender may not expect."""
+class Accepted:
+    """An accepted version; whether it, and its adapter, were not there before; what its sender may not expect."""
 
     version: AdapterVersion
     is_new: bool
@@ -51,7 +51,7 @@ class DeclaredFile:
     sha256: str
 
 
-class Intake:
+class AdapterUploads:
     """Checks, stores and registers. Nothing of a refused adapter stays visible."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Intake:
         permissions: Permissions,
         request_id: str | None,
         template_digest: str | None = None,
-    ) -> Taken:
+    ) -> Accepted:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the version.
 
         `template_digest` is that of a chat template beside the adapter, which is not sent.
@@ -119,7 +119,7 @@ class Intake:
 
     async def take_folder(
         self, *, tenant: str, adapter: str, folder: Path, permissions: Permissions, request_id: str | None
-    ) -> Taken:
+    ) -> Accepted:
         """Register a PEFT folder of this machine as an upload of it would be. Raises `Forbidden` outside the
         `import_roots`.
         """
@@ -153,7 +153,7 @@ class Intake:
         template_digest: str | None,
         *,
         passed: Callable[[str, Path], None] = lambda digest, folder: None,
-    ) -> Taken:
+    ) -> Accepted:
         folder, sha256 = upload.folder, upload.sha256()
         before = [one for one in self._registry.snapshot.versions if (one.tenant, one.adapter) == (tenant, adapter)]
 
@@ -182,7 +182,7 @@ class Intake:
             return version
 
         version = await self._registry.write_long(accept)
-        return Taken(
+        return Accepted(
             version=version,
             is_new=version.digest not in {one.digest for one in before},
             is_new_adapter=not before and version.number == 1,

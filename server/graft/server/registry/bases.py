@@ -17,7 +17,7 @@ from graft.server.registry.accepting import DeclaredFile
 from graft.server.registry.registry import Registry
 
 
-class BaseIntake:
+class BaseUploads:
     """Checks, stores and registers. Nothing of a refused base stays."""
 
     def __init__(self, *, registry: Registry, staging: Staging, folder: Path, max_bytes: int, served: Base) -> None:

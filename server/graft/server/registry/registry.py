@@ -35,7 +35,7 @@ class Registry:
         self._base = base
         self._form = form
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graft-catalog")
-        self._long_threads = ThreadPoolExecutor(max_workers=_NUM_LONG, thread_name_prefix="graft-intake")
+        self._long_threads = ThreadPoolExecutor(max_workers=_NUM_LONG, thread_name_prefix="graft-uploads")
         self._refreshing = threading.Lock()
         self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
         self.snapshot = CatalogSnapshot(base_name=base.name)

@@ -57,8 +57,8 @@ def require_slots(num_slots: int) -> None:
 class Slots:
     """Leases on adapter versions in the engine's slots: a `SlotChoice` over a real engine.
 
-    Requests come through the gate, which asks with `want`, `usable`, `take` and `free` and is told of changes; others
-    `lease`, and are served first.
+    Requests come through the admission queue, which asks with `want`, `usable`, `take` and `free` and is told of
+    changes; others `lease`, and are served first.
 
     `locate` finds a version; it may fetch, and runs before the engine hears of the version.
     `expect` is called before each load, so that the check can begin beside it, and what it returns where the load

@@ -7,7 +7,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.exceptions import EngineGenerateError
 
 from graft.server.engine.engine import EngineError, InvalidRequest
-from graft.server.engine.vllm.values import engine_errors
+from graft.server.engine.vllm.conversion import engine_errors
 
 
 def test_what_an_exception_says_is_no_message() -> None:

@@ -22,7 +22,7 @@ from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.openai import OpenAIBackend, OpenAIReply
 from graft.server.errors import DeadlineExceeded
 from graft.server.operations.metrics import Metrics, RequestMeter
-from graft.server.runtime.patience import each_in_time, in_time
+from graft.server.runtime.deadlines import each_in_time, in_time
 
 LONG = {"max_tokens": 900, "ignore_eos": True}
 

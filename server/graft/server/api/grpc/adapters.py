@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT, Adapter
 from graft.adapters.names import check_name
-from graft.server.api.grpc.adapter_values import (
+from graft.server.api.grpc.adapter_messages import (
     adapter_message,
     alias_message,
     moved_message,
@@ -19,7 +19,7 @@ from graft.server.api.grpc.adapter_values import (
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
 from graft.server.management import Management
-from graft.server.registry.accepting import Intake, Permissions, Taken
+from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
 from graft.server.runtime.violations import Violations
@@ -34,10 +34,10 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
     def __init__(
-        self, management: Management, intake: Intake, collection: Collection, *, tenant: str = DEFAULT_TENANT
+        self, management: Management, uploads: AdapterUploads, collection: Collection, *, tenant: str = DEFAULT_TENANT
     ) -> None:
         self._management = management
-        self._intake = intake
+        self._uploads = uploads
         self._collection = collection
         self._replays = Replays()
         self._tenant = tenant
@@ -48,7 +48,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         first, chunks = await begin(request_iterator)
         header = first.header
         check_new_alias(header.alias)
-        taken = await self._intake.upload(
+        accepted = await self._uploads.upload(
             tenant=self._tenant,
             adapter=header.adapter,
             files=declared(header),
@@ -57,19 +57,19 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             request_id=request_id_of(header),
             template_digest=header.chat_template_digest or None,
         )
-        return await self._published(taken, header.alias, pb.UploadVersionResponse())
+        return await self._published(accepted, header.alias, pb.UploadVersionResponse())
 
     async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
         _require(request, "adapter", "path")
         check_new_alias(request.alias)
-        taken = await self._intake.take_folder(
+        accepted = await self._uploads.take_folder(
             tenant=self._tenant,
             adapter=request.adapter,
             folder=Path(request.path),
             permissions=_permissions(request),
             request_id=request_id_of(request),
         )
-        return await self._published(taken, request.alias, pb.ImportVersionResponse())
+        return await self._published(accepted, request.alias, pb.ImportVersionResponse())
 
     async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
         _require(request, "adapter")
@@ -176,11 +176,11 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         call.ClearField("request_id")
         return await self._replays.once(request_id_of(request), call, work)
 
-    async def _published(self, taken: Taken, alias: str, response: _Published) -> _Published:
-        response.version.CopyFrom(version_message(taken.version))
-        response.notices.extend(taken.notices)
+    async def _published(self, accepted: Accepted, alias: str, response: _Published) -> _Published:
+        response.version.CopyFrom(version_message(accepted.version))
+        response.notices.extend(accepted.notices)
         if alias:
-            moved, seconds, number = await self._management.publish(taken, alias=alias)
+            moved, seconds, number = await self._management.publish(accepted, alias=alias)
             moved_message(response, moved, seconds, number)
         return response
 

@@ -8,7 +8,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import BaseRecord
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
-from graft.server.registry.bases import BaseIntake
+from graft.server.registry.bases import BaseUploads
 from graft.v1 import base_pb2 as pb
 from graft.v1 import base_pb2_grpc
 
@@ -16,15 +16,15 @@ from graft.v1 import base_pb2_grpc
 class BaseServicer(base_pb2_grpc.BaseServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, intake: BaseIntake) -> None:
-        self._intake = intake
+    def __init__(self, uploads: BaseUploads) -> None:
+        self._uploads = uploads
 
     async def UploadBase(
         self, request_iterator: AsyncIterator[pb.UploadBaseRequest], context: Context
     ) -> pb.UploadBaseResponse:
         first, chunks = await begin(request_iterator)
         header = first.header
-        base = await self._intake.upload(
+        base = await self._uploads.upload(
             name=header.name,
             files=declared(header),
             chunks=chunks,
@@ -33,7 +33,7 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
         return pb.UploadBaseResponse(base=self._message(base))
 
     async def ListBases(self, request: pb.ListBasesRequest, context: Context) -> pb.ListBasesResponse:
-        return pb.ListBasesResponse(bases=[self._message(one) for one in await self._intake.bases()])
+        return pb.ListBasesResponse(bases=[self._message(one) for one in await self._uploads.bases()])
 
     def _message(self, base: Base | BaseRecord) -> pb.RegisteredBase:
         return pb.RegisteredBase(
@@ -43,5 +43,5 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
             tokenizer_digest=base.tokenizer_digest,
             chat_template_digest=base.chat_template_digest or "",
             config_digest=base.config_digest or "",
-            served=self._intake.is_served(base.digest),
+            served=self._uploads.is_served(base.digest),
         )

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from graft.server.api.grpc.inference_values import (
+from graft.server.api.grpc.inference_messages import (
     answerer_message,
     check_continuations,
     check_prompt,

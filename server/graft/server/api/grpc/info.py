@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.server.api.grpc.inference_values import form_message
+from graft.server.api.grpc.inference_messages import form_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
 from graft.server.engine.engine import EngineInfo

@@ -20,7 +20,7 @@ from graft.server.api.grpc.types import Context, Handler
 from graft.server.api.grpc.uploads import heard_out
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.metrics import Metrics
-from graft.server.runtime.patience import in_time
+from graft.server.runtime.deadlines import in_time
 from graft.server.runtime.request_id import HEADER, named
 
 _log = logging.getLogger("graft.access")

@@ -25,7 +25,7 @@ from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
-from graft.server.runtime.patience import each_in_time, in_time
+from graft.server.runtime.deadlines import each_in_time, in_time
 from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graft.server.api.http.openai_checks import check_sequences, check_values
 from graft.server.api.http.openai_fields import CHAT, Endpoint, settled
-from graft.server.api.http.openai_values import check_sequences, check_values
 from graft.server.api.limits import MAX_SEQUENCES
 from graft.server.api.messages import read_messages
 from graft.server.engine.engine import Prompt

@@ -38,7 +38,7 @@ from graft.server.engine.process.process import EngineProcess
 from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.schema.structured_outputs import grammar_of
 from graft.server.engine.tokenizer.token_bytes import TokenBytes
-from graft.server.engine.vllm import values
+from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
 
@@ -101,12 +101,12 @@ class VllmEngine:
         request_id: str,
         adapter: EngineAdapter | None,
     ) -> AsyncIterator[Delta]:
-        values.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
-        params = values.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
+        conversion.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
+        params = conversion.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
         stream = self._generate(prompt_token_ids, params, request_id, adapter)
         async with contextlib.aclosing(stream):
             async for output in stream:
-                for delta in values.deltas(output, self.bytes_of):
+                for delta in conversion.deltas(output, self.bytes_of):
                     yield delta
 
     async def _grammar(self, sampling: Sampling, prompt_length: int) -> str | None:
@@ -125,20 +125,20 @@ class VllmEngine:
         adapter: EngineAdapter | None,
     ) -> ContinuationScore:
         ids = [*prompt_token_ids, *continuation_token_ids]
-        values.check_scored(prompt_token_ids, continuation_token_ids)
-        values.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
+        conversion.check_scored(prompt_token_ids, continuation_token_ids)
+        conversion.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         last: Any = None
         stream = self._generate(ids, params, request_id, adapter)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 last = output
-        return values.score(last, ids, len(prompt_token_ids), self.bytes_of)
+        return conversion.score(last, ids, len(prompt_token_ids), self.bytes_of)
 
     async def _generate(
         self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
     ) -> AsyncGenerator[Any, None]:
-        with values.engine_errors():
+        with conversion.engine_errors():
             stream = self.llm.generate(
                 {"prompt_token_ids": list(ids)}, params, request_id, lora_request=self.lora_request(adapter)
             )
@@ -185,7 +185,7 @@ class VllmEngine:
         if not answer.done():
             answer.cancel()
             raise EngineDied("the engine's process ended; it is being replaced, try again")
-        with values.engine_errors():
+        with conversion.engine_errors():
             return answer.result()
 
     async def info(self) -> EngineInfo:

@@ -22,7 +22,7 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, Prompt
 from graft.server.engine.schema.structured_outputs import with_grammar
-from graft.server.engine.vllm import values
+from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.logprobs import Offsets
 from graft.server.engine.vllm.metered import Metered, MeteredEngine, TokenMeter
@@ -121,7 +121,7 @@ class _ServingClasses:
     ) -> OpenAIReply:
         only_prompt = body.get("max_tokens") == 0
         metered = self._llm.metered(ticket.meter, only_prompt=only_prompt)
-        with self._known(ticket.engine_adapter) as model, metered as running, values.engine_errors():
+        with self._known(ticket.engine_adapter) as model, metered as running, conversion.engine_errors():
             named = {**as_vllm_means(body), "model": model, "request_id": ticket.engine_id}
             request = _parse(kind, named).of(prompts)
             try:
@@ -158,7 +158,7 @@ class _ServingClasses:
         self, events: AsyncIterator[str], public: Public, running: Metered
     ) -> AsyncIterator[dict[str, Any] | str]:
         try:
-            with values.engine_errors():
+            with conversion.engine_errors():
                 async for event in events:
                     data = event.removeprefix("data: ").strip()
                     if data and data != "[DONE]":
@@ -183,7 +183,7 @@ class _ServingClasses:
             return InvalidRequest(_VALUES.sub("", message), field=field)
         # What an exception says is no message; vLLM has logged where it came from.
         _log.error("the engine failed on a request: %s", message)
-        return EngineError(values.FAILED)
+        return EngineError(conversion.FAILED)
 
     async def _abort(self, running: Metered) -> None:
         """End what may still run of a request in the engine; one that has ended is not there any more."""

@@ -12,7 +12,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.inputs.engine import TokensInput, tokens_input
 
 from graft.server.engine.engine import Prompt
-from graft.server.engine.vllm.values import likeliest_only, usable_seed, with_choices
+from graft.server.engine.vllm.conversion import likeliest_only, usable_seed, with_choices
 
 
 class _Tokenized(BaseModel):

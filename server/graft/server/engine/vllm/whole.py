@@ -8,8 +8,8 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from graft.server.engine.engine import EngineAdapter
+from graft.server.engine.vllm.conversion import engine_errors
 from graft.server.engine.vllm.engine import VllmEngine
-from graft.server.engine.vllm.values import engine_errors
 
 
 async def whole_answer(
