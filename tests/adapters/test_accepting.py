@@ -50,12 +50,8 @@ def test_a_trained_adapter_keeps_its_origin(accept: Accept, base: Base, store: B
     assert (served / TENSORS).read_bytes() == (folder / TENSORS).read_bytes()
 
 
-def test_a_foreign_folder_must_be_declared(accept: Accept, base: Base, catalog: Catalog, tmp_path: Path) -> None:
-    folder = make_adapter(tmp_path / "a")
-    with pytest.raises(IncompatibleAdapter, match="declare"):
-        accept(folder)
-    assert catalog.adapters().items == ()
-    version = accept(folder, declared=True)
+def test_a_foreign_folder_is_declared_by_its_sender(accept: Accept, base: Base, tmp_path: Path) -> None:
+    version = accept(make_adapter(tmp_path / "a"))
     assert (version.provenance, version.base, version.lineage.job) == (Provenance.DECLARED, base.reference(), None)
 
 

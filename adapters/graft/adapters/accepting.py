@@ -13,7 +13,7 @@ from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.errors import IncompatibleAdapter, InvalidAdapter, Reason
 from graft.adapters.folder.lineage import FILE_NAME, TrainedRecord
 from graft.adapters.folder.manifest import Manifest, read_manifest
-from graft.adapters.folder.numbers import inspect_values
+from graft.adapters.folder.numbers import inspect_numbers
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
@@ -40,15 +40,14 @@ def accept_folder(
     adapter: str,
     allow_noop: bool = False,
     allow_other_quantization: bool = False,
-    declared: bool = False,
     request_id: str | None = None,
     sha256: Mapping[str, str] | None = None,
     passed: Callable[[str], None] = lambda digest: None,
 ) -> AdapterVersion:
     """Check the adapter in `folder`, store its files, and register it as a version of `adapter`.
 
-    The base comes from graft.json when the folder has one; a folder without needs `declared`: its importer states
-    that it was trained on `base`, held as `serving_form`. `sha256` gives the files' hashes (by name) for a folder that
+    The base comes from graft.json when the folder has one; a folder without was made for `base`, held as
+    `serving_form`: so its importer states by sending it. `sha256` gives the files' hashes (by name) for a folder that
     is the caller's alone: it is taken away, to be served from. `passed` is told the version's digest when all checks
     are passed and the registration is still to come. On an error nothing is visible.
     Raises InvalidAdapter, IncompatibleAdapter, InvalidReference, NotFound, Conflict, StoreFull, StoreUnavailable,
@@ -65,7 +64,6 @@ def accept_folder(
         base=base,
         serving_form=serving_form,
         limits=limits,
-        declared=declared,
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
     )
@@ -102,13 +100,12 @@ def _check(
     base: Base,
     serving_form: ServingForm,
     limits: Limits,
-    declared: bool,
     allow_noop: bool,
     allow_other_quantization: bool,
 ) -> None:
     """Raise with every reason against the adapter, from its numbers and from the base and limits together."""
-    values = inspect_values(folder, manifest)
-    broken = [*values.reasons, *_reference_reasons(folder, trained, vocab_size=base.vocab_size)]
+    numbers = inspect_numbers(folder, manifest)
+    broken = [*numbers.reasons, *_reference_reasons(folder, trained, vocab_size=base.vocab_size)]
     reasons = [
         *broken,
         *incompatibilities(
@@ -118,15 +115,11 @@ def _check(
             declared_base=trained.base if trained else None,
             form=trained.form if trained else serving_form,
             serving_form=serving_form,
-            is_noop=values.is_noop,
+            is_noop=numbers.is_noop,
             allow_noop=allow_noop,
             allow_other_quantization=allow_other_quantization,
         ),
     ]
-    if trained is None and not declared:
-        problem = "is missing, so nothing says which base the adapter was trained on"
-        remedy = f"if it was {base.name}, declare that"
-        reasons.append(Reason(field=FILE_NAME, problem=problem, remedy=remedy))
     if broken:
         raise InvalidAdapter("the adapter's numbers are broken", reasons)
     if reasons:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from graft.adapters.adapter import BaseReference
 from graft.adapters.base.base import Base
-from graft.adapters.errors import IncompatibleAdapter, Reason
-from graft.adapters.folder import pairs
+from graft.adapters.errors import Reason
+from graft.adapters.folder import lora_tensors
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest
 from graft.adapters.form import ServingForm
 
@@ -100,16 +100,16 @@ def incompatibilities(
     """Every reason why the adapter cannot be served on `base`; empty when it can.
 
     `declared_base` is what the trainer recorded, None when the importer states the base; `form` is the form it was
-    trained on; `is_noop` is what `values.inspect_values` found.
+    trained on; `is_noop` is what `numbers.inspect_numbers` found.
     """
     # What matters first: on another base, or with another vocabulary, the rest follows from that.
     reasons = [
         *(_base_reasons(declared_base, base) if declared_base is not None else ()),
-        *pairs.vocabulary_reasons(manifest, base),
+        *lora_tensors.vocabulary_mismatches(manifest, base),
         *_method_reasons(manifest.config),
         *_limit_reasons(manifest, limits),
         *_scale_reasons(manifest),
-        *pairs.reasons(manifest, base),
+        *lora_tensors.mismatches(manifest, base),
     ]
     if form != serving_form and not allow_other_quantization:
         problem = f"trained on the base as {form}, but this server holds it as {serving_form}"
@@ -120,34 +120,6 @@ def incompatibilities(
         remedy = "train it, or say allow_noop for a policy before its first step"
         reasons.append(Reason(field="adapter_model.safetensors", problem=problem, remedy=remedy))
     return tuple(reasons)
-
-
-def ensure_compatible(
-    manifest: Manifest,
-    base: Base,
-    limits: Limits,
-    *,
-    declared_base: BaseReference | None,
-    form: ServingForm,
-    serving_form: ServingForm,
-    is_noop: bool = False,
-    allow_noop: bool = False,
-    allow_other_quantization: bool = False,
-) -> None:
-    """Raise IncompatibleAdapter with every reason that `incompatibilities` finds."""
-    reasons = incompatibilities(
-        manifest,
-        base,
-        limits,
-        declared_base=declared_base,
-        form=form,
-        serving_form=serving_form,
-        is_noop=is_noop,
-        allow_noop=allow_noop,
-        allow_other_quantization=allow_other_quantization,
-    )
-    if reasons:
-        raise IncompatibleAdapter(f"the adapter does not fit the base {base.name}", reasons)
 
 
 def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:

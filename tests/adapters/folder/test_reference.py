@@ -140,7 +140,7 @@ def test_a_reference_must_fit_its_base_and_its_record(accept: Accept, base: Base
     foreign = make_adapter(tmp_path / "foreign")
     REFERENCE.write(foreign)
     with pytest.raises(InvalidAdapter, match=r"stands without graft\.json"):
-        accept(foreign, declared=True)
+        accept(foreign)
     other_form = make_adapter(tmp_path / "form", base=base)
     Reference(form=ServingForm.BF16, rows=REFERENCE.rows).write(other_form)
     with pytest.raises(InvalidAdapter, match="recorded on the base as bf16"):

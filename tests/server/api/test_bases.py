@@ -10,10 +10,10 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from graft.adapters.base.file_names import _FILE
+from graft.adapters.base.file_names import check_base_files
 from graft.adapters.catalog import versions as version_writes
 from graft.adapters.errors import NotFound, StoreFull
-from graft.client.upload import _BASE_FILE, upload_base_requests
+from graft.client.upload import upload_base_requests
 from graft.server.registry.base_choice import choose_base
 from graft.v1 import adapter_pb2, base_pb2, base_pb2_grpc
 from tests.adapters.making import make_base
@@ -147,8 +147,21 @@ async def test_too_many_files_or_bytes_are_refused_before_they_come(server: Serv
         assert problem in (caught.value.details() or "")
 
 
-def test_the_client_sends_what_the_server_takes() -> None:
-    assert _BASE_FILE.pattern == _FILE.pattern
+def test_the_client_sends_what_the_server_takes(tmp_path: Path) -> None:
+    """Of what lies in folders of a model hub."""
+    base = (
+        "README.md added_tokens.json chat_template.jinja config.json generation_config.json graft_base.json merges.txt "
+        "model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json "
+        "spiece.model special_tokens_map.json tokenizer.json tokenizer.model tokenizer_config.json training.json "
+        "vocab.json vocab.txt"
+    )
+    others = ".gitattributes LICENSE modeling_oak.py optimizer.pt pytorch_model.bin oak.gguf consolidated.safetensors"
+    for name in f"{base} {others}".split():
+        (tmp_path / name).write_text("{}")
+    header = next(upload_base_requests(tmp_path, name="oak")).header
+    sent = {file.name: file.size_bytes for file in header.files}
+    check_base_files(sent, max_bytes=1 << 20)
+    assert set(sent) == set(base.split())
 
 
 def test_a_folder_without_weights_is_not_sent(tmp_path: Path) -> None:

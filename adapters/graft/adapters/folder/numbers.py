@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.errors import Reason
 from graft.adapters.folder.manifest import TENSOR_FILE, Manifest
 from graft.adapters.folder.tensor_numbers import EXPONENTS, inspect_tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
+class AdapterNumbers:
     """What the numbers show: `reasons` against them, and whether the adapter changes nothing."""
 
     reasons: tuple[Reason, ...]
     is_noop: bool
 
 
-def inspect_values(folder: Path, manifest: Manifest) -> Values:
+def inspect_numbers(folder: Path, manifest: Manifest) -> AdapterNumbers:
     """Look at every number through a read-only map, in pieces.
 
     An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is. Raises OSError.
@@ -41,12 +41,4 @@ def inspect_values(folder: Path, manifest: Manifest) -> Values:
         module = name.replace(".lora_B.", ".lora_A.").replace(".lora_embedding_B", ".lora_embedding_A")
         zero_of_module[module] = zero_of_module.get(module, False) or tensor.is_zero
     is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
-    return Values(reasons=tuple(reasons), is_noop=is_noop)
-
-
-def check_values(folder: Path, manifest: Manifest) -> Values:
-    """Like `inspect_values`, but raises InvalidAdapter naming every tensor with a number not finite or too large."""
-    values = inspect_values(folder, manifest)
-    if values.reasons:
-        raise InvalidAdapter("the adapter's numbers are broken", values.reasons)
-    return values
+    return AdapterNumbers(reasons=tuple(reasons), is_noop=is_noop)

@@ -169,8 +169,6 @@ class AdapterUploads:
                 adapter=adapter,
                 allow_noop=permissions.noop,
                 allow_other_quantization=permissions.other_form,
-                # A folder that names no base was made for the one it is sent to: so its sender says by sending it.
-                declared=True,
                 request_id=request_id,
                 sha256=sha256,
                 passed=lambda digest: passed(digest, folder),

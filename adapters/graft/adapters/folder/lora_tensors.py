@@ -1,4 +1,4 @@
-"""The pairs lora_A, lora_B of an adapter, laid beside the modules of a base.
+"""An adapter's LoRA matrices, compared with the linear modules of a base.
 
 y = W x + (alpha / r) B A x, with A of shape (r, in_features) and B of shape (out_features, r)  (LoRA, eq. 3).
 """
@@ -23,12 +23,11 @@ _PER_TOKEN = re.compile(
     r"(?:\.base_layer|\.original_module|\.modules_to_save(?:\.\w+)?)?"
     r"\.(?P<kind>weight|lora_embedding_A(?:\.weight)?)\Z"
 )
-_FLOATS = ("F16", "BF16", "F32", "F64")
 _MAX_SHOWN = 20
 
 
 class Base(Protocol):
-    """What of a base an adapter's tensors are laid beside: its linear modules as (out_features, in_features)."""
+    """What of a base an adapter's tensors are compared with: its linear modules as (out_features, in_features)."""
 
     @property
     def name(self) -> str: ...
@@ -46,7 +45,7 @@ class _Pair:
     b: TensorInfo | None = None
 
 
-def reasons(manifest: Manifest, base: Base) -> list[Reason]:
+def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """Everything that keeps the tensors from being a LoRA of `base`; at most 20 of one kind are spelled out."""
     pairs, strange = _pairs(manifest.tensors)
     known = {module: pair for module, pair in pairs.items() if module in base.modules}
@@ -71,7 +70,7 @@ def reasons(manifest: Manifest, base: Base) -> list[Reason]:
     return found + _capped(left_out) + _capped(wrong)
 
 
-def vocabulary_reasons(manifest: Manifest, base: Base) -> list[Reason]:
+def vocabulary_mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """The tensors that hold a row for each token, and whether they speak of other tokens than the base does."""
     found = []
     for name, info in manifest.tensors.items():
@@ -94,7 +93,7 @@ def _pairs(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, _Pair], list[Re
     for name, info in tensors.items():
         match = _NAME.match(name)
         if match is None and _PER_TOKEN.match(name):
-            continue  # said by vocabulary_reasons
+            continue  # said by vocabulary_mismatches
         if match is None:
             remedy = "only base_model.model.<module>.lora_A.weight and lora_B.weight are served"
             problem = "is not a LoRA matrix of a linear module"
@@ -129,8 +128,6 @@ def _pair_reasons(module: str, pair: _Pair, rank: int, base: Base) -> Iterator[R
         elif info.shape != shape:
             problem = f"has shape {list(info.shape)}; rank {rank} on this base needs {list(shape)}"
             yield Reason(field=field, problem=problem, remedy="the rank or the base differs from the training's")
-        elif info.dtype not in _FLOATS:
-            yield Reason(field=field, problem=f"is of dtype {info.dtype}, not one of {', '.join(_FLOATS)}")
 
 
 def _is_head(module: str) -> bool:
