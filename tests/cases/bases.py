@@ -13,8 +13,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from graft.training.job.export import write_base
-from graft.training.model.family import Size
-from graft.training.model.models import build, objectives_of, parts
+from graft.training.model.family import FAMILIES
+from graft.training.model.models import parts
+from graft.training.model.size import Size
+from graft.training.objective.catalog import build
 from graft.training.rootstock.tokenizer import build_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -25,7 +27,7 @@ def make_base(name: str, folder: Path, *, num_heads: int = 4) -> Path:
     torch.manual_seed(0)
     size = Size(width=128, num_layers=2, num_heads=num_heads, feed_forward=256, length=128, num_experts=4)
     tokenizer = build_tokenizer(256)
-    model = list(parts(build(name, objectives_of(name)[0], size, tokenizer)).values())[-1]
+    model = list(parts(build(FAMILIES[name], FAMILIES[name].objectives[0], size, tokenizer)).values())[-1]
     write_base(model.to(torch.bfloat16), tokenizer, folder, card=f"# {name}\n")
     return folder
 

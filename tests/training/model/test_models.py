@@ -30,8 +30,11 @@ from graft.training.loop.run import Run
 from graft.training.loop.weights import is_hidden_matrix
 from graft.training.model import attention
 from graft.training.model.attention import attend_in_blocks
-from graft.training.model.family import FAMILIES, Size, configuration, num_positions
-from graft.training.model.models import build, objectives_of, parts
+from graft.training.model.configuration import configuration, num_positions
+from graft.training.model.family import FAMILIES, family, trainable
+from graft.training.model.models import parts
+from graft.training.model.size import Size
+from graft.training.objective.catalog import build
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective, infill_text
 from graft.training.objective.experts import ExpertsObjective
@@ -44,15 +47,15 @@ from graft.training.objective.sentence_pairs import SentencePairObjective
 from graft.training.objective.span_boundary import SpanBoundaryObjective
 from graft.training.objective.span_corruption import SpanCorruptionObjective
 from graft.training.objective.vocabulary import Vocabulary
-from graft.training.pretrain.assembly import FLOAT32_ONLY
 
 TEXT = "one two three four . five six seven eight . nine ten eleven twelve ."
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"<extra_id_{number}>" for number in range(4))]
 LENGTH = 20
 SIZE = Size(width=32, num_layers=2, num_heads=4, feed_forward=64, length=32, num_kv_heads=2, num_experts=4)
 NUM_STEPS = {"permutation": 500, "span_corruption": 400, "sentence_order": 300}
-WITH_DROPOUT = [name for name in FAMILIES if FAMILIES[name].kind != "decoder" or name == "gpt2"]
-CASES = [(name, objective) for name in FAMILIES for objective in objectives_of(name)]
+WITH_DROPOUT = [name for name in trainable() if FAMILIES[name].kind != "decoder" or name == "gpt2"]
+CASES = [(name, objective) for name in trainable() for objective in FAMILIES[name].objectives]
+ROUNDED = [case for case in CASES if not FAMILIES[case[0]].needs_float32]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def words() -> PreTrainedTokenizerFast:
     )
 
 
-def objective_of(family: str, name: str, vocabulary: Vocabulary) -> Objective[Any]:
+def objective_of(family_name: str, name: str, vocabulary: Vocabulary) -> Objective[Any]:
     common: dict[str, Any] = {"vocabulary": vocabulary, "length": LENGTH}
     if name in ("next_sentence", "sentence_order"):
         return SentencePairObjective(**common, question=name)  # type: ignore[arg-type]
@@ -90,7 +93,7 @@ def objective_of(family: str, name: str, vocabulary: Vocabulary) -> Objective[An
     if name == "span_corruption":  # of so short a text 15 % is one span, always the last
         return SpanCorruptionObjective(**common, rate=0.4, mean_span=2.0)
     if name == "causal":
-        return ExpertsObjective() if family == "mixtral" else CausalObjective()
+        return ExpertsObjective() if family_name == "mixtral" else CausalObjective()
     made: Objective[Any] = kinds[name](**common)
     return made
 
@@ -118,7 +121,7 @@ def test_a_family_learns_and_is_loaded_by_hugging_face(
     torch.manual_seed(0)
     vocabulary = Vocabulary.of(words)
     objective = objective_of(name, objective_name, vocabulary)
-    model = build(name, objective_name, SIZE, words)
+    model = build(FAMILIES[name], objective_name, SIZE, words)
     run = Run(
         model=model,
         data=data_of(objective, words, vocabulary),
@@ -208,9 +211,9 @@ CHECKS: dict[str, Any] = {
 
 def test_what_does_not_fit_is_refused(words: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ConfigurationError, match="unknown family 'oak'; the families are gpt2, llama"):
-        build("oak", "causal", SIZE, words)
+        family("oak")
     with pytest.raises(ConfigurationError, match="gpt2 cannot be trained with 'masked'; it can with causal, prefix"):
-        build("gpt2", "masked", SIZE, words)
+        build(FAMILIES["gpt2"], "masked", SIZE, words)
     with pytest.raises(ConfigurationError, match="a width of 30 cannot be split among 4 heads"):
         Size(width=30, num_layers=1, num_heads=4, feed_forward=8, length=8)
     with pytest.raises(ConfigurationError, match="4 heads cannot share 3 key-value heads"):
@@ -218,9 +221,9 @@ def test_what_does_not_fit_is_refused(words: PreTrainedTokenizerFast) -> None:
 
 
 def test_albert_shares_its_layers_and_electra_its_embeddings(words: PreTrainedTokenizerFast) -> None:
-    albert = build("albert", "sentence_order", SIZE, words)
+    albert = build(FAMILIES["albert"], "sentence_order", SIZE, words)
     assert sum("attention.query.weight" in name for name, _ in albert.named_parameters()) == 1
-    electra = build("electra", "replaced_token", SIZE, words)
+    electra = build(FAMILIES["electra"], "replaced_token", SIZE, words)
     assert isinstance(electra, nn.Module)
     names = [name for name, _ in electra.named_parameters() if name.endswith("word_embeddings.weight")]
     assert len(names) == 1
@@ -228,8 +231,8 @@ def test_albert_shares_its_layers_and_electra_its_embeddings(words: PreTrainedTo
 
 @pytest.mark.parametrize(
     ("name", "objective_name"),
-    [case for case in CASES if case[0] not in FLOAT32_ONLY],
-    ids=[f"{one}-{two}" for one, two in CASES if one not in FLOAT32_ONLY],
+    ROUNDED,
+    ids=[f"{one}-{two}" for one, two in ROUNDED],
 )
 def test_bfloat16_is_float32_rounded(
     name: str, objective_name: str, words: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
@@ -240,7 +243,7 @@ def test_bfloat16_is_float32_rounded(
     (batch,) = data_of(objective, words, vocabulary).batches(0)
     torch.manual_seed(0)
     size = replace(SIZE, dropout=0.0) if name in WITH_DROPOUT else replace(SIZE, window=6)
-    exact = build(name, objective_name, size, words)
+    exact = build(FAMILIES[name], objective_name, size, words)
     for parameter_name, parameter in exact.named_parameters():
         if is_hidden_matrix(parameter_name, parameter):
             parameter.data *= 1 if name == "t5" else 5  # else every token sees every other alike; T5 has no scale
@@ -261,10 +264,10 @@ def test_bfloat16_is_float32_rounded(
 MULTIPLY = {"Linear", "Conv1D", "MixtralTopKRouter"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", trainable())
 def test_muon_takes_the_products_in_the_blocks(name: str, words: PreTrainedTokenizerFast) -> None:
     """Embeddings and heads are AdamW's, whatever a family calls its parts."""
-    model = build(name, objectives_of(name)[0], SIZE, words)
+    model = build(FAMILIES[name], FAMILIES[name].objectives[0], SIZE, words)
     optimizers = muon(1e-3)(dict(model.named_parameters()))
     taken = {id(one) for group in optimizers[0].param_groups for one in group["params"]}
     expected = {
@@ -278,16 +281,16 @@ def test_muon_takes_the_products_in_the_blocks(name: str, words: PreTrainedToken
     assert not any(id(head.weight) in taken for head in heads if head is not None)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", trainable())
 def test_every_place_and_every_id_is_in_the_model(name: str) -> None:
     """Also where padding is the last token of all, and ids have gaps."""
     tokens = {token: index for index, token in enumerate(TEXT.split())} | {"[UNK]": 50, "[SEP]": 60, "[PAD]": 75}
     inner = Tokenizer(models.WordLevel(tokens, unk_token="[UNK]"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", eos_token="[SEP]")
-    config = configuration(name, SIZE, tokenizer)
+    config = configuration(FAMILIES[name], SIZE, tokenizer)
     assert config.vocab_size == 76
     assert num_positions(config) in (SIZE.length, None)
-    model = parts(build(name, objectives_of(name)[0], SIZE, tokenizer))
+    model = parts(build(FAMILIES[name], FAMILIES[name].objectives[0], SIZE, tokenizer))
     ids = torch.full((1, SIZE.length), 60)
     for one in model.values():
         one.eval()(input_ids=ids, **({"decoder_input_ids": ids} if FAMILIES[name].kind == "encoder-decoder" else {}))

@@ -17,6 +17,7 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.sentences import Sentences, flat
 from graft.training.corpus.texts import encode_whole
 from graft.training.errors import ConfigurationError, DataError
+from graft.training.model.family import FAMILIES
 from graft.training.objective import catalog
 from graft.training.objective.masked import MaskedObjective, choose_words
 from graft.training.objective.replaced_token import ReplacedTokenObjective
@@ -144,7 +145,7 @@ def test_a_tokenizer_of_the_texts_own_has_as_many_sentinels_as_its_rows_need(len
     tokenizer = train_tokenizer(
         ["some text"] * 3, vocab_size=600, context_tokens=length, num_sentinels=num_sentinels(length)
     )
-    objective: Any = catalog.objective("span_corruption", model_type="t5", tokenizer=tokenizer, length=length)
+    objective: Any = catalog.objective("span_corruption", family=FAMILIES["t5"], tokenizer=tokenizer, length=length)
     document = [[one % 200 + 270 for one in range(length)]]
     batch = objective.collate([document], generator())
     num_spans = sum(int(one) in set(objective.vocabulary.sentinel_ids) for one in batch.labels["tokens"][0])

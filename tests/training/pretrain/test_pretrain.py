@@ -19,7 +19,7 @@ from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.job.places import held
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.loss_curve import METRICS
-from graft.training.model.family import FAMILIES
+from graft.training.model.family import FAMILIES, Family, trainable
 from graft.training.objective.span_corruption import num_sentinels
 from graft.training.pretrain import job as jobs
 from tests.training.pretrain.making import ALONE, job, weights
@@ -106,11 +106,21 @@ def test_a_student_learns_from_its_teacher(family: str, student: str, text: Path
         job(tmp_path / "no", text, family="bart", teacher=str(teacher.output)).execute(ALONE, resume=False)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", trainable())
 def test_every_family_trains_with_its_defaults(family: str, text: Path, tmp_path: Path) -> None:
     sentinels = {"vocab_size": 420} if family == "t5" else {}
     metrics = job(tmp_path, text, family=family, max_steps=1, **sentinels).execute(ALONE, resume=False)
     assert 0 < metrics["loss"] < 60
+
+
+def test_an_architecture_is_a_row(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Family(name="granite", model_type="granite", kind="decoder", objectives=("causal",))
+    monkeypatch.setitem(FAMILIES, "granite", row)
+    metrics = job(tmp_path, text, family="granite", max_steps=1, hidden_size=64).execute(ALONE, resume=False)
+    assert 0 < metrics["loss"] < 60
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["architectures"] == ["GraniteForCausalLM"]
+    again = job(tmp_path / "again", text, model=str(tmp_path / "base"), max_steps=1)
+    assert again.execute(ALONE, resume=False)["loss"] == pytest.approx(metrics["loss"], rel=0.05)
 
 
 def test_what_changes_nothing_is_said(text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

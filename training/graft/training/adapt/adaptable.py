@@ -11,7 +11,7 @@ from torch import nn
 
 from graft.adapters.base.base import Base
 from graft.training.errors import ConfigurationError
-from graft.training.model.family import num_positions
+from graft.training.model.configuration import num_positions
 from graft.training.model.structure import empty_decoder, leftovers, mostly_outside
 
 _LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings")

@@ -1,55 +1,64 @@
-"""The families of models that can be trained from nothing: from a name and a size to Hugging Face's configuration."""
+"""What is known of each architecture that neither its configuration nor a model of it says: one row for each.
+
+What they say themselves is read from them, of any architecture: tied embeddings, kinds of attention, the plan of tensor
+parallelism, the linear layers that forms and adapters are for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from graft.training.errors import ConfigurationError
-from graft.training.objective.vocabulary import first_id
+from graft.training.model.size import Size
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+DEFAULT = "llama"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """How large a model is. What a family does not have, it leaves out."""
+class Family:
+    """An architecture, under the name that its users know it by. Defaults are what is right for any."""
 
-    width: int
-    num_layers: int
-    num_heads: int
-    feed_forward: int
-    length: int
-    """Tokens that the model is made to read at once."""
-    num_kv_heads: int | None = None
-    """Default: as many as heads."""
-    num_experts: int = 8
-    window: int | None = None
-    """Of sliding-window attention, in tokens; default: none."""
-    dropout: float | None = None
-    """Of embeddings and of what blocks add, none of attention; default: the architecture's own."""
+    name: str
+    model_type: str
+    """Hugging Face's name; the first of two families that share it is the one that a saved model is taken for."""
+    kind: Literal["decoder", "encoder", "encoder-decoder"]
+    objectives: tuple[str, ...] = ()
+    """What it can be trained with from nothing, its default first; where there is none, it is only adapted."""
+    options: Callable[[Size], Mapping[str, Any]] = lambda size: {}
+    """What its configuration needs beyond the names that all share; None takes a name away."""
+    counts_from_padding: bool = False
+    """Positions begin behind the padding token's id."""
+    starts_with_padding: bool = False
+    """The decoder's first input is the padding token, not the end token."""
+    takes_window: bool = False
+    """``Size.window`` means something to it."""
+    needs_float32: bool = False
+    """Its class mixes float32 into what it computes."""
+    ends_in_its_head: bool = False
+    """Logits are what the output head gives. Others scale, cap or shift them behind it (BART, Gemma-2, Granite,
+    Cohere), or may: their logits are computed whole."""
+    is_splittable: bool = False
+    """Tensor, pipeline and context parallelism take it."""
+    final_norm: str = "norm"
+    """The module between the blocks and the output head."""
+    router: str | None = None
+    """The class of the modules that choose experts, of which there are none without it."""
+    shared_layers: str | None = None
+    """Stands in the names of parameters that all layers share."""
 
-    def __post_init__(self) -> None:
-        for name in ("width", "num_layers", "num_heads", "feed_forward", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.width % self.num_heads:
-            raise ConfigurationError(
-                f"a width of {self.width} cannot be split among {self.num_heads} heads; choose a multiple."
-            )
-        if (self.width // self.num_heads) % 2:
-            raise ConfigurationError(
-                f"{self.num_heads} heads of {self.width // self.num_heads} cannot turn in pairs: choose an even width."
-            )
-        if self.num_heads % self.kv_heads:
-            raise ConfigurationError(
-                f"{self.num_heads} heads cannot share {self.kv_heads} key-value heads; choose a divisor."
-            )
-
-    @property
-    def kv_heads(self) -> int:
-        return self.num_kv_heads or self.num_heads
+    def objective(self, wanted: str | None) -> str:
+        """The objective that is asked for, or the default. Raises ``ConfigurationError`` where it does not fit."""
+        chosen = wanted or self.objectives[0]
+        if chosen not in self.objectives:
+            fitting = ", ".join(self.objectives)
+            raise ConfigurationError(f"{self.name} cannot be trained with {chosen!r}; it can with {fitting}.")
+        return chosen
 
 
 def _grouped(size: Size) -> dict[str, Any]:
@@ -108,110 +117,96 @@ def _bart(size: Size) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """An architecture, under the name that its users know it by."""
+_decoder = partial(Family, kind="decoder", objectives=("causal", "prefix"), ends_in_its_head=True)
+_encoder = partial(Family, kind="encoder", objectives=("masked", "span_boundary"), ends_in_its_head=True)
+_llama = _decoder(name="llama", model_type="llama", options=_with_head_dim, is_splittable=True)
 
-    model_type: str
-    kind: str
-    """``decoder``, ``encoder`` or ``encoder-decoder``."""
-    options: Callable[[Size], Mapping[str, Any]] = lambda size: {}
-    """What its configuration needs beyond the names that all share; None takes a name away."""
-    counts_from_padding: bool = False
-    """Positions begin behind the padding token's id, as in RoBERTa."""
-
-
-FAMILIES: Mapping[str, Family] = {
-    "gpt2": Family(model_type="gpt2", kind="decoder", options=_gpt2),
-    "llama": Family(model_type="llama", kind="decoder", options=_with_head_dim),
-    "mistral": Family(model_type="mistral", kind="decoder", options=_mistral),
-    "qwen3": Family(model_type="qwen3", kind="decoder", options=_with_head_dim),
-    "olmo2": Family(model_type="olmo2", kind="decoder", options=_grouped),
-    "pythia": Family(model_type="gpt_neox", kind="decoder"),
-    "smollm": Family(model_type="llama", kind="decoder", options=_smollm),
-    "mixtral": Family(model_type="mixtral", kind="decoder", options=_mixtral),
-    "xlnet": Family(model_type="xlnet", kind="decoder", options=_xlnet),
-    "bert": Family(model_type="bert", kind="encoder"),
-    "roberta": Family(model_type="roberta", kind="encoder", counts_from_padding=True),
-    "albert": Family(model_type="albert", kind="encoder", options=_narrow_embeddings),
-    "electra": Family(model_type="electra", kind="encoder", options=_narrow_embeddings),
-    "distilbert": Family(model_type="distilbert", kind="encoder", options=_distilbert),
-    "t5": Family(model_type="t5", kind="encoder-decoder", options=_t5),
-    "bart": Family(model_type="bart", kind="encoder-decoder", options=_bart),
+FAMILIES: dict[str, Family] = {
+    one.name: one
+    for one in (
+        _decoder(name="gpt2", model_type="gpt2", options=_gpt2),
+        _llama,
+        _decoder(name="mistral", model_type="mistral", options=_mistral, takes_window=True, is_splittable=True),
+        _decoder(name="qwen3", model_type="qwen3", options=_with_head_dim, is_splittable=True),
+        _decoder(name="olmo2", model_type="olmo2", options=_grouped, is_splittable=True),
+        _decoder(name="pythia", model_type="gpt_neox", is_splittable=True, final_norm="final_layer_norm"),
+        replace(_llama, name="smollm", options=_smollm),
+        _decoder(
+            name="mixtral",
+            model_type="mixtral",
+            objectives=("causal",),  # its experts' balance comes with next tokens only
+            options=_mixtral,
+            takes_window=True,
+            router="MixtralTopKRouter",
+        ),
+        Family(
+            name="xlnet",
+            model_type="xlnet",
+            kind="decoder",
+            objectives=("permutation",),
+            options=_xlnet,
+            needs_float32=True,
+        ),
+        _decoder(name="qwen2", model_type="qwen2", objectives=()),
+        _encoder(name="bert", model_type="bert", objectives=("masked", "next_sentence", "span_boundary")),
+        _encoder(name="roberta", model_type="roberta", counts_from_padding=True),
+        _encoder(
+            name="albert",
+            model_type="albert",
+            objectives=("masked", "sentence_order", "span_boundary"),
+            options=_narrow_embeddings,
+            shared_layers=".albert_layer_groups.",
+        ),
+        _encoder(
+            name="electra",
+            model_type="electra",
+            objectives=("replaced_token", "masked"),
+            options=_narrow_embeddings,
+        ),
+        _encoder(name="distilbert", model_type="distilbert", options=_distilbert),
+        Family(
+            name="t5",
+            model_type="t5",
+            kind="encoder-decoder",
+            objectives=("span_corruption", "denoising"),
+            options=_t5,
+            starts_with_padding=True,
+            ends_in_its_head=True,
+        ),
+        Family(
+            name="bart",
+            model_type="bart",
+            kind="encoder-decoder",
+            objectives=("denoising", "span_corruption"),
+            options=_bart,
+        ),
+    )
 }
 
 
+def trainable() -> list[str]:
+    """The families that can be trained from nothing."""
+    return [name for name, one in FAMILIES.items() if one.objectives]
+
+
 def family(name: str) -> Family:
-    """Raises ``ConfigurationError`` naming the families there are."""
-    if name not in FAMILIES:
-        raise ConfigurationError(f"unknown family {name!r}; the families are {', '.join(FAMILIES)}.")
+    """One that can be trained from nothing. Raises ``ConfigurationError`` naming those there are."""
+    if name not in trainable():
+        raise ConfigurationError(f"unknown family {name!r}; the families are {', '.join(trainable())}.")
     return FAMILIES[name]
 
 
-def configuration(name: str, size: Size, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """The configuration of a model for a tokenizer. Raises ``ConfigurationError``."""
-    chosen = family(name)
-    begin = first_id(tokenizer.cls_token_id, tokenizer.bos_token_id)
-    end = first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
-    options: dict[str, Any] = {
-        "vocab_size": max(tokenizer.get_vocab().values()) + 1,  # ids may have gaps
-        "hidden_size": size.width,
-        "num_hidden_layers": size.num_layers,
-        "num_attention_heads": size.num_heads,
-        "intermediate_size": size.feed_forward,
-        "max_position_embeddings": size.length + _first_position(chosen, tokenizer.pad_token_id),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": begin,
-        "eos_token_id": end,
-        "sep_token_id": first_id(tokenizer.sep_token_id, tokenizer.eos_token_id),
-        **chosen.options(size),
-    }
-    if chosen.kind == "encoder-decoder":
-        options["decoder_start_token_id"] = tokenizer.pad_token_id if chosen.model_type == "t5" else end
-        options["forced_eos_token_id"] = end
-    kept = {key: value for key, value in options.items() if value is not None or key == "sliding_window"}
-    config: PretrainedConfig = AutoConfig.for_model(chosen.model_type, **kept)
-    if size.dropout is not None:
-        _set_dropout(config, name, size.dropout)
-    return config
+def facts_of(config: PretrainedConfig) -> Family:
+    """What is known of a configuration's architecture, whatever it is."""
+    unknown = Family(name=config.model_type, model_type=config.model_type, kind="decoder")
+    return next((one for one in FAMILIES.values() if one.model_type == config.model_type), unknown)
 
 
-def _first_position(chosen: Family, pad_id: int | None) -> int:
-    return pad_id + 1 if chosen.counts_from_padding and pad_id is not None else 0
-
-
-def num_positions(config: PretrainedConfig) -> int | None:
-    """Tokens of the longest row that a configuration has positions for, None where it sets no limit."""
-    room: int | None = getattr(config, "max_position_embeddings", None)
-    chosen = next((one for one in FAMILIES.values() if one.model_type == config.model_type), None)
-    if room is None or room < 1:
-        return None
-    if chosen is None:
-        return room
-    return room - _first_position(chosen, config.pad_token_id)
-
-
-_DROPOUTS = ("hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "embd_pdrop", "dropout", "dropout_rate")
-_ATTENTION_DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
-
-
-def _set_dropout(config: PretrainedConfig, name: str, rate: float) -> None:
-    """Attention's own goes: CPUs have no fused kernel with it, and it takes half of the speed."""
-    found = [one for one in _DROPOUTS if hasattr(config, one)]
-    if not found and rate > 0:
-        raise ConfigurationError(f"{name} has no dropout but attention's: leave dropout out.")
-    for one in found:
-        setattr(config, one, rate)
-    for one in _ATTENTION_DROPOUTS:
-        if hasattr(config, one):
-            setattr(config, one, 0.0)
-
-
-def family_of(config: PretrainedConfig) -> str:
+def family_of(config: PretrainedConfig) -> Family:
     """The family of a configuration. Raises ``ConfigurationError`` where it is none that can be trained."""
-    found = [name for name, one in FAMILIES.items() if one.model_type == config.model_type]
-    if not found:
+    found = facts_of(config)
+    if not found.objectives:
         raise ConfigurationError(
-            f"a model of the type {config.model_type!r} cannot be trained; the families are {', '.join(FAMILIES)}."
+            f"a model of the type {config.model_type!r} cannot be trained; the families are {', '.join(trainable())}."
         )
-    return found[0]
+    return found

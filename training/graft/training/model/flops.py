@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from graft.training.model.family import facts_of
+
 PEAKS = {
     "B200": 2250e12,
     "GH200": 989e12,
@@ -85,11 +87,10 @@ def _idle_experts(model: PreTrainedModel) -> float:
 
 
 def _repeated(model: PreTrainedModel) -> float:
-    if model.config.model_type != "albert":
+    part = facts_of(model.config).shared_layers
+    if part is None:
         return 0.0
-    shared = sum(
-        one.numel() for name, one in model.named_parameters() if ".albert_layer_groups." in name and one.ndim > 1
-    )
+    shared = sum(one.numel() for name, one in model.named_parameters() if part in name and one.ndim > 1)
     return float(shared * (model.config.num_hidden_layers / model.config.num_hidden_groups - 1))
 
 

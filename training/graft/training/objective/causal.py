@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from graft.training.batch.packing import PackedBatch
 from graft.training.objective.head import labelled
@@ -14,6 +16,7 @@ from graft.training.objective.masks import mask_for
 class CausalObjective:
     """Each supervised token from those before it in its document: attention stays within each document of a row."""
 
+    model_class: ClassVar[Any] = AutoModelForCausalLM
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
     z_loss: float = 0.0
     """Factor of log² Z, which keeps logits from drifting; PaLM has 1e-4. It counts in the loss."""

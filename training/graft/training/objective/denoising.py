@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForSeq2SeqLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -72,6 +74,7 @@ def rotate_document(document: Sentences, vocabulary: Vocabulary, generator: Gene
 class DenoisingObjective:
     """Noises one after the other; by default the two of the paper's large model (§4.2)."""
 
+    model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
     vocabulary: Vocabulary
     length: int
     noises: Sequence[Noise] = (permute_sentences, infill_text)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter
 
 from graft.training.batch.packing import PackedBatch
+from graft.training.model.family import facts_of
 from graft.training.objective.causal import CausalObjective
 
 BALANCE = 0.02
@@ -25,10 +25,11 @@ BALANCE = 0.02
 def recorded_routers(model: nn.Module) -> Iterator[list[Tensor]]:
     """The logits of every router that runs inside the block, in order. Shapes: (tokens, experts)."""
     seen: list[Tensor] = []
+    router = facts_of(model.config).router
     hooks = [
         module.register_forward_hook(lambda _, inputs, output: seen.append(output[0]))
         for module in model.modules()
-        if isinstance(module, MixtralTopKRouter)
+        if type(module).__name__ == router
     ]
     try:
         yield seen

@@ -15,28 +15,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from graft.training.batch.packing import IGNORED
+from graft.training.model.family import facts_of
 from graft.training.objective.objective import cross_entropy
 
-ENDING_IN_THEIR_HEAD = frozenset(
-    (
-        "albert",
-        "bert",
-        "distilbert",
-        "electra",
-        "gpt2",
-        "gpt_neox",
-        "llama",
-        "mistral",
-        "mixtral",
-        "olmo2",
-        "qwen2",
-        "qwen3",
-        "roberta",
-        "t5",
-    )
-)
-"""Model types whose logits are what the head gives. Others scale, cap or shift them behind it (BART, Gemma-2, Granite,
-Cohere), or may: their logits are computed whole."""
 CHUNK_ELEMENTS = 1 << 22
 """Logits at a time: 16 MB of float32."""
 
@@ -110,7 +91,7 @@ def labelled(model: nn.Module, labels: Tensor, *, name: str = "logits", z: float
     computes them whole.
     """
     head = model.get_output_embeddings()
-    is_plain = type(head) is nn.Linear and model.config.model_type in ENDING_IN_THEIR_HEAD
+    is_plain = type(head) is nn.Linear and facts_of(model.config).ends_in_its_head
     with _asked(head, labels, z) if is_plain else contextlib.nullcontext():
         output = model(**inputs)
     if output[name].ndim > 0:

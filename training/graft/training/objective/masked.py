@@ -5,9 +5,11 @@ Masks are drawn anew whenever a text is seen, as RoBERTa does; BERT's static one
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForMaskedLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -79,6 +81,7 @@ class MaskedObjective:
     For models with one masked head: BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA's generator.
     """
 
+    model_class: ClassVar[Any] = AutoModelForMaskedLM
     vocabulary: Vocabulary
     length: int
     """Tokens per row, the two special ones included."""

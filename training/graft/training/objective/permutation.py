@@ -6,9 +6,11 @@ predicted (eq. 5); the others see one another and are seen by all.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -34,6 +36,7 @@ def hidden(order_L: Tensor, predicted_L: Tensor) -> Tensor:
 class PermutationObjective:
     """``text [SEP] [CLS]``, as XLNet has it; padding in front."""
 
+    model_class: ClassVar[Any] = AutoModelForCausalLM
     vocabulary: Vocabulary
     length: int
     k: int = K

@@ -5,9 +5,11 @@ The first part of a text is read from both sides; the rest is predicted token by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForCausalLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -30,6 +32,7 @@ def prefix_mask(prefix_B: Tensor, length_B: Tensor, length: int) -> Tensor:
 class PrefixObjective:
     """Any decoder: each text is cut at a random place, anew whenever it is seen. It ends with the end token."""
 
+    model_class: ClassVar[Any] = AutoModelForCausalLM
     vocabulary: Vocabulary
     length: int
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})

@@ -8,12 +8,12 @@ sampling.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PretrainedConfig, PreTrainedModel
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -34,6 +34,14 @@ class GeneratorAndDiscriminator(nn.Module):
             generator.tie_weights()
         self.generator, self.discriminator = generator, discriminator
 
+    @classmethod
+    def from_config(cls, config: PretrainedConfig) -> Self:
+        """Random weights. The generator is a quarter as wide (§3.2 and table 1)."""
+        names = ("hidden_size", "intermediate_size", "num_attention_heads")
+        small = {name: max(getattr(config, name) // 4, 1) for name in names}
+        generator = AutoModelForMaskedLM.from_config(type(config).from_dict({**config.to_dict(), **small}))
+        return cls(generator, AutoModelForPreTraining.from_config(config))
+
     @property
     def parts(self) -> Mapping[str, PreTrainedModel]:
         return {"": self.discriminator, "generator": self.generator}
@@ -47,6 +55,7 @@ class GeneratorAndDiscriminator(nn.Module):
 class ReplacedTokenObjective:
     """All chosen tokens are masked for the generator: it has no 80/10/10 rule (appendix A of the paper's code)."""
 
+    model_class: ClassVar[Any] = GeneratorAndDiscriminator
     vocabulary: Vocabulary
     length: int
     rate: float = RATE

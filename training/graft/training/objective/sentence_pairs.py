@@ -7,10 +7,11 @@ arXiv:1909.11942, §3.1), which a topic alone does not give away.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForPreTraining
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -34,6 +35,7 @@ class SentencePairObjective:
     document must have two sentences; of one that has not, the row asks for its masked tokens only.
     """
 
+    model_class: ClassVar[Any] = AutoModelForPreTraining
     vocabulary: Vocabulary
     length: int
     question: Question

@@ -7,11 +7,11 @@ the span together with its place in it (eq. 1 to 3). The loss is the sum of both
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -86,6 +86,11 @@ class SpanBoundaryModel(nn.Module):
         self.pretrained = pretrained
         self.boundary = SpanBoundaryHead(pretrained.config.hidden_size).to(pretrained.dtype)
 
+    @classmethod
+    def from_config(cls, config: PretrainedConfig) -> Self:
+        """Random weights."""
+        return cls(AutoModelForMaskedLM.from_config(config))
+
     @property
     def parts(self) -> Mapping[str, PreTrainedModel]:
         return {"": self.pretrained}
@@ -99,6 +104,7 @@ class SpanBoundaryModel(nn.Module):
 class SpanBoundaryObjective:
     """Spans are masked, exchanged or kept as a whole; every token of them is asked for twice."""
 
+    model_class: ClassVar[Any] = SpanBoundaryModel
     vocabulary: Vocabulary
     length: int
     rate: float = RATE

@@ -6,9 +6,11 @@ span; the decoder writes each sentinel and what it stands for.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from transformers import AutoModelForSeq2SeqLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
@@ -61,6 +63,7 @@ def _parts(total: int, num: int, generator: Generator) -> list[int]:
 class SpanCorruptionObjective:
     """For encoder-decoders. Both sides end with the end token."""
 
+    model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
     vocabulary: Vocabulary
     length: int
     """Tokens of the encoder's row."""

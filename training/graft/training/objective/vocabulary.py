@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from graft.training.errors import ConfigurationError
+from graft.training.model.configuration import first_id
 from graft.training.objective.words import word_parts
 
 _SENTINEL = "<extra_id_{}>"
@@ -93,8 +94,3 @@ class Vocabulary:
                 f"the tokenizer has no {name} token, which this objective needs: add it to the tokenizer."
             )
         return found
-
-
-def first_id(*ids: int | None) -> int | None:
-    """The first that a tokenizer has."""
-    return next((one for one in ids if one is not None), None)

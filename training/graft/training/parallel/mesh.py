@@ -8,15 +8,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from graft.training.errors import ConfigurationError
+from graft.training.model.family import FAMILIES, facts_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 AXES = ("pp", "dp_replicate", "dp_shard", "cp", "tp")
 """From the outermost to the innermost: neighbours in rank share tensors of a layer, distant ones whole stages."""
-
-SPLITTABLE = ("llama", "mistral", "qwen3", "olmo2", "gpt_neox")
-"""Model types that tensor, pipeline and context parallelism take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,10 @@ class Mesh:
                 "accumulate a multiple"
             )
         split = [axis for axis in ("tp", "pp", "cp") if getattr(self, axis) > 1]
-        if split and config.model_type not in SPLITTABLE:
+        if split and not facts_of(config).is_splittable:
+            known = dict.fromkeys(one.model_type for one in FAMILIES.values() if one.is_splittable)
             yield (
-                f"{' and '.join(split)} cannot split a {config.model_type}, only {', '.join(SPLITTABLE)}; "
+                f"{' and '.join(split)} cannot split a {config.model_type}, only {', '.join(known)}; "
                 "use dp_replicate and dp_shard"
             )
             return

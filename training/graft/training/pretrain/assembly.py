@@ -19,8 +19,10 @@ from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.loop.held_out import HeldOut
-from graft.training.model.family import Size, family, family_of, num_positions
-from graft.training.model.models import build, empty, load, objectives_of
+from graft.training.model.configuration import num_positions
+from graft.training.model.family import DEFAULT, Family, family, family_of
+from graft.training.model.models import load
+from graft.training.model.size import Size
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
 from graft.training.objective.masked import MaskedObjective
@@ -34,10 +36,6 @@ _log = logging.getLogger(__name__)
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 TAUGHT = ("causal", "masked")
 """What a teacher can teach."""
-NEEDING_TWO = ("replaced_token", "span_boundary")
-"""Objectives that train something beside the model that is saved."""
-FLOAT32_ONLY = ("xlnet",)
-"""Families whose classes mix float32 into what they compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +44,30 @@ class Assembly:
 
     settings: PretrainSettings
     tokenizer: PreTrainedTokenizerBase
-    family: str
+    family: Family
     objective_name: str
 
     @classmethod
     def of(cls, settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase) -> Assembly:
         """Raises ``ConfigurationError`` where tokenizer, model and objective do not go together."""
-        name = settings.family or "llama"
-        if settings.model is not None:
-            name = family_of(saved_config(settings.model))
-            if settings.family not in (None, name):
+        if settings.model is None:
+            named = family(settings.family or DEFAULT)
+        else:
+            named = family_of(saved_config(settings.model))
+            if settings.family not in (None, named.name):
                 raise ConfigurationError(
-                    f"the model in {settings.model} is a {name}, no {settings.family}: leave --family out."
+                    f"the model in {settings.model} is a {named.name}, no {settings.family}: leave --family out."
                 )
-        fitting = objectives_of(name)
-        chosen = settings.objective or fitting[0]
-        if chosen not in fitting:
-            raise ConfigurationError(f"{name} cannot be trained with {chosen!r}; it can with {', '.join(fitting)}.")
-        if settings.model is not None and chosen in NEEDING_TWO:
+        chosen = named.objective(settings.objective)
+        if settings.model is not None and not hasattr(catalog.model_class(chosen), "from_pretrained"):
             raise ConfigurationError(f"a saved model cannot go on with {chosen!r} yet: train it anew, without --model.")
-        made = cls(settings=settings, tokenizer=tokenizer, family=name, objective_name=chosen)
+        made = cls(settings=settings, tokenizer=tokenizer, family=named, objective_name=chosen)
         if settings.model is not None:
             _check_fit(saved_config(settings.model), tokenizer, settings)
         if settings.teacher is not None:
             made._check_teacher(settings.teacher)
-        if settings.dtype == "bfloat16" and name in FLOAT32_ONLY:
-            raise ConfigurationError(f"{name} computes in float32 only: leave dtype out, or say float32.")
+        if settings.dtype == "bfloat16" and named.needs_float32:
+            raise ConfigurationError(f"{named.name} computes in float32 only: leave dtype out, or say float32.")
         made.plain_objective()
         if chosen == "prefix" and any(attention_windows(made.skeleton()).values()):
             raise ConfigurationError(
@@ -90,8 +86,8 @@ class Assembly:
             "whole_word_masking": self.objective_name in ("masked", "next_sentence", "sentence_order"),
             "z_loss": self.objective_name == "causal" and settings.teacher is None,
             "eval_steps": settings.validation is not None,
-            "num_local_experts": self.family == "mixtral",
-            "sliding_window": self.family in ("mistral", "mixtral"),
+            "num_local_experts": self.family.router is not None,
+            "sliding_window": self.family.takes_window,
             **dict.fromkeys(("hidden_size", "num_hidden_layers", "dropout"), settings.model is None),
             **dict.fromkeys(("num_attention_heads", "intermediate_size"), settings.model is None),
         }
@@ -104,7 +100,7 @@ class Assembly:
     @property
     def dtype(self) -> torch.dtype:
         """What is computed in."""
-        named = self.settings.dtype or ("float32" if self.family in FLOAT32_ONLY else "bfloat16")
+        named = self.settings.dtype or ("float32" if self.family.needs_float32 else "bfloat16")
         return DTYPES[named]
 
     @property
@@ -126,23 +122,24 @@ class Assembly:
         """The model before its first step, in float32: random weights by the seed, or those of ``settings.model``."""
         torch.manual_seed(self.settings.seed)
         if self.settings.model is not None:
-            return load(Path(self.settings.model), self.objective_name)
-        return build(self.family, self.objective_name, self.size, self.tokenizer)
+            return load(Path(self.settings.model), catalog.model_class(self.objective_name))
+        return catalog.build(self.family, self.objective_name, self.size, self.tokenizer)
 
     def skeleton(self) -> nn.Module:
         """The model's shape, without memory for its weights."""
         with torch.device("meta"):
             if self.settings.model is not None:
-                return empty(saved_config(self.settings.model), self.objective_name)
-            return build(self.family, self.objective_name, self.size, self.tokenizer)
+                heads = catalog.model_class(self.objective_name)
+                empty: PreTrainedModel = heads.from_config(saved_config(self.settings.model))
+                return empty
+            return catalog.build(self.family, self.objective_name, self.size, self.tokenizer)
 
     def objective(self, *, device: str = "cpu") -> Objective[Any]:
         """What is learned; a teacher is loaded onto the device."""
         plain = self.plain_objective()
         if self.settings.teacher is None:
             return plain
-        teacher = load(Path(self.settings.teacher), self.objective_name)
-        assert isinstance(teacher, PreTrainedModel)
+        teacher = load(Path(self.settings.teacher), catalog.model_class(self.objective_name))
         teacher = teacher.requires_grad_(False).to(device, self.dtype)
         if isinstance(plain, MaskedObjective):
             return EncoderDistillation(masked=plain, teacher=teacher)
@@ -151,11 +148,12 @@ class Assembly:
     def _check_teacher(self, folder: str) -> None:
         """Raises ``ConfigurationError`` where a teacher cannot teach this student."""
         config = saved_config(folder)
-        taught = self.objective_name in TAUGHT and self.objective_name in objectives_of(family_of(config))
-        if not taught or self.family == "mixtral":
+        its = family_of(config)
+        taught = self.objective_name in TAUGHT and self.objective_name in its.objectives
+        if not taught or self.family.router is not None:
             raise ConfigurationError(
                 f"a teacher can teach {' and '.join(TAUGHT)} where it was trained so, and no mixture of experts; the "
-                f"one in {folder} is a {family_of(config)}; asked for was {self.family} with {self.objective_name!r}."
+                f"one in {folder} is a {its.name}; asked for was {self.family.name} with {self.objective_name!r}."
             )
         if config.vocab_size != len(self.tokenizer):
             raise ConfigurationError(
@@ -174,7 +172,7 @@ class Assembly:
         """The same without a teacher: what is measured."""
         return catalog.objective(
             self.objective_name,
-            model_type=family(self.family).model_type,
+            family=self.family,
             tokenizer=self.tokenizer,
             length=self.settings.max_length,
             whole_word=self.settings.whole_word_masking,

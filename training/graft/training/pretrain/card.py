@@ -14,22 +14,20 @@ _PIPELINES = {"decoder": "text-generation", "encoder": "fill-mask", "encoder-dec
 
 def card(name: str, assembly: Assembly, model: nn.Module, metrics: Mapping[str, float]) -> str:
     """What it is, what it was trained on and how, and what it knows of held-out text."""
-    from graft.training.model.family import family
-
     settings = assembly.settings
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     texts = ", ".join(Path(path).name for path in settings.text)
     start = "from random weights" if settings.model is None else f"from {Path(settings.model).name}"
     lines = [
         "---",
-        f"pipeline_tag: {_PIPELINES[family(assembly.family).kind]}",
+        f"pipeline_tag: {_PIPELINES[assembly.family.kind]}",
         "library_name: transformers",
         "---",
         "",
         f"# {name}",
         "",
-        f"A {assembly.family} of {num_parameters / 1e6:.1f} million parameters, trained by `graft pretrain` {start} "
-        f"on {texts} with the objective `{assembly.objective_name}`, rows of {settings.max_length} tokens, "
+        f"A {assembly.family.name} of {num_parameters / 1e6:.1f} million parameters, trained by `graft pretrain` "
+        f"{start} on {texts} with the objective `{assembly.objective_name}`, rows of {settings.max_length} tokens, "
         f"{settings.optim} at {settings.learning_rate:g}. Every setting, the digests of the data and the version of "
         "the code are in `training.json`.",
     ]

@@ -16,11 +16,10 @@ from graft.training.errors import ConfigurationError
 from graft.training.loop.schedules import num_steps_of
 from graft.training.model.attention import LONGEST
 from graft.training.model.blocks import blocks
-from graft.training.model.family import family, family_of
+from graft.training.model.family import facts_of
 from graft.training.model.flops import flops_per_token, num_multiplied, peak_flops
 from graft.training.model.models import parts
-from graft.training.objective.head import ENDING_IN_THEIR_HEAD
-from graft.training.parallel.mesh import SPLITTABLE, Mesh
+from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.settings import PretrainSettings
@@ -93,7 +92,7 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
     width = config.hidden_size / (1 if settings.gradient_checkpointing else mesh.tp)
     scale = 2 if settings.dtype == "float32" else 1
     per_token = width * per_layer * scale + _probability_bytes(config, settings, mesh, device)
-    is_fused = mesh.pp == 1 and config.model_type in ENDING_IN_THEIR_HEAD
+    is_fused = mesh.pp == 1 and facts_of(config).ends_in_its_head
     # Fused, the output head keeps its own gradient; else logits and theirs, in 16 bits and in 32.
     head = (4 * config.hidden_size if is_fused else LOGIT_BYTES * tokens) * vocabulary
     return float(tokens * per_token * config.num_hidden_layers / mesh.pp * in_flight + head)
@@ -104,7 +103,7 @@ def _probability_bytes(config: PretrainedConfig, settings: PretrainSettings, mes
     is_used = device == "cpu" and settings.dtype != "float32" and settings.max_length <= LONGEST
     if not is_used or settings.gradient_checkpointing or settings.torch_compile:
         return 0.0
-    is_causal = family(family_of(config)).kind == "decoder"
+    is_causal = facts_of(config).kind == "decoder"
     heads: int = config.num_attention_heads
     return 2.0 * heads / mesh.tp * settings.max_length * (0.5 if is_causal else 1.0)
 
@@ -125,8 +124,8 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     # Processes of one machine without GPUs share its cores.
     speed = None if peak is None else peak * GUESSED_UTILISATION * (devices if device == "cuda" else 1)
     lines = [
-        f"{assembly.family}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is multiplied "
-        f"by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
+        f"{assembly.family.name}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is "
+        f"multiplied by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
         f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
         f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
         _arithmetic(per_token, tokens, speed),
@@ -167,9 +166,8 @@ def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, d
 
 def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:
     """All that this model can be trained on, with this number of devices."""
-    config = parts(assembly.skeleton())[""].config
     divisors = [one for one in range(1, devices + 1) if devices % one == 0]
-    split = divisors if config.model_type in SPLITTABLE else [1]
+    split = divisors if assembly.family.is_splittable else [1]
     for pp, cp, tp, replicate in product(split, split, split, divisors):
         if devices % (pp * cp * tp * replicate):
             continue

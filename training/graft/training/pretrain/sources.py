@@ -12,9 +12,9 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.sentences import flat
 from graft.training.corpus.texts import encode_whole, read_documents
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.model.models import objectives_of
+from graft.training.model.configuration import first_id
+from graft.training.model.family import DEFAULT, family
 from graft.training.objective.span_corruption import num_sentinels
-from graft.training.objective.vocabulary import first_id
 from graft.training.pretrain.settings import PretrainSettings
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
     """
     named = settings.tokenizer or settings.model or settings.teacher
     if named is None:
-        objective = settings.objective or objectives_of(settings.family or "llama")[0]
+        objective = family(settings.family or DEFAULT).objective(settings.objective)
         made = train_tokenizer(
             documents,
             vocab_size=settings.vocab_size,
