@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance
+from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
@@ -99,7 +99,7 @@ def make_adapter(
     (folder / "adapter_config.json").write_text(json.dumps(body | dict(config or {})))
     if base is not None:
         lineage = Lineage(job="jobs/1", data_digest="sha256:" + "d" * 64, code_version="0.1.0", seed=7)
-        TrainedRecord(base=base.reference(), form=form, lineage=lineage).write(folder)
+        TrainedRecord(base=base.identity, form=form, lineage=lineage).write(folder)
     return folder
 
 
@@ -110,8 +110,7 @@ def write_raw_safetensors(path: Path, header: bytes | Mapping[str, Any], data: b
     return path
 
 
-REFERENCE = BaseReference(
-    digest="sha256:" + "0" * 64,
+REFERENCE = BaseIdentity(
     weights_digest="sha256:" + "1" * 64,
     tokenizer_digest="sha256:" + "2" * 64,
     chat_template_digest=None,

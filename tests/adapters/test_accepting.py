@@ -44,7 +44,7 @@ def test_a_trained_adapter_keeps_its_origin(accept: Accept, base: Base, store: B
     version = accept(folder)
     assert (version.number, version.provenance, version.form) == (1, Provenance.TRAINED, ServingForm.NF4)
     assert (version.lineage.job, version.lineage.seed) == ("jobs/1", 7)
-    assert version.base == base.reference()
+    assert version.base == base.identity
     assert (version.rank, version.alpha, version.target_modules) == (4, 8.0, ("down_proj", "q_proj"))
     served = store.materialize(version)
     assert (served / TENSORS).read_bytes() == (folder / TENSORS).read_bytes()
@@ -52,7 +52,7 @@ def test_a_trained_adapter_keeps_its_origin(accept: Accept, base: Base, store: B
 
 def test_a_foreign_folder_is_declared_by_its_sender(accept: Accept, base: Base, tmp_path: Path) -> None:
     version = accept(make_adapter(tmp_path / "a"))
-    assert (version.provenance, version.base, version.lineage.job) == (Provenance.DECLARED, base.reference(), None)
+    assert (version.provenance, version.base, version.lineage.job) == (Provenance.DECLARED, base.identity, None)
 
 
 def test_the_same_content_is_one_version_and_shares_its_files(

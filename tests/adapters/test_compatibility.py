@@ -27,7 +27,7 @@ def _fields(reasons: tuple[Reason, ...]) -> list[str]:
 
 
 def test_a_sound_adapter_fits(base: Base, tmp_path: Path) -> None:
-    assert _reasons(make_adapter(tmp_path / "a"), base, declared_base=base.reference()) == ()
+    assert _reasons(make_adapter(tmp_path / "a"), base, declared_base=base.identity) == ()
     rslora = make_adapter(tmp_path / "b", config={"use_rslora": True, "init_lora_weights": "gaussian"})
     assert _reasons(rslora, base) == ()
 
@@ -89,7 +89,7 @@ def test_all_reasons_come_at_once(base: Base, tmp_path: Path) -> None:
         folder,
         base,
         limits=Limits(max_rank=16, max_bytes=1000),
-        declared_base=other.reference(),
+        declared_base=other.identity,
         form=ServingForm.BF16,
         is_noop=True,
     )
@@ -105,7 +105,7 @@ def test_all_reasons_come_at_once(base: Base, tmp_path: Path) -> None:
         "adapter_model.safetensors",
     }
     said = " | ".join(map(str, reasons))
-    for value in (base.weights_digest, other.weights_digest, "rank 32", "limit of 16", "allow_noop"):
+    for value in (base.identity.weights_digest, other.identity.weights_digest, "rank 32", "limit of 16", "allow_noop"):
         assert value in said
 
 
@@ -118,7 +118,7 @@ def test_another_form_can_be_allowed_and_so_can_a_no_op(base: Base, tmp_path: Pa
 
 def test_a_base_without_template_differs_from_one_with(base: Base, tmp_path: Path) -> None:
     bare = make_base(tmp_path / "bare", template=None)
-    (reason,) = _reasons(make_adapter(tmp_path / "a"), base, declared_base=bare.reference())
+    (reason,) = _reasons(make_adapter(tmp_path / "a"), base, declared_base=bare.identity)
     assert "trained with none" in reason.problem
 
 

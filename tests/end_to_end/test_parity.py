@@ -118,11 +118,11 @@ def test_an_adapter_of_another_base_is_refused_with_both_digests(
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "adapter")
     other = make_base(tmp_path / "other")
-    TrainedRecord(base=other.reference(), form=ServingForm.NF4, lineage=Lineage()).write(folder)
+    TrainedRecord(base=other.identity, form=ServingForm.NF4, lineage=Lineage()).write(folder)
     with pytest.raises(InvalidArgument) as refusal:
         graft.push_adapter(folder, name="stranger", alias="stable")
     said = str(refusal.value) + " ".join(str(each) for each in refusal.value.violations)
-    assert other.weights_digest in said and base.weights_digest in said
+    assert other.identity.weights_digest in said and base.identity.weights_digest in said
 
 
 def test_a_foreign_adapter_is_compared_with_peft_before_its_alias_moves(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseReference, Lineage, Provenance, version_digest
+from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance, version_digest
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits, incompatibilities
@@ -22,7 +22,7 @@ from graft.adapters.store.store import BlobStore
 
 
 class _Origin(TypedDict):
-    base: BaseReference
+    base: BaseIdentity
     form: ServingForm
     provenance: Provenance
     lineage: Lineage
@@ -68,7 +68,7 @@ def accept_folder(
         allow_other_quantization=allow_other_quantization,
     )
     origin = _Origin(
-        base=trained.base if trained else base.reference(),
+        base=trained.base if trained else base.identity,
         form=trained.form if trained else serving_form,
         provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
         lineage=trained.lineage if trained else Lineage(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,10 +34,10 @@ class Lineage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseReference:
-    """The base that a version belongs to, by digest; the name is a label only."""
+class BaseIdentity:
+    """Which base: the digests of its parts, and one over them; the name is a label only."""
 
-    digest: str
+    digest: str = field(init=False)
     weights_digest: str
     tokenizer_digest: str
     chat_template_digest: str | None
@@ -45,14 +45,26 @@ class BaseReference:
     config_digest: str | None = None
     """Of what config.json says of the computing; None in what was recorded before bases were known by it, too."""
 
-    def differences(self, other: BaseReference) -> tuple[str, ...]:
+    def __post_init__(self) -> None:
+        config = {} if self.config_digest is None else {"config": self.config_digest}
+        object.__setattr__(self, "digest", digest_of_json(self._old_parts() | config))
+
+    @property
+    def digest_without_config(self) -> str:
+        """The digest under which the base was known before its configuration counted."""
+        return digest_of_json(self._old_parts())
+
+    def differences(self, other: BaseIdentity) -> tuple[str, ...]:
         """The parts in which they differ, as far as both are known: weights, tokenizer, chat_template, config."""
-        unequal = [part for part in BASE_PARTS if getattr(self, f"{part}_digest") != getattr(other, f"{part}_digest")]
+        unequal = [part for part in _PARTS if getattr(self, f"{part}_digest") != getattr(other, f"{part}_digest")]
         unknown = self.config_digest is None or other.config_digest is None
         return tuple(part for part in unequal if part != "config" or not unknown)
 
+    def _old_parts(self) -> dict[str, str | None]:
+        return {part: getattr(self, f"{part}_digest") for part in _PARTS if part != "config"}
 
-BASE_PARTS = ("weights", "tokenizer", "chat_template", "config")
+
+_PARTS = ("weights", "tokenizer", "chat_template", "config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +84,7 @@ class AdapterVersion:
     adapter: str
     tenant: str
     number: int
-    base: BaseReference
+    base: BaseIdentity
     form: ServingForm
     rank: int
     alpha: float
@@ -109,7 +121,7 @@ class Adapter:
 def version_digest(
     *,
     files: Iterable[AdapterFile],
-    base: BaseReference,
+    base: BaseIdentity,
     form: ServingForm,
     provenance: Provenance,
     lineage: Lineage,

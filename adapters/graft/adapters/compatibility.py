@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from graft.adapters.adapter import BaseReference
+from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
 from graft.adapters.folder import lora_tensors
@@ -90,7 +90,7 @@ def incompatibilities(
     base: Base,
     limits: Limits,
     *,
-    declared_base: BaseReference | None,
+    declared_base: BaseIdentity | None,
     form: ServingForm,
     serving_form: ServingForm,
     is_noop: bool = False,
@@ -175,9 +175,9 @@ def _scale_reasons(manifest: Manifest) -> Iterator[Reason]:
             yield Reason(field=f"{CONFIG_FILE}:{field}", problem=problem, remedy="train with a lower alpha")
 
 
-def _base_reasons(trained: BaseReference, base: Base) -> Iterator[Reason]:
+def _base_reasons(trained: BaseIdentity, base: Base) -> Iterator[Reason]:
     remedy = f"serve the base that it was trained on ({trained.name}), or train on {base.name}"
-    for part in trained.differences(base.reference()):
-        there, here = getattr(trained, f"{part}_digest"), getattr(base, f"{part}_digest")
+    for part in trained.differences(base.identity):
+        there, here = getattr(trained, f"{part}_digest"), getattr(base.identity, f"{part}_digest")
         problem = f"trained with {there or 'none'}, but the served base {base.name} has {here or 'none'}"
         yield Reason(field=f"base.{part}_digest", problem=problem, remedy=remedy)

@@ -27,14 +27,6 @@ def digest_of_json(value: object) -> str:
     return digest_of_bytes(text.encode())
 
 
-def base_digest(
-    weights_digest: str, tokenizer_digest: str, chat_template_digest: str | None, config_digest: str | None = None
-) -> str:
-    """The digest of a base, from the digests of its parts; records before 0.2 knew none of its configuration."""
-    parts = {"weights": weights_digest, "tokenizer": tokenizer_digest, "chat_template": chat_template_digest}
-    return digest_of_json(parts if config_digest is None else parts | {"config": config_digest})
-
-
 def sha256_of_file(path: Path, *, on_chunk: Callable[[bytes], object] | None = None) -> str:
     """64 hex digits of the file's SHA-256, read as a stream; `on_chunk` sees each chunk. Raises OSError."""
     hasher = hashlib.sha256()

@@ -25,7 +25,7 @@ def test_reads_what_the_headers_say(base: Base) -> None:
 
 
 def test_template_digest_is_the_sha256_of_its_text(base: Base) -> None:
-    assert base.chat_template_digest == "sha256:" + hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    assert base.identity.chat_template_digest == "sha256:" + hashlib.sha256(TEMPLATE.encode()).hexdigest()
 
 
 def test_each_part_changes_its_own_digest_only(base: Base, tmp_path: Path) -> None:
@@ -35,14 +35,14 @@ def test_each_part_changes_its_own_digest_only(base: Base, tmp_path: Path) -> No
     same = make_base(tmp_path / "same")
     assert same.digest == base.digest
     assert len({base.digest, weights.digest, template.digest, tokenizer.digest}) == 4
-    assert weights.tokenizer_digest == base.tokenizer_digest != tokenizer.tokenizer_digest
-    assert template.tokenizer_digest == base.tokenizer_digest
-    assert template.weights_digest == base.weights_digest != weights.weights_digest
+    assert weights.identity.tokenizer_digest == base.identity.tokenizer_digest != tokenizer.identity.tokenizer_digest
+    assert template.identity.tokenizer_digest == base.identity.tokenizer_digest
+    assert template.identity.weights_digest == base.identity.weights_digest != weights.identity.weights_digest
 
 
 def test_a_template_file_is_the_same_template(base: Base, tmp_path: Path) -> None:
     moved = make_base(tmp_path / "moved", template=None)
-    assert moved.chat_template_digest is None
+    assert moved.identity.chat_template_digest is None
     (moved.path / "chat_template.jinja").write_text(TEMPLATE)
     assert Base.from_folder(moved.path).digest == base.digest
 
@@ -74,9 +74,9 @@ def test_weights_are_hashed_once_and_again_after_a_change(
     assert "model.safetensors" not in hashed
     other = make_base(tmp_path / "other", seed=3)
     (other.path / "model.safetensors").replace(made.path / "model.safetensors")
-    assert Base.from_folder(made.path, cache_dir=cache).weights_digest == other.weights_digest
+    assert Base.from_folder(made.path, cache_dir=cache).identity.weights_digest == other.identity.weights_digest
     (cache / "weights-digests.json").write_text("{broken")
-    assert Base.from_folder(made.path, cache_dir=cache).weights_digest == other.weights_digest
+    assert Base.from_folder(made.path, cache_dir=cache).identity.weights_digest == other.identity.weights_digest
 
 
 def test_bases_are_found_by_name_digest_prefix_and_folder(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from graft.adapters.adapter import BaseReference, Lineage
+from graft.adapters.adapter import BaseIdentity, Lineage
 from graft.adapters.base.base import Base, find_base
 from graft.adapters.base.config import digest
 from graft.adapters.catalog.catalog import Catalog
@@ -95,31 +95,31 @@ def test_an_adapter_of_a_base_with_other_angles_is_refused(tmp_path: Path) -> No
     trained = make_base(tmp_path / "base")
     manifest = read_manifest(make_adapter(tmp_path / "a", base=trained))
     served = changed(tmp_path / "base", rope_theta=500000.0)
-    assert served.digest != trained.digest and served.weights_digest == trained.weights_digest
+    assert served.digest != trained.digest and served.identity.weights_digest == trained.identity.weights_digest
     reasons = incompatibilities(
         manifest,
         served,
         LIMITS,
-        declared_base=trained.reference(),
+        declared_base=trained.identity,
         form=ServingForm.NF4,
         serving_form=ServingForm.NF4,
     )
     assert [reason.field for reason in reasons] == ["base.config_digest"]
 
 
-def earlier(base: Base) -> BaseReference:
+def earlier(base: Base) -> BaseIdentity:
     """How a base was recorded when nobody asked for its configuration."""
-    return replace(base.reference(), config_digest=None, digest=base.digest_without_config)
+    return replace(base.identity, config_digest=None)
 
 
 def test_records_without_a_configuration_are_read_and_agree(base: Base, tmp_path: Path) -> None:
-    TrainedRecord(base=base.reference(), form=ServingForm.NF4, lineage=Lineage()).write(tmp_path)
+    TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=Lineage()).write(tmp_path)
     body = json.loads((tmp_path / "graft.json").read_text())
     del body["base"]["config_digest"]
-    body["base"]["digest"] = base.digest_without_config
+    body["base"]["digest"] = base.identity.digest_without_config
     (tmp_path / "graft.json").write_text(json.dumps(body))
     record = TrainedRecord.read(tmp_path)
-    assert record is not None and record.base == earlier(base) and not record.base.differences(base.reference())
+    assert record is not None and record.base == earlier(base) and not record.base.differences(base.identity)
 
 
 def test_an_earlier_catalog_is_upgraded_and_its_base_is_the_same_one(base: Base, tmp_path: Path) -> None:
@@ -129,16 +129,17 @@ def test_an_earlier_catalog_is_upgraded_and_its_base_is_the_same_one(base: Base,
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "adapters_0001")
-        row = {key: getattr(earlier(base), key) for key in ("digest", "name", "weights_digest", "tokenizer_digest")}
+        parts = ("digest", "name", "weights_digest", "tokenizer_digest", "chat_template_digest")
+        row = {key: getattr(earlier(base), key) for key in parts}
         row |= {"path": str(base.path), "create_time": "2026-01-01 00:00:00"}
         names, values = ", ".join(row), ", ".join(f":{key}" for key in row)
         connection.execute(sa.text(f"INSERT INTO bases ({names}) VALUES ({values})"), row)
     database.close()
     catalog = Catalog.open(url)
     (before,) = catalog.bases()
-    assert (before.digest, before.config_digest) == (base.digest_without_config, None)
+    assert (before.identity.digest, before.identity.config_digest) == (base.identity.digest_without_config, None)
     catalog.register_base(base)
     (after,) = catalog.bases()
-    assert (after.digest, after.config_digest, after.path) == (base.digest, base.config_digest, base.path)
-    assert find_base(base.digest, [after]) == find_base(base.digest_without_config, [after]) == base.path
+    assert (after.identity, after.path) == (base.identity, base.path)
+    assert find_base(base.digest, [after]) == find_base(base.identity.digest_without_config, [after]) == base.path
     catalog.close()

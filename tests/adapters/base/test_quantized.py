@@ -38,7 +38,7 @@ def quantized(tmp_path: Path) -> Path:
     save_file(packed, folder / "model.safetensors")
     origin = Base.from_folder(ORIGIN)
     QuantizedRecord(
-        base=origin.reference(),
+        base=origin.identity,
         form=ServingForm.INT4,
         modules=origin.modules,
         num_parameters=origin.num_parameters,
@@ -52,7 +52,7 @@ def quantized(tmp_path: Path) -> Path:
 def test_it_is_its_origin_in_another_form(quantized: Path) -> None:
     origin, base = Base.from_folder(ORIGIN), Base.from_folder(quantized)
     assert (base.form, origin.form) == (ServingForm.INT4, None)
-    assert base.reference() == origin.reference()
+    assert base.identity == origin.identity
     assert (base.modules, base.num_parameters) == (origin.modules, origin.num_parameters)
     assert base.size_bytes < origin.size_bytes
     assert base.path == quantized

@@ -166,12 +166,12 @@ def test_a_no_op_and_an_adapter_of_another_base_are_refused_with_the_reason(
         accept(make_adapter(tmp_path / "other-base", base=other))
     (reason,) = caught.value.reasons
     assert reason.field == "base.weights_digest"
-    assert other.weights_digest in reason.problem and base.weights_digest in reason.problem
+    assert other.identity.weights_digest in reason.problem and base.identity.weights_digest in reason.problem
 
 
 def test_a_tokenizer_that_alone_differs_is_named_alone(accept: Accept, base: Base, tmp_path: Path) -> None:
     other = make_base(tmp_path / "other", vocabulary="xyz")
-    assert other.weights_digest == base.weights_digest
+    assert other.identity.weights_digest == base.identity.weights_digest
     with pytest.raises(IncompatibleAdapter) as caught:
         accept(make_adapter(tmp_path / "a", base=other))
     assert [reason.field for reason in caught.value.reasons] == ["base.tokenizer_digest"]

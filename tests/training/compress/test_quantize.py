@@ -89,7 +89,7 @@ def test_a_made_folder_has_its_origins_identity_and_loads_in_its_form(
     form: ServingForm, tiny_base: Path, tmp_path: Path
 ) -> None:
     origin, made = Base.from_folder(tiny_base), make(tiny_base, form, tmp_path / "made")
-    assert (made.form, made.reference(), made.modules) == (form, origin.reference(), origin.modules)
+    assert (made.form, made.identity, made.modules) == (form, origin.identity, origin.modules)
     assert made.size_bytes < 0.75 * origin.size_bytes
     record = QuantizedRecord.read(tmp_path / "made")
     assert record is not None and (record.calibration is not None) == (form is ServingForm.INT4)

@@ -51,7 +51,7 @@ def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> 
 
     record = TrainedRecord.read(folder)
     assert record is not None and record.form is ServingForm.NF4
-    assert record.base == finetune.base.reference()
+    assert record.base == finetune.base.identity
     assert record.lineage.data_digest == digest_of_bytes(finetune.data.read_bytes())
     assert record.lineage.seed == 0
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from graft.adapters.adapter import BaseReference
+from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base import files as base_files
 from graft.adapters.base.files import BaseFiles
 from graft.adapters.base.linear_modules import linear_modules
 from graft.adapters.base.quantized import QuantizedRecord
-from graft.adapters.digest import base_digest, digest_prefix, unique_match
+from graft.adapters.digest import digest_prefix, unique_match
 from graft.adapters.errors import InvalidBase, NotFound, Reason
 from graft.adapters.form import ServingForm
 
@@ -23,11 +23,7 @@ class KnownBase(Protocol):
     """What `find_base` needs to know of a registered base."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def digest_without_config(self) -> str: ...
+    def identity(self) -> BaseIdentity: ...
     @property
     def path(self) -> Path: ...
 
@@ -38,15 +34,10 @@ class Base:
 
     `modules` maps the path of every linear module to (out_features, in_features), taken from the safetensors
     headers; `size_bytes` is the weights' size on disk. `form` is the form in which the folder's weights already are,
-    None for plain ones; a folder that `graft quantize` made has the identity (name, digests, modules) of its origin.
+    None for plain ones; a folder that `graft quantize` made has the identity and the modules of its origin.
     """
 
-    name: str
-    weights_digest: str
-    tokenizer_digest: str
-    chat_template_digest: str | None
-    config_digest: str | None
-    digest: str
+    identity: BaseIdentity
     architecture: str
     modules: Mapping[str, tuple[int, int]]
     vocab_size: int
@@ -68,16 +59,15 @@ class Base:
         if record is not None:
             return cls._quantized(path, files, record, name, cache_dir)
         linear = linear_modules(files.tensors, files.packed)
-        weights = base_files.weights_digest(path, cache_dir=cache_dir)
-        template = base_files.chat_template_digest(path)
-        tokenizer = base_files.tokenizer_digest(path)
-        return cls(
+        identity = BaseIdentity(
             name=name or path.name,
-            weights_digest=weights,
-            tokenizer_digest=tokenizer,
-            chat_template_digest=template,
+            weights_digest=base_files.weights_digest(path, cache_dir=cache_dir),
+            tokenizer_digest=base_files.tokenizer_digest(path),
+            chat_template_digest=base_files.chat_template_digest(path),
             config_digest=files.config_digest,
-            digest=base_digest(weights, tokenizer, template, files.config_digest),
+        )
+        return cls(
+            identity=identity,
             architecture=files.architecture,
             modules=linear.shapes,
             vocab_size=files.vocab_size,
@@ -101,14 +91,8 @@ class Base:
             reasons.append(Reason(field="graft_base.json:form", problem=problem))
         if reasons:
             raise InvalidBase(f"{path} is not a usable base", reasons)
-        origin = record.base
         return cls(
-            name=name or origin.name,
-            weights_digest=origin.weights_digest,
-            tokenizer_digest=origin.tokenizer_digest,
-            chat_template_digest=origin.chat_template_digest,
-            config_digest=origin.config_digest,
-            digest=origin.digest,
+            identity=replace(record.base, name=name or record.base.name),
             architecture=files.architecture,
             modules=MappingProxyType(dict(record.modules)),
             vocab_size=files.vocab_size,
@@ -118,21 +102,15 @@ class Base:
             form=record.form,
         )
 
-    def reference(self) -> BaseReference:
-        """The reference that a version of an adapter keeps."""
-        return BaseReference(
-            digest=self.digest,
-            weights_digest=self.weights_digest,
-            tokenizer_digest=self.tokenizer_digest,
-            chat_template_digest=self.chat_template_digest,
-            config_digest=self.config_digest,
-            name=self.name,
-        )
+    @property
+    def name(self) -> str:
+        """What clients call it."""
+        return self.identity.name
 
     @property
-    def digest_without_config(self) -> str:
-        """The digest under which the base was known before its configuration counted."""
-        return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
+    def digest(self) -> str:
+        """The digest of its identity."""
+        return self.identity.digest
 
 
 def shipped_bases() -> dict[str, Path]:
@@ -150,15 +128,15 @@ def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
     """
     shipped = shipped_bases()
     known = list(registered)
-    by_name = {base.name: Path(base.path) for base in known} | shipped
+    by_name = {base.identity.name: Path(base.path) for base in known} | shipped
     if reference in by_name:
         return by_name[reference]
     prefix = digest_prefix(reference)
     if prefix is not None:
         of_shipped = [(Base.from_folder(path), path) for path in shipped.values()]
         every: list[tuple[KnownBase, Path]] = [*((base, Path(base.path)) for base in known), *of_shipped]
-        by_digest = {base.digest_without_config: path for base, path in every}
-        by_digest |= {base.digest: path for base, path in every}
+        by_digest = {base.identity.digest_without_config: path for base, path in every}
+        by_digest |= {base.identity.digest: path for base, path in every}
         return by_digest[unique_match(prefix, set(by_digest), what="base")]
     folder = Path(reference).expanduser()
     if folder.is_dir():

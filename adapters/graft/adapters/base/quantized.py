@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graft.adapters.adapter import BaseReference
-from graft.adapters.digest import base_digest, is_digest
+from graft.adapters.adapter import BaseIdentity
+from graft.adapters.digest import is_digest
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
@@ -38,7 +38,7 @@ class QuantizedRecord:
     the versions of what made them. It guards against mistakes, not against a forger, who could write this file too.
     """
 
-    base: BaseReference
+    base: BaseIdentity
     form: ServingForm
     modules: Mapping[str, tuple[int, int]]
     num_parameters: int
@@ -49,7 +49,7 @@ class QuantizedRecord:
     def write(self, folder: Path) -> Path:
         """Write `graft_base.json` into `folder` and return its path. Raises OSError."""
         body = {
-            "base": {key: getattr(self.base, key) for key in sorted(_BASE_KEYS)},
+            "base": asdict(self.base),
             "form": self.form.value,
             "modules": {name: list(shape) for name, shape in self.modules.items()},
             "num_parameters": self.num_parameters,
@@ -100,7 +100,7 @@ def _from_checked(body: dict[str, object]) -> QuantizedRecord:
     assert isinstance(base, dict) and isinstance(modules, dict) and isinstance(files, dict)
     assert isinstance(tools, dict) and isinstance(num_parameters, int)
     return QuantizedRecord(
-        base=BaseReference(**base),
+        base=BaseIdentity(**{key: value for key, value in base.items() if key != "digest"}),
         form=ServingForm(str(body["form"])),
         modules={name: (shape[0], shape[1]) for name, shape in modules.items()},
         num_parameters=num_parameters,
@@ -138,7 +138,9 @@ def _base_reasons(base: object) -> Iterator[Reason]:
     parts = [base["weights_digest"], base["tokenizer_digest"], base["chat_template_digest"], base.get("config_digest")]
     if not all(map(is_digest, parts[:2])) or not all(part is None or is_digest(part) for part in parts[2:]):
         yield _reason("base", "has a digest that is not sha256:<64 hex digits>")
-    elif base["digest"] != (expected := base_digest(*parts)):
+        return
+    expected = BaseIdentity(**{key: value for key, value in base.items() if key != "digest"}).digest
+    if base["digest"] != expected:
         yield _reason("base.digest", f"{base['digest']} is not the digest of its parts, {expected}")
 
 

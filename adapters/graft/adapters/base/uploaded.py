@@ -37,9 +37,10 @@ class UploadedBase:
         """
         base, target = self._base, root / self._files_digest
         shipped = [(name, Base.from_folder(path).digest) for name, path in shipped_bases().items()]
-        places = {one.digest: Path(one.path) for one in registered}
-        same = {base.digest, base.digest_without_config}
-        for name, digest in [*((one.name, one.digest) for one in registered), *shipped]:
+        known = [(one.identity, Path(one.path)) for one in registered]
+        places = {identity.digest: path for identity, path in known}
+        same = {base.digest, base.identity.digest_without_config}
+        for name, digest in [*((identity.name, identity.digest) for identity, _ in known), *shipped]:
             if name == base.name and digest not in same:
                 raise Conflict(f"another base is called {name!r} already, {digest}: choose another name")
             if digest in same and name != base.name:

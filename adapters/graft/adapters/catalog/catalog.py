@@ -18,7 +18,7 @@ from graft.adapters.adapter import (
     AdapterFile,
     AdapterVersion,
     Alias,
-    BaseReference,
+    BaseIdentity,
     Lineage,
     Provenance,
 )
@@ -87,7 +87,7 @@ class Catalog:
         *,
         tenant: str,
         adapter: str,
-        base: BaseReference,
+        base: BaseIdentity,
         form: ServingForm,
         rank: int,
         alpha: float,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from graft.adapters.adapter import Adapter, AdapterFile, AdapterVersion, Alias, BaseReference, Lineage, Provenance
-from graft.adapters.digest import base_digest
+from graft.adapters.adapter import Adapter, AdapterFile, AdapterVersion, Alias, BaseIdentity, Lineage, Provenance
 from graft.adapters.form import ServingForm
 
 Row = sa.RowMapping
@@ -21,19 +20,9 @@ Row = sa.RowMapping
 class BaseRecord:
     """A registered base."""
 
-    name: str
-    digest: str
-    weights_digest: str
-    tokenizer_digest: str
-    chat_template_digest: str | None
-    config_digest: str | None
+    identity: BaseIdentity
     path: Path
     create_time: datetime
-
-    @property
-    def digest_without_config(self) -> str:
-        """The digest under which the base was known before its configuration counted."""
-        return base_digest(self.weights_digest, self.tokenizer_digest, self.chat_template_digest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +37,7 @@ class Record:
 
 def base_record(row: Row) -> BaseRecord:
     """A row of `bases`."""
-    return BaseRecord(**{**row, "path": Path(row["path"])})
+    return BaseRecord(identity=_identity(dict(row)), path=Path(row["path"]), create_time=row["create_time"])
 
 
 def adapter(row: Row) -> Adapter:
@@ -74,7 +63,7 @@ def version(row: Row) -> AdapterVersion:
         adapter=row["adapter"],
         tenant=row["tenant"],
         number=row["number"],
-        base=BaseReference(**row["base"]),
+        base=_identity(row["base"]),
         form=ServingForm(row["form"]),
         rank=row["rank"],
         alpha=row["alpha"],
@@ -94,3 +83,8 @@ def version_row(value: AdapterVersion) -> dict[str, Any]:
     row["target_modules"] = list(value.target_modules)
     row["files"] = [asdict(file) for file in value.files]
     return row | {"form": value.form.value, "provenance": value.provenance.value}
+
+
+def _identity(found: Mapping[str, Any]) -> BaseIdentity:
+    # What was recorded before bases were known by their configuration does not have its digest.
+    return BaseIdentity(**{one.name: found.get(one.name) for one in fields(BaseIdentity) if one.init})  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from graft.adapters.adapter import (
     DEFAULT_TENANT,
     AdapterFile,
     AdapterVersion,
-    BaseReference,
+    BaseIdentity,
     Lineage,
     Provenance,
     version_digest,
@@ -34,7 +34,7 @@ class Draft:
 
     tenant: str
     adapter: str
-    base: BaseReference
+    base: BaseIdentity
     form: ServingForm
     rank: int
     alpha: float
@@ -85,7 +85,7 @@ def check_base_name(connection: sa.Connection, name: str) -> None:
 
 def _keep_base(connection: sa.Connection, base: Base, now: datetime) -> None:
     table = tables.bases
-    row = asdict(base.reference()) | {"path": str(base.path)}
+    row = asdict(base.identity) | {"path": str(base.path)}
     _forget_unconfigured(connection, base)
     known = connection.execute(sa.select(table.c.path).where(table.c.digest == base.digest)).scalar()
     if known is None:
@@ -97,8 +97,8 @@ def _keep_base(connection: sa.Connection, base: Base, now: datetime) -> None:
 def _forget_unconfigured(connection: sa.Connection, base: Base) -> None:
     """Drop the row that an earlier Graft, which did not ask for the configuration, wrote of the same folder."""
     table = tables.bases
-    if base.config_digest is not None:
-        here = (table.c.digest == base.digest_without_config, table.c.path == str(base.path))
+    if base.identity.config_digest is not None:
+        here = (table.c.digest == base.identity.digest_without_config, table.c.path == str(base.path))
         connection.execute(sa.delete(table).where(*here))
 
 

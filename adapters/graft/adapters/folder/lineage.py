@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graft.adapters.adapter import BaseReference, Lineage
-from graft.adapters.digest import base_digest, is_digest
+from graft.adapters.adapter import BaseIdentity, Lineage
+from graft.adapters.digest import is_digest
 from graft.adapters.errors import InvalidAdapter, Reason
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
@@ -25,18 +25,13 @@ _LINEAGE_KEYS = {"job", "data_digest", "code_version", "seed"}
 class TrainedRecord:
     """The base, the form and the lineage that a trainer vouches for."""
 
-    base: BaseReference
+    base: BaseIdentity
     form: ServingForm
     lineage: Lineage
 
     def write(self, folder: Path) -> Path:
         """Write `graft.json` into `folder` and return its path. Raises OSError."""
-        base, lineage = self.base, self.lineage
-        body = {
-            "base": {key: getattr(base, key) for key in sorted(_BASE_KEYS)},
-            "form": self.form.value,
-            "lineage": {key: getattr(lineage, key) for key in sorted(_LINEAGE_KEYS)},
-        }
+        body = {"base": asdict(self.base), "form": self.form.value, "lineage": asdict(self.lineage)}
         path = folder / FILE_NAME
         path.write_text(json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
@@ -54,10 +49,15 @@ class TrainedRecord:
             raise InvalidAdapter(f"{FILE_NAME} is not a valid training record", reasons)
         base, lineage = _section(body, "base"), _section(body, "lineage")
         return cls(
-            base=BaseReference(**base),  # type: ignore[arg-type]  # checked by _reasons
+            base=_identity(base),
             form=ServingForm(str(body["form"])),
             lineage=Lineage(**lineage),  # type: ignore[arg-type]  # checked by _reasons
         )
+
+
+def _identity(base: Mapping[str, object]) -> BaseIdentity:
+    parts = {key: value for key, value in base.items() if key != "digest"}
+    return BaseIdentity(**parts)  # type: ignore[arg-type]  # checked by _base_reasons
 
 
 def _section(body: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -91,9 +91,7 @@ def _base_reasons(base: Mapping[str, object]) -> list[Reason]:
     if not isinstance(base.get("name"), str):
         reasons.append(_reason("base.name", "must be a string"))
     if not reasons:
-        parts = [base["weights_digest"], base["tokenizer_digest"], base["chat_template_digest"]]
-        parts.append(base.get("config_digest"))
-        expected = base_digest(*parts)  # type: ignore[arg-type]  # checked above
+        expected = _identity(base).digest
         if base["digest"] != expected:
             reasons.append(_reason("base.digest", f"{base['digest']} is not the digest of its parts, {expected}"))
     return reasons

@@ -62,7 +62,7 @@ def make_variants(originals: list[Path], folder: Path, number: int) -> list[Path
 def add_training_record(base: Base, form: ServingForm, folder: Path) -> None:
     """The `graft.json` that a trainer writes, so that the server takes the adapter for one trained on this base."""
     lineage = Lineage(job="bench", data_digest=None, code_version=None, seed=0)
-    TrainedRecord(base=base.reference(), form=form, lineage=lineage).write(folder)
+    TrainedRecord(base=base.identity, form=form, lineage=lineage).write(folder)
 
 
 def size_mb(folder: Path) -> float:

@@ -188,10 +188,12 @@ class AdapterUploads:
         )
 
     def _notices(self, template_digest: str | None) -> tuple[str, ...]:
-        if template_digest is None or template_digest == self._base.chat_template_digest:
+        if template_digest is None or template_digest == self._base.identity.chat_template_digest:
             return ()
         used = (
-            f"that of the base {self._base.name}" if self._base.chat_template_digest else "none, as the base has none,"
+            f"that of the base {self._base.name}"
+            if self._base.identity.chat_template_digest
+            else "none, as the base has none,"
         )
         return (
             f"the chat template that lies beside the adapter is not served: {used} is used. If it was trained on chats "

@@ -30,7 +30,7 @@ def choose_base(reference: str, registered: tuple[BaseRecord, ...], *, cache_dir
             raise
         return Base.from_folder(_fetched(reference), reference, cache_dir=cache_dir)
     names = {path.resolve(): name for name, path in shipped_bases().items()}
-    names |= {Path(record.path).resolve(): record.name for record in registered}
+    names |= {Path(record.path).resolve(): record.identity.name for record in registered}
     return Base.from_folder(folder, names.get(folder.resolve()), cache_dir=cache_dir)
 
 

@@ -99,7 +99,7 @@ class Registry:
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
         reasons = []
-        other = version.base.differences(self._base.reference())
+        other = version.base.differences(self._base.identity)
         if other:
             problem = (
                 f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name} "

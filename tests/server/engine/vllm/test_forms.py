@@ -58,7 +58,7 @@ async def test_base_and_adapters_answer_as_transformers_and_peft_do(
 ) -> None:
     text = CalibrationText.of(calibration_documents()) if form is ServingForm.INT4 else None
     made = Quantization(base=base, form=form, output=tmp_path / form, text=text).execute()
-    assert made.reference() == base.reference()
+    assert made.identity == base.identity
     await _compare(made, form, adapters, tmp_path)
 
 

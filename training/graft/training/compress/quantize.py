@@ -182,7 +182,7 @@ class Quantization:
 
     def _record(self, folder: Path, calibration: Calibration | None) -> QuantizedRecord:
         return QuantizedRecord(
-            base=self.base.reference(),
+            base=self.base.identity,
             form=self.form,
             modules=self.base.modules,
             num_parameters=self.base.num_parameters,

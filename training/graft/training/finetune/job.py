@@ -221,7 +221,7 @@ class Finetune:
         )
 
     def _write(self, model: PeftModel, rows: list[Encoded], job: FinetuneIdentity) -> None:
-        record = TrainedRecord(base=self.base.reference(), form=self.form, lineage=job.lineage())
+        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=job.lineage())
 
         def write(folder: Path) -> None:
             write_adapter(model, folder)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from graft.adapters.base.base import Base
-from graft.adapters.catalog.catalog import BaseRecord
+from graft.adapters.adapter import BaseIdentity
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
 from graft.server.registry.bases import BaseUploads
@@ -30,12 +29,12 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
             chunks=chunks,
             request_id=request_id_of(header),
         )
-        return pb.UploadBaseResponse(base=self._message(base))
+        return pb.UploadBaseResponse(base=self._message(base.identity))
 
     async def ListBases(self, request: pb.ListBasesRequest, context: Context) -> pb.ListBasesResponse:
-        return pb.ListBasesResponse(bases=[self._message(one) for one in await self._uploads.bases()])
+        return pb.ListBasesResponse(bases=[self._message(one.identity) for one in await self._uploads.bases()])
 
-    def _message(self, base: Base | BaseRecord) -> pb.RegisteredBase:
+    def _message(self, base: BaseIdentity) -> pb.RegisteredBase:
         return pb.RegisteredBase(
             name=base.name,
             digest=base.digest,

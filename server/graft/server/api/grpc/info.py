@@ -93,12 +93,13 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
 
 
 def _base_message(base: Base) -> pb.Base:
+    identity = base.identity
     return pb.Base(
-        name=base.name,
-        digest=base.digest,
-        weights_digest=base.weights_digest,
-        tokenizer_digest=base.tokenizer_digest,
-        chat_template_digest=base.chat_template_digest or "",
+        name=identity.name,
+        digest=identity.digest,
+        weights_digest=identity.weights_digest,
+        tokenizer_digest=identity.tokenizer_digest,
+        chat_template_digest=identity.chat_template_digest or "",
         num_parameters=base.num_parameters,
-        config_digest=base.config_digest or "",
+        config_digest=identity.config_digest or "",
     )
