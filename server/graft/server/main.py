@@ -1,4 +1,4 @@
-"""The composition root: reads nothing but its settings, opens the rooms, opens the fronts, and ends in order."""
+"""A server from its start to its end: checks what can be checked early, assembles, waits, drains and closes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from fsspec import get_filesystem_class
 from fsspec.core import split_protocol
 
 from graft.server.api.addresses import listeners, shown
+from graft.server.assembly import Server, assemble
 from graft.server.engine.engine import EngineError
-from graft.server.fronts import Fronts, open_fronts
-from graft.server.machinery import Machinery, VllmMachinery
+from graft.server.engine.factory import EngineFactory
+from graft.server.engine.vllm.factory import VllmEngineFactory
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.shutdown import Shutdown, kill_children_until_the_end
-from graft.server.rooms import Rooms, open_rooms
 from graft.server.runtime.background import log_unseen
+from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ async def serve(
     settings: Settings,
     *,
     ready_file: Path | None = None,
-    machinery: Machinery | None = None,
+    engines: EngineFactory | None = None,
     metrics: Metrics | None = None,
 ) -> int:
     """Serve until a signal or a `Drain`, drain, and return 0; 1 where a part of the server failed.
@@ -52,10 +53,19 @@ async def serve(
     with Shutdown(settings.drain_seconds) as shutdown:
         try:
             async with AsyncExitStack() as resources:
-                opening = open_rooms(settings, machinery or VllmMachinery(), metrics or Metrics(), resources)
-                rooms = await _before(shutdown.asked, opening)
-                if rooms is not None:
-                    await _serve(rooms, shutdown, ready_file, resources)
+                opening = assemble(
+                    settings,
+                    engines or VllmEngineFactory(),
+                    metrics or Metrics(),
+                    resources,
+                    end=shutdown.ask,
+                    failed=shutdown.fail,
+                )
+                server = await _before(shutdown.asked, opening)
+                if server is not None:
+                    with _announced(server, settings.host, ready_file):
+                        await shutdown.asked.wait()
+                        await _drain(server.serving, shutdown)
         except Exception as error:
             if not shutdown.asked.is_set():
                 raise
@@ -65,14 +75,6 @@ async def serve(
                 kill_children_until_the_end()
     _log.info("stopped")
     return 0 if shutdown.failure is None else 1
-
-
-async def _serve(rooms: Rooms, shutdown: Shutdown, ready_file: Path | None, resources: AsyncExitStack) -> None:
-    fronts = await open_fronts(rooms, end=shutdown.ask, failed=shutdown.fail)
-    resources.push_async_callback(fronts.stop)
-    with _announced(rooms, fronts, ready_file):
-        await shutdown.asked.wait()
-        await _drain(rooms, shutdown)
 
 
 def check_ports(settings: Settings) -> None:
@@ -106,40 +108,40 @@ def check_store(settings: Settings) -> None:
         raise OSError(f"{problem}; give a folder or an fsspec URL, and install what its protocol needs") from None
 
 
-async def _before(asked: asyncio.Event, opening: Coroutine[Any, Any, Rooms]) -> Rooms | None:
-    """The open rooms; None where a request to end came first, which ends what is being opened."""
-    rooms = asyncio.ensure_future(opening)
+async def _before(asked: asyncio.Event, opening: Coroutine[Any, Any, Server]) -> Server | None:
+    """The open server; None where a request to end came first, which ends what is being opened."""
+    server = asyncio.ensure_future(opening)
     waiting = asyncio.ensure_future(asked.wait())
-    await asyncio.wait({rooms, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({server, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if rooms.done():
-        return rooms.result()
+    if server.done():
+        return server.result()
     kill_children_until_the_end()
-    rooms.cancel()
+    server.cancel()
     with contextlib.suppress(EngineError, asyncio.CancelledError):
-        await rooms
+        await server
     return None
 
 
-async def _drain(rooms: Rooms, shutdown: Shutdown) -> None:
+async def _drain(serving: Serving, shutdown: Shutdown) -> None:
     _log.info("draining for %.3g s at most", max(0.0, shutdown.deadline - monotonic()))
     num_unfinished = 1
     while num_unfinished and (left := shutdown.deadline - monotonic()) > 0:
-        num_unfinished = await rooms.serving.drain(min(left, _DRAIN_STEP_SECONDS))
-    num_unfinished = await rooms.serving.drain(0.0)
+        num_unfinished = await serving.drain(min(left, _DRAIN_STEP_SECONDS))
+    num_unfinished = await serving.drain(0.0)
     if num_unfinished:
         _log.warning("%d requests were still running at the end of the drain time", num_unfinished)
 
 
 @contextmanager
-def _announced(rooms: Rooms, fronts: Fronts, ready_file: Path | None) -> Iterator[None]:
-    host = rooms.settings.host
+def _announced(server: Server, host: str, ready_file: Path | None) -> Iterator[None]:
+    ports = server.ports
     if ready_file is not None:
-        facts = {"grpc_port": fronts.grpc_port, "http_port": fronts.http_port, "pid": os.getpid()}
+        facts = {"grpc_port": ports.grpc, "http_port": ports.http, "pid": os.getpid()}
         _write_whole(ready_file, json.dumps(facts) + "\n")
     print(
-        f"graft: ready: {rooms.base.name} ({rooms.form}) "
-        f"on gRPC {shown(host, fronts.grpc_port)} and http://{shown(host, fronts.http_port)}/v1",
+        f"graft: ready: {server.base.name} ({server.form}) "
+        f"on gRPC {shown(host, ports.grpc)} and http://{shown(host, ports.http)}/v1",
         flush=True,
     )
     try:

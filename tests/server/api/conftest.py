@@ -16,28 +16,35 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
-from graft.server.fronts import open_fronts
+from graft.server import assembly
 from graft.server.operations.metrics import Metrics
-from graft.server.rooms import Rooms, open_rooms
 from graft.server.settings.settings import Settings
 from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2_grpc, server_pb2_grpc
 from tests.adapters.making import make_adapter, make_base
-from tests.server.api.scripted import Script, ScriptedMachinery
+from tests.server.api.scripted import Script, ScriptedEngineFactory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """A running server and its callers."""
 
-    rooms: Rooms
+    running: assembly.Server
+    settings: Settings
+    metrics: Metrics
     script: Script
     base: Base
     channel: grpc.aio.Channel
     http: httpx.AsyncClient
     openai: openai.AsyncOpenAI
-    grpc_port: int
-    http_port: int
     folder: Path
+
+    @property
+    def grpc_port(self) -> int:
+        return self.running.ports.grpc
+
+    @property
+    def http_port(self) -> int:
+        return self.running.ports.http
 
     @property
     def inference(self) -> inference_pb2_grpc.InferenceServiceAsyncStub:
@@ -52,7 +59,7 @@ class Server:
         return server_pb2_grpc.ServerServiceStub(self.channel)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.rooms.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def imported(self, name: str, *, seed: int, adapter: str | None = None) -> adapter_pb2.AdapterVersion:
         """A new adapter version with other weights for each seed."""
@@ -102,24 +109,22 @@ async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack)
     }
     script = Script()
     script.start_allowed.set()
-    settings = Settings(**{**defaults, **given})
-    rooms = await open_rooms(settings, ScriptedMachinery(script), Metrics(CollectorRegistry()), resources)
-    fronts = await open_fronts(rooms)
-    resources.push_async_callback(fronts.stop)
+    settings, metrics = Settings(**{**defaults, **given}), Metrics(CollectorRegistry())
+    running = await assembly.assemble(settings, ScriptedEngineFactory(script), metrics, resources)
     host = {"::": "[::1]", "::1": "[::1]"}.get(settings.host, "127.0.0.1")
-    url = f"http://{host}:{fronts.http_port}"
+    url = f"http://{host}:{running.ports.http}"
     http = await resources.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
     return Server(
-        rooms=rooms,
+        running=running,
+        settings=settings,
+        metrics=metrics,
         script=script,
         base=base,
-        channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"{host}:{fronts.grpc_port}")),
+        channel=await resources.enter_async_context(grpc.aio.insecure_channel(f"{host}:{running.ports.grpc}")),
         http=http,
         openai=await resources.enter_async_context(
             openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         ),
-        grpc_port=fronts.grpc_port,
-        http_port=fronts.http_port,
         folder=folder,
     )
 

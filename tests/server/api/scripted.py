@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
 from graft.server.engine.engine import (
     ContinuationScore,
     Delta,
@@ -23,9 +24,9 @@ from graft.server.engine.engine import (
     Sampling,
     TokenLogprob,
 )
+from graft.server.engine.factory import OpenAIVerbs
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Tokenizer
-from graft.server.machinery import OpenAIVerbs
 from graft.server.serving import Ticket
 from graft.server.settings.settings import Settings
 
@@ -247,24 +248,24 @@ class ScriptedBackend:
         }
 
 
-class ScriptedMachinery:
+class ScriptedEngineFactory:
     """Hands out scripted engines, one after the other."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    async def check(self, settings: Settings, base: Base) -> None:
+    async def check(self, settings: Settings, base: Base, form: ServingForm) -> None:
         """A scripted engine serves anything."""
 
-    async def start_engine(self, settings: Settings, base: Base) -> ScriptedEngine:
+    async def start(self, settings: Settings, base: Base, form: ServingForm) -> ScriptedEngine:
         await self._script.start_allowed.wait()
         engine = ScriptedEngine(self._script)
         self._script.engines.append(engine)
         return engine
 
-    async def tokenizer(self, folder: Path) -> Tokenizer:
+    async def tokenizer(self, base: Base) -> Tokenizer:
         return ScriptedTokenizer()
 
-    async def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIVerbs:
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
         backend = ScriptedBackend(supervisor)
         return OpenAIVerbs(chat=backend.answer, completion=backend.answer)

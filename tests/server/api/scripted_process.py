@@ -16,11 +16,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
 from graft.server.main import serve
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.shutdown import to_the_end
 from graft.server.settings.settings import Settings
-from tests.server.api.scripted import Script, ScriptedEngine, ScriptedMachinery
+from tests.server.api.scripted import Script, ScriptedEngine, ScriptedEngineFactory
 
 
 class ChildEngine(ScriptedEngine):
@@ -44,7 +45,7 @@ class StubbornEngine(ChildEngine):
         await asyncio.Event().wait()
 
 
-class ChildMachinery(ScriptedMachinery):
+class ChildEngineFactory(ScriptedEngineFactory):
     """Starts engines with a child."""
 
     def __init__(self, script: Script, fault: str) -> None:
@@ -52,7 +53,7 @@ class ChildMachinery(ScriptedMachinery):
         self._fault = fault
         self._num_started = 0
 
-    async def start_engine(self, settings: Settings, base: Base) -> ScriptedEngine:
+    async def start(self, settings: Settings, base: Base, form: ServingForm) -> ScriptedEngine:
         self._num_started += 1
         if self._num_started > 1 and self._fault == "never-back":
             await asyncio.to_thread(subprocess.run, ["sleep", "1000"], check=True)
@@ -68,8 +69,8 @@ def main(base: str, data: str, ready_file: str, drain_seconds: str, fault: str =
     settings = Settings(base=base, data_dir=Path(data), grpc_port=0, http_port=0, drain_seconds=float(drain_seconds))
     script = Script(token_seconds=0.02)
     script.start_allowed.set()
-    machinery, metrics = ChildMachinery(script, fault), Metrics(CollectorRegistry())
-    serving = serve(settings, ready_file=Path(ready_file), machinery=machinery, metrics=metrics)
+    engines, metrics = ChildEngineFactory(script, fault), Metrics(CollectorRegistry())
+    serving = serve(settings, ready_file=Path(ready_file), engines=engines, metrics=metrics)
     return asyncio.run(to_the_end(serving))
 
 

@@ -36,9 +36,9 @@ async def test_an_uploaded_base_is_chosen_by_its_name(server: Server, tmp_path: 
     again = await upload(server, upload_base_requests(folder, name="oak"))
     assert base == again and not base.served
     assert await listed(server) == {server.base.name: True, "oak": False}
-    registered = await server.rooms.registry.read(lambda catalog: catalog.bases())
+    registered = await server.running.registry.read(lambda catalog: catalog.bases())
     chosen = choose_base("oak", registered, cache_dir=tmp_path / "hashes")
-    assert chosen.digest == base.digest and chosen.path.is_relative_to(server.rooms.settings.data_path / "bases")
+    assert chosen.digest == base.digest and chosen.path.is_relative_to(server.settings.data_path / "bases")
 
 
 async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp
     config.write_text(json.dumps({key: value for key, value in values.items() if key != "architectures"}))
     assert "not a usable base" in await refused(list(upload_base_requests(folder, name="oak")))
     assert await listed(server) == {server.base.name: True}
-    registered = await server.rooms.registry.read(lambda catalog: catalog.bases())
+    registered = await server.running.registry.read(lambda catalog: catalog.bases())
     with pytest.raises(NotFound):
         choose_base("oak", registered, cache_dir=tmp_path / "hashes")
-    assert not list((server.rooms.settings.data_path / "bases").glob("*"))
+    assert not list((server.settings.data_path / "bases").glob("*"))
 
 
 async def test_names_and_bases_belong_to_each_other(server: Server, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_base_that_cannot_be_registered_leaves_no_folder(
     monkeypatch.setattr(version_writes, "_keep_base", full)
     with pytest.raises(grpc.aio.AioRpcError, match="is full"):
         await upload(server, upload_base_requests(folder, name="oak"))
-    assert not list((server.rooms.settings.data_path / "bases").iterdir())
+    assert not list((server.settings.data_path / "bases").iterdir())
     monkeypatch.setattr(version_writes, "_keep_base", keep_base)
     await upload(server, upload_base_requests(folder, name="oak"))
     assert await listed(server) == {server.base.name: True, "oak": False}
@@ -121,7 +121,7 @@ async def test_a_base_is_not_called_as_an_adapter_is(server: Server, tmp_path: P
     with pytest.raises(grpc.aio.AioRpcError, match="'dates' is the name of an adapter") as caught:
         await upload(server, upload_base_requests(make_base(tmp_path / "other", seed=7).path, name="dates"))
     assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
-    assert not list((server.rooms.settings.data_path / "bases").iterdir())
+    assert not list((server.settings.data_path / "bases").iterdir())
 
 
 async def test_a_request_id_of_one_base_is_no_others(server: Server, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ async def test_a_restarted_server_trusts_its_receipts(start_server: StartServer)
     await pushed(first, recorded=-2.5, seed=2)
     await first.point("joe", "stable", "1")
     assert (await details_of(first.point("joe", "canary", "2")))[0] is grpc.StatusCode.FAILED_PRECONDITION
-    await first.rooms.management.get_version(tenant="default", adapter="joe", version="2")
+    await first.running.management.get_version(tenant="default", adapter="joe", version="2")
     second = await start_server()
     assert (await answered_by(second, "joe")).parity.source == "trainer"
     assert (await details_of(second.point("joe", "canary", "2")))[0] is grpc.StatusCode.FAILED_PRECONDITION
@@ -109,7 +109,7 @@ async def test_an_engine_that_dies_during_the_check_is_said_and_the_version_is_c
     server.script.engines[0].die()
     server.script.hang = False
     assert (await waiting)[0] is grpc.StatusCode.UNAVAILABLE
-    await until(lambda: len(server.script.engines) == 2 and server.rooms.readiness.ready)
+    await until(lambda: len(server.script.engines) == 2 and server.running.readiness.ready)
     await server.point("joe", "stable", "1")
     assert (await answered_by(server, "joe")).parity.source == "trainer"
 

@@ -68,7 +68,7 @@ async def test_s2b_a_push_that_the_check_refuses_leaves_nothing(server: Server, 
         return caught.value.details() or ""
 
     assert "joe@1 is not served as it was trained" in (said := await refused()) and "nothing of it was kept" in said
-    assert await names(server) == [] and server.rooms.management.residency() == ()
+    assert await names(server) == [] and server.running.management.residency() == ()
     await push(server, recorded(server, "good", -2.0, seed=2))
     await refused()
     assert await names(server) == [("joe", 1)] and (await answered_by(server, "joe")).version_number == 1
@@ -200,7 +200,7 @@ async def test_a_request_id_is_done_once_and_stands_for_one_call(server: Server)
     await server.adapters.SetPin(pin)
     await server.adapters.SetPin(pb.SetPinRequest(adapter="joe", version="1", pinned=False, request_id="p2"))
     assert (await server.adapters.SetPin(pin)).version.pinned, "the answer of the first time"
-    assert not server.rooms.management.residency()[0].pinned, "and no second pin"
+    assert not server.running.management.residency()[0].pinned, "and no second pin"
     for call in (
         server.adapters.SetPin(pb.SetPinRequest(adapter="joe", version="1", pinned=False, request_id="p1")),
         server.adapters.PrefetchVersion(pb.PrefetchVersionRequest(adapter="joe", version="1", request_id="p1")),
@@ -230,7 +230,7 @@ async def test_files_of_deleted_versions_are_collected_and_those_of_the_engine_s
 async def test_a_failed_load_leaves_no_time_behind(server: Server) -> None:
     await server.adapters.UploadVersion(upload_parts(recorded(server, "bad", -2.5), "joe"))
     assert (await details_of(server.point("joe", "stable", "1")))[0] is grpc.StatusCode.FAILED_PRECONDITION
-    assert server.rooms.metrics._load_started_at == {}
+    assert server.metrics._load_started_at == {}
 
 
 async def test_a_base_and_an_adapter_are_never_called_the_same(start_server: StartServer) -> None:

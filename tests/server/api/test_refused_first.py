@@ -96,7 +96,7 @@ async def test_the_same_cause_has_the_same_words(server: Server, cause: Cause) -
 
 
 async def test_a_base_without_chat_template_says_so_on_both_fronts(server: Server) -> None:
-    tokenizer: Any = server.rooms.text._tokenizer
+    tokenizer: Any = server.running.text._tokenizer
     tokenizer.template_variables = None
     content, http = chat("user")
     _, details = await details_of(server.inference.Generate(pb.GenerateRequest(prompt=content)))

@@ -14,7 +14,7 @@ from tests.server.api.grpc.test_grpc import generate_request
 
 def served(server: Server, adapter: str) -> float:
     """What the adapter's counter says, as it stands when one more of its requests waits."""
-    admission: Admission = server.rooms.serving._queue._admission
+    admission: Admission = server.running.serving._queue._admission
     client = Client(tenant="default", adapter=adapter)
     admission._fairness.waits(client)
     try:

@@ -70,13 +70,12 @@ class Plan:
 async def supervised(plan: Plan) -> Supervisor:
     supervisor = Supervisor(
         plan.start,
-        restored=plan.restore,
         canary_interval_seconds=0.01,
         canary_timeout_seconds=0.05,
         sleep=plan.sleep,
     )
     supervisor.subscribe(plan.told.append)
-    await supervisor.start()
+    await supervisor.start(restore=plan.restore)
     return supervisor
 
 

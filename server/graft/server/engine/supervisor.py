@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 20.0
 _MAX_REASON_CHARACTERS = 300
+Restore = Callable[[Engine], Coroutine[Any, Any, None]]
 
 
 class MortalEngine(Engine, Protocol):
@@ -40,20 +41,18 @@ class MortalEngine(Engine, Protocol):
 class Supervisor:
     """The `Engine` that the server holds; it delegates to the one that runs now.
 
-    While there is none, calls raise `EngineDied`. `restored` runs on each replacement before it takes traffic.
+    While there is none, calls raise `EngineDied`.
     """
 
     def __init__(
         self,
         start: Callable[[], Awaitable[MortalEngine]],
         *,
-        restored: Callable[[Engine], Coroutine[Any, Any, None]],
         canary_interval_seconds: float = 10.0,
         canary_timeout_seconds: float = 15.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._start = start
-        self._restored = restored
         self._interval = canary_interval_seconds
         self._timeout = canary_timeout_seconds
         self._sleep = sleep
@@ -62,10 +61,15 @@ class Supervisor:
         self._ill = asyncio.Event()
         self._callbacks: list[Callable[[EngineState], None]] = []
         self._watch: asyncio.Task[None] | None = None
+        self._restore: Restore
         self.state = EngineState()
 
-    async def start(self) -> None:
-        """Start the first engine and the watch over it. Raises `EngineError` where it cannot start."""
+    async def start(self, *, restore: Restore) -> None:
+        """Start the first engine and the watch over it. Raises `EngineError` where it cannot start.
+
+        `restore` runs on each replacement before it takes traffic.
+        """
+        self._restore = restore
         self._take(await self._start())
         self._watch = watched(self._watch_over(), "the watch over the engine")
 
@@ -203,7 +207,7 @@ class Supervisor:
         """An engine that holds what the last one held, and has given a token."""
         engine = await self._start()
         try:
-            await self._while_it_answers(engine, self._restored(engine))
+            await self._while_it_answers(engine, self._restore(engine))
             await self._answer(engine)
         except BaseException:
             await self._end(engine)

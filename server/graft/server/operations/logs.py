@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic
 from typing import Any
 
 from graft.server.runtime.request_id import current_request_id
@@ -30,15 +27,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
-
-
-@contextmanager
-def phase(log: logging.Logger, what: str) -> Iterator[None]:
-    """Say that a part of the start has begun, and how long it took."""
-    log.info("%s", what)
-    began = monotonic()
-    yield
-    log.info("%s: done in %.1f s", what, monotonic() - began)
 
 
 class TextFormatter(logging.Formatter):

@@ -244,7 +244,7 @@ async def test_a_dead_engine_ends_streams_as_unavailable_and_is_replaced(server:
     info = await server.server.GetInfo(server_pb2.GetInfoRequest())
     assert not info.ready
     server.script.start_allowed.set()
-    await until(lambda: server.rooms.readiness.ready)
+    await until(lambda: server.running.readiness.ready)
     assert [one async for one in server.inference.Generate(generate_request())]
     info = await server.server.GetInfo(server_pb2.GetInfoRequest())
     assert info.ready and info.engine_restarts == 1
@@ -285,7 +285,7 @@ async def test_a_drain_lets_the_admitted_end_and_refuses_the_new(server: Server)
     server.script.token_seconds = 0.01
     call = aiter(server.inference.Generate(generate_request(max_tokens=30)))
     await anext(call)
-    drain = asyncio.ensure_future(server.rooms.serving.drain(5.0))
+    drain = asyncio.ensure_future(server.running.serving.drain(5.0))
     await asyncio.sleep(0)
     code, _ = await details_of(server.inference.Generate(generate_request()))
     assert code is grpc.StatusCode.UNAVAILABLE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from graft.adapters.base.base import Base
@@ -15,20 +14,9 @@ from graft.server.engine.engine import EngineInfo
 from graft.server.operations.readiness import Readiness
 from graft.server.registry.replays import Replays
 from graft.server.serving import Serving
+from graft.server.settings.settings import Settings
 from graft.v1 import server_pb2 as pb
 from graft.v1 import server_pb2_grpc
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Facts that do not change while the server runs."""
-
-    base: Base
-    form: ServingForm
-    max_running: int
-    max_queued: int
-    max_adapter_bytes: int
-    drain_seconds: float
 
 
 class ServerServicer(server_pb2_grpc.ServerServiceServicer):
@@ -37,15 +25,19 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
 
     def __init__(
         self,
-        identity: Identity,
+        settings: Settings,
         *,
+        base: Base,
+        form: ServingForm,
         serving: Serving,
         readiness: Readiness,
         engine_info: Callable[[], Awaitable[EngineInfo]],
         num_restarts: Callable[[], int],
         end: Callable[[float], None],
     ) -> None:
-        self._identity = identity
+        self._settings = settings
+        self._base = base
+        self._form = form
         self._serving = serving
         self._readiness = readiness
         self._engine_info = engine_info
@@ -54,19 +46,19 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
         self._replays = Replays()
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
-        one, engine = self._identity, await self._engine_info()
+        settings, engine = self._settings, await self._engine_info()
         limits = pb.Limits(
             max_model_tokens=engine.max_model_tokens,
             max_rank=engine.max_rank,
             num_slots=engine.num_slots,
-            max_running=one.max_running,
-            max_queued=one.max_queued,
-            max_adapter_bytes=one.max_adapter_bytes,
+            max_running=settings.max_running,
+            max_queued=settings.max_queued,
+            max_adapter_bytes=settings.max_adapter_mib * 2**20,
         )
         return pb.GetInfoResponse(
             version=version("graftserve"),
-            base=_base_message(one.base),
-            form=form_message(one.form),
+            base=_base_message(self._base),
+            form=form_message(self._form),
             limits=limits,
             engine_pid=engine.pid,
             engine_restarts=self._num_restarts(),
@@ -80,7 +72,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
         given = request.HasField("timeout")
-        seconds = max(0.0, request.timeout.ToMicroseconds() / 1e6) if given else self._identity.drain_seconds
+        seconds = max(0.0, request.timeout.ToMicroseconds() / 1e6) if given else self._settings.drain_seconds
 
         async def drain() -> int:
             # The server ends whether or not the caller stays to hear it.

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from graft.server.api.addresses import shown
+from graft.server.api.grpc.adapters import AdapterServicer
+from graft.server.api.grpc.bases import BaseServicer
+from graft.server.api.grpc.inference import InferenceServicer
+from graft.server.api.grpc.info import ServerServicer
 from graft.server.operations.readiness import Readiness
 from graft.server.runtime.background import watched
+from graft.v1 import (
+    adapter_pb2,
+    adapter_pb2_grpc,
+    base_pb2,
+    base_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -34,24 +49,42 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Servicers:
+    """The four services of `graft.v1`."""
+
+    inference: InferenceServicer
+    adapters: AdapterServicer
+    bases: BaseServicer
+    server: ServerServicer
+
+    def add_to(self, server: grpc.aio.Server) -> list[str]:
+        """Have the server answer for them; returns their full names."""
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.inference, server)
+        adapter_pb2_grpc.add_AdapterServiceServicer_to_server(self.adapters, server)
+        base_pb2_grpc.add_BaseServiceServicer_to_server(self.bases, server)
+        server_pb2_grpc.add_ServerServiceServicer_to_server(self.server, server)
+        files = (adapter_pb2, base_pb2, inference_pb2, server_pb2)
+        return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+
+
 class GrpcServer:
-    """Listens from `start` to `stop`. `services` are full names, which health and reflection tell."""
+    """Listens from `start` to `stop`. Health and reflection tell the services' names."""
 
     def __init__(
         self,
+        servicers: Servicers,
         *,
-        add: Callable[[grpc.aio.Server], None],
-        services: Sequence[str],
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         readiness: Readiness,
         with_reflection: bool,
-        max_calls: int | None = None,
+        max_calls: int,
     ) -> None:
         # Beyond `max_calls` (those that wait for news of health are among them), the library itself refuses.
         self._server = grpc.aio.server(
             interceptors=list(interceptors), options=OPTIONS, maximum_concurrent_rpcs=max_calls
         )
-        add(self._server)
+        services = servicers.add_to(self._server)
         self._services = ("", *services)
         self._health = health.aio.HealthServicer()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,0 +1,39 @@
+"""Where the server gets its engine, tokenizer and OpenAI backend from: vLLM (`vllm.factory`), or a test's script."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.server.engine.supervisor import MortalEngine, Supervisor
+from graft.server.engine.text import Tokenizer
+from graft.server.settings.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAIVerbs:
+    """The two routes that generate."""
+
+    chat: Callable[..., Awaitable[Any]]
+    completion: Callable[..., Awaitable[Any]]
+
+
+class EngineFactory(Protocol):
+    """Makes what serves a base in one form."""
+
+    async def check(self, settings: Settings, base: Base, form: ServingForm) -> None:
+        """Raises InvalidBase where no engine can serve the base as the settings ask, `EngineError`."""
+        ...
+
+    async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
+        """Start an engine on the base. Raises `EngineError`."""
+        ...
+
+    async def tokenizer(self, base: Base) -> Tokenizer: ...
+
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
+        """The OpenAI backend over whatever engine the supervisor holds."""
+        ...

@@ -1,0 +1,105 @@
+"""vLLM's engine in a process of its own. vLLM is imported when it is needed, since that takes seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.server.engine.factory import OpenAIVerbs
+from graft.server.engine.native import numa
+from graft.server.engine.supervisor import MortalEngine, Supervisor
+from graft.server.engine.text import Tokenizer
+from graft.server.runtime.phase import phase
+from graft.server.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from graft.server.engine.vllm.environment import EngineSettings
+
+_log = logging.getLogger(__name__)
+_MIB = 2**20
+
+
+class VllmEngineFactory:
+    """The `EngineFactory` of `graft serve`."""
+
+    async def check(self, settings: Settings, base: Base, form: ServingForm) -> None:
+        with phase(_log, "reading the tokenizer"):
+            await self.tokenizer(base)
+        with phase(_log, "asking vLLM about the base"):
+            await asyncio.to_thread(_check, _engine_settings(settings, base, form), base)
+
+    async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
+        with phase(_log, "importing vLLM"):
+            start = await asyncio.to_thread(_imported)
+        return await start(_engine_settings(settings, base, form), base)
+
+    async def tokenizer(self, base: Base) -> Tokenizer:
+        return await asyncio.to_thread(_tokenizer, base.path)
+
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
+        from graft.server.engine.vllm.engine import VllmEngine
+        from graft.server.engine.vllm.openai import OpenAIBackend
+
+        def current() -> VllmEngine:
+            engine = supervisor.current
+            assert isinstance(engine, VllmEngine)
+            return engine
+
+        backend = OpenAIBackend(current, base.name)
+        return OpenAIVerbs(chat=backend.chat, completion=backend.completion)
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(folder: Path) -> Tokenizer:
+    from graft.server.engine.tokenizer.tokenizer import Tokenizer as HuggingFaceTokenizer
+
+    return HuggingFaceTokenizer.from_folder(folder)
+
+
+def _check(settings: EngineSettings, base: Base) -> None:
+    numa.stand_in()  # before vLLM is imported
+    from graft.server.engine.vllm.fitness import check_fitness
+
+    check_fitness(settings, base.architecture)
+
+
+def _imported() -> Callable[[EngineSettings, Base], Awaitable[MortalEngine]]:
+    from graft.server.engine.vllm.launch import start_engine
+    from graft.server.engine.warm_up.warm_up import warm_up
+
+    async def start(settings: EngineSettings, base: Base) -> MortalEngine:
+        with phase(_log, f"starting the engine on {base.name} ({settings.form})"):
+            engine = await start_engine(settings)
+        try:
+            with phase(_log, "trying out every kind of request"):
+                await warm_up(engine, base)
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    return start
+
+
+def _engine_settings(settings: Settings, base: Base, form: ServingForm) -> EngineSettings:
+    from graft.server.engine.vllm.environment import EngineSettings
+
+    return EngineSettings(
+        base_path=base.path,
+        base_name=base.name,
+        form=form,
+        num_slots=settings.num_slots,
+        max_rank=settings.max_rank,
+        max_model_tokens=settings.max_model_tokens,
+        kv_cache_bytes=settings.kv_cache_mib * _MIB,
+        max_running=settings.max_running,
+        lora_kernel=settings.lora_kernel,
+        host_folder=settings.data_path / "slot-images",
+        host_bytes=settings.host_adapter_mib * _MIB,
+    )
