@@ -189,7 +189,7 @@ async def test_an_echoed_stream_with_log_probabilities_gives_every_choice(ask: A
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "broken", ["vllm_serving.completion_logprobs", "vllm_serving.chat_logprobs", "vllm_openai.Public"]
+    "broken", ["vllm.serving.completion_logprobs", "vllm.serving.chat_logprobs", "vllm.openai.Public"]
 )
 async def test_a_fault_of_ours_is_not_the_callers(
     ask: Ask, engine: VllmEngine, monkeypatch: pytest.MonkeyPatch, broken: str, stream: bool
