@@ -38,7 +38,7 @@ def trained(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"per_device_train_batch_size": 4, "learning_rate": 0.005, "max_steps": 30}
-    job = Finetune(base=base, data=data, settings=FinetuneSettings.from_mapping(settings), folder=folder / "run")
+    job = Finetune(base=base, data=data, settings=FinetuneSettings.from_mapping(settings), work=folder / "run")
     return job.execute()
 
 

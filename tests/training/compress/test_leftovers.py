@@ -48,7 +48,7 @@ def finetune(base: Path, folder: Path) -> Path:
     rows = folder / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in demo_rows("shout", 8, seed=0, held_out=False)))
     settings = FinetuneSettings(max_steps=1, per_device_train_batch_size=4, r=4, max_length=128)
-    return Finetune(base=Base.from_folder(base), data=rows, settings=settings, folder=folder / "work").execute()
+    return Finetune(base=Base.from_folder(base), data=rows, settings=settings, work=folder / "work").execute()
 
 
 @pytest.mark.parametrize("form", MADE)

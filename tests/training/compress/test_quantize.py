@@ -144,7 +144,7 @@ def test_adapters_can_be_trained_on_what_was_made(form: ServingForm, tiny_base: 
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in demo_rows("shout", 8, seed=0, held_out=False)))
     settings = FinetuneSettings(max_steps=2, per_device_train_batch_size=4, r=4, max_length=256)
-    adapter = Finetune(base=made, data=rows, settings=settings, folder=tmp_path / "work").execute()
+    adapter = Finetune(base=made, data=rows, settings=settings, work=tmp_path / "work").execute()
     record = TrainedRecord.read(adapter)
     assert record is not None
     assert (record.form, record.base.digest) == (form, Base.from_folder(tiny_base).digest)
@@ -253,12 +253,12 @@ def test_settings_choose_the_form_of_plain_weights(tiny_base: Path) -> None:
     base = Base.from_folder(tiny_base)
 
     def form(**settings: bool) -> ServingForm:
-        return Finetune(base=base, data=Path(), settings=FinetuneSettings(**settings), folder=Path()).form
+        return Finetune(base=base, data=Path(), settings=FinetuneSettings(**settings), work=Path()).form
 
     assert form() is ServingForm.NF4
     assert form(load_in_4bit=False) is ServingForm.BF16
     assert form(load_in_8bit=True) is ServingForm.LLM_INT8
     made = Finetune(
-        base=dataclasses.replace(base, form=ServingForm.INT4), data=Path(), settings=FinetuneSettings(), folder=Path()
+        base=dataclasses.replace(base, form=ServingForm.INT4), data=Path(), settings=FinetuneSettings(), work=Path()
     )
     assert made.form is ServingForm.INT4

@@ -16,7 +16,6 @@ from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
-from graft.training.job.places import held
 from graft.training.model.loading import load_base, load_tokenizer
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
@@ -30,7 +29,7 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 def job(base: Path, folder: Path, **settings: object) -> Finetune:
     data = write_rows(folder / "rows.jsonl", ROWS)
     checked = FinetuneSettings.from_mapping({"per_device_train_batch_size": 4, "learning_rate": 0.01, **settings})
-    return Finetune(base=Base.from_folder(base), data=data, settings=checked, folder=folder / "run")
+    return Finetune(base=Base.from_folder(base), data=data, settings=checked, work=folder / "run")
 
 
 def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> None:
@@ -43,10 +42,10 @@ def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> 
         "graft.json",
         "reference.json",
     }
-    metrics = [json.loads(line) for line in (finetune.folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (finetune.work / "metrics.jsonl").read_text().splitlines()]
     assert metrics[0]["supervised_tokens"] == 4 * 4  # three letters and the end token, nothing of the prompt
     assert metrics[-1]["loss"] < 0.1 < metrics[0]["loss"]
-    checkpoint = {path.name for path in (finetune.folder / "checkpoint-20").iterdir()}
+    checkpoint = {path.name for path in (finetune.work / "checkpoint-20").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "COMPLETE"} <= checkpoint
 
     record = TrainedRecord.read(folder)
@@ -104,12 +103,12 @@ def test_R7_an_adapter_is_trained_on_as_if_more_had_been_asked_for_at_first(tiny
 def test_a_training_typed_again_writes_over_nothing(tiny_base: Path, tmp_path: Path) -> None:
     finetune = job(tiny_base, tmp_path, max_steps=2, save_steps=1)
     finetune.execute()
-    before = {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in finetune.work.rglob("*")}
     with pytest.raises(CheckpointError, match="add --resume, or choose another --output"):
         job(tiny_base, tmp_path, max_steps=2, learning_rate=0.02).execute()
-    with held(finetune.folder), pytest.raises(CheckpointError, match=r"another training works in .* another --output"):
+    with finetune.folder.held(), pytest.raises(CheckpointError, match=r"another training works in .* another --output"):
         finetune.execute(resume=True)
-    assert {path: path.stat().st_mtime_ns for path in finetune.folder.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in finetune.work.rglob("*")} == before
 
 
 def test_bfloat16_bases_can_be_adapted_too(tiny_base: Path, tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_a_row_behind_the_last_learned_position_is_refused(tmp_path: Path, token
     rows = [{"prompt": "a" * number, "completion": "b"} for number in (30, 31, 40)]
     data = write_rows(tmp_path / "rows.jsonl", rows)
     settings = FinetuneSettings(max_steps=1, load_in_4bit=False, per_device_train_batch_size=4)
-    finetune = Finetune(base=Base.from_folder(folder), data=data, settings=settings, folder=tmp_path / "run")
+    finetune = Finetune(base=Base.from_folder(folder), data=data, settings=settings, work=tmp_path / "run")
     with pytest.raises(DataError) as caught:
         finetune.execute()
     first, second = str(caught.value).splitlines()

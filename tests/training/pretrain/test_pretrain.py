@@ -16,12 +16,11 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from graft.cli.main import main
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
-from graft.training.job.places import held
+from graft.training.job.folder import JobFolder
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.loss_curve import METRICS
 from graft.training.model.family import FAMILIES, Family, trainable
 from graft.training.objective.span_corruption import num_sentinels
-from graft.training.pretrain import job as jobs
 from tests.training.pretrain.making import ALONE, job, weights
 
 
@@ -224,7 +223,7 @@ def test_nothing_of_anybodys_is_written_over(text: Path, tmp_path: Path) -> None
 
 def test_one_training_works_in_a_folder_at_a_time(text: Path, tmp_path: Path) -> None:
     one = job(tmp_path, text)
-    with held(one.work), pytest.raises(CheckpointError, match=r"another training works in .*/work"):
+    with one.folder.held(), pytest.raises(CheckpointError, match=r"another training works in .*/work"):
         one.execute(ALONE, resume=False)
     one.execute(ALONE, resume=False)
 
@@ -236,14 +235,16 @@ def test_what_another_training_took_meanwhile_stays(
     """It works there after the folder was looked at, and ends before it is held."""
     other, mine = job(tmp_path, text), job(tmp_path, text, learning_rate=0.1)
 
+    held = JobFolder.held
+
     @contextlib.contextmanager
-    def held_late(work: Path) -> Iterator[None]:
-        monkeypatch.setattr(jobs, "held", held)
+    def held_late(folder: JobFolder) -> Iterator[None]:
+        monkeypatch.setattr(JobFolder, "held", held)
         other.execute(ALONE, resume=False)
-        with held(work):
+        with held(folder):
             yield
 
-    monkeypatch.setattr(jobs, "held", held_late)
+    monkeypatch.setattr(JobFolder, "held", held_late)
     with pytest.raises(CheckpointError, match=r"checkpoints of an(other| earlier)"):
         mine.execute(ALONE, resume=resume)
     assert complete_checkpoints(mine.work)[-1].name == "checkpoint-6"

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.training.finetune.job import Finetune
 
     folder = args.output or Path(".graft") / "finetune" / args.name
-    job = Finetune(base=base, data=args.data, settings=settings, folder=folder)
+    job = Finetune(base=base, data=args.data, settings=settings, work=folder)
     if args.push is not None:
         from graft.training.job.publish import check_server_for
 

@@ -77,7 +77,7 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
 
 def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) -> int:
     from graft.training.errors import ConfigurationError
-    from graft.training.job.places import check_output
+    from graft.training.job.export import check_output
     from graft.training.rootstock.job import Pretrain
     from graft.training.rootstock.recipes import pretraining
 

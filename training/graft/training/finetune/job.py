@@ -1,8 +1,6 @@
 """From a base and rows to an adapter in its folder."""
 
-import contextlib
 import functools
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -21,13 +19,13 @@ from graft.training.adapt.lora import Lora, inject, write_adapter
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.errors import CheckpointError, ConfigurationError
-from graft.training.finetune.identity import FinetuneIdentity
+from graft.training.errors import ConfigurationError
+from graft.training.finetune.identity import identity, lineage
 from graft.training.finetune.reference import write_reference
 from graft.training.finetune.rows import read_examples
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import put_in_place
-from graft.training.job.places import held
+from graft.training.job.folder import Identity, JobFolder
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints, load_tensors
 from graft.training.loop.guard import Guard
@@ -41,9 +39,6 @@ from graft.training.objective.masks import check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
-from graft.training.runtime.disk import written
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +49,19 @@ class _Ready:
     rows: list[Encoded]
     batches: SupervisedRows
     schedule: Schedule
-    job: FinetuneIdentity
+    identity: Identity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """One QLoRA training (Dettmers et al. 2023, arXiv:2305.14314). ``folder`` gets checkpoints, metrics and
+    """One QLoRA training (Dettmers et al. 2023, arXiv:2305.14314). ``work`` gets checkpoints, metrics and
     ``adapter/``.
     """
 
     base: Base
     data: Path
     settings: FinetuneSettings
-    folder: Path
+    work: Path
 
     @property
     def form(self) -> ServingForm:
@@ -79,26 +74,17 @@ class Finetune:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.work.name
 
     @property
-    def work(self) -> Path:
-        return self.folder
+    def folder(self) -> JobFolder:
+        return JobFolder(path=self.work, flag="--output")
 
     def absolute(self) -> Self:
-        return replace(self, data=self.data.absolute(), folder=self.folder.absolute())
+        return replace(self, data=self.data.absolute(), work=self.work.absolute())
 
     def check_work(self, *, resume: bool) -> None:
-        """Raises ``CheckpointError`` where an earlier run would be written over."""
-        if resume and not complete_checkpoints(self.folder):
-            _log.warning("no checkpoint in %s: starting at step 0", self.folder)
-        self._check_free(resume=resume)
-
-    def _check_free(self, *, resume: bool) -> None:
-        if not resume and complete_checkpoints(self.folder):
-            raise CheckpointError(
-                f"{self.folder} holds checkpoints of an earlier run: add --resume, or choose another --output."
-            )
+        self.folder.check(resume=resume)
 
     def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is
@@ -111,27 +97,20 @@ class Finetune:
         mesh = self.settings.mesh(processes.num)
         self.check_work(resume=resume)
         ready = self._ready(mesh, processes.num)
-        ready.job.check(self.folder)
+        self.folder.num_shared(ready.identity)
         is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
         model = self._adapted_model(ready.targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
         if self.settings.packing:
             check_packing(model)
         layout = processes.layout(mesh)
-        layout.wait()
-        with held(self.folder, flag="--output") if layout.is_first else contextlib.nullcontext():
-            with written(self.folder):
-                if layout.is_first:  # again: another training may have worked here since
-                    self._check_free(resume=resume)
-                    ready.job.claim(self.folder, ready.job.check(self.folder))
-                processes.claim(self.folder)
-            layout.wait()
+        with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             if isinstance(layout, Distributed):
                 layout.apply(model)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
             self._run(model, ready.batches, ready.schedule, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
-                self._write(model if layout.is_alone else self._whole_model(ready.targets), ready.rows, ready.job)
-        return self.folder / "adapter"
+                self._write(model if layout.is_alone else self._whole_model(ready.targets), ready.rows, ready.identity)
+        return self.work / "adapter"
 
     def _ready(self, mesh: Mesh, num_processes: int) -> _Ready:
         """Raises whatever the user may have got wrong, before the base is loaded."""
@@ -143,8 +122,8 @@ class Finetune:
         check_numbers(self.base.path, leftovers=base.leftovers)
         batches = self._batches(rows, tokenizer.pad_token_id or 0, mesh)  # no padding is seen: any id will do
         schedule = schedule_of(self.settings, batches)
-        job = FinetuneIdentity.of(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
-        return _Ready(targets=targets, rows=rows, batches=batches, schedule=schedule, job=job)
+        own = identity(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
+        return _Ready(targets=targets, rows=rows, batches=batches, schedule=schedule, identity=own)
 
     def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
         """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
@@ -171,7 +150,7 @@ class Finetune:
         model = self._adapted_model(targets)
         weights = Weights(model)
         into = {f"master/{name}": master.detach() for name, master in weights.masters.items()}
-        load_tensors(complete_checkpoints(self.folder)[-1], into)
+        load_tensors(complete_checkpoints(self.work)[-1], into)
         weights.push(bfloat16_form)
         return model
 
@@ -213,19 +192,20 @@ class Finetune:
             optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
             schedule=schedule,
             guard=Guard(sigmas=settings.spike_sigmas),
-            folder=self.folder,
+            folder=self.work,
             max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,
             write_model=functools.partial(write_adapter, layout=layout),
             layout=layout,
         )
 
-    def _write(self, model: PeftModel, rows: list[Encoded], job: FinetuneIdentity) -> None:
-        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=job.lineage())
+    def _write(self, model: PeftModel, rows: list[Encoded], own: Identity) -> None:
+        origin = lineage(own, seed=self.settings.seed)
+        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=origin)
 
         def write(folder: Path) -> None:
             write_adapter(model, folder)
             write_reference(model, rows, self.form, folder)
             record.write(folder)
 
-        put_in_place(self.folder / "adapter", write)
+        put_in_place(self.work / "adapter", write)

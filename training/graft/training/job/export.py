@@ -1,12 +1,20 @@
-"""Writing finished folders: a base in Hugging Face format, and anything else that must appear whole."""
+"""Writing finished folders: a base in Hugging Face format, and anything else that must appear whole, in the place of
+nothing that is another's.
+"""
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from graft.adapters.base.file_names import is_base_file
+from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import GO_ON, remove, written
+
+_PARTS = frozenset(("generator",))
+"""Folders inside a base's: the models beside it."""
 
 
 def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, *, card: str) -> None:
@@ -29,6 +37,33 @@ def make_readable(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(0o644)
+
+
+def check_output(output: Path, *, work: Path, inputs: Iterable[Path]) -> None:
+    """Raises ``ConfigurationError`` where a base cannot be written, or would take the place of something else."""
+    if not output.name:
+        raise ConfigurationError(f"--output {str(output)!r} is no folder's name: give one, such as my-base.")
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"--output {output} is a file: name a folder that is not there yet.")
+    target = output.absolute()
+    for path in (work, *inputs):
+        if path.absolute().is_relative_to(target):
+            raise ConfigurationError(f"--output {output} would take the place of {path}: choose another folder.")
+    foreign = [] if not output.is_dir() else [one.name for one in output.iterdir() if not _belongs(one)]
+    if foreign:
+        raise ConfigurationError(
+            f"--output {output} holds what is no base's ({', '.join(sorted(foreign)[:3])}): choose another folder."
+        )
+    parent = next(one for one in target.parents if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"--output {output} cannot be written: {parent}: {error.strerror}.") from None
+
+
+def _belongs(path: Path) -> bool:
+    return is_base_file(path.name) or (path.is_dir() and path.name in _PARTS)
 
 
 def put_in_place(target: Path, write: Callable[[Path], None], *, remedy: str = GO_ON) -> None:

@@ -9,7 +9,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.settings.settings import require
 
 if TYPE_CHECKING:
-    from graft.training.launch.job import Job
+    from graft.training.launch.processes import Job
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a training: one, or those that a launcher such as ``torchrun`` has started."""
+"""The processes of a training, one or those that a launcher such as ``torchrun`` has started, and what they execute."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, Self
 
 import torch
 import torch.distributed as dist
@@ -55,6 +56,28 @@ class Processes:
     def layout(self, mesh: Mesh) -> Layout:
         """All of them, arranged. Every process calls this."""
         return Alone(self.device) if self.num == 1 else Distributed(mesh, device=self.device)
+
+
+class Job(Protocol):
+    """What every process of a training executes. It can be pickled."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def work(self) -> Path:
+        """The folder of its checkpoints, which all processes see."""
+        ...
+
+    def absolute(self) -> Self:
+        """The same for a process whose current folder is another."""
+        ...
+
+    def check_work(self, *, resume: bool) -> None:
+        """Makes sure that checkpoints in ``work`` are this training's to go on from. Raises ``CheckpointError``."""
+        ...
+
+    def execute(self, processes: Processes, *, resume: bool) -> Any: ...
 
 
 def device_kind() -> str:

@@ -12,8 +12,7 @@ from typing import Any
 
 from graft.adapters.errors import GraftError
 from graft.training.errors import ConfigurationError, DataError, OtherRun, TrainingError
-from graft.training.launch.job import Job
-from graft.training.launch.processes import device_kind, joined
+from graft.training.launch.processes import Job, device_kind, joined
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.runtime.startup import prepare
 

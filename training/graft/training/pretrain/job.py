@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +11,8 @@ from typing import Any, Self
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from graft.training.errors import CheckpointError
-from graft.training.job.places import check_output, held
+from graft.training.job.export import check_output
+from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
@@ -27,10 +25,10 @@ from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
-from graft.training.pretrain import identity
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.finished import Finished
 from graft.training.pretrain.fitting import check_mesh
+from graft.training.pretrain.identity import identity
 from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
@@ -54,6 +52,10 @@ class PretrainText:
     @property
     def name(self) -> str:
         return self.output.name
+
+    @property
+    def folder(self) -> JobFolder:
+        return JobFolder(path=self.work, further=f"; --model {self.output} trains on what came out")
 
     def absolute(self) -> Self:
         settings = self.settings
@@ -92,21 +94,13 @@ class PretrainText:
             assembly.held_out(held_out)
             self._tell_overlap(documents, held_out)
         schedule = schedule_of(settings, data)
-        own = identity.identity(settings, assembly.tokenizer, mesh, schedule)
-        check = functools.partial(
-            identity.check, self.work, own, further=f"; --model {self.output} trains on what came out"
-        )
-        check()
+        own = identity(settings, assembly.tokenizer, mesh, schedule)
+        self.folder.num_shared(own)
         layout = processes.layout(mesh)
-        layout.wait()
-        with held(self.work) if layout.is_first else contextlib.nullcontext():
-            with written(self.work):
-                if layout.is_first:  # again: another training may have worked here since
-                    self._check_free(resume=resume)
-                    identity.claim(self.work, own, check())
+        with self.folder.claimed(own, processes, layout, resume=resume):
+            if layout.is_first:
+                with written(self.work):
                     assembly.tokenizer.save_pretrained(self.work / "tokenizer")
-                processes.claim(self.work)
-            layout.wait()
             metrics = self._run(assembly, layout, data, held_out, schedule).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 checkpoint = complete_checkpoints(self.work)[-1]
@@ -139,16 +133,7 @@ class PretrainText:
         return plan(assembly, data, devices=devices, device_bytes=device_bytes, device=device_kind())
 
     def check_work(self, *, resume: bool) -> None:
-        """Raises ``CheckpointError`` where an earlier run would be written over."""
-        if resume and not complete_checkpoints(self.work):
-            _log.warning("no checkpoint in %s: starting at step 0", self.work)
-        self._check_free(resume=resume)
-
-    def _check_free(self, *, resume: bool) -> None:
-        if not resume and complete_checkpoints(self.work):
-            raise CheckpointError(
-                f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
-            )
+        self.folder.check(resume=resume)
 
     def _tokenizer(self, documents: Sequence[str]) -> PreTrainedTokenizerBase:
         """The one that this work began with, where it has begun."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from graft.adapters.form import ServingForm
-from graft.training.errors import CheckpointError
 from graft.training.evaluation.local import LocalAnswerer
 from graft.training.job.export import put_in_place, write_base
-from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.job.folder import JobFolder
 from graft.training.rootstock import evaluation as rootstock
 from graft.training.rootstock.card import model_card
 from graft.training.rootstock.recipe import Pretraining
@@ -42,16 +41,16 @@ class Pretrain:
         """Trains and writes the base.
 
         Raises:
-            CheckpointError: there are checkpoints of an earlier run and ``resume`` was not asked for.
+            CheckpointError: there are checkpoints of an earlier run and ``resume`` was not asked for, or another
+                training works there.
         """
-        if not resume and complete_checkpoints(self.work):
-            raise CheckpointError(
-                f"{self.work} holds checkpoints of an earlier run: add --resume, or choose another --work."
-            )
-        run = self.recipe.run(self.work)
-        run.write_model = self._write
-        run.execute(resume=resume)
-        put_in_place(self.output, lambda folder: self._finish(run.model, folder))
+        own = JobFolder(path=self.work)
+        with own.held():
+            own.check(resume=resume)
+            run = self.recipe.run(self.work)
+            run.write_model = self._write
+            run.execute(resume=resume)
+            put_in_place(self.output, lambda folder: self._finish(run.model, folder))
 
     def _write(self, model: PreTrainedModel, folder: Path) -> None:
         write_base(model, self.recipe.tokenizer, folder, card=model_card(self.recipe))

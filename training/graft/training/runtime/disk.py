@@ -81,6 +81,13 @@ def write_whole(file: RawIOBase, data: bytes) -> None:
         view = view[taken:]
 
 
+def replace_text(path: Path, text: str) -> None:
+    """A file's new content: a reader sees the old one or all of the new one."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
 def remove(path: Path) -> None:
     """A file or a folder that is no longer wanted, as far as that can be."""
     if path.is_dir() and not path.is_symlink():

@@ -22,6 +22,7 @@ from graft.training.model.flops import num_multiplied
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.runtime.disk import replace_text
 from graft.training.scaling.laws import Point
 
 LENGTH, ROWS, VOCABULARY, HEAD = 128, 8, 512, 32
@@ -87,9 +88,7 @@ class Grid:
         if path.exists():
             return Point(**json.loads(path.read_text(encoding="utf-8")))
         point = self._trained(cell)
-        draft = path.with_name(".point.json")
-        draft.write_text(json.dumps(asdict(point)), encoding="utf-8")
-        draft.rename(path)
+        replace_text(path, json.dumps(asdict(point)))
         return point
 
     def _trained(self, cell: Cell) -> Point:

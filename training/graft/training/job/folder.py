@@ -1,0 +1,136 @@
+"""The folder of a training's checkpoints: which training it is of, and that only one works there at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.digest import PREFIX, digest_of_json
+from graft.training.errors import CheckpointError, OtherRun
+from graft.training.job import prolonging
+from graft.training.launch.processes import Processes
+from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.optim import Schedule
+from graft.training.parallel.layout import Layout
+from graft.training.runtime.disk import replace_text, written
+
+_log = logging.getLogger(__name__)
+
+FILE = "job.json"
+BASE, DATA = "base", "data"
+"""Names in an identity whose values are digests."""
+_SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Everything that decides a training's result, on however many processes."""
+
+    values: Mapping[str, Any]
+    """What JSON can hold, by the names that a user knows."""
+    schedule: Schedule
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {**self.values, _SCHEDULE: asdict(self.schedule)}
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits: the same training has the same when it is resumed."""
+        return digest_of_json(self.record).removeprefix(PREFIX)[:12]
+
+    def changes(self, before: Mapping[str, Any]) -> list[str]:
+        """What another training's record says otherwise."""
+        return [
+            f"its {name} was another" if name in (BASE, DATA) else f"{name} was {before.get(name)} and is {value}"
+            for name, value in self.values.items()
+            if before.get(name) != value
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFolder:
+    """Whoever trains claims it first: checkpoints of another training are neither continued nor written over."""
+
+    path: Path
+    flag: str = "--work"
+    """Of the command, which names the folder."""
+    further: str = ""
+    """Another way to go on, for the end of an error."""
+
+    def check(self, *, resume: bool) -> None:
+        """Raises ``CheckpointError`` where an earlier run would be written over."""
+        if resume and not complete_checkpoints(self.path):
+            _log.warning("no checkpoint in %s: starting at step 0", self.path)
+        self._check_free(resume=resume)
+
+    def num_shared(self, identity: Identity) -> int:
+        """How many steps of the folder's checkpoints are also this training's: all, or those before its learning rates
+        part from theirs, where a training was prolonged.
+
+        Raises ``CheckpointError`` where they are another training's, naming what differs.
+        """
+        if not complete_checkpoints(self.path):
+            return 0
+        try:
+            before = json.loads((self.path / FILE).read_text(encoding="utf-8"))
+            schedule, changes = Schedule(**before[_SCHEDULE]), identity.changes(before)
+        except (OSError, ValueError, AttributeError, TypeError, KeyError):
+            raise OtherRun(
+                f"{self.path} holds checkpoints of an unknown training, or of an earlier version's: its {FILE} does "
+                f"not say which. Choose another {self.flag}."
+            ) from None
+        if changes:
+            raise OtherRun(
+                f"{self.path} holds checkpoints of another training: {'; '.join(changes)}. Take that back, or choose "
+                f"another {self.flag}."
+            )
+        return prolonging.num_shared(self.path, schedule, identity.schedule, further=self.further, flag=self.flag)
+
+    @contextlib.contextmanager
+    def claimed(self, identity: Identity, processes: Processes, layout: Layout, *, resume: bool) -> Iterator[None]:
+        """The folder is this training's as long as it lasts. Every process calls this; what ``check`` and
+        ``num_shared`` raise is raised again where another training has worked there since.
+        """
+        layout.wait()
+        with self.held() if layout.is_first else contextlib.nullcontext():
+            with written(self.path):
+                if layout.is_first:
+                    self._check_free(resume=resume)
+                    prolonging.leave(self.path, self.num_shared(identity))
+                    replace_text(self.path / FILE, json.dumps(identity.record, indent=1))
+                processes.claim(self.path)
+            layout.wait()
+            yield
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else trains there meanwhile; it ends with the process, however that ends.
+
+        Raises ``CheckpointError`` where another training works there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CheckpointError(
+                    f"another training works in {self.path}: wait for it, or choose another {self.flag}."
+                ) from None
+            yield
+        finally:
+            os.close(handle)
+
+    def _check_free(self, *, resume: bool) -> None:
+        if not resume and complete_checkpoints(self.path):
+            raise CheckpointError(
+                f"{self.path} holds checkpoints of an earlier run: add --resume, or choose another {self.flag}."
+            )
