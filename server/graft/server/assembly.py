@@ -128,7 +128,7 @@ class _Assembly:
             bases=BaseServicer(base_uploads),
             server=self._info(served, serving, engine, facts, end),
         )
-        doors = open_doors(self._grpc(servicers), self._http(served, serving, text, engine, failed), self._settings)
+        doors = open_doors(self._grpc(servicers), self._http(served, serving, text, failed), self._settings)
         return Server(
             base=served.base,
             form=served.form,
@@ -268,6 +268,7 @@ class _Assembly:
         queue.watch(engine.slots)
         return Serving(
             engine=engine.supervisor,
+            openai=self._engines.openai(engine.supervisor, served.base),
             slots=engine.slots,
             registry=served.registry,
             queue=queue,
@@ -304,14 +305,11 @@ class _Assembly:
     def _grpc(self, servicers: Servicers) -> GrpcServer:
         return grpc_door(servicers, self._settings, readiness=self._readiness, metrics=self._metrics)
 
-    def _http(
-        self, served: _Served, serving: Serving, text: Text, engine: _Engine, failed: Callable[[str], None]
-    ) -> HttpServer:
+    def _http(self, served: _Served, serving: Serving, text: Text, failed: Callable[[str], None]) -> HttpServer:
         return http_door(
             self._settings,
             serving=serving,
             text=text,
-            openai=self._engines.openai(engine.supervisor, served.base),
             models=Models(served.registry, served.base),
             readiness=self._readiness,
             metrics=self._metrics,

@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT
 from graft.adapters.base.base import Base
@@ -16,6 +17,7 @@ from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.adapters.form import ServingForm
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
+from graft.server.engine.openai import OpenAIBackend, OpenAIRequest, Reply
 from graft.server.errors import Draining, NotReady
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.operations.readiness import Readiness
@@ -23,6 +25,8 @@ from graft.server.parity.receipt import Receipt
 from graft.server.registry.registry import Registry
 from graft.server.residency.slots import Slots
 from graft.server.runtime.deadlines import all_or_none, each_in_time, in_time
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +45,15 @@ class Answerer:
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """An admitted request. `model` is the name as asked; times are event loop seconds.
+    """An admitted request. The engine knows it as `engine_id`, which is unique where a caller brings an id twice.
 
-    `request_id` is what the reply, its headers and the log call it; the engine knows it as `engine_id`, which is unique
-    where a caller brings the same id twice.
+    `deadline` is in event loop seconds.
     """
 
-    model: str
-    resolved: Resolved
-    engine_adapter: EngineAdapter | None
-    request_id: str
     engine_id: str
+    engine_adapter: EngineAdapter | None
     meter: RequestMeter
     answerer: Answerer
-    entered_at: float
     deadline: float
 
 
@@ -65,6 +64,7 @@ class Serving:
         self,
         *,
         engine: Engine,
+        openai: OpenAIBackend,
         slots: Slots,
         registry: Registry,
         queue: AdmissionQueue,
@@ -77,6 +77,7 @@ class Serving:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._engine = engine
+        self._openai = openai
         self._slots = slots
         self._registry = registry
         self._queue = queue
@@ -124,60 +125,70 @@ class Serving:
         async with admitted:
             self._metrics.queue_wait.observe(monotonic() - entered_at)
             yield Ticket(
-                model=model,
-                resolved=resolved,
-                engine_adapter=None if version is None else self._slots.adapter(version.digest),
-                request_id=request_id,
                 engine_id=engine_id,
+                engine_adapter=None if version is None else self._slots.adapter(version.digest),
                 meter=RequestMeter(self._metrics, entered_at=entered_at, charge=partial(self._charge, engine_id)),
-                answerer=self.answerer(resolved),
-                entered_at=entered_at,
+                answerer=self._answerer(resolved),
                 deadline=deadline,
             )
 
     async def generate(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
-        """The engine's deltas until the deadline; counts tokens and times. Closing it aborts the request.
+        """The engine's deltas until the deadline. Closing it aborts the request.
 
         Raises `DeadlineExceeded`, and `EngineError` where the engine ended before every choice did.
         """
-        ticket.meter.begins(0, len(prompt_token_ids))
-        unfinished = set(range(sampling.num_choices))
+        meter, num_tokens = ticket.meter, len(prompt_token_ids)
+        meter.begins(0, num_tokens, num_choices=sampling.num_choices)
         stream = self._engine.generate(
             prompt_token_ids, sampling, request_id=ticket.engine_id, adapter=ticket.engine_adapter
         )
-        deltas = each_in_time(stream, ticket.deadline)
-        async with aclosing(deltas):
+        async with aclosing(_whole(ticket, stream)) as deltas:
             async for delta in deltas:
-                ticket.meter.read(0, num_tokens=len(prompt_token_ids), num_cached=delta.num_cached_tokens)
-                ticket.meter.made(0, delta.choice, len(delta.token_ids))
+                meter.read(0, num_tokens=num_tokens, num_cached=delta.num_cached_tokens)
+                meter.made(0, delta.choice, len(delta.token_ids))
                 if delta.finish_reason is not None:
-                    unfinished.discard(delta.choice)
+                    meter.ended(0, delta.choice)
                 yield delta
-        if unfinished:
-            raise EngineError(f"the engine ended the stream with choices {sorted(unfinished)} incomplete")
+
+    async def openai(self, ticket: Ticket, request: OpenAIRequest) -> Reply:
+        """The answer, or its frames, until the deadline. Closing the frames aborts the request.
+
+        Raises what `generate` does, and `InvalidRequest`.
+        """
+        for index, prompt in enumerate(request.prompts):
+            ticket.meter.begins(index, len(prompt.token_ids), num_choices=request.num_choices)
+        answer = self._openai.answer(
+            request, adapter=ticket.engine_adapter, request_id=ticket.engine_id, meter=ticket.meter
+        )
+        reply = await in_time(answer, ticket.deadline)
+        if reply.frames is not None:
+            return Reply(frames=_whole(ticket, reply.frames))
+        _check_complete(ticket)
+        return reply
 
     async def score(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], continuations: Sequence[Sequence[int]]
     ) -> list[ContinuationScore]:
         """Log-probabilities of each continuation after the prompt, in their order. Raises `DeadlineExceeded`."""
-        calls = [
-            self._engine.score(
-                prompt_token_ids,
-                continuation,
-                request_id=f"{ticket.engine_id}-{index}",
-                adapter=ticket.engine_adapter,
+        calls = []
+        for index, continuation in enumerate(continuations):
+            ticket.meter.begins(index, len(prompt_token_ids) + len(continuation), num_choices=0)
+            calls.append(
+                self._engine.score(
+                    prompt_token_ids,
+                    continuation,
+                    request_id=f"{ticket.engine_id}-{index}",
+                    adapter=ticket.engine_adapter,
+                )
             )
-            for index, continuation in enumerate(continuations)
-        ]
-        num_tokens = sum(len(prompt_token_ids) + len(continuation) for continuation in continuations)
-        self._charge(ticket.engine_id, num_tokens, 0)
         scores = await in_time(all_or_none(calls), ticket.deadline)
-        self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
+        for index, continuation in enumerate(continuations):
+            ticket.meter.read(index, num_tokens=len(prompt_token_ids) + len(continuation), num_cached=0)
         return scores
 
-    def answerer(self, resolved: Resolved) -> Answerer:
+    def _answerer(self, resolved: Resolved) -> Answerer:
         """The facts that stand in every reply."""
         version = resolved.version
         return Answerer(
@@ -215,3 +226,16 @@ class Serving:
             self._slots.require()
             self._registry.check_servable(resolved.version)
         return resolved
+
+
+async def _whole(ticket: Ticket, stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The stream until the deadline. Raises `EngineError` where it ends before every choice of the request did."""
+    async with aclosing(each_in_time(stream, ticket.deadline)) as items:
+        async for item in items:
+            yield item
+    _check_complete(ticket)
+
+
+def _check_complete(ticket: Ticket) -> None:
+    if ticket.meter.num_open:
+        raise EngineError(f"the engine ended the request with {ticket.meter.num_open} of its choices incomplete")

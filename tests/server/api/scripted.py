@@ -20,14 +20,12 @@ from graft.server.engine.engine import (
     EngineInfo,
     InvalidRequest,
     LoadFailed,
-    Prompt,
     Sampling,
     TokenLogprob,
 )
-from graft.server.engine.factory import OpenAIVerbs
+from graft.server.engine.openai import Meter, OpenAIBackend, OpenAIRequest, Reply
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Tokenizer
-from graft.server.serving import Ticket
 from graft.server.settings.settings import Settings
 
 MAX_MODEL_TOKENS = 1000
@@ -190,25 +188,21 @@ class ScriptedTokenizer:
         return self.spelled(ids)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScriptedReply:
-    status: int = 200
-    body: dict[str, Any] | None = None
-    frames: AsyncIterator[Any] | None = None
-
-
 class ScriptedBackend:
     """Completions over the scripted engine, shaped like OpenAI's."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
-    async def answer(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> ScriptedReply:
-        sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=body.get("n", 1))
-        deltas = self._deltas(sampling, ticket)
+    async def answer(
+        self, request: OpenAIRequest, *, adapter: EngineAdapter | None, request_id: str, meter: Meter
+    ) -> Reply:
+        body = request.fields
+        sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=request.num_choices)
+        deltas = self._deltas(sampling, adapter, request_id, meter, num_prompts=len(request.prompts))
         if body.get("stream"):
             options = body.get("stream_options") or {}
-            return ScriptedReply(frames=self._frames(deltas, ticket, wants_usage=bool(options.get("include_usage"))))
+            return Reply(frames=self._frames(deltas, request_id, wants_usage=bool(options.get("include_usage"))))
         text = ""
         num_tokens = 0
         try:
@@ -218,34 +212,35 @@ class ScriptedBackend:
             raise InvalidRequest("Client disconnected") from None  # as vLLM's plain handlers do
         usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
         choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
-        return ScriptedReply(body=self._object(ticket, choices=[choice], usage=usage))
+        return Reply(body=_object(request_id, choices=[choice], usage=usage))
 
-    async def _deltas(self, sampling: Sampling, ticket: Ticket) -> AsyncGenerator[Delta, None]:
-        stream = self._supervisor.generate([1], sampling, request_id=ticket.engine_id, adapter=ticket.engine_adapter)
+    async def _deltas(
+        self, sampling: Sampling, adapter: EngineAdapter | None, request_id: str, meter: Meter, *, num_prompts: int
+    ) -> AsyncGenerator[Delta, None]:
+        stream = self._supervisor.generate([1], sampling, request_id=request_id, adapter=adapter)
         async with aclosing(stream):  # type: ignore[type-var]
             async for delta in stream:
-                ticket.meter.read(0, num_tokens=1, num_cached=0)
-                ticket.meter.made(0, delta.choice, len(delta.token_ids))
+                meter.read(0, num_tokens=1, num_cached=0)
+                meter.made(0, delta.choice, len(delta.token_ids))
+                for prompt in range(num_prompts) if delta.finish_reason is not None else ():
+                    meter.ended(prompt, delta.choice)
                 yield delta
 
-    async def _frames(self, deltas: AsyncIterator[Delta], ticket: Ticket, *, wants_usage: bool) -> AsyncIterator[Any]:
+    async def _frames(
+        self, deltas: AsyncIterator[Delta], request_id: str, *, wants_usage: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
         num_tokens = 0
         async for delta in deltas:
             num_tokens += 1
             choice = {"index": delta.choice, "text": delta.text, "finish_reason": delta.finish_reason}
-            yield self._object(ticket, choices=[choice])
+            yield _object(request_id, choices=[choice])
         if wants_usage:
             usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
-            yield self._object(ticket, choices=[], usage=usage)
+            yield _object(request_id, choices=[], usage=usage)
 
-    def _object(self, ticket: Ticket, **parts: Any) -> dict[str, Any]:
-        return {
-            "id": f"cmpl-{ticket.request_id}",
-            "object": "text_completion",
-            "created": 1,
-            "model": ticket.model,
-            **parts,
-        }
+
+def _object(request_id: str, **parts: Any) -> dict[str, Any]:
+    return {"id": f"cmpl-{request_id}", "object": "text_completion", "created": 1, "model": "any", **parts}
 
 
 class ScriptedEngineFactory:
@@ -266,6 +261,5 @@ class ScriptedEngineFactory:
     async def tokenizer(self, base: Base) -> Tokenizer:
         return ScriptedTokenizer()
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
-        backend = ScriptedBackend(supervisor)
-        return OpenAIVerbs(chat=backend.answer, completion=backend.answer)
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
+        return ScriptedBackend(supervisor)

@@ -11,11 +11,10 @@ from graft.server.api.bodies import BodyBudget
 from graft.server.api.grpc.interceptors import Layers, limits_layer, log_layer, metrics_layer
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.app import http_app
-from graft.server.api.http.openai import OpenAIEndpoint, Verb
+from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS, Endpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.server import HttpServer
-from graft.server.engine.factory import OpenAIVerbs
 from graft.server.engine.text import Text
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
@@ -73,7 +72,6 @@ def http_door(
     *,
     serving: Serving,
     text: Text,
-    openai: OpenAIVerbs,
     models: Models,
     readiness: Readiness,
     metrics: Metrics,
@@ -82,10 +80,9 @@ def http_door(
     """OpenAI's routes, probes and metrics; `failed` hears where the server ceases to listen by itself."""
     bodies = BodyBudget(settings.max_bodies_mib * _MIB)
 
-    def endpoint(endpoint: Endpoint, verb: Verb) -> OpenAIEndpoint:
+    def endpoint(endpoint: Endpoint) -> OpenAIEndpoint:
         return OpenAIEndpoint(
             serving=serving,
-            verb=verb,
             endpoint=endpoint,
             text=text,
             max_body_bytes=settings.max_body_mib * _MIB,
@@ -94,8 +91,8 @@ def http_door(
         )
 
     app = http_app(
-        chat=endpoint(CHAT, openai.chat),
-        completions=endpoint(COMPLETIONS, openai.completion),
+        chat=endpoint(CHAT),
+        completions=endpoint(COMPLETIONS),
         models=models,
         operations=Operations(readiness=readiness, metrics=metrics),
         metrics=metrics,

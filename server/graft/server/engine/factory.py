@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.openai import OpenAIBackend
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.engine.text import Tokenizer
 from graft.server.settings.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenAIVerbs:
-    """The two routes that generate."""
-
-    chat: Callable[..., Awaitable[Any]]
-    completion: Callable[..., Awaitable[Any]]
 
 
 class EngineFactory(Protocol):
@@ -34,6 +25,6 @@ class EngineFactory(Protocol):
 
     async def tokenizer(self, base: Base) -> Tokenizer: ...
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
         """The OpenAI backend over whatever engine the supervisor holds."""
         ...

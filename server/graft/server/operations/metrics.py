@@ -135,34 +135,38 @@ class Metrics:
 
 
 class RequestMeter:
-    """Counts one request's tokens and times its deliveries, at both front doors: see `engine.vllm.metered.TokenMeter`.
+    """Counts one request's tokens, times its deliveries and knows which of its choices are not complete.
 
     `charge(num_prompt, num_generated)` hears of all that is served.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        *,
-        entered_at: float,
-        charge: Callable[[int, int], None] = lambda prompt, generated: None,
-    ) -> None:
+    def __init__(self, metrics: Metrics, *, entered_at: float, charge: Callable[[int, int], None]) -> None:
         self._metrics = metrics
         self._entered_at = entered_at
         self._charge = charge
-        self._charged: set[int] = set()
         self._cached: dict[int, int] = {}
         self._delivered_at: dict[tuple[int, int], float] = {}
+        self._open: set[tuple[int, int]] = set()
+        self.num_prompt_tokens = 0
+        self.num_completion_tokens = 0
 
-    def begins(self, prompt: int, num_tokens: int) -> None:
+    @property
+    def num_cached_tokens(self) -> int:
+        return sum(self._cached.values())
+
+    @property
+    def num_open(self) -> int:
+        """How many choices have not ended."""
+        return len(self._open)
+
+    def begins(self, prompt: int, num_tokens: int, *, num_choices: int = 1) -> None:
         """A prompt goes to the engine: who is served counts from now on."""
-        if prompt not in self._charged:
-            self._charged.add(prompt)
-            self._charge(num_tokens, 0)
+        self._open |= {(prompt, choice) for choice in range(num_choices)}
+        self.num_prompt_tokens += num_tokens
+        self._charge(num_tokens, 0)
 
     def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
         """The engine has read a prompt. Called again with each step."""
-        self.begins(prompt, num_tokens)
         before = self._cached.get(prompt)
         if before is None:
             self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
@@ -177,5 +181,10 @@ class RequestMeter:
         elif key in self._delivered_at:
             self._metrics.gap(self._delivered_at[key], now)
         self._delivered_at[key] = now
+        self.num_completion_tokens += num_tokens
         self._charge(0, num_tokens)
         self._metrics.count_tokens(prompt=0, cached=0, completion=num_tokens)
+
+    def ended(self, prompt: int, choice: int) -> None:
+        """A choice is complete."""
+        self._open.discard((prompt, choice))

@@ -16,10 +16,11 @@ from graft.server.engine.vllm.metered import MeteredEngine
 class _Meter:
     def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None: ...
     def made(self, prompt: int, choice: int, num_tokens: int) -> None: ...
+    def ended(self, prompt: int, choice: int) -> None: ...
 
 
 def step(*choices: int, logprobs: list[Any] | None) -> SimpleNamespace:
-    outputs = [SimpleNamespace(index=index, token_ids=[1]) for index in choices]
+    outputs = [SimpleNamespace(index=index, token_ids=[1], finish_reason=None) for index in choices]
     return SimpleNamespace(num_cached_tokens=0, prompt_token_ids=[3, 4], outputs=outputs, prompt_logprobs=logprobs)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from prometheus_client import CollectorRegistry
 from graft.adapters.base.base import Base
 from graft.server.api.faults import fault_of
 from graft.server.engine.engine import Prompt
+from graft.server.engine.openai import OpenAIRequest, Reply
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.server.engine.vllm.engine import VllmEngine
-from graft.server.engine.vllm.openai import OpenAIBackend, OpenAIReply
+from graft.server.engine.vllm.openai import VllmOpenAIBackend
 from graft.server.errors import DeadlineExceeded
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.runtime.deadlines import each_in_time, in_time
@@ -29,18 +29,13 @@ LONG = {"max_tokens": 900, "ignore_eos": True}
 
 @dataclass(kw_only=True)
 class Caller:
-    """One request's ticket, and what its meter counted."""
+    """One request's id, and what its meter counted."""
 
     request_id: str
-    engine_id: str = ""
-    model: str = "base"
-    engine_adapter: Any = None
-    answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest="d"))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     charged: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.engine_id = f"{self.request_id}-unique"
         charge = lambda prompt, generated: self.charged.append((prompt, generated))  # noqa: E731
         self.meter = RequestMeter(Metrics(self.registry), entered_at=0.0, charge=charge)
 
@@ -48,21 +43,24 @@ class Caller:
         return self.registry.get_sample_value("graft_tokens_total", {"kind": kind}) or 0.0
 
 
-Ask = Callable[[dict[str, Any], Caller], Awaitable[OpenAIReply]]
+Ask = Callable[[dict[str, Any], Caller], Coroutine[Any, Any, Reply]]
 
 
 @pytest.fixture
 def ask(engine: VllmEngine, base: Base) -> Ask:
-    """Asks as the HTTP front does: a chat for `messages`, else a completion."""
-    backend, tokenizer = OpenAIBackend(lambda: engine, base.name), Tokenizer.from_folder(base.path)
+    """Asks as serving does: a chat for `messages`, else a completion."""
+    backend, tokenizer = VllmOpenAIBackend(lambda: engine, base.name), Tokenizer.from_folder(base.path)
 
-    async def call(body: dict[str, Any], caller: Caller) -> OpenAIReply:
+    async def call(body: dict[str, Any], caller: Caller) -> Reply:
         if "messages" in body:
             prompts = [Prompt(token_ids=tokenizer.render_chat(body["messages"]))]
-            return await backend.chat(body, prompts, caller)
-        texts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
-        prompts = [Prompt(token_ids=tokenizer.encode(text), text=text) for text in texts]
-        return await backend.completion(body, prompts, caller)
+        else:
+            texts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+            prompts = [Prompt(token_ids=tokenizer.encode(text), text=text) for text in texts]
+        request = OpenAIRequest(fields=body, prompts=prompts)
+        for index, prompt in enumerate(prompts):
+            caller.meter.begins(index, len(prompt.token_ids), num_choices=request.num_choices)
+        return await backend.answer(request, adapter=None, request_id=caller.request_id, meter=caller.meter)
 
     return call
 
@@ -134,6 +132,7 @@ async def test_s12_several_prompts_and_choices_count_what_usage_says(ask: Ask, s
     assert {answer["id"] for answer in answers} == {f"cmpl-several-{stream}"}
     assert caller.tokens("completion") == usage["completion_tokens"] > 32
     assert caller.tokens("prompt") == usage["prompt_tokens"]
+    assert not caller.meter.num_open
     assert sum(prompt for prompt, _ in caller.charged) == usage["prompt_tokens"]
     assert sum(generated for _, generated in caller.charged) == usage["completion_tokens"]
 
@@ -144,7 +143,7 @@ async def test_s12_and_reading_10_a_caller_who_left_ends_every_prompt_and_is_cou
     caller = Caller(request_id="eight")
     reply = await ask({"prompt": ["a"] * 8, "stream": True, **LONG}, caller)
     assert reply.frames is not None
-    async with aclosing(reply.frames) as frames:  # type: ignore[type-var]
+    async with aclosing(reply.frames) as frames:
         for _ in range(50):
             await anext(frames)
         assert num_running(engine) == 8

@@ -15,6 +15,7 @@ from graft.server.api.grpc.inference_messages import (
     prompt_field,
     sampling_of,
     score_message,
+    usage_message,
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.messages import template_role
@@ -66,20 +67,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
         sampling = replace(sampling, max_tokens=self._text.bounded(sampling.max_tokens, len(prompt_ids)))
-        usage = pb.Usage(prompt_tokens=len(prompt_ids))
         answerer: common_pb2.Answerer | None = answerer_message(ticket.answerer)
-        unfinished = sampling.num_choices
         async with aclosing(self._serving.generate(ticket, prompt_ids, sampling)) as deltas:
             async for delta in deltas:
-                usage.completion_tokens += len(delta.token_ids)
-                usage.cached_tokens = max(usage.cached_tokens, delta.num_cached_tokens)
-                unfinished -= delta.finish_reason is not None
                 message = delta_message(delta)
                 if answerer is not None:
                     message.answerer.CopyFrom(answerer)
                     answerer = None
-                if not unfinished:
-                    message.usage.CopyFrom(usage)
+                if not ticket.meter.num_open:
+                    message.usage.CopyFrom(usage_message(ticket.meter))
                 yield message
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:

@@ -12,6 +12,7 @@ from graft.server.api.messages import role_problem
 from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine import engine
 from graft.server.engine.text import Text
+from graft.server.operations.metrics import RequestMeter
 from graft.server.parity.receipt import Receipt
 from graft.server.runtime.violations import Violations
 from graft.server.serving import Answerer
@@ -174,6 +175,14 @@ def delta_message(delta: engine.Delta) -> inference_pb2.GenerateResponse:
         token_ids=delta.token_ids,
         logprobs=logprob_messages(delta.logprobs),
         finish_reason=finish,
+    )
+
+
+def usage_message(meter: RequestMeter) -> inference_pb2.Usage:
+    return inference_pb2.Usage(
+        prompt_tokens=meter.num_prompt_tokens,
+        completion_tokens=meter.num_completion_tokens,
+        cached_tokens=meter.num_cached_tokens,
     )
 
 

@@ -1,12 +1,13 @@
-"""`/v1/chat/completions` and `/v1/completions`: admission, leases and framing around the OpenAI backend."""
+"""`/v1/chat/completions` and `/v1/completions`: JSON in, `Serving` in between, JSON or server-sent events out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -20,28 +21,13 @@ from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
-from graft.server.engine.engine import EngineError, Prompt
+from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
-from graft.server.runtime.deadlines import each_in_time, in_time
 from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
-
-
-class Reply(Protocol):
-    """What the backend answers: a body, or decoded frames where the caller asked for a stream."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def body(self) -> dict[str, Any] | None: ...
-    @property
-    def frames(self) -> AsyncIterator[Any] | None: ...
-
-
-Verb = Callable[[dict[str, Any], Sequence[Prompt], Ticket], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +35,6 @@ class OpenAIEndpoint:
     """One route, as an ASGI application: the whole answer happens inside the request's admission and lease."""
 
     serving: Serving
-    verb: Verb
     endpoint: Endpoint
     text: Text
     max_body_bytes: int
@@ -75,56 +60,43 @@ class OpenAIEndpoint:
         prompts = await body.prompts(self.text)
         fields = bounded(body.fields, prompts, self.text)
         async with self.serving.enter(model=body.model, request_id=current_request_id()) as ticket:
-            reply = await in_time(self.verb(fields, prompts, ticket), ticket.deadline)
+            reply = await self.serving.openai(ticket, OpenAIRequest(fields=fields, prompts=prompts))
+            name = partial(_named, ticket=ticket, model=body.model)
             headers = answerer_headers(ticket.answerer)
-            if reply.frames is None:
-                await JsonResponse(reply.body, status_code=reply.status, headers=headers)(
-                    request.scope, request.receive, send
-                )
-                return
-            stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
-            async with aclosing(each_in_time(reply.frames, ticket.deadline)) as items:
-                await _Frames().write(items, stream, request.scope)
+            if reply.body is not None:
+                await JsonResponse(name(reply.body), headers=headers)(request.scope, request.receive, send)
+            if reply.frames is not None:
+                stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
+                async with aclosing(reply.frames) as frames:
+                    await _write(frames, name, stream, request.scope)
 
 
-class _Frames:
-    """Writes one stream of chunks. It is complete once each choice that began has ended."""
+def _named(answer: dict[str, Any], *, ticket: Ticket, model: str) -> dict[str, Any]:
+    """The answer with what its caller calls the model and the request, and who answered."""
+    one = ticket.answerer
+    request_id = str(answer["id"]).replace(ticket.engine_id, current_request_id())
+    return {**answer, "id": request_id, "model": model, "system_fingerprint": one.version_digest or one.base_digest}
 
-    def __init__(self) -> None:
-        self._open: set[int] = set()
 
-    async def write(self, items: AsyncIterator[Frame], stream: EventStream, scope: Scope) -> None:
-        # Headers wait for the first frame: what fails before it still has a status of its own.
-        first = await anext(items, None)
-        if first is None:
-            raise EngineError("the engine's answer was empty")
-        await stream.start()
-        try:
-            complete = await self._frame(first, stream)
-            async for item in items:
-                complete = complete and await self._frame(item, stream)
-            if complete and self._open:
-                raise EngineError(f"the engine ended the stream with choices {sorted(self._open)} incomplete")
-        except SlowReader:
-            raise
-        except Exception as error:
-            complete, fault = False, fault_of(error)
-            scope["state"]["outcome"] = fault.outcome
-            await stream.frame(error_body(fault))
-        await stream.end(complete=complete)
-
-    async def _frame(self, item: Frame, stream: EventStream) -> bool:
-        """Write a frame; False where it says that the stream failed."""
-        if isinstance(item, str):
-            await stream.frame(item)
-            return True
-        for choice in item.get("choices") or ():
-            if choice.get("finish_reason") is None:
-                self._open.add(choice.get("index", 0))
-            else:
-                self._open.discard(choice.get("index", 0))
-        await stream.frame(item)
-        return "error" not in item
+async def _write(
+    frames: AsyncIterator[Frame], name: Callable[[Frame], Frame], stream: EventStream, scope: Scope
+) -> None:
+    # Headers wait for the first frame: what fails before it still has a status of its own.
+    first = await anext(frames)
+    await stream.start()
+    try:
+        await stream.frame(name(first))
+        async for frame in frames:
+            await stream.frame(name(frame))
+    except SlowReader:
+        raise
+    except Exception as error:
+        fault = fault_of(error)
+        scope["state"]["outcome"] = fault.outcome
+        await stream.frame(error_body(fault))
+        await stream.end(complete=False)
+    else:
+        await stream.end(complete=True)
 
 
 def answerer_headers(answerer: Answerer) -> dict[str, str]:

@@ -12,7 +12,7 @@ from graft.server.api.http.json_text import json_text
 from graft.server.errors import SlowReader
 
 T = TypeVar("T")
-Frame = Mapping[str, Any] | str
+Frame = dict[str, Any]
 
 
 class ClientGone(Exception):
@@ -59,8 +59,7 @@ class EventStream:
         await self._within({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def frame(self, frame: Frame) -> None:
-        text = frame if isinstance(frame, str) else json_text(frame)
-        await self._body(f"data: {text}\n\n".encode(), more=True)
+        await self._body(f"data: {json_text(frame)}\n\n".encode(), more=True)
 
     async def end(self, *, complete: bool) -> None:
         """`[DONE]` stands only behind a complete stream."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.server.engine.factory import OpenAIVerbs
 from graft.server.engine.native import numa
+from graft.server.engine.openai import OpenAIBackend
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.engine.text import Tokenizer
 from graft.server.runtime.phase import phase
@@ -42,17 +42,16 @@ class VllmEngineFactory:
     async def tokenizer(self, base: Base) -> Tokenizer:
         return await asyncio.to_thread(_tokenizer, base.path)
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIVerbs:
+    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
         from graft.server.engine.vllm.engine import VllmEngine
-        from graft.server.engine.vllm.openai import OpenAIBackend
+        from graft.server.engine.vllm.openai import VllmOpenAIBackend
 
         def current() -> VllmEngine:
             engine = supervisor.current
             assert isinstance(engine, VllmEngine)
             return engine
 
-        backend = OpenAIBackend(current, base.name)
-        return OpenAIVerbs(chat=backend.chat, completion=backend.completion)
+        return VllmOpenAIBackend(current, base.name)
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,22 +10,12 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-
-class TokenMeter(Protocol):
-    """Counts the tokens of one request (see `metrics.RequestMeter`). Keys tell its prompts and choices apart."""
-
-    def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
-        """The engine has read a prompt. Called again with each step; the first counts."""
-        ...
-
-    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
-        """A choice grew by so many tokens."""
-        ...
+from graft.server.engine.openai import Meter
 
 
 @dataclass(kw_only=True)
@@ -35,7 +25,7 @@ class Metered:
     `only_prompt`: what comes after is thrown away.
     """
 
-    meter: TokenMeter
+    meter: Meter
     only_prompt: bool = False
     ids: list[str] = field(default_factory=list)
     has_begun: bool = False
@@ -45,9 +35,11 @@ class Metered:
         num_cached = output.num_cached_tokens or 0
         self.meter.read(prompt, num_tokens=len(output.prompt_token_ids or ()), num_cached=num_cached)
 
-    def made(self, prompt: int, choice: int, num_tokens: int) -> None:
+    def made(self, prompt: int, choice: Any, num_tokens: int) -> None:
         if not self.only_prompt:
-            self.meter.made(prompt, choice, num_tokens)
+            self.meter.made(prompt, choice.index, num_tokens)
+        if choice.finish_reason is not None:
+            self.meter.ended(prompt, choice.index)
 
 
 class MeteredEngine:
@@ -61,7 +53,7 @@ class MeteredEngine:
         return getattr(self._llm, name)
 
     @contextlib.contextmanager
-    def metered(self, meter: TokenMeter, *, only_prompt: bool = False) -> Iterator[Metered]:
+    def metered(self, meter: Meter, *, only_prompt: bool = False) -> Iterator[Metered]:
         """What `generate` is called for in this block belongs to one request."""
         token = self._request.set(Metered(meter=meter, only_prompt=only_prompt))
         try:
@@ -92,7 +84,7 @@ async def _each(stream: AsyncGenerator[Any, None], request: Metered, number: int
             output.prompt_logprobs = prompt_logprobs
             request.read(number, output)
             for choice in output.outputs:
-                request.made(number, choice.index, len(choice.token_ids))
+                request.made(number, choice, len(choice.token_ids))
             yield output
 
 
@@ -105,7 +97,7 @@ async def _last(stream: AsyncGenerator[Any, None], request: Metered, number: int
             request.read(number, output)
             for choice in output.outputs:
                 num_tokens = len(choice.token_ids)
-                request.made(number, choice.index, num_tokens - counts.get(choice.index, 0))
+                request.made(number, choice, num_tokens - counts.get(choice.index, 0))
                 choices[choice.index], counts[choice.index] = choice, num_tokens
             if output.finished:
                 output.outputs = [choices[index] for index in sorted(choices)]

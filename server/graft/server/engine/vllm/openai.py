@@ -1,7 +1,7 @@
 """vLLM's own OpenAI serving classes over the engine that runs now.
 
-They bring structured output, log-probabilities, `n` and usage; requests come checked and tokenized (`api`). What they
-get wrong is put right here: the model is named as the caller named it, an error in a stream is an error.
+They bring structured output, log-probabilities, `n` and usage; requests come checked and tokenized. What they get wrong
+is put right here: an error in a stream is an error, what is null is left out.
 """
 
 from __future__ import annotations
@@ -11,58 +11,31 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
-from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest, Prompt
+from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest
+from graft.server.engine.openai import Meter, OpenAIRequest, Reply
 from graft.server.engine.schema.structured_outputs import with_grammar
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.logprobs import Offsets
-from graft.server.engine.vllm.metered import Metered, MeteredEngine, TokenMeter
+from graft.server.engine.vllm.metered import Metered, MeteredEngine
 from graft.server.engine.vllm.requests import Chat, Completion, as_vllm_means
 from graft.server.engine.vllm.serving import ChatServing, CompletionServing
 
-Request = TypeVar("Request", Chat, Completion)
 _log = logging.getLogger(__name__)
 # With these vLLM's messages of a refusal go on: "(parameter=n, value=9)".
 _VALUES = re.compile(r" \(parameter=.*\)\Z", re.DOTALL)
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
 
 
-class Ticket(Protocol):
-    """What this needs to know of an admitted request (see `serving.Ticket`)."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def engine_adapter(self) -> EngineAdapter | None: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def engine_id(self) -> str: ...
-    @property
-    def meter(self) -> TokenMeter: ...
-    @property
-    def answerer(self) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenAIReply:
-    """An answer: `body`, or `frames` (decoded chunks) where a stream was asked for."""
-
-    status: int = 200
-    body: dict[str, Any] | None = None
-    frames: AsyncIterator[dict[str, Any] | str] | None = None
-
-
-class OpenAIBackend:
+class VllmOpenAIBackend:
     """Chat and text completions. `current` gives the running engine or raises `EngineDied`."""
 
     def __init__(self, current: Callable[[], VllmEngine], base_name: str) -> None:
@@ -70,17 +43,10 @@ class OpenAIBackend:
         self._base_name = base_name
         self._classes: _ServingClasses | None = None
 
-    async def chat(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
-        """`POST /v1/chat/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
-        classes = self._over_current_engine()
-        body = await classes.with_grammar(body, prompts)
-        return await classes.answer(Chat, classes.chat.create_chat_completion, body, prompts, ticket)
-
-    async def completion(self, body: dict[str, Any], prompts: Sequence[Prompt], ticket: Ticket) -> OpenAIReply:
-        """`POST /v1/completions` of checked fields. Raises `InvalidRequest` with the field, `EngineDied`."""
-        classes = self._over_current_engine()
-        body = await classes.with_grammar(body, prompts)
-        return await classes.answer(Completion, classes.completion.create_completion, body, prompts, ticket)
+    async def answer(
+        self, request: OpenAIRequest, *, adapter: EngineAdapter | None, request_id: str, meter: Meter
+    ) -> Reply:
+        return await self._over_current_engine().answer(request, adapter, request_id, meter)
 
     def _over_current_engine(self) -> _ServingClasses:
         engine = self._current()
@@ -99,43 +65,42 @@ class _ServingClasses:
         path = BaseModelPath(name=base_name, model_path=engine.llm.model_config.model)
         self._models = OpenAIServingModels(engine.llm, [path])
         self._num_leases: dict[str, int] = {}
-        self.chat = ChatServing(engine, self._llm, self._models)
-        self.completion = CompletionServing(engine, self._llm, self._models)
-
-    async def with_grammar(self, body: dict[str, Any], prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The body with the form that it asks for as a grammar. Raises `InvalidRequest`."""
-        return await asyncio.to_thread(
-            with_grammar,
-            body,
-            left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in prompts),
-            characters_per_token=self.engine.characters_per_token,
-        )
+        self._chat = ChatServing(engine, self._llm, self._models)
+        self._completion = CompletionServing(engine, self._llm, self._models)
 
     async def answer(
-        self,
-        kind: type[Chat] | type[Completion],
-        create: Callable[[Any, None], Awaitable[Any]],
-        body: dict[str, Any],
-        prompts: Sequence[Prompt],
-        ticket: Ticket,
-    ) -> OpenAIReply:
-        only_prompt = body.get("max_tokens") == 0
-        metered = self._llm.metered(ticket.meter, only_prompt=only_prompt)
-        with self._known(ticket.engine_adapter) as model, metered as running, conversion.engine_errors():
-            named = {**as_vllm_means(body), "model": model, "request_id": ticket.engine_id}
-            request = _parse(kind, named).of(prompts)
+        self, request: OpenAIRequest, adapter: EngineAdapter | None, request_id: str, meter: Meter
+    ) -> Reply:
+        create: Callable[[Any], Awaitable[Any]] = self._completion.create_completion
+        if request.is_chat:
+            create = self._chat.create_chat_completion
+        fields = as_vllm_means(await self._with_grammar(request))
+        only_prompt = fields.get("max_tokens") == 0
+        metered = self._llm.metered(meter, only_prompt=only_prompt)
+        with self._known(adapter) as model, metered as running, conversion.engine_errors():
+            named = {**fields, "model": model, "request_id": request_id}
+            asked = _parse(Chat if request.is_chat else Completion, named).of(request.prompts)
             try:
-                answer = await create(request, None)
+                answer = await create(asked)
                 _go_on_cancelling()
             except BaseException:
                 await self._abort(running)
                 raise
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
-        public = Public(ticket, only_prompt=only_prompt)
+        public = Public(only_prompt=only_prompt)
         if isinstance(answer, BaseModel):
-            return OpenAIReply(body=public(answer.model_dump(mode="json")))
-        return OpenAIReply(frames=self._frames(answer, public, running))
+            return Reply(body=public(answer.model_dump(mode="json")))
+        return Reply(frames=self._frames(answer, public, running))
+
+    async def _with_grammar(self, request: OpenAIRequest) -> dict[str, Any]:
+        """The fields with the form that they ask for as a grammar. Raises `InvalidRequest`."""
+        return await asyncio.to_thread(
+            with_grammar,
+            request.fields,
+            left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in request.prompts),
+            characters_per_token=self.engine.characters_per_token,
+        )
 
     @contextlib.contextmanager
     def _known(self, adapter: EngineAdapter | None) -> Iterator[str]:
@@ -156,7 +121,7 @@ class _ServingClasses:
 
     async def _frames(
         self, events: AsyncIterator[str], public: Public, running: Metered
-    ) -> AsyncIterator[dict[str, Any] | str]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         try:
             with conversion.engine_errors():
                 async for event in events:
@@ -198,26 +163,22 @@ def _go_on_cancelling() -> None:
         raise asyncio.CancelledError
 
 
-def _parse(kind: type[Request], body: Mapping[str, Any]) -> Request:
+def _parse(kind: type[Chat] | type[Completion], body: Mapping[str, Any]) -> Chat | Completion:
     try:
-        request: Request = kind.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else None
         raise InvalidRequest(f"{field or 'the request'}: {first['msg']}", field=field) from error
-    return request
 
 
 class Public:
-    """One request's answer, or its chunks, as OpenAI's types have them: with the model as asked for and who answered.
+    """One request's answer, or its chunks, as OpenAI's types have them.
 
     `only_prompt`: nothing was asked for beside the prompt, so the one token that vLLM generates does not count.
     """
 
-    def __init__(self, ticket: Ticket, *, only_prompt: bool) -> None:
-        facts = ticket.answerer
-        self._named = {"model": ticket.model, "system_fingerprint": facts.version_digest or facts.base_digest}
-        self._ids = (ticket.engine_id, ticket.request_id)
+    def __init__(self, *, only_prompt: bool) -> None:
         self._only_prompt = only_prompt
         self._offsets: dict[int, Offsets] = {}
 
@@ -230,8 +191,8 @@ class Public:
         usage = answer.get("usage")
         if usage and self._only_prompt:
             usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
-        named = {"id": str(answer["id"]).replace(*self._ids)} if "id" in answer else {}
-        return {**_without_nulls(answer), **self._named, **named}
+        said: dict[str, Any] = _without_nulls(answer)
+        return said
 
 
 def _without_nulls(value: Any) -> Any:

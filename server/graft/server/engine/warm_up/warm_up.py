@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from graft.adapters.base.base import Base
@@ -24,8 +22,9 @@ from graft.server.engine.engine import (
     Prompt,
     Sampling,
 )
+from graft.server.engine.openai import OpenAIBackend, OpenAIRequest
 from graft.server.engine.vllm.engine import VllmEngine
-from graft.server.engine.vllm.openai import OpenAIBackend, OpenAIReply
+from graft.server.engine.vllm.openai import VllmOpenAIBackend
 from graft.server.engine.warm_up.adapter import write_warm_up_adapter
 
 _log = logging.getLogger(__name__)
@@ -81,17 +80,8 @@ class _NoMeter:
     def made(self, prompt: int, choice: int, num_tokens: int) -> None:
         pass
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Ticket:
-    """Nobody's request."""
-
-    request_id: str
-    engine_id: str
-    meter: _NoMeter = field(default_factory=_NoMeter)
-    engine_adapter: EngineAdapter | None = None
-    model: str = ""
-    answerer: Any = field(default_factory=lambda: SimpleNamespace(version_digest=None, base_digest=""))
+    def ended(self, prompt: int, choice: int) -> None:
+        pass
 
 
 async def warm_up(engine: VllmEngine, base: Base) -> int:
@@ -100,7 +90,7 @@ async def warm_up(engine: VllmEngine, base: Base) -> int:
     Raises `EngineError`, naming the kinds, where the engine refuses one, does not live through it or does not end it.
     """
     await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
-    kinds = _kinds(engine, OpenAIBackend(lambda: engine, base.name), None)
+    kinds = _kinds(engine, VllmOpenAIBackend(lambda: engine, base.name), None)
     await _try(kinds)
     if not (await engine.info()).num_slots:
         return len(kinds)
@@ -119,17 +109,18 @@ Kind = Callable[[str], Coroutine[Any, Any, None]]
 
 def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
     text, message = {"prompt": _TEXT, "max_tokens": 2}, {"role": "user", "content": _TEXT}
-    kinds = {name: _over_http(openai.completion, {**text, **body}) for name, body in COMPLETIONS.items()}
+    kinds = {name: _over_http(openai, {**text, **body}) for name, body in COMPLETIONS.items()}
     kinds |= {
-        name: _over_http(openai.chat, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
+        name: _over_http(openai, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
     }
     return {**kinds, "score": _score(engine, adapter), "JSON over gRPC": _generate(engine, adapter, json=True)}
 
 
-def _over_http(verb: Callable[..., Awaitable[OpenAIReply]], body: dict[str, Any]) -> Kind:
+def _over_http(openai: OpenAIBackend, body: dict[str, Any]) -> Kind:
     async def ask(request_id: str) -> None:
         prompt = Prompt(token_ids=body["prompt"]) if isinstance(body.get("prompt"), list) else _PROMPT
-        reply = await verb(body, [prompt], _Ticket(request_id=request_id, engine_id=request_id))
+        request = OpenAIRequest(fields=body, prompts=[prompt])
+        reply = await openai.answer(request, adapter=None, request_id=request_id, meter=_NoMeter())
         if reply.frames is not None:
             async for _ in reply.frames:
                 pass
