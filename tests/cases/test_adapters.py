@@ -65,7 +65,7 @@ def with_tensors(tensors: Mapping[str, tuple[int, int]], **config: object) -> Ca
 
 def with_a_wrong_reference(folder: Path) -> None:
     made = adapter(folder)
-    TrainedRecord(base=shipped().reference(), form=ServingForm.NF4, lineage=Lineage()).write(made)
+    TrainedRecord(base=shipped().identity, form=ServingForm.NF4, lineage=Lineage()).write(made)
     row = ReferenceRow(token_ids=tuple(range(40, 60)), num_prompt_tokens=4, logprobs=(-20.0,) * 16)
     Reference(form=ServingForm.NF4, rows=(row,)).write(made)
 

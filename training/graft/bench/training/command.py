@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.bench.training.report import draw, table, write_json
     from graft.training.errors import ConfigurationError
     from graft.training.launch.processes import device_kind
+    from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 
     if args.pairs < 1:
         raise ConfigurationError(f"--pairs {args.pairs}: must be at least 1.")
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigurationError(f"{path}: there is no folder {path.absolute().parent}.")
     shape = args.shape or ("1b" if device_kind() == "cuda" else "16m")
-    figures = measure(Plan(shape=shape, text=args.text, num_pairs=args.pairs, num_steps=args.steps))
+    plan = Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
+    figures = measure(plan)
     print(table(figures))
     picture = args.picture or (args.json.with_suffix(".png") if args.json else None)
     if args.json is not None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -21,7 +21,6 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError, TrainingError
 from graft.training.launch.processes import device_kind
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 
 RATIO = "ratio"
 
@@ -69,6 +68,8 @@ class Plan:
 
     shape: str
     text: Path | None
+    generated: Callable[[Random], Iterator[str]]
+    """Documents in place of a text."""
     num_pairs: int
     num_steps: int
     num_warm: int = 4
@@ -160,10 +161,10 @@ def _documents(plan: Plan) -> list[str]:
     if plan.text is not None:
         lines = [line.strip() for document in read_documents(plan.text) for line in document.split("\n")]
         return [line for line in lines if line]
-    source = ROOTSTOCK.documents(rng)
+    source = plan.generated(rng)
     shape = SHAPES[plan.shape]
     wanted = 3 * plan.num_steps * shape.rows * max(1, shape.length // 256)
-    return ["\n".join(next(source).text for _ in range(rng.randint(1, 8))) for _ in range(wanted)]
+    return ["\n".join(next(source) for _ in range(rng.randint(1, 8))) for _ in range(wanted)]
 
 
 def _spec(plan: Plan, shape: Shape, folder: Path, who: str, rows: Path) -> Spec:

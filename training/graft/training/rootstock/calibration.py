@@ -10,4 +10,4 @@ from graft.training.rootstock.corpus.mixture import ROOTSTOCK
 
 def calibration_documents(num_documents: int = 2000) -> tuple[str, ...]:
     """Documents that no training and no held-out set draws."""
-    return tuple(one.text for one in islice(ROOTSTOCK.documents(Random("calibration")), num_documents))
+    return tuple(islice(ROOTSTOCK.texts(Random("calibration")), num_documents))

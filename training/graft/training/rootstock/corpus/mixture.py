@@ -29,6 +29,10 @@ class Mixture:
             kind = rng.choices(kinds, weights)[0]
             yield Document(kind=kind.__name__, text=kind(rng))
 
+    def texts(self, rng: Random) -> Iterator[str]:
+        """The same without their kinds."""
+        return (one.text for one in self.documents(rng))
+
 
 ROOTSTOCK = Mixture(
     weights={
