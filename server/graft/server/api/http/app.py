@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from time import monotonic
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -33,10 +34,8 @@ _OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found"
 def http_app(
     *, chat: OpenAIEndpoint, completions: OpenAIEndpoint, models: Models, operations: Operations, metrics: Metrics
 ) -> ASGIApp:
-    """The application. No documentation routes, none of vLLM's."""
-    app = FastAPI(title="Graft", docs_url=None, redoc_url=None, openapi_url=None)
-    app.router.redirect_slashes = False
-    app.router.routes = [
+    """The application: these routes and no others."""
+    routes = [
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/models", models.list),
@@ -45,9 +44,10 @@ def http_app(
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),
     ]
-    app.add_exception_handler(HTTPException, _no_such_route)
     # Inside Starlette's own catch-all, which would answer every error of ours with a bare 500.
-    app.add_middleware(Front, metrics=metrics)
+    front = Middleware(Front, metrics=metrics)
+    app = Starlette(routes=routes, middleware=[front], exception_handlers={HTTPException: _no_such_route})
+    app.router.redirect_slashes = False
     return app
 
 
