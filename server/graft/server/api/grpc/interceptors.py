@@ -70,20 +70,23 @@ class Layers(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
         if handler is None or not method.startswith(_OURS):
             return handler
-        make: Any = grpc.unary_unary_rpc_method_handler
-        if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-        elif handler.request_streaming:
-            make = grpc.stream_unary_rpc_method_handler
+        make, run = self._around_handler(method, handler)
         return make(  # type: ignore[no-any-return]
-            self._streaming(method, handler.unary_stream)
-            if handler.response_streaming
-            else self._single(
-                method, heard_out(handler.stream_unary) if handler.request_streaming else handler.unary_unary
-            ),
+            run,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _around_handler(self, method: str, handler: Any) -> tuple[Any, Any]:
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                return grpc.unary_unary_rpc_method_handler, self._single(method, handler.unary_unary)
+            case True, False:
+                return grpc.stream_unary_rpc_method_handler, self._single(method, heard_out(handler.stream_unary))
+            case False, True:
+                return grpc.unary_stream_rpc_method_handler, self._streaming(method, handler.unary_stream)
+            case _:
+                return grpc.stream_stream_rpc_method_handler, self._streaming(method, handler.stream_stream)
 
     def _single(self, method: str, behaviour: Any) -> Any:
         async def run(request: Any, context: Context) -> Any:
