@@ -20,6 +20,11 @@ from graft.adapters.form import ServingForm
 from graft.adapters.names import check_adapter_name
 from graft.adapters.store.store import BlobStore
 
+OTHER_FORM_RECORD = "allow_other_quantization"
+"""Kind of the record that allows a version to be served on another form than it was trained on."""
+NOOP_RECORD = "allow_noop"
+"""Kind of the record that allows a version to be served although it changes nothing."""
+
 
 class _Origin(TypedDict):
     base: BaseIdentity
@@ -81,6 +86,7 @@ def accept_folder(
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
         files=_store(folder, manifest, store, sha256),
+        records=_permissions(origin["form"], serving_form, allow_noop, allow_other_quantization),
         request_id=request_id,
         **origin,
     )
@@ -124,6 +130,18 @@ def _check(
         raise InvalidAdapter("the adapter's numbers are broken", reasons)
     if reasons:
         raise IncompatibleAdapter(f"the adapter does not fit the base {base.name}", reasons)
+
+
+def _permissions(
+    form: ServingForm, serving_form: ServingForm, allow_noop: bool, allow_other_quantization: bool
+) -> dict[str, dict[str, object]]:
+    """What its sender allowed, recorded with the version: servers on the same catalog go by it, too."""
+    records: dict[str, dict[str, object]] = {}
+    if allow_other_quantization and form != serving_form:
+        records[OTHER_FORM_RECORD] = {"form": serving_form.value}
+    if allow_noop:
+        records[NOOP_RECORD] = {}
+    return records
 
 
 def _reference_reasons(folder: Path, trained: TrainedRecord | None, *, vocab_size: int) -> Sequence[Reason]:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from graft.adapters.adapter import STABLE, Alias
-from graft.adapters.catalog import replay, rows, tables
+from graft.adapters.catalog import changes, replay, rows, tables
 from graft.adapters.catalog.reads import get_adapter, get_version
 from graft.adapters.errors import Conflict, InvalidReference, NotFound, Reason
 from graft.adapters.names import check_name
@@ -56,6 +56,7 @@ def set_alias(connection: sa.Connection, wish: Wish, *, request_id: str | None, 
     _check_sum(connection, done)
     kept = {**asdict(done), "update_time": now.isoformat()}
     replay.remember(connection, wish.tenant, request_id, call, kept, now=now)
+    changes.record(connection, wish.tenant, wish.adapter)
     return done
 
 
@@ -80,6 +81,7 @@ def delete_alias(
     if not gone.rowcount:
         raise _lost(names, _read(connection, names))
     replay.remember(connection, names[0], request_id, call, {}, now=now)
+    changes.record(connection, names[0], names[1])
 
 
 def _is(names: tuple[str, str, str]) -> tuple[sa.ColumnElement[bool], ...]:

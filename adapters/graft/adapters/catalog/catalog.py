@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -95,9 +96,12 @@ class Catalog:
         files: Sequence[AdapterFile],
         provenance: Provenance,
         lineage: Lineage,
+        records: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
         request_id: str | None = None,
     ) -> AdapterVersion:
         """Register a version, and its adapter when that is new; the same content again returns the first one.
+
+        `records` (by kind) are appended in the same transaction, and change what requests resolve as the version does.
 
         Raises InvalidReference for the names, NotFound for the tenant, Conflict for a request_id used for another call.
         """
@@ -112,6 +116,7 @@ class Catalog:
             files=tuple(files),
             provenance=provenance,
             lineage=lineage,
+            records=records,
         )
         return self._write(version_writes.register_version, draft, request_id=request_id, now=self._now())
 
@@ -215,10 +220,19 @@ class Catalog:
         with self._database.reading() as connection:
             return catalog_reads.identity(connection)
 
+    def every_version(self) -> tuple[AdapterVersion, ...]:
+        """All tenants' versions, by tenant, adapter and number."""
+        with self._database.reading() as connection:
+            return catalog_reads.every_version(connection)
+
     def snapshot(self, base_name: str = "base") -> CatalogSnapshot:
         """All versions and aliases at this moment; `base_name` is what clients call the bare base."""
+        return self.refreshed(CatalogSnapshot(base_name=base_name))
+
+    def refreshed(self, before: CatalogSnapshot) -> CatalogSnapshot:
+        """`before` itself where nothing changed since, in this process or another; else what changed is read anew."""
         with self._database.reading() as connection:
-            return catalog_reads.snapshot(connection, base_name)
+            return catalog_reads.refreshed(connection, before)
 
     def _write(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run `work` in one transaction; again when another replica wrote the same row first."""

@@ -36,7 +36,7 @@ def findings(data_dir: Path) -> Iterator[Found]:
         return
     try:
         with contextlib.closing(Catalog(Database.look(file))) as catalog:
-            versions, live = catalog.snapshot().versions, catalog.live_digests()
+            versions, live = catalog.every_version(), catalog.live_digests()
     except (CatalogCorrupt, CatalogUnavailable) as error:
         yield Found(subject="catalog", state="problem", found=str(error))
         return

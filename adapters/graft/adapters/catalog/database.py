@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 from graft.adapters.errors import CatalogCorrupt, CatalogUnavailable, GraftError, Reason, StoreFull
 
 VERSION_TABLE = "graft_adapters_version"
+_MIGRATIONS = "graft.adapters.catalog:migrations"
 # A control call must fail within 2 s when the database is locked or gone.
 _WAIT_SECONDS = 1.5
 # One number for the advisory lock under which PostgreSQL is upgraded.
@@ -36,16 +37,17 @@ class Database:
         self._lock = threading.RLock()
 
     @classmethod
-    def open(cls, url: str) -> Database:
+    def open(cls, url: str, *, migrations: Sequence[str] = ()) -> Database:
         """Open, check and upgrade the database at a SQLAlchemy `url`.
 
+        `migrations` are the folders (paths, or package:folder) of other rooms that own tables, each an Alembic branch.
         Raises CatalogUnavailable, CatalogCorrupt with advice, or StoreFull.
         """
         database = cls(_engine(url))
         try:
             with database.writing() as connection:
                 _check(connection)
-                _upgrade(connection)
+                _upgrade(connection, migrations)
         except BaseException:
             database.close()
             raise
@@ -148,21 +150,23 @@ def _check(connection: sa.Connection) -> None:
         raise _corrupt([f"table {row[0]}: a row refers to a missing row of {row[2]}" for row in dangling[:10]])
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    config = alembic_config()
+def _upgrade(connection: sa.Connection, migrations: Sequence[str]) -> None:
+    config = alembic_config(migrations)
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "adapters@head")
+        command.upgrade(config, "heads")
     except CommandError as error:
         remedy = "it may have been written by a newer Graft: run that one"
         reason = Reason(field="catalog", problem=str(error), remedy=remedy)
         raise CatalogUnavailable("the catalog's schema is not known to this program", [reason]) from error
 
 
-def alembic_config() -> Config:
-    """The configuration of this room's own migrations, branch label `adapters`."""
+def alembic_config(migrations: Sequence[str] = ()) -> Config:
+    """The configuration of this room's own migrations, branch label `adapters`, and of other rooms' beside them."""
     config = Config()
-    config.set_main_option("script_location", "graft.adapters.catalog:migrations")
+    config.set_main_option("script_location", _MIGRATIONS)
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", "\n".join([f"{_MIGRATIONS}/versions", *migrations]))
     return config
 
 

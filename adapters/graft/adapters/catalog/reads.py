@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
-from graft.adapters.catalog import rows, tables
+from graft.adapters.catalog import changes, rows, tables
 from graft.adapters.catalog.paging import Page, page_limit, read_token, write_token
 from graft.adapters.catalog.rows import BaseRecord, Record
 from graft.adapters.catalog.snapshot import CatalogSnapshot, find_version
@@ -16,6 +16,8 @@ from graft.adapters.digest import PREFIX, digest_of_json
 from graft.adapters.errors import NotFound
 
 _T = TypeVar("_T")
+_versions = tables.versions
+_ORDER = (_versions.c.tenant, _versions.c.adapter, _versions.c.number)
 
 
 def bases(connection: sa.Connection) -> tuple[BaseRecord, ...]:
@@ -99,16 +101,28 @@ def identity(connection: sa.Connection) -> str:
     return digest_of_json(["catalog", str(made)]).removeprefix(PREFIX)
 
 
-def snapshot(connection: sa.Connection, base_name: str) -> CatalogSnapshot:
-    """Everything that a reference can resolve to."""
-    order = (tables.versions.c.tenant, tables.versions.c.adapter, tables.versions.c.number)
-    versions_found = connection.execute(sa.select(tables.versions).order_by(*order)).mappings()
-    aliases_found = connection.execute(sa.select(tables.aliases)).mappings()
-    return CatalogSnapshot(
-        base_name=base_name,
-        versions=tuple(map(rows.version, versions_found)),
-        aliases=tuple(map(rows.alias, aliases_found)),
+def every_version(connection: sa.Connection) -> tuple[AdapterVersion, ...]:
+    """All tenants' versions, by tenant, adapter and number."""
+    return tuple(map(rows.version, connection.execute(sa.select(_versions).order_by(*_ORDER)).mappings()))
+
+
+def refreshed(connection: sa.Connection, before: CatalogSnapshot) -> CatalogSnapshot:
+    """`before` itself where nothing changed since; else with the adapters that changed as they are now."""
+    revision = changes.revision(connection)
+    if revision == before.revision:
+        return before
+    names = changes.since(connection, before.revision)
+    versions_found = connection.execute(_changed_since(_versions, before.revision).order_by(*_ORDER)).mappings()
+    aliases_found = connection.execute(_changed_since(tables.aliases, before.revision)).mappings()
+    return before.with_adapters(
+        names, map(rows.version, versions_found), list(map(rows.alias, aliases_found)), revision=revision
     )
+
+
+def _changed_since(table: sa.Table, revision: int) -> sa.Select[Any]:
+    changed = tables.changes
+    same = sa.and_(changed.c.tenant == table.c.tenant, changed.c.adapter == table.c.adapter)
+    return sa.select(table).join(changed, same).where(changed.c.revision > revision)
 
 
 def _page(

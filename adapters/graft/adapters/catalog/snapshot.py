@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE, AdapterVersion, Alias
@@ -28,12 +28,6 @@ ANY_BASE = "base"
 """Names whatever base is served."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    versions: Mapping[str, AdapterVersion]
-    aliases: Mapping[str, Alias]
-
-
 def find_version(versions: Mapping[str, AdapterVersion], selector: str) -> AdapterVersion:
     """The version among `versions` (by digest) with this number, digest or unique prefix of 8 or more digits.
 
@@ -55,39 +49,67 @@ def find_version(versions: Mapping[str, AdapterVersion], selector: str) -> Adapt
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterEntry:
+    """One adapter: its versions by digest, in order of their numbers, and its aliases by name, in order of those."""
+
+    versions: Mapping[str, AdapterVersion]
+    aliases: Mapping[str, Alias]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogSnapshot:
-    """Adapters, versions and aliases at one moment. Pure: no I/O, no clock."""
+    """Adapters that have a version, by (tenant, name), as they were at one revision. Pure: no I/O, no clock."""
 
     base_name: str
-    versions: tuple[AdapterVersion, ...] = ()
-    aliases: tuple[Alias, ...] = ()
-    _entries: Mapping[tuple[str, str], _Entry] = field(init=False, repr=False, compare=False)
+    entries: Mapping[tuple[str, str], AdapterEntry] = field(default_factory=dict)
+    revision: int = 0
+    """What the catalog counted up to; 0 before anything was read."""
 
-    def __post_init__(self) -> None:
-        versions: dict[tuple[str, str], dict[str, AdapterVersion]] = {}
-        aliases: dict[tuple[str, str], dict[str, Alias]] = {}
-        for version in self.versions:
-            versions.setdefault((version.tenant, version.adapter), {})[version.digest] = version
-        for alias in sorted(self.aliases, key=lambda alias: alias.name):
-            aliases.setdefault((alias.tenant, alias.adapter), {})[alias.name] = alias
-        entries = {
-            key: _Entry(versions=MappingProxyType(found), aliases=MappingProxyType(aliases.get(key, {})))
-            for key, found in versions.items()
-        }
-        object.__setattr__(self, "_entries", MappingProxyType(entries))
+    def with_adapters(
+        self,
+        names: Iterable[tuple[str, str]],
+        versions: Iterable[AdapterVersion],
+        aliases: Iterable[Alias],
+        *,
+        revision: int,
+    ) -> CatalogSnapshot:
+        """The adapters `names` replaced by what they have now, deleted where that is no version; the others stay."""
+        versions_of: dict[tuple[str, str], dict[str, AdapterVersion]] = {}
+        aliases_of: dict[tuple[str, str], dict[str, Alias]] = {}
+        for version in versions:
+            versions_of.setdefault((version.tenant, version.adapter), {})[version.digest] = version
+        for alias in sorted(aliases, key=lambda alias: alias.name):
+            aliases_of.setdefault((alias.tenant, alias.adapter), {})[alias.name] = alias
+        entries = dict(self.entries)
+        for name in names:
+            entries.pop(name, None)
+        for name, found in versions_of.items():
+            entries[name] = AdapterEntry(versions=found, aliases=aliases_of.get(name, {}))
+        ordered = MappingProxyType(dict(sorted(entries.items(), key=lambda entry: entry[0])))
+        return replace(self, entries=ordered, revision=revision)
+
+    @property
+    def versions(self) -> Iterator[AdapterVersion]:
+        """All tenants' versions, by tenant, adapter and number."""
+        return (version for entry in self.entries.values() for version in entry.versions.values())
+
+    @property
+    def aliases(self) -> Iterator[Alias]:
+        """All tenants' aliases, by tenant, adapter and name."""
+        return (alias for entry in self.entries.values() for alias in entry.aliases.values())
 
     def adapters(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
         """The tenant's adapters that have a version, by name."""
-        return tuple(sorted(name for owner, name in self._entries if owner == tenant))
+        return tuple(sorted(name for owner, name in self.entries if owner == tenant))
 
     def versions_of(self, tenant: str, adapter: str) -> tuple[AdapterVersion, ...]:
         """The adapter's versions, without a look at the others'."""
-        entry = self._entries.get((tenant, adapter))
+        entry = self.entries.get((tenant, adapter))
         return tuple(entry.versions.values()) if entry else ()
 
     def aliases_of(self, tenant: str, adapter: str) -> tuple[tuple[Alias, AdapterVersion], ...]:
         """The adapter's aliases by name, and what they point at."""
-        entry = self._entries.get((tenant, adapter))
+        entry = self.entries.get((tenant, adapter))
         if entry is None:
             return ()
         return tuple((alias, entry.versions[alias.version_digest]) for alias in entry.aliases.values())
@@ -111,8 +133,8 @@ class CatalogSnapshot:
         entry = self._entry(name, tenant, reference)
         return _by_alias(name, entry, alias if colon else _drawn(entry.aliases.values(), draw))
 
-    def _entry(self, name: str, tenant: str, reference: str) -> _Entry:
-        entry = self._entries.get((tenant, name))
+    def _entry(self, name: str, tenant: str, reference: str) -> AdapterEntry:
+        entry = self.entries.get((tenant, name))
         if entry is None:
             problem = f"no base or adapter of this name; references look like {_SHAPES}"
             raise NotFound(f"the model {reference[:200]!r} does not exist", [Reason(field="model", problem=problem)])
@@ -142,7 +164,7 @@ def _named(reference: str, versions: Mapping[str, AdapterVersion], selector: str
         raise type(error)(f"the model {reference[:200]!r} does not exist", [reason]) from None
 
 
-def _by_alias(name: str, entry: _Entry, alias: str) -> Resolved:
+def _by_alias(name: str, entry: AdapterEntry, alias: str) -> Resolved:
     pointer = entry.aliases.get(alias)
     if pointer is None:
         known = ", ".join(entry.aliases) or "none"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -132,4 +133,17 @@ requests = Table(
     Column("fingerprint", String(71), nullable=False),
     Column("answer", JSON, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+)
+
+# One row: how many changes of versions and aliases there were.
+revision = Table("revision", metadata, Column("number", BigInteger, primary_key=True, autoincrement=False))
+
+# The revision at which each adapter last changed; the rows of deleted adapters stay.
+changes = Table(
+    "changes",
+    metadata,
+    Column("tenant", String(63), primary_key=True),
+    Column("adapter", String(63), primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Index("changes_revision", "revision"),
 )

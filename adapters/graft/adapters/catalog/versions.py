@@ -20,7 +20,7 @@ from graft.adapters.adapter import (
     version_digest,
 )
 from graft.adapters.base.base import Base, shipped_bases
-from graft.adapters.catalog import replay, rows, tables
+from graft.adapters.catalog import changes, replay, rows, tables
 from graft.adapters.catalog.reads import get_adapter, get_version
 from graft.adapters.catalog.rows import Record
 from graft.adapters.errors import AlreadyExists, Conflict, InvalidReference, NotFound, Reason
@@ -42,6 +42,8 @@ class Draft:
     files: tuple[AdapterFile, ...]
     provenance: Provenance
     lineage: Lineage
+    records: Mapping[str, Mapping[str, object]]
+    """By kind: what is appended with the version, and said again where its content is there already."""
 
     def digest(self) -> str:
         """The version's digest."""
@@ -112,14 +114,22 @@ def register_version(
     if replay.recall(connection, draft.tenant, request_id, call) is not None:
         return get_version(connection, draft.tenant, draft.adapter, digest)
     found = _existing(connection, draft, digest)
+    is_new = found is None
     if found is None:
-        number = _next_number(connection, draft, now)
-        content = {name: getattr(draft, name) for name in Draft.__dataclass_fields__}
-        size_bytes = sum(file.size_bytes for file in draft.files)
-        found = AdapterVersion(**content, digest=digest, number=number, size_bytes=size_bytes, create_time=now)
+        found = _numbered(draft, digest, number=_next_number(connection, draft, now), now=now)
         connection.execute(sa.insert(tables.versions).values(**rows.version_row(found)))
+    for kind, body in draft.records.items():
+        add_record(connection, draft.tenant, digest, kind, body, now=now)
     replay.remember(connection, draft.tenant, request_id, call, {"digest": digest}, now=now)
+    if is_new or draft.records:
+        changes.record(connection, draft.tenant, draft.adapter)
     return found
+
+
+def _numbered(draft: Draft, digest: str, *, number: int, now: datetime) -> AdapterVersion:
+    content = {name: getattr(draft, name) for name in Draft.__dataclass_fields__ if name != "records"}
+    size_bytes = sum(file.size_bytes for file in draft.files)
+    return AdapterVersion(**content, digest=digest, number=number, size_bytes=size_bytes, create_time=now)
 
 
 def delete_version(
@@ -143,6 +153,7 @@ def delete_version(
     here = (versions.c.tenant == tenant, versions.c.adapter == adapter, versions.c.digest == version.digest)
     connection.execute(sa.delete(versions).where(*here))
     replay.remember(connection, tenant, request_id, call, {}, now=now)
+    changes.record(connection, tenant, adapter)
 
 
 def delete_adapter(
@@ -165,6 +176,7 @@ def delete_adapter(
     connection.execute(sa.delete(versions).where(versions.c.tenant == tenant, versions.c.adapter == adapter))
     connection.execute(sa.delete(adapters).where(adapters.c.tenant == tenant, adapters.c.name == adapter))
     replay.remember(connection, tenant, request_id, call, {}, now=now)
+    changes.record(connection, tenant, adapter)
 
 
 def add_record(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from graft.adapters.accepting import NOOP_RECORD
 from graft.adapters.errors import GraftError
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
@@ -19,7 +20,7 @@ from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.parity.oracle_process import PEFT_FORMS
 from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import KIND, MAX_MEAN_ABS_DELTA, Circumstances, Deltas, Receipt, Source, compare
-from graft.server.registry.registry import NOOP_RECORD, Registry
+from graft.server.registry.registry import Registry
 from graft.server.runtime.background import watched
 from graft.server.runtime.deadlines import all_or_none
 from graft.server.settings.settings import ParityMode

@@ -20,7 +20,7 @@ from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
 from graft.server.registry.import_folder import IMPORTED_FILES, ImportFolder
-from graft.server.registry.registry import NOOP_RECORD, OTHER_FORM_RECORD, Registry
+from graft.server.registry.registry import Registry
 from graft.server.residency.slots import require_slots
 
 
@@ -155,10 +155,10 @@ class AdapterUploads:
         passed: Callable[[str, Path], None] = lambda digest, folder: None,
     ) -> Accepted:
         folder, sha256 = upload.folder, upload.sha256()
-        before = [one for one in self._registry.snapshot.versions if (one.tenant, one.adapter) == (tenant, adapter)]
+        before = self._registry.snapshot.versions_of(tenant, adapter)
 
         def accept(catalog: Catalog) -> AdapterVersion:
-            version = accept_folder(
+            return accept_folder(
                 folder,
                 catalog=catalog,
                 store=self._store,
@@ -173,11 +173,6 @@ class AdapterUploads:
                 sha256=sha256,
                 passed=lambda digest: passed(digest, folder),
             )
-            if permissions.other_form and version.form != self._form:
-                catalog.add_record(version.digest, OTHER_FORM_RECORD, {"form": self._form.value}, tenant=tenant)
-            if permissions.noop:
-                catalog.add_record(version.digest, NOOP_RECORD, {}, tenant=tenant)
-            return version
 
         version = await self._registry.write_long(accept)
         return Accepted(

@@ -9,17 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from graft.adapters.accepting import OTHER_FORM_RECORD
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog, Record
 from graft.adapters.catalog.snapshot import CatalogSnapshot
 from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
 from graft.adapters.form import ServingForm
-
-OTHER_FORM_RECORD = "allow_other_quantization"
-"""Kind of the record that allows a version to be served on another form than it was trained on."""
-NOOP_RECORD = "allow_noop"
-"""Kind of the record that allows a version to be served although it changes nothing."""
 
 # Imports and uploads at once: one that is slow must not hold up the others.
 _NUM_LONG = 4
@@ -122,19 +118,26 @@ class Registry:
         self._thread.shutdown()
 
     def _refresh(self) -> None:
-        # Locked as a whole, or an older picture could replace a newer one.
+        # Locked as a whole, or an older snapshot could replace a newer one.
         with self._refreshing:
-            snapshot = self._catalog.snapshot(self._base.name)
-            self._other_form_allowed = frozenset(
-                (version.tenant, version.digest)
-                for version in snapshot.versions
-                if version.form != self._form and self._allowed(version)
-            )
-            self.snapshot = snapshot
+            before = self.snapshot
+            snapshot = self._catalog.refreshed(before)
+            if snapshot is not before:
+                self._other_form_allowed = self._allowed_in(snapshot, before)
+                self.snapshot = snapshot
 
-    def _allowed(self, version: AdapterVersion) -> bool:
-        records = self._catalog.records(version.digest, tenant=version.tenant)
-        return any(record.kind == OTHER_FORM_RECORD for record in records)
+    def _allowed_in(self, snapshot: CatalogSnapshot, before: CatalogSnapshot) -> frozenset[tuple[str, str]]:
+        """The versions (tenant, digest) that may be served on another form; asked of adapters that changed only."""
+        allowed: set[tuple[str, str]] = set()
+        for name, entry in snapshot.entries.items():
+            other = {(one.tenant, one.digest) for one in entry.versions.values() if one.form != self._form}
+            is_same = entry is before.entries.get(name)
+            allowed |= other & self._other_form_allowed if is_same else set(filter(self._is_allowed, other))
+        return frozenset(allowed)
+
+    def _is_allowed(self, version: tuple[str, str]) -> bool:
+        tenant, digest = version
+        return any(record.kind == OTHER_FORM_RECORD for record in self._catalog.records(digest, tenant=tenant))
 
 
 def _add_record(catalog: Catalog, *, tenant: str, digest: str, kind: str, body: Mapping[str, object]) -> None:

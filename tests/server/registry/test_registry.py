@@ -1,0 +1,87 @@
+"""What requests resolve follows each write, and costs a write that changes none of it one look at a number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from graft.adapters.accepting import OTHER_FORM_RECORD
+from graft.adapters.adapter import AdapterVersion, Lineage, Provenance
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.errors import IncompatibleAdapter
+from graft.adapters.form import ServingForm
+from graft.server.registry.registry import Registry
+from tests.adapters.making import make_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return make_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture
+async def registry(base: Base, tmp_path: Path) -> AsyncIterator[Registry]:
+    opened = await Registry.open(Catalog.open(f"sqlite:///{tmp_path}/c.db"), base=base, form=ServingForm.NF4)
+    yield opened
+    await opened.close()
+
+
+def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False) -> AdapterVersion:
+    """A version that was trained on another form than is served."""
+    return catalog.register_version(
+        tenant="default",
+        adapter=adapter,
+        base=base.identity,
+        form=ServingForm.BF16,
+        rank=8,
+        alpha=16,
+        target_modules=["q_proj"],
+        files=[],
+        provenance=Provenance.TRAINED,
+        lineage=Lineage(job=adapter),
+        records={OTHER_FORM_RECORD: {"form": "nf4"}} if allowed else {},
+    )
+
+
+def note_statements(catalog: Catalog) -> list[str]:
+    sent: list[str] = []
+    event.listen(catalog._database._engine, "before_cursor_execute", lambda *call: sent.append(call[2]))
+    return sent
+
+
+async def test_a_write_that_changes_no_name_reads_no_version(registry: Registry, base: Base) -> None:
+    version = await registry.write(lambda one: register(one, base, "joe"))
+    before = registry.snapshot
+    sent = await registry.read(note_statements)
+    await registry.write(lambda one: one.add_record(version.digest, "heartbeat", {}))
+    assert registry.snapshot is before
+    looked = sent[next(i for i, one in enumerate(sent) if one.startswith("INSERT INTO records")) + 1 :]
+    assert [one.partition("FROM ")[2] for one in looked if "SELECT" in one] == ["revision"]
+
+
+async def test_leave_for_another_form_is_asked_of_what_changed(registry: Registry, base: Base) -> None:
+    amy = await registry.write(lambda one: register(one, base, "amy", allowed=True))
+    bob = await registry.write(lambda one: register(one, base, "bob"))
+    registry.check_servable(amy)
+    with pytest.raises(IncompatibleAdapter, match="was trained on bf16"):
+        registry.check_servable(bob)
+    sent = await registry.read(note_statements)
+    await registry.write(lambda one: register(one, base, "bob", allowed=True))
+    assert sum("FROM records" in one for one in sent) == 1
+    registry.check_servable(amy)
+    registry.check_servable(bob)
+
+
+async def test_another_server_s_change_is_seen_with_the_next_write(
+    registry: Registry, base: Base, tmp_path: Path
+) -> None:
+    await registry.write(lambda one: register(one, base, "joe"))
+    other = Catalog.open(f"sqlite:///{tmp_path}/c.db")
+    other.set_alias(tenant="default", adapter="joe", alias="stable", version="1")
+    other.close()
+    await registry.write(lambda one: one.register_tenant("acme"))
+    assert registry.snapshot.resolve("joe").alias == "stable"
