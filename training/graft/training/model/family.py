@@ -147,7 +147,7 @@ FAMILIES: dict[str, Family] = {
             options=_xlnet,
             needs_float32=True,
         ),
-        _decoder(name="qwen2", model_type="qwen2", objectives=()),
+        _decoder(name="qwen2", model_type="qwen2", objectives=(), options=_grouped),
         _encoder(name="bert", model_type="bert", objectives=("masked", "next_sentence", "span_boundary")),
         _encoder(name="roberta", model_type="roberta", counts_from_padding=True),
         _encoder(

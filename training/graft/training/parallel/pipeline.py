@@ -16,6 +16,7 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleIn
 from transformers import PreTrainedModel
 
 from graft.training.errors import ConfigurationError
+from graft.training.model.family import facts_of
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.masks import attention_windows
 from graft.training.objective.objective import cross_entropy
@@ -32,7 +33,7 @@ class Stage(nn.Module):
         base = model.base_model
         self.embedding = model.get_input_embeddings() if is_first else None
         self.layers = nn.ModuleDict({name: base.layers[name] for name in layers})
-        self.norm = _norm(base) if is_last else None
+        self.norm = _norm(model) if is_last else None
         self.head = model.get_output_embeddings() if is_last else None
         self.rotary = base.rotary_emb
         (self.window,) = attention_windows(model).values()
@@ -52,9 +53,8 @@ class Stage(nn.Module):
         return logits_BLV
 
 
-def _norm(base: nn.Module) -> nn.Module:
-    """Llama's kind calls it ``norm``, GPT-NeoX ``final_layer_norm``."""
-    found: nn.Module = base.norm if hasattr(base, "norm") else base.final_layer_norm
+def _norm(model: PreTrainedModel) -> nn.Module:
+    found: nn.Module = model.base_model.get_submodule(facts_of(model.config).final_norm)
     return found
 
 
@@ -79,7 +79,7 @@ def cut(model: PreTrainedModel, *, rank: int, num: int, schedule: str) -> dict[i
     stages = {
         stage: Stage(model, own[stage], is_first=stage == 0, is_last=stage == num_stages - 1) for stage in numbers
     }
-    ends = (model.get_input_embeddings(),), (model.get_output_embeddings(), _norm(base))
+    ends = (model.get_input_embeddings(),), (model.get_output_embeddings(), _norm(model))
     for stage, modules in zip((0, num_stages - 1), ends, strict=True):
         for module in modules if stage not in stages else ():
             _remove(model, module)
