@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.objective.causal import CausalObjective
 from tests.training.objective.vocabularies import DECODER, PAD, SEP, documents
 
@@ -34,11 +35,10 @@ def train(folder: Path) -> None:
         documents(*[25] * 200), length=32, end_id=SEP, pad_id=PAD, rows_per_batch=2, batches_per_step=2, seed=0
     )
     run = Run(
-        model=model,
+        step=Step(model, objective=CausalObjective(), optimizers=adamw()),
         data=data,
-        objective=CausalObjective(),
-        optimizers=adamw(3e-3),
         schedule=Schedule(num_steps=NUM_STEPS, warmup_steps=4),
+        learning_rate=3e-3,
         folder=folder,
         checkpoint_steps=3,
     )

@@ -27,6 +27,7 @@ from graft.training.corpus.texts import encode
 from graft.training.errors import ConfigurationError
 from graft.training.loop.optim import Schedule, adamw, muon
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.loop.weights import is_hidden_matrix
 from graft.training.model import attention
 from graft.training.model.attention import attend_in_blocks
@@ -123,11 +124,10 @@ def test_a_family_learns_and_is_loaded_by_hugging_face(
     objective = objective_of(name, objective_name, vocabulary)
     model = build(FAMILIES[name], objective_name, SIZE, words)
     run = Run(
-        model=model,
+        step=Step(model, objective=objective, optimizers=adamw(weight_decay=0.0)),
         data=data_of(objective, words, vocabulary),
-        objective=objective,
-        optimizers=adamw(5e-3, weight_decay=0.0),
         schedule=Schedule(num_steps=NUM_STEPS.get(objective_name, 150), warmup_steps=10),
+        learning_rate=5e-3,
         folder=tmp_path / "run",
     )
     run.execute()
@@ -268,7 +268,7 @@ MULTIPLY = {"Linear", "Conv1D", "MixtralTopKRouter"}
 def test_muon_takes_the_products_in_the_blocks(name: str, words: PreTrainedTokenizerFast) -> None:
     """Embeddings and heads are AdamW's, whatever a family calls its parts."""
     model = build(FAMILIES[name], FAMILIES[name].objectives[0], SIZE, words)
-    optimizers = muon(1e-3)(dict(model.named_parameters()))
+    optimizers = muon()(dict(model.named_parameters()))
     taken = {id(one) for group in optimizers[0].param_groups for one in group["params"]}
     expected = {
         id(module.weight)

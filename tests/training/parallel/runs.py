@@ -24,6 +24,7 @@ from graft.training.batch.packing import PackedBatch
 from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
@@ -132,14 +133,13 @@ def trained(
         warmup_steps=warmup_steps,
         seed=0,
     )
+    optimizers = adamw(weight_decay=0.1, betas=(0.9, 0.95))
     Run(
-        model=model,
+        step=Step(model, objective=CausalObjective(), optimizers=optimizers, layout=layout),
         data=data,
-        objective=CausalObjective(),
-        optimizers=adamw(3e-3, weight_decay=0.1, betas=(0.9, 0.95)),
         schedule=Schedule(num_steps=NUM_STEPS, warmup_steps=4, floor=0.1),
+        learning_rate=3e-3,
         folder=folder,
-        layout=layout,
         checkpoint_seconds=1e9,
         checkpoint_steps=INTERRUPTED_AT if stops else None,
     ).execute(resume=resume)

@@ -23,6 +23,7 @@ from graft.training.loop.loss_curve import METRICS
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.progress import Gauge
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.objective.causal import CausalObjective
 
@@ -70,14 +71,18 @@ def graft(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[floa
         is_shuffled=False,
     )
     with tempfile.TemporaryDirectory() as folder:
-        Run(
-            model=_model(spec).to(spec.device, torch.bfloat16),
-            data=data,
+        step = Step(
+            _model(spec).to(spec.device, torch.bfloat16),
             objective=CausalObjective(),
-            optimizers=adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=BETAS),
-            schedule=_schedule(spec),
-            folder=Path(folder),
+            optimizers=adamw(weight_decay=WEIGHT_DECAY, betas=BETAS),
             max_gradient_norm=MAX_NORM,
+        )
+        Run(
+            step=step,
+            data=data,
+            schedule=_schedule(spec),
+            learning_rate=LEARNING_RATE,
+            folder=Path(folder),
             saves=False,
         ).execute()
         lines = [json.loads(line) for line in (Path(folder) / METRICS).read_text().splitlines()]

@@ -32,6 +32,7 @@ from graft.training.loop.guard import Guard
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.schedules import schedule_of
+from graft.training.loop.step import Step
 from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.loading import load_base, load_tokenizer
 from graft.training.objective.causal import CausalObjective
@@ -185,18 +186,22 @@ class Finetune:
 
     def _run(self, model: PeftModel, data: SupervisedRows, schedule: Schedule, layout: Layout) -> Run:
         settings = self.settings
-        return Run(
-            model=model,
-            data=data,
+        step = Step(
+            model,
             objective=CausalObjective(),
-            optimizers=adamw(settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
+            optimizers=adamw(weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
+            layout=layout,
+            max_gradient_norm=settings.max_grad_norm,
+        )
+        return Run(
+            step=step,
+            data=data,
             schedule=schedule,
+            learning_rate=settings.learning_rate,
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
-            max_gradient_norm=settings.max_grad_norm,
             checkpoint_steps=settings.save_steps or data.steps_per_epoch,
             write_model=functools.partial(write_adapter, layout=layout),
-            layout=layout,
         )
 
     def _write(self, model: PeftModel, rows: list[Encoded], own: Identity) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ WSD_DECAY = 0.2
 """The part after the warm-up in which WSD's learning rate falls."""
 
 MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
+"""Groups are made with the learning rate 1, or their part of it: each step says what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +63,24 @@ class Schedule:
         return next((step for step in range(shorter) if self(step) != other(step)), shorter)
 
 
-def adamw(
-    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
-) -> MakeOptimizers:
+def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
     """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101); only matrices decay."""
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
         groups = decayed(parameters.values(), weight_decay)
-        return [AdamW(groups, lr=learning_rate, betas=betas, fused=True)] if groups else []
+        return [AdamW(groups, lr=1.0, betas=betas, fused=True)] if groups else []
 
     return make
 
 
-def adamw_8bit(
-    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.95)
-) -> MakeOptimizers:
+def adamw_8bit(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.95)) -> MakeOptimizers:
     """AdamW with its state in blocks of 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861), a quarter as large."""
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
         from bitsandbytes.optim import AdamW8bit
 
         groups = decayed(parameters.values(), weight_decay)
-        return [AdamW8bit(groups, lr=learning_rate, betas=betas)] if groups else []
+        return [AdamW8bit(groups, lr=1.0, betas=betas)] if groups else []
 
     return make
 
@@ -99,9 +96,7 @@ def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dic
     return [{"params": some, "weight_decay": decay} for (decay, _), some in groups.items()]
 
 
-def muon(
-    learning_rate: float, *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)
-) -> MakeOptimizers:
+def muon(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
     """Muon for the matrices of the blocks (``is_hidden_matrix``), AdamW for the rest, at one learning rate.
 
     Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the update is scaled to AdamW's size as in Liu et al. 2025
@@ -111,19 +106,19 @@ def muon(
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
         hidden = [parameter for name, parameter in parameters.items() if is_hidden_matrix(name, parameter)]
         rest = {name: parameter for name, parameter in parameters.items() if not is_hidden_matrix(name, parameter)}
-        made = adamw(learning_rate, weight_decay=weight_decay, betas=betas)(rest)
+        made = adamw(weight_decay=weight_decay, betas=betas)(rest)
         if hidden:
-            made.insert(0, Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+            made.insert(0, Muon(hidden, lr=1.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
         return made
 
     return make
 
 
-def set_learning_rates(optimizers: list[Optimizer], fraction: float) -> None:
-    """Sets every group to ``fraction`` of the rate it was made with."""
+def set_learning_rates(optimizers: Sequence[Optimizer], lr: float) -> None:
+    """Sets every group to ``lr`` times the rate it was made with."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * fraction
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * lr
 
 
 def clip_gradients(parameters: Mapping[str, nn.Parameter], norm: float, max_norm: float) -> None:

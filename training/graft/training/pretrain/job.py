@@ -20,6 +20,7 @@ from graft.training.loop.optim import MakeOptimizers, Schedule, adamw, adamw_8bi
 from graft.training.loop.progress import Gauge, Listener
 from graft.training.loop.run import Run
 from graft.training.loop.schedules import schedule_of
+from graft.training.loop.step import Step
 from graft.training.loop.telemetry import Prometheus, TensorBoard
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.flops import flops_per_token, peak_flops
@@ -164,28 +165,32 @@ class PretrainText:
             # Processes of one machine without GPUs share its cores.
             peak=peak * layout.num if peak is not None and layout.device == "cuda" else peak,
         )
-        return Run(
-            model=model,
-            data=data,
+        step = Step(
+            model,
             objective=assembly.objective(device=layout.device),
             optimizers=optimizers_of(settings),
-            schedule=schedule,
-            guard=Guard(sigmas=settings.spike_sigmas),
-            folder=self.work,
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,
+            average_decay=settings.ema_decay,
+        )
+        return Run(
+            step=step,
+            data=data,
+            schedule=schedule,
+            learning_rate=settings.learning_rate,
+            guard=Guard(sigmas=settings.spike_sigmas),
+            folder=self.work,
             gauge=gauge,
             listeners=self._listeners,
             checkpoint_steps=settings.save_steps,
-            average_decay=settings.ema_decay,
             held_out=assembly.held_out(held_out) if held_out is not None and settings.eval_steps else None,
             held_out_steps=settings.eval_steps,
         )
 
-    def _listeners(self, start: int) -> list[Listener]:
+    def _listeners(self, step: Step) -> list[Listener]:
         found: list[Listener] = []
         if self.settings.tensorboard:
-            found.append(TensorBoard(self.work, start=start))
+            found.append(TensorBoard(self.work, start=step.number))
         if self.settings.metrics_port is not None:
             found.append(Prometheus(self.settings.metrics_port))
         return found
@@ -193,8 +198,4 @@ class PretrainText:
 
 def optimizers_of(settings: PretrainSettings) -> MakeOptimizers:
     kinds: Mapping[str, Callable[..., MakeOptimizers]] = {"adamw": adamw, "adamw_8bit": adamw_8bit, "muon": muon}
-    return kinds[settings.optim](
-        settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-    )
+    return kinds[settings.optim](weight_decay=settings.weight_decay, betas=(settings.adam_beta1, settings.adam_beta2))

@@ -50,7 +50,7 @@ class Pretrain:
             run = self.recipe.run(self.work)
             run.write_model = self._write
             run.execute(resume=resume)
-            put_in_place(self.output, lambda folder: self._finish(run.model, folder))
+            put_in_place(self.output, lambda folder: self._finish(run.step.model, folder))
 
     def _write(self, model: PreTrainedModel, folder: Path) -> None:
         write_base(model, self.recipe.tokenizer, folder, card=model_card(self.recipe))

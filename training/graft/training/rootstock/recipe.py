@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from graft.training.corpus.chat_template import IM_END
 from graft.training.loop.optim import MakeOptimizers, Schedule, muon
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.loop.weights import WorkingForm, bfloat16_form, nf4_form
 from graft.training.objective.causal import CausalObjective
 from graft.training.rootstock.corpus.mixture import ROOTSTOCK, Mixture
@@ -24,6 +25,7 @@ class Pretraining:
     config: LlamaConfig
     mixture: Mixture
     optimizers: MakeOptimizers
+    learning_rate: float
     num_steps: int
     warmup_steps: int
     num_rows: int
@@ -50,13 +52,11 @@ class Pretraining:
         )
         schedule = Schedule(num_steps=self.num_steps, warmup_steps=self.warmup_steps, floor=0.02)
         return Run(
-            model=model,
+            step=Step(model, objective=CausalObjective(), optimizers=self.optimizers, working_form=self.form_at),
             data=data,
-            objective=CausalObjective(),
-            optimizers=self.optimizers,
             schedule=schedule,
+            learning_rate=self.learning_rate,
             folder=folder,
-            working_form=self.form_at,
         )
 
 
@@ -85,7 +85,8 @@ def rootstock_5m(*, num_steps: int = 2200, seed: int = 0) -> Pretraining:
         name="rootstock-5m",
         config=llama_config(build_tokenizer(1024), width=256, num_layers=5),
         mixture=ROOTSTOCK,
-        optimizers=muon(2e-3),
+        optimizers=muon(),
+        learning_rate=2e-3,
         num_steps=num_steps,
         warmup_steps=60,
         num_rows=16,

@@ -18,6 +18,7 @@ from graft.training.errors import DataError
 from graft.training.launch.processes import device_kind
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
+from graft.training.loop.step import Step
 from graft.training.model.flops import num_multiplied
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
@@ -98,15 +99,14 @@ class Grid:
         model = assembly.model()
         parameters = num_multiplied(model)
         model = model.to(device, torch.bfloat16)
+        optimizers = adamw(weight_decay=0.1, betas=(0.9, 0.95))
         Run(
-            model=model,
+            step=Step(model, objective=assembly.objective(), optimizers=optimizers, layout=Alone(device)),
             data=assembly.data(self._train),
-            objective=assembly.objective(),
-            # Narrow models take larger steps (Kaplan et al. 2020, appendix D.6).
-            optimizers=adamw(1.2e-3 * math.sqrt(128 / cell.width), weight_decay=0.1, betas=(0.9, 0.95)),
             schedule=Schedule(num_steps=num_steps, warmup_steps=min(50, max(1, num_steps // 4)), floor=0.1),
+            # Narrow models take larger steps (Kaplan et al. 2020, appendix D.6).
+            learning_rate=1.2e-3 * math.sqrt(128 / cell.width),
             folder=self._folder / cell.name,
-            layout=Alone(device),
             saves=False,
         ).execute()
         loss = assembly.held_out(self._held_out).measure(model, Alone(device))["validation_loss"]
