@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
 from graft.v1 import adapter_pb2
 from tests.tools.golden.folders import upload, upload_base, write_adapter, write_base, write_record, write_reference
