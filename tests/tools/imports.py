@@ -24,9 +24,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 def imports(root: Path = ROOT) -> Graph:
     """Each module, and the modules of `graft` that it names in an import."""
     known = modules(root)
-    return {
-        name: frozenset(one for one in _imported(path, known) if one != name) for name, path in known.items()
-    }
+    return {name: frozenset(one for one in _imported(path, known) if one != name) for name, path in known.items()}
 
 
 def among(graph: Graph, parent: str) -> Graph:
