@@ -12,6 +12,7 @@ INSTALLED := $(VENV)/.installed
 TORCH := 2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
+RELEASED := proto/released.binpb
 ZIG := $(shell sed -n 's/^COMPILER = "\(.*\)"/\1/p' server/graft/server/engine/native/libraries.py)
 BASE := adapters/graft/adapters/base/shipped/rootstock-5m
 # protoc finds its plugins, and `graft` its children, in the environment.
@@ -24,7 +25,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto lock bench clients clean
+.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -95,10 +96,11 @@ check-stubs: setup
 	diff --recursive --brief --exclude='*.proto' --exclude=py.typed --exclude=__pycache__ "$$folder/graft/v1" proto/graft/v1 \
 	  || { echo "the stubs in proto/graft/v1 are not those of the .proto files: run make proto" >&2; exit 1; }
 
+# Whoever speaks the last release's contract speaks today's.
 check-contract:
-	@if ! command -v npx > /dev/null; then echo "buf lint: skipped, no Node here"; \
-	elif ! timeout 60 npx --yes $(BUF) --version > /dev/null 2>&1; then echo "buf lint: skipped, $(BUF) cannot be fetched"; \
-	else npx --yes $(BUF) lint 2> >(grep -v '^npm warn' >&2); fi
+	@if ! command -v npx > /dev/null; then echo "buf: skipped, no Node here"; \
+	elif ! timeout 60 npx --yes $(BUF) --version > /dev/null 2>&1; then echo "buf: skipped, $(BUF) cannot be fetched"; \
+	else { npx --yes $(BUF) lint && npx --yes $(BUF) breaking --against $(RELEASED); } 2> >(grep -v '^npm warn' >&2); fi
 
 kernels: setup ## compile the CPU kernels again, with a compiler that comes as a wheel (a hundred megabytes)
 	@$(PIP) install --quiet --target build/zig --upgrade "$(ZIG)"
@@ -108,6 +110,9 @@ STUBS := proto
 proto: setup ## generate the stubs from the .proto files
 	@$(PYTHON) -m grpc_tools.protoc -Iproto --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/graft/v1/*.proto
+
+release-contract: setup ## keep the contract of today as the released one, which later ones must not break
+	@$(PYTHON) -m grpc_tools.protoc -Iproto --include_imports --descriptor_set_out=$(RELEASED) proto/graft/v1/*.proto
 
 lock: setup ## pin every package again for the CPU engine
 	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --universal --python-version 3.11 --no-header --no-annotate \
