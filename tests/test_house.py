@@ -6,12 +6,29 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-CODE_ROOTS = ("proto", "adapters", "server", "training")
+from tests.tools.imports import CODE_ROOTS, among, circles, imports
+
 MAX_LINES = 500
+MAX_FILES = 15
+LOOSE = {
+    "adapters/graft/adapters": {
+        "accepting", "adapter", "compatibility", "digest", "errors", "form", "names",
+    },
+    "server/graft/server": {"assembly", "errors", "main", "management", "serving"},
+    "training/graft/training": {"errors"},
+}  # fmt: skip
+"""The files that lie beside a portion's rooms; all others lie in one."""
+MANY_FILES = {"proto/graft/v1": "generated", "training/graft/training/objective": "one file for each objective"}
+ENTANGLED = {
+    "graft.bench.serving": {"figures", "load", "peers", "workbench"},
+    "graft.server.engine": {"lora_cpu", "vllm"},  # the plugin installs what the engine's processes share
+}
+"""Folders inside one room that still know one another; the set may only shrink."""
 
 
 def python_files(repository: Path) -> list[Path]:
@@ -44,6 +61,34 @@ def test_a_file_stays_readable(repository: Path) -> None:
         path: count for path in python_files(repository) if (count := len(path.read_text().splitlines())) > MAX_LINES
     }
     assert not long
+
+
+@pytest.mark.parametrize("portion", LOOSE)
+def test_no_file_lies_loose_beside_the_rooms(repository: Path, portion: str) -> None:
+    found = {path.stem for path in (repository / portion).glob("*.py")} - {"__init__"}
+    assert found <= LOOSE[portion], "put it into a room, or say in LOOSE why it is one of its own"
+
+
+def test_no_folder_holds_many_files(repository: Path) -> None:
+    counts = Counter(path.parent.relative_to(repository).as_posix() for path in python_files(repository))
+    assert {folder for folder, count in counts.items() if count > MAX_FILES} <= MANY_FILES.keys()
+
+
+@pytest.mark.parametrize("portion", ["graft.adapters", "graft.server", "graft.training", "graft.client", "graft.cli"])
+def test_no_circle_between_rooms(repository: Path, portion: str) -> None:
+    """So a room can be read, tested and replaced with what lies below it alone."""
+    assert circles(among(imports(repository), portion)) == []
+
+
+def test_no_circle_between_the_folders_inside_a_room(repository: Path) -> None:
+    graph = imports(repository)
+    parents = {name.rpartition(".")[0] for name in graph} - {"graft.v1"}
+    found = {}
+    for parent in sorted(parents):
+        parts = [part for part in circles(among(graph, parent)) if any(one in parents for one in part)]
+        if parts:
+            found[parent] = {one.rpartition(".")[2] for part in parts for one in part}
+    assert found == ENTANGLED
 
 
 def test_every_portion_is_typed(repository: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client
-from graft.server.engine.warm_up.warm_up import CHATS, COMPLETIONS
+from graft.server.engine.vllm.warm_up.warm_up import CHATS, COMPLETIONS
 from tests.cases.wire import HttpCase, check_http
 from tests.running import Server, start_server, stop_server
 

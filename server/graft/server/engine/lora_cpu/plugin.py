@@ -20,8 +20,8 @@ def register() -> None:
     from graft.server.engine.process.orphans import end_with_parent
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
-    from graft.server.engine.vllm.queues import shorten, sleep_between_polls
-    from graft.server.engine.vllm.rendezvous import meet_beside_sockets
+    from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
+    from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
     end_with_parent()
     adopt_names()

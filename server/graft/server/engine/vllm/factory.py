@@ -70,7 +70,7 @@ def _check(settings: EngineSettings, base: Base) -> None:
 
 def _imported() -> Callable[[EngineSettings, Base], Awaitable[MortalEngine]]:
     from graft.server.engine.vllm.launch import start_engine
-    from graft.server.engine.warm_up.warm_up import warm_up
+    from graft.server.engine.vllm.warm_up.warm_up import warm_up
 
     async def start(settings: EngineSettings, base: Base) -> MortalEngine:
         with phase(_log, f"starting the engine on {base.name} ({settings.form})"):

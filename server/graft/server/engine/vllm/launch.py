@@ -13,7 +13,6 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.process.shared_names import SharedNames
-from graft.server.engine.vllm import queues as vllm_queues
 from graft.server.engine.vllm.detokenizer import start_inside_characters
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.environment import (
@@ -25,6 +24,7 @@ from graft.server.engine.vllm.environment import (
     sockets_in_a_folder,
 )
 from graft.server.engine.vllm.heartbeat import Heartbeat
+from graft.server.engine.vllm.messaging import queues as vllm_queues
 
 _STARTING = asyncio.Lock()
 """One engine starts at a time: what its processes get stands in this process's environment meanwhile."""

@@ -9,7 +9,7 @@ import pytest
 from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineDied, EngineError, InvalidRequest
 from graft.server.engine.vllm.engine import VllmEngine
-from graft.server.engine.warm_up.warm_up import CHATS, COMPLETIONS, Kind, _try, warm_up
+from graft.server.engine.vllm.warm_up.warm_up import CHATS, COMPLETIONS, Kind, _try, warm_up
 
 
 async def test_every_kind_passes_and_nothing_stays(engine: VllmEngine, base: Base) -> None:

@@ -25,7 +25,7 @@ from graft.server.engine.engine import (
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.openai import VllmOpenAIBackend
-from graft.server.engine.warm_up.adapter import write_warm_up_adapter
+from graft.server.engine.vllm.warm_up.adapter import write_warm_up_adapter
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 
-from graft.server.engine.vllm import queues as vllm_queues
+from graft.server.engine.vllm.messaging import queues as vllm_queues
 
 _DOCKER_BYTES = 64 * 2**20
 
