@@ -25,7 +25,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto release-contract lock bench clients clean
+.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -78,7 +78,7 @@ test-processors: setup ## the tests under each narrower set of instructions that
 test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
 	@$(PYTHON) -m pytest -q -m gpu tests/gpu
 
-check: setup ## format, lint, types, import rules, lock, kernels, stubs, contract
+check: setup ## format, lint, types, import rules, lock, kernels, the house's picture, stubs, contract
 	@ruff format --check --quiet . || { ruff format --check . | tail -20; exit 1; }
 	@ruff check --quiet .
 	@mypy
@@ -86,6 +86,7 @@ check: setup ## format, lint, types, import rules, lock, kernels, stubs, contrac
 	  || { lint-imports --no-cache; exit 1; }
 	@$(PYTHON) tests/tools/check_lock.py
 	@$(PYTHON) -m graft.server.engine.native.build --check
+	@$(PYTHON) tests/tools/house_picture.py --check
 	@$(MAKE) --no-print-directory check-stubs check-contract
 	@echo "check: all is well"
 
@@ -110,6 +111,9 @@ STUBS := proto
 proto: setup ## generate the stubs from the .proto files
 	@$(PYTHON) -m grpc_tools.protoc -Iproto --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/graft/v1/*.proto
+
+picture: setup ## draw the rooms and who imports whom, for CONTRIBUTING
+	@$(PYTHON) tests/tools/house_picture.py
 
 release-contract: setup ## keep the contract of today as the released one, which later ones must not break
 	@$(PYTHON) -m grpc_tools.protoc -Iproto --include_imports --descriptor_set_out=$(RELEASED) proto/graft/v1/*.proto
