@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from graft.adapters.form import ServingForm
+from graft.server.api.grpc import adapters as adapters_module
+from graft.server.api.http import operations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import common_pb2
 from tests.adapters.making import make_adapter
@@ -54,6 +57,31 @@ async def test_an_uploaded_adapter_is_served_under_its_alias(server: Server) -> 
     assert [(one.adapter, one.num_versions, len(one.aliases)) for one in listed.adapters] == [("joe", 1, 2)]
     got = await server.adapters.GetVersion(pb.GetVersionRequest(adapter="joe", version=version.digest))
     assert got.version == version
+
+
+async def test_lists_are_put_together_beside_the_event_loop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of a thousand would hold up every stream."""
+    folder = make_adapter(server.folder / "up", base=server.base)
+    await server.adapters.UploadVersion(upload_parts(folder, "joe"))
+    threads: list[tuple[str, int]] = []
+
+    def noting(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def noted(*args: Any) -> Any:
+            threads.append((name, threading.get_ident()))
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(adapters_module, "adapter_message")
+    noting(adapters_module, "version_message")
+    noting(operations.Models, "_model")
+    await server.adapters.ListAdapters(pb.ListAdaptersRequest())
+    await server.adapters.ListVersions(pb.ListVersionsRequest(adapter="joe"))
+    assert (await server.http.get("/v1/models")).status_code == 200
+    assert {name for name, _ in threads} == {"adapter_message", "version_message", "_model"}
+    assert threading.get_ident() not in {thread for _, thread in threads}
 
 
 async def test_what_was_uploaded_is_prepared_what_was_refused_or_is_anothers_is_not(server: Server) -> None:

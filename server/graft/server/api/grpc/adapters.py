@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,9 +81,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         page = await self._management.adapters(
             tenant=self._tenant, page_size=request.page_size, page_token=request.page_token
         )
-        return pb.ListAdaptersResponse(
-            adapters=map(self._adapter, page.items), next_page_token=page.next_page_token or ""
-        )
+        # Beside the event loop: a page may be of a thousand adapters.
+        adapters = await asyncio.to_thread(lambda: list(map(self._adapter, page.items)))
+        return pb.ListAdaptersResponse(adapters=adapters, next_page_token=page.next_page_token or "")
 
     async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, context: Context) -> pb.DeleteAdapterResponse:
         _require(request, "adapter")
@@ -106,9 +107,8 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return pb.ListVersionsResponse(
-            versions=map(version_message, page.items), next_page_token=page.next_page_token or ""
-        )
+        versions = await asyncio.to_thread(lambda: list(map(version_message, page.items)))
+        return pb.ListVersionsResponse(versions=versions, next_page_token=page.next_page_token or "")
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
         _require(request, "adapter", "version")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import time
@@ -51,7 +52,7 @@ class Models:
         self._started_at = int(time())
 
     async def list(self, request: Request) -> Response:
-        return JsonResponse({"object": "list", "data": list(self._all())})
+        return await asyncio.to_thread(lambda: JsonResponse({"object": "list", "data": list(self._all())}))
 
     async def get(self, request: Request) -> Response:
         """Any reference that a request could name. Raises what resolving does."""
