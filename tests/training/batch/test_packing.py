@@ -30,7 +30,7 @@ def test_packing_keeps_documents_whole_and_within_their_row(sizes: list[int]) ->
     remaining = list(sizes)
     for size in found:
         remaining.remove(size)
-    assert batch.counts["tokens"] == sum(size - 1 for size in found)
+    assert batch.num_labels == sum(size - 1 for size in found)
     assert (batch.input_ids_BL[batch.document_BL == 0] == 0).all()
     if sizes and max(sizes) <= 24 and sum(sizes) <= 24:
         assert not remaining
@@ -56,7 +56,7 @@ def test_the_loss_of_one_document_is_hugging_faces(model: LlamaForCausalLM) -> N
     batch = batch_of_rows([[one]], length=32, pad_id=0)
     ids = torch.tensor([one.input_ids])
     expected = model(input_ids=ids, labels=ids).loss
-    assert batch.counts["tokens"] == 19 and batch.num_tokens == 20
+    assert batch.num_labels == 19 and batch.num_tokens == 20
     torch.testing.assert_close(total(model, batch) / 19, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -61,7 +61,7 @@ def test_packing_and_accumulation_do_not_change_the_loss(
     for packing, rows_per_batch, batches_per_step in ((True, 8, 1), (False, 8, 1), (True, 2, 4), (False, 1, 8)):
         made = data(rows, packing=packing, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step)
         batches = made.batches(0)
-        num_tokens = sum(batch.counts["tokens"] for batch in batches)
+        num_tokens = sum(batch.num_labels for batch in batches)
         assert num_tokens == sum(sum(row.supervised) for row in rows)
         means.append(sum(CausalObjective().sums(model, batch)["tokens"] for batch in batches) / num_tokens)
     torch.testing.assert_close(torch.stack(means), means[0].expand(4), rtol=1e-5, atol=1e-5)
@@ -77,9 +77,7 @@ def test_the_loss_is_hugging_faces_on_masked_labels(
     total = CausalObjective().sums(model, batch)["tokens"]
     ids = torch.tensor([row.input_ids])
     labels = torch.where(torch.tensor([row.supervised]), ids, -100)
-    torch.testing.assert_close(
-        total / batch.counts["tokens"], model(input_ids=ids, labels=labels).loss, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(total / batch.num_labels, model(input_ids=ids, labels=labels).loss, rtol=1e-5, atol=1e-5)
 
 
 def test_every_epoch_sees_every_row_once_in_another_order(tokenizer: PreTrainedTokenizerFast) -> None:

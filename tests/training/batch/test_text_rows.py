@@ -160,7 +160,7 @@ def test_reading_14_any_number_of_processes_reads_what_one_reads(num: int) -> No
     """While the batch grows, too: a training that goes on elsewhere skips and repeats nothing. Each has as many."""
 
     def asked(batches: list[PackedBatch]) -> list[list[int]]:
-        return [batch.input_ids_BL.flatten().tolist() for batch in batches if batch.counts["tokens"]]
+        return [batch.input_ids_BL.flatten().tolist() for batch in batches if batch.num_labels]
 
     data = PackedText(
         documents(*[500] * 20),

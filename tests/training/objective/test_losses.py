@@ -37,7 +37,7 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
-from graft.training.batch.batch import Counted
+from graft.training.batch.batch import AnyBatch
 from graft.training.batch.packing import IGNORED, Encoded, batch_of_rows
 from graft.training.corpus.sentences import flat
 from graft.training.objective.causal import CausalObjective
@@ -82,10 +82,10 @@ def made(kind: type[PreTrainedModel], config: Any, seed: int = 0) -> PreTrainedM
     return model
 
 
-def total(objective: Objective[Any], model: nn.Module, batch: Counted) -> Tensor:
-    sums = objective.sums(model, batch)
-    assert sums.keys() == objective.weights.keys() <= batch.counts.keys()
-    return sum((objective.weights[name] * sums[name] / batch.counts[name] for name in sums), torch.zeros(()))
+def total(objective: Objective[Any], model: nn.Module, batch: AnyBatch) -> Tensor:
+    sums, counts = objective.sums(model, batch), objective.counts(batch)
+    assert sums.keys() == objective.weights.keys() == counts.keys()
+    return sum((objective.weights[name] * sums[name] / counts[name] for name in sums), torch.zeros(()))
 
 
 def assert_is(found: Tensor, expected: Tensor) -> None:
@@ -294,7 +294,7 @@ def test_a_sliding_window_slides_in_packed_rows_too() -> None:
     alone = [
         model(input_ids=torch.tensor([text]), labels=torch.tensor([text])).loss * (len(text) - 1) for text in texts
     ]
-    assert_is(total(CausalObjective(), model, batch), torch.stack(alone).sum() / batch.counts["tokens"])
+    assert_is(total(CausalObjective(), model, batch), torch.stack(alone).sum() / batch.num_labels)
 
 
 def test_prefix() -> None:
@@ -315,7 +315,7 @@ def test_prefix() -> None:
         labels[:, :prefix] = IGNORED
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         losses.append(loss * (length - prefix))
-    assert_is(total(objective, model, batch), torch.stack(losses).sum() / batch.counts["tokens"])
+    assert_is(total(objective, model, batch), torch.stack(losses).sum() / batch.num_labels["tokens"])
 
 
 def test_encoder_distillation() -> None:

@@ -1,4 +1,4 @@
-"""What a step reads: a batch, and how many things each term of a loss sums over in it."""
+"""What a step reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,8 @@ from torch import Tensor
 from graft.training.batch.packing import IGNORED
 
 
-class Counted(Protocol):
-    """A batch that knows how many things each term of its loss sums over, before the loss is computed."""
-
-    @property
-    def counts(self) -> Mapping[str, int]: ...
+class AnyBatch(Protocol):
+    """What every batch knows of itself."""
 
     @property
     def num_tokens(self) -> int:
@@ -28,10 +25,11 @@ class Batch:
 
     inputs: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
-    """Of each term; ``IGNORED`` where nothing is asked."""
+    """Of each question; ``IGNORED`` where nothing is asked."""
 
     @property
-    def counts(self) -> Mapping[str, int]:
+    def num_labels(self) -> Mapping[str, int]:
+        """How often each question is asked."""
         return {name: int((labels != IGNORED).sum()) for name, labels in self.labels.items()}
 
     def silent(self) -> "Batch":

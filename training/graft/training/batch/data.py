@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeVar
 
-from graft.training.batch.batch import Counted
+from graft.training.batch.batch import AnyBatch
 
-BatchT = TypeVar("BatchT", bound=Counted, covariant=True)
+BatchT = TypeVar("BatchT", bound=AnyBatch, covariant=True)
 T = TypeVar("T")
 
 

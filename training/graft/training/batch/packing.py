@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -29,10 +29,9 @@ class PackedBatch:
     key_place_K: Tensor | None = None
 
     @property
-    def counts(self) -> Mapping[str, int]:
-        """Supervised tokens, which all terms of a decoder's loss are taken over: experts' balance, a teacher's word."""
-        num = int((self.labels_BL != IGNORED).sum())
-        return {"tokens": num, "balance": num, "soft": num}
+    def num_labels(self) -> int:
+        """Tokens that are asked for."""
+        return int((self.labels_BL != IGNORED).sum())
 
     @property
     def num_tokens(self) -> int:

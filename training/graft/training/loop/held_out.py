@@ -48,7 +48,7 @@ class HeldOut:
             if number < len(own):
                 sums = {name: total + found[name] for name, total in sums.items()}
                 right += hits
-        asked = counted(layout.local(batch).counts for batch in own)
+        asked = counted(self.objective.counts(layout.local(batch)) for batch in own)
         counts = layout.total({name: asked.get(name, 0) for name in sums})
         sums, right = layout.total(sums), layout.total({"right": right})["right"]
         means = {name: total / max(1, counts[name]) for name, total in sums.items()}

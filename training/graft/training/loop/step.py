@@ -72,7 +72,7 @@ class Step:
         self.model.train()
         weights = self.objective.weights
         own = [self.layout.local(batch) for batch in batches]
-        counts = self.layout.total(counted(batch.counts for batch in own))
+        counts = self.layout.total(counted(self.objective.counts(batch) for batch in own))
         num_supervised = max(counts[name] for name in weights)
         loss, means = math.nan, dict[str, float]()
         if num_supervised:

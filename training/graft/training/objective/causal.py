@@ -21,6 +21,9 @@ class CausalObjective:
     z_loss: float = 0.0
     """Factor of log² Z, which keeps logits from drifting; PaLM has 1e-4. It counts in the loss."""
 
+    def counts(self, batch: PackedBatch) -> Mapping[str, int]:
+        return dict.fromkeys(self.weights, batch.num_labels)
+
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
         output = labelled(
             model,

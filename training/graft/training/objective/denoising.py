@@ -101,6 +101,9 @@ class DenoisingObjective:
             labels={"tokens": rows_of(targets, length=self.length, fill=IGNORED)},
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return sequence_to_sequence(model, batch)
 

@@ -52,6 +52,9 @@ class EncoderDistillation:
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         return asked_of_a_teacher(self.masked.collate(documents, generator))
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         student = model(**batch.inputs, output_hidden_states=True)
         teacher = _said(self.teacher, batch.inputs, output_hidden_states=True)
@@ -71,6 +74,9 @@ class DecoderDistillation:
     teacher: PreTrainedModel
     temperature: float = TEMPERATURE
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 0.5, "tokens": 0.5})
+
+    def counts(self, batch: PackedBatch) -> Mapping[str, int]:
+        return dict.fromkeys(self.weights, batch.num_labels)
 
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
         asked_BL = batch.labels_BL != IGNORED

@@ -59,9 +59,12 @@ class ExpertsObjective:
     def weights(self) -> Mapping[str, float]:
         return {**self.causal.weights, "balance": self.balance}
 
+    def counts(self, batch: PackedBatch) -> Mapping[str, int]:
+        return dict.fromkeys(self.weights, batch.num_labels)
+
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
         with recorded_routers(model) as logits:
             sums = self.causal.sums(model, batch)
         chosen: int = model.config.num_experts_per_tok
         loss = balance_loss(logits, (batch.document_BL != 0).flatten(), num_chosen=chosen)
-        return {**sums, "balance": loss * batch.counts["balance"]}
+        return {**sums, "balance": loss * batch.num_labels}

@@ -97,5 +97,8 @@ class MaskedObjective:
         choose = choose_words if self.whole_word else choose_tokens
         return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"masked": labelled(model, batch.labels["masked"], **batch.inputs).logits}

@@ -7,17 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graft.training.batch.batch import Counted
+from graft.training.batch.batch import AnyBatch
 from graft.training.batch.packing import IGNORED
 
-BatchT = TypeVar("BatchT", bound=Counted, contravariant=True)
+BatchT = TypeVar("BatchT", bound=AnyBatch, contravariant=True)
 
 
 class Objective(Protocol[BatchT]):
-    """What is learned from a batch.
+    """What is learned from a batch, and what is told of it.
 
     The loss is the weighted sum of the terms' means. Each mean is taken once over everything that a step sees, all
-    micro-batches of all processes: a term is a sum here, and its count is known beforehand.
+    micro-batches of all processes: a term is a sum here, and its count is known beforehand. What has no weight is a
+    metric, whose mean is told and not learned.
     """
 
     @property
@@ -25,8 +26,12 @@ class Objective(Protocol[BatchT]):
         """The factor of each term's mean."""
         ...
 
+    def counts(self, batch: BatchT) -> Mapping[str, int]:
+        """How many things each term and each metric sums over in the batch."""
+        ...
+
     def sums(self, model: nn.Module, batch: BatchT) -> Mapping[str, Tensor]:
-        """Each term, summed over the batch: scalars in nats, with a gradient."""
+        """Each term, summed over the batch: scalars in nats, with a gradient. So each metric, in a unit of its own."""
         ...
 
 

@@ -76,5 +76,8 @@ class PermutationObjective:
             labels={"tokens": labels_BP},
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"tokens": cross_entropy(model(**batch.inputs, use_mems=False).logits, batch.labels["tokens"])}

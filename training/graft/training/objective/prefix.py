@@ -56,5 +56,8 @@ class PrefixObjective:
             labels={"tokens": torch.where(predicts_BL, ids_BL.roll(-1, dims=1), IGNORED)},
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"tokens": labelled(model, batch.labels["tokens"], **batch.inputs, use_cache=False).logits}

@@ -83,6 +83,9 @@ class ReplacedTokenObjective:
             },
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))
         return sums

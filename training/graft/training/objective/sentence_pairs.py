@@ -71,6 +71,9 @@ class SentencePairObjective:
         batch = masked_batch(ids_BL, chosen_BL, vocabulary, generator, token_type_ids=types_BL)
         return Batch(inputs=batch.inputs, labels={**batch.labels, self.question: torch.tensor(answers)})
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         output = labelled(model, batch.labels["masked"], name="prediction_logits", **batch.inputs)
         return {

@@ -142,6 +142,9 @@ class SpanBoundaryObjective:
             labels={"masked": labels_BL, "boundary": labels_BL},
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))
         return sums

@@ -104,6 +104,9 @@ class SpanCorruptionObjective:
             labels={"tokens": rows_of(targets, length=max(map(len, targets)), fill=IGNORED)},
         )
 
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return batch.num_labels
+
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return sequence_to_sequence(model, batch)
 

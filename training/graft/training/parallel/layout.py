@@ -22,18 +22,24 @@ class Work:
     model: nn.Module
     batches: Sequence[Any]
     counts: Mapping[str, float]
-    """Of each term, over all processes: its mean's divisor."""
+    """Of each term and each metric, over all processes: its mean's divisor."""
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the loss, with a gradient, and of each mean, without."""
+        weight = self.objective.weights
+        sums = self.objective.sums(self.model, batch)
+        parts = {name: total / max(1.0, self.counts[name]) for name, total in sums.items()}
+        loss = torch.stack([weight[name] * part for name, part in parts.items() if name in weight]).sum()
+        return loss, {name: part.detach() for name, part in parts.items()}
 
     def add_gradients(self, before_last: Callable[[], None] = lambda: None) -> dict[str, float]:
         """One micro-batch after the other; see ``Layout.run``."""
-        weight = self.objective.weights
-        means = dict.fromkeys(weight, 0.0)
+        means = dict.fromkeys((*self.objective.weights, *self.counts), 0.0)
         for number, batch in enumerate(self.batches, start=1):
             if number == len(self.batches):
                 before_last()
-            sums = self.objective.sums(self.model, batch)
-            parts = {name: total / max(1.0, self.counts[name]) for name, total in sums.items()}
-            torch.stack([weight[name] * part for name, part in parts.items()]).sum().backward()
+            loss, parts = self.loss(batch)
+            loss.backward()
             for name, part in parts.items():
                 means[name] += part.item()
         return means
@@ -84,7 +90,7 @@ class Layout(Protocol):
         ...
 
     def run(self, work: Work) -> dict[str, float]:
-        """Forward and backward of a step's micro-batches; gradients add up. Returns the terms' means here."""
+        """Forward and backward of a step's micro-batches; gradients add up. Returns the means here."""
         ...
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:

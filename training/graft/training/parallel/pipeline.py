@@ -6,7 +6,9 @@ two stages that do not follow one another and waits less (§2.2.2 there).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,19 +16,24 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
 
+from graft.training.batch.packing import PackedBatch
 from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
-from graft.training.objective.causal import CausalObjective
 from graft.training.objective.masks import attention_windows
-from graft.training.objective.objective import cross_entropy
 from graft.training.parallel.layout import Work
 
 STAGES_PER_PROCESS = {"1f1b": 1, "interleaved": 2}
 
 
 class Stage(nn.Module):
-    """Some layers of a decoder; the first stage has the embedding, too, the last one the norm and the output head."""
+    """Some layers of a decoder; the first stage has the embedding, too, the last one the norm and the output head, and
+    computes the loss: under sharding its weights are whole only while it runs.
+    """
+
+    loss: Callable[[Callable[[], Tensor], int], Tensor]
+    """Of the last stage: from how its logits are made and the number of the micro-batch."""
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[str], *, is_first: bool, is_last: bool) -> None:
         super().__init__()
@@ -38,8 +45,8 @@ class Stage(nn.Module):
         self.rotary = base.rotary_emb
         (self.window,) = attention_windows(model).values()
 
-    def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids or the states of the stage before; gives states or logits."""
+    def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor, number: Tensor) -> Tensor:
+        """Token ids or the states of the stage before; gives states or the loss."""
         states_BLD = x if self.embedding is None else self.embedding(x)
         rotary = self.rotary(states_BLD, position_ids)
         for layer in self.layers.values():
@@ -47,10 +54,10 @@ class Stage(nn.Module):
                 states_BLD, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=rotary
             )
             states_BLD = output[0] if isinstance(output, tuple) else output
-        if self.norm is None or self.head is None:
+        norm, head = self.norm, self.head
+        if norm is None or head is None:
             return states_BLD
-        logits_BLV: Tensor = self.head(self.norm(states_BLD))
-        return logits_BLV
+        return self.loss(lambda: head(norm(states_BLD)), int(number))
 
 
 def _norm(model: PreTrainedModel) -> nn.Module:
@@ -99,34 +106,38 @@ class Pipeline:
         self._stages, self._group, self._schedule, self._device = stages, group, schedule, device
         self._num_stages = dist.get_world_size(group) * STAGES_PER_PROCESS[schedule]
         self._made: dict[int, Any] = {}
-        self._count, self._z = 1.0, 0.0
+        self._parts: dict[int, dict[str, Tensor]] = {}
+        """Of the terms' means, by the number of the micro-batch."""
 
     def run(self, work: Work) -> dict[str, float]:
-        """Forward and backward of all; returns the means of the terms, in every process. Gradients are added.
+        """Forward and backward of all; returns the means, in every process. Gradients are added.
 
-        Raises ``ConfigurationError`` for an objective other than next-token prediction, or batches of different sizes.
+        Raises ``ConfigurationError`` for batches that are not packed, or of different sizes.
         """
         batches = work.batches
-        if not isinstance(work.objective, CausalObjective):
-            raise ConfigurationError("pp computes next-token prediction only; train other objectives without it.")
+        if not all(isinstance(batch, PackedBatch) for batch in batches):
+            raise ConfigurationError("pp takes packed rows only; train objectives of other rows without it.")
         if len({batch.input_ids_BL.shape for batch in batches}) != 1:
             raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
-        self._count, self._z = work.counts["tokens"], work.objective.z_loss
-        losses: list[Tensor] = []
+        numbers = torch.arange(len(batches))
         window = next(iter(self._stages.values())).window
         kwargs = {
             "position_ids": torch.cat([batch.position_ids_BL for batch in batches]),
             "attention_mask": torch.cat([batch.attention_mask(window) for batch in batches]),
+            "number": numbers,
         }
         inputs = (torch.cat([batch.input_ids_BL for batch in batches]),) if 0 in self._stages else ()
-        last = self._num_stages - 1 in self._stages
-        target = torch.cat([batch.labels_BL for batch in batches]) if last else None
-        self._of(len(batches)).step(
-            *inputs, target=target, losses=losses if last else None, return_outputs=False, **kwargs
-        )
-        mean = torch.tensor(sum(loss.item() for loss in losses), dtype=torch.float64, device=self._device)
-        dist.all_reduce(mean, group=self._group)
-        return {"tokens": float(mean)}
+        last = self._stages.get(self._num_stages - 1)
+        if last is not None:
+            last.loss = functools.partial(self._loss, work)
+        target = None if last is None else numbers
+        self._of(len(batches)).step(*inputs, target=target, return_outputs=False, **kwargs)
+        names = list(dict.fromkeys((*work.objective.weights, *work.counts)))
+        found = [sum(part[name].item() for part in self._parts.values()) for name in names]
+        means = torch.tensor(found, dtype=torch.float64, device=self._device)
+        dist.all_reduce(means, group=self._group)
+        self._parts.clear()
+        return dict(zip(names, means.tolist(), strict=True))
 
     def _of(self, num_batches: int) -> Any:
         """torch's schedule for so many micro-batches; it keeps what it has found out of their shapes."""
@@ -135,7 +146,7 @@ class Pipeline:
                 PipelineStage(stage, number, self._num_stages, torch.device(self._device), group=self._group)
                 for number, stage in self._stages.items()
             ]
-            options: dict[str, Any] = {"loss_fn": self._loss, "scale_grads": False}
+            options: dict[str, Any] = {"loss_fn": lambda loss, number: loss, "scale_grads": False}
             self._made[num_batches] = (
                 Schedule1F1B(stages[0], num_batches, **options)
                 if self._schedule == "1f1b"
@@ -143,5 +154,17 @@ class Pipeline:
             )
         return self._made[num_batches]
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits, labels, z=self._z) / self._count
+    def _loss(self, work: Work, logits: Callable[[], Tensor], number: int) -> Tensor:
+        """The objective's loss of a micro-batch, for which the stages have computed what the model would."""
+        with _answering(work.model, logits):
+            loss, self._parts[number] = work.loss(work.batches[number])
+        return loss
+
+
+@contextlib.contextmanager
+def _answering(model: nn.Module, logits: Callable[[], Tensor]) -> Iterator[None]:
+    model.forward = lambda **inputs: CausalLMOutput(logits=logits())
+    try:
+        yield
+    finally:
+        del model.forward

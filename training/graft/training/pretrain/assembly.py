@@ -203,8 +203,9 @@ class Assembly:
     def _check_asked(self, batches: Iterable[PackedBatch | Batch], what: str) -> None:
         """Raises ``DataError`` where a part of what is learned is never asked for."""
         never: set[str] | None = None
+        objective = self.plain_objective()
         for batch in batches:
-            silent = {name for name, num in batch.counts.items() if not num}
+            silent = {name for name, num in objective.counts(batch).items() if not num}
             never = silent if never is None else never & silent
             if not never:
                 return
