@@ -70,7 +70,8 @@ def test_no_file_lies_loose_beside_the_rooms(repository: Path, portion: str) -> 
 
 
 def test_no_folder_holds_many_files(repository: Path) -> None:
-    counts = Counter(path.parent.relative_to(repository).as_posix() for path in python_files(repository))
+    files = (path for path in python_files(repository) if path.name != "__init__.py")
+    counts = Counter(path.parent.relative_to(repository).as_posix() for path in files)
     assert {folder for folder, count in counts.items() if count > MAX_FILES} <= MANY_FILES.keys()
 
 
@@ -121,3 +122,13 @@ def test_every_command_is_a_module_of_its_portion(repository: Path) -> None:
         if not any((repository / root / path).exists() for root in CODE_ROOTS):
             missing.append(module)
     assert not missing
+
+
+def test_every_file_that_the_maintainers_page_names_is_there(repository: Path) -> None:
+    page = (repository / "CONTRIBUTING.md").read_text()
+    house = page[page.index("## The house") : page.index("## Adding a command")]
+    portions = [repository, *(repository / name for name in LOOSE), repository / "proto/graft/client"]
+    portions.append(repository / "server/graft/server/api/http")
+    named = set(re.findall(r"`((?:[\w.]+/)*[\w]+\.(?:py|toml|binpb|md)|(?:[\w.]+/)+)`", house))
+    assert len(named) > 40
+    assert not [name for name in sorted(named) if not any((portion / name).exists() for portion in portions)]
