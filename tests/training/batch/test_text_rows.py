@@ -198,7 +198,7 @@ def test_so_many_epochs_take_the_fewest_steps_that_read_all_rows(
     """R6. Slowly: one step after the other."""
     num_rows += rows_per_batch * batches  # one step's at least
     data = TextRows(
-        documents(*[4] * num_rows),
+        [documents(*[4] * num_rows)],
         lambda rows, generator: rows,
         rows_per_batch=rows_per_batch,
         batches_per_step=batches,
@@ -226,7 +226,7 @@ def test_shares_together_are_the_step_and_epochs_differ() -> None:
 
 def test_a_micro_batch_is_masked_alike_whoever_makes_it_and_anew_in_each_epoch() -> None:
     objective = MaskedObjective(vocabulary=vocabulary(), length=32)
-    data = TextRows(documents(*[30] * 8), objective.collate, rows_per_batch=2, batches_per_step=2, seed=1)
+    data = TextRows([documents(*[30] * 8)], objective.collate, rows_per_batch=2, batches_per_step=2, seed=1)
     whole = data.batches(1)
     (second,) = data.batches(1, Share(index=1, num=2))
     assert torch.equal(whole[1].inputs["input_ids"], second.inputs["input_ids"])

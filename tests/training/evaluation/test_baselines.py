@@ -112,6 +112,6 @@ def test_perplexity_of_packed_rows_and_accuracy_of_masks() -> None:
     assert found["unigram_perplexity"] == pytest.approx(math.exp(expected))
     assert found["trigram_perplexity"] < found["unigram_perplexity"]
     objective = MaskedObjective(vocabulary=vocabulary(), length=80)
-    masked = TextRows(texts, objective.collate, rows_per_batch=2, batches_per_step=1, seed=0).in_order(2)
+    masked = TextRows([texts], objective.collate, rows_per_batch=2, batches_per_step=1, seed=0).in_order(2)
     accuracies = measure(ngrams, masked)
     assert accuracies["trigram_accuracy"] > accuracies["unigram_accuracy"]

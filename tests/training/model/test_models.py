@@ -112,7 +112,7 @@ def data_of(objective: Objective[Any], words: PreTrainedTokenizerFast, vocabular
             seed=0,
         )
     collate = objective.collate  # type: ignore[attr-defined]
-    return TextRows(documents, collate, rows_per_batch=8, batches_per_step=1, seed=0)
+    return TextRows([documents], collate, rows_per_batch=8, batches_per_step=1, seed=0)
 
 
 @pytest.mark.parametrize(("name", "objective_name"), CASES, ids=[f"{one}-{two}" for one, two in CASES])

@@ -58,7 +58,6 @@ def test_wrong_second_sentences_come_from_another_document(length: int) -> None:
     pieces: list[list[Sentences]] = [
         [[[100 * number + 15 + at] * 3 for at in range(4)] for _ in range(3)] for number in range(5)
     ]
-    rows = [row for document in pieces for row in document]
     words = Vocabulary(
         size=600,
         pad_id=0,
@@ -70,7 +69,7 @@ def test_wrong_second_sentences_come_from_another_document(length: int) -> None:
     )
     objective = SentencePairObjective(vocabulary=words, length=length, question="next_sentence", rate=0.0)
     data = TextRows(
-        rows, objective.collate, others=Others(pieces, what="the text"), rows_per_batch=1, batches_per_step=1, seed=0
+        pieces, objective.collate, others=Others(pieces, what="the text"), rows_per_batch=1, batches_per_step=1, seed=0
     )
     labels: Counter[int] = Counter()
     for step in range(300):

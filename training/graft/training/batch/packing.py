@@ -89,24 +89,36 @@ class Encoded:
 
 
 def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: int, max_misses: int = 8) -> PackedBatch:
-    """Puts each document into the first row with room, until ``max_misses`` documents in a row found none.
+    """As many rows of documents as were asked for (``first_fit``)."""
+    rows = first_fit(documents, length=length, num_rows=num_rows, max_misses=max_misses)
+    return batch_of_rows(rows + [[]] * (num_rows - len(rows)), length=length, pad_id=pad_id)
 
-    A document is never cut; one longer than ``length`` counts as a miss. An exhausted iterable ends the batch early.
+
+def first_fit(
+    documents: Iterable[Encoded], *, length: int, num_rows: int | None = None, max_misses: int = 8
+) -> list[list[Encoded]]:
+    """Puts each document into the first row with room, until ``max_misses`` documents found none.
+
+    A document is never cut; one longer than ``length`` counts as a miss. Without ``num_rows`` there is always another
+    row.
     """
-    rows: list[list[Encoded]] = [[] for _ in range(num_rows)]
-    room = [length] * num_rows
+    rows: list[list[Encoded]] = []
+    room: list[int] = []
     misses = 0
     for document in documents:
         size = len(document.input_ids)
-        fitting = next((row for row in range(num_rows) if room[row] >= size), None)
-        if fitting is None:
+        fitting = next((row for row, left in enumerate(room) if left >= size), None)
+        if fitting is not None:
+            rows[fitting].append(document)
+            room[fitting] -= size
+        elif size <= length and len(rows) != num_rows:
+            rows.append([document])
+            room.append(length - size)
+        else:
             misses += 1
             if misses == max_misses:
                 break
-            continue
-        rows[fitting].append(document)
-        room[fitting] -= size
-    return batch_of_rows(rows, length=length, pad_id=pad_id)
+    return rows
 
 
 def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int) -> PackedBatch:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 from graft.training.batch.data import WHOLE, Share
-from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.batch.order import shuffled
+from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows, first_fit
 
 LENGTH_STEP = 32
 """Rows are padded to a multiple of this. The CPU's matrix library keeps compiled code and buffers for every shape that
@@ -39,9 +39,8 @@ class SupervisedRows:
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = list(range(len(self.rows)))
-        if self.is_shuffled:
-            Random(f"{self.seed}/{epoch}").shuffle(order)
+        num = len(self.rows)
+        order = shuffled(num, f"{self.seed}/{epoch}") if self.is_shuffled else range(num)
         per_step = self.rows_per_batch * self.batches_per_step
         chosen = [self.rows[index] for index in order[position * per_step : (position + 1) * per_step]]
         batches = [chosen[start : start + self.rows_per_batch] for start in range(0, len(chosen), self.rows_per_batch)]
@@ -52,21 +51,8 @@ class SupervisedRows:
     def _batch(self, rows: Sequence[Encoded]) -> PackedBatch:
         longest = max(len(row.input_ids) for row in rows)
         length = -(-longest // LENGTH_STEP) * LENGTH_STEP
-        lines = _first_fit(rows, length) if self.packing else [[row] for row in rows]
+        lines = [[row] for row in rows]
+        if self.packing:
+            longest_first = sorted(rows, key=lambda row: -len(row.input_ids))
+            lines = first_fit(longest_first, length=length)
         return batch_of_rows(lines, length=length, pad_id=self.pad_id)
-
-
-def _first_fit(rows: Sequence[Encoded], length: int) -> list[list[Encoded]]:
-    """First-fit decreasing: each row, longest first, goes into the first line that has room."""
-    lines: list[list[Encoded]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda each: -len(each.input_ids)):
-        size = len(row.input_ids)
-        fitting = next((index for index, left in enumerate(room) if left >= size), None)
-        if fitting is None:
-            lines.append([row])
-            room.append(length - size)
-        else:
-            lines[fitting].append(row)
-            room[fitting] -= size
-    return lines

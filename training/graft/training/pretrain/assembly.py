@@ -1,9 +1,8 @@
-"""From settings to the parts of a run: text, tokenizer, model, objective and data."""
+"""From settings and a tokenizer to a model and its objective."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,18 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from graft.training.batch.batch import Batch
-from graft.training.batch.others import Others
-from graft.training.batch.packing import PackedBatch
-from graft.training.batch.text_rows import PackedText, TextRows
-from graft.training.corpus.texts import encode, encode_whole, windows
-from graft.training.errors import ConfigurationError, DataError
-from graft.training.loop.held_out import HeldOut
+from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
 from graft.training.model.family import DEFAULT, Family, family, family_of
 from graft.training.model.models import load
 from graft.training.model.size import Size
 from graft.training.objective import catalog
-from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation, asked_of_a_teacher
+from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import attention_windows
 from graft.training.objective.objective import Objective
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.pretrain.sources import end_id, saved_config, saved_tokenizer
+from graft.training.pretrain.sources import saved_config, saved_tokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +33,7 @@ TAUGHT = ("causal", "masked")
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """What a pretraining is made of. Making it reads the text and draws no random number."""
+    """What a pretraining is made of. Making it draws no random number."""
 
     settings: PretrainSettings
     tokenizer: PreTrainedTokenizerBase
@@ -179,59 +172,6 @@ class Assembly:
             z_loss=self.settings.z_loss,
         )
 
-    def data(self, documents: Sequence[str], *, groups: int = 1) -> PackedText | TextRows:
-        """Rows of the documents for ``groups`` data-parallel processes. Raises ``DataError`` for too little text."""
-        settings = self.settings
-        options: dict[str, Any] = {
-            "rows_per_batch": settings.per_device_train_batch_size,
-            "batches_per_step": settings.gradient_accumulation_steps * groups,
-            "seed": settings.seed,
-            "warmup_steps": settings.batch_warmup_steps,
-        }
-        rows = self._rows(documents, options, what="the text")
-        self._check_asked(rows.in_order(settings.per_device_train_batch_size), "the text")
-        return rows
-
-    def held_out(self, documents: Sequence[str]) -> HeldOut:
-        """What to measure on documents that are not trained on. Raises ``DataError`` where they ask nothing."""
-        what, options = "the validation text", {"rows_per_batch": 1, "batches_per_step": 1, "seed": 0}
-        rows = self._rows(documents, options, what=what, plain=True)
-        batches: list[PackedBatch | Batch] = list(rows.in_order(self.settings.per_device_train_batch_size))
-        self._check_asked(batches, what)
-        return HeldOut(objective=self.plain_objective(), batches=batches)
-
-    def _check_asked(self, batches: Iterable[PackedBatch | Batch], what: str) -> None:
-        """Raises ``DataError`` where a part of what is learned is never asked for."""
-        never: set[str] | None = None
-        objective = self.plain_objective()
-        for batch in batches:
-            silent = {name for name, num in objective.counts(batch).items() if not num}
-            never = silent if never is None else never & silent
-            if not never:
-                return
-        raise DataError(
-            f"{what} never asks for {' and '.join(sorted(never or ()))}, which {self.objective_name} learns from: its "
-            "documents are too short; make one document of several lines."
-        )
-
-    def _rows(
-        self, documents: Sequence[str], options: dict[str, Any], *, what: str, plain: bool = False
-    ) -> PackedText | TextRows:
-        length = self.settings.max_length
-        if self.objective_name == "causal":
-            end = end_id(self.tokenizer)
-            pad = self.tokenizer.pad_token_id
-            whole = encode_whole(documents, self.tokenizer)
-            return PackedText(whole, length=length, end_id=end, pad_id=end if pad is None else pad, **options)
-        objective: Any = self.plain_objective()
-        collate = objective.collate
-        if self.settings.teacher is not None and not plain:
-            collate = compose(asked_of_a_teacher, collate)
-        room = length - 3  # for the special tokens of two segments
-        pieces = [list(windows(document, room)) for document in encode(documents, self.tokenizer)]
-        others = Others(pieces, what=what) if self.objective_name == "next_sentence" else None
-        return TextRows([one for document in pieces for one in document], collate, others=others, **options)
-
 
 def _check_fit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings) -> None:
     highest = max(tokenizer.get_vocab().values())
@@ -254,8 +194,3 @@ def _check_room(config: PretrainedConfig, folder: str, length: int, *, what: str
     room = num_positions(config)
     if room is not None and length > room:
         raise ConfigurationError(f"max_length is {length}, and the {what} in {folder} has {room} positions: lower it.")
-
-
-def compose(after: Callable[[Batch], Batch], collate: Callable[..., Batch]) -> Callable[..., Batch]:
-    """``collate``, and then ``after``."""
-    return lambda *arguments: after(collate(*arguments))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.chat_template import IM_END
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
@@ -19,8 +20,8 @@ from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.card import card
 from graft.training.pretrain.origin import origin
-from graft.training.pretrain.overlap import overlap
-from graft.training.pretrain.sources import end_id, tokens_of
+from graft.training.pretrain.sources import end_id
+from graft.training.pretrain.text import HeldOutText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +33,25 @@ class Finished:
     output: Path
     device: str
     """Where it is measured."""
+    text_digests: Sequence[str]
 
-    def write(self, documents: Sequence[str], held_out: Sequence[str] | None) -> dict[str, float]:
+    def write(self, data: PackedText | TextRows, held_out: HeldOutText | None) -> dict[str, float]:
         """Writes the folder and returns what was measured on ``held_out``."""
         model = whole_model(self.assembly, self.checkpoint).to(self.assembly.dtype)
-        metrics = {} if held_out is None else self._measured(model, documents, held_out)
+        metrics = {} if held_out is None else self._measured(model, data, held_out)
         put_in_place(self.output, lambda folder: self._fill(folder, model, metrics))
         return metrics
 
-    def _measured(self, model: nn.Module, documents: Sequence[str], held_out: Sequence[str]) -> dict[str, float]:
+    def _measured(self, model: nn.Module, data: PackedText | TextRows, held_out: HeldOutText) -> dict[str, float]:
         """Of the model, and of counting models on the same tokens."""
-        measure = self.assembly.held_out(held_out)
-        found = measure.measure(model.to(self.device), Alone(self.device))
+        found = held_out.measure.measure(model.to(self.device), Alone(self.device))
         model.to("cpu")
-        found["validation_overlap"] = overlap(documents, held_out)
-        seen = tokens_of(documents, self.assembly.tokenizer)
-        ngrams = NGrams(seen, vocab_size=1 + max(self.assembly.tokenizer.get_vocab().values()))
-        return found | baselines.measure(ngrams, measure.batches)
+        found["validation_overlap"] = held_out.overlap
+        tokenizer = self.assembly.tokenizer
+        end = end_id(tokenizer)
+        seen = ([*document, end] for document in data.documents())
+        ngrams = NGrams(seen, vocab_size=1 + max(tokenizer.get_vocab().values()))
+        return found | baselines.measure(ngrams, held_out.measure.batches)
 
     def _ends(self) -> list[int]:
         """What generation stops at: the end of a document, and of a turn where the tokenizer knows turns."""
@@ -56,7 +59,7 @@ class Finished:
         return [end_id(self.assembly.tokenizer), *([] if turn is None else [turn])]
 
     def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
-        record = origin(self.assembly.settings, metrics)
+        record = origin(self.assembly.settings, self.text_digests, metrics)
         for part, one in parts(model).items():
             if one.can_generate() and one.generation_config is not None:
                 one.generation_config.eos_token_id = self._ends()

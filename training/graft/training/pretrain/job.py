@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.job.export import check_output
-from graft.training.job.folder import JobFolder
+from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
-from graft.training.loop.optim import MakeOptimizers, Schedule, adamw, adamw_8bit, muon
+from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon
 from graft.training.loop.progress import Gauge, Listener
 from graft.training.loop.run import Run
 from graft.training.loop.schedules import schedule_of
@@ -26,20 +26,28 @@ from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.parallel.mesh import Mesh
+from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.finished import Finished
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.identity import identity
-from graft.training.pretrain.overlap import overlap
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
 from graft.training.pretrain.table import layout_table
+from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.disk import written
 
-_log = logging.getLogger(__name__)
 
-TOLD_OVERLAP = 0.001
-"""Of a validation text with the training text: more is worth a warning."""
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """What a training consists of before its model is made. Of its text the tokens are kept alone."""
+
+    assembly: Assembly
+    mesh: Mesh
+    data: PackedText | TextRows
+    held_out: HeldOutText | None
+    identity: Identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,47 +90,48 @@ class PretrainText:
         Raises:
             ConfigurationError, DataError, CheckpointError, Diverged: one line says what to change.
         """
-        settings = self.settings
         check_output(self.output, work=self.work, inputs=self._inputs())
-        documents = documents_of(settings.text)
-        held_out = None if settings.validation is None else documents_of([settings.validation])
-        self.check_work(resume=resume)
-        assembly = Assembly.of(settings, self._tokenizer(documents))
-        mesh = settings.mesh(processes.num)
-        check_mesh(assembly, mesh, processes.num)
-        data = assembly.data(documents, groups=mesh.dp)
-        if held_out is not None:
-            assembly.held_out(held_out)
-            self._tell_overlap(documents, held_out)
-        schedule = schedule_of(settings, data)
-        own = identity(settings, assembly.tokenizer, mesh, schedule)
-        self.folder.num_shared(own)
-        layout = processes.layout(mesh)
-        with self.folder.claimed(own, processes, layout, resume=resume):
+        ready = self._ready(processes.num, resume=resume)
+        self.folder.num_shared(ready.identity)
+        layout = processes.layout(ready.mesh)
+        with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             if layout.is_first:
                 with written(self.work):
-                    assembly.tokenizer.save_pretrained(self.work / "tokenizer")
-            metrics = self._run(assembly, layout, data, held_out, schedule).execute(resume=resume)
+                    ready.assembly.tokenizer.save_pretrained(self.work / "tokenizer")
+            metrics = self._run(ready, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
-                checkpoint = complete_checkpoints(self.work)[-1]
-                finished = Finished(assembly=assembly, checkpoint=checkpoint, output=self.output, device=layout.device)
-                metrics |= finished.write(documents, held_out)
-                print(layout_table(assembly, mesh, self.work, device=processes.device))
+                metrics |= self._finish(ready, layout.device)
+                print(layout_table(ready.assembly, ready.mesh, self.work, device=processes.device))
         return metrics
+
+    def _ready(self, num_processes: int, *, resume: bool) -> _Ready:
+        """Raises whatever the user may have got wrong, before a model is made."""
+        settings = self.settings
+        documents = documents_of(settings.text)
+        validation = None if settings.validation is None else documents_of([settings.validation])
+        self.check_work(resume=resume)
+        assembly = Assembly.of(settings, self._tokenizer(documents))
+        mesh = settings.mesh(num_processes)
+        check_mesh(assembly, mesh, num_processes)
+        data = text.rows(assembly, documents, groups=mesh.dp)
+        held_out = None if validation is None else HeldOutText.of(assembly, validation, documents)
+        own = identity(settings, assembly.tokenizer, mesh, schedule_of(settings, data))
+        return _Ready(assembly=assembly, mesh=mesh, data=data, held_out=held_out, identity=own)
+
+    def _finish(self, ready: _Ready, device: str) -> dict[str, float]:
+        finished = Finished(
+            assembly=ready.assembly,
+            checkpoint=complete_checkpoints(self.work)[-1],
+            output=self.output,
+            device=device,
+            text_digests=ready.identity.values[DATA],
+        )
+        return finished.write(ready.data, ready.held_out)
 
     def _inputs(self) -> list[Path]:
         settings = self.settings
         named = (*settings.text, settings.validation, settings.tokenizer, settings.model, settings.teacher)
         return [Path(one) for one in named if one is not None]
-
-    def _tell_overlap(self, documents: Sequence[str], held_out: Sequence[str]) -> None:
-        share = overlap(documents, held_out)
-        if share > TOLD_OVERLAP:
-            _log.warning(
-                "%.1f %% of %s stands in the training text, too: what is measured on it flatters the model",
-                100 * share,
-                self.settings.validation,
-            )
 
     def plan(self, *, devices: int, device_bytes: float | None) -> str:
         """What it would take on so many devices, without starting it."""
@@ -130,7 +139,7 @@ class PretrainText:
 
         documents = documents_of(self.settings.text)
         assembly = Assembly.of(self.settings, self._tokenizer(documents))
-        data = assembly.data(documents, groups=self.settings.mesh(devices).dp)
+        data = text.rows(assembly, documents, groups=self.settings.mesh(devices).dp)
         return plan(assembly, data, devices=devices, device_bytes=device_bytes, device=device_kind())
 
     def check_work(self, *, resume: bool) -> None:
@@ -144,10 +153,8 @@ class PretrainText:
             return tokenizer
         return tokenizer_of(self.settings, documents)
 
-    def _run(
-        self, assembly: Assembly, layout: Layout, data: Any, held_out: Sequence[str] | None, schedule: Schedule
-    ) -> Run:
-        settings = self.settings
+    def _run(self, ready: _Ready, layout: Layout) -> Run:
+        settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
         model = assembly.model()
         if settings.gradient_checkpointing:
             keep_no_activations(model)
@@ -175,15 +182,15 @@ class PretrainText:
         )
         return Run(
             step=step,
-            data=data,
-            schedule=schedule,
+            data=ready.data,
+            schedule=ready.identity.schedule,
             learning_rate=settings.learning_rate,
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
             gauge=gauge,
             listeners=self._listeners,
             checkpoint_steps=settings.save_steps,
-            held_out=assembly.held_out(held_out) if held_out is not None and settings.eval_steps else None,
+            held_out=held_out.measure if held_out is not None and settings.eval_steps else None,
             held_out_steps=settings.eval_steps,
         )
 

@@ -17,16 +17,16 @@ _WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".jinja")
 """Files of a model's or a tokenizer's folder that decide what it is."""
 
 
-def origin(settings: PretrainSettings, metrics: dict[str, float]) -> dict[str, Any]:
-    """The content of ``training.json``. Raises ``OSError``."""
+def origin(settings: PretrainSettings, text_digests: Sequence[str], metrics: dict[str, float]) -> dict[str, Any]:
+    """The content of ``training.json``; the text may be another by now. Raises ``OSError``."""
     kept = {name: value for name, value in asdict(settings).items() if value is not None}
     named = {name: _named(kept[name]) for name in PATHS if name in kept}
     held_out = [] if settings.validation is None else [settings.validation]
     folders = {name: kept[name] for name in ("tokenizer", "model", "teacher") if name in kept}
     return {
         "settings": kept | named,
-        "data": [_file(path) for path in settings.text],
-        "validation": [_file(path) for path in held_out],
+        "data": [_file(*one) for one in zip(settings.text, text_digests, strict=True)],
+        "validation": [_file(path, data_digest(Path(path))) for path in held_out],
         "folders": {
             name: {"name": _named(path), "digest": _folder_digest(Path(path))} for name, path in folders.items()
         },
@@ -39,8 +39,8 @@ def _named(value: str | Sequence[str]) -> Any:
     return Path(value).absolute().name if isinstance(value, str) else [_named(one) for one in value]
 
 
-def _file(path: str) -> dict[str, str]:
-    return {"file": _named(path), "digest": data_digest(Path(path))}
+def _file(path: str, digest: str) -> dict[str, str]:
+    return {"file": _named(path), "digest": digest}
 
 
 def _folder_digest(folder: Path) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.sentences import flat
-from graft.training.corpus.texts import encode_whole, read_documents
+from graft.training.corpus.texts import read_documents
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.model.configuration import first_id
 from graft.training.model.family import DEFAULT, family
@@ -95,9 +94,3 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if found is None:
         raise ConfigurationError(f"the tokenizer {tokenizer.name_or_path} has no end token: set its eos_token.")
     return found
-
-
-def tokens_of(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Each document as token ids, with its end."""
-    end = end_id(tokenizer)
-    return [[*flat(document), end] for document in encode_whole(documents, tokenizer)]

@@ -6,21 +6,24 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 
 from graft.adapters.digest import digest_of_json
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import DataError
 from graft.training.launch.processes import device_kind
+from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.model.flops import num_multiplied
 from graft.training.parallel.layout import Alone
+from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.runtime.disk import replace_text
@@ -48,6 +51,10 @@ class Cell:
         return f"width-{self.width}-tokens-{self.tokens}"
 
 
+ANY = Cell(width=HEAD, tokens=1)
+"""For what does not depend on it."""
+
+
 class Grid:
     """Trainings on the same documents, in one order, each seeing them from the beginning and once at most."""
 
@@ -61,6 +68,15 @@ class Grid:
         self._folder, self._seed = folder, seed
         self._claim(digest_of_json({"documents": shuffled, "seed": seed, "recipe": [LENGTH, ROWS, VOCABULARY, HEAD]}))
         self._tokenizer = train_tokenizer(self._train, vocab_size=VOCABULARY, context_tokens=LENGTH)
+
+    @cached_property
+    def _data(self) -> PackedText | TextRows:
+        """The same for every cell."""
+        return text.rows(self._assembly(ANY), self._train)
+
+    @cached_property
+    def _measure(self) -> HeldOut:
+        return text.held_out(self._assembly(ANY), self._held_out)
 
     def _claim(self, digest: str) -> None:
         """Points of another text are not this one's."""
@@ -76,8 +92,7 @@ class Grid:
         """
         for cell in cells:
             self._assembly(cell).skeleton()
-        data: Any = self._assembly(cells[0]).data(self._train)
-        has, wanted = data.num_rows * LENGTH, max(cell.tokens for cell in cells)
+        has, wanted = self._data.num_rows * LENGTH, max(cell.tokens for cell in cells)
         if wanted > has:
             raise DataError(
                 f"the text has {has} tokens to train on, and {wanted} were asked for: give more text, or take fewer."
@@ -102,14 +117,14 @@ class Grid:
         optimizers = adamw(weight_decay=0.1, betas=(0.9, 0.95))
         Run(
             step=Step(model, objective=assembly.objective(), optimizers=optimizers, layout=Alone(device)),
-            data=assembly.data(self._train),
+            data=self._data,
             schedule=Schedule(num_steps=num_steps, warmup_steps=min(50, max(1, num_steps // 4)), floor=0.1),
             # Narrow models take larger steps (Kaplan et al. 2020, appendix D.6).
             learning_rate=1.2e-3 * math.sqrt(128 / cell.width),
             folder=self._folder / cell.name,
             saves=False,
         ).execute()
-        loss = assembly.held_out(self._held_out).measure(model, Alone(device))["validation_loss"]
+        loss = self._measure.measure(model, Alone(device))["validation_loss"]
         return Point(parameters=parameters, tokens=num_steps * ROWS * LENGTH, loss=loss)
 
     def _assembly(self, cell: Cell) -> Assembly:
