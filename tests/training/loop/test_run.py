@@ -24,8 +24,7 @@ from graft.training.model import attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone
 from graft.training.rootstock.job import Pretrain
-from graft.training.rootstock.recipe import Pretraining, llama_config, rootstock_5m
-from graft.training.rootstock.recipes import pretraining
+from graft.training.rootstock.recipe import Recipe, llama_config, recipe_of, rootstock_5m
 from graft.training.rootstock.tokenizer import build_tokenizer
 from tests.training.loop.checkpoints import save_checkpoint
 
@@ -33,7 +32,7 @@ CONFIG = llama_config(build_tokenizer(256), width=64, num_layers=1)
 CONFIG.intermediate_size = 192  # bitsandbytes' CPU code demands multiples of 64
 
 
-def recipe(num_steps: int = 4) -> Pretraining:
+def recipe(num_steps: int = 4) -> Recipe:
     return dataclasses.replace(
         rootstock_5m(num_steps=num_steps),
         config=CONFIG,
@@ -278,4 +277,4 @@ def test_muon_takes_the_matrices_of_the_blocks(model: LlamaForCausalLM) -> None:
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="rootstock-5m"):
-        pretraining("oak", num_steps=None, seed=0)
+        recipe_of("oak", num_steps=None, seed=0)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 from graft.training.model.flops import flops_per_token, peak_of
 from graft.training.parallel.mesh import Mesh
-from graft.training.pretrain.plan import memory, num_held
+from graft.training.pretrain.memory import memory, num_held
 from graft.training.pretrain.settings import PretrainSettings
 
 LENGTH, ROWS = 32, 2

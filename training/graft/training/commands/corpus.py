@@ -63,9 +63,9 @@ def _documents(args: argparse.Namespace) -> list[Any]:
     from itertools import islice
     from random import Random
 
-    from graft.training.rootstock.recipes import pretraining
+    from graft.training.rootstock.recipe import recipe_of
 
-    mixture = pretraining(args.recipe, num_steps=None, seed=0).mixture
+    mixture = recipe_of(args.recipe, num_steps=None, seed=0).mixture
     # A training draws from the streams SEED/STEP.
     documents = mixture.documents(Random(f"held out/{args.seed}"))
     return [{"text": one.text, "kind": one.kind} for one in islice(documents, args.rows)]

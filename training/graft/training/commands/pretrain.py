@@ -79,9 +79,9 @@ def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) ->
     from graft.training.errors import ConfigurationError
     from graft.training.job.export import check_output
     from graft.training.rootstock.job import Pretrain
-    from graft.training.rootstock.recipes import pretraining
+    from graft.training.rootstock.recipe import recipe_of
 
-    recipe = pretraining(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
+    recipe = recipe_of(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     check_output(args.output, work=work, inputs=())
     flags = {name for name in ("push", "ray", "ray_address", "devices", "memory") if getattr(args, name) is not None}
     if others := sorted(set(values) - {"max_steps", "seed"} | flags):

@@ -72,11 +72,11 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from graft.training.scaling.report import law_of, plan
+    from graft.training.scaling.report import law_of, optima
     from graft.training.settings.settings import number
 
     law = law_of(args.law)
-    print(plan(law, [number("--flops", one) for one in args.flops.split(",")]))
+    print(optima(law, [number("--flops", one) for one in args.flops.split(",")]))
     return 0
 
 

@@ -4,10 +4,10 @@ nothing that is another's.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from graft.adapters.base.file_names import is_base_file
 from graft.training.errors import ConfigurationError
@@ -19,24 +19,32 @@ _PARTS = frozenset(("generator",))
 
 def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path, *, card: str) -> None:
     """Writes weights, configuration, tokenizer, chat template and model card into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
     model.generation_config = GenerationConfig(
         do_sample=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=model.config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.save_pretrained(folder)
+    write_models({"": model}, tokenizer, folder, card=card)
+
+
+def write_models(
+    models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, folder: Path, *, card: str
+) -> None:
+    """Writes each model into its part of ``folder``, the base's own into the folder itself; tokenizer and model card
+    beside that.
+    """
+    for part, model in models.items():
+        model.save_pretrained(folder / part)
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     make_readable(folder)
 
 
 def make_readable(folder: Path) -> None:
-    """Lets everybody read a folder's files; safetensors writes its own for the owner alone."""
+    """Lets everybody read what is in a folder; safetensors writes its files for the owner alone."""
     for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def check_output(output: Path, *, work: Path, inputs: Iterable[Path]) -> None:

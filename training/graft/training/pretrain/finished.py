@@ -13,7 +13,7 @@ from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.chat_template import IM_END
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
-from graft.training.job.export import put_in_place
+from graft.training.job.export import put_in_place, write_models
 from graft.training.loop.checkpoint import load_tensors, stored_tensors
 from graft.training.model.models import parts
 from graft.training.parallel.layout import Alone
@@ -60,16 +60,13 @@ class Finished:
 
     def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
         record = origin(self.assembly.settings, self.text_digests, metrics)
-        for part, one in parts(model).items():
+        models = parts(model)
+        for one in models.values():
             if one.can_generate() and one.generation_config is not None:
                 one.generation_config.eos_token_id = self._ends()
-            one.save_pretrained(folder / part)
-        self.assembly.tokenizer.save_pretrained(folder)
         (folder / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         text = card(self.output.name, self.assembly, model, metrics)
-        (folder / "README.md").write_text(text, encoding="utf-8")
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        write_models(models, self.assembly.tokenizer, folder, card=text)
 
 
 def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from graft.training.rootstock.recipe import Pretraining
+from graft.training.rootstock.recipe import Recipe
 
 _CARD = """\
 ---
@@ -45,12 +45,12 @@ Contexts beyond {length} tokens were not trained.
 """
 
 
-def model_card(recipe: Pretraining, tables: Mapping[str, str] | None = None) -> str:
+def card(recipe: Recipe, tables: Mapping[str, str] | None = None) -> str:
     """The card's text, with the tables of scores by serving form where they were measured."""
     config = recipe.config
     per_layer = 4 * config.hidden_size**2 + 3 * config.hidden_size * config.intermediate_size + 2 * config.hidden_size
     num_parameters = per_layer * config.num_hidden_layers + config.hidden_size * (config.vocab_size + 1)
-    card = _CARD.format(
+    text = _CARD.format(
         name=recipe.name,
         parameters=num_parameters / 1e6,
         num_layers=config.num_hidden_layers,
@@ -63,5 +63,5 @@ def model_card(recipe: Pretraining, tables: Mapping[str, str] | None = None) -> 
         length=recipe.length,
     )
     for form, table in (tables or {}).items():
-        card += f"\n## Scores on held-out instances, {form}\n\n```\n{table}\n```\n"
-    return card
+        text += f"\n## Scores on held-out instances, {form}\n\n```\n{table}\n```\n"
+    return text

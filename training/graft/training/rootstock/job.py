@@ -10,15 +10,15 @@ from graft.training.evaluation.local import LocalAnswerer
 from graft.training.job.export import put_in_place, write_base
 from graft.training.job.folder import JobFolder
 from graft.training.rootstock import evaluation as rootstock
-from graft.training.rootstock.card import model_card
-from graft.training.rootstock.recipe import Pretraining
+from graft.training.rootstock.card import card
+from graft.training.rootstock.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """One training of a base. Metrics and checkpoints, each a servable base, lie in ``work``."""
 
-    recipe: Pretraining
+    recipe: Recipe
     work: Path
     output: Path
     num_trials: int = 200
@@ -53,7 +53,7 @@ class Pretrain:
             put_in_place(self.output, lambda folder: self._finish(run.step.model, folder))
 
     def _write(self, model: PreTrainedModel, folder: Path) -> None:
-        write_base(model, self.recipe.tokenizer, folder, card=model_card(self.recipe))
+        write_base(model, self.recipe.tokenizer, folder, card=card(self.recipe))
 
     def _finish(self, model: PreTrainedModel, folder: Path) -> None:
         self._write(model, folder)
@@ -61,10 +61,10 @@ class Pretrain:
             describe(self.recipe, folder, num_trials=self.num_trials)
 
 
-def describe(recipe: Pretraining, folder: Path, *, num_trials: int) -> None:
+def describe(recipe: Recipe, folder: Path, *, num_trials: int) -> None:
     """Measures the base in ``folder`` in both of its forms and writes the scores into its model card."""
     tables = {}
     for form in (ServingForm.NF4, ServingForm.BF16):
         answerer = LocalAnswerer.load(folder, form)
         tables[form.value] = rootstock.table(rootstock.evaluate(answerer, num_trials=num_trials))
-    (folder / "README.md").write_text(model_card(recipe, tables), encoding="utf-8")
+    (folder / "README.md").write_text(card(recipe, tables), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The bases that Graft ships, trained from generated documents alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.training.corpus.chat_template import IM_END
+from graft.training.errors import ConfigurationError
 from graft.training.loop.optim import MakeOptimizers, Schedule, muon
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
@@ -18,7 +20,7 @@ from graft.training.rootstock.tokenizer import build_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretraining:
+class Recipe:
     """A complete recipe for a base."""
 
     name: str
@@ -79,9 +81,9 @@ def llama_config(tokenizer: PreTrainedTokenizerFast, *, width: int, num_layers: 
     )
 
 
-def rootstock_5m(*, num_steps: int = 2200, seed: int = 0) -> Pretraining:
+def rootstock_5m(*, num_steps: int = 2200, seed: int = 0) -> Recipe:
     """4.1 million parameters, about 17 million tokens: an hour on two cores."""
-    return Pretraining(
+    return Recipe(
         name="rootstock-5m",
         config=llama_config(build_tokenizer(1024), width=256, num_layers=5),
         mixture=ROOTSTOCK,
@@ -94,3 +96,14 @@ def rootstock_5m(*, num_steps: int = 2200, seed: int = 0) -> Pretraining:
         nf4_share=0.28,
         seed=seed,
     )
+
+
+RECIPES: dict[str, Callable[..., Recipe]] = {"rootstock-5m": rootstock_5m}
+
+
+def recipe_of(name: str, *, num_steps: int | None, seed: int) -> Recipe:
+    """The recipe of this name, with fewer or more steps where asked. Raises ``ConfigurationError`` for any other."""
+    if name not in RECIPES:
+        raise ConfigurationError(f"unknown recipe {name!r}; the recipes are {', '.join(sorted(RECIPES))}.")
+    settings = {} if num_steps is None else {"num_steps": num_steps}
+    return RECIPES[name](seed=seed, **settings)

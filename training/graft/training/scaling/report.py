@@ -92,7 +92,7 @@ def law_of(name: str) -> Chinchilla | Kaplan:
         ) from None
 
 
-def plan(law: Chinchilla | Kaplan, budgets: Sequence[float]) -> str:
+def optima(law: Chinchilla | Kaplan, budgets: Sequence[float]) -> str:
     """The best N and D of each budget, and its days on one H200 at 40 % of its peak."""
     day = 0.4 * 989e12 * 86400
     lines = ["| FLOPs | parameters | tokens | tokens/parameter | loss | H200 days at 40 % MFU |", "|" + " --- |" * 6]
