@@ -155,7 +155,7 @@ def gauge(server: Server, start: str) -> float:
 
 
 def num_tokens(server: Server) -> float:
-    return gauge(server, 'graft_tokens_total{kind="completion"}')
+    return gauge(server, 'graft_tokens_total{kind="completion"')
 
 
 def num_requests(server: Server) -> float:

@@ -28,6 +28,7 @@ from graft.server.api.grpc.info import ServerServicer
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.http.server import HttpServer
+from graft.server.api.tenants import identify_by
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.facts import EngineFacts
 from graft.server.engine.supervisor import Supervisor
@@ -79,7 +80,8 @@ async def assemble(
     """Open all parts in order; `resources` closes them in the opposite one.
 
     A caller of `Drain` asks for the server's `end`; a door that ceases to listen by itself has `failed`.
-    Raises what the catalog, the store, the base, the engine and the ports do.
+    Raises `InvalidSetting` for the tenants' file, and what the catalog, the store, the base, the engine and the ports
+    do.
     """
     return await _Assembly(settings, engines, metrics, resources).server(end, failed)
 
@@ -109,6 +111,7 @@ class _Assembly:
         self._metrics = metrics
         self._resources = resources
         self._readiness = Readiness()
+        self._identify = identify_by(settings.tenants_file)
 
     async def server(self, end: Callable[[float], None], failed: Callable[[str], None]) -> Server:
         with phase(_log, "reading the catalog and the base"):
@@ -303,7 +306,9 @@ class _Assembly:
         )
 
     def _grpc(self, servicers: Servicers) -> GrpcServer:
-        return grpc_door(servicers, self._settings, readiness=self._readiness, metrics=self._metrics)
+        return grpc_door(
+            servicers, self._settings, identify=self._identify, readiness=self._readiness, metrics=self._metrics
+        )
 
     def _http(self, served: _Served, serving: Serving, text: Text, failed: Callable[[str], None]) -> HttpServer:
         return http_door(
@@ -311,6 +316,7 @@ class _Assembly:
             serving=serving,
             text=text,
             models=Models(served.registry, served.base),
+            identify=self._identify,
             readiness=self._readiness,
             metrics=self._metrics,
             failed=failed,

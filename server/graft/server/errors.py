@@ -37,6 +37,10 @@ class Forbidden(ServingError, PermissionError):
     """The server's settings do not allow this."""
 
 
+class Unauthenticated(ServingError, PermissionError):
+    """Whose the request is cannot be told."""
+
+
 class Overloaded(ServingError):
     """Every running and waiting place is taken."""
 

@@ -47,11 +47,13 @@ class Answerer:
 class Ticket:
     """An admitted request. The engine knows it as `engine_id`, which is unique where a caller brings an id twice.
 
-    `deadline` is in event loop seconds.
+    `deadline` is in event loop seconds. What was computed with one `cache_salt` serves only requests with the same, so
+    that no tenant learns from times what another has asked.
     """
 
     engine_id: str
     engine_adapter: EngineAdapter | None
+    cache_salt: str | None
     meter: RequestMeter
     answerer: Answerer
     deadline: float
@@ -89,7 +91,7 @@ class Serving:
         self._default_deadline_seconds = default_deadline_seconds
         self._draw = draw
 
-    def check(self, model: str, *, tenant: str = DEFAULT_TENANT) -> None:
+    def check(self, model: str, *, tenant: str) -> None:
         """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
         self._check_open()
         self._resolve(model, tenant)
@@ -99,9 +101,9 @@ class Serving:
         self,
         *,
         model: str,
+        tenant: str,
         request_id: str,
         deadline_seconds: float | None = None,
-        tenant: str = DEFAULT_TENANT,
     ) -> AsyncIterator[Ticket]:
         """Hold a running place and the adapter's lease. `model` is a model reference; empty is the base.
 
@@ -127,7 +129,10 @@ class Serving:
             yield Ticket(
                 engine_id=engine_id,
                 engine_adapter=None if version is None else self._slots.adapter(version.digest),
-                meter=RequestMeter(self._metrics, entered_at=entered_at, charge=partial(self._charge, engine_id)),
+                cache_salt=None if tenant == DEFAULT_TENANT else tenant,
+                meter=RequestMeter(
+                    self._metrics, tenant=tenant, entered_at=entered_at, charge=partial(self._queue.charge, engine_id)
+                ),
                 answerer=self._answerer(resolved),
                 deadline=deadline,
             )
@@ -142,7 +147,11 @@ class Serving:
         meter, num_tokens = ticket.meter, len(prompt_token_ids)
         meter.begins(0, num_tokens, num_choices=sampling.num_choices)
         stream = self._engine.generate(
-            prompt_token_ids, sampling, request_id=ticket.engine_id, adapter=ticket.engine_adapter
+            prompt_token_ids,
+            sampling,
+            request_id=ticket.engine_id,
+            adapter=ticket.engine_adapter,
+            cache_salt=ticket.cache_salt,
         )
         async with aclosing(_whole(ticket, stream)) as deltas:
             async for delta in deltas:
@@ -160,7 +169,11 @@ class Serving:
         for index, prompt in enumerate(request.prompts):
             ticket.meter.begins(index, len(prompt.token_ids), num_choices=request.num_choices)
         answer = self._openai.answer(
-            request, adapter=ticket.engine_adapter, request_id=ticket.engine_id, meter=ticket.meter
+            request,
+            adapter=ticket.engine_adapter,
+            request_id=ticket.engine_id,
+            meter=ticket.meter,
+            cache_salt=ticket.cache_salt,
         )
         reply = await in_time(answer, ticket.deadline)
         if reply.frames is not None:
@@ -181,6 +194,7 @@ class Serving:
                     continuation,
                     request_id=f"{ticket.engine_id}-{index}",
                     adapter=ticket.engine_adapter,
+                    cache_salt=ticket.cache_salt,
                 )
             )
         scores = await in_time(all_or_none(calls), ticket.deadline)
@@ -207,10 +221,6 @@ class Serving:
         self._queue.close()
         self._readiness.drain()
         return await self._queue.drained(timeout_seconds)
-
-    def _charge(self, engine_id: str, num_prompt: int, num_generated: int) -> None:
-        """Who was served least is next: see `fairness`."""
-        self._queue.charge(engine_id, prompt_tokens=num_prompt, generated_tokens=num_generated)
 
     def _check_open(self) -> None:
         if self._readiness.draining:

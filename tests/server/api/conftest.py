@@ -59,7 +59,9 @@ class Server:
         return server_pb2_grpc.ServerServiceStub(self.channel)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        """The sum of the samples that have these labels."""
+        samples = (sample for metric in self.metrics.registry.collect() for sample in metric.samples)
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
     async def imported(self, name: str, *, seed: int, adapter: str | None = None) -> adapter_pb2.AdapterVersion:
         """A new adapter version with other weights for each seed."""

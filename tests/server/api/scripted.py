@@ -49,6 +49,7 @@ class Script:
     # The log-probability of a scored token.
     logprob: Callable[[EngineAdapter | None, int], float] = lambda adapter, token_id: -0.5
     num_scored: int = 0
+    salts: list[str | None] = field(default_factory=list)
     # What the engine was told beforehand: digests, and the files that it could see.
     prepared: list[tuple[str, set[str]]] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
@@ -76,8 +77,15 @@ class ScriptedEngine:
         self._callbacks.append(callback)
 
     async def generate(
-        self, prompt_token_ids: Sequence[int], sampling: Sampling, *, request_id: str, adapter: EngineAdapter | None
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
+        self.script.salts.append(cache_salt)
         if adapter is not None:
             assert self.loaded_adapters.get(adapter.engine_id) == adapter, "asked for an adapter that is not loaded"
         self.script.active.add(request_id)
@@ -116,7 +124,9 @@ class ScriptedEngine:
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> ContinuationScore:
+        self.script.salts.append(cache_salt)
         self.script.num_scored += 1
         await self._token()
         tokens = tuple(
@@ -195,11 +205,18 @@ class ScriptedBackend:
         self._supervisor = supervisor
 
     async def answer(
-        self, request: OpenAIRequest, *, adapter: EngineAdapter | None, request_id: str, meter: Meter
+        self,
+        request: OpenAIRequest,
+        *,
+        adapter: EngineAdapter | None,
+        request_id: str,
+        meter: Meter,
+        cache_salt: str | None = None,
     ) -> Reply:
-        body = request.fields
+        body, num_prompts = request.fields, len(request.prompts)
         sampling = Sampling(max_tokens=body.get("max_tokens", 4), num_choices=request.num_choices)
-        deltas = self._deltas(sampling, adapter, request_id, meter, num_prompts=len(request.prompts))
+        stream = self._supervisor.generate([1], sampling, request_id=request_id, adapter=adapter, cache_salt=cache_salt)
+        deltas = self._deltas(stream, meter, num_prompts)
         if body.get("stream"):
             options = body.get("stream_options") or {}
             return Reply(frames=self._frames(deltas, request_id, wants_usage=bool(options.get("include_usage"))))
@@ -215,9 +232,8 @@ class ScriptedBackend:
         return Reply(body=_object(request_id, choices=[choice], usage=usage))
 
     async def _deltas(
-        self, sampling: Sampling, adapter: EngineAdapter | None, request_id: str, meter: Meter, *, num_prompts: int
+        self, stream: AsyncIterator[Delta], meter: Meter, num_prompts: int
     ) -> AsyncGenerator[Delta, None]:
-        stream = self._supervisor.generate([1], sampling, request_id=request_id, adapter=adapter)
         async with aclosing(stream):  # type: ignore[type-var]
             async for delta in stream:
                 meter.read(0, num_tokens=1, num_cached=0)

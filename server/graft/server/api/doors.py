@@ -15,6 +15,7 @@ from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS, Endpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.server import HttpServer
+from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
@@ -48,13 +49,16 @@ async def open_doors(grpc: GrpcServer, http: HttpServer, settings: Settings) -> 
         await asyncio.gather(grpc.stop(grace_seconds=_STOP_SECONDS), http.stop(grace_seconds=_STOP_SECONDS))
 
 
-def grpc_door(servicers: Servicers, settings: Settings, *, readiness: Readiness, metrics: Metrics) -> GrpcServer:
+def grpc_door(
+    servicers: Servicers, settings: Settings, *, identify: Identify, readiness: Readiness, metrics: Metrics
+) -> GrpcServer:
     """The servicers behind limits, log and metrics."""
     max_calls = settings.max_running + settings.max_queued + _SPARE_CALLS
     layers = Layers(
         limits_layer(metrics, max_calls=max_calls),
         log_layer(),
         metrics_layer(metrics),
+        identify=identify,
         default_seconds=settings.control_deadline_seconds,
         write_seconds=settings.slow_reader_seconds,
     )
@@ -73,6 +77,7 @@ def http_door(
     serving: Serving,
     text: Text,
     models: Models,
+    identify: Identify,
     readiness: Readiness,
     metrics: Metrics,
     failed: Callable[[str], None],
@@ -96,5 +101,6 @@ def http_door(
         models=models,
         operations=Operations(readiness=readiness, metrics=metrics),
         metrics=metrics,
+        identify=identify,
     )
     return HttpServer(app, max_connections=settings.max_connections, failed=failed)

@@ -49,6 +49,7 @@ TABLE: tuple[Row, ...] = (
     _row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
     _row(domain.InvalidBase, _INVALID, 400, "INVALID_BASE", _BAD, "invalid_base"),
     _row(serving.Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403, "FORBIDDEN", "permission_error", "forbidden"),
+    _row(serving.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401, "UNAUTHENTICATED", _BAD, "invalid_api_key"),
     _row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
     _row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
     _row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     configure_logs(settings.log_format)
     try:
         return asyncio.run(to_the_end(serve(settings, ready_file=args.ready_file)))
-    except (AlreadyExists, InvalidBase, NotFound, OSError) as error:
+    except (AlreadyExists, InvalidBase, InvalidSetting, NotFound, OSError) as error:
         return _mistake(error)
     except (GraftError, EngineError) as error:
         print(f"graft: error: {error}", file=sys.stderr)

@@ -117,7 +117,10 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One base with adapter slots. Every call may raise `EngineDied`."""
+    """One base with adapter slots. Every call may raise `EngineDied`.
+
+    What the engine keeps of prompts is used again only for the same `cache_salt`.
+    """
 
     def generate(
         self,
@@ -126,6 +129,7 @@ class Engine(Protocol):
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
         """Stream the choices' deltas. Closing the iterator aborts the request in the engine.
 
@@ -140,6 +144,7 @@ class Engine(Protocol):
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> ContinuationScore:
         """Log-probabilities of a continuation after a prompt (both non-empty)."""
         ...

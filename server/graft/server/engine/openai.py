@@ -54,7 +54,13 @@ class OpenAIBackend(Protocol):
     """Chat and text completions over whatever engine runs now."""
 
     async def answer(
-        self, request: OpenAIRequest, *, adapter: EngineAdapter | None, request_id: str, meter: Meter
+        self,
+        request: OpenAIRequest,
+        *,
+        adapter: EngineAdapter | None,
+        request_id: str,
+        meter: Meter,
+        cache_salt: str | None = None,
     ) -> Reply:
         """Raises `InvalidRequest` with the field, `EngineDied`. Closing the frames aborts the request in the engine."""
         ...

@@ -109,9 +109,17 @@ class Supervisor:
         return self._engine
 
     async def generate(
-        self, prompt_token_ids: Sequence[int], sampling: Sampling, *, request_id: str, adapter: EngineAdapter | None
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: Sampling,
+        *,
+        request_id: str,
+        adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
-        stream = self.current.generate(prompt_token_ids, sampling, request_id=request_id, adapter=adapter)
+        stream = self.current.generate(
+            prompt_token_ids, sampling, request_id=request_id, adapter=adapter, cache_salt=cache_salt
+        )
         async with contextlib.aclosing(stream):  # type: ignore[type-var]
             async for delta in stream:
                 yield delta
@@ -123,9 +131,10 @@ class Supervisor:
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> ContinuationScore:
         return await self.current.score(
-            prompt_token_ids, continuation_token_ids, request_id=request_id, adapter=adapter
+            prompt_token_ids, continuation_token_ids, request_id=request_id, adapter=adapter, cache_salt=cache_salt
         )
 
     def prepare(self, digest: str, path: Path) -> None:

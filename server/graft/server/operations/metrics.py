@@ -56,8 +56,12 @@ class Metrics:
         def histogram(name: str, text: str) -> Histogram:
             return Histogram(f"graft_{name}", text, buckets=_SECONDS, registry=registry)
 
-        self.requests = counter("requests_total", "Requests by front door and outcome.", "front", "outcome")
-        self.tokens = counter("tokens_total", "Tokens read (prompt), reused (cached) and made (completion).", "kind")
+        self.requests = counter(
+            "requests_total", "Requests by front door, outcome and tenant.", "front", "outcome", "tenant"
+        )
+        self.tokens = counter(
+            "tokens_total", "Tokens read (prompt), reused (cached) and made (completion).", "kind", "tenant"
+        )
         self.first_token = histogram("time_to_first_token_seconds", "From the request's entry to its first token.")
         self.inter_token = histogram("inter_token_seconds", "Between two deliveries of one choice.")
         self.running = gauge("running_requests", "Requests that hold a running place.")
@@ -122,10 +126,10 @@ class Metrics:
     def on_hand_over(self, digest: str) -> None:
         self.hand_overs.inc()
 
-    def count_tokens(self, *, prompt: int, cached: int, completion: int) -> None:
+    def count_tokens(self, tenant: str, *, prompt: int = 0, cached: int = 0, completion: int = 0) -> None:
         for kind, num in (("prompt", prompt), ("cached", cached), ("completion", completion)):
             if num > 0:
-                self.tokens.labels(kind=kind).inc(num)
+                self.tokens.labels(kind=kind, tenant=tenant).inc(num)
 
     def gap(self, start: float, end: float) -> None:
         """One stream delivered at `start` and then at `end`."""
@@ -137,11 +141,12 @@ class Metrics:
 class RequestMeter:
     """Counts one request's tokens, times its deliveries and knows which of its choices are not complete.
 
-    `charge(num_prompt, num_generated)` hears of all that is served.
+    `charge(prompt_tokens=…, generated_tokens=…)` hears of all that is served.
     """
 
-    def __init__(self, metrics: Metrics, *, entered_at: float, charge: Callable[[int, int], None]) -> None:
+    def __init__(self, metrics: Metrics, *, tenant: str, entered_at: float, charge: Callable[..., None]) -> None:
         self._metrics = metrics
+        self._tenant = tenant
         self._entered_at = entered_at
         self._charge = charge
         self._cached: dict[int, int] = {}
@@ -163,14 +168,14 @@ class RequestMeter:
         """A prompt goes to the engine: who is served counts from now on."""
         self._open |= {(prompt, choice) for choice in range(num_choices)}
         self.num_prompt_tokens += num_tokens
-        self._charge(num_tokens, 0)
+        self._charge(prompt_tokens=num_tokens)
 
     def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
         """The engine has read a prompt. Called again with each step."""
         before = self._cached.get(prompt)
         if before is None:
-            self._metrics.count_tokens(prompt=num_tokens, cached=0, completion=0)
-        self._metrics.count_tokens(prompt=0, cached=max(0, num_cached - (before or 0)), completion=0)
+            self._metrics.count_tokens(self._tenant, prompt=num_tokens)
+        self._metrics.count_tokens(self._tenant, cached=max(0, num_cached - (before or 0)))
         self._cached[prompt] = max(before or 0, num_cached)
 
     def made(self, prompt: int, choice: int, num_tokens: int) -> None:
@@ -182,8 +187,8 @@ class RequestMeter:
             self._metrics.gap(self._delivered_at[key], now)
         self._delivered_at[key] = now
         self.num_completion_tokens += num_tokens
-        self._charge(0, num_tokens)
-        self._metrics.count_tokens(prompt=0, cached=0, completion=num_tokens)
+        self._charge(generated_tokens=num_tokens)
+        self._metrics.count_tokens(self._tenant, completion=num_tokens)
 
     def ended(self, prompt: int, choice: int) -> None:
         """A choice is complete."""

@@ -76,6 +76,8 @@ class Settings:
     """URL (SQLAlchemy) of the catalog; default: SQLite below data_dir."""
     store_url: str | None = None
     """URL (fsspec) of the adapters' files; default: below data_dir."""
+    tenants_file: Path | None = None
+    """JSON or YAML file of tokens and their tenants; requests bring one as a bearer token. Default: one tenant."""
     num_slots: int = 8
     """Adapters in the engine at once."""
     max_rank: int = 64
@@ -203,6 +205,7 @@ _PARSERS: dict[str, Callable[[object], Any]] = {
     "float": _number,
     "bool": _boolean,
     "Path": lambda value: Path(_text(value)),
+    "Path | None": lambda value: Path(_text(value)),
     "tuple[Path, ...]": _folders,
     "ServingForm | None": _form,
     "LogFormat": _text,

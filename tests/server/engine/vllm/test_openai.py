@@ -36,11 +36,11 @@ class Caller:
     charged: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        charge = lambda prompt, generated: self.charged.append((prompt, generated))  # noqa: E731
-        self.meter = RequestMeter(Metrics(self.registry), entered_at=0.0, charge=charge)
+        charge = lambda prompt_tokens=0, generated_tokens=0: self.charged.append((prompt_tokens, generated_tokens))  # noqa: E731
+        self.meter = RequestMeter(Metrics(self.registry), tenant="default", entered_at=0.0, charge=charge)
 
     def tokens(self, kind: str) -> float:
-        return self.registry.get_sample_value("graft_tokens_total", {"kind": kind}) or 0.0
+        return self.registry.get_sample_value("graft_tokens_total", {"kind": kind, "tenant": "default"}) or 0.0
 
 
 Ask = Callable[[dict[str, Any], Caller], Coroutine[Any, Any, Reply]]

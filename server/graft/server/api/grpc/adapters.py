@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graft.adapters.adapter import DEFAULT_TENANT, Adapter
+from graft.adapters.adapter import Adapter
 from graft.adapters.names import check_name
 from graft.server.api.grpc.adapter_messages import (
     adapter_message,
@@ -19,6 +19,7 @@ from graft.server.api.grpc.adapter_messages import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
+from graft.server.api.tenants import current_tenant
 from graft.server.management import Management
 from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
 from graft.server.registry.collection import Collection
@@ -34,14 +35,11 @@ _Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionRes
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(
-        self, management: Management, uploads: AdapterUploads, collection: Collection, *, tenant: str = DEFAULT_TENANT
-    ) -> None:
+    def __init__(self, management: Management, uploads: AdapterUploads, collection: Collection) -> None:
         self._management = management
         self._uploads = uploads
         self._collection = collection
         self._replays = Replays()
-        self._tenant = tenant
 
     async def UploadVersion(
         self, request_iterator: AsyncIterator[pb.UploadVersionRequest], context: Context
@@ -50,7 +48,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         header = first.header
         check_new_alias(header.alias)
         accepted = await self._uploads.upload(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=header.adapter,
             files=declared(header),
             chunks=chunks,
@@ -64,7 +62,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         _require(request, "adapter", "path")
         check_new_alias(request.alias)
         accepted = await self._uploads.take_folder(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=request.adapter,
             folder=Path(request.path),
             permissions=_permissions(request),
@@ -74,12 +72,12 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
         _require(request, "adapter")
-        found = await self._management.get_adapter(tenant=self._tenant, adapter=request.adapter)
+        found = await self._management.get_adapter(tenant=current_tenant(), adapter=request.adapter)
         return pb.GetAdapterResponse(adapter=self._adapter(found))
 
     async def ListAdapters(self, request: pb.ListAdaptersRequest, context: Context) -> pb.ListAdaptersResponse:
         page = await self._management.adapters(
-            tenant=self._tenant, page_size=request.page_size, page_token=request.page_token
+            tenant=current_tenant(), page_size=request.page_size, page_token=request.page_token
         )
         # Beside the event loop: a page may be of a thousand adapters.
         adapters = await asyncio.to_thread(lambda: list(map(self._adapter, page.items)))
@@ -88,21 +86,21 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def DeleteAdapter(self, request: pb.DeleteAdapterRequest, context: Context) -> pb.DeleteAdapterResponse:
         _require(request, "adapter")
         await self._management.delete_adapter(
-            tenant=self._tenant, adapter=request.adapter, force=request.force, request_id=request_id_of(request)
+            tenant=current_tenant(), adapter=request.adapter, force=request.force, request_id=request_id_of(request)
         )
         return pb.DeleteAdapterResponse()
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         _require(request, "adapter", "version")
         version, records = await self._management.get_version(
-            tenant=self._tenant, adapter=request.adapter, version=request.version
+            tenant=current_tenant(), adapter=request.adapter, version=request.version
         )
         return pb.GetVersionResponse(version=version_message(version), records=map(record_message, records))
 
     async def ListVersions(self, request: pb.ListVersionsRequest, context: Context) -> pb.ListVersionsResponse:
         _require(request, "adapter")
         page = await self._management.versions(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=request.adapter,
             page_size=request.page_size,
             page_token=request.page_token,
@@ -113,7 +111,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
         _require(request, "adapter", "version")
         await self._management.delete_version(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=request.adapter,
             version=request.version,
             request_id=request_id_of(request),
@@ -123,7 +121,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         _require(request, "adapter", "alias", "version")
         alias, seconds, number = await self._management.set_alias(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=request.adapter,
             alias=request.alias,
             version=request.version,
@@ -136,7 +134,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:
         _require(request, "adapter", "alias")
         await self._management.delete_alias(
-            tenant=self._tenant,
+            tenant=current_tenant(),
             adapter=request.adapter,
             alias=request.alias,
             request_id=request_id_of(request),
@@ -152,7 +150,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         resident = await self._once(
             request,
             lambda: self._management.set_pin(
-                tenant=self._tenant, adapter=request.adapter, version=request.version, pinned=request.pinned
+                tenant=current_tenant(), adapter=request.adapter, version=request.version, pinned=request.pinned
             ),
         )
         return pb.SetPinResponse(version=resident_message(resident))
@@ -161,7 +159,9 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         _require(request, "adapter", "version")
         resident = await self._once(
             request,
-            lambda: self._management.prefetch(tenant=self._tenant, adapter=request.adapter, version=request.version),
+            lambda: self._management.prefetch(
+                tenant=current_tenant(), adapter=request.adapter, version=request.version
+            ),
         )
         return pb.PrefetchVersionResponse(resident=resident)
 
@@ -174,7 +174,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         call = type(request)()
         call.CopyFrom(request)
         call.ClearField("request_id")
-        return await self._replays.once(request_id_of(request), call, work)
+        return await self._replays.once(request_id_of(request), call, work, tenant=current_tenant())
 
     async def _published(self, accepted: Accepted, alias: str, response: _Published) -> _Published:
         response.version.CopyFrom(version_message(accepted.version))

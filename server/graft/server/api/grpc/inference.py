@@ -19,6 +19,7 @@ from graft.server.api.grpc.inference_messages import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.messages import template_role
+from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import Sampling
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from graft.server.engine.text import Text
@@ -44,13 +45,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             await asyncio.to_thread(
                 check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
             )
-        self._serving.check(request.model)
+        self._serving.check(request.model, tenant=current_tenant())
         prompt_ids = await self._prompt_ids(request.prompt)
         violations = Violations()
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         entered = self._serving.enter(
-            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
+            model=request.model,
+            tenant=current_tenant(),
+            request_id=current_request_id(),
+            deadline_seconds=context.time_remaining(),
         )
         async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
             async for message in messages:
@@ -80,12 +84,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         await self._text.beside(lambda: self._check_score(request), request.ByteSize())
-        self._serving.check(request.model)
+        self._serving.check(request.model, tenant=current_tenant())
         prompt_ids = await self._prompt_ids(request.prompt)
         continuations = await self._continuation_ids(request, prompt_ids)
         self._check_fit(request, prompt_ids, continuations)
         entered = self._serving.enter(
-            model=request.model, request_id=current_request_id(), deadline_seconds=context.time_remaining()
+            model=request.model,
+            tenant=current_tenant(),
+            request_id=current_request_id(),
+            deadline_seconds=context.time_remaining(),
         )
         async with entered as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)

@@ -10,6 +10,7 @@ from graft.adapters.form import ServingForm
 from graft.server.api.grpc.inference_messages import form_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
+from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineInfo
 from graft.server.operations.readiness import Readiness
 from graft.server.registry.replays import Replays
@@ -80,7 +81,9 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
             return await self._serving.drain(seconds)
 
         return pb.DrainResponse(
-            num_unfinished=await self._replays.once(request_id_of(request), ("Drain", seconds), drain)
+            num_unfinished=await self._replays.once(
+                request_id_of(request), ("Drain", seconds), drain, tenant=current_tenant()
+            )
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -14,10 +14,12 @@ import grpc
 import grpc.aio
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
+from graft.server.api import tenants
 from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc.status import status_of
 from graft.server.api.grpc.types import Context, Handler
 from graft.server.api.grpc.uploads import heard_out
+from graft.server.api.tenants import Identify, on_behalf_of
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.deadlines import in_time
@@ -28,12 +30,13 @@ _log = logging.getLogger("graft.access")
 _OURS = "/graft.v1."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Call:
-    """One call as the layers see it."""
+    """One call as the layers see it. Its tenant is empty until it is known."""
 
     method: str
     context: Context
+    tenant: str = ""
 
 
 class Failed(Exception):
@@ -50,14 +53,15 @@ Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 class Layers(grpc.aio.ServerInterceptor):
     """Runs each servicer's call inside the layers, the first outermost, and turns its error into a rich status.
 
-    The trailers of every call say what it is called here.
+    The trailers of every call say what it is called here. `identify` finds whose it is before the servicer hears of it.
 
     Unary calls end at their deadline or after `default_seconds`; streams keep their own time, but a caller that takes
     nothing from one for `write_seconds` is let go.
     """
 
-    def __init__(self, *layers: Layer, default_seconds: float, write_seconds: float) -> None:
+    def __init__(self, *layers: Layer, identify: Identify, default_seconds: float, write_seconds: float) -> None:
         self._layers = layers
+        self._identify = identify
         self._default_seconds = default_seconds
         self._write_seconds = write_seconds
 
@@ -82,31 +86,45 @@ class Layers(grpc.aio.ServerInterceptor):
             case False, False:
                 return grpc.unary_unary_rpc_method_handler, self._single(method, handler.unary_unary)
             case True, False:
-                return grpc.stream_unary_rpc_method_handler, self._single(method, heard_out(handler.stream_unary))
+                return grpc.stream_unary_rpc_method_handler, self._single(method, handler.stream_unary, heard_out)
             case False, True:
                 return grpc.unary_stream_rpc_method_handler, self._streaming(method, handler.unary_stream)
             case _:
                 return grpc.stream_stream_rpc_method_handler, self._streaming(method, handler.stream_stream)
 
-    def _single(self, method: str, behaviour: Any) -> Any:
+    def _single(self, method: str, behaviour: Any, around: Callable[[Any], Any] = lambda behaviour: behaviour) -> Any:
         async def run(request: Any, context: Context) -> Any:
-            async with self._around(Call(method=method, context=context)):
+            call = Call(method=method, context=context)
+
+            async def answer(request: Any, context: Context) -> Any:
+                with self._identified(call):
+                    return await behaviour(request, context)
+
+            async with self._around(call):
                 left = context.time_remaining()
                 seconds = self._default_seconds if left is None else left
-                return await in_time(behaviour(request, context), monotonic() + seconds)
+                return await in_time(around(answer)(request, context), monotonic() + seconds)
 
         return run
 
     def _streaming(self, method: str, behaviour: Any) -> Any:
         # `context.write` instead of a generator: a cancellation then reaches the servicer at once, wherever it stands.
         async def run(request: Any, context: Context) -> None:
-            async with self._around(Call(method=method, context=context)):
-                stream: AsyncGenerator[Any, None] = behaviour(request, context)
-                async with aclosing(stream):
-                    async for message in stream:
-                        await self._write(context, message)
+            call = Call(method=method, context=context)
+            async with self._around(call):
+                with self._identified(call):
+                    stream: AsyncGenerator[Any, None] = behaviour(request, context)
+                    async with aclosing(stream):
+                        async for message in stream:
+                            await self._write(context, message)
 
         return run
+
+    @contextmanager
+    def _identified(self, call: Call) -> Iterator[None]:
+        call.tenant = self._identify(_metadata(call.context, tenants.HEADER))
+        with on_behalf_of(call.tenant):
+            yield
 
     async def _write(self, context: Context, message: Any) -> None:
         try:
@@ -117,7 +135,7 @@ class Layers(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, call: Call) -> AsyncIterator[None]:
-        with named(_given_id(call.context)) as request_id:
+        with named(_metadata(call.context, HEADER)) as request_id:
             trailers = ((HEADER, request_id),)
             call.context.set_trailing_metadata(trailers)
             try:
@@ -131,8 +149,8 @@ class Layers(grpc.aio.ServerInterceptor):
                 await call.context.abort(status.code, status.details, (*status.trailing_metadata, *trailers))
 
 
-def _given_id(context: Context) -> str | None:
-    given = (value for key, value in context.invocation_metadata() or () if key == HEADER)
+def _metadata(context: Context, name: str) -> str | None:
+    given = (value for key, value in context.invocation_metadata() or () if key == name)
     return next((value for value in given if isinstance(value, str)), None)
 
 
@@ -154,7 +172,7 @@ def limits_layer(metrics: Metrics, *, max_calls: int) -> Layer:
     async def around(call: Call) -> AsyncIterator[None]:
         nonlocal num_calls
         if num_calls >= max_calls:
-            metrics.requests.labels(front="grpc", outcome="resource_exhausted").inc()
+            metrics.requests.labels(front="grpc", outcome="resource_exhausted", tenant="").inc()
             raise Failed(fault_of(Overloaded("too many calls are open at once", retry_after_seconds=1.0)))
         num_calls += 1
         try:
@@ -184,7 +202,7 @@ def log_layer() -> Layer:
 
 
 def metrics_layer(metrics: Metrics) -> Layer:
-    """Counts calls by outcome."""
+    """Counts calls by outcome and tenant."""
 
     @asynccontextmanager
     async def around(call: Call) -> AsyncIterator[None]:
@@ -196,6 +214,6 @@ def metrics_layer(metrics: Metrics) -> Layer:
             outcome = failed.fault.outcome
             raise
         finally:
-            metrics.requests.labels(front="grpc", outcome=outcome).inc()
+            metrics.requests.labels(front="grpc", outcome=outcome, tenant=call.tenant).inc()
 
     return around

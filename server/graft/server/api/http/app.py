@@ -15,12 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from graft.server.api import tenants
 from graft.server.api.faults import fault_of
 from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.sse import ClientGone
+from graft.server.api.tenants import Identify, on_behalf_of
 from graft.server.errors import SlowReader
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.request_id import HEADER, named
@@ -32,7 +34,13 @@ _OUTCOMES = {400: "invalid_argument", 403: "permission_denied", 404: "not_found"
 
 
 def http_app(
-    *, chat: OpenAIEndpoint, completions: OpenAIEndpoint, models: Models, operations: Operations, metrics: Metrics
+    *,
+    chat: OpenAIEndpoint,
+    completions: OpenAIEndpoint,
+    models: Models,
+    operations: Operations,
+    metrics: Metrics,
+    identify: Identify,
 ) -> ASGIApp:
     """The application: these routes and no others."""
     routes = [
@@ -45,7 +53,7 @@ def http_app(
         Route("/readyz", operations.ready),
     ]
     # Inside Starlette's own catch-all, which would answer every error of ours with a bare 500.
-    front = Middleware(Front, metrics=metrics)
+    front = Middleware(Front, metrics=metrics, identify=identify)
     app = Starlette(routes=routes, middleware=[front], exception_handlers={HTTPException: _no_such_route})
     app.router.redirect_slashes = False
     return app
@@ -64,11 +72,12 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
 
 
 class Front:
-    """Around every request: its id, the error table, the log line and the count."""
+    """Around every request: its id, its tenant, the error table, the log line and the count."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, identify: Identify) -> None:
         self._app = app
         self._metrics = metrics
+        self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,14 +100,14 @@ class Front:
                 self._ended(exchange, outcome)
 
     def _ended(self, exchange: _Exchange, outcome: str) -> None:
-        self._metrics.requests.labels(front="http", outcome=outcome).inc()
+        self._metrics.requests.labels(front="http", outcome=outcome, tenant=exchange.tenant).inc()
         path = exchange.scope["path"] if exchange.status != 404 else "(unknown)"
         seconds = monotonic() - exchange.start
         _log.info("http %s %s %s %.3fs", exchange.scope["method"], path, outcome, seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._identified(scope, receive, exchange)
         except (ClientGone, SlowReader):
             raise
         except Exception as error:
@@ -108,15 +117,22 @@ class Front:
             await error_response(fault)(scope, receive, exchange.send)
             exchange.scope["state"]["outcome"] = fault.outcome
 
+    async def _identified(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        if scope["path"] not in _PROBES:
+            exchange.tenant = self._identify(Headers(scope=scope).get(tenants.HEADER))
+        with on_behalf_of(exchange.tenant):
+            await self._app(scope, receive, exchange.send)
+
 
 class _Exchange:
-    """One request and what became of it."""
+    """One request and what became of it. Its tenant is empty until it is known; a probe has none."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
         self.scope = scope
         self.scope["state"] = {}
         self.start = monotonic()
         self.status: int | None = None
+        self.tenant = ""
         self._request_id = request_id
         self._send = send
 

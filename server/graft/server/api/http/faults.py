@@ -25,6 +25,8 @@ def error_response(fault: Fault) -> JsonResponse:
         # RFC 9110 knows whole seconds only; openai's clients read the finer header first.
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_seconds)))
         headers["retry-after-ms"] = str(max(1, math.ceil(fault.retry_after_seconds * 1000)))
+    if fault.row.http == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"  # RFC 6750, section 3
     if fault.row.http == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         headers["accept-encoding"] = "identity"  # RFC 9110, 12.5.3: what would have been read
     return JsonResponse(error_body(fault), status_code=fault.row.http, headers=headers)

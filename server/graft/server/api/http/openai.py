@@ -21,6 +21,7 @@ from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
+from graft.server.api.tenants import current_tenant
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
@@ -56,10 +57,12 @@ class OpenAIEndpoint:
         return await self.text.beside(lambda: checked(json_object(raw), self.endpoint, self.text), len(raw))
 
     async def _answer(self, body: CheckedBody, request: Request, send: Send) -> None:
-        self.serving.check(body.model)
+        tenant = current_tenant()
+        self.serving.check(body.model, tenant=tenant)
         prompts = await body.prompts(self.text)
         fields = bounded(body.fields, prompts, self.text)
-        async with self.serving.enter(model=body.model, request_id=current_request_id()) as ticket:
+        entered = self.serving.enter(model=body.model, tenant=tenant, request_id=current_request_id())
+        async with entered as ticket:
             reply = await self.serving.openai(ticket, OpenAIRequest(fields=fields, prompts=prompts))
             name = partial(_named, ticket=ticket, model=body.model)
             headers = answerer_headers(ticket.answerer)

@@ -12,10 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from graft.adapters.adapter import DEFAULT_TENANT, STABLE
+from graft.adapters.adapter import STABLE
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.snapshot import ANY_BASE
 from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.tenants import current_tenant
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.registry.registry import Registry
@@ -57,7 +58,7 @@ class Models:
     async def get(self, request: Request) -> Response:
         """Any reference that a request could name. Raises what resolving does."""
         reference = request.path_params["model"]
-        resolved = self._registry.snapshot.resolve(reference, tenant=DEFAULT_TENANT)
+        resolved = self._registry.snapshot.resolve(reference, tenant=current_tenant())
         if resolved.version is None:
             return JsonResponse(self._model(reference, self._started_at))
         return JsonResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
@@ -65,7 +66,8 @@ class Models:
     def _all(self) -> Iterator[dict[str, Any]]:
         for name in dict.fromkeys((self._base.name, ANY_BASE)):
             yield self._model(name, self._started_at)
-        aliases = (alias for alias in self._registry.snapshot.aliases if alias.tenant == DEFAULT_TENANT)
+        tenant = current_tenant()
+        aliases = (alias for alias in self._registry.snapshot.aliases if alias.tenant == tenant)
         for alias in sorted(aliases, key=lambda one: (one.adapter, one.name != STABLE, one.name)):
             created = int(alias.update_time.timestamp())
             if alias.name == STABLE:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import vllm
 from vllm import SamplingParams
+from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
@@ -100,10 +101,11 @@ class VllmEngine:
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
         conversion.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
         params = conversion.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
-        stream = self._generate(prompt_token_ids, params, request_id, adapter)
+        stream = self._generate(prompt_token_ids, params, request_id, adapter, cache_salt)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 for delta in conversion.deltas(output, self.bytes_of):
@@ -123,25 +125,32 @@ class VllmEngine:
         *,
         request_id: str,
         adapter: EngineAdapter | None,
+        cache_salt: str | None = None,
     ) -> ContinuationScore:
         ids = [*prompt_token_ids, *continuation_token_ids]
         conversion.check_scored(prompt_token_ids, continuation_token_ids)
         conversion.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
         last: Any = None
-        stream = self._generate(ids, params, request_id, adapter)
+        stream = self._generate(ids, params, request_id, adapter, cache_salt)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 last = output
         return conversion.score(last, ids, len(prompt_token_ids), self.bytes_of)
 
     async def _generate(
-        self, ids: Sequence[int], params: SamplingParams, request_id: str, adapter: EngineAdapter | None
+        self,
+        ids: Sequence[int],
+        params: SamplingParams,
+        request_id: str,
+        adapter: EngineAdapter | None = None,
+        cache_salt: str | None = None,
     ) -> AsyncGenerator[Any, None]:
+        prompt = TokensPrompt(prompt_token_ids=list(ids))
+        if cache_salt is not None:
+            prompt["cache_salt"] = cache_salt
         with conversion.engine_errors():
-            stream = self.llm.generate(
-                {"prompt_token_ids": list(ids)}, params, request_id, lora_request=self.lora_request(adapter)
-            )
+            stream = self.llm.generate(prompt, params, request_id, lora_request=self.lora_request(adapter))
             async with contextlib.aclosing(stream):
                 async for output in stream:
                     yield output
@@ -214,7 +223,7 @@ class VllmEngine:
         params = SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}", None):
+        async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}"):
             pass
 
     @functools.cached_property

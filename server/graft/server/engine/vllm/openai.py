@@ -44,9 +44,15 @@ class VllmOpenAIBackend:
         self._classes: _ServingClasses | None = None
 
     async def answer(
-        self, request: OpenAIRequest, *, adapter: EngineAdapter | None, request_id: str, meter: Meter
+        self,
+        request: OpenAIRequest,
+        *,
+        adapter: EngineAdapter | None,
+        request_id: str,
+        meter: Meter,
+        cache_salt: str | None = None,
     ) -> Reply:
-        return await self._over_current_engine().answer(request, adapter, request_id, meter)
+        return await self._over_current_engine().answer(request, adapter, request_id, meter, cache_salt)
 
     def _over_current_engine(self) -> _ServingClasses:
         engine = self._current()
@@ -69,7 +75,12 @@ class _ServingClasses:
         self._completion = CompletionServing(engine, self._llm, self._models)
 
     async def answer(
-        self, request: OpenAIRequest, adapter: EngineAdapter | None, request_id: str, meter: Meter
+        self,
+        request: OpenAIRequest,
+        adapter: EngineAdapter | None,
+        request_id: str,
+        meter: Meter,
+        cache_salt: str | None,
     ) -> Reply:
         create: Callable[[Any], Awaitable[Any]] = self._completion.create_completion
         if request.is_chat:
@@ -79,7 +90,7 @@ class _ServingClasses:
         metered = self._llm.metered(meter, only_prompt=only_prompt)
         with self._known(adapter) as model, metered as running, conversion.engine_errors():
             named = {**fields, "model": model, "request_id": request_id}
-            asked = _parse(Chat if request.is_chat else Completion, named).of(request.prompts)
+            asked = _parse(Chat if request.is_chat else Completion, named).of(request.prompts, cache_salt)
             try:
                 answer = await create(asked)
                 _go_on_cancelling()

@@ -19,13 +19,16 @@ class _Tokenized(BaseModel):
     """The prompts of a request, which both fronts tokenize before the engine sees it."""
 
     _prompts: Sequence[Prompt] = PrivateAttr(())
+    _salt: str | None = PrivateAttr(None)
 
-    def of(self, prompts: Sequence[Prompt]) -> Self:
-        self._prompts = prompts
+    def of(self, prompts: Sequence[Prompt], cache_salt: str | None) -> Self:
+        self._prompts, self._salt = prompts, cache_salt
         return self
 
     def inputs(self) -> list[TokensInput]:
-        return [tokens_input(list(prompt.token_ids), prompt=prompt.text) for prompt in self._prompts]
+        return [
+            tokens_input(list(prompt.token_ids), prompt=prompt.text, cache_salt=self._salt) for prompt in self._prompts
+        ]
 
 
 class Chat(_Tokenized, ChatCompletionRequest):
