@@ -50,7 +50,6 @@ class Machine(RuleBasedStateMachine):
             assert 0 < decision.retry_after_seconds <= 60
             assert len(self.running) + num_waiting >= sum(self.limits)
             return multiple()
-        assert decision == Wait(num_ahead=num_waiting - (decision.displaced is not None), displaced=decision.displaced)
         if decision.displaced is not None:
             self.displace(decision.displaced, tenant)
         self.tenant_of[request_id] = tenant

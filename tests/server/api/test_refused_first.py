@@ -12,6 +12,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from graft.server.admission.policy import Admission
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of, until
@@ -81,6 +82,15 @@ CAUSES = [
 ]
 
 
+SCHEMA = Cause(
+    id="schema",
+    grpc=pb.GenerateRequest(prompt=pb.Prompt(text="x"), sampling=pb.Sampling(json_schema='{"type": "nothing"}')),
+    http={"prompt": "x", "structured_outputs": {"json": {"type": "nothing"}}},
+    grpc_field="sampling.json_schema",
+    http_field="structured_outputs.json",
+)
+
+
 @pytest.mark.parametrize("cause", CAUSES, ids=str)
 async def test_the_same_cause_has_the_same_words(server: Server, cause: Cause) -> None:
     code, details = await details_of(server.inference.Generate(cause.grpc))
@@ -106,15 +116,18 @@ async def test_a_base_without_chat_template_says_so_on_both_fronts(server: Serve
     assert "no chat template" in error["message"] and "as text" in error["message"]
 
 
-async def test_a_request_to_be_refused_neither_waits_nor_loads(start_server: StartServer) -> None:
+async def test_a_request_to_be_refused_neither_waits_nor_loads(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = await start_server(max_running=1, num_slots=2)
     for name, seed in (("joe", 1), ("ann", 2), ("tim", 3)):
         await server.imported(name, seed=seed)
     server.script.hang = True
     running = asyncio.ensure_future(server.http.post("/v1/completions", json={"model": "tiny", "prompt": "x"}))
     await until(lambda: len(server.script.active) == 1)
-    loads = server.metric("graft_adapter_loads_total")
-    for cause in CAUSES:
+    loads, offered = server.metric("graft_adapter_loads_total"), list[str]()
+    monkeypatch.setattr(Admission, "offer", lambda admission, request_id, **others: offered.append(request_id))
+    for cause in [*CAUSES, SCHEMA]:
         path = "/v1/chat/completions" if "messages" in cause.http else "/v1/completions"
         async with asyncio.timeout(5):
             response = await server.http.post(path, json={"model": "tim@1", **cause.http})
@@ -128,7 +141,7 @@ async def test_a_request_to_be_refused_neither_waits_nor_loads(start_server: Sta
         unknown = {"model": "nobody", "prompt": "x"}
         assert (await server.http.post("/v1/completions", json=unknown)).status_code == 404
     assert server.metric("graft_adapter_loads_total") == loads
-    assert server.metric("graft_queued_requests") == 0 and len(server.script.active) == 1
+    assert not offered and server.metric("graft_queued_requests") == 0 and len(server.script.active) == 1
     running.cancel()
     await until(lambda: not server.script.active)
 

@@ -74,6 +74,18 @@ async def test_only_small_bodies_are_checked_in_the_event_loop(server: Server, m
     assert threads[0] == threading.get_ident() != threads[1]
 
 
+async def test_the_tokens_of_a_long_text_are_written_beside_the_event_loop(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(
+        ScriptedTokenizer, "tokens", lambda self, ids: threads.append(threading.get_ident()) or list(map(str, ids))
+    )
+    for text in ("x", "x" * 5_000):
+        await server.inference.Tokenize(pb.TokenizeRequest(prompt=pb.Prompt(text=text)))
+    assert threads[0] == threading.get_ident() != threads[1]
+
+
 async def test_ids_are_spelled_only_where_they_fit(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     num_spelled: list[int] = []
     monkeypatch.setattr(ScriptedTokenizer, "finished", lambda self, ids: num_spelled.append(len(ids)) or "text")

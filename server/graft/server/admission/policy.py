@@ -22,12 +22,11 @@ QUANTUM = 512.0
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """Waits for its turn, which may come with the next `advance`; `num_ahead` requests wait beside it in all.
+    """Waits for its turn, which may come with the next `advance`.
 
     `displaced` lost its waiting place to this one, and is refused now.
     """
 
-    num_ahead: int
     displaced: str | None = None
 
 
@@ -130,7 +129,7 @@ class Admission:
         self._queues.setdefault(client, deque()).append(waiting)
         self._fairness.waits(client)
         self._num_queued += 1
-        return Wait(num_ahead=self._num_queued - 1, displaced=displaced)
+        return Wait(displaced=displaced)
 
     def charge(self, request_id: str, *, prompt_tokens: int = 0, generated_tokens: int = 0) -> None:
         """A running request was served so much; unknown ids are ignored."""

@@ -36,10 +36,6 @@ class AdmissionQueue:
         self._idle.set()
 
     @property
-    def closed(self) -> bool:
-        return self._closed
-
-    @property
     def num_admitted(self) -> int:
         return self._admission.num_running + self._admission.num_queued
 

@@ -153,9 +153,9 @@ class Text:
         """Of the tokens asked for at most, those that the context has room for."""
         return min(max_tokens, self.max_model_tokens - num_prompt_tokens)
 
-    def tokens(self, ids: Sequence[int]) -> list[str]:
+    async def tokens(self, ids: Sequence[int]) -> list[str]:
         """The text of each token."""
-        return self._tokenizer.tokens(ids)
+        return await self._beside(lambda: self._tokenizer.tokens(ids), len(ids))
 
     async def spelled_all(self, prompts: Sequence[Sequence[int]], *, goes_on: bool) -> list[str]:
         """The texts of ids; where more follows, without a character that they begin and do not end."""

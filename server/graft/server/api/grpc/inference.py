@@ -121,7 +121,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
         ids = await self._prompt_ids(request.prompt)
         return pb.TokenizeResponse(
-            token_ids=ids, tokens=self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
+            token_ids=ids, tokens=await self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
         )
 
     def _check_prompt(self, prompt: pb.Prompt) -> None:
@@ -141,6 +141,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def _continuation_ids(self, request: pb.ScoreRequest, prompt_ids: list[int]) -> list[list[int]]:
         if request.continuation_ids:
-            return [list(one.ids) for one in request.continuation_ids]
+            return await self._text.beside(
+                lambda: [list(one.ids) for one in request.continuation_ids], request.ByteSize()
+            )
         prompt = request.prompt.text if request.prompt.WhichOneof("content") == "text" else None
         return await self._text.continuations(prompt, prompt_ids, request.continuations, field="continuations")
