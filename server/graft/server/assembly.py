@@ -28,7 +28,7 @@ from graft.server.api.grpc.info import ServerServicer
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.http.server import HttpServer
-from graft.server.api.tenants import identify_by
+from graft.server.api.tenants import identify_by, read_tenants
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.facts import EngineFacts
 from graft.server.engine.supervisor import Supervisor
@@ -111,7 +111,8 @@ class _Assembly:
         self._metrics = metrics
         self._resources = resources
         self._readiness = Readiness()
-        self._identify = identify_by(settings.tenants_file)
+        self._tenants = read_tenants(settings.tenants_file) if settings.tenants_file else {}
+        self._identify = identify_by(self._tenants)
 
     async def server(self, end: Callable[[float], None], failed: Callable[[str], None]) -> Server:
         with phase(_log, "reading the catalog and the base"):
@@ -153,6 +154,8 @@ class _Assembly:
             form = choose_form(base, settings.quantization)
             await asyncio.to_thread(catalog.check_base_name, base.name)
             await self._engines.check(settings, base, form)
+            for tenant in sorted(set(self._tenants.values())):
+                await asyncio.to_thread(catalog.register_tenant, tenant)
             registry = await Registry.open(catalog, base=base, form=form)
         except BaseException:
             catalog.close()

@@ -17,7 +17,7 @@ from graft.v1 import adapter_pb2, server_pb2
 from graft.v1 import inference_pb2 as pb
 from tests.adapters.making import make_adapter
 from tests.server.api.conftest import Server, StartServer
-from tests.server.api.grpc.test_grpc import details_of
+from tests.server.api.grpc.test_grpc import details_of, until
 
 ANN, JOE = "Bearer ann-7Q==", "Bearer joe.token"
 PROMPT = pb.Prompt(text="x")
@@ -87,12 +87,13 @@ async def test_requests_and_tokens_are_counted_by_tenant(start_server: StartServ
     body = {"model": "tiny", "prompt": "x", "max_tokens": 2}
     await server.http.post("/v1/completions", json=body, headers={"authorization": JOE})
     for tenant, front, num_tokens in (("ann", "grpc", 3), ("joe", "http", 2)):
-        assert server.metric("graft_requests_total", tenant=tenant, front=front, outcome="ok") == 1
+        labels = {"tenant": tenant, "front": front, "outcome": "ok"}
+        await until(lambda labels=labels: server.metric("graft_requests_total", **labels) == 1)
         assert server.metric("graft_tokens_total", tenant=tenant, kind="completion") == num_tokens
     assert server.metric("graft_requests_total", tenant="default") == 0
 
 
-@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Bearer ann", "Basic ann-7Q==", "ann-7Q=="])
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ann", "Basic ann-7Q==", "ann-7Q=="])
 async def test_who_brings_no_known_token_is_refused_in_one_line(
     start_server: StartServer, tenants_file: Path, authorization: str | None
 ) -> None:
@@ -117,7 +118,7 @@ async def test_who_brings_no_known_token_is_refused_in_one_line(
         assert "authorization" in error["message"] and "\n" not in error["message"]
         assert reply.headers["www-authenticate"] == "Bearer"
     assert server.script.num_started == 0
-    assert server.metric("graft_requests_total", tenant="", outcome="unauthenticated") == 6
+    await until(lambda: server.metric("graft_requests_total", tenant="", outcome="unauthenticated") == 6)
     for probe in ("/livez", "/readyz", "/metrics"):
         assert (await server.http.get(probe)).status_code == 200
 

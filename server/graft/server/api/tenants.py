@@ -42,11 +42,9 @@ def current_tenant() -> str:
     return _current.get()
 
 
-def identify_by(tenants_file: Path | None) -> Identify:
-    """By the file's tokens; without a file, every request is the default tenant's. Raises `InvalidSetting`."""
-    return (
-        TokenTenants(read_tenants(tenants_file)) if tenants_file is not None else lambda authorization: DEFAULT_TENANT
-    )
+def identify_by(tenants: Mapping[str, str]) -> Identify:
+    """By these tokens; where there are none, every request is the default tenant's."""
+    return TokenTenants(tenants) if tenants else lambda authorization: DEFAULT_TENANT
 
 
 class TokenTenants:
