@@ -129,7 +129,7 @@ async def test_a_request_to_be_refused_neither_waits_nor_loads(
     monkeypatch.setattr(Admission, "offer", lambda admission, request_id, **others: offered.append(request_id))
     for cause in [*CAUSES, SCHEMA]:
         path = "/v1/chat/completions" if "messages" in cause.http else "/v1/completions"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             response = await server.http.post(path, json={"model": "tim@1", **cause.http})
             assert response.status_code == 400
             cause.grpc.model = "tim@1"
