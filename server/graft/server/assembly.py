@@ -42,7 +42,9 @@ from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
 from graft.server.registry.collection import Collection
-from graft.server.registry.registry import Registry
+from graft.server.registry.records import VersionRecords
+from graft.server.registry.snapshots import Snapshots
+from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import Located, Slots
 from graft.server.runtime.background import watched
 from graft.server.runtime.phase import phase
@@ -60,7 +62,7 @@ class Server:
 
     base: Base
     form: ServingForm
-    registry: Registry
+    catalog: CatalogThread
     readiness: Readiness
     text: Text
     serving: Serving
@@ -87,11 +89,12 @@ async def assemble(
 
 
 class _Served(NamedTuple):
-    """The base, how it is held, and the registry of its adapters."""
+    """The base, how it is held, and the catalog of its adapters."""
 
     base: Base
     form: ServingForm
-    registry: Registry
+    catalog: CatalogThread
+    snapshots: Snapshots
 
 
 class _Engine(NamedTuple):
@@ -116,7 +119,7 @@ class _Assembly:
 
     async def server(self, end: Callable[[float], None], failed: Callable[[str], None]) -> Server:
         with phase(_log, "reading the catalog and the base"):
-            served = await self._open_registry()
+            served = await self._open_catalog()
         store = await asyncio.to_thread(self._open_store)
         engine = self._engine(served, store)
         uploads = await self._open_uploads(served, store, engine)
@@ -125,7 +128,7 @@ class _Assembly:
         facts = EngineFacts(engine.supervisor, await engine.supervisor.info())
         text = await self._text(served.base, facts)
         serving = self._serving(served, engine)
-        management = Management(served.registry, engine.slots, engine.parity)
+        management = Management(served.catalog, served.snapshots, engine.slots, engine.parity)
         servicers = Servicers(
             inference=InferenceServicer(serving, text),
             adapters=AdapterServicer(management, uploads, self._collection(served, store, engine)),
@@ -136,7 +139,7 @@ class _Assembly:
         return Server(
             base=served.base,
             form=served.form,
-            registry=served.registry,
+            catalog=served.catalog,
             readiness=self._readiness,
             text=text,
             serving=serving,
@@ -144,7 +147,7 @@ class _Assembly:
             ports=await self._resources.enter_async_context(doors),
         )
 
-    async def _open_registry(self) -> _Served:
+    async def _open_catalog(self) -> _Served:
         settings, data = self._settings, self._settings.data_path
         data.mkdir(parents=True, exist_ok=True)
         catalog = await asyncio.to_thread(Catalog.open, settings.catalog_url or f"sqlite:///{data / 'catalog.db'}")
@@ -156,12 +159,14 @@ class _Assembly:
             await self._engines.check(settings, base, form)
             for tenant in sorted(set(self._tenants.values())):
                 await asyncio.to_thread(catalog.register_tenant, tenant)
-            registry = await Registry.open(catalog, base=base, form=form)
+            snapshots = Snapshots(base, form)
+            thread = CatalogThread(catalog, written=snapshots.refresh)
+            await thread.write(lambda one: one.register_base(base))
         except BaseException:
             catalog.close()
             raise
-        self._resources.push_async_callback(registry.close)
-        return _Served(base, form, registry)
+        self._resources.push_async_callback(thread.close)
+        return _Served(base, form, thread, snapshots)
 
     def _open_store(self) -> BlobStore:
         data = self._settings.data_path
@@ -183,7 +188,8 @@ class _Assembly:
             engine.parity.prepare(digest, folder)
 
         return AdapterUploads(
-            registry=served.registry,
+            catalog=served.catalog,
+            snapshots=served.snapshots,
             store=store,
             staging=await self._open_staging("staging", max_bytes, InvalidAdapter),
             base=served.base,
@@ -199,7 +205,7 @@ class _Assembly:
     async def _open_base_uploads(self, served: _Served) -> BaseUploads:
         max_bytes = self._settings.max_base_mib * _MIB
         return BaseUploads(
-            registry=served.registry,
+            catalog=served.catalog,
             staging=await self._open_staging("base-staging", max_bytes, InvalidBase),
             folder=self._settings.data_path / "bases",
             max_bytes=max_bytes,
@@ -208,7 +214,7 @@ class _Assembly:
 
     def _engine(self, served: _Served, store: BlobStore) -> _Engine:
         settings = self._settings
-        base, form, registry = served
+        base, form, catalog, snapshots = served
         supervisor = Supervisor(
             lambda: self._engines.start(settings, base, form),
             canary_interval_seconds=settings.canary_interval_seconds,
@@ -216,7 +222,8 @@ class _Assembly:
         )
         parity = Parity(
             supervisor,
-            registry,
+            VersionRecords(catalog, snapshots),
+            name_of=snapshots.name_of,
             form=form,
             mode=settings.parity,
             num_tokens=settings.parity_tokens,
@@ -224,7 +231,7 @@ class _Assembly:
         )
         slots = Slots(
             supervisor,
-            self._locator(registry, store, parity),
+            self._locator(snapshots, store, parity),
             num_slots=settings.num_slots,
             observer=self._metrics,
             expect=parity.expect,
@@ -233,13 +240,13 @@ class _Assembly:
         )
         return _Engine(supervisor, slots, parity)
 
-    def _locator(self, registry: Registry, store: BlobStore, parity: Parity) -> Callable[[str], Awaitable[Located]]:
+    def _locator(self, snapshots: Snapshots, store: BlobStore, parity: Parity) -> Callable[[str], Awaitable[Located]]:
         # A store that hangs must not take the threads of all else.
         threads = ThreadPoolExecutor(max(self._settings.num_slots, 1), thread_name_prefix="graft-fetch")
         self._resources.callback(threads.shutdown, wait=False, cancel_futures=True)
 
         async def locate(digest: str) -> Located:
-            version = registry.version_of(digest)
+            version = snapshots.version_of(digest)
             fetching = asyncio.get_running_loop().run_in_executor(threads, store.materialize, version)
             # The engine hears no more of a version that failed its check.
             folder, _ = await asyncio.gather(fetching, parity.recall(digest))
@@ -276,7 +283,7 @@ class _Assembly:
             engine=engine.supervisor,
             openai=self._engines.openai(engine.supervisor, served.base),
             slots=engine.slots,
-            registry=served.registry,
+            snapshots=served.snapshots,
             queue=queue,
             readiness=self._readiness,
             metrics=self._metrics,
@@ -288,7 +295,7 @@ class _Assembly:
 
     def _collection(self, served: _Served, store: BlobStore, engine: _Engine) -> Collection:
         collection = Collection(
-            served.registry, store, in_use=lambda: frozenset(one.digest for one in engine.slots.view())
+            served.catalog, store, in_use=lambda: frozenset(one.digest for one in engine.slots.view())
         )
         task = watched(collection.run(), "the collection of files of deleted versions")
         self._resources.callback(task.cancel)
@@ -318,7 +325,7 @@ class _Assembly:
             self._settings,
             serving=serving,
             text=text,
-            models=Models(served.registry, served.base),
+            models=Models(served.snapshots, served.base),
             identify=self._identify,
             readiness=self._readiness,
             metrics=self._metrics,

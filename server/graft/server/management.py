@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
-from graft.adapters.catalog.catalog import Page, Record
+from graft.adapters.catalog.paging import Page
+from graft.adapters.catalog.rows import Record
 from graft.adapters.errors import Conflict, InvalidReference, NotFound
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed
 from graft.server.parity.parity import Parity
 from graft.server.registry.accepting import Accepted
-from graft.server.registry.registry import Registry
+from graft.server.registry.snapshots import Snapshots
+from graft.server.registry.thread import CatalogThread
 from graft.server.residency.policy import Resident
 from graft.server.residency.slots import Slots
 
@@ -17,8 +19,9 @@ from graft.server.residency.slots import Slots
 class Management:
     """The verbs of one tenant's adapters. All may raise what the catalog does."""
 
-    def __init__(self, registry: Registry, slots: Slots, parity: Parity) -> None:
-        self._registry = registry
+    def __init__(self, catalog: CatalogThread, snapshots: Snapshots, slots: Slots, parity: Parity) -> None:
+        self._catalog = catalog
+        self._snapshots = snapshots
         self._slots = slots
         self._parity = parity
 
@@ -39,12 +42,12 @@ class Management:
         seconds that loading took (None where the version was resident) and the version's number.
         Raises `IncompatibleAdapter`, `LoadFailed`, `ParityFailed`, `Conflict`, `NotFound`.
         """
-        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
-        self._registry.check_servable(target)
+        target = await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        self._snapshots.check_servable(target)
         seconds = None
         if not self._surely_lost(tenant, adapter, alias, expected_etag):
             seconds = await self._slots.prefetch(target.digest)
-        moved = await self._registry.write(
+        moved = await self._catalog.write(
             lambda catalog: catalog.set_alias(
                 tenant=tenant,
                 adapter=adapter,
@@ -97,14 +100,14 @@ class Management:
         return "nothing of it was kept"
 
     async def delete_alias(self, *, tenant: str, adapter: str, alias: str, request_id: str | None) -> None:
-        await self._registry.write(
+        await self._catalog.write(
             lambda catalog: catalog.delete_alias(tenant=tenant, adapter=adapter, alias=alias, request_id=request_id)
         )
 
     async def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None) -> None:
         """Forget a version; it leaves the engine with its last lease. Raises `Conflict` while an alias points at it."""
         before = self._known()
-        await self._registry.write(
+        await self._catalog.write(
             lambda catalog: catalog.delete_version(
                 tenant=tenant, adapter=adapter, version=version, request_id=request_id
             )
@@ -116,16 +119,16 @@ class Management:
     ) -> None:
         """Forget an adapter; with `force` its aliases and versions, too, else `Conflict` while it has versions."""
         before = self._known()
-        await self._registry.write(
+        await self._catalog.write(
             lambda catalog: catalog.delete_adapter(tenant=tenant, adapter=adapter, force=force, request_id=request_id)
         )
         self._retire_unknown(before)
 
     async def set_pin(self, *, tenant: str, adapter: str, version: str, pinned: bool) -> Resident:
         """Keep a version in its slot, or let it go. Raises `PinRefused`, `NotFound` where there is nothing to unpin."""
-        target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        target = await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
         if pinned:
-            self._registry.check_servable(target)
+            self._snapshots.check_servable(target)
             await self._slots.pin(target.digest)
         else:
             self._slots.unpin(target.digest)
@@ -142,8 +145,8 @@ class Management:
         """
         target = self._of_alias(tenant, adapter, version)
         if target is None:
-            target = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
-        self._registry.check_servable(target)
+            target = await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        self._snapshots.check_servable(target)
         self._slots.hint(target.digest)
         return self._slots.usable(target.digest)
 
@@ -152,29 +155,29 @@ class Management:
     ) -> tuple[AdapterVersion, tuple[Record, ...]]:
         """A version and the records about it; the receipt of a check just made is among them."""
         await self._parity.settled()
-        found = await self._registry.read(lambda catalog: catalog.get_version(tenant, adapter, version))
-        return found, await self._registry.read(lambda catalog: catalog.records(found.digest, tenant=tenant))
+        found = await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        return found, await self._catalog.read(lambda catalog: catalog.records(found.digest, tenant=tenant))
 
     async def versions(self, *, tenant: str, adapter: str, page_size: int, page_token: str) -> Page[AdapterVersion]:
-        return await self._registry.read(
+        return await self._catalog.read(
             lambda catalog: catalog.versions(tenant, adapter, page_size=page_size, page_token=page_token)
         )
 
     async def get_adapter(self, *, tenant: str, adapter: str) -> Adapter:
-        return await self._registry.read(lambda catalog: catalog.get_adapter(tenant, adapter))
+        return await self._catalog.read(lambda catalog: catalog.get_adapter(tenant, adapter))
 
     async def adapters(self, *, tenant: str, page_size: int, page_token: str) -> Page[Adapter]:
-        return await self._registry.read(
+        return await self._catalog.read(
             lambda catalog: catalog.adapters(tenant, page_size=page_size, page_token=page_token)
         )
 
     def aliases_of(self, tenant: str, adapter: str) -> tuple[tuple[Alias, AdapterVersion], ...]:
         """The adapter's aliases and what they point at, from memory."""
-        return self._registry.snapshot.aliases_of(tenant, adapter)
+        return self._snapshots.current.aliases_of(tenant, adapter)
 
     def versions_of(self, tenant: str, adapter: str) -> tuple[AdapterVersion, ...]:
         """The adapter's versions, from memory."""
-        return self._registry.snapshot.versions_of(tenant, adapter)
+        return self._snapshots.current.versions_of(tenant, adapter)
 
     def residency(self) -> tuple[Resident, ...]:
         return self._slots.view()
@@ -189,19 +192,19 @@ class Management:
             return False
         etags = (
             one.etag
-            for one in self._registry.snapshot.aliases
+            for one in self._snapshots.current.aliases
             if (one.tenant, one.adapter, one.name) == (tenant, adapter, alias)
         )
         return next(etags, "") != expected_etag
 
     def _of_alias(self, tenant: str, adapter: str, alias: str) -> AdapterVersion | None:
         try:
-            return self._registry.snapshot.resolve(f"{adapter}:{alias}", tenant=tenant).version
+            return self._snapshots.current.resolve(f"{adapter}:{alias}", tenant=tenant).version
         except (NotFound, InvalidReference):
             return None
 
     def _known(self) -> frozenset[str]:
-        return frozenset(version.digest for version in self._registry.snapshot.versions)
+        return frozenset(version.digest for version in self._snapshots.current.versions)
 
     def _retire_unknown(self, before: frozenset[str]) -> None:
         # The same content under another name is the same digest, and stays.

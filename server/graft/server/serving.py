@@ -22,7 +22,7 @@ from graft.server.errors import Draining, NotReady
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
-from graft.server.registry.registry import Registry
+from graft.server.registry.snapshots import Snapshots
 from graft.server.residency.slots import Slots
 from graft.server.runtime.deadlines import all_or_none, each_in_time, in_time
 
@@ -68,7 +68,7 @@ class Serving:
         engine: Engine,
         openai: OpenAIBackend,
         slots: Slots,
-        registry: Registry,
+        snapshots: Snapshots,
         queue: AdmissionQueue,
         readiness: Readiness,
         metrics: Metrics,
@@ -81,7 +81,7 @@ class Serving:
         self._engine = engine
         self._openai = openai
         self._slots = slots
-        self._registry = registry
+        self._snapshots = snapshots
         self._queue = queue
         self._readiness = readiness
         self._metrics = metrics
@@ -231,10 +231,10 @@ class Serving:
     def _resolve(self, model: str, tenant: str) -> Resolved:
         if model in ("", self._base.digest):
             return BARE_BASE
-        resolved = self._registry.snapshot.resolve(model, tenant=tenant, draw=self._draw())
+        resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=self._draw())
         if resolved.version is not None:
             self._slots.require()
-            self._registry.check_servable(resolved.version)
+            self._snapshots.check_servable(resolved.version)
         return resolved
 
 

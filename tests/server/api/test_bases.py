@@ -36,7 +36,7 @@ async def test_an_uploaded_base_is_chosen_by_its_name(server: Server, tmp_path: 
     again = await upload(server, upload_base_requests(folder, name="oak"))
     assert base == again and not base.served
     assert await listed(server) == {server.base.name: True, "oak": False}
-    registered = await server.running.registry.read(lambda catalog: catalog.bases())
+    registered = await server.running.catalog.read(lambda catalog: catalog.bases())
     chosen = choose_base("oak", registered, cache_dir=tmp_path / "hashes")
     assert chosen.digest == base.digest and chosen.path.is_relative_to(server.settings.data_path / "bases")
 
@@ -62,7 +62,7 @@ async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp
     config.write_text(json.dumps({key: value for key, value in values.items() if key != "architectures"}))
     assert "not a usable base" in await refused(list(upload_base_requests(folder, name="oak")))
     assert await listed(server) == {server.base.name: True}
-    registered = await server.running.registry.read(lambda catalog: catalog.bases())
+    registered = await server.running.catalog.read(lambda catalog: catalog.bases())
     with pytest.raises(NotFound):
         choose_base("oak", registered, cache_dir=tmp_path / "hashes")
     assert not list((server.settings.data_path / "bases").glob("*"))

@@ -127,7 +127,7 @@ async def test_files_that_take_long_do_not_hold_up_texts(server: Server) -> None
 
 async def test_a_slow_import_does_not_hold_up_another(server: Server) -> None:
     go = threading.Event()
-    slow = asyncio.create_task(server.running.registry.write_long(lambda catalog: go.wait(30)))
+    slow = asyncio.create_task(server.running.catalog.write_long(lambda catalog: go.wait(30)))
     assert (await server.imported("joe", seed=1)).number == 1
     assert not slow.done()
     go.set()

@@ -51,26 +51,23 @@ class FakeEngine:
         )
 
 
-class FakeRegistry:
+class FakeRecords:
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.kept: list[Record] = []
         self.error: Exception | None = None
         self.reading = asyncio.Event()
         self.reading.set()
 
-    def name_of(self, digest: str) -> str:
-        return "joe@1"
-
-    async def records_of(self, digest: str) -> tuple[Record, ...]:
+    async def of(self, digest: str) -> tuple[Record, ...]:
         await self.reading.wait()
         if self.error:
             raise self.error
-        return tuple(record for record in self.records if record.version_digest == digest)
+        return tuple(record for record in self.kept if record.version_digest == digest)
 
-    async def add_record(self, digest: str, kind: str, body: Mapping[str, object]) -> None:
+    async def add(self, digest: str, kind: str, body: Mapping[str, object]) -> None:
         if self.error:
             raise self.error
-        self.records.append(Record(version_digest=digest, kind=kind, body=body, create_time=datetime.now(UTC)))
+        self.kept.append(Record(version_digest=digest, kind=kind, body=body, create_time=datetime.now(UTC)))
 
 
 class FakeOracle:
@@ -102,13 +99,14 @@ class Bench:
     """A parity check and everything around it; `parity()` is what a restarted server has."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine, self.registry, self.oracle = FakeEngine(), FakeRegistry(), FakeOracle()
+        self.engine, self.records, self.oracle = FakeEngine(), FakeRecords(), FakeOracle()
         self.adapter = EngineAdapter(digest=DIGEST, engine_id=1, path=folder)
 
     def parity(self, *, form: ServingForm = ServingForm.NF4, mode: Any = "full") -> Parity:
         return Parity(
             self.engine,  # type: ignore[arg-type]
-            self.registry,  # type: ignore[arg-type]
+            self.records,  # type: ignore[arg-type]
+            name_of=lambda digest: "joe@1",
             form=form,
             mode=mode,
             num_tokens=32,
@@ -124,7 +122,7 @@ class Bench:
 
     @property
     def bodies(self) -> list[Mapping[str, object]]:
-        return [record.body for record in self.registry.records if record.kind == KIND]
+        return [record.body for record in self.records.kept if record.kind == KIND]
 
 
 @pytest.fixture
@@ -194,7 +192,7 @@ async def test_a_no_op_is_refused_until_it_is_allowed(bench: Bench) -> None:
     parity = bench.parity()
     with pytest.raises(ParityFailed, match=r"changes nothing.*allow_noop"):
         await bench.load(parity)
-    await bench.registry.add_record(DIGEST, "allow_noop", {})
+    await bench.records.add(DIGEST, "allow_noop", {})
     await bench.load(parity)
     assert len([body for body in bench.bodies if body["noop"]]) == 1
 
@@ -368,12 +366,12 @@ async def test_a_form_that_peft_does_not_know_is_served_without_a_reference(benc
 
 async def test_a_receipt_is_written_once_the_catalog_is_back(bench: Bench) -> None:
     reference(-2.0).write(bench.adapter.path)
-    bench.registry.error = CatalogUnavailable("locked")
+    bench.records.error = CatalogUnavailable("locked")
     parity = bench.parity()
     await parity.recall(DIGEST)
     await parity.verify(bench.adapter)
     assert bench.bodies == [], "serving does not wait for the catalog"
-    bench.registry.error = None
+    bench.records.error = None
     await parity.close()
     assert len(bench.bodies) == 1
 
@@ -381,5 +379,5 @@ async def test_a_receipt_is_written_once_the_catalog_is_back(bench: Bench) -> No
 async def test_a_catalog_that_hangs_does_not_hold_a_load_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity_module, "_CATALOG_SECONDS", 0.01)
     reference(-2.0).write(bench.adapter.path)
-    bench.registry.reading.clear()
+    bench.records.reading.clear()
     await asyncio.wait_for(bench.parity().recall(DIGEST), 1)

@@ -22,7 +22,7 @@ class FakeCatalog:
         return frozenset({"live"})
 
 
-class FakeRegistry:
+class FakeThread:
     async def read(self, call: Callable[[Any], Any]) -> Any:
         return call(FakeCatalog())
 
@@ -50,7 +50,7 @@ class FakeStore:
 
 
 def made(store: FakeStore) -> Collection:
-    return Collection(FakeRegistry(), store, in_use=lambda: {"leased"})  # type: ignore[arg-type]
+    return Collection(FakeThread(), store, in_use=lambda: {"leased"})  # type: ignore[arg-type]
 
 
 async def test_what_lives_and_what_the_engine_holds_is_kept() -> None:

@@ -34,8 +34,6 @@ from graft.adapters.catalog.snapshot import CatalogSnapshot
 from graft.adapters.errors import Conflict
 from graft.adapters.form import ServingForm
 
-__all__ = ["BaseRecord", "Catalog", "Page", "Record"]
-
 _TRIES = 3
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

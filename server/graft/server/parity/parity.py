@@ -20,7 +20,7 @@ from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.parity.oracle_process import PEFT_FORMS
 from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import KIND, MAX_MEAN_ABS_DELTA, Circumstances, Deltas, Receipt, Source, compare
-from graft.server.registry.registry import Registry
+from graft.server.registry.records import VersionRecords
 from graft.server.runtime.background import watched
 from graft.server.runtime.deadlines import all_or_none
 from graft.server.settings.settings import ParityMode
@@ -68,15 +68,17 @@ class Parity:
     def __init__(
         self,
         engine: Engine,
-        registry: Registry,
+        records: VersionRecords,
         *,
+        name_of: Callable[[str], str],
         form: ServingForm,
         mode: ParityMode,
         num_tokens: int,
         oracle: Oracle,
     ) -> None:
         self._engine = engine
-        self._registry = registry
+        self._records = records
+        self._name_of = name_of
         self._form = form
         self._mode = mode
         self._num_tokens = num_tokens
@@ -241,7 +243,7 @@ class Parity:
         deltas = receipt.deltas
         if deltas is None:
             return
-        name, over = self._registry.name_of(digest), f"over {deltas.num_tokens} probe tokens its log-probabilities"
+        name, over = self._name_of(digest), f"over {deltas.num_tokens} probe tokens its log-probabilities"
         if receipt.has_drifted:
             raise ParityFailed(
                 f"{name} is not served as it was trained: {over} differ from those of {receipt.source} by "
@@ -257,15 +259,14 @@ class Parity:
             )
 
     async def _noop_allowed(self, digest: str) -> bool:
-        return any(record.kind == NOOP_RECORD for record in await self._registry.records_of(digest))
+        return any(record.kind == NOOP_RECORD for record in await self._records.of(digest))
 
     async def _remembered(self, digest: str) -> Receipt | None:
         """The latest receipt in the catalog that holds for this engine. Serving never waits long for the database."""
         info = await self._engine.info()
         circumstances = Circumstances(form=self._form, engine=info.engine_version, kernel=info.lora_kernel)
         try:
-            async with asyncio.timeout(_CATALOG_SECONDS):
-                records = await self._registry.records_of(digest)
+            records = await asyncio.wait_for(self._records.of(digest), _CATALOG_SECONDS)
         except (GraftError, TimeoutError) as error:
             _log.warning("receipts of %s could not be read, it is checked again: %s", digest, error)
             return None
@@ -287,7 +288,7 @@ class Parity:
         await asyncio.sleep(_WRITE_AFTER_SECONDS)
         for attempt in range(1, _WRITE_TRIES + 1):
             try:
-                await self._registry.add_record(digest, KIND, receipt.body())
+                await self._records.add(digest, KIND, receipt.body())
                 return
             except Exception as error:
                 _log.error("the receipt of %s was not written (try %d of %d): %s", digest, attempt, _WRITE_TRIES, error)

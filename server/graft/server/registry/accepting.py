@@ -20,7 +20,8 @@ from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
 from graft.server.registry.import_folder import IMPORTED_FILES, ImportFolder
-from graft.server.registry.registry import Registry
+from graft.server.registry.snapshots import Snapshots
+from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import require_slots
 
 
@@ -57,7 +58,8 @@ class AdapterUploads:
     def __init__(
         self,
         *,
-        registry: Registry,
+        catalog: CatalogThread,
+        snapshots: Snapshots,
         store: BlobStore,
         staging: Staging,
         base: Base,
@@ -75,7 +77,8 @@ class AdapterUploads:
         """
         self._foreign = foreign
         self._num_slots = num_slots
-        self._registry = registry
+        self._catalog = catalog
+        self._snapshots = snapshots
         self._store = store
         self._staging = staging
         self._base = base
@@ -155,7 +158,7 @@ class AdapterUploads:
         passed: Callable[[str, Path], None] = lambda digest, folder: None,
     ) -> Accepted:
         folder, sha256 = upload.folder, upload.sha256()
-        before = self._registry.snapshot.versions_of(tenant, adapter)
+        before = self._snapshots.current.versions_of(tenant, adapter)
 
         def accept(catalog: Catalog) -> AdapterVersion:
             return accept_folder(
@@ -174,7 +177,7 @@ class AdapterUploads:
                 passed=lambda digest: passed(digest, folder),
             )
 
-        version = await self._registry.write_long(accept)
+        version = await self._catalog.write_long(accept)
         return Accepted(
             version=version,
             is_new=version.digest not in {one.digest for one in before},

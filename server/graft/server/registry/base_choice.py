@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from graft.adapters.base.base import Base, find_base, shipped_bases
-from graft.adapters.catalog.catalog import BaseRecord
+from graft.adapters.catalog.rows import BaseRecord
 from graft.adapters.errors import InvalidBase, NotFound, Reason
 from graft.adapters.form import ServingForm
 

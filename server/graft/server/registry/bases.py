@@ -9,19 +9,20 @@ from pathlib import Path
 from graft.adapters.base.base import Base
 from graft.adapters.base.file_names import check_base_files
 from graft.adapters.base.uploaded import UploadedBase
-from graft.adapters.catalog.catalog import BaseRecord, Catalog
+from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.rows import BaseRecord
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.names import check_name
 from graft.adapters.store.staging import Staging
 from graft.server.registry.accepting import DeclaredFile
-from graft.server.registry.registry import Registry
+from graft.server.registry.thread import CatalogThread
 
 
 class BaseUploads:
     """Checks, stores and registers. Nothing of a refused base stays."""
 
-    def __init__(self, *, registry: Registry, staging: Staging, folder: Path, max_bytes: int, served: Base) -> None:
-        self._registry, self._staging, self._folder = registry, staging, folder
+    def __init__(self, *, catalog: CatalogThread, staging: Staging, folder: Path, max_bytes: int, served: Base) -> None:
+        self._catalog, self._staging, self._folder = catalog, staging, folder
         self._max_bytes, self._served = max_bytes, served
 
     async def upload(
@@ -59,13 +60,13 @@ class BaseUploads:
                     raise
                 return base
 
-            return await self._registry.write(register)
+            return await self._catalog.write(register)
         finally:
             await asyncio.to_thread(upload.abort)
 
     async def bases(self) -> tuple[BaseRecord, ...]:
         """Every registered base, oldest first."""
-        return await self._registry.read(lambda catalog: catalog.bases())
+        return await self._catalog.read(lambda catalog: catalog.bases())
 
     def is_served(self, digest: str) -> bool:
         return digest == self._served.digest

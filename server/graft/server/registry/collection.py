@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from graft.adapters.errors import GraftError
 from graft.adapters.store.store import BlobStore
-from graft.server.registry.registry import Registry
+from graft.server.registry.thread import CatalogThread
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS = 60.0
@@ -27,9 +27,9 @@ class Collected:
 class Collection:
     """Safe beside uploads and other replicas: what is young stays, and what is stored again meanwhile is kept."""
 
-    def __init__(self, registry: Registry, store: BlobStore, *, in_use: Callable[[], Set[str]]) -> None:
+    def __init__(self, catalog: CatalogThread, store: BlobStore, *, in_use: Callable[[], Set[str]]) -> None:
         """`in_use` gives the digests of versions that the engine holds, even of those that were deleted."""
-        self._registry, self._store, self._in_use = registry, store, in_use
+        self._catalog, self._store, self._in_use = catalog, store, in_use
         self._turn = asyncio.Lock()
 
     async def enrol(self) -> None:
@@ -37,14 +37,14 @@ class Collection:
 
         Raises what the store does.
         """
-        identity = await self._registry.read(lambda catalog: catalog.identity())
+        identity = await self._catalog.read(lambda catalog: catalog.identity())
         await asyncio.to_thread(self._store.enrol, identity)
 
     async def collect(self) -> Collected:
         """Delete what is dead and older than an hour. Raises `Conflict` in a shared store, `StoreUnavailable`."""
         async with self._turn:
             await self.enrol()
-            live = await self._registry.read(lambda catalog: catalog.live_digests()) | self._in_use()
+            live = await self._catalog.read(lambda catalog: catalog.live_digests()) | self._in_use()
             sizes: list[int] = []
             num_deleted = await asyncio.to_thread(lambda: self._store.collect(live, freed=sizes.append))
             return Collected(num_deleted=num_deleted, freed_bytes=sum(sizes))

@@ -10,7 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from graft.adapters import adapter as values
-from graft.adapters.catalog.catalog import Record
+from graft.adapters.catalog.rows import Record
 from graft.server.api.grpc.inference_messages import form_message
 from graft.server.residency.policy import Resident, State
 from graft.v1 import adapter_pb2 as pb

@@ -19,7 +19,7 @@ from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.tenants import current_tenant
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
-from graft.server.registry.registry import Registry
+from graft.server.registry.snapshots import Snapshots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Operations:
 class Models:
     """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases."""
 
-    def __init__(self, registry: Registry, base: Base) -> None:
-        self._registry = registry
+    def __init__(self, snapshots: Snapshots, base: Base) -> None:
+        self._snapshots = snapshots
         self._base = base
         self._started_at = int(time())
 
@@ -58,7 +58,7 @@ class Models:
     async def get(self, request: Request) -> Response:
         """Any reference that a request could name. Raises what resolving does."""
         reference = request.path_params["model"]
-        resolved = self._registry.snapshot.resolve(reference, tenant=current_tenant())
+        resolved = self._snapshots.current.resolve(reference, tenant=current_tenant())
         if resolved.version is None:
             return JsonResponse(self._model(reference, self._started_at))
         return JsonResponse(self._model(reference, int(resolved.version.create_time.timestamp())))
@@ -67,7 +67,7 @@ class Models:
         for name in dict.fromkeys((self._base.name, ANY_BASE)):
             yield self._model(name, self._started_at)
         tenant = current_tenant()
-        aliases = (alias for alias in self._registry.snapshot.aliases if alias.tenant == tenant)
+        aliases = (alias for alias in self._snapshots.current.aliases if alias.tenant == tenant)
         for alias in sorted(aliases, key=lambda one: (one.adapter, one.name != STABLE, one.name)):
             created = int(alias.update_time.timestamp())
             if alias.name == STABLE:

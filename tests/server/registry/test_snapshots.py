@@ -14,7 +14,8 @@ from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.errors import IncompatibleAdapter
 from graft.adapters.form import ServingForm
-from graft.server.registry.registry import Registry
+from graft.server.registry.snapshots import Snapshots
+from graft.server.registry.thread import CatalogThread
 from tests.adapters.making import make_base
 
 
@@ -24,10 +25,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture
-async def registry(base: Base, tmp_path: Path) -> AsyncIterator[Registry]:
-    opened = await Registry.open(Catalog.open(f"sqlite:///{tmp_path}/c.db"), base=base, form=ServingForm.NF4)
-    yield opened
-    await opened.close()
+def snapshots(base: Base) -> Snapshots:
+    return Snapshots(base, ServingForm.NF4)
+
+
+@pytest.fixture
+async def catalog(snapshots: Snapshots, base: Base, tmp_path: Path) -> AsyncIterator[CatalogThread]:
+    thread = CatalogThread(Catalog.open(f"sqlite:///{tmp_path}/c.db"), written=snapshots.refresh)
+    await thread.write(lambda one: one.register_base(base))
+    yield thread
+    await thread.close()
 
 
 def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False) -> AdapterVersion:
@@ -53,35 +60,39 @@ def note_statements(catalog: Catalog) -> list[str]:
     return sent
 
 
-async def test_a_write_that_changes_no_name_reads_no_version(registry: Registry, base: Base) -> None:
-    version = await registry.write(lambda one: register(one, base, "joe"))
-    before = registry.snapshot
-    sent = await registry.read(note_statements)
-    await registry.write(lambda one: one.add_record(version.digest, "heartbeat", {}))
-    assert registry.snapshot is before
+async def test_a_write_that_changes_no_name_reads_no_version(
+    catalog: CatalogThread, snapshots: Snapshots, base: Base
+) -> None:
+    version = await catalog.write(lambda one: register(one, base, "joe"))
+    before = snapshots.current
+    sent = await catalog.read(note_statements)
+    await catalog.write(lambda one: one.add_record(version.digest, "heartbeat", {}))
+    assert snapshots.current is before
     looked = sent[next(i for i, one in enumerate(sent) if one.startswith("INSERT INTO records")) + 1 :]
     assert [one.partition("FROM ")[2] for one in looked if "SELECT" in one] == ["revision"]
 
 
-async def test_leave_for_another_form_is_asked_of_what_changed(registry: Registry, base: Base) -> None:
-    amy = await registry.write(lambda one: register(one, base, "amy", allowed=True))
-    bob = await registry.write(lambda one: register(one, base, "bob"))
-    registry.check_servable(amy)
+async def test_leave_for_another_form_is_asked_of_what_changed(
+    catalog: CatalogThread, snapshots: Snapshots, base: Base
+) -> None:
+    amy = await catalog.write(lambda one: register(one, base, "amy", allowed=True))
+    bob = await catalog.write(lambda one: register(one, base, "bob"))
+    snapshots.check_servable(amy)
     with pytest.raises(IncompatibleAdapter, match="was trained on bf16"):
-        registry.check_servable(bob)
-    sent = await registry.read(note_statements)
-    await registry.write(lambda one: register(one, base, "bob", allowed=True))
+        snapshots.check_servable(bob)
+    sent = await catalog.read(note_statements)
+    await catalog.write(lambda one: register(one, base, "bob", allowed=True))
     assert sum("FROM records" in one for one in sent) == 1
-    registry.check_servable(amy)
-    registry.check_servable(bob)
+    snapshots.check_servable(amy)
+    snapshots.check_servable(bob)
 
 
 async def test_another_server_s_change_is_seen_with_the_next_write(
-    registry: Registry, base: Base, tmp_path: Path
+    catalog: CatalogThread, snapshots: Snapshots, base: Base, tmp_path: Path
 ) -> None:
-    await registry.write(lambda one: register(one, base, "joe"))
+    await catalog.write(lambda one: register(one, base, "joe"))
     other = Catalog.open(f"sqlite:///{tmp_path}/c.db")
     other.set_alias(tenant="default", adapter="joe", alias="stable", version="1")
     other.close()
-    await registry.write(lambda one: one.register_tenant("acme"))
-    assert registry.snapshot.resolve("joe").alias == "stable"
+    await catalog.write(lambda one: one.register_tenant("acme"))
+    assert snapshots.current.resolve("joe").alias == "stable"

@@ -1,0 +1,82 @@
+"""The picture of the catalog that requests read, and which of its versions this server can serve."""
+
+from __future__ import annotations
+
+import threading
+
+from graft.adapters.accepting import OTHER_FORM_RECORD
+from graft.adapters.adapter import AdapterVersion
+from graft.adapters.base.base import Base
+from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.snapshot import CatalogSnapshot
+from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
+from graft.adapters.form import ServingForm
+
+
+class Snapshots:
+    """`current` is replaced after each write, and read in any thread."""
+
+    def __init__(self, base: Base, form: ServingForm) -> None:
+        self._base = base
+        self._form = form
+        self._refreshing = threading.Lock()
+        self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
+        self.current = CatalogSnapshot(base_name=base.name)
+
+    def refresh(self, catalog: Catalog) -> None:
+        """Take what changed since. Blocks on the database."""
+        # Locked as a whole, or an older snapshot could replace a newer one.
+        with self._refreshing:
+            before = self.current
+            snapshot = catalog.refreshed(before)
+            if snapshot is not before:
+                self._other_form_allowed = self._allowed_in(snapshot, before, catalog)
+                self.current = snapshot
+
+    def version_of(self, digest: str) -> AdapterVersion:
+        """Any tenant's version with this digest: all have the same files. Raises `NotFound`."""
+        for version in self.current.versions:
+            if version.digest == digest:
+                return version
+        raise NotFound(f"no version has the digest {digest}")
+
+    def name_of(self, digest: str) -> str:
+        """What people call the version: `<adapter>@<number>`; its digest where it is gone."""
+        found = (one for one in self.current.versions if one.digest == digest)
+        return next((f"{one.adapter}@{one.number}" for one in found), digest)
+
+    def check_servable(self, version: AdapterVersion) -> None:
+        """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
+        reasons = []
+        other = version.base.differences(self._base.identity)
+        if other:
+            problem = (
+                f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name} "
+                f"({self._base.digest}), which differs in {', '.join(other).replace('_', ' ')}"
+            )
+            reasons.append(
+                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self._base.name}")
+            )
+        if version.form != self._form and (version.tenant, version.digest) not in self._other_form_allowed:
+            problem = f"was trained on {version.form}; the base is held as {self._form}"
+            remedy = f"serve with --quantization {version.form}, or register it with allow_other_quantization"
+            reasons.append(Reason(field="form", problem=problem, remedy=remedy))
+        if reasons:
+            raise IncompatibleAdapter(f"{version.adapter}@{version.number} does not fit the served base", reasons)
+
+    def _allowed_in(
+        self, snapshot: CatalogSnapshot, before: CatalogSnapshot, catalog: Catalog
+    ) -> frozenset[tuple[str, str]]:
+        """The versions (tenant, digest) that may be served on another form; asked of adapters that changed only."""
+        allowed: set[tuple[str, str]] = set()
+        for name, entry in snapshot.entries.items():
+            other = {(one.tenant, one.digest) for one in entry.versions.values() if one.form != self._form}
+            if entry is before.entries.get(name):
+                allowed |= other & self._other_form_allowed
+            else:
+                allowed |= {(tenant, digest) for tenant, digest in other if _is_allowed(catalog, tenant, digest)}
+        return frozenset(allowed)
+
+
+def _is_allowed(catalog: Catalog, tenant: str, digest: str) -> bool:
+    return any(record.kind == OTHER_FORM_RECORD for record in catalog.records(digest, tenant=tenant))
