@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 _STOP_SECONDS = 45.0
 
 
@@ -19,18 +21,12 @@ class BenchFailed(Exception):
     exit_code = 1
 
 
-def tree_of(pid: int) -> list[int]:
-    """The process and all below it."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # The name in parentheses may hold spaces; after it come the state and the parent.
-            parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found
+def tree_of(pid: int) -> list[psutil.Process]:
+    """The process and all below it; empty where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
 
 
 class Child:
@@ -65,14 +61,7 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._process.wait, _STOP_SECONDS)
-        for pid in processes:
-            if _is_in_session(pid, self.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         await asyncio.to_thread(self._process.wait)
-
-
-def _is_in_session(pid: int, session: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        return os.getsid(pid) == session
-    return False

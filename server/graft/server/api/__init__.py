@@ -1,1 +1,1 @@
-"""The front doors: thin; requests are parsed and checked here before anything is held for them."""
+"""gRPC and HTTP: thin; requests are parsed and checked here before anything is held for them."""

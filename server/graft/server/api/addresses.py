@@ -1,4 +1,4 @@
-"""Addresses that both fronts listen on, in both families where the host names both."""
+"""Addresses to listen on, the same for gRPC and HTTP, in both families where the host names both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds on what one request may ask for, the same on both fronts, checked before the engine hears of it."""
+"""Bounds on what one request may ask for, the same over gRPC and HTTP, checked before the engine hears of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single values of a request may be, the same on both fronts: one table, one wording."""
+"""What single values of a request may be, the same over gRPC and HTTP: one table, one wording."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The gRPC front."""
+"""gRPC: messages in, messages out."""

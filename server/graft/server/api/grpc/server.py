@@ -1,4 +1,4 @@
-"""The gRPC front: the server with its limits, health and reflection."""
+"""The gRPC server with its limits, health and reflection."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The HTTP front."""
+"""HTTP: OpenAI's routes, probes and metrics."""

@@ -29,7 +29,7 @@ _TOO_MANY = (
 class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are the composition root's: it drains both fronts before either closes.
+        # Signals are `Shutdown`'s: requests over gRPC and HTTP are drained before either server closes.
         yield
 
 
@@ -90,7 +90,7 @@ class HttpServer:
         sockets = listeners(host, port, backlog=_BACKLOG)
         for one in sockets:
             one.setblocking(False)
-        self._task = watched(self._server.serve(sockets=sockets), "the HTTP front", ended=self._ended)
+        self._task = watched(self._server.serve(sockets=sockets), "the HTTP server", ended=self._ended)
         return int(sockets[0].getsockname()[1])
 
     async def stop(self, *, grace_seconds: float) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import threading
 from multiprocessing.connection import wait
-from pathlib import Path
+
+import psutil
 
 from graft.server.engine.process.shared_names import remove_names
 
@@ -28,27 +28,14 @@ def kill_below(pid: int) -> None:
 
     Python's resource trackers are spared: they remove the others' shared memory, and end by themselves.
     """
-    for child in _descendants(pid):
-        with contextlib.suppress(OSError):
-            if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
-                os.kill(child, signal.SIGKILL)
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if not any("resource_tracker" in argument for argument in child.cmdline()):
+                    child.kill()
 
 
 def _watch(sentinel: int) -> None:
     wait([sentinel])
     remove_names()
     os._exit(1)
-
-
-def _descendants(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        # A process may end while we look; the name in parentheses may hold spaces.
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found, level = [], [pid]
-    while level:
-        level = [child for parent in level for child in children.get(parent, ())]
-        found += level
-    return found
