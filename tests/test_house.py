@@ -25,7 +25,6 @@ LOOSE = {
 """The files that lie beside a portion's rooms; all others lie in one."""
 MANY_FILES = {"proto/graft/v1": "generated", "training/graft/training/objective": "one file for each objective"}
 ENTANGLED = {
-    "graft.bench.serving": {"figures", "load", "peers", "workbench"},
     "graft.server.engine": {"lora_cpu", "vllm"},  # the plugin installs what the engine's processes share
 }
 """Folders inside one room that still know one another; the set may only shrink."""

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.bench.serving.load.arrivals import equal_draws, mapped, poisson, token_ids, zipf_draws, zipf_weights
+from graft.bench.serving.load.arrivals import equal_draws, mapped, poisson, zipf_draws, zipf_weights
+from graft.bench.serving.peers.contenders import token_ids
 
 
 def test_zipf_shares_fall_by_rank_to_the_power() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.bench.serving.measurements import MEASUREMENTS, NAMES, chosen, estimate
+from graft.bench.serving.measurements.measurements import MEASUREMENTS, NAMES, chosen, estimate
 from graft.cli.main import main
 
 

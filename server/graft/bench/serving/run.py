@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import platform
 import signal
 import tempfile
 import time
@@ -16,18 +15,17 @@ from pathlib import Path
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.bench.serving import measurements
 from graft.bench.serving.adapters import make_adapters
 from graft.bench.serving.figures import picture
-from graft.bench.serving.figures import server as server_figures
-from graft.bench.serving.figures import zipf as zipf_figures
 from graft.bench.serving.figures.figures import Figures
-from graft.bench.serving.measurements import ENGINE, MANY, SERVER, Measurement
+from graft.bench.serving.measurements import measurements, zipf
+from graft.bench.serving.measurements.measurements import ENGINE, MANY, SERVER, Measurement
+from graft.bench.serving.measurements.server import server_of
+from graft.bench.serving.measurements.workbench import Workbench, say
 from graft.bench.serving.peers.engines import NUM_SLOTS, Engines
 from graft.bench.serving.processes import BenchFailed
 from graft.bench.serving.quiet import errors_into
 from graft.bench.serving.shapes import Shape, context_of, make_base
-from graft.bench.serving.workbench import Workbench, say
 
 _QUIET_LOAD = 0.5
 _MAX_ADAPTERS, _QUICK_ADAPTERS = 1000, 64
@@ -115,31 +113,21 @@ async def _take(bench: Workbench, wanted: Iterable[Measurement]) -> None:
         by_place[each.place].append(each)
     for each in by_place[ENGINE]:
         await _attempt(bench, each, bench)
-    if by_place[SERVER]:
-        await _on_server(bench, by_place[SERVER])
-    if by_place[MANY]:
-        await _on_many(bench, by_place[MANY])
+    for place in (SERVER, MANY):
+        try:
+            if by_place[place]:
+                await _on_server(bench, place, by_place[place])
+        except BenchFailed as error:
+            _leave_out(bench, by_place[place], error)
 
 
-async def _on_server(bench: Workbench, wanted: list[Measurement]) -> None:
-    try:
-        async with server_figures.server_of(bench, "eight", num_slots=NUM_SLOTS) as (server, http_port):
-            for each in wanted:
-                more = (http_port,) if each.name == "stock" else ()
-                await _attempt(bench, each, bench, server, *more)
-    except BenchFailed as error:
-        _leave_out(bench, wanted, error)
-
-
-async def _on_many(bench: Workbench, wanted: list[Measurement]) -> None:
-    number = _QUICK_ADAPTERS if bench.quick else _MAX_ADAPTERS
-    try:
-        async with server_figures.server_of(bench, "many", num_slots=zipf_figures.NUM_SLOTS) as (server, _):
-            many = await zipf_figures.register(bench, server, number)
-            for each in wanted:
-                await _attempt(bench, each, many)
-    except BenchFailed as error:
-        _leave_out(bench, wanted, error)
+async def _on_server(bench: Workbench, place: str, wanted: list[Measurement]) -> None:
+    async with server_of(bench, num_slots=NUM_SLOTS if place == SERVER else zipf.NUM_SLOTS) as server:
+        arguments: tuple[object, ...] = (bench, server)
+        if place == MANY:
+            arguments = (await zipf.register(bench, server, _QUICK_ADAPTERS if bench.quick else _MAX_ADAPTERS),)
+        for each in wanted:
+            await _attempt(bench, each, *arguments)
 
 
 async def _attempt(bench: Workbench, measurement: Measurement, *arguments: object) -> None:
@@ -161,10 +149,7 @@ def _leave_out(bench: Workbench, wanted: list[Measurement], error: Exception) ->
 
 
 def _write(plan: Plan, figures: Figures) -> None:
-    if plan.json is not None:
-        figures.write(plan.json)
+    title = f"graft bench lora: {plan.shape.name}, {', '.join(plan.forms)}, {plan.num_pairs} pairs"
+    picture.write(figures, title, json=plan.json, picture=plan.picture)
     if plan.picture is not None and figures.taken:
-        machine = f"{os.cpu_count()} cores, {platform.machine()}"
-        title = f"graft bench lora: {plan.shape.name}, {', '.join(plan.forms)}, {plan.num_pairs} pairs, {machine}"
-        picture.draw(figures.taken, title, plan.picture)
         print(f"picture: {plan.picture}")

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             raise InvalidPlan(f"{path}: there is no folder {path.absolute().parent}")
 
     from graft.adapters.form import ServingForm
-    from graft.bench.serving.measurements import NAMES, chosen
+    from graft.bench.serving.measurements.measurements import NAMES, chosen
     from graft.bench.serving.run import Plan, measure
     from graft.bench.serving.shapes import SHAPES
 

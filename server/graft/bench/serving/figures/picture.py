@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graft.bench.serving.figures.figures import RATIO, Figure, target_of
+from graft.bench.serving.figures.figures import RATIO, Figure, Figures, target_of
 
 _MET, _MISSED, _PLAIN, _LINE = "#2e7d32", "#c62828", "#546e7a", "#212121"
 
 
-def draw(figures: Mapping[str, Figure], title: str, path: Path) -> None:
-    """Write a PNG. Raises OSError."""
+def write(figures: Figures, title: str, *, json: Path | None, picture: Path | None) -> None:
+    """Write the JSON and, with the machine in its title, the picture, as far as each is wanted. Raises OSError."""
+    if json is not None:
+        figures.write(json)
+    if picture is not None and figures.taken:
+        _draw(figures.taken, f"{title}, {os.cpu_count()} cores, {platform.machine()}", picture)
+
+
+def _draw(figures: Mapping[str, Figure], title: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -13,31 +12,28 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from graft.adapters.base.base import Base, find_base
 from graft.adapters.form import ServingForm
-from graft.bench.serving.adapters import RANK, make_adapters
+from graft.bench.serving.adapters import make_adapters
 from graft.bench.serving.figures import picture
-from graft.bench.serving.figures.figures import RATIO, Figure, Figures, median_of
+from graft.bench.serving.figures.figures import RATIO, Figures, median_of
 from graft.bench.serving.forms.held_out import perplexity, read_texts, windows_of
 from graft.bench.serving.forms.table import BATCHES, LOADS, speed, table
-from graft.bench.serving.peers.contenders import EngineContender, rows_of, throughput
+from graft.bench.serving.measurements.workbench import say
+from graft.bench.serving.peers.contenders import ANSWER_TOKENS, EngineContender, rows_of, throughput
+from graft.bench.serving.peers.engines import started
 from graft.bench.serving.processes import BenchFailed
 from graft.bench.serving.quiet import errors_into
 from graft.bench.serving.shapes import SHAPES, context_of, make_base
 from graft.bench.serving.usage import proportional_mb
-from graft.bench.serving.workbench import say
-from graft.server.engine.engine import EngineAdapter
-from graft.server.engine.native import numa
 
 if TYPE_CHECKING:
     from graft.server.engine.vllm.engine import VllmEngine
 
 _NUM_ADAPTERS = max(LOADS)
 _CONTEXT = 1024
-_TOKENS = 64
 _PLAIN = (ServingForm.BF16, ServingForm.FP32)
 _QUANTIZE_SECONDS = 3600.0
 
@@ -78,12 +74,8 @@ def measure(plan: Plan) -> int:
 
 def _write(plan: Plan, origin: Base, figures: Figures) -> None:
     print(f"\n{table(origin, plan.forms, figures.taken)}", flush=True)
-    if plan.json is not None:
-        figures.write(plan.json)
-    if plan.picture is not None and figures.taken:
-        machine = f"{os.cpu_count()} cores, {platform.machine()}"
-        title = f"graft bench forms: {origin.name}, {plan.num_rounds} rounds, {machine}"
-        picture.draw(figures.taken, title, plan.picture)
+    title = f"graft bench forms: {origin.name}, {plan.num_rounds} rounds"
+    picture.write(figures, title, json=plan.json, picture=plan.picture)
 
 
 def _origin(plan: Plan, folder: Path) -> Base:
@@ -142,39 +134,21 @@ async def _measure(plan: Plan, bases: Sequence[Base], adapters: Sequence[Path], 
 async def _served(
     form: ServingForm, base: Base, adapters: Sequence[Path], figures: Figures
 ) -> AsyncIterator[EngineContender]:
-    numa.stand_in()  # before vLLM is imported
-    from graft.server.engine.vllm.environment import EngineSettings
-    from graft.server.engine.vllm.launch import start_engine
-
     say(f"starting an engine: {form}")
-    engine = await start_engine(
-        EngineSettings(
-            base_path=base.path,
-            base_name=base.name,
-            form=form,
-            num_slots=_NUM_ADAPTERS,
-            max_rank=RANK,
-            max_model_tokens=min(context_of(base), _CONTEXT),
-        )
-    )
+    contender = await started(base.path, base.name, form, adapters, context=min(context_of(base), _CONTEXT))
     try:
-        figures.add(f"{form}_size_mb", _single(base.size_bytes / 1e6, "MB"))
-        figures.add(f"{form}_memory_mb", _single(proportional_mb(engine.pid), "MB"))
-        slots = [
-            EngineAdapter(digest=f"bench-{number}", engine_id=number + 1, path=path)
-            for number, path in enumerate(adapters)
-        ]
-        for slot in slots:
-            await engine.load(slot)
-        yield EngineContender(engine, slots)
+        figures.add(f"{form}_size_mb", median_of([base.size_bytes / 1e6], "MB"))
+        figures.add(f"{form}_memory_mb", median_of([proportional_mb(contender.engine.pid)], "MB"))
+        await contender.load()
+        yield contender
     finally:
-        await engine.close()
+        await contender.engine.close()
 
 
 async def _take(plan: Plan, contenders: dict[ServingForm, EngineContender], base: Base, figures: Figures) -> None:
     if plan.text is not None:
         for form, contender in contenders.items():
-            figures.add(f"{form}_perplexity", _single(await _perplexity(contender.engine, plan.text), "per token"))
+            figures.add(f"{form}_perplexity", median_of([await _perplexity(contender.engine, plan.text)], "per token"))
     for batch in BATCHES:
         for load in LOADS:
             runs = await _speeds(plan, contenders, base, batch, load)
@@ -199,8 +173,8 @@ async def _speeds(
         start = number % len(order)
         for form in order[start:] + order[:start]:
             seed = f"forms/{batch}/{load}/{number}"
-            rows = rows_of(batch, num_adapters=load, prompt_tokens=_TOKENS, vocab_size=base.vocab_size, seed=seed)
-            found = await throughput(contenders[form], rows, _TOKENS)
+            rows = rows_of(batch, num_adapters=load, vocab_size=base.vocab_size, seed=seed)
+            found = await throughput(contenders[form], rows, ANSWER_TOKENS)
             if number >= 0:
                 runs[form].append(found)
     return runs
@@ -212,10 +186,4 @@ def _add_ratios(runs: dict[ServingForm, list[float]], batch: int, load: int, fig
     for form, found in runs.items():
         if reference is not None and form is not ServingForm.BF16:
             ratios = [one / other for one, other in zip(found, reference, strict=True)]
-            figures.add(
-                f"{speed(form, batch, load)}_over_bf16", Figure(value=median(ratios), unit=RATIO, runs=tuple(ratios))
-            )
-
-
-def _single(value: float, unit: str) -> Figure:
-    return Figure(value=value, unit=unit, runs=(value,))
+            figures.add(f"{speed(form, batch, load)}_over_bf16", median_of(ratios, RATIO))

@@ -48,9 +48,3 @@ def poisson(adapters: list[int], *, per_second: float, seed: int) -> list[Arriva
 def mapped(arrivals: list[Arrival], num_adapters: int) -> list[Arrival]:
     """The same arrivals on the first `num_adapters` adapters."""
     return [Arrival(seconds=each.seconds, adapter=each.adapter % num_adapters) for each in arrivals]
-
-
-def token_ids(num_tokens: int, vocab_size: int, *, seed: str) -> list[int]:
-    """A prompt by chance; different seeds share no prefix worth caching. Leaves out the lowest ids, often special."""
-    chance = random.Random(seed)
-    return [chance.randrange(16, vocab_size) for _ in range(num_tokens)]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from graft.bench.serving.load.arrivals import Arrival, token_ids
+from graft.bench.serving.load.arrivals import Arrival
+from graft.bench.serving.peers.contenders import token_ids
 from graft.bench.serving.peers.graft_server import Answer, GraftServer
 from graft.bench.serving.processes import BenchFailed
 

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-from graft.bench.serving.load.arrivals import token_ids
+from graft.bench.serving.peers.contenders import token_ids
 from graft.bench.serving.peers.graft_server import Answer, GraftServer, largest_gap
 from graft.bench.serving.processes import BenchFailed
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import RANK
 from graft.bench.serving.peers.contenders import EngineContender
-from graft.server.engine.engine import EngineAdapter
 from graft.server.engine.native import numa
-
-if TYPE_CHECKING:
-    from graft.server.engine.vllm.environment import EngineSettings
 
 NUM_SLOTS = 8
 BARE, ADAPTED, MERGED = "bare", "adapted", "merged"
@@ -27,18 +22,10 @@ class Engines:
 
     def __init__(self, base: Base, form: ServingForm, adapters: Sequence[Path], *, context: int) -> None:
         self._base, self._form, self._adapters = base, form, adapters
-        self._context = min(context, _MAX_CONTEXT)
-        self._merged: Path | None = None
-        self._alive: dict[str, EngineContender] = {}
-
-    @property
-    def context(self) -> int:
-        """Tokens that fit an engine's context."""
-        return self._context
-
-    def merge_from(self, folder: Path) -> None:
+        self.context = min(context, _MAX_CONTEXT)
+        self.merged: Path | None = None
         """Where the merged base lies."""
-        self._merged = folder
+        self._alive: dict[str, EngineContender] = {}
 
     async def get(self, kind: str) -> EngineContender:
         """The engine, started where it is not alive; the one that was asked for longest ago may be closed for it."""
@@ -48,10 +35,6 @@ class Engines:
             await self._start(kind)
         self._alive[kind] = self._alive.pop(kind)
         return self._alive[kind]
-
-    async def both(self, first: str, second: str) -> tuple[EngineContender, EngineContender]:
-        """Two engines."""
-        return await self.get(first), await self.get(second)
 
     async def fresh(self, kind: str) -> EngineContender:
         """The engine in a new process."""
@@ -69,37 +52,29 @@ class Engines:
             await self.close(kind)
 
     async def _start(self, kind: str) -> None:
-        numa.stand_in()  # before vLLM is imported
-        from graft.server.engine.vllm.launch import launch, start_engine
-
         print(f"  starting an engine: {kind}", flush=True)
-        settings = self._settings(kind)
-        if kind != ADAPTED:
-            self._alive[kind] = EngineContender(await launch(settings))
-            return
-        contender = EngineContender(await start_engine(settings), self._engine_adapters())
+        path = self.merged if kind == MERGED else self._base.path
+        assert path is not None
+        adapters = self._adapters[:NUM_SLOTS] if kind == ADAPTED else ()
+        contender = await started(path, self._base.name, self._form, adapters, context=self.context)
         self._alive[kind] = contender
-        for adapter in contender.adapters:
-            await contender.engine.load(adapter)
+        await contender.load()
 
-    def _settings(self, kind: str) -> EngineSettings:
-        from graft.server.engine.vllm.environment import EngineSettings
 
-        path = self._base.path
-        if kind == MERGED:
-            assert self._merged is not None
-            path = self._merged
-        return EngineSettings(
-            base_path=path,
-            base_name=self._base.name,
-            form=self._form,
-            num_slots=NUM_SLOTS if kind == ADAPTED else 0,
-            max_rank=RANK,
-            max_model_tokens=self._context,
-        )
+async def started(
+    path: Path, name: str, form: ServingForm, adapters: Sequence[Path], *, context: int
+) -> EngineContender:
+    """An engine with a slot for each adapter, none of them loaded yet; with LoRA off where there are none."""
+    numa.stand_in()  # before vLLM is imported
+    from graft.server.engine.vllm.environment import EngineSettings
+    from graft.server.engine.vllm.launch import launch, start_engine
 
-    def _engine_adapters(self) -> list[EngineAdapter]:
-        return [
-            EngineAdapter(digest=f"bench-{number}", engine_id=number + 1, path=path)
-            for number, path in enumerate(self._adapters[:NUM_SLOTS])
-        ]
+    settings = EngineSettings(
+        base_path=path,
+        base_name=name,
+        form=form,
+        num_slots=len(adapters),
+        max_rank=RANK,
+        max_model_tokens=context,
+    )
+    return EngineContender(await (start_engine if adapters else launch)(settings), adapters)

@@ -60,8 +60,9 @@ def largest_gap(arrivals: Sequence[Sequence[float]], begin: float, end: float) -
 class GraftServer:
     """From `start` to `stop`."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: Child, port: int, http_port: int) -> None:
         self._child = child
+        self.http_port = http_port
         self.channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{port}", options=[("grpc.max_send_message_length", 16 << 20)]
         )
@@ -69,10 +70,8 @@ class GraftServer:
         self._adapters = adapter_pb2_grpc.AdapterServiceStub(self.channel)
 
     @classmethod
-    async def start(
-        cls, base: Base, form: ServingForm, folder: Path, *, num_slots: int, context: int
-    ) -> tuple[GraftServer, int]:
-        """A ready server with its data below `folder`, and its HTTP port. Raises `BenchFailed`."""
+    async def start(cls, base: Base, form: ServingForm, folder: Path, *, num_slots: int, context: int) -> GraftServer:
+        """A ready server with its data below `folder`. Raises `BenchFailed`."""
         folder.mkdir(parents=True, exist_ok=True)
         ready = folder / "ready.json"
         ready.unlink(missing_ok=True)
@@ -102,7 +101,7 @@ class GraftServer:
         except BaseException:
             await child.stop()
             raise
-        return cls(child, ports["grpc_port"]), ports["http_port"]
+        return cls(child, ports["grpc_port"], ports["http_port"])
 
     @property
     def pid(self) -> int:

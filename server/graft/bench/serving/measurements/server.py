@@ -12,12 +12,13 @@ from statistics import mean
 from graft.bench.serving.adapters import make_adapter, make_variants, size_mb
 from graft.bench.serving.figures.figures import median_of
 from graft.bench.serving.figures.pairs import Pair, Window, measure_pairs
-from graft.bench.serving.figures.receipts import add_receipts, share_receipts
-from graft.bench.serving.load.arrivals import equal_draws, poisson, token_ids
+from graft.bench.serving.load.arrivals import equal_draws, poisson
 from graft.bench.serving.load.open_loop import Traffic, closed_loop, open_loop, requests_per_second
 from graft.bench.serving.load.streams import Streams
+from graft.bench.serving.measurements.receipts import add_receipts, share_receipts
+from graft.bench.serving.measurements.workbench import Workbench, say
+from graft.bench.serving.peers.contenders import token_ids
 from graft.bench.serving.peers.graft_server import GraftServer
-from graft.bench.serving.workbench import Workbench, say
 
 _NUM_SLOTS = 8
 _NUM_STREAMS = 16
@@ -27,16 +28,15 @@ _MIN_WINDOWS = 10
 
 
 @asynccontextmanager
-async def server_of(bench: Workbench, name: str, *, num_slots: int) -> AsyncIterator[tuple[GraftServer, int]]:
-    """A server for as long as the block lasts, and its HTTP port; the engines are closed for it."""
+async def server_of(bench: Workbench, *, num_slots: int) -> AsyncIterator[GraftServer]:
+    """A server for as long as the block lasts; the engines are closed for it."""
     await bench.engines.close_all()
     say(f"starting a server with {num_slots} slots")
-    folder = bench.folder / f"server-{name}-{time.monotonic_ns()}"
-    server, http_port = await GraftServer.start(
-        bench.base, bench.form, folder, num_slots=num_slots, context=bench.engines.context
-    )
+    folder = bench.folder / f"server-{num_slots}-{time.monotonic_ns()}"
+    context = bench.engines.context
+    server = await GraftServer.start(bench.base, bench.form, folder, num_slots=num_slots, context=context)
     try:
-        yield server, http_port
+        yield server
     finally:
         await server.stop()
 
@@ -84,8 +84,7 @@ async def working_set(bench: Workbench, server: GraftServer) -> None:
 
         return measure
 
-    num_pairs = 1 if bench.quick else max(3, bench.num_pairs // 2)
-    pairs = await bench.compare("R5", window(over), window(within), num_pairs=num_pairs)
+    pairs = await bench.compare("R5", window(over), window(within), num_pairs=bench.num_few_pairs)
     bench.figures.add("R5_over_ms", median_of([pair.first * 1000 for pair in pairs], "ms"))
     bench.figures.add("R5_within_ms", median_of([pair.second * 1000 for pair in pairs], "ms"))
 

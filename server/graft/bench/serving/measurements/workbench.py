@@ -9,6 +9,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.bench.serving.figures.figures import RATIO, Figures, median_of
 from graft.bench.serving.figures.pairs import Pair, Window, measure_pairs
+from graft.bench.serving.peers.contenders import ANSWER_TOKENS, Contender, Row, rows_of, throughput
 from graft.bench.serving.peers.engines import Engines
 
 
@@ -25,6 +26,22 @@ class Workbench:
     quick: bool
     figures: Figures
     engines: Engines
+
+    @property
+    def num_few_pairs(self) -> int:
+        """For what takes long."""
+        return 1 if self.quick else max(3, self.num_pairs // 2)
+
+    def rows(self, batch: int, num_adapters: int, seed: str) -> list[Row]:
+        return rows_of(batch, num_adapters=num_adapters, vocab_size=self.base.vocab_size, seed=seed)
+
+    def batches(self, contender: Contender, batch: int, num_adapters: int, name: str) -> Window:
+        """Throughput (tokens/s) of one batch; both sides of a pair get the same prompts where they share `name`."""
+
+        async def window(pair: int) -> float:
+            return await throughput(contender, self.rows(batch, num_adapters, f"{name}/{pair}"), ANSWER_TOKENS)
+
+        return window
 
     async def compare(self, name: str, first: Window, second: Window, *, num_pairs: int | None = None) -> list[Pair]:
         """Measure pairs and keep the median of their ratios, first ÷ second, as figure `name`."""

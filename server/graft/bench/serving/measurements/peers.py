@@ -6,22 +6,22 @@ import gc
 import importlib.util
 
 from graft.bench.serving.figures.figures import median_of
-from graft.bench.serving.figures.receipts import add_receipts
-from graft.bench.serving.peers.contenders import Contender, batch_window
+from graft.bench.serving.measurements.receipts import add_receipts
+from graft.bench.serving.measurements.workbench import Workbench, say
+from graft.bench.serving.peers.contenders import Contender
 from graft.bench.serving.peers.engines import ADAPTED, NUM_SLOTS
 from graft.bench.serving.peers.graft_server import GraftServer
 from graft.bench.serving.peers.openai import OpenAIContender, StockServer
 from graft.bench.serving.peers.peft import PeftContender
 from graft.bench.serving.processes import BenchFailed
-from graft.bench.serving.workbench import Workbench, say
 
 
-async def against_stock(bench: Workbench, server: GraftServer, http_port: int) -> None:
+async def against_stock(bench: Workbench, server: GraftServer) -> None:
     """Graft's server ÷ vLLM's own, both over HTTP with the same client, the same prompts and whole answers."""
     await add_receipts(bench.base, bench.form, bench.adapters)
     numbers = [(await server.upload(f"peer{index}", folder))[0] for index, folder in enumerate(bench.adapters)]
     models = [f"peer{index}@{number}" for index, number in enumerate(numbers)]
-    ours = OpenAIContender(http_port, base=bench.base.name, models=models)
+    ours = OpenAIContender(server.http_port, base=bench.base.name, models=models)
     say("starting stock vLLM's own server")
     stock = await StockServer.start(bench.base, bench.form, bench.adapters, bench.folder, context=bench.engines.context)
     try:
@@ -56,10 +56,6 @@ async def _compare(
 ) -> None:
     shape = f"batch{batch}_adapters{num_adapters}"
     name = f"vs_{peer}_{shape}"
-    windows = [
-        batch_window(contender, batch=batch, num_adapters=num_adapters, vocab_size=bench.base.vocab_size, name=name)
-        for contender in (ours, theirs)
-    ]
-    num_pairs = 1 if bench.quick else max(3, bench.num_pairs // 2)
-    pairs = await bench.compare(name, windows[0], windows[1], num_pairs=num_pairs)
+    first, second = (bench.batches(contender, batch, num_adapters, name) for contender in (ours, theirs))
+    pairs = await bench.compare(name, first, second, num_pairs=bench.num_few_pairs)
     bench.figures.add(f"{peer}_{shape}_tok_s", median_of([pair.second for pair in pairs], "tok/s"))

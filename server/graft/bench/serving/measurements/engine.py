@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 
-from graft.bench.serving.figures.figures import Figure, median_of
+from graft.bench.serving.figures.figures import median_of
 from graft.bench.serving.figures.pairs import Pair, Window
-from graft.bench.serving.load.arrivals import token_ids
+from graft.bench.serving.measurements.workbench import Workbench, say
 from graft.bench.serving.merging import merge
-from graft.bench.serving.peers.contenders import EngineContender, Row, batch_window, rows_of, throughput
+from graft.bench.serving.peers.contenders import EngineContender, Row, throughput, token_ids
 from graft.bench.serving.peers.engines import ADAPTED, BARE, MERGED, NUM_SLOTS
 from graft.bench.serving.processes import BenchFailed
 from graft.bench.serving.usage import cpu_seconds, forget_peak, peak_mb, resident_mb
-from graft.bench.serving.workbench import Workbench, say
 
 _PREFILL_TOKENS = 2048
 _IDLE_SECONDS, _MAX_IDLE_SHARE = 3.0, 0.1
@@ -21,7 +20,7 @@ _SHARED_TOKENS, _OWN_TOKENS = 512, 32
 
 async def adapter_over_base(bench: Workbench) -> None:
     """R4: throughput with adapters ÷ LoRA off; R4_idle: adapters loaded but unused ÷ LoRA off."""
-    bare, adapted = await bench.engines.both(BARE, ADAPTED)
+    bare, adapted = await bench.engines.get(BARE), await bench.engines.get(ADAPTED)
     await _check_idle(bench, bare, idle=adapted)
     for batch, num_adapters, name in (
         (1, 1, "R4_batch1"),
@@ -29,8 +28,8 @@ async def adapter_over_base(bench: Workbench) -> None:
         (32, 8, "R4_batch32_adapters8"),
         (32, 0, "R4_idle"),
     ):
-        first = _window(bench, adapted, batch, num_adapters, name)
-        second = _window(bench, bare, batch, 0, name)
+        first = bench.batches(adapted, batch, num_adapters, name)
+        second = bench.batches(bare, batch, 0, name)
         pairs = await bench.compare(name, first, second)
         if name != "R4_idle":
             _add_speeds(bench, name.removeprefix("R4_"), pairs)
@@ -46,7 +45,7 @@ async def _check_idle(bench: Workbench, busy: EngineContender, *, idle: EngineCo
     """An engine that waits must leave the cores to the other. Raises `BenchFailed`."""
     used, begin, number = cpu_seconds(idle.engine.pid), time.monotonic(), 0
     while time.monotonic() < begin + _IDLE_SECONDS:
-        await busy.complete(_rows(bench, 8, 0, f"idle/{number}"), 16)
+        await busy.complete(bench.rows(8, 0, f"idle/{number}"), 16)
         number += 1
     share = (cpu_seconds(idle.engine.pid) - used) / (time.monotonic() - begin)
     say(f"the engine that waits takes {100 * share:.1f} % of a core")
@@ -60,11 +59,11 @@ async def mixed_over_swapping(bench: Workbench) -> None:
 
     async def mixed(pair: int) -> float:
         await _only_loaded(adapted, set(range(NUM_SLOTS)))
-        return await throughput(adapted, _rows(bench, 32, NUM_SLOTS, f"R1/{pair}/mixed"), 64)
+        return await throughput(adapted, bench.rows(32, NUM_SLOTS, f"R1/{pair}/mixed"), 64)
 
     async def swapping(pair: int) -> float:
         await _only_loaded(adapted, set())
-        rows = _rows(bench, 32, NUM_SLOTS, f"R1/{pair}/swapping")
+        rows = bench.rows(32, NUM_SLOTS, f"R1/{pair}/swapping")
         begin = time.perf_counter()
         for number, adapter in enumerate(adapted.adapters):
             await adapted.engine.load(adapter)
@@ -80,11 +79,11 @@ async def mixed_over_swapping(bench: Workbench) -> None:
 
 async def merged_over_unmerged(bench: Workbench) -> None:
     """R3: the adapter added into the weights, LoRA off ÷ the adapter in a slot."""
-    bench.engines.merge_from(merge(bench.base.path, bench.adapters[0], bench.folder / "merged"))
-    adapted, merged = await bench.engines.both(ADAPTED, MERGED)
+    bench.engines.merged = merge(bench.base.path, bench.adapters[0], bench.folder / "merged")
+    adapted, merged = await bench.engines.get(ADAPTED), await bench.engines.get(MERGED)
     for batch in (1, 32):
         name = f"R3_batch{batch}"
-        await bench.compare(name, _window(bench, merged, batch, 0, name), _window(bench, adapted, batch, 1, name))
+        await bench.compare(name, bench.batches(merged, batch, 0, name), bench.batches(adapted, batch, 1, name))
     await bench.engines.close(MERGED)
 
 
@@ -120,10 +119,10 @@ async def long_prefill(bench: Workbench) -> None:
         raise BenchFailed(f"the base's context of {bench.context} tokens is shorter than {_PREFILL_TOKENS}")
     with_adapter = await _prefill_peak(bench, ADAPTED, adapter=0)
     without = await _prefill_peak(bench, BARE, adapter=None)
-    bench.figures.add("prefill_peak_above_rest_mb", _single(with_adapter))
-    bench.figures.add("prefill_base_peak_above_rest_mb", _single(without))
-    bench.figures.add("prefill_peak_mb", _single(with_adapter - without))
-    bare, adapted = await bench.engines.both(BARE, ADAPTED)
+    bench.figures.add("prefill_peak_above_rest_mb", median_of([with_adapter], "MB"))
+    bench.figures.add("prefill_base_peak_above_rest_mb", median_of([without], "MB"))
+    bench.figures.add("prefill_peak_mb", median_of([with_adapter - without], "MB"))
+    bare, adapted = await bench.engines.get(BARE), await bench.engines.get(ADAPTED)
     first = _prefill_window(bench, adapted, 0)
     pairs = await bench.compare("prefill2048_adapter_ratio", first, _prefill_window(bench, bare, None))
     bench.figures.add("prefill2048_base_ms", median_of([pair.second * 1000 for pair in pairs], "ms"))
@@ -131,7 +130,7 @@ async def long_prefill(bench: Workbench) -> None:
 
 async def _prefill_peak(bench: Workbench, kind: str, *, adapter: int | None) -> float:
     contender = await bench.engines.fresh(kind)
-    await contender.complete(_rows(bench, 1, 0 if adapter is None else 1, "prefill/first"), 4)
+    await contender.complete(bench.rows(1, 0 if adapter is None else 1, "prefill/first"), 4)
     pid = contender.engine.pid
     rest = resident_mb(pid)
     forget_peak(pid)
@@ -160,17 +159,3 @@ async def _only_loaded(contender: EngineContender, wanted: set[int]) -> None:
             await contender.engine.unload(adapter)
         if adapter.engine_id not in present and number in wanted:
             await contender.engine.load(adapter)
-
-
-def _window(bench: Workbench, contender: EngineContender, batch: int, num_adapters: int, name: str) -> Window:
-    vocab_size = bench.base.vocab_size
-    return batch_window(contender, batch=batch, num_adapters=num_adapters, vocab_size=vocab_size, name=name)
-
-
-def _rows(bench: Workbench, batch: int, num_adapters: int, seed: str) -> list[Row]:
-    vocab_size = bench.base.vocab_size
-    return rows_of(batch, num_adapters=num_adapters, prompt_tokens=64, vocab_size=vocab_size, seed=seed)
-
-
-def _single(value: float) -> Figure:
-    return Figure(value=value, unit="MB", runs=(value,))

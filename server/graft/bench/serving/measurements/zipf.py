@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 from statistics import median
 
 from graft.bench.serving.adapters import make_variants
-from graft.bench.serving.figures.figures import Figure, median_of
+from graft.bench.serving.figures.figures import RATIO, median_of
 from graft.bench.serving.figures.pairs import Window
-from graft.bench.serving.figures.receipts import add_receipts, share_receipts
 from graft.bench.serving.figures.waits import greatest_over_least_mean, percentile
 from graft.bench.serving.load.arrivals import Arrival, equal_draws, mapped, poisson, zipf_draws
 from graft.bench.serving.load.open_loop import Traffic, closed_loop, open_loop, requests_per_second
+from graft.bench.serving.measurements.receipts import add_receipts, share_receipts
+from graft.bench.serving.measurements.workbench import Workbench, say
 from graft.bench.serving.peers.graft_server import GraftServer
 from graft.bench.serving.usage import resident_mb, slope
-from graft.bench.serving.workbench import Workbench, say
 
 NUM_SLOTS = 16
 _EXPONENT = 1.1
@@ -80,11 +80,10 @@ async def throughput_by_number(thousand: Thousand) -> None:
 
         return measure
 
-    num_pairs = _num_pairs(bench)
     for number in (8, 64, 1000):
         if number <= thousand.num_adapters:
             name = f"R2_registered{number}"
-            await bench.compare(name, window(number, name), window(1, name), num_pairs=num_pairs)
+            await bench.compare(name, window(number, name), window(1, name), num_pairs=bench.num_few_pairs)
 
 
 async def many_over_few(thousand: Thousand) -> None:
@@ -101,7 +100,7 @@ async def many_over_few(thousand: Thousand) -> None:
     if bench.quick:
         bench.figures.leave_out(name, "a quick run does not fill the key-value cache first")
     else:
-        bench.figures.add(name, Figure(value=growth, unit="MB/min", runs=(growth,)))
+        bench.figures.add(name, median_of([growth], "MB/min"))
 
 
 async def _saturation(thousand: Thousand) -> float:
@@ -124,18 +123,18 @@ async def _throughput(thousand: Thousand, capacity: float) -> None:
 
     bench = thousand.bench
     first, second = window(thousand.num_adapters), window(NUM_SLOTS)
-    await bench.compare(f"{thousand.prefix}_throughput_ratio", first, second, num_pairs=_num_pairs(bench))
+    await bench.compare(f"{thousand.prefix}_throughput_ratio", first, second, num_pairs=bench.num_few_pairs)
 
 
 async def _first_tokens(thousand: Thousand, capacity: float) -> None:
     bench, ratios, medians = thousand.bench, [], []
-    for run in range(_num_pairs(bench)):
+    for run in range(bench.num_few_pairs):
         arrivals = _zipf_arrivals(thousand, capacity * 0.7, seed=1000 + run)
         answers = await open_loop(thousand.traffic("first"), arrivals)
         waits = [answer.first_token_seconds for answer in answers]
         medians.append(median(waits) * 1000)
         ratios.append(percentile(waits, 99) / median(waits))
-    bench.figures.add(f"{thousand.prefix}_ttft_p99_over_median", median_of(ratios, "ratio"))
+    bench.figures.add(f"{thousand.prefix}_ttft_p99_over_median", median_of(ratios, RATIO))
     bench.figures.add(f"{thousand.prefix}_ttft_median_ms", median_of(medians, "ms"))
 
 
@@ -147,7 +146,7 @@ async def _fairness(thousand: Thousand, capacity: float) -> None:
     answers = await open_loop(thousand.traffic("fairness"), poisson(draws, per_second=rate, seed=7))
     waits = [(adapter, answer.first_token_seconds) for adapter, answer in zip(draws, answers, strict=True)]
     ratio = greatest_over_least_mean(waits, enough=_ENOUGH)
-    thousand.bench.figures.add(f"{thousand.prefix}_wait_max_over_min", Figure(value=ratio, unit="ratio", runs=(ratio,)))
+    thousand.bench.figures.add(f"{thousand.prefix}_wait_max_over_min", median_of([ratio], RATIO))
 
 
 async def _equal_rate(thousand: Thousand, draws: list[int], capacity: float) -> float:
@@ -178,7 +177,3 @@ async def _memory(pid: int) -> AsyncIterator[list[tuple[float, float]]]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-def _num_pairs(bench: Workbench) -> int:
-    return 1 if bench.quick else max(3, bench.num_pairs // 2)
