@@ -18,7 +18,7 @@ from fsspec import get_filesystem_class
 from fsspec.core import split_protocol
 
 from graft.server.api.addresses import listeners, shown
-from graft.server.assembly import Server, assemble
+from graft.server.assembly import Assembly, Server
 from graft.server.engine.engine import EngineError
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.vllm.factory import VllmEngineFactory
@@ -53,15 +53,8 @@ async def serve(
     with Shutdown(settings.drain_seconds) as shutdown:
         try:
             async with AsyncExitStack() as resources:
-                opening = assemble(
-                    settings,
-                    engines or VllmEngineFactory(),
-                    metrics or Metrics(),
-                    resources,
-                    end=shutdown.ask,
-                    failed=shutdown.fail,
-                )
-                server = await _before(shutdown.asked, opening)
+                assembly = Assembly(settings, engines or VllmEngineFactory(), metrics or Metrics(), resources)
+                server = await _before(shutdown.asked, assembly.server(end=shutdown.ask, failed=shutdown.fail))
                 if server is not None:
                     with _announced(server, settings.host, ready_file):
                         await shutdown.asked.wait()

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT
-from graft.adapters.base.base import Base
 from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.adapters.form import ServingForm
 from graft.server.admission.waiting import AdmissionQueue
@@ -72,24 +71,18 @@ class Serving:
         queue: AdmissionQueue,
         readiness: Readiness,
         metrics: Metrics,
-        base: Base,
-        form: ServingForm,
         receipt: Callable[[str], Receipt | None],
         default_deadline_seconds: float,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         self._engine = engine
         self._openai = openai
         self._slots = slots
         self._snapshots = snapshots
         self._queue = queue
-        self._readiness = readiness
+        self.readiness = readiness
         self._metrics = metrics
-        self._base = base
-        self._form = form
         self._receipt = receipt
         self._default_deadline_seconds = default_deadline_seconds
-        self._draw = draw
 
     def check(self, model: str, *, tenant: str) -> None:
         """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
@@ -204,34 +197,34 @@ class Serving:
 
     def _answerer(self, resolved: Resolved) -> Answerer:
         """The facts that stand in every reply."""
-        version = resolved.version
+        version, base, form = resolved.version, self._snapshots.base, self._snapshots.form
         return Answerer(
             adapter=None if version is None else version.adapter,
             version_digest=None if version is None else version.digest,
             version_number=None if version is None else version.number,
-            base=self._base.name,
-            base_digest=self._base.digest,
-            form=self._form,
-            other_form=version is not None and version.form != self._form,
+            base=base.name,
+            base_digest=base.digest,
+            form=form,
+            other_form=version is not None and version.form != form,
             parity=None if version is None else self._receipt(version.digest),
         )
 
     async def drain(self, timeout_seconds: float) -> int:
         """Refuse new work and wait for the admitted; returns how many requests still run at the time limit."""
         self._queue.close()
-        self._readiness.drain()
+        self.readiness.drain()
         return await self._queue.drained(timeout_seconds)
 
     def _check_open(self) -> None:
-        if self._readiness.draining:
+        if self.readiness.draining:
             raise Draining("the server is shutting down: send the request to another replica")
-        if not self._readiness.ready:
+        if not self.readiness.ready:
             raise NotReady("the engine is starting or being replaced: try again")
 
     def _resolve(self, model: str, tenant: str) -> Resolved:
-        if model in ("", self._base.digest):
+        if model in ("", self._snapshots.base.digest):
             return BARE_BASE
-        resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=self._draw())
+        resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=random.random())
         if resolved.version is not None:
             self._slots.require()
             self._snapshots.check_servable(resolved.version)

@@ -78,8 +78,8 @@ class House:
     def __init__(self, *, num_slots: int, max_running: int, max_queued: int = 20, quantum: float = 50) -> None:
         self.engine = FaultyEngine()
         self.slots = Slots(self.engine, locate, num_slots=num_slots)  # type: ignore[arg-type]
-        self.queue = AdmissionQueue(Admission(max_running=max_running, max_queued=max_queued, quantum=quantum))
-        self.queue.watch(self.slots)
+        admission = Admission(max_running=max_running, max_queued=max_queued, quantum=quantum)
+        self.queue = AdmissionQueue(admission, slots=self.slots)
         self.running: dict[str, asyncio.Event] = {}
 
     def start(self, name: str, *, deadline: float | None = None) -> asyncio.Task[None]:

@@ -16,7 +16,8 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
-from graft.server import assembly
+from graft.server.assembly import Assembly
+from graft.server.assembly import Server as RunningServer
 from graft.server.operations.metrics import Metrics
 from graft.server.settings.settings import Settings
 from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2_grpc, server_pb2_grpc
@@ -28,7 +29,7 @@ from tests.server.api.scripted import Script, ScriptedEngineFactory
 class Server:
     """A running server and its callers."""
 
-    running: assembly.Server
+    running: RunningServer
     settings: Settings
     metrics: Metrics
     script: Script
@@ -112,7 +113,9 @@ async def _start(folder: Path, given: dict[str, Any], resources: AsyncExitStack)
     script = Script()
     script.start_allowed.set()
     settings, metrics = Settings(**{**defaults, **given}), Metrics(CollectorRegistry())
-    running = await assembly.assemble(settings, ScriptedEngineFactory(script), metrics, resources)
+    running = await Assembly(settings, ScriptedEngineFactory(script), metrics, resources).server(
+        end=lambda drain_seconds: None, failed=lambda reason: None
+    )
     host = {"::": "[::1]", "::1": "[::1]"}.get(settings.host, "127.0.0.1")
     url = f"http://{host}:{running.ports.http}"
     http = await resources.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))

@@ -266,7 +266,7 @@ async def test_a_restarted_engine_has_its_adapters_again(server: Server) -> None
     await server.imported("joe", seed=1)
     await server.point("joe", "stable", "1")
     server.script.engines[0].die()
-    await until(lambda: len(server.script.engines) == 2 and server.running.readiness.ready)
+    await until(lambda: len(server.script.engines) == 2 and server.running.serving.readiness.ready)
     assert len(server.script.engines[1].loaded_adapters) == 1
     assert (await answered_by(server, "joe")).adapter == "joe"
 

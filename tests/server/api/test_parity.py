@@ -109,7 +109,7 @@ async def test_an_engine_that_dies_during_the_check_is_said_and_the_version_is_c
     server.script.engines[0].die()
     server.script.hang = False
     assert (await waiting)[0] is grpc.StatusCode.UNAVAILABLE
-    await until(lambda: len(server.script.engines) == 2 and server.running.readiness.ready)
+    await until(lambda: len(server.script.engines) == 2 and server.running.serving.readiness.ready)
     await server.point("joe", "stable", "1")
     assert (await answered_by(server, "joe")).parity.source == "trainer"
 

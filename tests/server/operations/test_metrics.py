@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from graft.server.engine.state import EngineState
 from graft.server.operations.metrics import Metrics, SwapPause
 
 
@@ -36,6 +37,6 @@ def test_only_gaps_that_overlap_the_load_count(
 def test_restarts_are_counted_once() -> None:
     metrics = Metrics(CollectorRegistry())
     for ready, num_restarts in ((True, 0), (False, 0), (True, 1), (False, 1), (True, 2)):
-        metrics.engine_changed(ready, num_restarts)
+        metrics.engine_changed(EngineState(ready=ready, num_restarts=num_restarts))
     assert metrics.registry.get_sample_value("graft_engine_restarts_total") == 2
     assert metrics.registry.get_sample_value("graft_engine_ready") == 1

@@ -16,33 +16,31 @@ from graft.server.residency.slots import Slots
 class AdmissionQueue:
     """The one place where requests enter. `observed(num_running, num_queued)` is called after each change.
 
-    Without `watch`, every version counts as usable.
+    Requests start only on versions that sit in `slots`, which load them for those who wait; without, all are usable.
     """
 
     def __init__(
         self,
         admission: Admission,
         *,
+        slots: Slots | None = None,
         observed: Callable[[int, int], None] = lambda num_running, num_queued: None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._admission = admission
         self._observed = observed
         self._now = now
-        self._slots: Slots | None = None
+        self._slots = slots
         self._turns: dict[str, asyncio.Future[None]] = {}
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
+        if slots is not None:
+            slots.listen(changed=self._advance, failed=self._fail)
 
     @property
     def num_admitted(self) -> int:
         return self._admission.num_running + self._admission.num_queued
-
-    def watch(self, slots: Slots) -> None:
-        """Start requests only on versions that sit in these slots, and have them loaded for those who wait."""
-        self._slots = slots
-        slots.listen(changed=self._advance, failed=self._fail)
 
     @asynccontextmanager
     async def admitted(

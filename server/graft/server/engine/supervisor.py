@@ -58,6 +58,7 @@ class Supervisor:
         self._sleep = sleep
         self._engine: MortalEngine | None = None
         self._taken_at = 0.0
+        self._last_info: EngineInfo | None = None
         self._ill = asyncio.Event()
         self._callbacks: list[Callable[[EngineState], None]] = []
         self._watch: asyncio.Task[None] | None = None
@@ -151,7 +152,17 @@ class Supervisor:
         return await self.current.loaded()
 
     async def info(self) -> EngineInfo:
-        return await self.current.info()
+        self._last_info = await self.current.info()
+        return self._last_info
+
+    async def last_info(self) -> EngineInfo:
+        """What is known of the engine; of the last one while there is none. Raises `EngineDied` before the first."""
+        try:
+            return await self.info()
+        except EngineDied:
+            if self._last_info is None:
+                raise
+            return self._last_info
 
     async def canary(self) -> None:
         await self.current.canary()

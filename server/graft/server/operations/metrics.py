@@ -8,7 +8,7 @@ from time import monotonic
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from graft.server.engine.state import PROVEN_SECONDS
+from graft.server.engine.state import PROVEN_SECONDS, EngineState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Gaps shorter than this cannot be the pause that a load causes, and are not kept.
@@ -43,8 +43,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
         self._pause = SwapPause()
-        self._num_restarts = 0
-        self._num_failures = 0
+        self._engine = EngineState()
         self._load_started_at: dict[str, float] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -91,18 +90,13 @@ class Metrics:
         self.running.set(num_running)
         self.queued.set(num_queued)
 
-    def engine_changed(
-        self, ready: bool, num_restarts: int, *, num_failures: int = 0, cause: str | None = None
-    ) -> None:
-        """The engine began or ceased to answer. `num_restarts` counts since the server's start, `num_failures` those
-        in a row, the last by `cause`."""
-        self.ready.set(ready)
-        self.restarts.inc(num_restarts - self._num_restarts)
-        self._num_restarts = num_restarts
-        if num_failures > self._num_failures:
-            self.failures.labels(cause=cause or "death").inc()
-        self._num_failures = num_failures
-        self.failures_in_a_row.set(num_failures)
+    def engine_changed(self, now: EngineState) -> None:
+        self.ready.set(now.ready)
+        self.restarts.inc(now.num_restarts - self._engine.num_restarts)
+        if now.num_failures > self._engine.num_failures:
+            self.failures.labels(cause=now.cause or "death").inc()
+        self.failures_in_a_row.set(now.num_failures)
+        self._engine = now
 
     def on_load_started(self, digest: str) -> None:
         self._load_started_at[digest] = monotonic()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graft.server.engine.state import EngineState
+
 
 class Readiness:
     """Two facts and their listeners, which are called in the event loop with the new `ready`."""
 
     def __init__(self) -> None:
-        self._engine_ready = False
-        self._engine_why = "the engine is starting"
+        self._engine = EngineState()
         self._draining = False
         self._listeners: list[Callable[[bool], None]] = []
 
     @property
     def ready(self) -> bool:
-        return self._engine_ready and not self._draining
+        return self._engine.ready and not self._draining
 
     @property
     def draining(self) -> bool:
@@ -25,12 +26,11 @@ class Readiness:
     @property
     def why(self) -> str:
         """Why no new work is taken; empty while it is."""
-        return "draining" if self._draining else self._engine_why
+        return "draining" if self._draining else self._engine.why
 
-    def engine_changed(self, ready: bool, why: str = "") -> None:
+    def engine_changed(self, now: EngineState) -> None:
         """The engine began or ceased to answer, or there is more to say about why it does not."""
-        changed = ready != self._engine_ready
-        self._engine_ready, self._engine_why = ready, why
+        changed, self._engine = now.ready != self._engine.ready, now
         if changed:
             self._tell()
 

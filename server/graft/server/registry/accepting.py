@@ -10,13 +10,11 @@ from pathlib import Path
 
 from graft.adapters.accepting import accept_folder
 from graft.adapters.adapter import AdapterVersion
-from graft.adapters.base.base import Base
 from graft.adapters.base.files import chat_template_digest
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import InvalidAdapter, InvalidBase, Reason
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
-from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
 from graft.server.registry.import_folder import IMPORTED_FILES, ImportFolder
@@ -62,14 +60,11 @@ class AdapterUploads:
         snapshots: Snapshots,
         store: BlobStore,
         staging: Staging,
-        base: Base,
-        form: ServingForm,
         limits: Limits,
-        max_adapter_bytes: int,
         import_roots: Sequence[Path],
+        num_slots: int,
         prepare: Callable[[str, Path], None],
-        foreign: Callable[[], None] = lambda: None,
-        num_slots: int = 1,
+        foreign: Callable[[], None],
     ) -> None:
         """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
 
@@ -81,10 +76,7 @@ class AdapterUploads:
         self._snapshots = snapshots
         self._store = store
         self._staging = staging
-        self._base = base
-        self._form = form
         self._limits = limits
-        self._max_adapter_bytes = max_adapter_bytes
         self._import_roots = tuple(root.resolve() for root in import_roots)
         self._prepare = prepare
 
@@ -165,8 +157,8 @@ class AdapterUploads:
                 folder,
                 catalog=catalog,
                 store=self._store,
-                base=self._base,
-                serving_form=self._form,
+                base=self._snapshots.base,
+                serving_form=self._snapshots.form,
                 limits=self._limits,
                 tenant=tenant,
                 adapter=adapter,
@@ -186,13 +178,10 @@ class AdapterUploads:
         )
 
     def _notices(self, template_digest: str | None) -> tuple[str, ...]:
-        if template_digest is None or template_digest == self._base.identity.chat_template_digest:
+        base = self._snapshots.base.identity
+        if template_digest is None or template_digest == base.chat_template_digest:
             return ()
-        used = (
-            f"that of the base {self._base.name}"
-            if self._base.identity.chat_template_digest
-            else "none, as the base has none,"
-        )
+        used = f"that of the base {base.name}" if base.chat_template_digest else "none, as the base has none,"
         return (
             f"the chat template that lies beside the adapter is not served: {used} is used. If it was trained on chats "
             "that were rendered otherwise, render them on the client's side and send the prompt as text",
@@ -206,8 +195,8 @@ class AdapterUploads:
         num_bytes = sum(file.size_bytes for file in files)
         if not files:
             reasons.append(Reason(field="header.files", problem="is empty"))
-        if num_bytes > self._max_adapter_bytes:
-            problem = f"{num_bytes} bytes are declared; the limit is {self._max_adapter_bytes}"
+        if num_bytes > self._limits.max_bytes:
+            problem = f"{num_bytes} bytes are declared; the limit is {self._limits.max_bytes}"
             remedy = "start the server with a larger --max-adapter-mib"
             reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
         if reasons:

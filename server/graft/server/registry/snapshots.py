@@ -14,11 +14,11 @@ from graft.adapters.form import ServingForm
 
 
 class Snapshots:
-    """`current` is replaced after each write, and read in any thread."""
+    """`current` is replaced after each write, and read in any thread; `base` is served, held in `form`."""
 
     def __init__(self, base: Base, form: ServingForm) -> None:
-        self._base = base
-        self._form = form
+        self.base = base
+        self.form = form
         self._refreshing = threading.Lock()
         self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
         self.current = CatalogSnapshot(base_name=base.name)
@@ -48,17 +48,17 @@ class Snapshots:
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
         reasons = []
-        other = version.base.differences(self._base.identity)
+        other = version.base.differences(self.base.identity)
         if other:
             problem = (
-                f"was made for {version.base.name} ({version.base.digest}); served is {self._base.name} "
-                f"({self._base.digest}), which differs in {', '.join(other).replace('_', ' ')}"
+                f"was made for {version.base.name} ({version.base.digest}); served is {self.base.name} "
+                f"({self.base.digest}), which differs in {', '.join(other).replace('_', ' ')}"
             )
             reasons.append(
-                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self._base.name}")
+                Reason(field="base", problem=problem, remedy=f"serve that base, or train on {self.base.name}")
             )
-        if version.form != self._form and (version.tenant, version.digest) not in self._other_form_allowed:
-            problem = f"was trained on {version.form}; the base is held as {self._form}"
+        if version.form != self.form and (version.tenant, version.digest) not in self._other_form_allowed:
+            problem = f"was trained on {version.form}; the base is held as {self.form}"
             remedy = f"serve with --quantization {version.form}, or register it with allow_other_quantization"
             reasons.append(Reason(field="form", problem=problem, remedy=remedy))
         if reasons:
@@ -70,7 +70,7 @@ class Snapshots:
         """The versions (tenant, digest) that may be served on another form; asked of adapters that changed only."""
         allowed: set[tuple[str, str]] = set()
         for name, entry in snapshot.entries.items():
-            other = {(one.tenant, one.digest) for one in entry.versions.values() if one.form != self._form}
+            other = {(one.tenant, one.digest) for one in entry.versions.values() if one.form != self.form}
             if entry is before.entries.get(name):
                 allowed |= other & self._other_form_allowed
             else:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _UNLOAD_TRIES = 4
 _UNLOAD_PAUSE_SECONDS = 0.5
+_SETTLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +191,11 @@ class Slots:
                 self.retire(adapter.digest)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """After the engine: wait a little for what is under way."""
+        try:
+            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), _SETTLE_SECONDS)
+        except TimeoutError:
+            log.warning("loads were still under way %.0f s after the engine was closed", _SETTLE_SECONDS)
 
     def _when_ready(self, digest: str) -> asyncio.Future[EngineAdapter]:
         if digest in self._ready:

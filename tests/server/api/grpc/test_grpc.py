@@ -244,7 +244,7 @@ async def test_a_dead_engine_ends_streams_as_unavailable_and_is_replaced(server:
     info = await server.server.GetInfo(server_pb2.GetInfoRequest())
     assert not info.ready
     server.script.start_allowed.set()
-    await until(lambda: server.running.readiness.ready)
+    await until(lambda: server.running.serving.readiness.ready)
     assert [one async for one in server.inference.Generate(generate_request())]
     info = await server.server.GetInfo(server_pb2.GetInfoRequest())
     assert info.ready and info.engine_restarts == 1

@@ -13,7 +13,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
-from graft.server.api.grpc.interceptors import Layers, limits_layer, metrics_layer
+from graft.server.api.grpc.interceptors import Layers, limits_layer, record_layer
+from graft.server.api.tenants import identify_by
 from graft.server.errors import BadInput, Violation
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.request_id import HEADER, current_request_id
@@ -40,7 +41,13 @@ def metrics() -> Metrics:
 
 @pytest_asyncio.fixture
 async def channel(metrics: Metrics) -> AsyncIterator[grpc.aio.Channel]:
-    layers = Layers(limits_layer(metrics, max_calls=1), metrics_layer(metrics), default_seconds=10, write_seconds=10)
+    layers = Layers(
+        limits_layer(metrics, max_calls=1),
+        record_layer(metrics),
+        identify=identify_by({}),
+        default_seconds=10,
+        write_seconds=10,
+    )
     server = grpc.aio.server(interceptors=[layers])
     handlers = {
         "Echo": grpc.stream_stream_rpc_method_handler(echo),

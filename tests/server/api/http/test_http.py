@@ -216,7 +216,7 @@ async def test_an_overloaded_or_unready_server_says_when_to_come_again(start_ser
     assert (await server.http.get("/readyz")).status_code == 503
     assert (await server.http.get("/livez")).status_code == 200
     server.script.start_allowed.set()
-    await until(lambda: server.running.readiness.ready)
+    await until(lambda: server.running.serving.readiness.ready)
     assert (await server.http.get("/readyz")).status_code == 200
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib.metadata import version
 
 from graft.adapters.base.base import Base
@@ -11,8 +11,7 @@ from graft.server.api.grpc.inference_messages import form_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
 from graft.server.api.tenants import current_tenant
-from graft.server.engine.engine import EngineInfo
-from graft.server.operations.readiness import Readiness
+from graft.server.engine.supervisor import Supervisor
 from graft.server.registry.replays import Replays
 from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
@@ -21,33 +20,29 @@ from graft.v1 import server_pb2_grpc
 
 
 class ServerServicer(server_pb2_grpc.ServerServiceServicer):
-    """`engine_info` answers also while the engine is replaced, with what was last known; `end` takes the time to
-    drain, and ends the server after it."""
+    """`end` takes the time to drain, and ends the server after it."""
 
     def __init__(
         self,
         settings: Settings,
-        *,
         base: Base,
         form: ServingForm,
         serving: Serving,
-        readiness: Readiness,
-        engine_info: Callable[[], Awaitable[EngineInfo]],
-        num_restarts: Callable[[], int],
+        supervisor: Supervisor,
+        *,
         end: Callable[[float], None],
     ) -> None:
         self._settings = settings
         self._base = base
         self._form = form
         self._serving = serving
-        self._readiness = readiness
-        self._engine_info = engine_info
-        self._num_restarts = num_restarts
+        self._supervisor = supervisor
         self._end = end
         self._replays = Replays()
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
-        settings, engine = self._settings, await self._engine_info()
+        settings, readiness = self._settings, self._serving.readiness
+        engine = await self._supervisor.last_info()
         limits = pb.Limits(
             max_model_tokens=engine.max_model_tokens,
             max_rank=engine.max_rank,
@@ -62,10 +57,10 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
             form=form_message(self._form),
             limits=limits,
             engine_pid=engine.pid,
-            engine_restarts=self._num_restarts(),
-            ready=self._readiness.ready,
-            draining=self._readiness.draining,
-            not_ready_reason=self._readiness.why,
+            engine_restarts=self._supervisor.num_restarts,
+            ready=readiness.ready,
+            draining=readiness.draining,
+            not_ready_reason=readiness.why,
             engine_version=engine.engine_version,
             lora_kernel=engine.lora_kernel,
             instruction_sets=engine.instruction_sets,

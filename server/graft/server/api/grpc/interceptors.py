@@ -1,4 +1,4 @@
-"""What happens around every call, in this order: limits → log → metrics → the servicer."""
+"""What happens around every call, in this order: limits → record → the servicer."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ def limits_layer(metrics: Metrics, *, max_calls: int) -> Layer:
     return around
 
 
-def log_layer() -> Layer:
-    """One line per call; never what was said in it."""
+def record_layer(metrics: Metrics) -> Layer:
+    """Counts calls by outcome and tenant, and logs one line for each; never what was said in it."""
 
     @asynccontextmanager
     async def around(call: Call) -> AsyncIterator[None]:
@@ -196,24 +196,7 @@ def log_layer() -> Layer:
             outcome = failed.fault.outcome
             raise
         finally:
-            _log.info("grpc %s %s %.3fs", call.method, outcome, monotonic() - start)
-
-    return around
-
-
-def metrics_layer(metrics: Metrics) -> Layer:
-    """Counts calls by outcome and tenant."""
-
-    @asynccontextmanager
-    async def around(call: Call) -> AsyncIterator[None]:
-        outcome = "cancelled"
-        try:
-            yield
-            outcome = "ok"
-        except Failed as failed:
-            outcome = failed.fault.outcome
-            raise
-        finally:
             metrics.requests.labels(front="grpc", outcome=outcome, tenant=call.tenant).inc()
+            _log.info("grpc %s %s %.3fs", call.method, outcome, monotonic() - start)
 
     return around

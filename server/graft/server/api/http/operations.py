@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from graft.adapters.adapter import STABLE
-from graft.adapters.base.base import Base
 from graft.adapters.catalog.snapshot import ANY_BASE
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.tenants import current_tenant
@@ -47,9 +46,9 @@ class Operations:
 class Models:
     """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases."""
 
-    def __init__(self, snapshots: Snapshots, base: Base) -> None:
+    def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
-        self._base = base
+        self._base = snapshots.base
         self._started_at = int(time())
 
     async def list(self, request: Request) -> Response:
