@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance
+from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
@@ -138,6 +139,6 @@ def register(
         target_modules=["q_proj"],
         files=[AdapterFile(name="adapter_model.safetensors", size_bytes=3, sha256=(content * 64)[:64])],
         provenance=Provenance.TRAINED,
-        lineage=Lineage(job=job),
+        lineage=replace(UNKNOWN_LINEAGE, job=job),
         request_id=request_id,
     )

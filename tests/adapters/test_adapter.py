@@ -113,6 +113,20 @@ def test_a_broken_training_record_is_refused_with_all_reasons(base: Base, tmp_pa
     assert fields == {"form", "extra", "base.weights_digest", "lineage.seed"}
 
 
+def test_a_base_with_another_key_or_too_few_is_refused(base: Base, tmp_path: Path) -> None:
+    path = TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
+    body = json.loads(path.read_text())
+    body["base"]["seed"] = 1
+    del body["base"]["chat_template_digest"]
+    path.write_text(json.dumps(body))
+    with pytest.raises(InvalidAdapter) as caught:
+        TrainedRecord.read(tmp_path)
+    assert [(one.field, one.problem) for one in caught.value.reasons] == [
+        ("graft.json:base.chat_template_digest", "is missing"),
+        ("graft.json:base.seed", "is an unknown key"),
+    ]
+
+
 def test_a_base_digest_that_is_not_of_its_parts_is_refused(base: Base, tmp_path: Path) -> None:
     path = TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
     path.write_text(path.read_text().replace(base.digest, "sha256:" + "e" * 64))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from graft.adapters.adapter import Lineage
+from graft.adapters.adapter import UNKNOWN_LINEAGE
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.folder.lineage import TrainedRecord
@@ -65,7 +65,7 @@ def with_tensors(tensors: Mapping[str, tuple[int, int]], **config: object) -> Ca
 
 def with_a_wrong_reference(folder: Path) -> None:
     made = adapter(folder)
-    TrainedRecord(base=shipped().identity, form=ServingForm.NF4, lineage=Lineage()).write(made)
+    TrainedRecord(base=shipped().identity, form=ServingForm.NF4, lineage=UNKNOWN_LINEAGE).write(made)
     row = ReferenceRow(token_ids=tuple(range(40, 60)), num_prompt_tokens=4, logprobs=(-20.0,) * 16)
     Reference(form=ServingForm.NF4, rows=(row,)).write(made)
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_bfloat16
 from safetensors.torch import save_file as save_bfloat16
 
-from graft.adapters.adapter import Lineage
+from graft.adapters.adapter import UNKNOWN_LINEAGE
 from graft.adapters.base.base import Base
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
@@ -118,7 +118,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_digests(
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "adapter")
     other = make_base(tmp_path / "other")
-    TrainedRecord(base=other.identity, form=ServingForm.NF4, lineage=Lineage()).write(folder)
+    TrainedRecord(base=other.identity, form=ServingForm.NF4, lineage=UNKNOWN_LINEAGE).write(folder)
     with pytest.raises(InvalidArgument) as refusal:
         graft.push_adapter(folder, name="stranger", alias="stable")
     said = str(refusal.value) + " ".join(str(each) for each in refusal.value.violations)

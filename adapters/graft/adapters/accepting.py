@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from graft.adapters.adapter import AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance, version_digest
+from graft.adapters.adapter import (
+    UNKNOWN_LINEAGE,
+    AdapterFile,
+    AdapterVersion,
+    BaseIdentity,
+    Lineage,
+    Provenance,
+    version_digest,
+)
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits, incompatibilities
@@ -76,7 +84,7 @@ def accept_folder(
         base=trained.base if trained else base.identity,
         form=trained.form if trained else serving_form,
         provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
-        lineage=trained.lineage if trained else Lineage(),
+        lineage=trained.lineage if trained else UNKNOWN_LINEAGE,
     )
     passed(version_digest(files=manifest.files, **origin))
     version = catalog.register_version(

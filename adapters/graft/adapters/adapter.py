@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from graft.adapters.digest import digest_of_json
+from graft.adapters.digest import Digest, digest_of_json
 from graft.adapters.form import ServingForm
 
 STABLE = "stable"
@@ -27,10 +27,13 @@ class Provenance(StrEnum):
 class Lineage:
     """Where a version comes from; None where it is not known."""
 
-    job: str | None = None
-    data_digest: str | None = None
-    code_version: str | None = None
-    seed: int | None = None
+    job: str | None
+    data_digest: str | None
+    code_version: str | None
+    seed: int | None
+
+
+UNKNOWN_LINEAGE = Lineage(job=None, data_digest=None, code_version=None, seed=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +41,11 @@ class BaseIdentity:
     """Which base: the digests of its parts, and one over them; the name is a label only."""
 
     digest: str = field(init=False)
-    weights_digest: str
-    tokenizer_digest: str
-    chat_template_digest: str | None
+    weights_digest: Digest
+    tokenizer_digest: Digest
+    chat_template_digest: Digest | None
     name: str
-    config_digest: str | None = None
+    config_digest: Digest | None = None
     """Of what config.json says of the computing; None in what was recorded before bases were known by it, too."""
 
     def __post_init__(self) -> None:

@@ -7,12 +7,15 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from graft.adapters.errors import NotFound
 
+Digest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 PREFIX = "sha256:"
 _CHUNK_BYTES = 1 << 20
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _PREFIX = re.compile(r"(?:sha256:)?([0-9a-f]{8,64})\Z")
 
 
@@ -36,11 +39,6 @@ def sha256_of_file(path: Path, *, on_chunk: Callable[[bytes], object] | None = N
             if on_chunk is not None:
                 on_chunk(chunk)
     return hasher.hexdigest()
-
-
-def is_digest(text: object) -> bool:
-    """Whether `text` is a full digest string."""
-    return isinstance(text, str) and _DIGEST.match(text) is not None
 
 
 def digest_prefix(text: str) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from graft.adapters.adapter import BaseIdentity, Lineage
+from graft.adapters.adapter import UNKNOWN_LINEAGE, BaseIdentity
 from graft.adapters.base.base import Base, find_base
 from graft.adapters.base.config import digest
 from graft.adapters.catalog.catalog import Catalog
@@ -113,7 +113,7 @@ def earlier(base: Base) -> BaseIdentity:
 
 
 def test_records_without_a_configuration_are_read_and_agree(base: Base, tmp_path: Path) -> None:
-    TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=Lineage()).write(tmp_path)
+    TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=UNKNOWN_LINEAGE).write(tmp_path)
     body = json.loads((tmp_path / "graft.json").read_text())
     del body["base"]["config_digest"]
     body["base"]["digest"] = base.identity.digest_without_config

@@ -90,13 +90,16 @@ def _record(folder: Path, change: Callable[[dict], object]) -> None:
         (lambda f: (f / "tokenizer.json").write_text("{}"), "tokenizer_digest"),
         (lambda f: (f / FILE_NAME).write_text("{"), "not valid JSON"),
         (lambda f: _record(f, lambda b: b.update(form="int8")), "says int8, but config.json says int4"),
-        (lambda f: _record(f, lambda b: b.update(form="int3")), "'int3' is none of"),
+        (lambda f: _record(f, lambda b: b.update(form="int3")), "form: 'int3' should be 'nf4'"),
         (lambda f: _record(f, lambda b: b["files"].update(gone="0" * 64)), "gone: is missing"),
         (lambda f: _record(f, lambda b: b["base"].update(weights_digest="sha256:" + "1" * 64)), "digest of its parts"),
         (lambda f: _record(f, lambda b: b.update(modules={"a": [1]})), "must map every linear layer"),
         (lambda f: _record(f, lambda b: b.update(surprise=1)), "surprise: is an unknown key"),
         (lambda f: _record(f, lambda b: b.pop("tools")), "tools: is missing"),
-        (lambda f: _record(f, lambda b: b["calibration"].update(num_tokens=0)), "positive number of tokens"),
+        (
+            lambda f: _record(f, lambda b: b["calibration"].update(num_tokens=0)),
+            "calibration.num_tokens: 0 should be greater than 0",
+        ),
     ],
 )
 def test_a_folder_that_is_not_what_was_recorded_is_refused(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.adapters.adapter import AdapterVersion, Alias, Lineage, Provenance
+from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterVersion, Alias, Provenance
 from graft.adapters.catalog.snapshot import BARE_BASE, CatalogSnapshot
 from graft.adapters.errors import InvalidReference, NotFound
 from graft.adapters.form import ServingForm
@@ -36,7 +36,7 @@ def _version(
         files=(),
         size_bytes=0,
         provenance=Provenance.TRAINED,
-        lineage=Lineage(job=job),
+        lineage=replace(UNKNOWN_LINEAGE, job=job),
         create_time=NOW,
     )
 

@@ -82,16 +82,16 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
         ({"form": "nf4", "rows": [ROW | {"token_ids": [3]}]}, "rows[0].token_ids"),
         ({"form": "nf4", "rows": [ROW | {"token_ids": [1] * 4097}]}, "rows[0].token_ids"),
         ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, VOCABULARY, 1, 5]}]}, "rows[0].token_ids"),
-        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, -1, 1, 5]}]}, "rows[0].token_ids"),
-        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, True, 1, 5]}]}, "rows[0].token_ids"),
-        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, 4.0, 1, 5]}]}, "rows[0].token_ids"),
+        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, -1, 1, 5]}]}, "rows[0].token_ids[2]"),
+        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, True, 1, 5]}]}, "rows[0].token_ids[2]"),
+        ({"form": "nf4", "rows": [ROW | {"token_ids": [3, 1, 4.0, 1, 5]}]}, "rows[0].token_ids[2]"),
         ({"form": "nf4", "rows": [ROW | {"num_prompt_tokens": 0}]}, "rows[0].num_prompt_tokens"),
         ({"form": "nf4", "rows": [ROW | {"num_prompt_tokens": 5}]}, "rows[0].num_prompt_tokens"),
         ({"form": "nf4", "rows": [ROW | {"num_prompt_tokens": "2"}]}, "rows[0].num_prompt_tokens"),
         ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1]}]}, "rows[0].logprobs"),
-        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, 0.001]}]}, "rows[0].logprobs"),
-        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, None]}]}, "rows[0].logprobs"),
-        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, -(10**400)]}]}, "rows[0].logprobs"),
+        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, 0.001]}]}, "rows[0].logprobs[2]"),
+        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, None]}]}, "rows[0].logprobs[2]"),
+        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, -(10**400)]}]}, "rows[0].logprobs[2]"),
     ],
 )
 def test_a_bad_reference_names_the_field(tmp_path: Path, body: object, field: str) -> None:
@@ -121,6 +121,16 @@ def test_all_reasons_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidAdapter) as caught:
         Reference.read(_write(tmp_path, {"form": "x", "rows": rows}), vocab_size=VOCABULARY)
     assert len(caught.value.reasons) == 4
+
+
+@pytest.mark.parametrize(("num_faults", "num_reasons"), [(20, 20), (21, 21), (30, 21), (1001, 1)])
+def test_only_the_first_of_many_reasons_are_spelled_out(tmp_path: Path, num_faults: int, num_reasons: int) -> None:
+    more = {f"key{number}": 1 for number in range(num_faults)}
+    with pytest.raises(InvalidAdapter) as caught:
+        Reference.read(_write(tmp_path, {"form": "nf4", "rows": [ROW]} | more))
+    reasons = caught.value.reasons
+    assert len(reasons) == num_reasons
+    assert (f"has {num_faults - num_reasons + 1} more faults" in reasons[-1].problem) == (num_faults > 20)
 
 
 def test_the_reference_is_stored_with_the_version_and_part_of_its_digest(

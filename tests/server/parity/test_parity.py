@@ -1,4 +1,4 @@
-"""The check of a version over an engine, a registry and an oracle that do as they are told."""
+"""The check of a version over an engine, records and an oracle that do as they are told."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
 from graft.adapters.accepting import OTHER_FORM_RECORD
-from graft.adapters.adapter import AdapterVersion, Lineage, Provenance
+from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterVersion, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.errors import IncompatibleAdapter
@@ -49,7 +50,7 @@ def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = Fals
         target_modules=["q_proj"],
         files=[],
         provenance=Provenance.TRAINED,
-        lineage=Lineage(job=adapter),
+        lineage=replace(UNKNOWN_LINEAGE, job=adapter),
         records={OTHER_FORM_RECORD: {"form": "nf4"}} if allowed else {},
     )
 

@@ -1,0 +1,87 @@
+"""Records that Graft writes beside weights: JSON files that pydantic reads strictly into dataclasses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from graft.adapters.adapter import BaseIdentity
+from graft.adapters.errors import GraftError, Reason
+from graft.adapters.folder.strict_json import read_json_object
+
+T = TypeVar("T")
+_MAX_REASONS = 20
+_MAX_ERRORS = 1000
+"""More are counted only: to spell out a million would hold up the process for seconds."""
+
+
+def _identity(body: object, read: ValidatorFunctionWrapHandler) -> BaseIdentity:
+    recorded = body.get("digest") if isinstance(body, dict) else None
+    base: BaseIdentity = read({k: v for k, v in body.items() if k != "digest"} if isinstance(body, dict) else body)
+    if recorded != base.digest:
+        wrong = PydanticCustomError("digest", f"{recorded!r:.100} is not the digest of its parts, {base.digest}")
+        raise ValidationError.from_exception_data("base", [{"type": wrong, "loc": ("digest",), "input": recorded}])
+    return base
+
+
+RecordedBase = Annotated[BaseIdentity, WrapValidator(_identity)]
+"""With the digest of its parts beside them."""
+
+
+def read_record(
+    path: Path,
+    kind: type[T],
+    *,
+    max_bytes: int,
+    refusal: Callable[[list[Reason]], GraftError],
+    remedy: str,
+    context: object = None,
+) -> T | None:
+    """The record in the file at `path`, or None when there is no such file. Raises `refusal` of all reasons."""
+    if not path.exists():
+        return None
+    body, reasons = read_json_object(path, max_bytes=max_bytes)
+    if reasons:
+        raise refusal(reasons)
+    try:
+        # As JSON again: read strictly, Python's lists are no tuples, and its strings no members of an enum.
+        return TypeAdapter(kind).validate_json(json.dumps(body), context=context)
+    except ValidationError as error:
+        num_wrong = error.error_count()
+        shown = error.errors(include_url=False)[:_MAX_REASONS] if num_wrong <= _MAX_ERRORS else []
+    reasons = [Reason(field=f"{path.name}:{_field(one)}", problem=_problem(one), remedy=remedy) for one in shown]
+    if num_wrong > len(shown):
+        reasons.append(Reason(field=path.name, problem=f"has {num_wrong - len(shown)} more faults", remedy=remedy))
+    raise refusal(reasons)
+
+
+def write_record(path: Path, record: object) -> Path:
+    """Write a dataclass for `read_record`, and return its path. Raises OSError."""
+    text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, default=_plain)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def _plain(value: object) -> Mapping[str, object]:
+    return dict(value if isinstance(value, Mapping) else vars(value))
+
+
+def _field(error: ErrorDetails) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:200]}" for part in error["loc"])
+    return "".join(parts).removeprefix(".")
+
+
+def _problem(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "unexpected_keyword_argument":
+        return "is an unknown key"
+    _, should, rest = error["msg"].partition(" should ")
+    return f"{error['input']!r:.100}{should}{rest}" if should else error["msg"]
