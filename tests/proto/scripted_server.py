@@ -60,6 +60,8 @@ class Script:
         [inference_pb2.GenerateResponse(answerer=ANSWERER), chunk("on"), chunk("e", finish=1, usage=True)]
     )
     requests: list[Message] = field(default_factory=list)
+    # The `authorization` of each call.
+    tokens: list[str | bytes | None] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     ready_after: int = 0
     # Uploads are answered after their header already.
@@ -148,10 +150,19 @@ class Server(server_pb2_grpc.ServerServiceServicer):
         return server_pb2.GetInfoResponse(ready=len(self.script.requests) > self.script.ready_after)
 
 
+class _Tokens(grpc.ServerInterceptor):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def intercept_service(self, continuation, details):
+        self.script.tokens.append(dict(details.invocation_metadata).get("authorization"))
+        return continuation(details)
+
+
 @contextmanager
 def serving(script: Script) -> Iterator[str]:
     """A server on a free port that follows `script`; gives its address."""
-    server = grpc.server(ThreadPoolExecutor(4))
+    server = grpc.server(ThreadPoolExecutor(4), interceptors=[_Tokens(script)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(Inference(script), server)
     adapter_pb2_grpc.add_AdapterServiceServicer_to_server(Adapters(script), server)
     server_pb2_grpc.add_ServerServiceServicer_to_server(Server(script), server)

@@ -104,6 +104,35 @@ def test_a_refusal_is_one_line_and_an_exit_code(
     assert capsys.readouterr().err == "graft generate: what happened\n"
 
 
+def test_the_token_is_taken_from_the_environment_or_a_flag(
+    target: str, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_TOKEN", "of-the-environment")
+    assert main(["adapters", "list", "--server", target]) == 0
+    assert main(["score", "x", "a", "--server", target, "--token", "of.the.flag="]) == 0
+    monkeypatch.setenv("GRAFT_TOKEN", "")
+    assert main(["score", "x", "a", "--server", target]) == 0
+    assert list(dict.fromkeys(script.tokens)) == ["Bearer of-the-environment", "Bearer of.the.flag=", None]
+
+
+def test_a_token_that_is_none_is_the_callers_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAFT_TOKEN", "s3cret\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["adapters", "list"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "--token: a token has letters" in said and "s3cret" not in said
+
+
+def test_who_is_not_known_reads_where_a_token_belongs(
+    target: str, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script.fault = lambda context: abort(context, grpc.StatusCode.UNAUTHENTICATED, "authorization: is missing")
+    assert main(["generate", "x", "--server", target]) == 2
+    assert "authorization: is missing (set GRAFT_TOKEN to" in capsys.readouterr().err
+
+
 def test_a_mistyped_command_or_option_is_the_callers_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["generat"], ["generate", "x", "--max-tokens", "many"], []):
         with pytest.raises(SystemExit) as ended:

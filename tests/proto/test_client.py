@@ -119,6 +119,31 @@ async def test_closing_the_asyncio_stream_cancels_the_request(async_client: Asyn
     assert script.cancelled.wait(5)
 
 
+async def test_every_kind_of_call_carries_the_token(target: str, script: Script, tmp_path: Path) -> None:
+    with Client(target, token="ann-7Q==") as client:
+        client.generate("x")
+        client.adapters()
+        client.push_adapter(adapter_folder(tmp_path), name="dates")
+    async with AsyncClient(target, token="ann-7Q==") as client:
+        await client.generate("x")
+        await client.adapters()
+        await client.push_adapter(adapter_folder(tmp_path), name="dates")
+    assert script.tokens == ["Bearer ann-7Q=="] * 8  # two pages of adapters
+
+
+def test_without_a_token_none_is_sent(client: Client, script: Script) -> None:
+    client.generate("x")
+    assert script.tokens == [None]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("token", ["", "s3cret\n", "s3cret x", "s3crèt"])
+async def test_what_cannot_be_a_token_is_said_and_not_repeated(kind: type, token: str) -> None:
+    with pytest.raises(ValueError, match="a token has letters, digits") as caught:
+        kind("localhost:1", token=token)
+    assert "s3" not in str(caught.value)
+
+
 def test_all_pages_are_read(client: Client) -> None:
     assert [adapter.adapter for adapter in client.adapters()] == [name for page in Adapters.PAGES for name in page]
 

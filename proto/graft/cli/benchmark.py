@@ -23,13 +23,13 @@ class Load:
     max_tokens: int
 
 
-def measure(target: str, load: Load) -> list[dict[str, float]]:
+def measure(target: str, load: Load, *, token: str | None = None) -> list[dict[str, float]]:
     """One row of numbers per number of streams, after a warm-up."""
-    return asyncio.run(_measure(target, load))
+    return asyncio.run(_measure(target, load, token))
 
 
-async def _measure(target: str, load: Load) -> list[dict[str, float]]:
-    async with AsyncClient(target, timeout=600.0) as client:
+async def _measure(target: str, load: Load, token: str | None) -> list[dict[str, float]]:
+    async with AsyncClient(target, timeout=600.0, token=token) as client:
         await client.wait_ready()
         await asyncio.gather(*(_ask(client, load, model, seed) for seed, model in enumerate(load.models)))
         return [await _at(client, load, num_streams) for num_streams in load.num_streams]

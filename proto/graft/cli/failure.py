@@ -53,7 +53,11 @@ def explain(error: BaseException, *, remedy: str) -> Failure | None:
 
 
 def _call_message(error: BaseException) -> str:
+    from graft.client import errors
+
     seconds = getattr(error, "retry_after_seconds", None)
+    if isinstance(error, errors.Unauthenticated):
+        return f"{error} (set GRAFT_TOKEN to the token that the server's operator gave you)"
     return str(error) if seconds is None else f"{error} (try again in {seconds:g} s)"
 
 

@@ -25,14 +25,22 @@ Reply = TypeVar("Reply", bound=Message)
 class AsyncClient:
     """Calls a Graft server; a context manager. Every call may raise `GraftClientError`.
 
-    `timeout` bounds each call, in seconds; most calls take another of their own.
+    `timeout` bounds each call, in seconds; most calls take another of their own. `token` says to the server who calls;
+    without `credentials` it goes over the wire in the clear.
     """
 
     def __init__(
-        self, target: str, *, timeout: float = 120.0, credentials: grpc.ChannelCredentials | None = None
+        self,
+        target: str,
+        *,
+        timeout: float = 120.0,
+        token: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
+        """Raises ValueError for a token that is none."""
         self.target = target
         self.timeout = timeout
+        self._metadata = channel.metadata(token)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options=channel.options())
         else:
@@ -245,7 +253,7 @@ class AsyncClient:
             op.path, request_serializer=type(op.request).SerializeToString, response_deserializer=op.response.FromString
         )
         try:
-            return op.read(await call(op.request, timeout=self._limit(timeout)))
+            return op.read(await call(op.request, timeout=self._limit(timeout), metadata=self._metadata))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 
@@ -266,7 +274,7 @@ class AsyncClient:
         """
         call = self._uploads.stream_unary(
             method, request_serializer=upload.to_bytes, response_deserializer=response.FromString
-        ).future(messages, timeout=self._limit(timeout))
+        ).future(messages, timeout=self._limit(timeout), metadata=self._metadata)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def end(_: object) -> None:
@@ -292,7 +300,7 @@ class AsyncClient:
             response_deserializer=inference_pb2.GenerateResponse.FromString,
         )
         reader = generation.ChunkReader(num_choices)
-        call = open_stream(message, timeout=self._limit(timeout))
+        call = open_stream(message, timeout=self._limit(timeout), metadata=self._metadata)
         try:
             async for response in call:
                 if chunk := reader.read(response):

@@ -1,8 +1,9 @@
-"""How both clients connect: message sizes, keepalive, and retries where repeating is harmless."""
+"""How both clients connect: message sizes, keepalive, retries where repeating is harmless, and the caller's token."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import grpc
 
@@ -16,6 +17,7 @@ _IDEMPOTENT = {
     "ServerService": ("GetInfo",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750, section 2.1
 
 
 def service_config() -> str:
@@ -51,3 +53,15 @@ def blocking(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.C
     if credentials is None:
         return grpc.insecure_channel(target, options=options())
     return grpc.secure_channel(target, credentials, options=options())
+
+
+def checked_token(token: str) -> str:
+    """The token. Raises ValueError, which does not repeat it, for one that no server could be sent."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("a token has letters, digits and -._~+/ only, and may end in =")
+    return token
+
+
+def metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    """What every call carries beside its message. Raises ValueError, see `checked_token`."""
+    return () if token is None else (("authorization", f"Bearer {checked_token(token)}"),)

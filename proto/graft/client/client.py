@@ -23,14 +23,22 @@ Reply = TypeVar("Reply", bound=Message)
 class Client:
     """Calls a Graft server; a context manager. Every call may raise `GraftClientError`.
 
-    `timeout` bounds each call, in seconds; most calls take another of their own.
+    `timeout` bounds each call, in seconds; most calls take another of their own. `token` says to the server who calls;
+    without `credentials` it goes over the wire in the clear.
     """
 
     def __init__(
-        self, target: str, *, timeout: float = 120.0, credentials: grpc.ChannelCredentials | None = None
+        self,
+        target: str,
+        *,
+        timeout: float = 120.0,
+        token: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
+        """Raises ValueError for a token that is none."""
         self.target = target
         self.timeout = timeout
+        self._metadata = channel.metadata(token)
         self._channel = channel.blocking(target, credentials)
 
     def __enter__(self) -> Self:
@@ -237,7 +245,7 @@ class Client:
             op.path, request_serializer=type(op.request).SerializeToString, response_deserializer=op.response.FromString
         )
         try:
-            return op.read(call(op.request, timeout=self._limit(timeout)))
+            return op.read(call(op.request, timeout=self._limit(timeout), metadata=self._metadata))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 
@@ -255,7 +263,7 @@ class Client:
             response_deserializer=response.FromString,
         )
         try:
-            answered: Reply = call(messages, timeout=self._limit(timeout))
+            answered: Reply = call(messages, timeout=self._limit(timeout), metadata=self._metadata)
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
         return answered
@@ -269,7 +277,7 @@ class Client:
             response_deserializer=inference_pb2.GenerateResponse.FromString,
         )
         reader = generation.ChunkReader(num_choices)
-        call = open_stream(message, timeout=self._limit(timeout))
+        call = open_stream(message, timeout=self._limit(timeout), metadata=self._metadata)
         try:
             for response in call:
                 if chunk := reader.read(response):

@@ -111,6 +111,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[
     assert len(lines) == 1 and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["GRAFT_SERVER", "GRAFT_TOKEN"])
+def test_what_the_command_line_reads_is_no_setting(name: str) -> None:
+    assert load(environment={name: "x"}) == load(environment={})
+
+
 @pytest.mark.parametrize("service", ["GRAFT", "GRAFT_HTTP", "GRAFT_GRPC", "GRAFT_METRICS_V2"])
 def test_reading_5_what_kubernetes_sets_for_a_service_is_no_setting(service: str) -> None:
     """The variables of https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables."""

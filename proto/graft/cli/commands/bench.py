@@ -19,9 +19,10 @@ HELP = "measure throughput and latency under concurrent streams, or run another 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The load, and the server to put it on; the other benchmarks with arguments of their own."""
-    from graft.cli.connection import add_output_argument
+    from graft.cli.connection import add_output_argument, add_token_argument
 
     parser.add_argument("--server", metavar="HOST:PORT", help="a running server (default: one of its own)")
+    add_token_argument(parser)
     parser.add_argument(
         "--model", action="append", help="a model of the server, in turn where repeated (default: the base)"
     )
@@ -59,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
 
     load = _load(args)
     if args.server:
-        return _print(args, measure(args.server, load))
+        return _print(args, measure(args.server, load, token=args.token))
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder, running_server(Path(folder)) as server:
         return _print(args, measure(server.target, load))
 

@@ -18,7 +18,9 @@ PREFIX = "GRAFT_"
 CONFIG_VARIABLE = "GRAFT_CONFIG"
 # Variables that belong to the command line, the client, the tests and the training portion; and what an engine that ran
 # in this process, or in the one that started it, has set for its own.
-_FOREIGN = frozenset({CONFIG_VARIABLE, "GRAFT_ADDRESS", "GRAFT_SERVER", "GRAFT_API_KEY", "GRAFT_LORA_LIBRARY"})
+_FOREIGN = frozenset(
+    {CONFIG_VARIABLE, "GRAFT_ADDRESS", "GRAFT_SERVER", "GRAFT_TOKEN", "GRAFT_API_KEY", "GRAFT_LORA_LIBRARY"}
+)
 _FOREIGN_PREFIXES = ("GRAFT_TEST_", "GRAFT_CLIENT_", "GRAFT_DEMO_", "GRAFT_BENCH_", "GRAFT_TRAIN_")
 # What Kubernetes and Docker set for a Service or link named `graft` or `graft-…`; `<NAME>_PORT` is one by its value.
 _SERVICE = re.compile(

@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
     if args.local is None:
-        from graft.client import Client
         from graft.training.evaluation.remote import RemoteAnswerer
+        from graft.training.job.publish import connect
 
-        return RemoteAnswerer(Client(args.server), model=model)
+        return RemoteAnswerer(connect(args.server), model=model)
     from graft.adapters.base import files as base_files
     from graft.adapters.base.base import find_base
     from graft.adapters.form import ServingForm

@@ -1,14 +1,23 @@
 """Handing what was made to a running server."""
 
+import os
 from pathlib import Path
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.client import Client, GraftClientError, Push
+from graft.client import Client, GraftClientError, Push, Unauthenticated
 from graft.training.errors import ConfigurationError
 from graft.v1.base_pb2 import RegisteredBase
 from graft.v1.common_pb2 import ServingForm as FormNumber
 from graft.v1.server_pb2 import GetInfoResponse
+
+
+def connect(target: str) -> Client:
+    """A client that sends the token in ``GRAFT_TOKEN``. Raises ``ConfigurationError`` where it is none."""
+    try:
+        return Client(target, token=os.environ.get("GRAFT_TOKEN") or None)
+    except ValueError as error:
+        raise ConfigurationError(f"GRAFT_TOKEN: {error}.") from None
 
 
 def publish(folder: Path, *, target: str, name: str, alias: str | None) -> Push:
@@ -17,7 +26,7 @@ def publish(folder: Path, *, target: str, name: str, alias: str | None) -> Push:
     Raises:
         GraftClientError: the server cannot be reached or refuses the version.
     """
-    with Client(target) as client:
+    with connect(target) as client:
         return client.push_adapter(folder, name=name, alias=alias)
 
 
@@ -27,7 +36,7 @@ def publish_base(folder: Path, *, target: str, name: str) -> RegisteredBase:
     Raises:
         GraftClientError: the server cannot be reached or refuses the base.
     """
-    with Client(target) as client:
+    with connect(target) as client:
         return client.push_base(folder, name=name)
 
 
@@ -37,8 +46,10 @@ def check_server(target: str) -> GetInfoResponse:
     if not (host and colon and port.isdigit()):
         raise ConfigurationError(f"--push {target!r} is no HOST:PORT, such as localhost:8470.")
     try:
-        with Client(target) as client:
+        with connect(target) as client:
             return client.info(timeout=10.0)
+    except Unauthenticated as error:
+        raise ConfigurationError(f"--push {target}: {error}. The token is looked for in GRAFT_TOKEN.") from None
     except GraftClientError as error:
         raise ConfigurationError(f"--push {target}: no server answers there ({error}).") from None
 
