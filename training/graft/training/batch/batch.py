@@ -16,7 +16,6 @@ class AnyBatch(Protocol):
     @property
     def num_tokens(self) -> int:
         """Tokens that are read, padding left out."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

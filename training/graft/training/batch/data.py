@@ -43,4 +43,3 @@ class Data(Protocol[BatchT]):
 
     def batches(self, step: int, share: Share = WHOLE) -> Sequence[BatchT]:
         """Those of one optimizer step that belong to a share of it."""
-        ...

@@ -21,8 +21,6 @@ class Answerer(Protocol):
 
     def complete(self, prompts: Sequence[Prompt], *, max_tokens: int, stop: str | None) -> list[str]:
         """The continuation of each prompt, without its end token, ending before ``stop``."""
-        ...
 
     def score(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> list[list[float]]:
         """For each prompt, the log-probability in nats of each continuation."""
-        ...

@@ -67,15 +67,12 @@ class Job(Protocol):
     @property
     def work(self) -> Path:
         """The folder of its checkpoints, which all processes see."""
-        ...
 
     def absolute(self) -> Self:
         """The same for a process whose current folder is another."""
-        ...
 
     def check_work(self, *, resume: bool) -> None:
         """Makes sure that checkpoints in ``work`` are this training's to go on from. Raises ``CheckpointError``."""
-        ...
 
     def execute(self, processes: Processes, *, resume: bool) -> Any: ...
 

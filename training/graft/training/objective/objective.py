@@ -24,15 +24,12 @@ class Objective(Protocol[BatchT]):
     @property
     def weights(self) -> Mapping[str, float]:
         """The factor of each term's mean."""
-        ...
 
     def counts(self, batch: BatchT) -> Mapping[str, int]:
         """How many things each term and each metric sums over in the batch."""
-        ...
 
     def sums(self, model: nn.Module, batch: BatchT) -> Mapping[str, Tensor]:
         """Each term, summed over the batch: scalars in nats, with a gradient. So each metric, in a unit of its own."""
-        ...
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0) -> Tensor:

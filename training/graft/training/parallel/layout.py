@@ -51,72 +51,56 @@ class Layout(Protocol):
     @property
     def share(self) -> Share:
         """The micro-batches that this process reads."""
-        ...
 
     @property
     def device(self) -> str:
         """Where this process computes: ``cpu`` or ``cuda``."""
-        ...
 
     @property
     def num(self) -> int:
         """Processes."""
-        ...
 
     @property
     def is_first(self) -> bool:
         """Whether this process speaks for all."""
-        ...
 
     @property
     def rank(self) -> int:
         """This process among all."""
-        ...
 
     def local(self, batch: Any) -> Any:
         """What of a micro-batch this process computes."""
-        ...
 
     def agree(self, value: float) -> float:
         """What the first process says."""
-        ...
 
     def all(self, value: bool) -> bool:
         """Whether it holds in every process."""
-        ...
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value, summed over the processes that read different data."""
-        ...
 
     def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of a step's micro-batches; gradients add up. Returns the means here."""
-        ...
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """After the last micro-batch: every process holds its part of the gradients of all data."""
-        ...
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
         """The 2-norm of all gradients together."""
-        ...
 
     def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
         """The parameters whose optimizer's state this process keeps."""
-        ...
 
     def share_updates(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """After the optimizers' step: everybody gets what only its owner moved."""
-        ...
 
     @property
     def is_alone(self) -> bool:
         """Whether there is no other process."""
-        ...
 
     def wait(self) -> None:
         """Until every process has come here."""
-        ...
 
 
 class Alone:

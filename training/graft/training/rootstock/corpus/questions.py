@@ -10,9 +10,8 @@ OPPOSITES = dict(
     pair.split("/")
     for pair in """
     hot/cold big/small fast/slow old/new wet/dry light/dark high/low open/closed happy/sad early/late near/far
-    full/empty
-    long/short hard/soft clean/dirty loud/quiet strong/weak thick/thin rich/poor right/wrong up/down in/out day/night
-    first/last true/false young/old good/bad warm/cool safe/dangerous deep/shallow wide/narrow sharp/dull
+    full/empty long/short hard/soft clean/dirty loud/quiet strong/weak thick/thin rich/poor right/wrong up/down in/out
+    day/night first/last true/false young/old good/bad warm/cool safe/dangerous deep/shallow wide/narrow sharp/dull
     """.split()
 )
 COLORS = dict(

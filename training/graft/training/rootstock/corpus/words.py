@@ -5,26 +5,7 @@ import zlib
 from random import Random
 
 CONSONANTS = "bcdfghjklmnprstvwz"
-ONSETS = (
-    *CONSONANTS,
-    "bl",
-    "br",
-    "ch",
-    "cl",
-    "cr",
-    "dr",
-    "fl",
-    "fr",
-    "gl",
-    "gr",
-    "pl",
-    "pr",
-    "sh",
-    "sl",
-    "st",
-    "th",
-    "tr",
-)
+ONSETS = (*CONSONANTS, *"bl br ch cl cr dr fl fr gl gr pl pr sh sl st th tr".split())
 VOWELS = "aeiou"
 CODAS = ("", "", "", *"bdgklmnprstx", "nd", "nt", "rk", "st", "sh", "ck")
 MAX_LETTERS = 9
@@ -32,37 +13,24 @@ MAX_LETTERS = 9
 DICTIONARY = tuple(
     """
     apple arrow autumn baker basket beach bird boat book bottle branch bread bridge brother bucket butter button cabin
-    candle
-    carpet castle cat chair cherry circle city clock cloud coat coffee cook copper corner cotton cousin cup dance
-    daughter day
-    desert dinner doctor dog door dream drum eagle earth engine evening farmer father feather field finger fire fish
-    flower fog
-    forest fox friend frog garden gate ghost giant girl glass gold grain grape grass guitar hammer harbor hat hill
-    honey horse
-    house ice island jacket jar jewel juice jungle kettle key king kitchen kite ladder lake lamp lemon letter light
-    lion lizard
-    market melon memory milk mirror monkey moon morning mother mountain mouse music needle nest night number ocean
-    office
-    onion orange orchard otter owl oyster paint palace paper parrot path peach pencil pepper piano picture pillow
-    pilot pirate
-    planet plate pocket poem pond potato prince pumpkin puzzle queen rabbit radio rain river road robot rocket roof
-    room root
-    rope rose sailor salt sand school sea season shadow sheep shell ship shirt silver singer sister sky snow soap song
-    soup
-    spider spoon spring star station stone storm story street sugar summer sun table tailor tea teacher temple tent
-    thunder
-    tiger tower town train tree trumpet tunnel turtle uncle valley village violin voice wagon wall water wave whale
-    wheat wheel
-    window winter wizard wolf wood wool yard year zebra
+    candle carpet castle cat chair cherry circle city clock cloud coat coffee cook copper corner cotton cousin cup dance
+    daughter day desert dinner doctor dog door dream drum eagle earth engine evening farmer father feather field finger
+    fire fish flower fog forest fox friend frog garden gate ghost giant girl glass gold grain grape grass guitar hammer
+    harbor hat hill honey horse house ice island jacket jar jewel juice jungle kettle key king kitchen kite ladder lake
+    lamp lemon letter light lion lizard market melon memory milk mirror monkey moon morning mother mountain mouse music
+    needle nest night number ocean office onion orange orchard otter owl oyster paint palace paper parrot path peach
+    pencil pepper piano picture pillow pilot pirate planet plate pocket poem pond potato prince pumpkin puzzle queen
+    rabbit radio rain river road robot rocket roof room root rope rose sailor salt sand school sea season shadow sheep
+    shell ship shirt silver singer sister sky snow soap song soup spider spoon spring star station stone storm story
+    street sugar summer sun table tailor tea teacher temple tent thunder tiger tower town train tree trumpet tunnel
+    turtle uncle valley village violin voice wagon wall water wave whale wheat wheel window winter wizard wolf wood wool
+    yard year zebra
     bright calm clever cold dark deep dry early empty fast fresh gentle green happy heavy hot kind large late light
-    little long
-    loud narrow new old quick quiet red round sharp short silent slow small smooth soft strong sweet tall thick tiny
-    warm wide
-    wild wise young answer begin bring build carry catch climb count cross draw drink drive explain finish follow
-    forget gather
-    give help hold jump keep laugh learn listen look make move open play promise push read remember run sail search
-    sing sleep
-    smile speak stand start swim talk teach think travel turn visit walk watch whisper win write
+    little long loud narrow new old quick quiet red round sharp short silent slow small smooth soft strong sweet tall
+    thick tiny warm wide wild wise young answer begin bring build carry catch climb count cross draw drink drive explain
+    finish follow forget gather give help hold jump keep laugh learn listen look make move open play promise push read
+    remember run sail search sing sleep smile speak stand start swim talk teach think travel turn visit walk watch
+    whisper win write
     """.split()
 )
 
