@@ -1,34 +1,20 @@
 """Denoising of whole texts (BART: Lewis et al. 2020, arXiv:1910.13461, §2.2): the decoder writes the text as it was."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
-from transformers import AutoModelForSeq2SeqLM
+from torch import Generator
 
 from graft.training.batch.batch import Batch
-from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences, flat
-from graft.training.objective.encoder_decoder import sequence_to_sequence
-from graft.training.objective.objective import rows_of
+from graft.training.objective.encoder_decoder import SequenceToSequence
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE, MEAN_SPAN = 0.3, 3.0
 """§4.2: 30 % of the tokens are masked, in spans of Poisson(3)."""
 
 Noise = Callable[[Sentences, Vocabulary, Generator], Sentences]
-
-
-def mask_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
-    """Token masking: single tokens become the mask."""
-    return [[vocabulary.mask if _happens(RATE, generator) else one for one in sentence] for sentence in document]
-
-
-def delete_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
-    """Token deletion: the model must find out where something is missing."""
-    return [[one for one in sentence if not _happens(RATE, generator)] for sentence in document]
 
 
 def infill_text(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
@@ -61,27 +47,11 @@ def permute_sentences(document: Sentences, vocabulary: Vocabulary, generator: Ge
     return [document[int(at)] for at in torch.randperm(len(document), generator=generator)]
 
 
-def rotate_document(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
-    """Document rotation: it begins with a token drawn from it."""
-    ids = flat(document)
-    if not ids:
-        return document
-    begin = int(torch.randint(len(ids), (), generator=generator))
-    return [ids[begin:] + ids[:begin]]
-
-
 @dataclass(frozen=True, kw_only=True)
-class DenoisingObjective:
+class DenoisingObjective(SequenceToSequence):
     """Noises one after the other; by default the two of the paper's large model (§4.2)."""
 
-    model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
-    vocabulary: Vocabulary
-    length: int
     noises: Sequence[Noise] = (permute_sentences, infill_text)
-    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("mask", "cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         sources, targets = [], []
@@ -92,20 +62,7 @@ class DenoisingObjective:
                 noisy = noise(noisy, self.vocabulary, generator)
             sources.append(self._framed(flat(noisy)[: self.length - 2]))
             targets.append(self._framed(flat(kept)))
-        lengths = torch.tensor([len(source) for source in sources])
-        return Batch(
-            inputs={
-                "input_ids": rows_of(sources, length=self.length, fill=self.vocabulary.pad_id),
-                "attention_mask": (torch.arange(self.length) < lengths[:, None]).long(),
-            },
-            labels={"tokens": rows_of(targets, length=self.length, fill=IGNORED)},
-        )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
-
-    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return sequence_to_sequence(model, batch)
+        return self.batch(sources, targets, target_length=self.length)
 
     def _framed(self, ids: Sequence[int]) -> list[int]:
         return [self.vocabulary.cls, *ids, self.vocabulary.sep]
@@ -120,7 +77,3 @@ def _first(document: Sentences, num_tokens: int) -> list[list[int]]:
             break
         kept.append(list(sentence[:room]))
     return kept
-
-
-def _happens(rate: float, generator: Generator) -> bool:
-    return float(torch.rand((), generator=generator)) < rate

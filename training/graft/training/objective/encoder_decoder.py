@@ -1,15 +1,38 @@
 """What encoder-decoders have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from transformers import AutoModelForSeq2SeqLM
 
 from graft.training.batch.batch import Batch
+from graft.training.batch.packing import IGNORED
 from graft.training.objective.head import labelled
+from graft.training.objective.objective import rows_of
+from graft.training.objective.text_objective import TextObjective
 
 
-def sequence_to_sequence(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-    """What an encoder-decoder writes, each token from those before it."""
-    labels_BT = batch.labels["tokens"]
-    shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
-    return {"tokens": labelled(model, labels_BT, **batch.inputs, decoder_input_ids=shifted_BT).logits}
+@dataclass(frozen=True, kw_only=True)
+class SequenceToSequence(TextObjective):
+    """The encoder reads a source; the decoder writes its target, each token from those before it."""
+
+    model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
+    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
+
+    def batch(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, target_length: int) -> Batch:
+        lengths = torch.tensor([len(source) for source in sources])
+        return Batch(
+            inputs={
+                "input_ids": rows_of(sources, length=self.length, fill=self.vocabulary.pad_id),
+                "attention_mask": (torch.arange(self.length) < lengths[:, None]).long(),
+            },
+            labels={"tokens": rows_of(targets, length=target_length, fill=IGNORED)},
+        )
+
+    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        labels_BT = batch.labels["tokens"]
+        shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
+        return {"tokens": labelled(model, labels_BT, **batch.inputs, decoder_input_ids=shifted_BT).logits}

@@ -16,6 +16,7 @@ from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.objective import rows_of
+from graft.training.objective.text_objective import TextObjective
 from graft.training.objective.vocabulary import Vocabulary
 
 RATE = 0.15
@@ -75,30 +76,21 @@ def masked_batch(
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedObjective:
+class MaskedObjective(TextObjective):
     """The chosen tokens are predicted from both sides. One document is one row: ``[CLS] text [SEP]``.
 
     For models with one masked head: BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA's generator.
     """
 
     model_class: ClassVar[Any] = AutoModelForMaskedLM
-    vocabulary: Vocabulary
-    length: int
-    """Tokens per row, the two special ones included."""
     rate: float = RATE
     whole_word: bool = False
     weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("mask", "cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         ids_BL = framed_rows(documents, self.vocabulary, self.length)
         choose = choose_words if self.whole_word else choose_tokens
         return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"masked": labelled(model, batch.labels["masked"], **batch.inputs).logits}

@@ -16,7 +16,7 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.objective import cross_entropy, rows_of
-from graft.training.objective.vocabulary import Vocabulary
+from graft.training.objective.text_objective import TextObjective
 
 K = 6
 """The paper's choice: a sixth of the tokens is predicted."""
@@ -33,17 +33,13 @@ def hidden(order_L: Tensor, predicted_L: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermutationObjective:
+class PermutationObjective(TextObjective):
     """``text [SEP] [CLS]``, as XLNet has it; padding in front."""
 
     model_class: ClassVar[Any] = AutoModelForCausalLM
-    vocabulary: Vocabulary
-    length: int
+    needs: ClassVar[tuple[str, ...]] = ("cls", "sep")
     k: int = K
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary, length = self.vocabulary, self.length
@@ -75,9 +71,6 @@ class PermutationObjective:
             },
             labels={"tokens": labels_BP},
         )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"tokens": cross_entropy(model(**batch.inputs, use_mems=False).logits, batch.labels["tokens"])}

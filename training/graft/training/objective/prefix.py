@@ -16,7 +16,7 @@ from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.objective import rows_of
-from graft.training.objective.vocabulary import Vocabulary
+from graft.training.objective.text_objective import TextObjective
 
 
 def prefix_mask(prefix_B: Tensor, length_B: Tensor, length: int) -> Tensor:
@@ -29,16 +29,12 @@ def prefix_mask(prefix_B: Tensor, length_B: Tensor, length: int) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrefixObjective:
+class PrefixObjective(TextObjective):
     """Any decoder: each text is cut at a random place, anew whenever it is seen. It ends with the end token."""
 
     model_class: ClassVar[Any] = AutoModelForCausalLM
-    vocabulary: Vocabulary
-    length: int
+    needs: ClassVar[tuple[str, ...]] = ("sep",)
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         rows = [[*flat(document)[: self.length - 1], self.vocabulary.sep] for document in documents]
@@ -55,9 +51,6 @@ class PrefixObjective:
             },
             labels={"tokens": torch.where(predicts_BL, ids_BL.roll(-1, dims=1), IGNORED)},
         )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"tokens": labelled(model, batch.labels["tokens"], **batch.inputs, use_cache=False).logits}

@@ -20,7 +20,7 @@ from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences
 from graft.training.objective.masked import RATE, choose_tokens, framed_rows
 from graft.training.objective.objective import cross_entropy
-from graft.training.objective.vocabulary import Vocabulary
+from graft.training.objective.text_objective import TextObjective
 
 
 class GeneratorAndDiscriminator(nn.Module):
@@ -52,17 +52,12 @@ class GeneratorAndDiscriminator(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplacedTokenObjective:
+class ReplacedTokenObjective(TextObjective):
     """All chosen tokens are masked for the generator: it has no 80/10/10 rule (appendix A of the paper's code)."""
 
     model_class: ClassVar[Any] = GeneratorAndDiscriminator
-    vocabulary: Vocabulary
-    length: int
     rate: float = RATE
     weights: Mapping[str, float] = field(default_factory=lambda: {"generator": 1.0, "discriminator": 50.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("mask", "cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary = self.vocabulary
@@ -82,9 +77,6 @@ class ReplacedTokenObjective:
                 "discriminator": torch.where(is_text_BL, 0, IGNORED),  # who was replaced shows at the model only
             },
         )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))

@@ -19,7 +19,7 @@ from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import RATE, choose_tokens, choose_words, masked_batch
 from graft.training.objective.objective import cross_entropy, rows_of
-from graft.training.objective.vocabulary import Vocabulary
+from graft.training.objective.text_objective import TextObjective
 
 Question = Literal["next_sentence", "sentence_order"]
 
@@ -28,7 +28,7 @@ _LOGITS: Mapping[str, str] = {"next_sentence": "seq_relationship_logits", "sente
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentencePairObjective:
+class SentencePairObjective(TextObjective):
     """``[CLS] first [SEP] second [SEP]``: masked tokens, and one question about each row.
 
     Label 0 is the pair as it stood in its document, 1 the altered one, as Hugging Face has it; both are as likely. A
@@ -36,14 +36,9 @@ class SentencePairObjective:
     """
 
     model_class: ClassVar[Any] = AutoModelForPreTraining
-    vocabulary: Vocabulary
-    length: int
     question: Question
     rate: float = RATE
     whole_word: bool = False
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("mask", "cls", "sep")
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -70,9 +65,6 @@ class SentencePairObjective:
         types_BL = rows_of(segments, length=self.length, fill=0)
         batch = masked_batch(ids_BL, chosen_BL, vocabulary, generator, token_type_ids=types_BL)
         return Batch(inputs=batch.inputs, labels={**batch.labels, self.question: torch.tensor(answers)})
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         output = labelled(model, batch.labels["masked"], name="prediction_logits", **batch.inputs)

@@ -19,6 +19,7 @@ from graft.training.corpus.sentences import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
 from graft.training.objective.objective import cross_entropy
+from graft.training.objective.text_objective import TextObjective
 from graft.training.objective.vocabulary import Vocabulary
 
 MAX_SPAN = 10
@@ -101,17 +102,12 @@ class SpanBoundaryModel(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpanBoundaryObjective:
+class SpanBoundaryObjective(TextObjective):
     """Spans are masked, exchanged or kept as a whole; every token of them is asked for twice."""
 
     model_class: ClassVar[Any] = SpanBoundaryModel
-    vocabulary: Vocabulary
-    length: int
     rate: float = RATE
     weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "boundary": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("mask", "cls", "sep")
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary = self.vocabulary
@@ -141,9 +137,6 @@ class SpanBoundaryObjective:
             },
             labels={"masked": labels_BL, "boundary": labels_BL},
         )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         sums: Mapping[str, Tensor] = model(functools.partial(self._sums, batch))

@@ -4,21 +4,17 @@
 span; the decoder writes each sentinel and what it stands for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Generator, Tensor, nn
-from transformers import AutoModelForSeq2SeqLM
+from torch import Generator
 
 from graft.training.batch.batch import Batch
-from graft.training.batch.packing import IGNORED
 from graft.training.corpus.sentences import Sentences, flat
 from graft.training.errors import ConfigurationError
-from graft.training.objective.encoder_decoder import sequence_to_sequence
-from graft.training.objective.objective import rows_of
-from graft.training.objective.vocabulary import Vocabulary
+from graft.training.objective.encoder_decoder import SequenceToSequence
 
 RATE, MEAN_SPAN = 0.15, 3.0
 T5_SENTINELS = 100
@@ -60,19 +56,12 @@ def _parts(total: int, num: int, generator: Generator) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpanCorruptionObjective:
+class SpanCorruptionObjective(SequenceToSequence):
     """For encoder-decoders. Both sides end with the end token."""
 
-    model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
-    vocabulary: Vocabulary
-    length: int
-    """Tokens of the encoder's row."""
+    needs: ClassVar[tuple[str, ...]] = ("sep", "sentinel")
     rate: float = RATE
     mean_span: float = MEAN_SPAN
-    weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
-
-    def __post_init__(self) -> None:
-        self.vocabulary.require("sep", "sentinel")
 
     def check_length(self) -> None:
         """Raises ``ConfigurationError`` where a full row has more spans than there are sentinels."""
@@ -94,21 +83,7 @@ class SpanCorruptionObjective:
             source, target = self._corrupt(flat(document)[: self.length - 1], generator)
             sources.append([*source, end])
             targets.append([*target, end])
-        ids_BL = rows_of(sources, length=self.length, fill=self.vocabulary.pad_id)
-        lengths = torch.tensor([len(source) for source in sources])
-        return Batch(
-            inputs={
-                "input_ids": ids_BL,
-                "attention_mask": (torch.arange(self.length) < lengths[:, None]).long(),
-            },
-            labels={"tokens": rows_of(targets, length=max(map(len, targets)), fill=IGNORED)},
-        )
-
-    def counts(self, batch: Batch) -> Mapping[str, int]:
-        return batch.num_labels
-
-    def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return sequence_to_sequence(model, batch)
+        return self.batch(sources, targets, target_length=max(map(len, targets)))
 
     def _corrupt(self, ids: list[int], generator: Generator) -> tuple[list[int], list[int]]:
         if len(ids) < 2:
