@@ -6,7 +6,7 @@ from pathlib import Path
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
 from graft.training.runtime.startup import prepare
-from graft.training.settings.settings import add_flags, given, read_settings
+from graft.training.settings.settings import add_flags, given
 
 HELP = "train a LoRA adapter on a quantized base"
 
@@ -40,8 +40,7 @@ def run(args: argparse.Namespace) -> int:
         check_name(args.alias, what="alias")
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
-    values = read_settings(args.config) if args.config else {}
-    settings = FinetuneSettings.from_mapping(values | given(args, FinetuneSettings))
+    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
     base = Base.from_folder(find_base(args.base))
 
     from graft.training.finetune.job import Finetune

@@ -7,7 +7,8 @@ from typing import Any
 from graft.training.launch import launching
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.runtime.startup import prepare
-from graft.training.settings.settings import add_flags, given, number, read_settings, require
+from graft.training.settings.limits import number, require
+from graft.training.settings.settings import add_flags, given
 
 _TOLD = ("validation_loss", "perplexity", "accuracy")
 HELP = "train a base model, on text or from a recipe"
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    values = (read_settings(args.config) if args.config else {}) | given(args, PretrainSettings)
+    values = given(args, PretrainSettings)
     work = args.work or Path(".graft") / "pretrain" / args.output.name
     if args.recipe is not None:
         return _make_again(args, values, work)

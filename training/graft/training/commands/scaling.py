@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
     from graft.training.errors import ConfigurationError
     from graft.training.scaling.report import read_points, report
-    from graft.training.settings.settings import number
+    from graft.training.settings.limits import number
 
     budget = number("--flops", args.flops)
     if (args.text is None) == (args.points is None):
@@ -73,7 +73,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from graft.training.scaling.report import law_of, optima
-    from graft.training.settings.settings import number
+    from graft.training.settings.limits import number
 
     law = law_of(args.law)
     print(optima(law, [number("--flops", one) for one in args.flops.split(",")]))

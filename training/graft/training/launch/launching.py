@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from graft.training.errors import ConfigurationError
-from graft.training.settings.settings import require
+from graft.training.settings.limits import require
 
 if TYPE_CHECKING:
     from graft.training.launch.processes import Job

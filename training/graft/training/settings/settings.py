@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,10 @@ from graft.adapters.text.json_values import parse_value
 from graft.adapters.text.problems import BadLine, UnreadableText
 from graft.training.errors import ConfigurationError
 from graft.training.parallel.mesh import AXES, Mesh
+from graft.training.settings.limits import BELOW_1, NOT_NEGATIVE, POSITIVE, SHARE, Limit, at_least, one_of, require
 
 NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
 """Known names that no command can honour yet; saying so beats ignoring them."""
-
-
 SCHEDULE = frozenset(
     ("max_steps", "num_train_epochs", "warmup_ratio", "warmup_steps", "lr_scheduler_type", "lr_min_ratio")
 )
@@ -32,70 +32,61 @@ ELSEWHERE = frozenset(("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage
 data-parallel process: only its product with their number is part of the result."""
 
 
-def setting(default: Any, text: str) -> Any:
+def setting(default: Any, text: str, limit: Limit | None = None) -> Any:
     """A field with what ``--help`` says of it."""
-    return dataclasses.field(default=default, metadata={"help": text})
+    return dataclasses.field(default=default, metadata={"help": text, "limit": limit})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """What every training has. Construction checks the values and raises ``ConfigurationError``."""
 
-    learning_rate: float = setting(1e-3, "peak of the schedule")
-    per_device_train_batch_size: int = setting(16, "rows per forward pass")
-    gradient_accumulation_steps: int = setting(1, "forward passes per step and data-parallel process")
-    num_train_epochs: float = setting(1.0, "times that all data are seen")
-    max_steps: int | None = setting(None, "optimizer steps, in place of --num-train-epochs")
-    warmup_ratio: float = setting(0.05, "part of the steps in which the learning rate rises")
-    warmup_steps: int | None = setting(None, "the same in steps, in place of --warmup-ratio")
-    lr_scheduler_type: str = setting("cosine", "cosine, linear, constant, or wsd (constant, then down a line)")
-    lr_min_ratio: float = setting(0.0, "part of the peak that remains at the end")
-    weight_decay: float = setting(0.0, "of matrices; norms and biases have none")
-    max_grad_norm: float = setting(1.0, "larger gradients are scaled down to it")
+    learning_rate: float = setting(1e-3, "peak of the schedule", POSITIVE)
+    per_device_train_batch_size: int = setting(16, "rows per forward pass", at_least(1))
+    gradient_accumulation_steps: int = setting(1, "forward passes per step and data-parallel process", at_least(1))
+    num_train_epochs: float = setting(1.0, "times that all data are seen", POSITIVE)
+    max_steps: int | None = setting(None, "optimizer steps, in place of --num-train-epochs", at_least(1))
+    warmup_ratio: float = setting(0.05, "part of the steps in which the learning rate rises", BELOW_1)
+    warmup_steps: int | None = setting(None, "the same in steps, in place of --warmup-ratio", NOT_NEGATIVE)
+    lr_scheduler_type: str = setting(
+        "cosine",
+        "cosine, linear, constant, or wsd (constant, then down a line)",
+        one_of("cosine", "linear", "constant", "wsd"),
+    )
+    lr_min_ratio: float = setting(0.0, "part of the peak that remains at the end", SHARE)
+    weight_decay: float = setting(0.0, "of matrices; norms and biases have none", NOT_NEGATIVE)
+    max_grad_norm: float = setting(1.0, "larger gradients are scaled down to it", POSITIVE)
     spike_sigmas: float = setting(
         6.0,
         "leave out steps whose loss or gradient stands so many standard deviations above those before; 0 leaves out "
         "only what is no number",
+        Limit(holds=lambda value: 0 <= value < math.inf, text="0 or more, and finite"),
     )
-    max_length: int = setting(512, "tokens per row")
-    seed: int = setting(0, "decides weights and the order of data")
-    save_steps: int | None = setting(None, "checkpoint every so many steps")
-    pp: int = setting(1, "pipeline stages")
-    dp_replicate: int = setting(1, "copies of the model")
+    max_length: int = setting(512, "tokens per row", at_least(1))
+    seed: int = setting(
+        0,
+        "decides weights and the order of data",
+        Limit(holds=lambda value: 0 <= value < 2**32, text=f"from 0 to {2**32 - 1}"),
+    )
+    save_steps: int | None = setting(None, "checkpoint every so many steps", at_least(1))
+    pp: int = setting(1, "pipeline stages", at_least(1))
+    dp_replicate: int = setting(1, "copies of the model", at_least(1))
     dp_shard: int | None = setting(None, "processes that share a copy; default: all that are left")
-    cp: int = setting(1, "parts of every row")
-    tp: int = setting(1, "parts of every matrix")
+    cp: int = setting(1, "parts of every row", at_least(1))
+    tp: int = setting(1, "parts of every matrix", at_least(1))
     zero_stage: int = setting(3, "dp_shard shards 1 the optimizer's state, 2 gradients, 3 weights too")
     pipeline_schedule: str = setting("1f1b", "1f1b or interleaved")
 
     def __post_init__(self) -> None:
-        for name in (
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "max_steps",
-            "max_length",
-            "save_steps",
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                require(value >= 1, name, value, "at least 1")
-        for name in ("learning_rate", "num_train_epochs", "max_grad_norm"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0 and finite")
-        require(0 <= self.seed < 2**32, "seed", self.seed, f"from 0 to {2**32 - 1}")
-        require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "from 0 to below 1")
-        if self.warmup_steps is not None:
-            require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        require(0 <= self.spike_sigmas < float("inf"), "spike_sigmas", self.spike_sigmas, "0 or more, and finite")
-        require(0 <= self.lr_min_ratio <= 1, "lr_min_ratio", self.lr_min_ratio, "from 0 to 1")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        one_of("lr_scheduler_type", self.lr_scheduler_type, ("cosine", "linear", "constant", "wsd"))
+        for field in dataclasses.fields(self):
+            value, limit = getattr(self, field.name), field.metadata["limit"]
+            if value is not None and limit is not None:
+                require(limit.holds(value), field.name, value, limit.text)
         self.mesh(1)
 
     def mesh(self, num_processes: int) -> Mesh:
         """How so many processes are arranged; whether that can be is ``Mesh.check``'s question."""
         sizes = {axis: getattr(self, axis) for axis in AXES if axis != "dp_shard"}
-        for axis, size in sizes.items():
-            require(size >= 1, axis, size, "at least 1")
         taken = sizes["pp"] * sizes["dp_replicate"] * sizes["cp"] * sizes["tp"]
         dp_shard = max(1, num_processes // taken) if self.dp_shard is None else self.dp_shard
         return Mesh(**sizes, dp_shard=dp_shard, zero_stage=self.zero_stage, schedule=self.pipeline_schedule)
@@ -136,9 +127,13 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[TrainingSettings]) -> 
 
 
 def given(args: argparse.Namespace, kind: type[TrainingSettings]) -> dict[str, Any]:
-    """The settings that flags name; ``from_mapping`` checks them."""
+    """The settings that flags name, and of the others those in the file of ``--config``; ``from_mapping`` checks them.
+
+    Raises ``ConfigurationError`` where the file cannot be read.
+    """
     names = [field.name for field in dataclasses.fields(kind)]
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    flags = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return (read_settings(args.config) if args.config else {}) | flags
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -205,30 +200,3 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         if kind.startswith("int") and number.is_integer():
             return int(number)
     raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be of type {kind}.")
-
-
-_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-
-
-def number(name: str, text: str) -> float:
-    """A positive number, as in ``250k``, ``2M``, ``1e21``. Raises ``ConfigurationError``."""
-    try:
-        value = float(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ConfigurationError(
-            f"{name} has the value {text!r}; it must be a number above 0, such as 250k, 2M or 1e21."
-        )
-    return value
-
-
-def require(holds: bool, name: str, value: object, limit: str) -> None:
-    if not holds:
-        raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {limit}.")
-
-
-def one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        told = " or ".join(repr(one) for one in allowed if one is not None)
-        raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {told}.")

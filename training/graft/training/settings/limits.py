@@ -1,0 +1,52 @@
+"""Which values a setting may have, and what is said of any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graft.training.errors import ConfigurationError
+
+_UNITS = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Which values a setting may have, and how an error says so. None is not asked about."""
+
+    holds: Callable[[Any], bool]
+    text: str
+
+
+def at_least(least: int) -> Limit:
+    return Limit(holds=lambda value: value >= least, text=f"at least {least}")
+
+
+def one_of(*allowed: object) -> Limit:
+    return Limit(holds=lambda value: value in allowed, text=" or ".join(map(repr, allowed)))
+
+
+NOT_NEGATIVE = Limit(holds=lambda value: value >= 0, text="0 or more")
+POSITIVE = Limit(holds=lambda value: 0 < value < math.inf, text="above 0 and finite")
+SHARE = Limit(holds=lambda value: 0 <= value <= 1, text="from 0 to 1")
+BELOW_1 = Limit(holds=lambda value: 0 <= value < 1, text="from 0 to below 1")
+
+
+def number(name: str, text: str) -> float:
+    """A positive number, as in ``250k``, ``2M``, ``1e21``. Raises ``ConfigurationError``."""
+    try:
+        value = float(text[:-1]) * _UNITS[text[-1]] if text[-1:] in _UNITS else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ConfigurationError(
+            f"{name} has the value {text!r}; it must be a number above 0, such as 250k, 2M or 1e21."
+        )
+    return value
+
+
+def require(holds: bool, name: str, value: object, limit: str) -> None:
+    if not holds:
+        raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be {limit}.")
