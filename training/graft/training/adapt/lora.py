@@ -1,41 +1,20 @@
 """Adding LoRA matrices to a frozen base (Hu et al. 2022, arXiv:2106.09685), and writing them as PEFT files."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from graft.training.parallel.layout import Layout
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """The shape of an adapter."""
-
-    r: int
-    lora_alpha: float
-    lora_dropout: float
-    target_modules: tuple[str, ...]
-    """Names of linear layers, or the last parts of them."""
-    use_rslora: bool
-
-
-def inject(model: PreTrainedModel, lora: Lora, *, base_name: str) -> PeftModel:
+def inject(model: PreTrainedModel, config: LoraConfig, *, base_name: str) -> PeftModel:
     """Adds trainable matrices in bfloat16, the precision they are served in; the optimizer keeps float32 masters of
     them. The targets must be layers of the base (see ``Adaptable``).
     """
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.lora_alpha,
-        lora_dropout=lora.lora_dropout,
-        target_modules=list(lora.target_modules),
-        use_rslora=lora.use_rslora,
-        task_type=TaskType.CAUSAL_LM,
-    )
     adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     # The base is known by name and digest; a path of this machine would mean nothing elsewhere.
     adapted.peft_config["default"].base_model_name_or_path = base_name

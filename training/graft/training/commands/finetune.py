@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace, adapter: Path) -> None:
-    from graft.training.job.publish import publish
+    from graft.training.job.publish import connect
 
-    pushed = publish(adapter, target=args.push, name=args.name, alias=args.alias)
+    with connect(args.push) as client:
+        pushed = client.push_adapter(adapter, name=args.name, alias=args.alias)
     alias = f", {args.alias} points to it" if args.alias else ""
     print(f"pushed as version {pushed.version.number} of {args.name} ({pushed.version.digest}){alias}")

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
     from graft.adapters.names import check_name
     from graft.training.errors import ConfigurationError
-    from graft.training.job.publish import check_server, publish_base
+    from graft.training.job.publish import check_server, connect
     from graft.training.pretrain.job import PretrainText
 
     if args.push is not None:
@@ -71,7 +71,8 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
         told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
         print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
         if args.push is not None:
-            pushed = publish_base(args.output, target=args.push, name=args.output.name)
+            with connect(args.push) as client:
+                pushed = client.push_base(args.output, name=args.output.name)
             print(f"pushed as {pushed.name} ({pushed.digest}): graft serve --base {pushed.name}, on that server's data")
     return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, TaskType
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from graft.adapters.base import files as base_files
@@ -15,7 +15,7 @@ from graft.adapters.base.numbers import check_numbers
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
-from graft.training.adapt.lora import Lora, inject, write_adapter
+from graft.training.adapt.lora import inject, write_adapter
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
@@ -164,14 +164,15 @@ class Finetune:
         settings = self.settings
         model = load_base(self.base.path, self.form, storage=storage)
         torch.manual_seed(settings.seed)
-        lora = Lora(
+        config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules=targets,
+            target_modules=list(targets),
             use_rslora=settings.use_rslora,
+            task_type=TaskType.CAUSAL_LM,
         )
-        return inject(model, lora, base_name=self.base.name)
+        return inject(model, config, base_name=self.base.name)
 
     def _batches(self, rows: list[Encoded], pad_id: int, mesh: Mesh) -> SupervisedRows:
         settings = self.settings

@@ -1,13 +1,11 @@
-"""Handing what was made to a running server."""
+"""Talking to the running server that what is made is for."""
 
 import os
-from pathlib import Path
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.client import Client, GraftClientError, Push, Unauthenticated
+from graft.client import Client, GraftClientError, Unauthenticated
 from graft.training.errors import ConfigurationError
-from graft.v1.base_pb2 import RegisteredBase
 from graft.v1.common_pb2 import ServingForm as FormNumber
 from graft.v1.server_pb2 import GetInfoResponse
 
@@ -18,26 +16,6 @@ def connect(target: str) -> Client:
         return Client(target, token=os.environ.get("GRAFT_TOKEN") or None)
     except ValueError as error:
         raise ConfigurationError(f"GRAFT_TOKEN: {error}.") from None
-
-
-def publish(folder: Path, *, target: str, name: str, alias: str | None) -> Push:
-    """Pushes the folder as a new version of ``name`` and moves ``alias`` to it.
-
-    Raises:
-        GraftClientError: the server cannot be reached or refuses the version.
-    """
-    with connect(target) as client:
-        return client.push_adapter(folder, name=name, alias=alias)
-
-
-def publish_base(folder: Path, *, target: str, name: str) -> RegisteredBase:
-    """Uploads the base in the folder: a server that starts on the same data serves it by its name.
-
-    Raises:
-        GraftClientError: the server cannot be reached or refuses the base.
-    """
-    with connect(target) as client:
-        return client.push_base(folder, name=name)
 
 
 def check_server(target: str) -> GetInfoResponse:

@@ -14,12 +14,9 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
@@ -57,9 +54,7 @@ class CheckpointWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is None:
                 self.wait()
@@ -172,25 +167,13 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
     return values
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """A tensor in a checkpoint."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-def stored_tensors(path: Path) -> dict[str, Stored]:
+def stored_tensors(path: Path) -> dict[str, TensorStorageMetadata]:
     """What a checkpoint holds, by name. Raises ``CheckpointError`` where it cannot be read."""
     try:
         metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
     except Exception as error:  # what damaged bytes unpickle to may fail in any way
         raise CheckpointError(f"{path} is damaged: {error}. Remove it to go on from the one before it.") from None
-    return {
-        name: Stored(shape=tuple(one.size), dtype=one.properties.dtype)
-        for name, one in metadata.state_dict_metadata.items()
-        if isinstance(one, TensorStorageMetadata)
-    }
+    return {name: one for name, one in metadata.state_dict_metadata.items() if isinstance(one, TensorStorageMetadata)}
 
 
 def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | None = None) -> None:

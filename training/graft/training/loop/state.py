@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.optim import Optimizer
 
-from graft.training.loop.checkpoint import Stored, load_tensors
+from graft.training.loop.checkpoint import load_tensors
 from graft.training.parallel.layout import Layout
 
 
@@ -38,7 +39,7 @@ class State:
         found |= {f"{name}/{layout.rank}": state for name, state in _generators().items()}
         return found
 
-    def restore(self, path: Path, stored: Mapping[str, Stored], layout: Layout) -> None:
+    def restore(self, path: Path, stored: Mapping[str, TensorStorageMetadata], layout: Layout) -> None:
         """Takes everything over from a checkpoint that holds ``stored``, whatever mesh wrote it.
 
         Raises ``CheckpointError``.
@@ -65,9 +66,9 @@ class State:
             master = self.masters[name]
             # A state as large as its parameter lies where that does.
             value = (
-                torch.zeros_like(master.detach(), dtype=one.dtype)
-                if one.shape == master.shape
-                else torch.zeros(one.shape, dtype=one.dtype, device=master.device)
+                torch.zeros_like(master.detach(), dtype=one.properties.dtype)
+                if one.size == master.shape
+                else torch.zeros(one.size, dtype=one.properties.dtype, device=master.device)
             )
             into[full_name] = owners[id(master)].state[master][key] = value
         load_tensors(path, into, layout=layout)

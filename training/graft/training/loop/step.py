@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from graft.training.loop.average import Average
 from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learning_rates
 from graft.training.loop.state import State
 from graft.training.loop.weights import Weights, WorkingForm, bfloat16_form
@@ -40,17 +39,18 @@ class Step:
         average_decay: float | None = None,
     ) -> None:
         """``working_form`` gives the form of the working weights after so many steps. With ``average_decay`` a running
-        mean of the weights is kept, which checkpoints hold beside them.
+        mean of the weights is kept, which checkpoints hold beside them and which is often better than they are (Polyak
+        & Juditsky 1992).
         """
         self.model, self.objective, self.layout = model, objective, layout or Alone()
         self.working_form, self._max_gradient_norm = working_form, max_gradient_norm
         self._weights = Weights(model)
         masters = self._weights.masters
-        self._average = None if average_decay is None else Average(masters, average_decay)
+        self._average_decay = average_decay
         self.state = State(
             masters=masters,
             optimizers=optimizers(self.layout.owned(masters)),
-            averages={} if self._average is None else self._average.means,
+            averages={} if average_decay is None else {name: one.detach().clone() for name, one in masters.items()},
         )
         self._has_gradients = False
         attend_in_blocks(model)
@@ -109,8 +109,11 @@ class Step:
         for optimizer in self.state.optimizers:
             optimizer.step()
         self.layout.share_updates(masters)
-        if self._average is not None:
-            self._average.follow(self.number, masters)
+        if self._average_decay is not None:
+            # It rises to its value: early weights are soon forgotten (Tarvainen & Valpola 2017, arXiv:1703.01780).
+            decay = min(self._average_decay, (self.number + 1) / (self.number + 10))
+            for name, mean in self.state.averages.items():
+                mean.lerp_(masters[name].detach(), 1 - decay)
 
     def _named(self, means: Mapping[str, float]) -> dict[str, float]:
         """Terms, where there are several, and metrics."""

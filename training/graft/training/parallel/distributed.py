@@ -30,35 +30,21 @@ from graft.training.parallel.tensor import split_tensors
 class Distributed:
     """A ``Layout`` of the processes of torch's default group, which must be as many as the mesh has."""
 
+    is_alone = False
+
     def __init__(self, mesh: Mesh, *, device: str = "cpu") -> None:
-        self.mesh = mesh
+        self.mesh, self.num, self.rank, self.device = mesh, mesh.size, dist.get_rank(), device
+        self.is_first = self.rank == 0
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
         self._work: DeviceMesh = self._devices["dp_replicate", "dp_shard", "cp"]._flatten("work")
         self._head_norms: list[str] = []
-        self.device = device
         self._pipeline: Pipeline | None = None
 
     @property
     def share(self) -> Share:
         multiple = self.mesh.pp if self.mesh.schedule == "interleaved" else 1  # whole rounds
         return Share(index=self._data.get_local_rank(), num=self.mesh.dp, least=self.mesh.pp, multiple=multiple)
-
-    @property
-    def rank(self) -> int:
-        return int(dist.get_rank())
-
-    @property
-    def num(self) -> int:
-        return self.mesh.size
-
-    @property
-    def is_first(self) -> bool:
-        return self.rank == 0
-
-    @property
-    def is_alone(self) -> bool:
-        return False
 
     def local(self, batch: Any) -> Any:
         batch = batch if self.device == "cpu" else batch.to(self.device)

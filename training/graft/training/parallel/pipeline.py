@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from graft.training.batch.packing import PackedBatch
-from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
 from graft.training.objective.masks import attention_windows
 from graft.training.parallel.layout import Work
@@ -68,13 +67,8 @@ def _norm(model: PreTrainedModel) -> nn.Module:
 def cut(model: PreTrainedModel, *, rank: int, num: int, schedule: str) -> dict[int, Stage]:
     """Takes away from a model, in place, what other processes have; returns this one's stages by their number.
 
-    What stays keeps its name. Raises ``ConfigurationError`` where the embedding is the output head as well.
+    What stays keeps its name. The embedding must not be the output head as well (see ``Mesh.check``).
     """
-    if model.config.tie_word_embeddings:
-        raise ConfigurationError(
-            "a pipeline cannot split a model whose output head is its embedding: train it with "
-            "tie_word_embeddings false, or without pp."
-        )
     num_stages = num * STAGES_PER_PROCESS[schedule]
     base = model.base_model
     names = [str(index) for index in range(len(base.layers))]
@@ -112,13 +106,9 @@ class Pipeline:
     def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of all; returns the means, in every process. Gradients are added.
 
-        Raises ``ConfigurationError`` for batches that are not packed, or of different sizes.
+        The batches must be packed and of one size.
         """
-        batches = work.batches
-        if not all(isinstance(batch, PackedBatch) for batch in batches):
-            raise ConfigurationError("pp takes packed rows only; train objectives of other rows without it.")
-        if len({batch.input_ids_BL.shape for batch in batches}) != 1:
-            raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
+        batches: Sequence[PackedBatch] = work.batches
         numbers = torch.arange(len(batches))
         window = next(iter(self._stages.values())).window
         kwargs = {

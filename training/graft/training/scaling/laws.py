@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
 
@@ -23,12 +22,6 @@ class Point:
     @property
     def flops(self) -> float:
         return FLOPS_PER_PARAMETER_AND_TOKEN * self.parameters * self.tokens
-
-
-class Law(Protocol):
-    """L(N, D)."""
-
-    def loss(self, parameters: float, tokens: float) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
