@@ -21,7 +21,7 @@ from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import MADE, Quantization
 from graft.training.compress.share import outside_form
 from graft.training.model.loading import load_base
-from graft.training.rootstock.calibration import calibration_documents
+from graft.training.rootstock.corpus.mixture import calibration_documents
 from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
 from tests.cases.command import CommandCase, Commands
 

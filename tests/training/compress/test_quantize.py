@@ -28,8 +28,8 @@ from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
 from graft.training.model.loading import load_base
-from graft.training.rootstock.calibration import calibration_documents
 from graft.training.rootstock.corpus.demo import demo_rows
+from graft.training.rootstock.corpus.mixture import calibration_documents
 from graft.training.rootstock.recipe import llama_config
 
 TEXT = CalibrationText.of(calibration_documents(40))

@@ -33,7 +33,7 @@ from graft.training.model import attention
 from graft.training.model.attention import attend_in_blocks
 from graft.training.model.configuration import configuration, num_positions
 from graft.training.model.family import FAMILIES, family, trainable
-from graft.training.model.models import parts
+from graft.training.model.loading import parts
 from graft.training.model.size import Size
 from graft.training.objective.catalog import build
 from graft.training.objective.causal import CausalObjective

@@ -10,8 +10,7 @@ import pytest
 
 from graft.training.commands import corpus
 from graft.training.rootstock.corpus import arithmetic, dates, demo, rules
-from graft.training.rootstock.corpus.document import Document
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK, Document
 from graft.training.rootstock.corpus.sentiment import LABELS, review
 from graft.training.rootstock.corpus.words import is_held_out
 

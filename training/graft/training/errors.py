@@ -41,6 +41,11 @@ class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
 
 
+def first_line(error: Exception) -> str:
+    """What a library says went wrong, as far as it fits into a message."""
+    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+
+
 def of_data(read: Callable[Given, Read], *args: Given.args, **keywords: Given.kwargs) -> Read:
     """What a reader of files gives. Raises ``DataError`` in the reader's words."""
     try:

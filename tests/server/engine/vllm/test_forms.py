@@ -28,8 +28,7 @@ from graft.server.engine.vllm.launch import start_engine
 from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import Quantization
 from graft.training.model.loading import load_base
-from graft.training.rootstock.calibration import calibration_documents
-from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+from graft.training.rootstock.corpus.mixture import ROOTSTOCK, calibration_documents
 from tests.cases.bases import save_by_transformers
 from tests.server.engine.making import engine_settings
 

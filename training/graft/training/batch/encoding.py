@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from graft.adapters.base.spelling import Spelling, Unspellable
 from graft.adapters.text.problems import BadLine
-from graft.training.batch.ends import end_ids
 from graft.training.batch.packing import Encoded
 from graft.training.batch.rows import Completion, Conversation, Row
 from graft.training.batch.turns import Turns
@@ -95,6 +94,12 @@ class RowEncoder:
             input_ids=[*prompt_ids, *answer_ids],
             supervised=[self._learns_prompts] * len(prompt_ids) + [True] * len(answer_ids),
         )
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase, stop_ids: Iterable[int]) -> tuple[int, ...]:
+    """What ends an answer: the tokenizer's own end token first, then those that generation stops at beside it."""
+    own = tokenizer.eos_token_id
+    return tuple(dict.fromkeys([*([] if own is None else [own]), *stop_ids]))
 
 
 def _goes_on(before: Sequence[int], prompt_ids: Sequence[int]) -> bool:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.calibration is not None:
         text = CalibrationText.from_file(args.calibration)
     elif form is ServingForm.INT4 and origin.path in shipped_bases().values():
-        from graft.training.rootstock.calibration import calibration_documents
+        from graft.training.rootstock.corpus.mixture import calibration_documents
 
         text = CalibrationText.of(calibration_documents())
     made = Quantization(

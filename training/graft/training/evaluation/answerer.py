@@ -1,19 +1,10 @@
 """Who is asked in an evaluation: a server, or a model in this process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 Prompt = str | Sequence[Mapping[str, str]]
 """Text, or turns with ``role`` and ``content``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A prompt and the answer that counts as right."""
-
-    prompt: Prompt
-    answer: str
 
 
 class Answerer(Protocol):

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from graft.adapters.base.spelling import Spelling
 from graft.adapters.form import ServingForm
-from graft.training.batch.ends import end_ids
+from graft.training.batch.encoding import end_ids
 from graft.training.evaluation.answerer import Prompt
 from graft.training.model.loading import load_base, load_tokenizer
 

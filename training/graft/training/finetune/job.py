@@ -19,7 +19,6 @@ from graft.training.adapt.lora import inject, write_adapter
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.errors import ConfigurationError
 from graft.training.finetune.identity import identity, lineage
 from graft.training.finetune.reference import write_reference
 from graft.training.finetune.rows import read_examples
@@ -49,7 +48,6 @@ class _Ready:
     targets: tuple[str, ...]
     rows: list[Encoded]
     batches: SupervisedRows
-    schedule: Schedule
     identity: Identity
 
 
@@ -99,8 +97,8 @@ class Finetune:
         self.check_work(resume=resume)
         ready = self._ready(mesh, processes.num)
         self.folder.num_shared(ready.identity)
-        is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
-        model = self._adapted_model(ready.targets, storage=torch.bfloat16 if is_sharded else torch.uint8)
+        storage = torch.bfloat16 if mesh.shards_weights else torch.uint8
+        model = self._adapted_model(ready.targets, storage=storage)
         if self.settings.packing:
             check_packing(model)
         layout = processes.layout(mesh)
@@ -108,7 +106,7 @@ class Finetune:
             if isinstance(layout, Distributed):
                 layout.apply(model)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            self._run(model, ready.batches, ready.schedule, layout).execute(resume=resume)
+            self._run(model, ready.batches, ready.identity.schedule, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 self._write(model if layout.is_alone else self._whole_model(ready.targets), ready.rows, ready.identity)
         return self.work / "adapter"
@@ -124,27 +122,25 @@ class Finetune:
         batches = self._batches(rows, tokenizer.pad_token_id or 0, mesh)  # no padding is seen: any id will do
         schedule = schedule_of(self.settings, batches)
         own = identity(self.base, self.form, self.data, self.settings, schedule, dp=mesh.dp)
-        return _Ready(targets=targets, rows=rows, batches=batches, schedule=schedule, identity=own)
+        return _Ready(targets=targets, rows=rows, batches=batches, identity=own)
 
     def _check_mesh(self, mesh: Mesh, num_processes: int) -> None:
         """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
         config = AutoConfig.from_pretrained(self.base.path, local_files_only=True)
         accumulated = self.settings.gradient_accumulation_steps * mesh.dp
-        mesh.check(config, num_processes=num_processes, batches_per_step=accumulated)
-        reasons = []
-        for axis in ("pp", "cp", "tp"):
-            if getattr(mesh, axis) > 1:
-                reasons.append(f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard")
-        if mesh.dp_shard > 1 and mesh.zero_stage > 1:
-            if self.base.form is not None:
-                reasons.append(
-                    f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take the plain "
-                    "base, dp_replicate or zero_stage 1"
-                )
-            elif self.form is ServingForm.LLM_INT8:
-                reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
-        if reasons:
-            raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
+        reasons = [
+            f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard"
+            for axis in ("pp", "cp", "tp")
+            if getattr(mesh, axis) > 1
+        ]
+        if mesh.shards_weights and self.base.form is not None:
+            reasons.append(
+                f"the folder's weights are {self.base.form} already, whose bytes cannot be sharded; take the plain "
+                "base, dp_replicate or zero_stage 1"
+            )
+        elif mesh.shards_weights and self.form is ServingForm.LLM_INT8:
+            reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
+        mesh.check(config, num_processes=num_processes, batches_per_step=accumulated, further=reasons)
 
     def _whole_model(self, targets: tuple[str, ...]) -> PeftModel:
         """The trained adapter on a base of this process alone, from the last checkpoint."""

@@ -69,52 +69,12 @@ def _with_head_dim(size: Size) -> dict[str, Any]:
     return {**_grouped(size), "head_dim": size.width // size.num_heads}
 
 
-def _gpt2(size: Size) -> dict[str, Any]:
-    """Its GELU by the name under which torch computes it in one pass."""
-    return {"n_inner": size.feed_forward, "activation_function": "gelu_pytorch_tanh"}
-
-
-def _smollm(size: Size) -> dict[str, Any]:
-    return {**_with_head_dim(size), "tie_word_embeddings": True}
-
-
-def _distilbert(size: Size) -> dict[str, Any]:
-    return {"hidden_dim": size.feed_forward}
-
-
 def _mistral(size: Size) -> dict[str, Any]:
     return {**_with_head_dim(size), "sliding_window": size.window}
 
 
-def _mixtral(size: Size) -> dict[str, Any]:
-    return {**_mistral(size), "num_local_experts": size.num_experts}
-
-
 def _narrow_embeddings(size: Size) -> dict[str, Any]:
     return {"embedding_size": min(size.width, 128)}
-
-
-def _xlnet(size: Size) -> dict[str, Any]:
-    return {
-        "d_model": size.width,
-        "n_layer": size.num_layers,
-        "n_head": size.num_heads,
-        "d_inner": size.feed_forward,
-        "max_position_embeddings": None,
-    }
-
-
-def _t5(size: Size) -> dict[str, Any]:
-    return {"d_ff": size.feed_forward, "d_kv": size.width // size.num_heads, "num_decoder_layers": size.num_layers}
-
-
-def _bart(size: Size) -> dict[str, Any]:
-    return {
-        "encoder_ffn_dim": size.feed_forward,
-        "decoder_ffn_dim": size.feed_forward,
-        "decoder_layers": size.num_layers,
-        "decoder_attention_heads": size.num_heads,
-    }
 
 
 _decoder = partial(Family, kind="decoder", objectives=("causal", "prefix"), ends_in_its_head=True)
@@ -124,18 +84,23 @@ _llama = _decoder(name="llama", model_type="llama", options=_with_head_dim, is_s
 FAMILIES: dict[str, Family] = {
     one.name: one
     for one in (
-        _decoder(name="gpt2", model_type="gpt2", options=_gpt2),
+        _decoder(
+            name="gpt2",
+            model_type="gpt2",
+            # Its GELU by the name under which torch computes it in one pass.
+            options=lambda size: {"n_inner": size.feed_forward, "activation_function": "gelu_pytorch_tanh"},
+        ),
         _llama,
         _decoder(name="mistral", model_type="mistral", options=_mistral, takes_window=True, is_splittable=True),
         _decoder(name="qwen3", model_type="qwen3", options=_with_head_dim, is_splittable=True),
         _decoder(name="olmo2", model_type="olmo2", options=_grouped, is_splittable=True),
         _decoder(name="pythia", model_type="gpt_neox", is_splittable=True, final_norm="final_layer_norm"),
-        replace(_llama, name="smollm", options=_smollm),
+        replace(_llama, name="smollm", options=lambda size: {**_with_head_dim(size), "tie_word_embeddings": True}),
         _decoder(
             name="mixtral",
             model_type="mixtral",
             objectives=("causal",),  # its experts' balance comes with next tokens only
-            options=_mixtral,
+            options=lambda size: {**_mistral(size), "num_local_experts": size.num_experts},
             takes_window=True,
             router="MixtralTopKRouter",
         ),
@@ -144,7 +109,13 @@ FAMILIES: dict[str, Family] = {
             model_type="xlnet",
             kind="decoder",
             objectives=("permutation",),
-            options=_xlnet,
+            options=lambda size: {
+                "d_model": size.width,
+                "n_layer": size.num_layers,
+                "n_head": size.num_heads,
+                "d_inner": size.feed_forward,
+                "max_position_embeddings": None,
+            },
             needs_float32=True,
         ),
         _decoder(name="qwen2", model_type="qwen2", objectives=(), options=_grouped),
@@ -163,13 +134,17 @@ FAMILIES: dict[str, Family] = {
             objectives=("replaced_token", "masked"),
             options=_narrow_embeddings,
         ),
-        _encoder(name="distilbert", model_type="distilbert", options=_distilbert),
+        _encoder(name="distilbert", model_type="distilbert", options=lambda size: {"hidden_dim": size.feed_forward}),
         Family(
             name="t5",
             model_type="t5",
             kind="encoder-decoder",
             objectives=("span_corruption", "denoising"),
-            options=_t5,
+            options=lambda size: {
+                "d_ff": size.feed_forward,
+                "d_kv": size.width // size.num_heads,
+                "num_decoder_layers": size.num_layers,
+            },
             starts_with_padding=True,
             ends_in_its_head=True,
         ),
@@ -178,7 +153,12 @@ FAMILIES: dict[str, Family] = {
             model_type="bart",
             kind="encoder-decoder",
             objectives=("denoising", "span_corruption"),
-            options=_bart,
+            options=lambda size: {
+                "encoder_ffn_dim": size.feed_forward,
+                "decoder_ffn_dim": size.feed_forward,
+                "decoder_layers": size.num_layers,
+                "decoder_attention_heads": size.num_heads,
+            },
         ),
     )
 }

@@ -1,10 +1,13 @@
-"""Loading a base in the form it is trained on and served in."""
+"""Loading what was saved: a base in the form it is trained on and served in, its tokenizer, a model to train on."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -17,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
-from graft.training.errors import ConfigurationError
+from graft.training.errors import ConfigurationError, first_line
 from graft.training.model.llm_int8 import llm_int8_config
 from graft.training.model.nf4 import bitsandbytes_functional, nf4_config
 
@@ -89,6 +92,22 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     try:
         tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing narrower
-        told = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise ConfigurationError(f"{path} holds no tokenizer that can be read: {told[:300]}") from None
+        raise ConfigurationError(f"{path} holds no tokenizer that can be read: {first_line(error)}") from None
     return tokenizer
+
+
+def load(folder: Path, model_class: Any) -> PreTrainedModel:
+    """One in float32, with the heads of a class, to go on training it. Raises ``ConfigurationError``."""
+    try:
+        model: PreTrainedModel = model_class.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigurationError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from None
+    return model
+
+
+def parts(model: nn.Module) -> Mapping[str, PreTrainedModel]:
+    """What of a model is saved, by subfolder: a plain one itself, of a composite one its models."""
+    if isinstance(model, PreTrainedModel):
+        return {"": model}
+    found: Mapping[str, PreTrainedModel] = model.parts
+    return found

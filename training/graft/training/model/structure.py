@@ -39,7 +39,8 @@ class Structure:
         output = model.get_output_embeddings()
         linear = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
         layers = {path: (one.out_features, one.in_features) for path, one in linear.items() if one is not output}
-        _require_most(base, model, layers)
+        if told := mostly_outside(base, model, layers):
+            raise ConfigurationError(f"{told} Quantized forms hold linear layers only; keep this base plain.")
         _require_files(base, model, layers)
         plain = tuple(path for path in linear if path not in layers)
         tied = bool(model.config.tie_word_embeddings)
@@ -98,11 +99,6 @@ def _configuration(base: Base) -> PretrainedConfig:
 def _unreadable(base: Base, error: Exception) -> ConfigurationError:
     told = " ".join(str(error.__cause__ or error).split())[:200]
     return ConfigurationError(f"{base.path / base_files.CONFIG} makes no model: {told}")
-
-
-def _require_most(base: Base, model: PreTrainedModel, layers: Mapping[str, tuple[int, int]]) -> None:
-    if told := mostly_outside(base, model, layers):
-        raise ConfigurationError(f"{told} Quantized forms hold linear layers only; keep this base plain.")
 
 
 def mostly_outside(base: Base, model: PreTrainedModel, layers: Collection[str]) -> str | None:

@@ -69,7 +69,7 @@ class Distributed:
 
         Sharded weights stay in float32 and are gathered in ``dtype``; the others are held in it.
         """
-        is_sharded = self.mesh.dp_shard > 1 and self.mesh.zero_stage > 1
+        is_sharded = self.mesh.shards_weights
         model = model.to(self.device, torch.float32 if is_sharded else dtype)
         self.apply(model, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
         return model
@@ -91,7 +91,7 @@ class Distributed:
             made = cut(model, rank=self._devices["pp"].get_local_rank(), num=self.mesh.pp, schedule=schedule)
             self._pipeline = Pipeline(made, group=group, schedule=schedule, device=self.device)
             stages = list(made.values())
-        if self.mesh.dp_shard > 1 and self.mesh.zero_stage > 1:
+        if self.mesh.shards_weights:
             for stage in stages:
                 self._shard(stage, compute_dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -60,11 +60,23 @@ class Mesh:
         """Processes, or groups of them, that read different data."""
         return self.dp_replicate * self.dp_shard
 
+    @property
+    def shards_weights(self) -> bool:
+        return self.dp_shard > 1 and self.zero_stage > 1
+
     def check(
-        self, config: PretrainedConfig, *, num_processes: int, batches_per_step: int, length: int | None = None
+        self,
+        config: PretrainedConfig,
+        *,
+        num_processes: int,
+        batches_per_step: int,
+        length: int | None = None,
+        further: Iterable[str] = (),
     ) -> None:
-        """Raises ``ConfigurationError`` with every reason why a model cannot be trained on this mesh."""
-        reasons = list(self._reasons(config, num_processes, batches_per_step, length))
+        """Raises ``ConfigurationError`` with every reason why a model cannot be trained on this mesh, and ``further``
+        ones that the caller has found.
+        """
+        reasons = [*self._reasons(config, num_processes, batches_per_step, length), *further]
         if reasons:
             raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
 

@@ -15,7 +15,7 @@ from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
 from graft.training.job.export import put_in_place, write_models
 from graft.training.loop.checkpoint import load_tensors, stored_tensors
-from graft.training.model.models import parts
+from graft.training.model.loading import parts
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.card import card

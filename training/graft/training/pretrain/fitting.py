@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from graft.training.errors import ConfigurationError
-from graft.training.model.models import parts
+from collections.abc import Iterator
+
+from graft.training.model.loading import parts
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 
@@ -16,16 +17,17 @@ def check_mesh(assembly: Assembly, mesh: Mesh, num_processes: int) -> None:
         num_processes=num_processes,
         batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
         length=settings.max_length,
+        further=_reasons(assembly, mesh),
     )
-    reasons = []
-    is_split = mesh.tp > 1 or mesh.pp > 1 or mesh.cp > 1
-    if settings.teacher is not None and is_split:
-        reasons.append("a teacher is not split: distil with dp_replicate and dp_shard")
+
+
+def _reasons(assembly: Assembly, mesh: Mesh) -> Iterator[str]:
+    settings = assembly.settings
+    if settings.teacher is not None and (mesh.tp > 1 or mesh.pp > 1 or mesh.cp > 1):
+        yield "a teacher is not split: distil with dp_replicate and dp_shard"
     if settings.eval_steps is not None and mesh.pp > 1:
-        reasons.append("eval_steps cannot be used with pp: a pipeline measures at the end only")
-    if settings.optim != "adamw" and (mesh.tp > 1 or (mesh.dp_shard > 1 and mesh.zero_stage > 1)):
-        reasons.append(f"{settings.optim} needs whole matrices; use adamw where they are split or sharded")
+        yield "eval_steps cannot be used with pp: a pipeline measures at the end only"
+    if settings.optim != "adamw" and (mesh.tp > 1 or mesh.shards_weights):
+        yield f"{settings.optim} needs whole matrices; use adamw where they are split or sharded"
     if assembly.objective_name != "causal" and (mesh.pp > 1 or mesh.cp > 1):
-        reasons.append(f"pp and cp compute next-token prediction only, not {assembly.objective_name}")
-    if reasons:
-        raise ConfigurationError(f"this mesh cannot be used: {'; '.join(reasons)}.")
+        yield f"pp and cp compute next-token prediction only, not {assembly.objective_name}"

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig
 from graft.training.model.attention import LONGEST
 from graft.training.model.blocks import blocks
 from graft.training.model.family import facts_of
-from graft.training.model.models import parts
+from graft.training.model.loading import parts
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -45,7 +45,7 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: 
     """An estimate for one device of a mesh: the one that holds most."""
     num = num_held(model, mesh)
     is_bfloat16 = settings.dtype != "float32"
-    is_sharded = mesh.dp_shard > 1 and mesh.zero_stage > 1
+    is_sharded = mesh.shards_weights
     shards = mesh.dp_shard if is_sharded else 1
     layers = max(1, parts(model)[""].config.num_hidden_layers / mesh.pp)
     copy = 2 * num if is_bfloat16 else 4 * num

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
-from graft.training.errors import ConfigurationError, DataError
+from graft.training.errors import ConfigurationError, DataError, first_line
 from graft.training.model.configuration import first_id
 from graft.training.model.family import DEFAULT, family
+from graft.training.model.loading import load_tokenizer
 from graft.training.objective.span_corruption import num_sentinels
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -62,11 +63,7 @@ def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTra
 def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
     """Raises ``ConfigurationError`` where the folder holds none."""
     _check_folder(folder)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ConfigurationError(f"{folder} holds no tokenizer that can be read: {_first_line(error)}") from None
-    return tokenizer
+    return load_tokenizer(Path(folder))
 
 
 def saved_config(folder: str) -> PretrainedConfig:
@@ -75,17 +72,13 @@ def saved_config(folder: str) -> PretrainedConfig:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{folder} holds no model: {_first_line(error)}") from None
+        raise ConfigurationError(f"{folder} holds no model: {first_line(error)}") from None
     return config
 
 
 def _check_folder(folder: str) -> None:
     if not Path(folder).is_dir():
         raise ConfigurationError(f"there is no folder {folder}.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from graft.training.evaluation.answerer import Answerer, Question
+from graft.training.evaluation.answerer import Answerer
 from graft.training.rootstock.corpus import arithmetic, rules
 
 SHOTS = (0, 1, 4, 8)
@@ -38,8 +38,7 @@ def additions(answerer: Answerer, num_trials: int, seed: int) -> Iterable[Score]
         for with_steps in (False, True):
             rng = Random(f"{seed}/{num_digits}/{with_steps}")
             pairs = [arithmetic.prompt(rng, num_digits=num_digits, with_steps=with_steps) for _ in range(num_trials)]
-            questions = [Question(prompt=prompt, answer=answer) for prompt, answer in pairs]
-            right = _num_right(answerer, questions, max_tokens=64 if with_steps else 8, read=_last_part)
+            right = _num_right(answerer, pairs, max_tokens=64 if with_steps else 8, read=_last_part)
             setting = "worked" if with_steps else "direct"
             yield Score(task=f"{num_digits}-digit sum", setting=setting, num_right=right, num_trials=num_trials)
 
@@ -50,10 +49,9 @@ def examples(answerer: Answerer, num_trials: int, seed: int) -> Iterable[Score]:
         questions = []
         for rule in rules.RULES:
             rng = Random(f"{seed}/{rule.name}/{num_examples}")
-            pairs = [rules.prompt(rule, rng, num_examples=num_examples) for _ in range(per_rule)]
-            questions += [Question(prompt=prompt, answer=answer) for prompt, answer in pairs]
-        answers = answerer.complete([q.prompt for q in questions], max_tokens=32, stop="\n")
-        right = [answer.strip() == question.answer for answer, question in zip(answers, questions, strict=True)]
+            questions += [rules.prompt(rule, rng, num_examples=num_examples) for _ in range(per_rule)]
+        said = answerer.complete([prompt for prompt, _ in questions], max_tokens=32, stop="\n")
+        right = [one.strip() == answer for one, (_, answer) in zip(said, questions, strict=True)]
         for index, rule in enumerate(rules.RULES):
             num_right = sum(right[index * per_rule : (index + 1) * per_rule])
             yield Score(task=rule.name, setting=f"{num_examples}-shot", num_right=num_right, num_trials=per_rule)
@@ -102,7 +100,8 @@ def _last_part(text: str) -> str:
 
 
 def _num_right(
-    answerer: Answerer, questions: Sequence[Question], *, max_tokens: int, read: Callable[[str], str]
+    answerer: Answerer, questions: Sequence[tuple[str, str]], *, max_tokens: int, read: Callable[[str], str]
 ) -> int:
-    answers = answerer.complete([question.prompt for question in questions], max_tokens=max_tokens, stop="\n")
-    return sum(read(answer) == question.answer for answer, question in zip(answers, questions, strict=True))
+    """Of prompts and the answers that count as right."""
+    said = answerer.complete([prompt for prompt, _ in questions], max_tokens=max_tokens, stop="\n")
+    return sum(read(one) == answer for one, (_, answer) in zip(said, questions, strict=True))

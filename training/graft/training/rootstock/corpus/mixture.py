@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from graft.training.rootstock.corpus.arithmetic import direct_additions, worked_additions
 from graft.training.rootstock.corpus.chat import chat
 from graft.training.rootstock.corpus.dates import dates
-from graft.training.rootstock.corpus.document import Document
 from graft.training.rootstock.corpus.questions import questions
 from graft.training.rootstock.corpus.rules import rules
 from graft.training.rootstock.corpus.sentiment import sentiment
 from graft.training.rootstock.corpus.stories import stories
 
 Kind = Callable[[Random], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A piece of text that is learned as a whole: nothing before it is seen, an end token follows it."""
+
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +57,8 @@ ROOTSTOCK = Mixture(
 """Nearly two thirds of the tokens are rules and additions: with so few parameters, examples in the prompt and worked
 steps need that many.
 """
+
+
+def calibration_documents(num_documents: int = 2000) -> tuple[str, ...]:
+    """What steers the rounding of the shipped bases: documents that no training and no held-out set draws."""
+    return tuple(islice(ROOTSTOCK.texts(Random("calibration")), num_documents))
