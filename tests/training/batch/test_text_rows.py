@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from graft.training.batch.data import Share
+from graft.training.batch.order import BatchSize
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
-from graft.training.batch.text_rows import BatchSize, PackedText, TextRows
+from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.sentences import flat
 from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, read_documents, windows

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from graft.bench.training.comparison import RATIO, TARGETS, Figure
+from graft.training.runtime import markdown
 
 
 def table(figures: Mapping[str, Figure]) -> str:
     """Markdown: median, all runs, target."""
-    lines = ["| figure | median | runs | target |", "| --- | --- | --- | --- |"]
-    for name, figure in figures.items():
-        runs = ", ".join(f"{run:.4g}" for run in figure.runs)
-        lines.append(f"| {name} | {figure.value:.4g} {figure.unit} | {runs} | {_target(name)} |")
-    return "\n".join(lines)
+    rows = [
+        [name, f"{one.value:.4g} {one.unit}", ", ".join(f"{run:.4g}" for run in one.runs), _target(name)]
+        for name, one in figures.items()
+    ]
+    return markdown.table("figure | median | runs | target", rows)
 
 
 def write_json(figures: Mapping[str, Figure], path: Path) -> None:
     """Figure name to value, unit and runs. Raises ``OSError``."""
-    values = {name: {"value": one.value, "unit": one.unit, "runs": list(one.runs)} for name, one in figures.items()}
+    values = {name: asdict(figure) for name, figure in figures.items()}
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 

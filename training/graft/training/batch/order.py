@@ -32,48 +32,46 @@ class BatchSize:
         return sum(map(self.at, range(warm))) + (step - warm) * self.batches_per_step
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """Row numbers without an end: all of them in a new random order in each epoch."""
+class OrderedRows:
+    """Row numbers without an end, dealt out to steps: all of them in a new random order in each epoch."""
 
-    num_rows: int
-    rows_per_batch: int
-    size: BatchSize
-    seed: int
-
-    def __post_init__(self) -> None:
-        if self.num_rows < self.rows_per_step:
+    def __init__(
+        self, num_rows: int, *, rows_per_batch: int, batches_per_step: int, seed: int, warmup_steps: int = 0
+    ) -> None:
+        """Raises ``DataError`` where there are not enough for one step."""
+        per_step = rows_per_batch * batches_per_step
+        if num_rows < per_step:
             raise DataError(
-                f"the text makes {self.num_rows} rows, and a step takes {self.rows_per_step}: give more text, or take "
-                "fewer or shorter rows."
+                f"the text makes {num_rows} rows, and a step takes {per_step}: give more text, or take fewer or "
+                "shorter rows."
             )
+        self.num_rows, self.steps_per_epoch = num_rows, -(-num_rows // per_step)
+        self._rows_per_batch, self._seed = rows_per_batch, seed
+        self._size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
 
-    @property
-    def rows_per_step(self) -> int:
-        return self.rows_per_batch * self.size.batches_per_step
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.num_rows // self.rows_per_step)
+    def num_batches(self, num_steps: int) -> int:
+        """Micro-batches of so many steps."""
+        return self._size.before(num_steps)
 
     def num_steps(self, epochs: float) -> int:
         """The fewest steps that read every row so many times, a rising batch size included."""
-        wanted = math.ceil(round(epochs * self.num_rows, 6) / self.rows_per_batch)
-        warm = self.size.warmup_steps
-        after = wanted - self.size.before(warm)
+        wanted = math.ceil(round(epochs * self.num_rows, 6) / self._rows_per_batch)
+        warm = self._size.warmup_steps
+        after = wanted - self._size.before(warm)
         if after > 0:
-            return warm + math.ceil(after / self.size.batches_per_step)
-        return bisect_left(range(warm), wanted, key=self.size.before)
+            return warm + math.ceil(after / self._size.batches_per_step)
+        return bisect_left(range(warm), wanted, key=self._size.before)
 
-    def batches(self, step: int) -> list[list[int]]:
-        start = self.size.before(step) * self.rows_per_batch
-        rows = list(self._rows(start, self.size.at(step) * self.rows_per_batch))
-        return [rows[at : at + self.rows_per_batch] for at in range(0, len(rows), self.rows_per_batch)]
+    def _numbers(self, step: int) -> list[list[int]]:
+        """Of the rows of each micro-batch."""
+        per_batch = self._rows_per_batch
+        rows = list(self._drawn(self._size.before(step) * per_batch, self._size.at(step) * per_batch))
+        return [rows[at : at + per_batch] for at in range(0, len(rows), per_batch)]
 
-    def _rows(self, start: int, num: int) -> Iterator[int]:
+    def _drawn(self, start: int, num: int) -> Iterator[int]:
         while num:
             epoch, position = divmod(start, self.num_rows)
-            taken = shuffled(self.num_rows, f"{self.seed}/{epoch}")[position : position + num]
+            taken = shuffled(self.num_rows, f"{self._seed}/{epoch}")[position : position + num]
             yield from taken
             start, num = start + len(taken), num - len(taken)
 
@@ -84,25 +82,3 @@ def shuffled(num: int, seed: str) -> Sequence[int]:
     order = list(range(num))
     Random(seed).shuffle(order)
     return order
-
-
-class Ordered:
-    """What is known of rows that an order deals out to steps."""
-
-    _order: Order
-
-    @property
-    def num_rows(self) -> int:
-        return self._order.num_rows
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self._order.steps_per_epoch
-
-    def num_steps(self, epochs: float) -> int:
-        """Steps that read every row so many times."""
-        return self._order.num_steps(epochs)
-
-    def num_batches(self, num_steps: int) -> int:
-        """Micro-batches of so many steps."""
-        return self._order.size.before(num_steps)

@@ -10,13 +10,13 @@ import torch
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.data import WHOLE, Share
-from graft.training.batch.order import BatchSize, Order, Ordered
+from graft.training.batch.order import OrderedRows
 from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED, PackedBatch
 from graft.training.corpus.sentences import Sentences, flat
 
 
-class TextRows(Ordered):
+class TextRows(OrderedRows):
     """Rows of text for an objective that masks, cuts or permutes them: anew in each epoch."""
 
     def __init__(
@@ -25,19 +25,15 @@ class TextRows(Ordered):
         collate: Callable[..., Batch],
         *,
         others: Others | None = None,
-        rows_per_batch: int,
-        batches_per_step: int,
-        seed: int,
-        warmup_steps: int = 0,
+        **order: int,
     ) -> None:
-        """``documents`` are the rows that each makes."""
-        self._documents, self._collate, self._others, self._seed = documents, collate, others, seed
+        """``documents`` are the rows that each makes; ``order`` as in ``OrderedRows``."""
+        self._documents, self._collate, self._others = documents, collate, others
         self._rows = [row for document in documents for row in document]
-        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
-        self._order = Order(num_rows=len(self._rows), rows_per_batch=rows_per_batch, size=size, seed=seed)
+        super().__init__(len(self._rows), **order)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[Batch]:
-        numbered = list(enumerate(self._order.batches(step)))
+        numbered = list(enumerate(self._numbers(step)))
         return [
             self._batch(step, *numbered[0]).silent() if one is None else self._batch(step, *one)
             for one in share.alike(numbered)
@@ -65,35 +61,23 @@ class TextRows(Ordered):
         return self._collate(rows, generator, [self._others.draw(row, generator) for row in chosen])
 
 
-class PackedText(Ordered):
+class PackedText(OrderedRows):
     """Documents one after the other in full rows, each ended by ``end_id``, for causal models.
 
     A document that does not fit goes on in the next row, where nothing of it is seen any more.
     """
 
-    def __init__(
-        self,
-        documents: Sequence[Sentences],
-        *,
-        length: int,
-        end_id: int,
-        pad_id: int,
-        rows_per_batch: int,
-        batches_per_step: int,
-        seed: int,
-        warmup_steps: int = 0,
-    ) -> None:
+    def __init__(self, documents: Sequence[Sentences], *, length: int, end_id: int, pad_id: int, **order: int) -> None:
+        """``order`` as in ``OrderedRows``."""
         pieces = [torch.tensor([*flat(document), end_id], dtype=torch.int32) for document in documents]
         self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
         """Where in the stream each document is over."""
         self._stream = torch.cat(pieces)
         self._length, self._pad_id = length, pad_id
-        size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
-        num_rows = -(-len(self._stream) // length)
-        self._order = Order(num_rows=num_rows, rows_per_batch=rows_per_batch, size=size, seed=seed)
+        super().__init__(-(-len(self._stream) // length), **order)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
-        batches = self._order.batches(step)
+        batches = self._numbers(step)
         return [
             self._batch(batches[0]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
         ]

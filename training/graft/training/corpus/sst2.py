@@ -24,7 +24,7 @@ def read(path: Path) -> list[Example]:
     Raises:
         DataError: a line is not ``text<TAB>0`` or ``text<TAB>1``; names all such lines.
     """
-    return of_data(_examples, path)
+    return of_data(lambda: [example for _, example in parsed(path, read_lines(path), _example)])
 
 
 def question(text: str) -> list[dict[str, str]]:
@@ -35,10 +35,6 @@ def question(text: str) -> list[dict[str, str]]:
 def row(example: Example) -> dict[str, list[dict[str, str]]]:
     """The example as a training row."""
     return {"messages": [*question(example.text), {"role": "assistant", "content": example.label}]}
-
-
-def _examples(path: Path) -> list[Example]:
-    return [example for _, example in parsed(path, read_lines(path), _example)]
 
 
 def _example(line: str) -> Example:

@@ -41,17 +41,8 @@ class NGrams:
         self._pairs = _Discounted(pairs, vocab_size)
         self._contexts = torch.bincount(pairs.keys % vocab_size, minlength=vocab_size)
 
-    def unigram(self, token: int) -> float:
-        """p(token), one added to every count."""
-        return float(self.unigrams(torch.tensor([token])))
-
-    def trigram(self, before: tuple[int, int] | tuple[int], token: int) -> float:
-        """p(token | the one or two tokens before it)."""
-        left = NONE if len(before) < 2 else before[0]
-        return float(self.trigrams(*(torch.tensor([one]) for one in (left, before[-1], token))))
-
     def unigrams(self, token_N: Tensor) -> Tensor:
-        """p(token) of each."""
+        """p(token) of each, one added to every count."""
         return (self._unigrams[token_N] + 1).double() / (int(self._unigrams.sum()) + self._size)
 
     def trigrams(self, left_N: Tensor, middle_N: Tensor, token_N: Tensor) -> Tensor:

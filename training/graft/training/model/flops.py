@@ -103,6 +103,12 @@ def peak_of(name: str) -> float | None:
     return PEAKS[max(fitting, key=len)]
 
 
+def peak_of_all(device: str, num: int) -> float | None:
+    """FLOP/s of so many processes at best; those of one machine without GPUs share its cores."""
+    peak = peak_flops(device)
+    return peak * num if peak is not None and device == "cuda" else peak
+
+
 @cache
 def peak_flops(device: str) -> float | None:
     """FLOP/s of a device at best, in bfloat16: from the data sheet for a GPU, None where it is not known; for CPUs what

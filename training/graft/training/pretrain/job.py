@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ from graft.training.loop.schedules import schedule_of
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import Prometheus, TensorBoard
 from graft.training.model.blocks import compile_blocks, keep_no_activations
-from graft.training.model.flops import flops_per_token, peak_flops
+from graft.training.model.flops import flops_per_token, peak_of_all
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
@@ -68,19 +68,11 @@ class PretrainText:
 
     def absolute(self) -> Self:
         settings = self.settings
-
-        def absolute(path: str | None) -> str | None:
-            return path and str(Path(path).absolute())
-
-        named = replace(
-            settings,
-            text=tuple(str(Path(path).absolute()) for path in settings.text),
-            validation=absolute(settings.validation),
-            tokenizer=absolute(settings.tokenizer),
-            teacher=absolute(settings.teacher),
-            model=absolute(settings.model),
-        )
-        return replace(self, settings=named, work=self.work.absolute(), output=self.output.absolute())
+        named = {name: getattr(settings, name) for name in ("validation", "tokenizer", "teacher", "model")}
+        absolute: dict[str, Any] = {name: path and str(Path(path).absolute()) for name, path in named.items()}
+        absolute["text"] = tuple(str(Path(path).absolute()) for path in settings.text)
+        work, output = self.work.absolute(), self.output.absolute()
+        return replace(self, settings=replace(settings, **absolute), work=work, output=output)
 
     def execute(self, processes: Processes, *, resume: bool) -> dict[str, float]:
         """Trains, writes the base, and returns the last metrics with those on held-out text.
@@ -101,7 +93,8 @@ class PretrainText:
             metrics = self._run(ready, layout).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 metrics |= self._finish(ready, layout.device)
-                print(layout_table(ready.assembly, ready.mesh, self.work, device=processes.device))
+                gauge = gauge_of(ready.assembly, layout.device, layout.num)
+                print(layout_table(self.settings, ready.mesh, self.work, gauge))
         return metrics
 
     def _ready(self, num_processes: int, *, resume: bool) -> _Ready:
@@ -166,12 +159,6 @@ class PretrainText:
             compile_blocks(model)
         # From here on each data-parallel process draws for itself: dropout.
         torch.manual_seed(settings.seed + layout.share.index)
-        peak = peak_flops(layout.device)
-        gauge = Gauge(
-            flops_per_token=flops_per_token(assembly.skeleton(), settings.max_length),
-            # Processes of one machine without GPUs share its cores.
-            peak=peak * layout.num if peak is not None and layout.device == "cuda" else peak,
-        )
         step = Step(
             model,
             objective=assembly.objective(device=layout.device),
@@ -187,7 +174,7 @@ class PretrainText:
             learning_rate=settings.learning_rate,
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
-            gauge=gauge,
+            gauge=gauge_of(assembly, layout.device, layout.num),
             listeners=self._listeners,
             checkpoint_steps=settings.save_steps,
             held_out=held_out.measure if held_out is not None and settings.eval_steps else None,
@@ -201,6 +188,11 @@ class PretrainText:
         if self.settings.metrics_port is not None:
             found.append(Prometheus(self.settings.metrics_port))
         return found
+
+
+def gauge_of(assembly: Assembly, device: str, num_processes: int) -> Gauge:
+    per_token = flops_per_token(assembly.skeleton(), assembly.settings.max_length)
+    return Gauge(flops_per_token=per_token, peak=peak_of_all(device, num_processes))
 
 
 def optimizers_of(settings: PretrainSettings) -> MakeOptimizers:

@@ -10,11 +10,12 @@ from torch import nn
 
 from graft.training.errors import ConfigurationError
 from graft.training.loop.schedules import num_steps_of
-from graft.training.model.flops import flops_per_token, num_multiplied, peak_flops
+from graft.training.model.flops import flops_per_token, num_multiplied, peak_of_all
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.memory import device_memory, memory
+from graft.training.runtime import markdown
 
 GUESSED_UTILISATION = 0.4
 """For the time, where nothing is measured yet."""
@@ -26,21 +27,19 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     model = assembly.skeleton()
     num = sum(parameter.numel() for parameter in model.parameters())
     room = device_memory(device, devices) if device_bytes is None else device_bytes
-    peak = peak_flops(device)
+    peak = peak_of_all(device, devices)
     mesh = settings.mesh(devices)
     check_mesh(assembly, mesh, devices)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
     steps = num_steps_of(settings, data)
     per_token = flops_per_token(model, settings.max_length)
     tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
-    # Processes of one machine without GPUs share its cores.
-    speed = None if peak is None else peak * GUESSED_UTILISATION * (devices if device == "cuda" else 1)
     lines = [
         f"{assembly.family.name}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is "
         f"multiplied by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
         f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
         f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
-        _arithmetic(per_token, tokens, speed),
+        _arithmetic(per_token, tokens, peak),
         f"memory: {room / 1e9:,.1f} GB for each of {devices} {device} device{'s' * (devices > 1)}",
         "",
         _table(assembly, model, devices, room, device=device, chosen=mesh),
@@ -48,32 +47,26 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     return "\n".join(lines)
 
 
-def _arithmetic(per_token: float | None, tokens: float, speed: float | None) -> str:
+def _arithmetic(per_token: float | None, tokens: float, peak: float | None) -> str:
     if per_token is None:
         return "FLOPs are not counted for encoder-decoders"
     told = f"{per_token * tokens:.3g} FLOPs"
-    if speed is None:
+    if peak is None:
         return told
-    return f"{told}, about {_duration(per_token * tokens / speed)} at {GUESSED_UTILISATION:.0%} MFU"
+    seconds = per_token * tokens / (peak * GUESSED_UTILISATION)
+    return f"{told}, about {_duration(seconds)} at {GUESSED_UTILISATION:.0%} MFU"
 
 
 def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, device: str, chosen: Mesh) -> str:
-    lines = [
-        "| PP | DP replicate | DP shard | CP | TP | ZeRO | weights | gradients | optimizer | activations | GB each "
-        "| fits |",
-        "|" + " --- |" * 12,
-    ]
+    need_of = "weights | gradients | optimizer | activations | GB each"
+    rows = []
     for mesh in _meshes(assembly, devices):
         need = memory(model, assembly.settings, mesh, device=device)
         parts_of_it = (need.weights, need.gradients, need.optimizer, need.activations, need.total)
-        cells = [
-            *mesh.shape,
-            mesh.zero_stage if mesh.dp_shard > 1 else "–",
-            *(f"{one / 1e9:.3g}" for one in parts_of_it),
-        ]
+        stage = mesh.zero_stage if mesh.dp_shard > 1 else "–"
         verdict = ("yes" if need.total < room else "no") + (", chosen" if mesh == chosen else "")
-        lines.append("| " + " | ".join(map(str, [*cells, verdict])) + " |")
-    return "\n".join(lines)
+        rows.append([*mesh.shape, stage, *(f"{one / 1e9:.3g}" for one in parts_of_it), verdict])
+    return markdown.table(f"PP | DP replicate | DP shard | CP | TP | ZeRO | {need_of} | fits", rows)
 
 
 def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:

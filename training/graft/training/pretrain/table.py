@@ -7,25 +7,18 @@ from statistics import median
 
 from graft.training.loop.loss_curve import METRICS, read_metrics
 from graft.training.loop.progress import Gauge
-from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.parallel.mesh import Mesh
-from graft.training.pretrain.assembly import Assembly
+from graft.training.pretrain.settings import PretrainSettings
+from graft.training.runtime import markdown
 
 
-def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> str:
+def layout_table(settings: PretrainSettings, mesh: Mesh, work: Path, gauge: Gauge) -> str:
     """Markdown. Speeds are medians over all steps but the first tenth. Without GPUs it stands for a process."""
-    settings = assembly.settings
     rows = read_metrics(work)
     counted = rows[len(rows) // 10 :]
     if not counted:
         return f"no step stands in {work / METRICS}: the table of speeds is left out"
     speed = median(row["tokens_per_second"] for row in counted)
-    num_devices = mesh.size if device == "cuda" else 1  # processes of one machine without GPUs share its cores
-    peak = peak_flops(device)
-    gauge = Gauge(
-        flops_per_token=flops_per_token(assembly.skeleton(), settings.max_length),
-        peak=None if peak is None else peak * num_devices,
-    )
     share = gauge.utilisation(speed)
     per_gpu = None if gauge.flops_per_token is None else gauge.flops_per_token * speed / mesh.size
     cells = [
@@ -41,4 +34,4 @@ def layout_table(assembly: Assembly, mesh: Mesh, work: Path, *, device: str) -> 
         "–" if share is None else f"{share:.0%}",
     ]
     head = "GPUs | TP | CP | PP | DP | Seq. Len. | Batch size/DP | Tokens/Batch | TFLOP/s per GPU | MFU"
-    return "\n".join([f"| {head} |", "|" + " --- |" * len(cells), "| " + " | ".join(map(str, cells)) + " |"])
+    return markdown.table(head, [cells])

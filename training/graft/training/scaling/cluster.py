@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graft.training.runtime import markdown
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
@@ -136,11 +138,8 @@ LLAMA_3 = (
 
 def table() -> str:
     """Llama 3's published layouts beside what is predicted for them, and Llama-3-8B on eight and on 1,024 GPUs."""
-    lines = [
-        "| model | GPUs | TP | CP | PP | DP | length | batch/DP | tokens/batch | s/step | TFLOP/s per GPU | MFU "
-        "| published |",
-        "|" + " --- |" * 13,
-    ]
+    mesh, speed = "GPUs | TP | CP | PP | DP | length | batch/DP | tokens/batch", "s/step | TFLOP/s per GPU | MFU"
+    lines = []
     rows: list[tuple[Decoder, Arrangement, str]] = [
         (one.decoder, one.arrangement, f"{one.tflops_per_gpu:.0f} TFLOP/s, {one.mfu:.0%}") for one in LLAMA_3
     ]
@@ -150,10 +149,9 @@ def table() -> str:
     ]
     for decoder, one, published in rows:
         found = predict(decoder, one)
-        cells = [
+        lines.append([
             decoder.name, one.num_gpus, one.tp, one.cp, one.pp, one.dp, one.length, one.batch_per_dp,
             f"{one.tokens_per_step / 1e6:.1f}M", f"{found.seconds:.2f}", f"{found.flops_per_gpu / 1e12:.0f}",
             f"{found.mfu:.0%}", published,
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        ])  # fmt: skip
+    return markdown.table(f"model | {mesh} | {speed} | published", lines)

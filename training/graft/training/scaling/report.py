@@ -14,6 +14,7 @@ from graft.adapters.text.json_values import parse_value
 from graft.adapters.text.problems import BadLine, UnreadableText
 from graft.adapters.text.rows import read_rows
 from graft.training.errors import ConfigurationError, of_data
+from graft.training.runtime import markdown
 from graft.training.scaling.fit import fit
 from graft.training.scaling.laws import PUBLISHED, Chinchilla, Kaplan, Point
 from graft.training.scaling.picture import draw
@@ -95,11 +96,10 @@ def law_of(name: str) -> Chinchilla | Kaplan:
 def optima(law: Chinchilla | Kaplan, budgets: Sequence[float]) -> str:
     """The best N and D of each budget, and its days on one H200 at 40 % of its peak."""
     day = 0.4 * 989e12 * 86400
-    lines = ["| FLOPs | parameters | tokens | tokens/parameter | loss | H200 days at 40 % MFU |", "|" + " --- |" * 6]
+    rows = []
     for flops in budgets:
         parameters, tokens = law.optimum(flops)
-        lines.append(
-            f"| {flops:.3g} | {parameters:.3g} | {tokens:.3g} | {tokens / parameters:.1f} "
-            f"| {law.loss(parameters, tokens):.3f} | {flops / day:.3g} |"
-        )
-    return "\n".join(lines)
+        shown = [f"{one:.3g}" for one in (flops, parameters, tokens)]
+        loss = law.loss(parameters, tokens)
+        rows.append([*shown, f"{tokens / parameters:.1f}", f"{loss:.3f}", f"{flops / day:.3g}"])
+    return markdown.table("FLOPs | parameters | tokens | tokens/parameter | loss | H200 days at 40 % MFU", rows)
