@@ -12,6 +12,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
 from graft.adapters.folder import lora_tensors
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest
+from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
 
 # Initialisations that only choose the first values. The others train against a changed base: PiSSA, OLoRA, LoftQ and
@@ -167,8 +168,9 @@ def _limit_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
 def _scale_reasons(manifest: Manifest) -> Iterator[Reason]:
     rank = min([manifest.rank, *manifest.rank_pattern.values()])
     divisor, name = (math.sqrt(rank), f"sqrt({rank})") if manifest.config.get("use_rslora") else (rank, str(rank))
-    pattern = manifest.config.get("alpha_pattern")
-    others = {f"alpha_pattern:{key}": value for key, value in pattern.items()} if isinstance(pattern, Mapping) else {}
+    others = {
+        f"alpha_pattern:{key}": float(str(alpha)) for key, alpha in mapping_of(manifest.config, "alpha_pattern").items()
+    }
     for field, alpha in {"lora_alpha": manifest.alpha, **others}.items():
         if abs(alpha) / divisor > MAX_SCALE:
             problem = f"{alpha:g} / {name} is above the limit of {MAX_SCALE} in magnitude"

@@ -14,7 +14,7 @@ def race(url: str, barrier: Barrier, rounds: int, won: SimpleQueue[int]) -> None
     catalog = Catalog.open(url)
     names = {"tenant": "default", "adapter": "joe"}
     for number in range(rounds):
-        etag = catalog.aliases("default", "joe").items[0].etag
+        etag = next(catalog.snapshot().aliases).etag
         barrier.wait(60)
         try:
             catalog.set_alias(**names, alias="stable", version="1", expected_etag=etag)

@@ -73,13 +73,11 @@ class Catalog:
 
     def check_base_name(self, name: str) -> None:
         """Raises AlreadyExists where an adapter has the name: a request for it could mean either."""
-        with self._database.reading() as connection:
-            version_writes.check_base_name(connection, name)
+        self._read(version_writes.check_base_name, name)
 
     def bases(self) -> tuple[BaseRecord, ...]:
         """Every registered base, oldest first."""
-        with self._database.reading() as connection:
-            return catalog_reads.bases(connection)
+        return self._read(catalog_reads.bases)
 
     def register_version(
         self,
@@ -122,32 +120,21 @@ class Catalog:
         self, tenant: str = DEFAULT_TENANT, *, page_size: int | None = None, page_token: str | None = None
     ) -> Page[Adapter]:
         """The tenant's adapters, by name."""
-        with self._database.reading() as connection:
-            return catalog_reads.adapters(connection, tenant, page_size, page_token)
+        return self._read(catalog_reads.adapters, tenant, page_size, page_token)
 
     def get_adapter(self, tenant: str, name: str) -> Adapter:
         """One adapter. Raises NotFound."""
-        with self._database.reading() as connection:
-            return catalog_reads.get_adapter(connection, tenant, name)
+        return self._read(catalog_reads.get_adapter, tenant, name)
 
     def versions(
         self, tenant: str, adapter: str, *, page_size: int | None = None, page_token: str | None = None
     ) -> Page[AdapterVersion]:
         """The adapter's versions, by number. Raises NotFound for the adapter."""
-        with self._database.reading() as connection:
-            return catalog_reads.versions(connection, tenant, adapter, page_size, page_token)
+        return self._read(catalog_reads.versions, tenant, adapter, page_size, page_token)
 
     def get_version(self, tenant: str, adapter: str, selector: str) -> AdapterVersion:
         """The version with this number, digest, or unique digest prefix of 8 or more digits. Raises NotFound."""
-        with self._database.reading() as connection:
-            return catalog_reads.get_version(connection, tenant, adapter, selector)
-
-    def aliases(
-        self, tenant: str, adapter: str, *, page_size: int | None = None, page_token: str | None = None
-    ) -> Page[Alias]:
-        """The adapter's aliases, by name. Raises NotFound for the adapter."""
-        with self._database.reading() as connection:
-            return catalog_reads.aliases(connection, tenant, adapter, page_size, page_token)
+        return self._read(catalog_reads.get_version, tenant, adapter, selector)
 
     def set_alias(
         self,
@@ -205,23 +192,19 @@ class Catalog:
 
     def records(self, version_digest: str, *, tenant: str = DEFAULT_TENANT) -> tuple[Record, ...]:
         """The tenant's records about a version, oldest first."""
-        with self._database.reading() as connection:
-            return catalog_reads.records(connection, tenant, version_digest)
+        return self._read(catalog_reads.records, tenant, version_digest)
 
     def live_digests(self) -> frozenset[str]:
         """Digests of all versions and SHA-256 of all their files: what the store must keep."""
-        with self._database.reading() as connection:
-            return catalog_reads.live_digests(connection)
+        return self._read(catalog_reads.live_digests)
 
     def identity(self) -> str:
         """What tells this catalog from all others, as 64 hex digits; a copy has the same."""
-        with self._database.reading() as connection:
-            return catalog_reads.identity(connection)
+        return self._read(catalog_reads.identity)
 
     def every_version(self) -> tuple[AdapterVersion, ...]:
         """All tenants' versions, by tenant, adapter and number."""
-        with self._database.reading() as connection:
-            return catalog_reads.every_version(connection)
+        return self._read(catalog_reads.every_version)
 
     def snapshot(self, base_name: str = "base") -> CatalogSnapshot:
         """All versions and aliases at this moment; `base_name` is what clients call the bare base."""
@@ -229,8 +212,11 @@ class Catalog:
 
     def refreshed(self, before: CatalogSnapshot) -> CatalogSnapshot:
         """`before` itself where nothing changed since, in this process or another; else what changed is read anew."""
+        return self._read(catalog_reads.refreshed, before)
+
+    def _read(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         with self._database.reading() as connection:
-            return catalog_reads.refreshed(connection, before)
+            return work(connection, *args, **kwargs)
 
     def _write(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run `work` in one transaction; again when another replica wrote the same row first."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from graft.adapters.adapter import Adapter, AdapterVersion, Alias
+from graft.adapters.adapter import Adapter, AdapterVersion
 from graft.adapters.catalog import changes, rows, tables
 from graft.adapters.catalog.paging import Page, page_limit, read_token, write_token
 from graft.adapters.catalog.rows import BaseRecord, Record
@@ -28,11 +28,10 @@ def bases(connection: sa.Connection) -> tuple[BaseRecord, ...]:
 
 def adapters(connection: sa.Connection, tenant: str, page_size: int | None, page_token: str | None) -> Page[Adapter]:
     """A page of the tenant's adapters, by name."""
-    table = tables.adapters
+    table, scope = tables.adapters, ("adapters", tenant)
     query = sa.select(table).where(table.c.tenant == tenant)
-    after = read_token(("adapters", tenant), page_token, str)
-    key = table.c.name
-    return _page(connection, query, key, after, page_size, ("adapters", tenant), rows.adapter)
+    after = read_token(scope, page_token, str)
+    return _page(connection, query, table.c.name, after, page_size, scope, rows.adapter)
 
 
 def get_adapter(connection: sa.Connection, tenant: str, name: str) -> Adapter:
@@ -54,17 +53,6 @@ def versions(
     query = sa.select(table).where(table.c.tenant == tenant, table.c.adapter == adapter)
     after = read_token(scope, page_token, int)
     return _page(connection, query, table.c.number, after, page_size, scope, rows.version)
-
-
-def aliases(
-    connection: sa.Connection, tenant: str, adapter: str, page_size: int | None, page_token: str | None
-) -> Page[Alias]:
-    """A page of the adapter's aliases, by name."""
-    get_adapter(connection, tenant, adapter)
-    table, scope = tables.aliases, ("aliases", tenant, adapter)
-    query = sa.select(table).where(table.c.tenant == tenant, table.c.adapter == adapter)
-    after = read_token(scope, page_token, str)
-    return _page(connection, query, table.c.name, after, page_size, scope, rows.alias)
 
 
 def get_version(connection: sa.Connection, tenant: str, adapter: str, selector: str) -> AdapterVersion:

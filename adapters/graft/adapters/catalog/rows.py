@@ -80,8 +80,6 @@ def version_row(value: AdapterVersion) -> dict[str, Any]:
     """The row of `versions` that holds a version."""
     row = asdict(value)
     del row["size_bytes"]
-    row["target_modules"] = list(value.target_modules)
-    row["files"] = [asdict(file) for file in value.files]
     return row | {"form": value.form.value, "provenance": value.provenance.value}
 
 

@@ -98,10 +98,6 @@ class CatalogSnapshot:
         """All tenants' aliases, by tenant, adapter and name."""
         return (alias for entry in self.entries.values() for alias in entry.aliases.values())
 
-    def adapters(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """The tenant's adapters that have a version, by name."""
-        return tuple(sorted(name for owner, name in self.entries if owner == tenant))
-
     def versions_of(self, tenant: str, adapter: str) -> tuple[AdapterVersion, ...]:
         """The adapter's versions, without a look at the others'."""
         entry = self.entries.get((tenant, adapter))

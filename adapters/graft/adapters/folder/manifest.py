@@ -17,15 +17,16 @@ from graft.adapters.errors import InvalidAdapter, Reason
 from graft.adapters.folder import lineage as graft_json
 from graft.adapters.folder import reference
 from graft.adapters.folder.pattern_checks import pattern_reasons
+from graft.adapters.folder.peft_patterns import mapping_of, names_of
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.folder.tensor_header import TensorInfo, read_tensor_header
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, graft_json.FILE_NAME, reference.FILE_NAME)
-MAX_HEADER_BYTES = 16 << 20
 MAX_FILE_BYTES = 8 << 30
 
+_MAX_HEADER_BYTES = 16 << 20
 _MAX_CONFIG_BYTES = 1 << 20
 _PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytorch_model.bin")
 
@@ -49,16 +50,11 @@ class Manifest:
     @property
     def rank_pattern(self) -> Mapping[str, int]:
         """Ranks of modules that differ from `rank`."""
-        pattern = self.config.get("rank_pattern")
-        return {str(key): int(value) for key, value in pattern.items()} if isinstance(pattern, Mapping) else {}
+        return {key: int(str(rank)) for key, rank in mapping_of(self.config, "rank_pattern").items()}
 
 
 def read_manifest(
-    folder: Path,
-    *,
-    max_header_bytes: int = MAX_HEADER_BYTES,
-    max_file_bytes: int = MAX_FILE_BYTES,
-    sha256: Mapping[str, str] | None = None,
+    folder: Path, *, max_file_bytes: int = MAX_FILE_BYTES, sha256: Mapping[str, str] | None = None
 ) -> Manifest:
     """Read the adapter in `folder`. Raises InvalidAdapter with all that is wrong.
 
@@ -71,7 +67,7 @@ def read_manifest(
     config, reasons = read_json_object(folder / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES)
     if not reasons:
         reasons = _config_reasons(config)
-    tensors, tensor_reasons = read_tensor_header(folder / TENSOR_FILE, max_header_bytes=max_header_bytes)
+    tensors, tensor_reasons = read_tensor_header(folder / TENSOR_FILE, max_header_bytes=_MAX_HEADER_BYTES)
     if not tensor_reasons and not tensors:
         tensor_reasons = [Reason(field=TENSOR_FILE, problem="holds no tensor")]
     reasons += tensor_reasons
@@ -87,9 +83,6 @@ def read_manifest(
 def _manifest(
     folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorInfo], sha256: Mapping[str, str]
 ) -> Manifest:
-    targets = config["target_modules"]
-    names = [targets] if isinstance(targets, str) else targets
-    assert isinstance(names, list)
     rank, alpha = config["r"], config["lora_alpha"]
     assert isinstance(rank, int)
     assert isinstance(alpha, int | float)
@@ -104,7 +97,7 @@ def _manifest(
         tensors=MappingProxyType(dict(tensors)),
         rank=rank,
         alpha=float(alpha),
-        target_modules=tuple(sorted(names)),
+        target_modules=tuple(sorted(map(str, names_of(config["target_modules"])))),
         files=tuple(files),
     )
 
