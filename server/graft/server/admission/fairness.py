@@ -10,7 +10,6 @@ more than what runs at once, whatever their requests' sizes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Of clients without any request, so many keep their counter: debts are remembered, a million names are not.
@@ -39,17 +38,12 @@ class _Account:
 
 @dataclass(kw_only=True)
 class Counters:
-    """One level: service by name, divided by the name's share (1 where none is given)."""
+    """One level: service by name."""
 
-    shares: Mapping[str, float] = field(default_factory=dict)
     _accounts: dict[str, _Account] = field(default_factory=dict)
     _idle: OrderedDict[str, float] = field(default_factory=OrderedDict)
     # The counter of the last that waited, for the time when nobody waits.
     _last: float = 0.0
-
-    def __post_init__(self) -> None:
-        if any(share <= 0 for share in self.shares.values()):
-            raise ValueError(f"shares must be above 0: {dict(self.shares)}")
 
     def __len__(self) -> int:
         """How many names are remembered."""
@@ -84,7 +78,7 @@ class Counters:
 
     def charge(self, name: str, service: float) -> None:
         """Count service; less than 0 gives back what was charged ahead."""
-        self._accounts[name].service += service / self.shares.get(name, 1.0)
+        self._accounts[name].service += service
 
     def _floor(self) -> float:
         return min((each.service for each in self._accounts.values() if each.num_waiting), default=self._last)
@@ -103,21 +97,10 @@ class Counters:
 
 
 class Fairness:
-    """Two levels: tenants share the engine, each tenant's adapters share what their tenant gets.
+    """Two levels: tenants share the engine, each tenant's adapters share what their tenant gets."""
 
-    `tenant_shares` and `adapter_shares` say who gets more than the others; all must be above 0.
-    """
-
-    def __init__(
-        self,
-        *,
-        tenant_shares: Mapping[str, float] | None = None,
-        adapter_shares: Mapping[Client, float] | None = None,
-    ) -> None:
-        self._tenants = Counters(shares=tenant_shares or {})
-        self._adapter_shares: dict[str, dict[str, float]] = {}
-        for client, share in (adapter_shares or {}).items():
-            self._adapter_shares.setdefault(client.tenant, {})[client.adapter] = share
+    def __init__(self) -> None:
+        self._tenants = Counters()
         self._adapters: dict[str, Counters] = {}
 
     def __len__(self) -> int:
@@ -126,10 +109,8 @@ class Fairness:
 
     def waits(self, client: Client) -> None:
         """A request of `client` begins to wait. Each later `starts` or `gives_up`; what started `ends`."""
-        if client.tenant not in self._adapters:
-            self._adapters[client.tenant] = Counters(shares=self._adapter_shares.get(client.tenant, {}))
         self._tenants.waits(client.tenant)
-        self._adapters[client.tenant].waits(client.adapter)
+        self._adapters.setdefault(client.tenant, Counters()).waits(client.adapter)
 
     def starts(self, client: Client) -> None:
         self._tenants.starts(client.tenant)
