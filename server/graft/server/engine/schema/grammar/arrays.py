@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from graft.server.engine.schema.grammar import numbers, strings
@@ -19,39 +19,28 @@ _MAX_PAIRS = 8
 _MAX_ITEMS = 1_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Slots:
-    """Which terms hold for each item, and how many there may be."""
-
-    prefix: tuple[Terms, ...]
-    items: Terms
-    low: int
-    high: int | None
-
-    def at(self, index: int) -> Terms:
-        return self.prefix[index] if index < len(self.prefix) else self.items
-
-
 def alternatives(grammar: Grammar, shape: Array, room: int, depth: int) -> list[str]:
     """Ways to write the array; none where nothing fits. Raises `SchemaRefused`."""
     slots = _placed(grammar, shape, depth)
     if slots is None:
         return []
-    if shape.unique is not None and (slots.high is None or slots.high > 1) and not _differ(grammar, slots):
+    if shape.unique is not None and (slots.max_items is None or slots.max_items > 1) and not _differ(grammar, slots):
         return _differing(grammar, slots, shape.unique, room)
     return _written(grammar, slots, room, depth)
 
 
-def _placed(grammar: Grammar, shape: Array, depth: int) -> _Slots | None:
+def _placed(grammar: Grammar, shape: Array, depth: int) -> Array | None:
     """The array with what it must contain put where it first fits, and excluded elsewhere where it is limited."""
-    slots = _Slots(prefix=shape.prefix, items=shape.items, low=shape.min_items, high=shape.max_items)
+    slots = shape
     for clause in shape.contains:
         placed, index = 0, 0
         prefix = list(slots.prefix)
         items = slots.items if clause.high is None else slots.items | clause.opposite
-        length = max(len(prefix), slots.low)
+        length = max(len(prefix), slots.min_items)
         while placed < clause.low or (clause.high is not None and index < length):
-            if index > len(slots.prefix) + clause.low + _MAX_VALUES or (slots.high is not None and index >= slots.high):
+            if index > len(slots.prefix) + clause.low + _MAX_VALUES or (
+                slots.max_items is not None and index >= slots.max_items
+            ):
                 break
             here = slots.at(index)
             fits = placed < clause.low and not math.isinf(grammar.sizes.least(here | clause.terms, depth - 1))
@@ -61,50 +50,50 @@ def _placed(grammar: Grammar, shape: Array, depth: int) -> _Slots | None:
             index += 1
         if placed < clause.low:
             return None
-        low = max(slots.low, index if placed else 0) if clause.low else slots.low
-        slots = _Slots(prefix=tuple(prefix), items=items, low=low, high=slots.high)
+        low = max(slots.min_items, index if placed else 0) if clause.low else slots.min_items
+        slots = replace(slots, prefix=tuple(prefix), items=items, min_items=low)
     return _cut(grammar, slots, depth)
 
 
-def _cut(grammar: Grammar, slots: _Slots, depth: int) -> _Slots | None:
+def _cut(grammar: Grammar, slots: Array, depth: int) -> Array | None:
     """The array ends before the first item that nothing fits."""
     impossible = [
         index for index in range(len(slots.prefix) + 1) if math.isinf(grammar.sizes.least(slots.at(index), depth - 1))
     ]
-    high = slots.high
+    high = slots.max_items
     if impossible:
         high = impossible[0] if high is None else min(high, impossible[0])
-    if high is not None and slots.low > high:
+    if high is not None and slots.min_items > high:
         return None
-    return _Slots(prefix=slots.prefix, items=slots.items, low=slots.low, high=high)
+    return replace(slots, max_items=high)
 
 
-def _written(grammar: Grammar, slots: _Slots, room: int, depth: int) -> list[str]:
+def _written(grammar: Grammar, slots: Array, room: int, depth: int) -> list[str]:
     sizes = grammar.sizes
-    needed = [sizes.least(slots.at(index), depth - 1) for index in range(min(slots.low, _MAX_ITEMS))]
-    spare = room - sum(needed) - slots.low - 1
+    needed = [sizes.least(slots.at(index), depth - 1) for index in range(min(slots.min_items, _MAX_ITEMS))]
+    spare = room - sum(needed) - slots.min_items - 1
     high = _count(grammar, slots, room, spare, depth)
     open_ended = math.isinf(sizes.most(slots.items, min(depth - 1, 6)))  # an item must not take all that is left
     part = max(room - 1 - high, 2) / max(high, 2 if open_ended else 1)
     part = rounded(min(part * overcommitted(room), room / 2)) if open_ended else rounded(part)
-    return _sequence(grammar, slots, slots.low, high, part, depth)
+    return _sequence(grammar, slots, slots.min_items, high, part, depth)
 
 
-def _count(grammar: Grammar, slots: _Slots, room: int, spare: float, depth: int) -> int:
+def _count(grammar: Grammar, slots: Array, room: int, spare: float, depth: int) -> int:
     """How many items there is room for; where the schema allows it, not all of them as short as can be."""
-    if slots.high is not None and slots.high <= max(len(slots.prefix), slots.low):
-        return slots.high
+    if slots.max_items is not None and slots.max_items <= max(len(slots.prefix), slots.min_items):
+        return slots.max_items
     least = max(grammar.sizes.least(slots.items, depth - 1), 1)
     most = min(grammar.sizes.most(slots.items, min(depth - 1, 6)), room)
     each = max(least, min(most, max(room / 6, least * 2)))
-    wished = slots.low + int(max(spare, 0) / (each + 1) * overcommitted(room))
+    wished = slots.min_items + int(max(spare, 0) / (each + 1) * overcommitted(room))
     if spare > least:
-        wished = max(wished, slots.low + 1)
+        wished = max(wished, slots.min_items + 1)
     wished = max(wished, min(len(slots.prefix), _MAX_ITEMS))
-    return max(min(wished, _MAX_ITEMS if slots.high is None else slots.high), slots.low)
+    return max(min(wished, _MAX_ITEMS if slots.max_items is None else slots.max_items), slots.min_items)
 
 
-def _sequence(grammar: Grammar, slots: _Slots, low: int, high: int, part: int, depth: int) -> list[str]:
+def _sequence(grammar: Grammar, slots: Array, low: int, high: int, part: int, depth: int) -> list[str]:
     """`[`, the items with commas, `]`; the tail of like items as a counted repetition."""
     head = min(len(slots.prefix), high)
     values: list[str] = []
@@ -138,18 +127,18 @@ def _joined(grammar: Grammar, values: list[str], low: int, item: str | None, mor
     return [f'"[" {body} "]"']
 
 
-def _differ(grammar: Grammar, slots: _Slots) -> bool:
+def _differ(grammar: Grammar, slots: Array) -> bool:
     """Whether the items differ whatever they are, as a few places with nothing in common do."""
-    if slots.high is None or slots.high > _MAX_PAIRS:
+    if slots.max_items is None or slots.max_items > _MAX_PAIRS:
         return False
     return all(
         grammar.reader.empty(slots.at(first) | slots.at(second))
-        for first in range(slots.high)
+        for first in range(slots.max_items)
         for second in range(first)
     )
 
 
-def _differing(grammar: Grammar, slots: _Slots, pointer: str, room: int) -> list[str]:
+def _differing(grammar: Grammar, slots: Array, pointer: str, room: int) -> list[str]:
     """Items drawn from a short list of values, each at most once (a parametric rule: one bit for each)."""
     values = None if slots.prefix else _values(grammar, slots.items)
     if values is None:
@@ -159,13 +148,17 @@ def _differing(grammar: Grammar, slots: _Slots, pointer: str, room: int) -> list
         raise not_enforced("uniqueItems", pointer, remedy)
     values = values[:_MAX_VALUES]
     longest = max((len(value) for value in values), default=0) + 1
-    high = min(len(values), slots.high if slots.high is not None else len(values), max(room // longest, slots.low))
-    if high < slots.low:
+    high = min(
+        len(values),
+        slots.max_items if slots.max_items is not None else len(values),
+        max(room // longest, slots.min_items),
+    )
+    if high < slots.min_items:
         return []
     if high == 0:
         return ['"[" "]"']
-    rest = [f'"" %if bit_count_ge(_, {slots.low})'] if slots.low else ['""']
-    first = ['""'] if slots.low == 0 else []
+    rest = [f'"" %if bit_count_ge(_, {slots.min_items})'] if slots.min_items else ['""']
+    first = ['""'] if slots.min_items == 0 else []
     name = grammar.rule(['""']) + "-differing"
     for bit, value in enumerate(values):
         text = strings.literal(value)

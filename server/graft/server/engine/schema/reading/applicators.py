@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from graft.server.engine.schema.reading.shapes import (
@@ -24,16 +24,41 @@ if TYPE_CHECKING:
 Applicator = Callable[["Reader", int, Mapping[str, Any]], Shapes]
 
 
-def _all_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
-    found = ANY
-    for index in range(len(schema["allOf"])):
-        found = reader.meet(found, reader.judged((reader.document.below(number, "allOf", index), False)))
-    return found
+def judged(keyword: str, *, negated: bool) -> Applicator:
+    """What the schema under the keyword allows; negated, what it does not."""
+    return lambda reader, number, _: reader.judged((reader.document.below(number, keyword), negated))
 
 
-def _any_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
-    parts = [reader.judged((reader.document.below(number, "anyOf", i), False)) for i in range(len(schema["anyOf"]))]
-    return tuple(dict.fromkeys(shape for part in parts for shape in part))
+def target(keyword: str, *, negated: bool) -> Applicator:
+    """The same of what a reference points to."""
+    return lambda reader, number, _: reader.judged((reader.document.target(number, keyword), negated))
+
+
+def every(keyword: str, *, negated: bool) -> Applicator:
+    """What all schemas in the keyword's list allow, or what none of them does."""
+
+    def read(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+        found = ANY
+        for part in _parts(reader, number, schema, keyword, negated):
+            found = reader.meet(found, part)
+        return found
+
+    return read
+
+
+def some(keyword: str, *, negated: bool) -> Applicator:
+    """What one schema of the keyword's list allows, or what one of them does not."""
+
+    def read(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
+        parts = _parts(reader, number, schema, keyword, negated)
+        return tuple(dict.fromkeys(shape for part in parts for shape in part))
+
+    return read
+
+
+def _parts(reader: Reader, number: int, schema: Mapping[str, Any], keyword: str, negated: bool) -> Iterator[Shapes]:
+    for index in range(len(schema[keyword])):
+        yield reader.judged((reader.document.below(number, keyword, index), negated))
 
 
 def _one_of(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
@@ -60,14 +85,6 @@ def _if_then_else(reader: Reader, number: int, schema: Mapping[str, Any]) -> Sha
     if "else" in schema:
         other = reader.meet(other, reader.judged((reader.document.below(number, "else"), False)))
     return tuple(dict.fromkeys(fits + other))
-
-
-def _negated(reader: Reader, number: int, schema: Mapping[str, Any]) -> Shapes:
-    return reader.judged((reader.document.below(number, "not"), True))
-
-
-def _reference(keyword: str) -> Applicator:
-    return lambda reader, number, _: reader.judged((reader.document.target(number, keyword), False))
 
 
 def _dependents(keyword: str) -> Applicator:
@@ -114,13 +131,13 @@ UNEVALUATED: dict[str, Callable[[Shape, Terms], Shape]] = {
 }
 
 IN_PLACE: dict[str, Applicator] = {
-    "$ref": _reference("$ref"),
-    "$dynamicRef": _reference("$dynamicRef"),
-    "$recursiveRef": _reference("$recursiveRef"),
-    "allOf": _all_of,
-    "anyOf": _any_of,
+    "$ref": target("$ref", negated=False),
+    "$dynamicRef": target("$dynamicRef", negated=False),
+    "$recursiveRef": target("$recursiveRef", negated=False),
+    "allOf": every("allOf", negated=False),
+    "anyOf": some("anyOf", negated=False),
     "oneOf": _one_of,
-    "not": _negated,
+    "not": judged("not", negated=True),
     "if": _if_then_else,
     "dependentRequired": _dependents("dependentRequired"),
     "dependentSchemas": _dependents("dependentSchemas"),

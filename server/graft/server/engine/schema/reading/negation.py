@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from graft.server.engine.schema.patterns import patterns
-from graft.server.engine.schema.reading import typed
+from graft.server.engine.schema.reading import applicators, typed
 from graft.server.engine.schema.reading.other_values import other_than
 from graft.server.engine.schema.reading.shapes import (
     ANY,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from graft.server.engine.schema.reading.reading import Reader
 
 _Schema = Mapping[str, Any]
-_Opposite = Callable[["Reader", int, _Schema], Shapes]
 
 
 def opposite(reader: Reader, number: int) -> Shapes:
@@ -95,7 +94,7 @@ _SIZES: dict[str, Callable[[Any], Shapes]] = {
 }
 
 
-def _size(keyword: str) -> _Opposite:
+def _size(keyword: str) -> applicators.Applicator:
     return lambda reader, number, schema: _SIZES[keyword](schema[keyword])
 
 
@@ -157,7 +156,7 @@ def _additional(reader: Reader, number: int, schema: _Schema) -> Shapes:
     return _refused("additionalProperties")(reader, number, schema)
 
 
-def _dependents(keyword: str) -> _Opposite:
+def _dependents(keyword: str) -> applicators.Applicator:
     def of(reader: Reader, number: int, schema: _Schema) -> Shapes:
         found: list[Shape] = []
         for name, wanted in schema[keyword].items():
@@ -172,24 +171,10 @@ def _dependents(keyword: str) -> _Opposite:
     return of
 
 
-def _all_of(reader: Reader, number: int, schema: _Schema) -> Shapes:
-    parts = range(len(schema["allOf"]))
-    return tuple(shape for i in parts for shape in reader.judged((reader.document.below(number, "allOf", i), True)))
-
-
-def _any_of(reader: Reader, number: int, schema: _Schema) -> Shapes:
-    found = ANY
-    for index in range(len(schema["anyOf"])):
-        found = reader.meet(found, reader.judged((reader.document.below(number, "anyOf", index), True)))
-    return found
-
-
 def _one_of(reader: Reader, number: int, schema: _Schema) -> Shapes:
     """None of the choices, or two at once."""
     choices = [reader.document.below(number, "oneOf", index) for index in range(len(schema["oneOf"]))]
-    none: Shapes = ANY
-    for choice in choices:
-        none = reader.meet(none, reader.judged((choice, True)))
+    none = applicators.every("oneOf", negated=True)(reader, number, schema)
     both = [
         shape
         for index, a in enumerate(choices)
@@ -197,10 +182,6 @@ def _one_of(reader: Reader, number: int, schema: _Schema) -> Shapes:
         for shape in reader.meet(reader.judged((a, False)), reader.judged((b, False)))
     ]
     return (*none, *both)
-
-
-def _negated(reader: Reader, number: int, schema: _Schema) -> Shapes:
-    return reader.judged((reader.document.below(number, "not"), False))
 
 
 def _if(reader: Reader, number: int, schema: _Schema) -> Shapes:
@@ -213,11 +194,7 @@ def _if(reader: Reader, number: int, schema: _Schema) -> Shapes:
     return found
 
 
-def _reference(keyword: str) -> _Opposite:
-    return lambda reader, number, _: reader.judged((reader.document.target(number, keyword), True))
-
-
-def _refused(keyword: str) -> _Opposite:
+def _refused(keyword: str) -> applicators.Applicator:
     def of(reader: Reader, number: int, schema: _Schema) -> Shapes:
         where = "below `not`, `else` or a choice of `oneOf` that must not hold; say what is allowed instead"
         raise not_enforced(keyword, reader.document.places[number].pointer, where)
@@ -229,7 +206,7 @@ def _unique(reader: Reader, number: int, schema: _Schema) -> Shapes:
     return _refused("uniqueItems")(reader, number, schema) if schema["uniqueItems"] else ()
 
 
-_OPPOSITES: dict[str, _Opposite] = {
+_OPPOSITES: dict[str, applicators.Applicator] = {
     "type": _types,
     "enum": lambda reader, number, schema: other_than(reader, schema["enum"], number),
     "const": lambda reader, number, schema: other_than(reader, [schema["const"]], number),
@@ -254,12 +231,12 @@ _OPPOSITES: dict[str, _Opposite] = {
     "dependencies": _dependents("dependencies"),
     "unevaluatedItems": _refused("unevaluatedItems"),
     "unevaluatedProperties": _refused("unevaluatedProperties"),
-    "allOf": _all_of,
-    "anyOf": _any_of,
+    "allOf": applicators.some("allOf", negated=True),
+    "anyOf": applicators.every("anyOf", negated=True),
     "oneOf": _one_of,
-    "not": _negated,
+    "not": applicators.judged("not", negated=False),
     "if": _if,
-    "$ref": _reference("$ref"),
-    "$dynamicRef": _reference("$dynamicRef"),
-    "$recursiveRef": _reference("$recursiveRef"),
+    "$ref": applicators.target("$ref", negated=True),
+    "$dynamicRef": applicators.target("$dynamicRef", negated=True),
+    "$recursiveRef": applicators.target("$recursiveRef", negated=True),
 }
