@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from graft.server.api.addresses import listeners, shown
-from graft.server.api.http.headers import header_text
+from graft.server.api.http.openai import header_text
 from graft.v1 import server_pb2, server_pb2_grpc
 from tests.server.api.conftest import Server, StartServer
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from graft.server.api.bodies import BodyBudget
-from graft.server.api.grpc.interceptors import Layers, limits_layer, record_layer
+from graft.server.api.grpc.interceptors import Front
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.app import http_app
 from graft.server.api.http.openai import OpenAIEndpoint
@@ -65,16 +65,16 @@ class Doors:
     def _grpc(self, servicers: Servicers) -> GrpcServer:
         settings = self.settings
         max_calls = settings.max_running + settings.max_queued + _SPARE_CALLS
-        layers = Layers(
-            limits_layer(self.metrics, max_calls=max_calls),
-            record_layer(self.metrics),
-            identify=self.identify,
+        front = Front(
+            self.metrics,
+            self.identify,
+            max_calls=max_calls,
             default_seconds=settings.control_deadline_seconds,
             write_seconds=settings.slow_reader_seconds,
         )
         return GrpcServer(
             servicers,
-            interceptors=[layers],
+            front=front,
             readiness=self.readiness,
             with_reflection=settings.reflection,
             max_calls=max_calls + _SPARE_CALLS,

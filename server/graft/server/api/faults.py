@@ -16,7 +16,7 @@ from graft.server.residency import policy as residency
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """`reason` is google.rpc.ErrorInfo's; `http_type` and `http_code` are those of OpenAI's error object."""
 
@@ -25,64 +25,48 @@ class Row:
     http: int
     reason: str
     http_type: str
-    http_code: str | None = None
+    http_code: str
 
 
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _BAD = "invalid_request_error"
 _SERVER = "server_error"
 
 
-def _row(error: type[BaseException], code: grpc.StatusCode, http: int, reason: str, kind: str, name: str | None) -> Row:
-    return Row(error=error, grpc=code, http=http, reason=reason, http_type=kind, http_code=name)
-
-
 # The first row whose class fits is taken: refinements stand before what they refine.
 TABLE: tuple[Row, ...] = (
-    _row(serving.BadInput, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
-    _row(engine.InvalidRequest, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
-    _row(serving.TooLarge, _INVALID, 413, "REQUEST_TOO_LARGE", _BAD, "request_too_large"),
-    _row(serving.UnsupportedEncoding, _INVALID, 415, "UNSUPPORTED_ENCODING", _BAD, "unsupported_encoding"),
-    _row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
-    _row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
-    _row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
-    _row(domain.InvalidBase, _INVALID, 400, "INVALID_BASE", _BAD, "invalid_base"),
-    _row(serving.Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403, "FORBIDDEN", "permission_error", "forbidden"),
-    _row(serving.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401, "UNAUTHENTICATED", _BAD, "invalid_api_key"),
-    _row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
-    _row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
-    _row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
-    _row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
-    _row(serving.ParityFailed, grpc.StatusCode.FAILED_PRECONDITION, 409, "PARITY_FAILED", _BAD, "parity_failed"),
-    _row(
-        serving.Overloaded,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        429,
-        "OVERLOADED",
-        "rate_limit_error",
-        "server_overloaded",
-    ),
-    _row(residency.PinRefused, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
-    _row(serving.SlowReader, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),
-    _row(domain.StoreFull, grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "STORE_FULL", _SERVER, "store_full"),
-    _row(serving.Draining, _UNAVAILABLE, 503, "DRAINING", _SERVER, "server_draining"),
-    _row(serving.NotReady, _UNAVAILABLE, 503, "ENGINE_NOT_READY", _SERVER, "engine_not_ready"),
-    _row(serving.ParityUnavailable, _UNAVAILABLE, 503, "PARITY_UNAVAILABLE", _SERVER, "parity_unavailable"),
-    _row(engine.EngineDied, _UNAVAILABLE, 503, "ENGINE_DIED", _SERVER, "engine_died"),
-    _row(domain.StoreUnavailable, _UNAVAILABLE, 503, "STORE_UNAVAILABLE", _SERVER, "store_unavailable"),
-    _row(domain.CatalogUnavailable, _UNAVAILABLE, 503, "CATALOG_UNAVAILABLE", _SERVER, "catalog_unavailable"),
-    _row(
-        serving.DeadlineExceeded,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        504,
-        "DEADLINE_EXCEEDED",
-        "timeout_error",
-        "deadline_exceeded",
-    ),
-    _row(domain.CatalogCorrupt, grpc.StatusCode.DATA_LOSS, 500, "CATALOG_CORRUPT", _SERVER, "catalog_corrupt"),
-    _row(engine.EngineError, grpc.StatusCode.INTERNAL, 500, "ENGINE_FAILED", _SERVER, "engine_failed"),
-    _row(Exception, grpc.StatusCode.INTERNAL, 500, "INTERNAL", _SERVER, "internal_error"),
+    Row(serving.BadInput, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
+    Row(engine.InvalidRequest, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
+    Row(serving.TooLarge, _INVALID, 413, "REQUEST_TOO_LARGE", _BAD, "request_too_large"),
+    Row(serving.UnsupportedEncoding, _INVALID, 415, "UNSUPPORTED_ENCODING", _BAD, "unsupported_encoding"),
+    Row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
+    Row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
+    Row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
+    Row(domain.InvalidBase, _INVALID, 400, "INVALID_BASE", _BAD, "invalid_base"),
+    Row(serving.Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403, "FORBIDDEN", "permission_error", "forbidden"),
+    Row(serving.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401, "UNAUTHENTICATED", _BAD, "invalid_api_key"),
+    Row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
+    Row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
+    Row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
+    Row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
+    Row(serving.ParityFailed, grpc.StatusCode.FAILED_PRECONDITION, 409, "PARITY_FAILED", _BAD, "parity_failed"),
+    Row(serving.Overloaded, _EXHAUSTED, 429, "OVERLOADED", "rate_limit_error", "server_overloaded"),
+    Row(residency.PinRefused, _EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
+    Row(serving.SlowReader, _EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),
+    Row(domain.StoreFull, _EXHAUSTED, 429, "STORE_FULL", _SERVER, "store_full"),
+    Row(serving.Draining, _UNAVAILABLE, 503, "DRAINING", _SERVER, "server_draining"),
+    Row(serving.NotReady, _UNAVAILABLE, 503, "ENGINE_NOT_READY", _SERVER, "engine_not_ready"),
+    Row(serving.ParityUnavailable, _UNAVAILABLE, 503, "PARITY_UNAVAILABLE", _SERVER, "parity_unavailable"),
+    Row(engine.EngineDied, _UNAVAILABLE, 503, "ENGINE_DIED", _SERVER, "engine_died"),
+    Row(domain.StoreUnavailable, _UNAVAILABLE, 503, "STORE_UNAVAILABLE", _SERVER, "store_unavailable"),
+    Row(domain.CatalogUnavailable, _UNAVAILABLE, 503, "CATALOG_UNAVAILABLE", _SERVER, "catalog_unavailable"),
+    Row(serving.DeadlineExceeded, _LATE, 504, "DEADLINE_EXCEEDED", "timeout_error", "deadline_exceeded"),
+    Row(domain.CatalogCorrupt, grpc.StatusCode.DATA_LOSS, 500, "CATALOG_CORRUPT", _SERVER, "catalog_corrupt"),
+    Row(engine.EngineError, grpc.StatusCode.INTERNAL, 500, "ENGINE_FAILED", _SERVER, "engine_failed"),
+    Row(Exception, grpc.StatusCode.INTERNAL, 500, "INTERNAL", _SERVER, "internal_error"),
 )
 
 RETRY_SECONDS = 2.0

@@ -164,14 +164,11 @@ def _check_choice(texts: list[Any], field: str, violations: Violations) -> None:
 
 
 def _check_self_references(body: Mapping[str, Any], violations: Violations) -> None:
-    tools = body.get("tools")
-    paths = [({"tools": tool}, "tools", "function", "parameters") for tool in tools] if isinstance(tools, list) else []
-    for node, *path in paths:
-        schema: Any = node
-        for key in path:
-            schema = schema.get(key) if isinstance(schema, Mapping) else None
+    for tool in body["tools"] if isinstance(body.get("tools"), list) else ():
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        schema = function.get("parameters") if isinstance(function, Mapping) else None
         if isinstance(schema, Mapping) and schema.get("$ref") == "#":
-            violations.add(path[0], 'its schema is "$ref": "#", which refers to itself; describe a value')
+            violations.add("tools", 'its schema is "$ref": "#", which refers to itself; describe a value')
 
 
 def _check_response_format(wanted: Mapping[str, Any], violations: Violations) -> None:

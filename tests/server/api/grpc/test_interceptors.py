@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
-from graft.server.api.grpc.interceptors import Layers, limits_layer, record_layer
+from graft.server.api.grpc.interceptors import Front
 from graft.server.api.tenants import identify_by
 from graft.server.errors import BadInput, Violation
 from graft.server.operations.metrics import Metrics
@@ -41,14 +41,8 @@ def metrics() -> Metrics:
 
 @pytest_asyncio.fixture
 async def channel(metrics: Metrics) -> AsyncIterator[grpc.aio.Channel]:
-    layers = Layers(
-        limits_layer(metrics, max_calls=1),
-        record_layer(metrics),
-        identify=identify_by({}),
-        default_seconds=10,
-        write_seconds=10,
-    )
-    server = grpc.aio.server(interceptors=[layers])
+    front = Front(metrics, identify_by({}), max_calls=1, default_seconds=10, write_seconds=10)
+    server = grpc.aio.server(interceptors=[front])
     handlers = {
         "Echo": grpc.stream_stream_rpc_method_handler(echo),
         "Count": grpc.stream_unary_rpc_method_handler(count),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
 from graft.server.api.grpc.inference_messages import (
@@ -50,15 +50,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         violations = Violations()
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
-        entered = self._serving.enter(
-            model=request.model,
-            tenant=current_tenant(),
-            request_id=current_request_id(),
-            deadline_seconds=context.time_remaining(),
-        )
-        async with entered as ticket, aclosing(self._answer(ticket, prompt_ids, sampling)) as messages:
+        async with (
+            self._entered(request.model, context) as ticket,
+            aclosing(self._answer(ticket, prompt_ids, sampling)) as messages,
+        ):
             async for message in messages:
                 yield message
+
+    def _entered(self, model: str, context: Context) -> AbstractAsyncContextManager[Ticket]:
+        tenant, request_id, seconds = current_tenant(), current_request_id(), context.time_remaining()
+        return self._serving.enter(model=model, tenant=tenant, request_id=request_id, deadline_seconds=seconds)
 
     def _asked(self, request: pb.GenerateRequest) -> Sampling:
         violations = Violations()
@@ -88,13 +89,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         prompt_ids = await self._prompt_ids(request.prompt)
         continuations = await self._continuation_ids(request, prompt_ids)
         self._check_fit(request, prompt_ids, continuations)
-        entered = self._serving.enter(
-            model=request.model,
-            tenant=current_tenant(),
-            request_id=current_request_id(),
-            deadline_seconds=context.time_remaining(),
-        )
-        async with entered as ticket:
+        async with self._entered(request.model, context) as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)
             usage = pb.Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(map(len, continuations)))
             return pb.ScoreResponse(

@@ -1,11 +1,11 @@
-"""What happens around every call, in this order: limits → record → the servicer."""
+"""The gRPC front: every call is bounded, named, counted and logged, and its error has details."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -32,36 +32,29 @@ _OURS = "/graft.v1."
 
 @dataclass(kw_only=True)
 class Call:
-    """One call as the layers see it. Its tenant is empty until it is known."""
+    """One call. Its tenant is empty until it is known."""
 
     method: str
     context: Context
     tenant: str = ""
 
 
-class Failed(Exception):
-    """A call's error, looked up once in the table, on its way out through the layers."""
+class Front(grpc.aio.ServerInterceptor):
+    """Around every call: its id, its tenant, the error table, the log line and the count.
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
-
-
-Layer = Callable[[Call], AbstractAsyncContextManager[None]]
-
-
-class Layers(grpc.aio.ServerInterceptor):
-    """Runs each servicer's call inside the layers, the first outermost, and turns its error into a rich status.
-
-    The trailers of every call say what it is called here. `identify` finds whose it is before the servicer hears of it.
+    At most `max_calls` are under way, whatever they are; those refused for it cost next to nothing.
 
     Unary calls end at their deadline or after `default_seconds`; streams keep their own time, but a caller that takes
     nothing from one for `write_seconds` is let go.
     """
 
-    def __init__(self, *layers: Layer, identify: Identify, default_seconds: float, write_seconds: float) -> None:
-        self._layers = layers
+    def __init__(
+        self, metrics: Metrics, identify: Identify, *, max_calls: int, default_seconds: float, write_seconds: float
+    ) -> None:
+        self._metrics = metrics
         self._identify = identify
+        self._max_calls = max_calls
+        self._num_calls = 0
         self._default_seconds = default_seconds
         self._write_seconds = write_seconds
 
@@ -136,67 +129,37 @@ class Layers(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, call: Call) -> AsyncIterator[None]:
         with named(_metadata(call.context, HEADER)) as request_id:
-            trailers = ((HEADER, request_id),)
-            call.context.set_trailing_metadata(trailers)
+            call.context.set_trailing_metadata(((HEADER, request_id),))
+            if self._num_calls >= self._max_calls:
+                self._count(call, "resource_exhausted")
+                overloaded = Overloaded("too many calls are open at once", retry_after_seconds=1.0)
+                await _abort(call.context, fault_of(overloaded), request_id)
+            start, outcome, fault = monotonic(), "cancelled", None
+            self._num_calls += 1
             try:
-                async with AsyncExitStack() as stack:
-                    for layer in self._layers:
-                        await stack.enter_async_context(layer(call))
-                    await stack.enter_async_context(_looked_up())
-                    yield
-            except Failed as failed:
-                status = rpc_status.to_status(status_of(failed.fault))
-                await call.context.abort(status.code, status.details, (*status.trailing_metadata, *trailers))
+                yield
+                outcome = "ok"
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                fault = fault_of(error)
+                outcome = fault.outcome
+            finally:
+                self._num_calls -= 1
+                self._count(call, outcome)
+                _log.info("grpc %s %s %.3fs", call.method, outcome, monotonic() - start)  # never what was said
+            if fault is not None:
+                await _abort(call.context, fault, request_id)
+
+    def _count(self, call: Call, outcome: str) -> None:
+        self._metrics.requests.labels(front="grpc", outcome=outcome, tenant=call.tenant).inc()
+
+
+async def _abort(context: Context, fault: Fault, request_id: str) -> None:
+    status = rpc_status.to_status(status_of(fault))
+    await context.abort(status.code, status.details, (*status.trailing_metadata, (HEADER, request_id)))
 
 
 def _metadata(context: Context, name: str) -> str | None:
     given = (value for key, value in context.invocation_metadata() or () if key == name)
     return next((value for value in given if isinstance(value, str)), None)
-
-
-@asynccontextmanager
-async def _looked_up() -> AsyncIterator[None]:
-    try:
-        yield
-    except grpc.aio.AbortError:
-        raise
-    except Exception as error:
-        raise Failed(fault_of(error)) from error
-
-
-def limits_layer(metrics: Metrics, *, max_calls: int) -> Layer:
-    """Bounds the calls under way, whatever they are; refused ones cost next to nothing."""
-    num_calls = 0
-
-    @asynccontextmanager
-    async def around(call: Call) -> AsyncIterator[None]:
-        nonlocal num_calls
-        if num_calls >= max_calls:
-            metrics.requests.labels(front="grpc", outcome="resource_exhausted", tenant="").inc()
-            raise Failed(fault_of(Overloaded("too many calls are open at once", retry_after_seconds=1.0)))
-        num_calls += 1
-        try:
-            yield
-        finally:
-            num_calls -= 1
-
-    return around
-
-
-def record_layer(metrics: Metrics) -> Layer:
-    """Counts calls by outcome and tenant, and logs one line for each; never what was said in it."""
-
-    @asynccontextmanager
-    async def around(call: Call) -> AsyncIterator[None]:
-        start, outcome = monotonic(), "cancelled"
-        try:
-            yield
-            outcome = "ok"
-        except Failed as failed:
-            outcome = failed.fault.outcome
-            raise
-        finally:
-            metrics.requests.labels(front="grpc", outcome=outcome, tenant=call.tenant).inc()
-            _log.info("grpc %s %s %.3fs", call.method, outcome, monotonic() - start)
-
-    return around

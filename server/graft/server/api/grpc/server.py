@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc.aio
@@ -75,15 +74,13 @@ class GrpcServer:
         self,
         servicers: Servicers,
         *,
-        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        front: grpc.aio.ServerInterceptor,
         readiness: Readiness,
         with_reflection: bool,
         max_calls: int,
     ) -> None:
         # Beyond `max_calls` (those that wait for news of health are among them), the library itself refuses.
-        self._server = grpc.aio.server(
-            interceptors=list(interceptors), options=OPTIONS, maximum_concurrent_rpcs=max_calls
-        )
+        self._server = grpc.aio.server(interceptors=[front], options=OPTIONS, maximum_concurrent_rpcs=max_calls)
         services = servicers.add_to(self._server)
         self._services = ("", *services)
         self._health = health.aio.HealthServicer()

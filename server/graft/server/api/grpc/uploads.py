@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from graft.server.api.grpc.types import Context
+from graft.server.errors import BadInput, Violation
 from graft.server.registry.accepting import DeclaredFile
-from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2, base_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128
@@ -24,7 +24,7 @@ async def begin(messages: AsyncIterator[_Part]) -> tuple[_Part, AsyncIterator[tu
     parts = aiter(messages)
     first = await anext(parts, None)
     if first is None or first.WhichOneof("part") != "header":
-        _refuse("header", "is missing: the first message of an upload is its header")
+        raise _bad("header", "is missing: the first message of an upload is its header")
     return first, _chunks(parts)
 
 
@@ -37,7 +37,7 @@ def request_id_of(request: Any) -> str | None:
     """The `request_id` of a call or of an upload's header; None where it is empty. Raises `BadInput`."""
     text: str = request.request_id
     if len(text) > _MAX_REQUEST_ID_CHARACTERS:
-        _refuse("request_id", f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}")
+        raise _bad("request_id", f"has {len(text)} characters; the limit is {_MAX_REQUEST_ID_CHARACTERS}")
     return text or None
 
 
@@ -72,12 +72,9 @@ async def _read_out(messages: AsyncIterator[Any]) -> None:
 async def _chunks(parts: AsyncIterator[_Part]) -> AsyncIterator[tuple[str, bytes]]:
     async for part in parts:
         if part.WhichOneof("part") != "chunk":
-            _refuse("chunk", "is missing: after the header, every message of an upload is a chunk")
+            raise _bad("chunk", "is missing: after the header, every message of an upload is a chunk")
         yield part.chunk.file, part.chunk.data
 
 
-def _refuse(field: str, problem: str) -> NoReturn:
-    violations = Violations()
-    violations.add(field, problem)
-    violations.raise_any()
-    raise AssertionError
+def _bad(field: str, problem: str) -> BadInput:
+    return BadInput(Violation(field=field, problem=problem))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -16,7 +18,6 @@ from graft.server.api.bodies import BodyBudget
 from graft.server.api.faults import fault_of
 from graft.server.api.http.body import json_object, read_body
 from graft.server.api.http.faults import error_body
-from graft.server.api.http.headers import header_text
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
@@ -29,6 +30,9 @@ from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
 from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
+
+# Headers take visible ASCII.
+_AS_IT_IS = (string.punctuation + " ").replace("%", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,11 @@ def answerer_headers(answerer: Answerer) -> dict[str, str]:
         "x-graft-version": answerer.version_digest or "",
         **headers,
     }
+
+
+def header_text(text: str) -> str:
+    """`text`, with all that a header cannot hold percent-encoded as UTF-8 (RFC 3986); `%` too, so it can be undone."""
+    return quote(text, safe=_AS_IT_IS, errors="replace")
 
 
 def parity_header(receipt: Receipt) -> str:
