@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.bench.serving.figures.pairs import Window, measure_pairs, order_of
+from graft.bench.serving.measurements.workbench import Window, measure_pairs, order_of
 
 
 async def test_sides_alternate_and_the_warm_up_is_thrown_away() -> None:

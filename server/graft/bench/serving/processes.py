@@ -1,4 +1,4 @@
-"""Child processes that are ended with everything below them."""
+"""Child processes: ended with everything below them, and kept from printing among the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,21 @@ class BenchFailed(Exception):
     """A measurement could not be made; said in one line, and the others go on."""
 
     exit_code = 1
+
+
+@contextlib.contextmanager
+def errors_into(log: Path) -> Iterator[None]:
+    """Send standard error, that of child processes included, to the file `log` while the block lasts."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def tree_of(pid: int) -> list[psutil.Process]:

@@ -23,8 +23,7 @@ from graft.bench.serving.measurements.measurements import ENGINE, MANY, SERVER, 
 from graft.bench.serving.measurements.server import server_of
 from graft.bench.serving.measurements.workbench import Workbench, say
 from graft.bench.serving.peers.engines import NUM_SLOTS, Engines
-from graft.bench.serving.processes import BenchFailed
-from graft.bench.serving.quiet import errors_into
+from graft.bench.serving.processes import BenchFailed, errors_into
 from graft.bench.serving.shapes import Shape, context_of, make_base
 
 _QUIET_LOAD = 0.5

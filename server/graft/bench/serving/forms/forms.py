@@ -24,8 +24,7 @@ from graft.bench.serving.forms.table import BATCHES, LOADS, speed, table
 from graft.bench.serving.measurements.workbench import say
 from graft.bench.serving.peers.contenders import ANSWER_TOKENS, EngineContender, rows_of, throughput
 from graft.bench.serving.peers.engines import started
-from graft.bench.serving.processes import BenchFailed
-from graft.bench.serving.quiet import errors_into
+from graft.bench.serving.processes import BenchFailed, errors_into
 from graft.bench.serving.shapes import SHAPES, context_of, make_base
 from graft.bench.serving.usage import proportional_mb
 

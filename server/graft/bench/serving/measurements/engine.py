@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
+from pathlib import Path
 
 from graft.bench.serving.figures.figures import median_of
-from graft.bench.serving.figures.pairs import Pair, Window
-from graft.bench.serving.measurements.workbench import Workbench, say
-from graft.bench.serving.merging import merge
+from graft.bench.serving.measurements.workbench import Pair, Window, Workbench, say
 from graft.bench.serving.peers.contenders import EngineContender, Row, throughput, token_ids
 from graft.bench.serving.peers.engines import ADAPTED, BARE, MERGED, NUM_SLOTS
 from graft.bench.serving.processes import BenchFailed
@@ -79,7 +80,7 @@ async def mixed_over_swapping(bench: Workbench) -> None:
 
 async def merged_over_unmerged(bench: Workbench) -> None:
     """R3: the adapter added into the weights, LoRA off ÷ the adapter in a slot."""
-    bench.engines.merged = merge(bench.base.path, bench.adapters[0], bench.folder / "merged")
+    bench.engines.merged = _merged(bench.base.path, bench.adapters[0], bench.folder / "merged")
     adapted, merged = await bench.engines.get(ADAPTED), await bench.engines.get(MERGED)
     for batch in (1, 32):
         name = f"R3_batch{batch}"
@@ -159,3 +160,30 @@ async def _only_loaded(contender: EngineContender, wanted: set[int]) -> None:
             await contender.engine.unload(adapter)
         if adapter.engine_id not in present and number in wanted:
             await contender.engine.load(adapter)
+
+
+def _merged(base: Path, adapter: Path, target: Path) -> Path:
+    """Write `base + scale·B·A` to `target`, everything else as it was. The sums are made in fp32."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    if (target / "config.json").exists():
+        return target
+    target.mkdir(parents=True, exist_ok=True)
+    update = load_file(adapter / "adapter_model.safetensors")
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    scale = config["lora_alpha"] / config["r"]
+    for file in sorted(base.glob("*.safetensors")):
+        weights = load_file(file)
+        for name, weight in weights.items():
+            key = f"base_model.model.{name.removesuffix('.weight')}"
+            if f"{key}.lora_A.weight" in update:
+                change = update[f"{key}.lora_B.weight"].float() @ update[f"{key}.lora_A.weight"].float()
+                weights[name] = (weight.float() + scale * change).to(torch.bfloat16)
+        save_file(weights, target / file.name, metadata={"format": "pt"})
+    for file in base.iterdir():
+        if file.is_file() and file.suffix in (".json", ".jinja") and file.name != "config.json":
+            shutil.copy(file, target)
+    # The configuration comes last: a folder that has one is complete.
+    shutil.copy(base / "config.json", target)
+    return target

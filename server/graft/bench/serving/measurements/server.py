@@ -11,12 +11,11 @@ from statistics import mean
 
 from graft.bench.serving.adapters import make_adapter, make_variants, size_mb
 from graft.bench.serving.figures.figures import median_of
-from graft.bench.serving.figures.pairs import Pair, Window, measure_pairs
 from graft.bench.serving.load.arrivals import equal_draws, poisson
 from graft.bench.serving.load.open_loop import Traffic, closed_loop, open_loop, requests_per_second
 from graft.bench.serving.load.streams import Streams
 from graft.bench.serving.measurements.receipts import add_receipts, share_receipts
-from graft.bench.serving.measurements.workbench import Workbench, say
+from graft.bench.serving.measurements.workbench import Pair, Window, Workbench, measure_pairs, say
 from graft.bench.serving.peers.contenders import token_ids
 from graft.bench.serving.peers.graft_server import GraftServer
 

@@ -11,12 +11,11 @@ from statistics import median
 
 from graft.bench.serving.adapters import make_variants
 from graft.bench.serving.figures.figures import RATIO, median_of
-from graft.bench.serving.figures.pairs import Window
 from graft.bench.serving.figures.waits import greatest_over_least_mean, percentile
 from graft.bench.serving.load.arrivals import Arrival, equal_draws, mapped, poisson, zipf_draws
 from graft.bench.serving.load.open_loop import Traffic, closed_loop, open_loop, requests_per_second
 from graft.bench.serving.measurements.receipts import add_receipts, share_receipts
-from graft.bench.serving.measurements.workbench import Workbench, say
+from graft.bench.serving.measurements.workbench import Window, Workbench, say
 from graft.bench.serving.peers.graft_server import GraftServer
 from graft.bench.serving.usage import resident_mb, slope
 
