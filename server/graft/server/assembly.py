@@ -57,7 +57,6 @@ class Server:
     base: Base
     form: ServingForm
     catalog: CatalogThread
-    text: Text
     serving: Serving
     management: Management
     ports: Ports
@@ -84,8 +83,7 @@ class Assembly:
     async def server(self, *, end: Callable[[float], None], failed: Callable[[str], None]) -> Server:
         """A caller of `Drain` asks for the server's `end`; a door that ceases to listen by itself has `failed`.
 
-        Raises `InvalidSetting` for the tenants' file, and what the catalog, the store, the base, the engine and the
-        ports do.
+        Raises `InvalidSetting` for the tenants' file, and what catalog, store, base, engine and ports do.
         """
         tenants = read_tenants(self.settings.tenants_file) if self.settings.tenants_file else {}
         with phase(_log, "reading the catalog and the base"):
@@ -113,7 +111,6 @@ class Assembly:
             base=base,
             form=form,
             catalog=catalog,
-            text=text,
             serving=serving,
             management=management,
             ports=await self.resources.enter_async_context(opening),
@@ -227,10 +224,8 @@ class Assembly:
         supervisor.subscribe(self.metrics.engine_changed)
         supervisor.subscribe(self.readiness.engine_changed)
         await supervisor.start(restore=slots.restore)
-        self.resources.push_async_callback(parity.settled)
-        self.resources.push_async_callback(slots.close)
-        self.resources.push_async_callback(parity.close)
-        self.resources.push_async_callback(supervisor.close)
+        for close in (parity.settled, slots.close, parity.close, supervisor.close):
+            self.resources.push_async_callback(close)
 
     def _serving(self, snapshots: Snapshots, engine: _Engine) -> Serving:
         settings = self.settings

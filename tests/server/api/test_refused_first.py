@@ -16,7 +16,7 @@ from graft.server.admission.policy import Admission
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of, until
-from tests.server.api.scripted import MAX_MODEL_TOKENS
+from tests.server.api.scripted import MAX_MODEL_TOKENS, ScriptedTokenizer
 
 LONG = "x" * MAX_MODEL_TOKENS
 
@@ -105,9 +105,10 @@ async def test_the_same_cause_has_the_same_words(server: Server, cause: Cause) -
     assert server.script.num_started == 0
 
 
-async def test_a_base_without_chat_template_says_so_on_both_fronts(server: Server) -> None:
-    tokenizer: Any = server.running.text._tokenizer
-    tokenizer.template_variables = None
+async def test_a_base_without_chat_template_says_so_on_both_fronts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedTokenizer, "template_variables", None)
     content, http = chat("user")
     _, details = await details_of(server.inference.Generate(pb.GenerateRequest(prompt=content)))
     (violation,) = details[error_details_pb2.BadRequest].field_violations

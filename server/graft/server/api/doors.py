@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from graft.server.api.bodies import BodyBudget
 from graft.server.api.grpc.interceptors import Front
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.app import http_app
+from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations

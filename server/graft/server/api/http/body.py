@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from graft.server.api.http.sse import ClientGone
-from graft.server.errors import BadInput, DeadlineExceeded, TooLarge, UnsupportedEncoding, Violation
+from graft.server.errors import BadInput, DeadlineExceeded, Overloaded, TooLarge, UnsupportedEncoding, Violation
 from graft.server.runtime.json_values import BadJson, read_json
 
 _READ_SECONDS = 30.0
+_RETRY_SECONDS = 1.0
 
 
-async def read_body(request: Request, *, max_bytes: int, take: Callable[[int], None] = lambda num_bytes: None) -> bytes:
+class BodyBudget:
+    """At most so many bytes in the bodies of all requests under way, since each alone may be large."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.num_bytes = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """One request's share, taken as its body comes and given back with the request. Taking raises `Overloaded`."""
+        taken = 0
+
+        def take(num_bytes: int) -> None:
+            nonlocal taken
+            if self.num_bytes + num_bytes > self._max_bytes:
+                raise Overloaded(
+                    f"the bodies of requests under way take {self.num_bytes} bytes and {self._max_bytes} is the limit: "
+                    "try again later",
+                    retry_after_seconds=_RETRY_SECONDS,
+                )
+            self.num_bytes += num_bytes
+            taken += num_bytes
+
+        try:
+            yield take
+        finally:
+            self.num_bytes -= taken
+
+
+async def read_body(request: Request, *, max_bytes: int, take: Callable[[int], None]) -> bytes:
     """The body; `take` hears of its bytes before they are kept, and may refuse them.
 
     Raises `UnsupportedEncoding`, `TooLarge`, `DeadlineExceeded` after 30 s of reading, or `ClientGone`.

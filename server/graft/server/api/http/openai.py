@@ -14,9 +14,8 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from graft.server.api.bodies import BodyBudget
 from graft.server.api.faults import fault_of
-from graft.server.api.http.body import json_object, read_body
+from graft.server.api.http.body import BodyBudget, json_object, read_body
 from graft.server.api.http.faults import error_body
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint

@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
-from graft.server.engine.engine import (
-    EngineAdapter,
-    EngineDied,
-    EngineError,
-    Prompt,
-    Sampling,
-)
+from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, Prompt, Sampling
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.openai import VllmOpenAIBackend
@@ -90,7 +84,7 @@ async def warm_up(engine: VllmEngine, base: Base) -> int:
     Raises `EngineError`, naming the kinds, where the engine refuses one, does not live through it or does not end it.
     """
     await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
-    kinds = _kinds(engine, VllmOpenAIBackend(lambda: engine, base.name), None)
+    kinds = _kinds(engine, VllmOpenAIBackend(lambda: engine, base.name))
     await _try(kinds)
     if not (await engine.info()).num_slots:
         return len(kinds)
@@ -107,13 +101,13 @@ async def warm_up(engine: VllmEngine, base: Base) -> int:
 Kind = Callable[[str], Coroutine[Any, Any, None]]
 
 
-def _kinds(engine: VllmEngine, openai: OpenAIBackend, adapter: EngineAdapter | None) -> dict[str, Kind]:
+def _kinds(engine: VllmEngine, openai: OpenAIBackend) -> dict[str, Kind]:
     text, message = {"prompt": _TEXT, "max_tokens": 2}, {"role": "user", "content": _TEXT}
     kinds = {name: _over_http(openai, {**text, **body}) for name, body in COMPLETIONS.items()}
     kinds |= {
         name: _over_http(openai, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
     }
-    return {**kinds, "score": _score(engine, adapter), "JSON over gRPC": _generate(engine, adapter, json=True)}
+    return {**kinds, "score": _score(engine, None), "JSON over gRPC": _generate(engine, None, json=True)}
 
 
 def _over_http(openai: OpenAIBackend, body: dict[str, Any]) -> Kind:
