@@ -150,9 +150,9 @@ def test_collecting_keeps_what_lives_and_what_is_young(
         store.materialize(each)
     catalog.delete_version(tenant="default", adapter="joe", version="2")
     live = catalog.live_digests()
-    assert store.collect(live) == 0
+    assert store.collect(live).num_deleted == 0
     # The other's weights and its folder; configuration and graft.json are shared.
-    assert store.collect(live, min_age=NOW) == 2
+    assert store.collect(live, min_age=NOW).num_deleted == 2
     assert store.integrity(version) == ()
     assert not store.path_of(other).exists()
     assert store.path_of(version).exists()
@@ -257,8 +257,8 @@ def test_what_killed_processes_left_is_swept(store: BlobStore, tmp_path: Path) -
         folder.mkdir(exist_ok=True)
         (folder / "half").write_bytes(b"half")
         os.utime(folder / "half", (0, 0))
-    assert store.collect(set()) == 0, "they came within the hour, however old their bytes are"
-    assert store.collect(set(), min_age=-timedelta(hours=1)) == 2
+    assert store.collect(set()).num_deleted == 0, "they came within the hour, however old their bytes are"
+    assert store.collect(set(), min_age=-timedelta(hours=1)).num_deleted == 2
     assert not list(tmp_path.glob("*/tmp/*"))
 
 
@@ -267,7 +267,7 @@ def test_in_a_store_of_two_catalogs_nothing_is_collected(url: str, tmp_path: Pat
     first = BlobStore(url.format(folder=tmp_path), local_dir=tmp_path / "a")
     first.enrol("1" * 64)
     first.enrol("1" * 64)
-    assert first.collect(set()) == 0
+    assert first.collect(set()).num_deleted == 0
     BlobStore(url.format(folder=tmp_path), local_dir=tmp_path / "b").enrol("2" * 64)
     with pytest.raises(Conflict, match="2 catalogs keep files"):
         first.collect(set())
@@ -347,7 +347,7 @@ def test_a_store_by_url(version: AdapterVersion, tmp_path: Path) -> None:
     store.put_files(tmp_path / "adapter", [file.name for file in version.files])
     assert store.integrity(version) == ()
     assert (store.materialize(version) / TENSORS).is_file()
-    assert store.collect({version.digest}, min_age=-timedelta(days=1)) == 3
+    assert store.collect({version.digest}, min_age=-timedelta(days=1)).num_deleted == 3
     assert len(store.integrity(version)) == 3
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from graft.adapters.errors import StoreUnavailable
+from graft.adapters.store.store import Collected
 from graft.server.registry import collection as collection_module
-from graft.server.registry.collection import Collected, Collection
+from graft.server.registry.collection import Collection
 
 
 class FakeCatalog:
@@ -40,13 +41,12 @@ class FakeStore:
     def enrol(self, owner: str) -> None:
         self.owners.add(owner)
 
-    def collect(self, live: Set[str], *, freed: Callable[[int], object]) -> int:
+    def collect(self, live: Set[str]) -> Collected:
         if self.errors:
             raise self.errors.pop(0)
-        freed(5)
         self.kept.append(live)
         self.loop.call_soon_threadsafe(self.collected.set)
-        return 1
+        return Collected(num_deleted=1, freed_bytes=5)
 
 
 def made(store: FakeStore) -> Collection:

@@ -7,8 +7,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,14 @@ from graft.adapters.store.blobs import open_blob_files, retried
 
 _log = logging.getLogger(__name__)
 _COLLECT_AGE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """How many blobs, folders and leftovers were deleted, and the size of the blobs."""
+
+    num_deleted: int
+    freed_bytes: int
 
 
 class BlobStore:
@@ -128,30 +136,22 @@ class BlobStore:
         with disk.full_disk_explained(self._url):
             self._blobs.enrol(owner)
 
-    def collect(
-        self,
-        live_digests: Set[str],
-        *,
-        min_age: timedelta = _COLLECT_AGE,
-        freed: Callable[[int], object] = lambda size_bytes: None,
-    ) -> int:
+    def collect(self, live_digests: Set[str], *, min_age: timedelta = _COLLECT_AGE) -> Collected:
         """Delete blobs and local folders whose SHA-256 or version digest is not in `live_digests`.
 
         The set is `Catalog.live_digests()` and the digests of leased versions, read before this call. What is younger
-        than `min_age` is spared: it may belong to a version that is being registered. `freed` is told the size of each
-        blob deleted. Returns the number of blobs, folders and leftovers deleted.
+        than `min_age` is spared: it may belong to a version that is being registered.
         Raises Conflict where the files of several catalogs lie here, StoreUnavailable.
         """
         self._check_owners()
         oldest = datetime.now(UTC) - min_age
         dead = [sha256 for sha256, stored in self._blobs.listed() if sha256 not in live_digests and stored < oldest]
-        sizes = [self._blobs.delete(sha256, stored_before=oldest) for sha256 in dead]
-        for size_bytes in (size for size in sizes if size is not None):
-            freed(size_bytes)
+        deleted = [self._blobs.delete(sha256, stored_before=oldest) for sha256 in dead]
+        sizes_bytes = [size_bytes for size_bytes in deleted if size_bytes is not None]
         num_left = self._blobs.sweep(left_before=oldest) + disk.remove_older(self._temporary, oldest)
         folders = [path for path in self._versions.iterdir() if PREFIX + path.name not in live_digests]
         num_folders = sum(self._taken_away(folder, oldest) for folder in folders)
-        return len(sizes) - sizes.count(None) + num_left + num_folders
+        return Collected(num_deleted=len(sizes_bytes) + num_left + num_folders, freed_bytes=sum(sizes_bytes))
 
     def _taken_away(self, folder: Path, oldest: datetime) -> bool:
         """Remove a version's folder unless it was used since."""

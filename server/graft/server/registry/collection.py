@@ -5,23 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Set
-from dataclasses import dataclass
 
 from graft.adapters.errors import GraftError
-from graft.adapters.store.store import BlobStore
+from graft.adapters.store.store import BlobStore, Collected
 from graft.server.registry.thread import CatalogThread
 
 _log = logging.getLogger(__name__)
 _FIRST_SECONDS = 60.0
 _INTERVAL_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collected:
-    """How much was deleted."""
-
-    num_deleted: int
-    freed_bytes: int
 
 
 class Collection:
@@ -45,9 +36,7 @@ class Collection:
         async with self._turn:
             await self.enrol()
             live = await self._catalog.read(lambda catalog: catalog.live_digests()) | self._in_use()
-            sizes: list[int] = []
-            num_deleted = await asyncio.to_thread(lambda: self._store.collect(live, freed=sizes.append))
-            return Collected(num_deleted=num_deleted, freed_bytes=sum(sizes))
+            return await asyncio.to_thread(self._store.collect, live)
 
     async def run(self) -> None:
         """Enrol now, then collect every hour until cancelled. What fails is logged, and tried again the next time."""
