@@ -138,11 +138,12 @@ def test_500_bit_flips_on_the_way_are_all_refused_when_hashes_are_declared(base:
         damaged = bytearray(contents[name])
         bit = rng.randrange(8 * len(damaged))
         damaged[bit // 8] ^= 1 << bit % 8
-        with staging.begin() as upload:
-            for sent, data in contents.items():
-                upload.write(sent, bytes(damaged) if sent == name else data)
-            with pytest.raises(InvalidAdapter) as caught:
-                upload.commit(hashes)
+        upload = staging.begin()
+        for sent, data in contents.items():
+            upload.write(sent, bytes(damaged) if sent == name else data)
+        with pytest.raises(InvalidAdapter) as caught:
+            upload.commit(hashes)
+        upload.abort()
         assert [reason.field for reason in caught.value.reasons] == [name]
     staging.close()
 

@@ -139,9 +139,7 @@ class Assembly:
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
         folder = self.settings.data_path / name
-        staging = await asyncio.to_thread(
-            Staging, folder, max_file_bytes=max_bytes, max_bytes=max_bytes, refusal=refusal
-        )
+        staging = await asyncio.to_thread(Staging, folder, max_bytes=max_bytes, refusal=refusal)
         self.resources.callback(staging.close)
         return staging
 

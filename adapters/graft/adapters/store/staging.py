@@ -7,7 +7,6 @@ import hashlib
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from graft.adapters.errors import GraftError, InvalidAdapter, Reason
@@ -23,17 +22,15 @@ class Staging:
         self,
         root: Path,
         *,
-        max_file_bytes: int = MAX_FILE_BYTES,
         max_bytes: int = MAX_FILE_BYTES,
         names: Collection[str] = ADAPTER_FILES,
         refusal: type[GraftError] = InvalidAdapter,
     ) -> None:
-        """`max_file_bytes` bounds one file, `max_bytes` an upload; only files called `names` are taken.
+        """`max_bytes` bounds an upload; only files called `names` are taken.
 
         What is wrong with an upload is raised as `refusal`. Raises OSError, or StoreFull.
         """
-        self._refusal = refusal
-        self._max_file_bytes, self._max_bytes, self._names = max_file_bytes, max_bytes, frozenset(names)
+        self._max_bytes, self._names, self._refusal = max_bytes, frozenset(names), refusal
         self._folder = SessionFolder(root)
 
     def begin(self, *, names: Collection[str] | None = None) -> Upload:
@@ -42,9 +39,7 @@ class Staging:
         with disk.full_disk_explained(folder):
             folder.mkdir()
         names = self._names if names is None else names
-        return Upload(
-            folder, max_file_bytes=self._max_file_bytes, max_bytes=self._max_bytes, names=names, refusal=self._refusal
-        )
+        return Upload(folder, max_bytes=self._max_bytes, names=names, refusal=self._refusal)
 
     def close(self) -> None:
         """Throw every open upload away."""
@@ -52,32 +47,15 @@ class Staging:
 
 
 class Upload:
-    """One adapter or base being uploaded. As a context it aborts on leaving: register the folder inside."""
+    """One adapter or base being uploaded, until `abort`: what is registered is taken from its folder before."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        max_file_bytes: int,
-        max_bytes: int,
-        names: Collection[str],
-        refusal: type[GraftError],
-    ) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int, names: Collection[str], refusal: type[GraftError]) -> None:
         """Use `Staging.begin`."""
-        self._folder, self._names, self._refusal = folder, names, refusal
-        self._max_file_bytes, self._max_bytes = max_file_bytes, max_bytes
+        self._folder, self._max_bytes, self._names, self._refusal = folder, max_bytes, names, refusal
         self._current: IO[bytes] | None = None  # files come one after another: one is open at a time
         self._current_name: str | None = None
         self._hashers: dict[str, Any] = {}
-        self._sizes_bytes: dict[str, int] = {}
-
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abort()
+        self._num_bytes = 0
 
     def write(self, name: str, chunk: bytes) -> None:
         """Append `chunk` to the file `name`. Raises the refusal over a limit or for a foreign name; StoreFull."""
@@ -85,12 +63,10 @@ class Upload:
             problem = f"{name[:200]!r} does not belong to the upload"
             reason = Reason(field="file", problem=problem, remedy=f"send only {', '.join(sorted(self._names))}")
             raise self._refusal("the upload was refused", [reason])
-        size_bytes = self._sizes_bytes.get(name, 0) + len(chunk)
-        total_bytes = sum(self._sizes_bytes.values()) + len(chunk)
-        for size, limit, what in ((size_bytes, self._max_file_bytes, "a file"), (total_bytes, self._max_bytes, "all")):
-            if size > limit:
-                problem = f"has more than {limit} bytes, the limit for {what}"
-                raise self._refusal("the upload was refused", [Reason(field=name, problem=problem)])
+        self._num_bytes += len(chunk)
+        if self._num_bytes > self._max_bytes:
+            problem = f"is beyond {self._max_bytes} bytes, the limit for all files together"
+            raise self._refusal("the upload was refused", [Reason(field=name, problem=problem)])
         with disk.full_disk_explained(self._folder):
             if name != self._current_name:
                 self._close()
@@ -99,7 +75,6 @@ class Upload:
             assert self._current is not None
             self._current.write(chunk)
         self._hashers.setdefault(name, hashlib.sha256()).update(chunk)
-        self._sizes_bytes[name] = size_bytes
 
     def commit(self, sha256: Mapping[str, str] | None = None) -> Path:
         """The folder of the complete upload; it stays until `abort`.
