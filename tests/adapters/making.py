@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterFile, AdapterVersion, BaseIdentity, Lineage, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.versions import Draft
 from graft.adapters.compatibility import Limits
 from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.form import ServingForm
@@ -129,16 +130,16 @@ def register(
     job: str | None = None,
 ) -> AdapterVersion:
     """Register a version whose one file hashes to `content` repeated."""
-    return catalog.register_version(
+    draft = Draft(
         tenant=tenant,
         adapter=adapter,
         base=REFERENCE,
         form=ServingForm.NF4,
         rank=8,
         alpha=16,
-        target_modules=["q_proj"],
-        files=[AdapterFile(name="adapter_model.safetensors", size_bytes=3, sha256=(content * 64)[:64])],
+        target_modules=("q_proj",),
+        files=(AdapterFile(name="adapter_model.safetensors", size_bytes=3, sha256=(content * 64)[:64]),),
         provenance=Provenance.TRAINED,
         lineage=replace(UNKNOWN_LINEAGE, job=job),
-        request_id=request_id,
     )
+    return catalog.register_version(draft, request_id=request_id)

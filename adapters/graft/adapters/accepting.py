@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
 
-from graft.adapters.adapter import (
-    UNKNOWN_LINEAGE,
-    AdapterFile,
-    AdapterVersion,
-    BaseIdentity,
-    Lineage,
-    Provenance,
-    version_digest,
-)
+from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterVersion, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.versions import Draft
 from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.errors import IncompatibleAdapter, InvalidAdapter, Reason
 from graft.adapters.folder.lineage import FILE_NAME, TrainedRecord
@@ -32,13 +24,6 @@ OTHER_FORM_RECORD = "allow_other_quantization"
 """Kind of the record that allows a version to be served on another form than it was trained on."""
 NOOP_RECORD = "allow_noop"
 """Kind of the record that allows a version to be served although it changes nothing."""
-
-
-class _Origin(TypedDict):
-    base: BaseIdentity
-    form: ServingForm
-    provenance: Provenance
-    lineage: Lineage
 
 
 def accept_folder(
@@ -80,24 +65,23 @@ def accept_folder(
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
     )
-    origin = _Origin(
-        base=trained.base if trained else base.identity,
-        form=trained.form if trained else serving_form,
-        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
-        lineage=trained.lineage if trained else UNKNOWN_LINEAGE,
-    )
-    passed(version_digest(files=manifest.files, **origin))
-    version = catalog.register_version(
+    form = trained.form if trained else serving_form
+    draft = Draft(
         tenant=tenant,
         adapter=adapter,
+        base=trained.base if trained else base.identity,
+        form=form,
         rank=max(manifest.rank, *manifest.rank_pattern.values(), 0),
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
-        files=_store(folder, manifest, store, sha256),
-        records=_permissions(origin["form"], serving_form, allow_noop, allow_other_quantization),
-        request_id=request_id,
-        **origin,
+        files=manifest.files,
+        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
+        lineage=trained.lineage if trained else UNKNOWN_LINEAGE,
+        records=_permissions(form, serving_form, allow_noop, allow_other_quantization),
     )
+    passed(draft.digest())
+    _store(folder, manifest, store, sha256)
+    version = catalog.register_version(draft, request_id=request_id)
     if store.lacks(version):
         # A collector on another machine may have seen the old blob just before it was stored again.
         _store(folder, manifest, store, sha256)
@@ -169,13 +153,10 @@ def _reference_reasons(folder: Path, trained: TrainedRecord | None, *, vocab_siz
     return ()
 
 
-def _store(
-    folder: Path, manifest: Manifest, store: BlobStore, sha256: Mapping[str, str] | None
-) -> tuple[AdapterFile, ...]:
+def _store(folder: Path, manifest: Manifest, store: BlobStore, sha256: Mapping[str, str] | None) -> None:
     files = store.put_files(folder, [file.name for file in manifest.files], sha256=sha256)
     changed = [new.name for old, new in zip(manifest.files, files, strict=True) if old != new]
     if changed:
         # What was checked is not what was stored. The blobs are collected later; no version refers to them.
         reasons = [Reason(field=name, problem="changed while it was read") for name in changed]
         raise InvalidAdapter("the adapter's files changed during the import", reasons)
-    return files

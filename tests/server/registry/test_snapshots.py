@@ -13,6 +13,7 @@ from graft.adapters.accepting import OTHER_FORM_RECORD
 from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterVersion, Provenance
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.versions import Draft
 from graft.adapters.errors import IncompatibleAdapter
 from graft.adapters.form import ServingForm
 from graft.server.registry.snapshots import Snapshots
@@ -40,19 +41,20 @@ async def catalog(snapshots: Snapshots, base: Base, tmp_path: Path) -> AsyncIter
 
 def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False) -> AdapterVersion:
     """A version that was trained on another form than is served."""
-    return catalog.register_version(
+    draft = Draft(
         tenant="default",
         adapter=adapter,
         base=base.identity,
         form=ServingForm.BF16,
         rank=8,
         alpha=16,
-        target_modules=["q_proj"],
-        files=[],
+        target_modules=("q_proj",),
+        files=(),
         provenance=Provenance.TRAINED,
         lineage=replace(UNKNOWN_LINEAGE, job=adapter),
         records={OTHER_FORM_RECORD: {"form": "nf4"}} if allowed else {},
     )
+    return catalog.register_version(draft)
 
 
 def note_statements(catalog: Catalog) -> list[str]:

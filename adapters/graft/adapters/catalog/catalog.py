@@ -5,24 +5,14 @@ Synchronous and safe for threads. Requests do not come here: they resolve names 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from graft.adapters.adapter import (
-    DEFAULT_TENANT,
-    Adapter,
-    AdapterFile,
-    AdapterVersion,
-    Alias,
-    BaseIdentity,
-    Lineage,
-    Provenance,
-)
+from graft.adapters.adapter import DEFAULT_TENANT, Adapter, AdapterVersion, Alias
 from graft.adapters.base.base import Base
 from graft.adapters.catalog import aliases as alias_writes
 from graft.adapters.catalog import reads as catalog_reads
@@ -31,8 +21,8 @@ from graft.adapters.catalog.database import Database
 from graft.adapters.catalog.paging import Page
 from graft.adapters.catalog.rows import BaseRecord, Record
 from graft.adapters.catalog.snapshot import CatalogSnapshot
+from graft.adapters.catalog.versions import Draft
 from graft.adapters.errors import Conflict
-from graft.adapters.form import ServingForm
 
 _TRIES = 3
 _P = ParamSpec("_P")
@@ -79,41 +69,12 @@ class Catalog:
         """Every registered base, oldest first."""
         return self._read(catalog_reads.bases)
 
-    def register_version(
-        self,
-        *,
-        tenant: str,
-        adapter: str,
-        base: BaseIdentity,
-        form: ServingForm,
-        rank: int,
-        alpha: float,
-        target_modules: Sequence[str],
-        files: Sequence[AdapterFile],
-        provenance: Provenance,
-        lineage: Lineage,
-        records: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
-        request_id: str | None = None,
-    ) -> AdapterVersion:
+    def register_version(self, draft: Draft, *, request_id: str | None = None) -> AdapterVersion:
         """Register a version, and its adapter when that is new; the same content again returns the first one.
 
-        `records` (by kind) are appended in the same transaction, and change what requests resolve as the version does.
-
+        The draft's records are appended in the same transaction, and change what requests resolve as the version does.
         Raises InvalidReference for the names, NotFound for the tenant, Conflict for a request_id used for another call.
         """
-        draft = version_writes.Draft(
-            tenant=tenant,
-            adapter=adapter,
-            base=base,
-            form=form,
-            rank=rank,
-            alpha=float(alpha),
-            target_modules=tuple(target_modules),
-            files=tuple(files),
-            provenance=provenance,
-            lineage=lineage,
-            records=records,
-        )
         return self._write(version_writes.register_version, draft, request_id=request_id, now=self._now())
 
     def adapters(

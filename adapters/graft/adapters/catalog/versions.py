@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Draft:
     files: tuple[AdapterFile, ...]
     provenance: Provenance
     lineage: Lineage
-    records: Mapping[str, Mapping[str, object]]
+    records: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """By kind: what is appended with the version, and said again where its content is there already."""
 
     def digest(self) -> str:
