@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,11 +20,10 @@ from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import RANK
 from graft.bench.serving.processes import BenchFailed, Child
+from graft.client.upload import upload_requests
 from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 _START_SECONDS, _CALL_SECONDS = 240.0, 600.0
-_CHUNK_BYTES = 1 << 20
-_FILES = ("adapter_config.json", "adapter_model.safetensors", "graft.json", "reference.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +140,7 @@ class GraftServer:
                 yield part
             last_byte = time.monotonic()
 
-        messages = _upload_messages(name, folder)
+        messages = list(upload_requests(folder, name=name, allow_noop=False, allow_other_quantization=True))
         with _refusals():
             reply = await self._adapters.UploadVersion(parts(), timeout=_CALL_SECONDS)
         return reply.version.number, last_byte
@@ -175,20 +172,3 @@ async def _ports(child: Child, ready: Path) -> dict[str, int]:
             return dict(json.loads(text))
         await asyncio.sleep(0.1)
     raise BenchFailed(f"the server was not ready within {_START_SECONDS:g} s")
-
-
-def _upload_messages(name: str, folder: Path) -> list[adapter_pb2.UploadVersionRequest]:
-    contents = {file: (folder / file).read_bytes() for file in _FILES if (folder / file).exists()}
-    files = [
-        adapter_pb2.AdapterFile(name=file, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for file, data in contents.items()
-    ]
-    header = adapter_pb2.UploadHeader(
-        adapter=name, files=files, allow_other_quantization=True, request_id=uuid.uuid4().hex
-    )
-    messages = [adapter_pb2.UploadVersionRequest(header=header)]
-    for file, data in contents.items():
-        for start in range(0, len(data), _CHUNK_BYTES):
-            chunk = adapter_pb2.UploadChunk(file=file, data=data[start : start + _CHUNK_BYTES])
-            messages.append(adapter_pb2.UploadVersionRequest(chunk=chunk))
-    return messages
