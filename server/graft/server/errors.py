@@ -56,10 +56,6 @@ class Draining(ServingError):
 class NotReady(ServingError):
     """The engine is starting or being replaced."""
 
-    def __init__(self, message: str, *, retry_after_seconds: float = 2.0) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-
 
 class DeadlineExceeded(ServingError, TimeoutError):
     """The request's time is over."""

@@ -25,11 +25,9 @@ class AdmissionQueue:
         *,
         slots: Slots | None = None,
         observed: Callable[[int, int], None] = lambda num_running, num_queued: None,
-        now: Callable[[], float] = monotonic,
     ) -> None:
         self._admission = admission
         self._observed = observed
-        self._now = now
         self._slots = slots
         self._turns: dict[str, asyncio.Future[None]] = {}
         self._closed = False
@@ -46,7 +44,7 @@ class AdmissionQueue:
     async def admitted(
         self, request_id: str, *, tenant: str, deadline: float | None, adapter: str = "", digest: str | None = None
     ) -> AsyncIterator[None]:
-        """Hold a running place and a lease on the version `digest`. `deadline` is a time of the queue's clock.
+        """Hold a running place and a lease on the version `digest`. `deadline` is a time of the monotonic clock.
 
         Raises `Draining`, `Overloaded`, `DeadlineExceeded` where the turn did not come in time, and what loading the
         version raises.
@@ -66,7 +64,7 @@ class AdmissionQueue:
             yield
         finally:
             self._turns.pop(request_id, None)
-            ran = self._admission.leave(request_id, now=self._now())
+            ran = self._admission.leave(request_id, now=monotonic())
             if ran and digest is not None and self._slots is not None:
                 self._slots.free(digest)
             self._advance()
@@ -91,7 +89,7 @@ class AdmissionQueue:
     async def _wait(self, turn: asyncio.Future[None], deadline: float | None) -> None:
         if turn.done():
             return turn.result()
-        limit = asyncio.timeout(None if deadline is None else deadline - self._now())
+        limit = asyncio.timeout(None if deadline is None else deadline - monotonic())
         try:
             async with limit:
                 await turn
@@ -101,7 +99,7 @@ class AdmissionQueue:
             raise DeadlineExceeded("the deadline passed while the request waited for its turn") from None
 
     def _advance(self) -> None:
-        advance = self._admission.advance(now=self._now(), slots=self._slots or AllUsable())
+        advance = self._admission.advance(now=monotonic(), slots=self._slots or AllUsable())
         for request_id in advance.started:
             self._settle(request_id, None)
         for request_id in advance.expired:

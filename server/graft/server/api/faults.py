@@ -120,6 +120,6 @@ def _violations(error: BaseException) -> Iterator[serving.Violation]:
 
 
 def _retry_after_seconds(error: BaseException, row: Row) -> float | None:
-    if isinstance(error, serving.Overloaded | serving.NotReady):
+    if isinstance(error, serving.Overloaded):
         return error.retry_after_seconds
     return RETRY_SECONDS if row.grpc is grpc.StatusCode.UNAVAILABLE else None

@@ -42,8 +42,8 @@ def test_variables_reach_the_template() -> None:
     tokenizer = Tokenizer(hugging_face=make_tokenizer("byte-level", template=THINKING))
     turns = [{"role": "user", "content": "x"}]
     plain, thinking = tokenizer.render_chat(turns), tokenizer.render_chat(turns, enable_thinking=True)
-    assert "<think>" in tokenizer.decode(thinking) and "<think>" not in tokenizer.decode(plain)
-    assert '"f"' in tokenizer.decode(tokenizer.render_chat(turns, tools=[{"name": "f"}]))
+    assert "<think>" in tokenizer.spelled(thinking) and "<think>" not in tokenizer.spelled(plain)
+    assert '"f"' in tokenizer.spelled(tokenizer.render_chat(turns, tools=[{"name": "f"}]))
 
 
 def _within_itself(levels: int) -> Any:

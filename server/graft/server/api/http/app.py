@@ -83,10 +83,10 @@ class Front:
         if scope["type"] != "http":
             raise ValueError(f"only http is served here, not {scope['type']}")
         with named(Headers(scope=scope).get(HEADER)) as request_id:
-            await self._exchange(_Exchange(scope, send, request_id), receive)
+            await self._exchange(scope, receive, _Exchange(scope, send, request_id))
 
-    async def _exchange(self, exchange: _Exchange, receive: Receive) -> None:
-        scope, outcome = exchange.scope, "cancelled"
+    async def _exchange(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        outcome = "cancelled"
         try:
             await self._answer(scope, receive, exchange)
             outcome = exchange.outcome
@@ -107,7 +107,10 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
         try:
-            await self._identified(scope, receive, exchange)
+            if scope["path"] not in _PROBES:
+                exchange.tenant = self._identify(Headers(scope=scope).get(tenants.HEADER))
+            with on_behalf_of(exchange.tenant):
+                await self._app(scope, receive, exchange.send)
         except (ClientGone, SlowReader):
             raise
         except Exception as error:
@@ -116,12 +119,6 @@ class Front:
             fault = fault_of(error)
             await error_response(fault)(scope, receive, exchange.send)
             exchange.scope["state"]["outcome"] = fault.outcome
-
-    async def _identified(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
-        if scope["path"] not in _PROBES:
-            exchange.tenant = self._identify(Headers(scope=scope).get(tenants.HEADER))
-        with on_behalf_of(exchange.tenant):
-            await self._app(scope, receive, exchange.send)
 
 
 class _Exchange:

@@ -77,10 +77,6 @@ class Tokenizer:
         """Each token as the vocabulary spells it."""
         return [str(token) for token in self.hugging_face.convert_ids_to_tokens(list(ids))]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, special tokens left out."""
-        return str(self.hugging_face.decode(list(ids), skip_special_tokens=True))
-
     def spelled(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens by their names."""
         return str(self.hugging_face.decode(list(ids), skip_special_tokens=False))
