@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import FailFast, Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
+from pydantic import Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
 
 from graft.adapters.digest import Digest
 from graft.adapters.errors import InvalidBase, Reason
@@ -53,11 +53,11 @@ class QuantizedRecord:
 
     base: RecordedBase
     form: ServingForm
-    modules: Annotated[_Shapes, FailFast(), WrapValidator(_modules)]
+    modules: Annotated[_Shapes, WrapValidator(_modules)]
     num_parameters: _Count
-    files: Annotated[Mapping[str, _Sha256], FailFast()]
+    files: Mapping[str, _Sha256]
     calibration: Calibration | None
-    tools: Annotated[Mapping[str, str], FailFast()]
+    tools: Mapping[str, str]
 
     def write(self, folder: Path) -> Path:
         """Write `graft_base.json` into `folder` and return its path. Raises OSError."""
