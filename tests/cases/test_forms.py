@@ -179,8 +179,8 @@ def test_t8_every_weight_is_in_the_form_or_named_and_unchanged(
     assert all(f"{key}_packed" in after or not after[key].is_floating_point() for key in in_form)
     shares = outside_form(folder, made.path)
     total = sum(tensor.numel() for tensor in before.values())
-    assert sum(one.share for one in shares) == pytest.approx(sum(before[key].numel() for key in kept) / total)
-    assert {one.name for one in shares} == {"norms and biases", *(key for key in kept if before[key].dim() > 1)}
+    assert sum(shares.values()) == pytest.approx(sum(before[key].numel() for key in kept) / total)
+    assert shares.keys() == {"norms and biases", *(key for key in kept if before[key].dim() > 1)}
     plain, found = log_probabilities(load_base(folder, ServingForm.FP32)), log_probabilities(load_base(made.path, form))
     bound = 0.1 if form in (ServingForm.NF4, ServingForm.INT4) else 0.02
     assert float((found - plain).abs().mean()) < bound * float(plain.std() + 1)

@@ -59,7 +59,6 @@ def test_wrong_second_sentences_come_from_another_document(length: int) -> None:
         [[[100 * number + 15 + at] * 3 for at in range(4)] for _ in range(3)] for number in range(5)
     ]
     words = Vocabulary(
-        size=600,
         pad_id=0,
         mask_id=3,
         cls_id=1,

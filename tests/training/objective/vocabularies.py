@@ -18,7 +18,6 @@ FIRST_WORD, FIRST_CONTINUING = 15, 90
 def vocabulary() -> Vocabulary:
     ids = torch.arange(SIZE)
     return Vocabulary(
-        size=SIZE,
         pad_id=PAD,
         mask_id=MASK,
         cls_id=CLS,

@@ -42,7 +42,8 @@ def test_a_law_is_found_again() -> None:
 def test_noise_widens_the_intervals_around_the_truth() -> None:
     law = Chinchilla(e=1.5, a=200.0, b=900.0, alpha=0.4, beta=0.35)
     found = fit(points(law, noise=0.003), num_resamples=20)
-    assert found.intervals["alpha"].low < 0.4 < found.intervals["alpha"].high
+    low, high = found.intervals["alpha"]
+    assert low < 0.4 < high
     assert found.chinchilla.loss(2e6, 2e7) == pytest.approx(law.loss(2e6, 2e7), rel=0.02)
 
 

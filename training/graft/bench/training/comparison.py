@@ -20,7 +20,6 @@ from graft.bench.training.contender import Result, Spec
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError, TrainingError
-from graft.training.launch.processes import device_kind
 
 RATIO = "ratio"
 
@@ -72,7 +71,6 @@ class Plan:
     """Documents in place of a text."""
     num_pairs: int
     num_steps: int
-    num_warm: int = 4
 
 
 def measure(plan: Plan) -> dict[str, Figure]:
@@ -88,7 +86,9 @@ def measure(plan: Plan) -> dict[str, Figure]:
                     pair = {}
                     for who in ("graft", "trainer") if number % 2 else ("trainer", "graft"):
                         bar.set_postfix_str(f"{kind}, {who}")
-                        pair[who] = _train(_spec(plan, shape, folder, who, rows), folder)
+                        files = {"config": str(folder), "rows": str(rows)}
+                        spec = Spec(who=who, **files, rows_per_step=shape.rows, num_steps=plan.num_steps)
+                        pair[who] = _train(spec, folder)
                         bar.update()
                     pairs[kind].append(pair)
     return _figures(pairs["packed"], pairs["mixed"])
@@ -151,7 +151,6 @@ def _prepare(plan: Plan, shape: Shape, folder: Path) -> dict[str, Path]:
     paths = {"packed": folder / "packed.jsonl", "mixed": folder / "mixed.jsonl"}
     for path, rows in zip(paths.values(), (full, whole), strict=True):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows[:num]))
-    (folder / "pad").write_text(str(tokenizer.pad_token_id))
     return paths
 
 
@@ -165,19 +164,6 @@ def _documents(plan: Plan) -> list[str]:
     shape = SHAPES[plan.shape]
     wanted = 3 * plan.num_steps * shape.rows * max(1, shape.length // 256)
     return ["\n".join(next(source) for _ in range(rng.randint(1, 8))) for _ in range(wanted)]
-
-
-def _spec(plan: Plan, shape: Shape, folder: Path, who: str, rows: Path) -> Spec:
-    return Spec(
-        who=who,
-        config=str(folder),
-        rows=str(rows),
-        rows_per_step=shape.rows,
-        num_steps=plan.num_steps,
-        num_warm=plan.num_warm,
-        pad_id=int((folder / "pad").read_text()),
-        device=device_kind(),
-    )
 
 
 def _train(spec: Spec, folder: Path) -> Result:

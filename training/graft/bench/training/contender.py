@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
+from graft.training.launch.processes import device_kind
 from graft.training.loop.loss_curve import METRICS
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.progress import Gauge
@@ -28,6 +29,8 @@ from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.objective.causal import CausalObjective
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, MAX_NORM = 1e-3, 0.1, (0.9, 0.95), 1.0
+NUM_WARM = 4
+"""First steps that do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +45,6 @@ class Spec:
     """JSON lines of token ids."""
     rows_per_step: int
     num_steps: int
-    num_warm: int
-    """First steps that do not count."""
-    pad_id: int
-    device: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +58,20 @@ class Result:
     mfu: float | None
 
 
-def graft(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[float]]:
+def graft(spec: Spec, rows: Sequence[list[int]], model: PreTrainedModel) -> tuple[list[float], list[float]]:
     """Graft's loop on them: (seconds, losses) of every step."""
     data = SupervisedRows(
         rows=[Encoded(input_ids=ids, supervised=[True] * len(ids)) for ids in rows],
         rows_per_batch=spec.rows_per_step,
         batches_per_step=1,
         packing=True,
-        pad_id=spec.pad_id,
+        pad_id=model.config.pad_token_id,
         seed=0,
         is_shuffled=False,
     )
     with tempfile.TemporaryDirectory() as folder:
         step = Step(
-            _model(spec).to(spec.device, torch.bfloat16),
+            model.to(device_kind(), torch.bfloat16),
             objective=CausalObjective(),
             optimizers=adamw(weight_decay=WEIGHT_DECAY, betas=BETAS),
             max_gradient_norm=MAX_NORM,
@@ -89,7 +88,7 @@ def graft(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[floa
     return [line["seconds"] for line in lines], [line["loss"] for line in lines]
 
 
-def trainer(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[float]]:
+def trainer(spec: Spec, rows: Sequence[list[int]], model: PreTrainedModel) -> tuple[list[float], list[float]]:
     """Hugging Face's ``Trainer`` on them, in bfloat16."""
     from torch.optim.lr_scheduler import LambdaLR
     from torch.utils.data import SequentialSampler
@@ -113,7 +112,7 @@ def trainer(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[fl
     def collate(chosen: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         """Filled up to the longest, as Hugging Face's collators do."""
         longest = max(len(row["input_ids"]) for row in chosen)
-        ids = torch.full((len(chosen), longest), spec.pad_id)
+        ids = torch.full((len(chosen), longest), model.config.pad_token_id)
         mask = torch.zeros(len(chosen), longest, dtype=torch.long)
         for number, row in enumerate(chosen):
             ids[number, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
@@ -133,7 +132,7 @@ def trainer(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[fl
             max_grad_norm=MAX_NORM,
             optim="adamw_torch_fused",
             bf16=True,
-            use_cpu=spec.device == "cpu",
+            use_cpu=device_kind() == "cpu",
             logging_steps=1,
             save_strategy="no",
             report_to="none",
@@ -142,7 +141,7 @@ def trainer(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[fl
             seed=0,
         )
         made = InOrder(
-            model=_model(spec),
+            model=model,
             args=arguments,
             train_dataset=[{"input_ids": ids} for ids in rows],
             data_collator=collate,
@@ -154,7 +153,7 @@ def trainer(spec: Spec, rows: Sequence[list[int]]) -> tuple[list[float], list[fl
 
 
 def _schedule(spec: Spec) -> Schedule:
-    return Schedule(num_steps=spec.num_steps, warmup_steps=spec.num_warm, floor=0.1)
+    return Schedule(num_steps=spec.num_steps, warmup_steps=NUM_WARM, floor=0.1)
 
 
 def _model(spec: Spec) -> PreTrainedModel:
@@ -174,12 +173,13 @@ def _peak_bytes(device: str) -> int:
 def main(path: Path) -> None:
     spec = Spec(**json.loads(path.read_text()))
     rows = [json.loads(line) for line in Path(spec.rows).read_text(encoding="utf-8").split("\n") if line]
-    seconds, losses = {"graft": graft, "trainer": trainer}[spec.who](spec, rows)
+    seconds, losses = {"graft": graft, "trainer": trainer}[spec.who](spec, rows, _model(spec))
     per_step = [sum(map(len, rows[at : at + spec.rows_per_step])) for at in range(0, len(rows), spec.rows_per_step)]
-    counted = slice(spec.num_warm, spec.num_steps)
+    counted = slice(NUM_WARM, spec.num_steps)
     speed = sum(per_step[counted]) / sum(seconds[counted])
-    peak_bytes = _peak_bytes(spec.device)
-    gauge = Gauge(flops_per_token=flops_per_token(_model(spec), max(map(len, rows))), peak=peak_flops(spec.device))
+    device = device_kind()
+    peak_bytes = _peak_bytes(device)
+    gauge = Gauge(flops_per_token=flops_per_token(_model(spec), max(map(len, rows))), peak=peak_flops(device))
     result = Result(
         tokens_per_second=speed,
         peak_bytes=peak_bytes,

@@ -31,7 +31,7 @@ class NGrams:
     def __init__(self, documents: Iterable[Sequence[int]], *, vocab_size: int) -> None:
         self._size = vocab_size
         self._unigrams = torch.zeros(vocab_size, dtype=torch.long)
-        triples = Counts.none()
+        triples = Counts.of(torch.empty(0, dtype=torch.long))
         for ids, is_begun in _chunks(documents):
             self._unigrams += torch.bincount(ids, minlength=vocab_size)
             keys = (ids[:-2] * vocab_size + ids[1:-1]) * vocab_size + ids[2:]

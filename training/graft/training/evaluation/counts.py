@@ -17,10 +17,6 @@ class Counts:
     counts: Tensor
 
     @classmethod
-    def none(cls) -> Self:
-        return cls(keys=torch.empty(0, dtype=torch.long), counts=torch.empty(0, dtype=torch.long))
-
-    @classmethod
     def of(cls, keys: Tensor) -> Self:
         found, counts = keys.unique(return_counts=True)
         return cls(keys=found, counts=counts)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -39,20 +40,16 @@ class RemoteAnswerer:
         return self._map(ask, prompts)
 
     def _map(self, ask: Callable[[Prompt], Answer], prompts: Sequence[Prompt]) -> list[Answer]:
-        def patiently(prompt: Prompt) -> Answer:
-            return _with_patience(lambda: ask(prompt))
-
         with ThreadPoolExecutor(self.num_streams) as pool:
-            return list(
-                tqdm(pool.map(patiently, prompts), total=len(prompts), unit="prompt", leave=False, disable=None)
-            )
+            answers = pool.map(partial(_with_patience, ask), prompts)
+            return list(tqdm(answers, total=len(prompts), unit="prompt", leave=False, disable=None))
 
 
-def _with_patience(ask: Callable[[], Answer]) -> Answer:
+def _with_patience(ask: Callable[[Prompt], Answer], prompt: Prompt) -> Answer:
     """Asks again while the server is full or replaces its engine; raises what it last said after ``MAX_TRIES``."""
     for num_failures in range(1, MAX_TRIES):
         try:
-            return ask()
+            return ask(prompt)
         except (ResourceExhausted, Unavailable) as error:
             time.sleep(error.retry_after_seconds or float(num_failures))
-    return ask()
+    return ask(prompt)

@@ -1,15 +1,14 @@
-"""What decides the result of a fine-tuning, and what a version says of where it comes from."""
+"""What decides the result of a fine-tuning."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import BASE, DATA, Identity
-from graft.training.job.lineage import code_version, data_digest
+from graft.training.job.lineage import data_digest
 from graft.training.loop.optim import Schedule
 from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE
 
@@ -24,9 +23,3 @@ def identity(
     values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
     values |= {BASE: base.digest, "form": form.value, DATA: data_digest(data)}
     return Identity(values=values, schedule=schedule)
-
-
-def lineage(identity: Identity, *, seed: int) -> Lineage:
-    return Lineage(
-        job=f"finetune-{identity.digest}", data_digest=identity.values[DATA], code_version=code_version(), seed=seed
-    )

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
+from graft.adapters.adapter import Lineage
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
@@ -19,12 +20,13 @@ from graft.training.adapt.lora import inject, write_adapter
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.finetune.identity import identity, lineage
+from graft.training.finetune.identity import identity
 from graft.training.finetune.reference import write_reference
 from graft.training.finetune.rows import read_examples
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import put_in_place
-from graft.training.job.folder import Identity, JobFolder
+from graft.training.job.folder import DATA, Identity, JobFolder
+from graft.training.job.lineage import code_version
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints, load_tensors
 from graft.training.loop.guard import Guard
@@ -202,8 +204,13 @@ class Finetune:
         )
 
     def _write(self, model: PeftModel, rows: list[Encoded], own: Identity) -> None:
-        origin = lineage(own, seed=self.settings.seed)
-        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=origin)
+        lineage = Lineage(
+            job=f"finetune-{own.digest}",
+            data_digest=own.values[DATA],
+            code_version=code_version(),
+            seed=self.settings.seed,
+        )
+        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=lineage)
 
         def write(folder: Path) -> None:
             write_adapter(model, folder)

@@ -65,9 +65,9 @@ class Run:
         ):
             for number in range(step.number, self.schedule.num_steps):
                 metrics = self._learn(number, recovery)
-                if self._is_measured(number + 1):
+                if self.held_out is not None and self.held_out_steps and (number + 1) % self.held_out_steps == 0:
                     with progress.paused():
-                        metrics |= self._measured()
+                        metrics |= self.held_out.measure(step.model, step.layout)
                 progress.report(number, metrics)
                 if self._is_due(number + 1, time.monotonic() - saved_at):
                     self._save(number + 1, checkpoints)
@@ -97,12 +97,6 @@ class Run:
             gauge=self.gauge,
             listeners=self.listeners(self.step),
         )
-
-    def _is_measured(self, num_done: int) -> bool:
-        return self.held_out_steps is not None and num_done % self.held_out_steps == 0
-
-    def _measured(self) -> dict[str, float]:
-        return {} if self.held_out is None else self.held_out.measure(self.step.model, self.step.layout)
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         if not self.saves:

@@ -17,8 +17,7 @@ BLOCK = 64
 @functools.cache
 def bitsandbytes_functional() -> ModuleType:
     """Imports bitsandbytes without its warnings: an optional kernel package is absent, 8-bit layers compute in fp16."""
-    for name in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import bitsandbytes.functional
 
     make_products_exact()

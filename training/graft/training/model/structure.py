@@ -58,7 +58,10 @@ class Structure:
 
 def empty_decoder(base: Base) -> PreTrainedModel:
     """The base's shape, without memory for its weights. Raises ConfigurationError where it is no decoder."""
-    config = _configuration(base)
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    except Exception as error:  # each architecture's configuration has checks and errors of its own
+        raise _unreadable(base, error) from None
     classes: Mapping[type, Any] = AutoModelForCausalLM._model_mapping
     made = classes[type(config)].__name__ if type(config) in classes else None
     if made != base.architecture:
@@ -86,14 +89,6 @@ def leftovers(base: Base, model: PreTrainedModel) -> frozenset[str]:
         for name in base_files.read(base.path).tensors
         if name.removeprefix(prefix) not in loaded and any(pattern.search(name) for pattern in patterns)
     )
-
-
-def _configuration(base: Base) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(base.path, local_files_only=True)
-    except Exception as error:  # each architecture's configuration has checks and errors of its own
-        raise _unreadable(base, error) from None
-    return config
 
 
 def _unreadable(base: Base, error: Exception) -> ConfigurationError:

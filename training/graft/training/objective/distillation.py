@@ -57,7 +57,8 @@ class EncoderDistillation:
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         student = model(**batch.inputs, output_hidden_states=True)
-        teacher = _said(self.teacher, batch.inputs, output_hidden_states=True)
+        with torch.no_grad():
+            teacher = self.teacher(**batch.inputs, output_hidden_states=True)
         asked_BL, is_text_BL = (batch.labels[name] != IGNORED for name in ("soft", "direction"))
         own_ND, its_ND = student.hidden_states[-1][is_text_BL], teacher.hidden_states[-1][is_text_BL]
         return {
@@ -86,18 +87,9 @@ class DecoderDistillation:
             "use_cache": False,
         }
         student_NV = model(**inputs, attention_mask=mask_for(model, batch)).logits[asked_BL]
-        teacher_NV = _said(self.teacher, inputs, attention_mask=mask_for(self.teacher, batch)).logits[asked_BL]
+        with torch.no_grad():
+            teacher_NV = self.teacher(**inputs, attention_mask=mask_for(self.teacher, batch)).logits[asked_BL]
         return {
             "soft": soft_cross_entropy(student_NV, teacher_NV, self.temperature),
             "tokens": cross_entropy(student_NV, batch.labels_BL[asked_BL]),
         }
-
-
-@torch.no_grad()
-def _said(teacher: PreTrainedModel, inputs: Mapping[str, Any], **options: Any) -> Any:
-    was_training = teacher.training
-    teacher.eval()
-    try:
-        return teacher(**inputs, **options)
-    finally:
-        teacher.train(was_training)

@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from graft.training.corpus.byte_pairs import SENTINEL
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import first_id
 from graft.training.objective.words import word_parts
-
-_SENTINEL = "<extra_id_{}>"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Ids of a tokenizer. Legend: V ids."""
 
-    size: int
     pad_id: int
     mask_id: int | None = None
     cls_id: int | None = None
@@ -45,12 +43,11 @@ class Vocabulary:
         special = torch.zeros(len(tokenizer), dtype=torch.bool)
         special[list(tokenizer.all_special_ids)] = True
         ids = {token: id for id, token in enumerate(tokens)}
-        names = takewhile(ids.__contains__, map(_SENTINEL.format, count()))
+        names = takewhile(ids.__contains__, map(SENTINEL.format, count()))
         sentinels = [ids[name] for name in names]
         special[sentinels] = True
         goes_on, ends = word_parts(tokens)
         return cls(
-            size=len(tokenizer),
             pad_id=tokenizer.pad_token_id,
             mask_id=tokenizer.mask_token_id,
             cls_id=first_id(tokenizer.cls_token_id, tokenizer.bos_token_id),

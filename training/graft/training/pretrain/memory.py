@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from transformers import PretrainedConfig
@@ -102,6 +102,4 @@ def device_memory(device: str, processes: int) -> float:
     """Bytes of a GPU, or of this machine's memory for each of its processes."""
     if device == "cuda":
         return float(torch.cuda.get_device_properties(0).total_memory)
-    with Path("/proc/meminfo").open() as file:
-        kilobytes = float(next(line for line in file if line.startswith("MemAvailable")).split()[1])
-    return kilobytes * 1024 / processes
+    return float(psutil.virtual_memory().available / processes)

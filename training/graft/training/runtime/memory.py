@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 
+import psutil
 import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -15,8 +15,7 @@ def memory_bytes() -> int:
     """What the process takes at present; on a GPU the most that its tensors took there."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return int(psutil.Process().memory_info().rss)
 
 
 def keep_freed_memory() -> bool:

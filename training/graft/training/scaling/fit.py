@@ -20,20 +20,12 @@ MIN_POINTS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """The middle 80 % of the bootstrap's values."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fit:
     """All laws of some trainings."""
 
     chinchilla: Chinchilla
-    intervals: dict[str, Interval]
-    """Of the exponents, and of E."""
+    intervals: dict[str, tuple[float, float]]
+    """The middle 80 % of the bootstrap's exponents, and of its E."""
     kaplan: Kaplan
     of_parameters: PowerLaw | None
     """L(N), from the trainings with the most tokens; None where they are too few or loss does not fall."""
@@ -165,6 +157,6 @@ def _power_law(pairs: Iterable[tuple[float, float]]) -> PowerLaw | None:
     return PowerLaw(scale=math.exp(mean_x + mean_y / alpha), alpha=alpha)
 
 
-def _interval(values: Sequence[float]) -> Interval:
+def _interval(values: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(values)
-    return Interval(low=ordered[len(ordered) // 10], high=ordered[-1 - len(ordered) // 10])
+    return ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]

@@ -32,7 +32,8 @@ def report(points: Sequence[Point], checks: Sequence[Point], folder: Path, *, bu
     (folder / POINTS).write_text("".join(json.dumps(asdict(one)) + "\n" for one in points), encoding="utf-8")
     (folder / LAW).write_text(json.dumps(asdict(law)) + "\n", encoding="utf-8")
     draw(law, points, checks, folder / PICTURE)
-    e, alpha, beta = (found.intervals[name] for name in ("e", "alpha", "beta"))
+    named = zip(("E", "α", "β"), (found.intervals[name] for name in ("e", "alpha", "beta")), strict=True)
+    sure = [f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in named]
     parameters, tokens = law.optimum(budget)
     lines = [
         "| parameters | tokens | loss | Chinchilla's form says | Kaplan's says |",
@@ -41,8 +42,7 @@ def report(points: Sequence[Point], checks: Sequence[Point], folder: Path, *, bu
         *(_row(point, law, kaplan) + " not fitted" for point in checks),
         "",
         f"L(N, D) = {law.e:.3f} + {law.a:.4g} / N^{law.alpha:.3f} + {law.b:.4g} / D^{law.beta:.3f}"
-        f"   (80 % of resamples: E {e.low:.2f} to {e.high:.2f}, α {alpha.low:.2f} to {alpha.high:.2f}, "
-        f"β {beta.low:.2f} to {beta.high:.2f})",
+        f"   (80 % of resamples: {', '.join(sure)})",
         f"L(N, D) = (({kaplan.n_c:.3g} / N)^({kaplan.alpha_n:.3f} / {kaplan.alpha_d:.3f}) + {kaplan.d_c:.3g} / D)"
         f"^{kaplan.alpha_d:.3f}",
         *(

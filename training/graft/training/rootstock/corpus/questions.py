@@ -24,6 +24,9 @@ HOMES = dict(
     pair.split("/")
     for pair in "bird/nest fish/water bee/hive fox/den horse/stable dog/kennel bear/cave spider/web".split()
 )
+KNOWN = (
+    ("What is the opposite of {}?", OPPOSITES), ("What color is {}?", COLORS), ("Where does a {} live?", HOMES)
+)  # fmt: skip
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 Exchange = tuple[str, str]
@@ -32,15 +35,10 @@ Exchange = tuple[str, str]
 def exchange(rng: Random) -> Exchange:
     """A question and its answer."""
     match rng.randrange(7):
-        case 0:
-            key = rng.choice(list(OPPOSITES))
-            return f"What is the opposite of {key}?", OPPOSITES[key]
-        case 1:
-            key = rng.choice(list(COLORS))
-            return f"What color is {key}?", COLORS[key]
-        case 2:
-            key = rng.choice(list(HOMES))
-            return f"Where does a {key} live?", HOMES[key]
+        case 0 | 1 | 2 as kind:
+            text, answers = KNOWN[kind]
+            key = rng.choice(list(answers))
+            return text.format(key), answers[key]
         case 3:
             index = rng.randrange(7)
             return f"Which day comes after {DAYS[index]}?", DAYS[(index + 1) % 7]
