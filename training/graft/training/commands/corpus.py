@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from graft.training.settings.limits import count_of
+
 HELP = "write training rows or documents: for demonstrations, from a labelled data set, or like a base's own"
 _TASKS = ("dates-iso", "dates-us", "reverse", "shout", "initials", "sentiment")
 
@@ -14,25 +16,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     demo = sources.add_parser("demo", help="generated rows of a small task")
     demo.add_argument("task", choices=_TASKS)
-    demo.add_argument("--rows", type=_num_rows, default=500, help="how many (default: %(default)s)")
+    num_rows = count_of("rows")
+    demo.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--held-out", action="store_true", help="rows for measuring, which share nothing with the others")
     sst2 = sources.add_parser("sst2", help="rows from text<TAB>label lines, label 0 or 1")
     sst2.add_argument("--data", type=Path, required=True)
-    sst2.add_argument("--rows", type=_num_rows, help="a random sample of so many rows (default: all)")
+    sst2.add_argument("--rows", type=num_rows, help="a random sample of so many rows (default: all)")
     sst2.add_argument("--seed", type=int, default=0)
     documents = sources.add_parser("documents", help="documents like those a base learned from, which it never saw")
     documents.add_argument("--recipe", default="rootstock-5m", help="the base's recipe (default: %(default)s)")
-    documents.add_argument("--rows", type=_num_rows, default=500, help="how many (default: %(default)s)")
+    documents.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     documents.add_argument("--seed", type=int, default=0)
     for source in (demo, sst2, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
-
-
-def _num_rows(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows: give 1 or more")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

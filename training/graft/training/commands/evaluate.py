@@ -1,6 +1,8 @@
 """``graft evaluate``: measures a base or adapters, through a running server or in this process."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,28 +69,17 @@ def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
 
 
 def _rootstock(args: argparse.Namespace, answerer: "Answerer") -> None:
-    import json
-    from dataclasses import asdict
-
     from graft.training.rootstock import evaluation as rootstock
 
     scores = rootstock.evaluate(answerer, num_trials=args.trials, seed=args.seed)
-    if args.output == "json":
-        print(json.dumps([asdict(score) for score in scores]))
-    else:
-        print(rootstock.table(scores))
+    print(json.dumps([asdict(score) for score in scores]) if args.output == "json" else rootstock.table(scores))
 
 
 def _sst2(args: argparse.Namespace, answerer: "Answerer", model: str) -> None:
-    import json
-    from dataclasses import asdict
-
     from graft.training.evaluation import classification
 
     examples = classification.read_examples(args.data, args.limit)
     accuracy = classification.evaluate(answerer, examples, model=model)
-    if args.output == "json":
-        print(json.dumps(asdict(accuracy)))
-    else:
-        chosen = ", ".join(f"{count} {label}" for label, count in accuracy.predicted.items())
-        print(f"{model:<24}{accuracy.percent:>6.1f}%  of {accuracy.num_examples} right (said {chosen})")
+    chosen = ", ".join(f"{count} {label}" for label, count in accuracy.predicted.items())
+    told = f"{model:<24}{accuracy.percent:>6.1f}%  of {accuracy.num_examples} right (said {chosen})"
+    print(json.dumps(asdict(accuracy)) if args.output == "json" else told)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from graft.training.runtime.startup import prepare
+from graft.training.settings.limits import count_of
 
 HELP = "write a base in 4 or 8 bits, with its origin's identity"
 _FORMS = ("nf4", "llm-int8", "int8", "int4")
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a file of text, as of `pretrain --text` (default for a shipped base: documents like its own)",
     )
     parser.add_argument(
-        "--calibration-tokens", type=_positive, default=32_768, metavar="N", help="default: %(default)s"
+        "--calibration-tokens", type=count_of("tokens"), default=32_768, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
         "--group-size",
@@ -28,12 +29,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=(32, 64, 128),
         help="inputs per scale of int4 (default: the largest that fits)",
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens: give 1 or more")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

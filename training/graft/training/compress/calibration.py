@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from graft.adapters.base.quantized import Calibration
 from graft.adapters.digest import digest_of_bytes
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError
@@ -65,9 +64,6 @@ class CalibrationText:
         if not rows:
             raise DataError(f"the calibration text has {len(ids)} tokens; at least {length} are needed.")
         return list(torch.tensor(ids[: rows * length]).view(rows, length).split(_ROWS_PER_BATCH))
-
-    def record(self, batches: list[Tensor]) -> Calibration:
-        return Calibration(data_digest=self.digest, num_tokens=sum(batch.numel() for batch in batches))
 
 
 class _Enough(Exception):

@@ -150,7 +150,8 @@ class Quantization:
         quantize_blocks(model, layers, batches, quantize)
         made = {path: packed_tensors(path, weight) for path, weight in weights.items()}
         section = packed_config(bits=4, group_size=group_size, plain=structure.plain)
-        return made, section, text.record(batches)
+        num_tokens = sum(batch.numel() for batch in batches)
+        return made, section, Calibration(data_digest=text.digest, num_tokens=num_tokens)
 
     def _copy_the_rest(self, folder: Path, structure: Structure, section: Mapping[str, Any]) -> None:
         for path in self.base.path.iterdir():

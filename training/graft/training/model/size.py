@@ -26,9 +26,6 @@ class Size:
     """Of embeddings and of what blocks add, none of attention; default: the architecture's own."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "num_layers", "num_heads", "feed_forward", "length"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.width % self.num_heads:
             raise ConfigurationError(
                 f"a width of {self.width} cannot be split among {self.num_heads} heads; choose a multiple."

@@ -1,8 +1,8 @@
 """The character-level tokenizer of the rootstock bases.
 
 Every printable ASCII character and the newline are one token each, so digits come one by one; any other character
-becomes
-its UTF-8 bytes (``<0x00>`` … ``<0xFF>``). No normaliser and no merges: decoding gives back exactly what was encoded.
+becomes its UTF-8 bytes (``<0x00>`` … ``<0xFF>``). No normaliser and no merges: decoding gives back exactly what was
+encoded.
 
 No token is ever added on its own, neither in training nor in serving: a document ends in ``<|eos|>`` and begins with
 its first character.

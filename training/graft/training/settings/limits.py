@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,17 @@ def number(name: str, text: str) -> float:
             f"{name} has the value {text!r}; it must be a number above 0, such as 250k, 2M or 1e21."
         )
     return value
+
+
+def count_of(what: str) -> Callable[[str], int]:
+    """The type of a flag that says how many: 1 or more."""
+
+    def count(text: str) -> int:
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}: give 1 or more")
+        return int(text)
+
+    return count
 
 
 def require(holds: bool, name: str, value: object, limit: str) -> None:

@@ -57,9 +57,8 @@ TASKS: dict[str, Task] = {
     "initials": _initials,
     "sentiment": _sentiment,
 }
-"""Dates are pulled out of a sentence into one format; a bare word comes back reversed; words are shouted; names
-become initials;
-a review gets a reaction."""
+"""Dates are pulled out of a sentence into one format; a bare word comes back reversed; words are shouted; names become
+initials; a review gets a reaction."""
 
 
 def demo_rows(task: str, count: int, *, seed: int, held_out: bool = False) -> list[Row]:
