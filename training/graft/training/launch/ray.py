@@ -81,11 +81,7 @@ def _work(config: dict[str, Any]) -> None:
     with joined() as processes:
         try:
             job.execute(processes, resume=processes.agreed(bool(complete_checkpoints(job.work))))
-        except (
-            ConfigurationError,
-            DataError,
-            OtherRun,
-            GraftError,
-        ) as error:  # every worker finds the same, and would again
+        # Every worker finds the same, and would again.
+        except (ConfigurationError, DataError, OtherRun, GraftError) as error:
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(str(error), encoding="utf-8")

@@ -32,6 +32,7 @@ MARKER = "COMPLETE"
 TENSORS = "state"
 VALUES = "state.json"
 _STEP = re.compile(r"checkpoint-\d+")
+_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, dcp.CheckpointException)
 
 WriteFiles = Callable[[Path], None]
 
@@ -181,15 +182,7 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
     try:
         with _alone_without_a_word():
             dcp.load(dict(into), checkpoint_id=path / TENSORS, no_dist=(layout or Alone()).is_alone)
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        EOFError,
-        pickle.UnpicklingError,
-        dcp.CheckpointException,
-    ) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(
             f"{path} is damaged, or of another model: {cause(error)}. Remove it to go on from the one before it."
         ) from error

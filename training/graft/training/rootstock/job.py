@@ -56,15 +56,10 @@ class Pretrain:
         write_base(model, self.recipe.tokenizer, folder, card=card(self.recipe))
 
     def _finish(self, model: PreTrainedModel, folder: Path) -> None:
+        """The model card of what is finished has the scores of both its forms."""
         self._write(model, folder)
-        if self.num_trials:
-            describe(self.recipe, folder, num_trials=self.num_trials)
-
-
-def describe(recipe: Recipe, folder: Path, *, num_trials: int) -> None:
-    """Measures the base in ``folder`` in both of its forms and writes the scores into its model card."""
-    tables = {}
-    for form in (ServingForm.NF4, ServingForm.BF16):
-        answerer = LocalAnswerer.load(folder, form)
-        tables[form.value] = rootstock.table(rootstock.evaluate(answerer, num_trials=num_trials))
-    (folder / "README.md").write_text(card(recipe, tables), encoding="utf-8")
+        tables = {}
+        for form in (ServingForm.NF4, ServingForm.BF16) if self.num_trials else ():
+            answerer = LocalAnswerer.load(folder, form)
+            tables[form.value] = rootstock.table(rootstock.evaluate(answerer, num_trials=self.num_trials))
+        (folder / "README.md").write_text(card(self.recipe, tables), encoding="utf-8")
