@@ -43,7 +43,7 @@ class Prometheus:
     Raises ``ConfigurationError`` where the port is taken.
     """
 
-    def __init__(self, port: int, *, address: str = "127.0.0.1") -> None:
+    def __init__(self, port: int) -> None:
         registry = CollectorRegistry()
         self._gauges = {
             name: PrometheusGauge(f"graft_training_{name}", text, registry=registry) for name, text in _NAMES.items()
@@ -51,7 +51,7 @@ class Prometheus:
         self._step = PrometheusGauge("graft_training_step", "optimizer steps taken", registry=registry)
         self._tokens = PrometheusGauge("graft_training_tokens", "tokens read since this start", registry=registry)
         try:
-            self._server, self._thread = start_http_server(port, addr=address, registry=registry)
+            self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=registry)
         except OSError as error:
             raise ConfigurationError(f"metrics_port {port} cannot be listened on: {error}; choose another.") from None
         self.port: int = self._server.server_port

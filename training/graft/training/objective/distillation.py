@@ -45,7 +45,6 @@ class EncoderDistillation:
 
     masked: MaskedObjective
     teacher: PreTrainedModel
-    temperature: float = TEMPERATURE
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 5.0, "masked": 2.0, "direction": 1.0})
     """Those of the published training code; the paper says a linear combination."""
 
@@ -62,7 +61,7 @@ class EncoderDistillation:
         asked_BL, is_text_BL = (batch.labels[name] != IGNORED for name in ("soft", "direction"))
         own_ND, its_ND = student.hidden_states[-1][is_text_BL], teacher.hidden_states[-1][is_text_BL]
         return {
-            "soft": soft_cross_entropy(student.logits[asked_BL], teacher.logits[asked_BL], self.temperature),
+            "soft": soft_cross_entropy(student.logits[asked_BL], teacher.logits[asked_BL], TEMPERATURE),
             "masked": cross_entropy(student.logits, batch.labels["masked"]),
             "direction": (1 - functional.cosine_similarity(own_ND.float(), its_ND.float(), dim=-1)).sum(),
         }
@@ -73,7 +72,6 @@ class DecoderDistillation:
     """The teacher's next-token distribution, and the token that came."""
 
     teacher: PreTrainedModel
-    temperature: float = TEMPERATURE
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 0.5, "tokens": 0.5})
 
     def counts(self, batch: PackedBatch) -> Mapping[str, int]:
@@ -90,6 +88,6 @@ class DecoderDistillation:
         with torch.no_grad():
             teacher_NV = self.teacher(**inputs, attention_mask=mask_for(self.teacher, batch)).logits[asked_BL]
         return {
-            "soft": soft_cross_entropy(student_NV, teacher_NV, self.temperature),
+            "soft": soft_cross_entropy(student_NV, teacher_NV, TEMPERATURE),
             "tokens": cross_entropy(student_NV, batch.labels_BL[asked_BL]),
         }

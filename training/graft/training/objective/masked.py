@@ -83,14 +83,13 @@ class MaskedObjective(TextObjective):
     """
 
     model_class: ClassVar[Any] = AutoModelForMaskedLM
-    rate: float = RATE
     whole_word: bool = False
     weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0})
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         ids_BL = framed_rows(documents, self.vocabulary, self.length)
         choose = choose_words if self.whole_word else choose_tokens
-        return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, self.rate, generator), self.vocabulary, generator)
+        return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, RATE, generator), self.vocabulary, generator)
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"masked": labelled(model, batch.labels["masked"], **batch.inputs).logits}

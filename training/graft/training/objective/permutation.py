@@ -38,7 +38,6 @@ class PermutationObjective(TextObjective):
 
     model_class: ClassVar[Any] = AutoModelForCausalLM
     needs: ClassVar[tuple[str, ...]] = ("cls", "sep")
-    k: int = K
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
@@ -50,13 +49,13 @@ class PermutationObjective(TextObjective):
         ids_BL = rows_of(rows, length=length, fill=vocabulary.pad_id)
         is_text_BL = ~vocabulary.special_V[ids_BL]
         hidden_BLL = torch.zeros(len(rows), length, length)
-        num_predicted = max(1, max(map(len, texts)) // self.k)
+        num_predicted = max(1, max(map(len, texts)) // K)
         mapping_BPL = torch.zeros(len(rows), num_predicted, length)
         labels_BP = torch.full((len(rows), num_predicted), IGNORED)
         for row, text in enumerate(texts):
             order = torch.randperm(length, generator=generator)
             places = is_text_BL[row].nonzero().flatten()
-            last = places[order[places].argsort(descending=True)][: len(text) // self.k].sort().values
+            last = places[order[places].argsort(descending=True)][: len(text) // K].sort().values
             predicted = torch.zeros(length, dtype=torch.bool)
             predicted[last] = True
             hidden_BLL[row] = hidden(order, predicted).float()

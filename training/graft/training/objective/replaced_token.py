@@ -56,13 +56,12 @@ class ReplacedTokenObjective(TextObjective):
     """All chosen tokens are masked for the generator: it has no 80/10/10 rule (appendix A of the paper's code)."""
 
     model_class: ClassVar[Any] = GeneratorAndDiscriminator
-    rate: float = RATE
     weights: Mapping[str, float] = field(default_factory=lambda: {"generator": 1.0, "discriminator": 50.0})
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         vocabulary = self.vocabulary
         ids_BL = framed_rows(documents, vocabulary, self.length)
-        chosen_BL = choose_tokens(ids_BL, vocabulary, self.rate, generator)
+        chosen_BL = choose_tokens(ids_BL, vocabulary, RATE, generator)
         is_text_BL = ids_BL != vocabulary.pad_id
         return Batch(
             inputs={

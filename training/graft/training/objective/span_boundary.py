@@ -106,7 +106,6 @@ class SpanBoundaryObjective(TextObjective):
     """Spans are masked, exchanged or kept as a whole; every token of them is asked for twice."""
 
     model_class: ClassVar[Any] = SpanBoundaryModel
-    rate: float = RATE
     weights: Mapping[str, float] = field(default_factory=lambda: {"masked": 1.0, "boundary": 1.0})
 
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
@@ -117,7 +116,7 @@ class SpanBoundaryObjective(TextObjective):
         left_BL, right_BL, place_BL = (torch.zeros_like(ids_BL) for _ in range(3))
         words = (~vocabulary.special_V).nonzero().flatten()
         for row, text in enumerate(texts):
-            for begin, end in choose_spans(text, vocabulary, self.rate, generator):
+            for begin, end in choose_spans(text, vocabulary, RATE, generator):
                 span = slice(begin + 1, end + 1)  # behind [CLS]
                 labels_BL[row, span] = ids_BL[row, span]
                 left_BL[row, span], right_BL[row, span] = begin, end + 1
