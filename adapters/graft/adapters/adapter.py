@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import StrictInt
+
 from graft.adapters.digest import Digest, digest_of_json
 from graft.adapters.form import ServingForm
 
@@ -30,7 +32,7 @@ class Lineage:
     job: str | None
     data_digest: str | None
     code_version: str | None
-    seed: int | None
+    seed: StrictInt | None
 
 
 UNKNOWN_LINEAGE = Lineage(job=None, data_digest=None, code_version=None, seed=None)

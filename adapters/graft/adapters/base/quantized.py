@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, Strict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
+from pydantic import Field, StrictInt, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
 
 from graft.adapters.digest import Digest
 from graft.adapters.errors import InvalidBase, Reason
@@ -18,9 +18,9 @@ from graft.adapters.form import ServingForm
 FILE_NAME = "graft_base.json"
 _MAX_BYTES = 16 << 20
 _REMEDY = "make the folder again with graft quantize"
-_Count = Annotated[int, Field(gt=0)]
+_Count = Annotated[StrictInt, Field(gt=0)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-_Shapes = Mapping[str, Annotated[tuple[_Count, _Count], Strict(False)]]
+_Shapes = Mapping[str, tuple[_Count, _Count]]
 
 
 def _modules(body: object, read: ValidatorFunctionWrapHandler) -> _Shapes:
@@ -41,7 +41,7 @@ class Calibration:
     num_tokens: _Count
 
 
-@with_config(strict=True, extra="forbid")
+@with_config(extra="forbid")
 @dataclass(frozen=True, kw_only=True)
 class QuantizedRecord:
     """What `graft quantize` vouches for.

@@ -18,7 +18,7 @@ _MAX_BYTES = 1 << 16
 _refusal = partial(InvalidAdapter, f"{FILE_NAME} is not a valid training record")
 
 
-@with_config(strict=True, extra="forbid")
+@with_config(extra="forbid")
 @dataclass(frozen=True, kw_only=True)
 class TrainedRecord:
     """The base, the form and the lineage that a trainer vouches for."""

@@ -8,7 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, Strict, ValidationInfo, with_config
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    FailFast,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationInfo,
+    with_config,
+)
 
 from graft.adapters.errors import InvalidAdapter
 from graft.adapters.folder.record import read_record
@@ -20,12 +29,8 @@ MAX_ROW_TOKENS = 4096
 
 _MAX_BYTES = 8 << 20
 _refusal = partial(InvalidAdapter, f"{FILE_NAME} is not a valid reference")
-# Lenient, as lists are tuples only where pydantic reads JSON itself, not behind a validator of ours.
-_Rows = Annotated[tuple["ReferenceRow", ...], Strict(False)]
-_TokenIds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], Strict(False), FailFast(), Field(max_length=MAX_ROW_TOKENS)
-]
-_Logprobs = Annotated[tuple[Annotated[float, Field(gt=-1e9, le=0)], ...], Strict(False), FailFast()]
+_TokenIds = Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], FailFast(), Field(max_length=MAX_ROW_TOKENS)]
+_Logprobs = Annotated[tuple[Annotated[StrictFloat, Field(gt=-1e9, le=0)], ...], FailFast()]
 
 
 def _check_rows(rows: object) -> object:
@@ -64,17 +69,17 @@ class ReferenceRow:
     """One sequence. `logprobs` are natural logarithms, one per token from `num_prompt_tokens` (at least 1) on."""
 
     token_ids: Annotated[_TokenIds, AfterValidator(_check_ids)]
-    num_prompt_tokens: Annotated[int, AfterValidator(_check_start)]
+    num_prompt_tokens: Annotated[StrictInt, AfterValidator(_check_start)]
     logprobs: Annotated[_Logprobs, AfterValidator(_check_logprobs)]
 
 
-@with_config(strict=True, extra="forbid")
+@with_config(extra="forbid")
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """What the adapter says on its base held as `form`; every row runs alone, without padding."""
 
     form: ServingForm
-    rows: Annotated[_Rows, BeforeValidator(_check_rows)]
+    rows: Annotated[tuple[ReferenceRow, ...], BeforeValidator(_check_rows)]
 
     def write(self, folder: Path) -> Path:
         """Write `reference.json` into `folder` and return its path. Raises OSError."""
