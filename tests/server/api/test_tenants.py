@@ -10,6 +10,7 @@ import grpc
 import openai
 import pytest
 
+from graft import client
 from graft.server.api.tenants import TokenTenants, read_tenants
 from graft.server.errors import Unauthenticated
 from graft.server.settings.settings import InvalidSetting, Settings
@@ -141,6 +142,18 @@ async def test_openais_client_brings_its_key_as_a_token(start_server: StartServe
     with pytest.raises(openai.AuthenticationError):
         await server.openai.models.list()
     assert [one.id async for one in server.openai.with_options(api_key="joe.token").models.list()] == ["tiny", "base"]
+
+
+async def test_our_own_client_brings_its_token(start_server: StartServer, tenants_file: Path) -> None:
+    server = await start_server(tenants_file=tenants_file)
+    target = f"127.0.0.1:{server.grpc_port}"
+    async with client.AsyncClient(target) as nobody:
+        with pytest.raises(client.Unauthenticated, match="authorization: is missing: send `Bearer`"):
+            await nobody.info()
+    async with client.AsyncClient(target, token="joe.token") as joe:
+        assert (await joe.generate("x", max_tokens=1)).answerer.base == "tiny"
+        assert not await joe.adapters()
+    assert server.metric("graft_requests_total", tenant="joe", outcome="ok") == 2
 
 
 async def test_without_a_file_whatever_token_is_brought_is_the_default_tenant(server: Server) -> None:
