@@ -127,6 +127,16 @@ def test_a_base_with_another_key_or_too_few_is_refused(base: Base, tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("seed", [True, "3", 3.0])
+def test_what_only_looks_like_a_number_is_none(base: Base, tmp_path: Path, seed: object) -> None:
+    path = TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
+    body = json.loads(path.read_text())
+    body["lineage"]["seed"] = seed
+    path.write_text(json.dumps(body))
+    with pytest.raises(InvalidAdapter, match=r"graft\.json:lineage\.seed: .* should be a valid integer"):
+        TrainedRecord.read(tmp_path)
+
+
 def test_a_base_digest_that_is_not_of_its_parts_is_refused(base: Base, tmp_path: Path) -> None:
     path = TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
     path.write_text(path.read_text().replace(base.digest, "sha256:" + "e" * 64))

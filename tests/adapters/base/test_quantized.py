@@ -94,6 +94,8 @@ def _record(folder: Path, change: Callable[[dict], object]) -> None:
         (lambda f: _record(f, lambda b: b["files"].update(gone="0" * 64)), "gone: is missing"),
         (lambda f: _record(f, lambda b: b["base"].update(weights_digest="sha256:" + "1" * 64)), "digest of its parts"),
         (lambda f: _record(f, lambda b: b.update(modules={"a": [1]})), "must map every linear layer"),
+        (lambda f: _record(f, lambda b: b.update(modules={"a": [1, "2"]})), "must map every linear layer"),
+        (lambda f: _record(f, lambda b: b.update(num_parameters="7")), "num_parameters: '7' should be a valid integer"),
         (lambda f: _record(f, lambda b: b.update(surprise=1)), "surprise: is an unknown key"),
         (lambda f: _record(f, lambda b: b.pop("tools")), "tools: is missing"),
         (

@@ -91,6 +91,8 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
         ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1]}]}, "rows[0].logprobs"),
         ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, 0.001]}]}, "rows[0].logprobs[2]"),
         ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, None]}]}, "rows[0].logprobs[2]"),
+        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, "-1"]}]}, "rows[0].logprobs[2]"),
+        ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, False]}]}, "rows[0].logprobs[2]"),
         ({"form": "nf4", "rows": [ROW | {"logprobs": [-0.5, -1, -(10**400)]}]}, "rows[0].logprobs[2]"),
     ],
 )
