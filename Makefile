@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 TORCH := 2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
-RELEASED := proto/released.binpb
+RELEASED := tests/proto/released.binpb
 ZIG := $(shell sed -n 's/^COMPILER = "\(.*\)"/\1/p' server/graft/server/engine/native/libraries.py)
 BASE := adapters/graft/adapters/base/shipped/rootstock-5m
 # protoc finds its plugins, and `graft` its children, in the environment.

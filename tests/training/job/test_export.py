@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peft import LoraConfig, TaskType
+
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.training.adapt.lora import inject, write_adapter
 from graft.training.compress.quantize import Quantization
 from graft.training.job.export import write_base
 from graft.training.model.loading import load_base, load_tokenizer
@@ -27,7 +30,7 @@ def test_named_chat_templates_come_along(tiny_base: Path, tmp_path: Path) -> Non
 
 def test_what_lies_beside_an_adapter_keeps_its_rights(tiny_base: Path, tmp_path: Path) -> None:
     """A checkpoint's folder gets the adapter from one process while others open their own files in it already."""
-    lora = Lora(r=2, lora_alpha=4, lora_dropout=0, target_modules=("q_proj",), use_rslora=False)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], task_type=TaskType.CAUSAL_LM)
     (tmp_path / "state").mkdir()
     write_adapter(inject(load_base(tiny_base, ServingForm.BF16), lora, base_name="tiny"), tmp_path)
     rights = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}

@@ -266,7 +266,8 @@ class Parity:
         info = await self._engine.info()
         circumstances = Circumstances(form=self._form, engine=info.engine_version, kernel=info.lora_kernel)
         try:
-            records = await asyncio.wait_for(self._records.of(digest), _CATALOG_SECONDS)
+            async with asyncio.timeout(_CATALOG_SECONDS):
+                records = await self._records.of(digest)
         except (GraftError, TimeoutError) as error:
             _log.warning("receipts of %s could not be read, it is checked again: %s", digest, error)
             return None

@@ -193,7 +193,8 @@ class Slots:
     async def close(self) -> None:
         """After the engine: wait a little for what is under way."""
         try:
-            await asyncio.wait_for(asyncio.gather(*self._tasks, return_exceptions=True), _SETTLE_SECONDS)
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await asyncio.gather(*self._tasks, return_exceptions=True)
         except TimeoutError:
             log.warning("loads were still under way %.0f s after the engine was closed", _SETTLE_SECONDS)
 
