@@ -205,12 +205,17 @@ def test_noises(length: int, seed: int) -> None:
     def made(noise: denoising.Noise) -> list[int]:
         return flat(noise(text, words, generator(seed)))
 
+    masked = made(denoising.mask_tokens)
+    assert len(masked) == length and all(new in (old, MASK) for new, old in zip(masked, ids, strict=True))
+    _assert_subsequence(made(denoising.delete_tokens), ids)
     infilled = made(denoising.infill_text)
     kept = [one for one in infilled if one != MASK]
     _assert_subsequence(kept, ids)
     assert length - len(kept) <= round(length * 0.3)
     assert (MASK, MASK) not in set(itertools.pairwise(infilled))
     assert sorted(made(denoising.permute_sentences)) == sorted(ids)
+    rotated = made(denoising.rotate_document)
+    assert len(rotated) == length and (not ids or rotated in [ids[at:] + ids[:at] for at in range(length)])
 
 
 def _assert_subsequence(part: list[int], whole: list[int]) -> None:
@@ -220,7 +225,11 @@ def _assert_subsequence(part: list[int], whole: list[int]) -> None:
 
 def test_noise_rates_are_barts() -> None:
     """30 % of the tokens; spans of Poisson(3), so the masks are a third as many and some stand for nothing."""
-    words = vocabulary()
+    text, words = documents(20_000)[0], vocabulary()
+    masked = flat(denoising.mask_tokens(text, words, generator()))
+    assert masked.count(MASK) / 20_000 == pytest.approx(0.3, abs=0.01)
+    deleted = flat(denoising.delete_tokens(text, words, generator()))
+    assert len(deleted) / 20_000 == pytest.approx(0.7, abs=0.01)
     short = documents(*[500] * 60)
     infilled = [flat(denoising.infill_text(one, words, generator(seed))) for seed, one in enumerate(short)]
     num_masks = sum(one.count(MASK) for one in infilled)

@@ -17,6 +17,16 @@ RATE, MEAN_SPAN = 0.3, 3.0
 Noise = Callable[[Sentences, Vocabulary, Generator], Sentences]
 
 
+def mask_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Token masking: single tokens become the mask."""
+    return [[vocabulary.mask if _happens(RATE, generator) else one for one in sentence] for sentence in document]
+
+
+def delete_tokens(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Token deletion: the model must find out where something is missing."""
+    return [[one for one in sentence if not _happens(RATE, generator)] for sentence in document]
+
+
 def infill_text(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
     """Text infilling: spans of Poisson(3) become one mask each; a span of no tokens puts a mask in between."""
     ids = flat(document)
@@ -45,6 +55,15 @@ def infill_text(document: Sentences, vocabulary: Vocabulary, generator: Generato
 def permute_sentences(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
     """Sentence permutation: in any order."""
     return [document[int(at)] for at in torch.randperm(len(document), generator=generator)]
+
+
+def rotate_document(document: Sentences, vocabulary: Vocabulary, generator: Generator) -> Sentences:
+    """Document rotation: it begins with a token drawn from it."""
+    ids = flat(document)
+    if not ids:
+        return document
+    begin = int(torch.randint(len(ids), (), generator=generator))
+    return [ids[begin:] + ids[:begin]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +96,7 @@ def _first(document: Sentences, num_tokens: int) -> list[list[int]]:
             break
         kept.append(list(sentence[:room]))
     return kept
+
+
+def _happens(rate: float, generator: Generator) -> bool:
+    return float(torch.rand((), generator=generator)) < rate
