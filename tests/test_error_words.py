@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.cases.words import faults_of
+from tests.cases.harness.words import faults_of
 from tests.tools.error_catalogue import catalogue
 
 _MAX_CHARACTERS = 500

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cases.command import Commands
-from tests.cases.forkserver import ForkServer
+from tests.cases.harness.command import Commands
+from tests.cases.harness.forkserver import ForkServer
 
 
 @pytest.fixture(scope="session")

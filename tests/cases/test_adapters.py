@@ -20,7 +20,7 @@ from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.client import Client
 from tests.adapters.making import register
-from tests.cases.command import CommandCase, Commands
+from tests.cases.harness.command import CommandCase, Commands
 from tests.running import BASE, Server
 from tests.server.engine.making import write_adapter
 

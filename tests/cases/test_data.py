@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.loop.loss_curve import METRICS
 from graft.training.objective.span_corruption import num_sentinels
-from tests.cases.command import CommandCase, Commands
+from tests.cases.harness.command import CommandCase, Commands
 
 SMALL = [
     *("pretrain", "--output", "{folder}/base", "--work", "{folder}/work", "--max-steps", "2"),

@@ -9,13 +9,12 @@ import httpx
 import pytest
 
 from graft.client import Client, InvalidArgument
-from tests.cases.wire import HttpCase, check_http
+from tests.cases.harness.wire import HttpCase, check_http
 from tests.running import Server
 from tests.server.api.http.test_openai_fields import PROMPTS, ROWS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 USER = {"role": "user", "content": "a"}
-SAYS_NO = {"structured_outputs": {"choice": ["no"]}}
 CONTEXT = 1024
 OF_TEXT = ("max_completion_tokens", "top_logprobs")
 

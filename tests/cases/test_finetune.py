@@ -19,8 +19,8 @@ from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.job.export import write_base
 from graft.training.rootstock.tokenizer import build_tokenizer
 from graft.v1 import common_pb2, server_pb2, server_pb2_grpc
-from tests.cases.bases import change_config, change_weights, make_base
-from tests.cases.command import CommandCase, Commands
+from tests.cases.harness.bases import change_config, change_weights, make_base
+from tests.cases.harness.command import CommandCase, Commands
 from tests.training.chat_templates import TEMPLATES
 from tests.training.tokenizers_of import make_tokenizer
 

@@ -22,8 +22,8 @@ from graft.training.compress.quantize import MADE, Quantization
 from graft.training.compress.share import outside_form
 from graft.training.model.loading import load_base
 from graft.training.rootstock.corpus.mixture import calibration_documents
-from tests.cases.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
-from tests.cases.command import CommandCase, Commands
+from tests.cases.harness.bases import WEIGHTS, change_config, change_weights, make_base, save_by_transformers
+from tests.cases.harness.command import CommandCase, Commands
 
 TEXT = CalibrationText.of(calibration_documents(40))
 HELD = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cases.words import faults_of
+from tests.cases.harness.words import faults_of
 from tests.running import Server
 from tests.server.api.http.test_openai_fields import ROWS
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from graft.adapters.base.base import shipped_bases
-from tests.cases.command import CommandCase, Commands
-from tests.cases.wire import HttpCase, check_http
+from tests.cases.harness.command import CommandCase, Commands
+from tests.cases.harness.wire import HttpCase, check_http
 from tests.running import Server
 
 _OF_A_SERVICE = {

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from graft.adapters.base.base import find_base
 from graft.training.job.export import write_base
 from graft.training.loop.loss_curve import METRICS
-from tests.cases.command import CommandCase, Commands
-from tests.cases.forkserver import Outcome
+from tests.cases.harness.command import CommandCase, Commands
+from tests.cases.harness.forkserver import Outcome
 
 PRETRAIN = [
     *("pretrain", "--text", "{folder}/text.jsonl", "--output", "{folder}/base", "--work", "{folder}/work"),

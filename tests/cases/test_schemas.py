@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from graft.client import Client, InvalidArgument
-from tests.cases.wire import HttpCase, check_http
+from tests.cases.harness.wire import HttpCase, check_http
 from tests.running import Server
 
 FIELD = "response_format.json_schema.schema"

@@ -10,7 +10,7 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict
 
 from graft.client import Client
-from tests.cases.command import Commands
+from tests.cases.harness.command import Commands
 from tests.running import Server, start_server, stop_server
 
 FAMILIES = ("gpt2", "llama", "mistral", "qwen3", "olmo2", "pythia", "smollm", "mixtral")

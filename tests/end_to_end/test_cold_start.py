@@ -10,7 +10,7 @@ import pytest
 
 from graft.client import Client
 from graft.server.engine.vllm.warm_up.warm_up import CHATS, COMPLETIONS
-from tests.cases.wire import HttpCase, check_http
+from tests.cases.harness.wire import HttpCase, check_http
 from tests.running import Server, start_server, stop_server
 
 COMPILERS = ("c++", "g++", "gcc", "cc", "clang", "clang++", "ld", "as", "nvcc")

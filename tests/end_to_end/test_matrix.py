@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.cases.command import Commands
-from tests.cases.forkserver import ForkServer
+from tests.cases.harness.command import Commands
+from tests.cases.harness.forkserver import ForkServer
 from tests.end_to_end.matrix import ALONE, FAMILIES, FORMS, REFUSED, WITH_ADAPTERS, Cell, Matrix, table
 
 PLAIN_ALONE = ("gpt2", "mixtral")

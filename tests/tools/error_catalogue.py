@@ -1,4 +1,4 @@
-"""Every error that the code can say, by file and class; `python tests/tools/error_catalogue.py` prints the list."""
+"""Every error that the code can say, by file and class; `python -m tests.tools.error_catalogue` prints the list."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-CODE_ROOTS = ("proto", "adapters", "server", "training")
+from tests.tools.imports import CODE_ROOTS, ROOT
+
 # Raised at programmers, not at users: they end in a traceback on purpose.
 _BUGS = {"AssertionError", "NotImplementedError", "RuntimeError", "StopIteration", "TypeError", "SystemExit"}
 

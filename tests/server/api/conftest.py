@@ -22,7 +22,7 @@ from graft.server.operations.metrics import Metrics
 from graft.server.settings.settings import Settings
 from graft.v1 import adapter_pb2, adapter_pb2_grpc, inference_pb2_grpc, server_pb2_grpc
 from tests.adapters.making import make_adapter, make_base
-from tests.server.api.scripted import Script, ScriptedEngineFactory
+from tests.server.api.scripted.engine import Script, ScriptedEngineFactory
 
 
 @dataclass(frozen=True, kw_only=True)

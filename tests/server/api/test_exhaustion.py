@@ -18,7 +18,7 @@ from graft.server.settings.settings import InvalidSetting, Settings
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import until
-from tests.server.api.scripted import ScriptedTokenizer
+from tests.server.api.scripted.engine import ScriptedTokenizer
 
 
 async def test_bodies_of_requests_under_way_share_a_budget(start_server: StartServer) -> None:

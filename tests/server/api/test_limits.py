@@ -16,7 +16,7 @@ from graft.server.engine.text import Text
 from graft.server.errors import BadInput
 from graft.server.runtime.violations import Violations
 from graft.v1 import inference_pb2 as pb
-from tests.server.api.scripted import ScriptedTokenizer
+from tests.server.api.scripted.engine import ScriptedTokenizer
 
 
 def check(fields: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def start(tmp_path: Path, repository: Path) -> Iterator[Callable[..., Process]]:
     def begin(drain_seconds: float, fault: str = "") -> Process:
         base = make_base(tmp_path / "tiny")
         ready_file = tmp_path / "ready.json"
-        module = "tests.server.api.scripted_process"
+        module = "tests.server.api.scripted.process"
         command = [sys.executable, "-m", module, str(base.path), str(tmp_path / "data"), str(ready_file)]
         child = subprocess.Popen(
             [*command, str(drain_seconds), fault], cwd=repository, stdout=subprocess.PIPE, text=True

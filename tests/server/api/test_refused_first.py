@@ -16,7 +16,7 @@ from graft.server.admission.policy import Admission
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of, until
-from tests.server.api.scripted import MAX_MODEL_TOKENS, ScriptedTokenizer
+from tests.server.api.scripted.engine import MAX_MODEL_TOKENS, ScriptedTokenizer
 
 LONG = "x" * MAX_MODEL_TOKENS
 

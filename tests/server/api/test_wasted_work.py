@@ -19,7 +19,7 @@ from graft.server.errors import BadInput
 from graft.server.runtime.violations import MAX_VIOLATIONS, Violations
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server
-from tests.server.api.scripted import MAX_MODEL_TOKENS, ScriptedTokenizer
+from tests.server.api.scripted.engine import MAX_MODEL_TOKENS, ScriptedTokenizer
 
 MANY = 10_000
 TEXT = Text(ScriptedTokenizer(), vocab_size=40, max_model_tokens=MAX_MODEL_TOKENS)

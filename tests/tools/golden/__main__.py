@@ -70,7 +70,7 @@ def _compare(old: Path, new: Path) -> int:
     before, after = (json.loads(path.read_text()) for path in (old, new))
     found = list(differences(before, after))
     print(*found, f"{len(before)} rows before, {len(after)} after, {len(found)} differences", sep="\n")
-    return 1 if found else 0
+    return 1 if found or not before else 0
 
 
 if __name__ == "__main__":

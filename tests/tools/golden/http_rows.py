@@ -116,7 +116,6 @@ _CHAT_REFUSED: dict[str, dict[str, Any]] = {
     "unknown model": {"messages": [_USER], "model": "nobody:stable"},
     "top_logprobs alone": {"messages": [_USER], "top_logprobs": 3},
 }
-_JSON = {"content-type": "application/json"}
 _BODIES: dict[str, bytes] = {
     "empty": b"",
     "no JSON": b"{",

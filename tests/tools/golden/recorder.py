@@ -197,6 +197,8 @@ def _by_choice(replies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def masked(value: Any, field: str = "") -> Any:
     """Without ids, times and words."""
+    if field in _WORDS and isinstance(value, list):
+        return ["<masked>"] * len(value)
     if field in _MASKED_FIELDS or (field in _WORDS and value):
         return "<masked>"
     if isinstance(value, Mapping):

@@ -103,8 +103,13 @@ def _left(output: Path, folder: Path) -> dict[str, Any]:
         "files": sorted(path.relative_to(output).as_posix() for path in output.rglob("*")),
         "run": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")),
         "metrics": [{key: value for key, value in json.loads(line).items() if key not in _TIMES} for line in lines],
-        "records": {path.name: json.loads(path.read_text()) for path in sorted(output.glob("*.json"))},
+        "records": {path.name: _record(path) for path in sorted(output.glob("*.json"))},
     }  # fmt: skip
+
+
+def _record(path: Path) -> Any:
+    """Without the commit that wrote it."""
+    return json.loads(path.read_text(), object_hook=lambda one: {k: v for k, v in one.items() if k != "code_version"})
 
 
 def _digests(path: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.model.loading import load_base
 from graft.training.rootstock.corpus.demo import demo_rows
-from tests.cases.bases import WEIGHTS, change_weights, make_base
+from tests.cases.harness.bases import WEIGHTS, change_weights, make_base
 from tests.training.compress.test_quantize import TEXT
 
 MASKS = {

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from graft.v1 import common_pb2, server_pb2
 from graft.v1 import inference_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
-from tests.server.api.scripted import MAX_MODEL_TOKENS
+from tests.server.api.scripted.engine import MAX_MODEL_TOKENS
 
 
 def generate_request(model: str = "", text: str = "x", max_tokens: int = 3, **others: Any) -> pb.GenerateRequest:

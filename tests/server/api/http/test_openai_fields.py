@@ -16,7 +16,7 @@ from graft.server.engine.engine import Prompt
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput
 from graft.server.runtime.violations import MAX_VIOLATIONS
-from tests.server.api.scripted import ScriptedTokenizer
+from tests.server.api.scripted.engine import ScriptedTokenizer
 
 PROMPTS = {CHAT.path: {"messages": [{"role": "user", "content": "x"}]}, COMPLETIONS.path: {"prompt": "x"}}
 TYPES = {CHAT.path: chat_types, COMPLETIONS.path: text_types}

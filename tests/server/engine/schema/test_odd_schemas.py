@@ -14,7 +14,7 @@ from graft.server.engine.schema.reading.document import Document
 from graft.server.engine.schema.reading.membership import fits
 from graft.server.engine.schema.reading.reading import MAX_WORK, Reader
 from graft.server.engine.schema.structured_outputs import check_schema_text
-from tests.cases.words import faults_of
+from tests.cases.harness.words import faults_of
 
 FIELD = "sampling.json_schema"
 

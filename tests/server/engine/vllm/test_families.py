@@ -19,7 +19,7 @@ from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import MADE, Quantization
 from graft.training.model.loading import load_base
 from graft.training.rootstock.corpus.mixture import calibration_documents
-from tests.cases.bases import make_base
+from tests.cases.harness.bases import make_base
 from tests.server.engine.making import write_adapter
 
 WITH_ADAPTERS = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")

@@ -17,7 +17,7 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.fitness import check_fitness
 from graft.training.compress.quantize import Quantization
-from tests.cases.bases import change_config, make_base, save_by_transformers
+from tests.cases.harness.bases import change_config, make_base, save_by_transformers
 
 FAMILIES = ("llama", "mistral", "qwen3", "olmo2", "pythia", "smollm")
 OTHERS = ("bert", "roberta", "albert", "electra", "distilbert", "t5", "bart", "xlnet")

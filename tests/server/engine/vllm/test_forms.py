@@ -29,7 +29,7 @@ from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.quantize import Quantization
 from graft.training.model.loading import load_base
 from graft.training.rootstock.corpus.mixture import ROOTSTOCK, calibration_documents
-from tests.cases.bases import save_by_transformers
+from tests.cases.harness.bases import save_by_transformers
 from tests.server.engine.making import engine_settings
 
 MADE = [ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4]

@@ -32,7 +32,6 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.lora_cpu.plugin import MANAGER
 from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.lora_cpu.slot_images import SlotImages
 from graft.server.engine.process.process import EngineProcess
@@ -42,6 +41,7 @@ from graft.server.engine.tokenizer.token_bytes import TokenBytes
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
+from graft.server.engine.vllm.plugin import MANAGER
 
 
 class VllmEngine:

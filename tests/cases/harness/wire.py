@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.cases.words import faults_of
+from tests.cases.harness.words import faults_of
 from tests.running import Server
 
 _MAX_MESSAGE = 1000

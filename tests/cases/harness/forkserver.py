@@ -48,7 +48,7 @@ class ForkServer:
         """`folder` takes what commands say."""
         self._folder = folder
         self._count = 0
-        command = [sys.executable, "-m", "tests.cases.forkserver"]
+        command = [sys.executable, "-m", "tests.cases.harness.forkserver"]
         environment = {**os.environ, **_ONE_THREAD, **_QUIET}
         self._process = subprocess.Popen(
             command,
@@ -56,7 +56,7 @@ class ForkServer:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
 
     def run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cases.words import faults_of
+from tests.cases.harness.words import faults_of
 
 SEEN = [
     "1 validation error for ChatCompletionRequest\nFor further information visit https://errors.pydantic.dev/2.11/v/x",

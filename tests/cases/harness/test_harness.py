@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cases.command import CommandCase, Commands
-from tests.cases.wire import HttpCase, check_http
+from tests.cases.harness.command import CommandCase, Commands
+from tests.cases.harness.wire import HttpCase, check_http
 from tests.running import Server
 
 

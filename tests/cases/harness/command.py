@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cases.forkserver import ForkServer, Outcome
-from tests.cases.words import faults_of
+from tests.cases.harness.forkserver import ForkServer, Outcome
+from tests.cases.harness.words import faults_of
 
 _MAX_LINES = 20
 

@@ -1,4 +1,4 @@
-"""`python -m tests.server.api.scripted_process <base> <data> <ready file> <drain seconds> [<fault>]`: one to signal.
+"""`python -m tests.server.api.scripted.process <base> <data> <ready file> <drain seconds> [<fault>]`: one to signal.
 
 Beside the scripted engine runs a child process, which stands for the engine's and must never be left behind. Faults:
 `never-back` starts no second engine while its child runs, in a thread, as vLLM does; `thread` waits in one for ever;
@@ -21,7 +21,7 @@ from graft.server.main import serve
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.shutdown import to_the_end
 from graft.server.settings.settings import Settings
-from tests.server.api.scripted import Script, ScriptedEngine, ScriptedEngineFactory
+from tests.server.api.scripted.engine import Script, ScriptedEngine, ScriptedEngineFactory
 
 
 class ChildEngine(ScriptedEngine):
