@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,7 @@ def register(
     tenant: str = "default",
     request_id: str | None = None,
     job: str | None = None,
+    records: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> AdapterVersion:
     """Register a version whose one file hashes to `content` repeated."""
     draft = Draft(
@@ -141,5 +143,6 @@ def register(
         files=(AdapterFile(name="adapter_model.safetensors", size_bytes=3, sha256=(content * 64)[:64]),),
         provenance=Provenance.TRAINED,
         lineage=replace(UNKNOWN_LINEAGE, job=job),
+        records=records,
     )
     return catalog.register_version(draft, request_id=request_id)

@@ -80,6 +80,16 @@ def test_a_server_and_all_that_it_began_end(command, tmp_path: Path) -> None:
     assert not Path(f"/proc/{server.pid}").exists() or state_of(server.pid) == "Z"
 
 
+def test_a_server_of_our_own_has_no_tenants(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who starts it asks without a token."""
+    monkeypatch.setenv("GRAFT_TENANTS_FILE", "tenants.json")
+    command("import os, sys; print('GRAFT_TENANTS_FILE' in os.environ); sys.exit(2)")
+    process = ServerProcess(tmp_path)
+    with pytest.raises(CommandFailed, match=r"False$"):
+        process.wait_ready()
+    process.stop()
+
+
 def test_a_server_that_ends_at_once_shows_its_log(command, tmp_path: Path) -> None:
     command("import sys; print('no such base'); sys.exit(2)")
     process = ServerProcess(tmp_path)

@@ -55,9 +55,16 @@ class ServerProcess:
         command = graft_command(
             "serve", *ports, "--ready-file", str(self._ready_file), "--data-dir", str(folder / "data"), *arguments
         )
+        # Its callers have no tokens.
+        environment = {name: value for name, value in os.environ.items() if name != "GRAFT_TENANTS_FILE"}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment,
             )
 
     def wait_ready(self) -> RunningServer:

@@ -197,7 +197,7 @@ class Serving:
 
     def _answerer(self, resolved: Resolved) -> Answerer:
         """The facts that stand in every reply."""
-        version, base, form = resolved.version, self._snapshots.base, self._snapshots.form
+        version, base, form = resolved.version, self._snapshots.base.identity, self._snapshots.form
         return Answerer(
             adapter=None if version is None else version.adapter,
             version_digest=None if version is None else version.digest,
@@ -222,7 +222,7 @@ class Serving:
             raise NotReady("the engine is starting or being replaced: try again")
 
     def _resolve(self, model: str, tenant: str) -> Resolved:
-        if model in ("", self._snapshots.base.digest):
+        if model in ("", self._snapshots.base.identity.digest):
             return BARE_BASE
         resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=random.random())
         if resolved.version is not None:

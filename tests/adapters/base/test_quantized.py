@@ -98,6 +98,8 @@ def _record(folder: Path, change: Callable[[dict], object]) -> None:
         (lambda f: _record(f, lambda b: b.update(num_parameters="7")), "num_parameters: '7' should be a valid integer"),
         (lambda f: _record(f, lambda b: b.update(surprise=1)), "surprise: is an unknown key"),
         (lambda f: _record(f, lambda b: b.pop("tools")), "tools: is missing"),
+        (lambda f: _record(f, lambda b: b["base"].pop("digest")), "base.digest: is missing"),
+        (lambda f: _record(f, lambda b: b.update(base=None)), "base: None should be an object"),
         (
             lambda f: _record(f, lambda b: b["calibration"].update(num_tokens=0)),
             "calibration.num_tokens: 0 should be greater than 0",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -158,6 +159,32 @@ def test_repeated_requests_are_answered_and_not_done_again(catalog: Catalog) -> 
         catalog.delete_adapter(**JOE, request_id="q-4")
     with pytest.raises(InvalidReference, match="printable"):
         register(catalog, "a", request_id="a b")
+
+
+def test_a_repeated_request_still_records_what_it_allows(catalog: Catalog) -> None:
+    """A server in another form asks for leave that the first one did not need."""
+    register(catalog, "a", request_id="q")
+    made = register(catalog, "a", request_id="q", records={"allowed": {"form": "int8"}})
+    assert [one.kind for one in catalog.records(made.digest)] == ["allowed"]
+
+
+def test_each_tenant_counts_its_own_requests_for_bases(catalog: Catalog, base: Base) -> None:
+    other = replace(base, identity=replace(base.identity, name="other", weights_digest="sha256:" + "e" * 64))
+    for tenant, one in (("ann", base), ("joe", other)):
+        catalog.register_tenant(tenant)
+        catalog.register_base(one, tenant=tenant, request_id="q")
+    with pytest.raises(Conflict, match="another call"):
+        catalog.register_base(other, tenant="ann", request_id="q")
+
+
+def test_a_catalog_is_known_by_its_making_whatever_tenants_come(tmp_path: Path) -> None:
+    moments = [datetime(2026, 1, 2, tzinfo=UTC)]
+    catalog = Catalog(Database.open(f"sqlite:///{tmp_path}/c.db"), now=lambda: moments[-1])
+    before = catalog.identity()
+    moments.append(datetime(2026, 1, 1, tzinfo=UTC))
+    catalog.register_tenant("ann")
+    assert catalog.identity() == before
+    catalog.close()
 
 
 def test_old_answers_are_forgotten(tmp_path: Path) -> None:

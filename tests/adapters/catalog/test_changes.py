@@ -165,14 +165,15 @@ def upgrade():
 
 
 def test_a_room_that_owns_tables_brings_a_branch_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "0001_first.py").write_text(JOBS)
+    jobs = tmp_path / "jobs of 100%"
+    jobs.mkdir()
+    (jobs / "0001_first.py").write_text(JOBS)
     url = f"sqlite:///{tmp_path}/catalog.db"
     alone = Catalog.open(url)
     made = register(alone, "a")
     alone.close()
     for _ in range(2):
-        database = Database.open(url, migrations=[str(tmp_path / "jobs")])
+        database = Database.open(url, migrations=[str(jobs)])
         with database.writing() as connection:
             connection.execute(sa.text("DELETE FROM jobs"))
             connection.execute(sa.text("INSERT INTO jobs (name, tenant) VALUES ('j1', 'default')"))

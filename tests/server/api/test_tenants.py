@@ -181,6 +181,8 @@ def test_yaml_says_what_json_does(tmp_path: Path) -> None:
         ("tenants.json", "{", "Expecting"),
         ("tenants.json", '["s3cret"]', "must hold an object"),
         ("tenants.json", "{}", "names no token"),
+        ("tenants.json", "[" * 100_000, "nested too deep"),
+        ("tenants.yaml", "[" * 100_000, "nested too deep"),
         ("tenants.yaml", "", "names no token"),
         ("tenants.yaml", "- s3cret", "must hold entries"),
         ("tenants.yaml", "a: ann\ns3cret: {", "not YAML in line"),

@@ -39,10 +39,12 @@ async def catalog(snapshots: Snapshots, base: Base, tmp_path: Path) -> AsyncIter
     await thread.close()
 
 
-def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False) -> AdapterVersion:
+def register(
+    catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False, job: str = "", tenant: str = "default"
+) -> AdapterVersion:
     """A version that was trained on another form than is served."""
     draft = Draft(
-        tenant="default",
+        tenant=tenant,
         adapter=adapter,
         base=base.identity,
         form=ServingForm.BF16,
@@ -51,7 +53,7 @@ def register(catalog: Catalog, base: Base, adapter: str, *, allowed: bool = Fals
         target_modules=("q_proj",),
         files=(),
         provenance=Provenance.TRAINED,
-        lineage=replace(UNKNOWN_LINEAGE, job=adapter),
+        lineage=replace(UNKNOWN_LINEAGE, job=job or adapter),
         records={OTHER_FORM_RECORD: {"form": "nf4"}} if allowed else {},
     )
     return catalog.register_version(draft)
@@ -61,6 +63,16 @@ def note_statements(catalog: Catalog) -> list[str]:
     sent: list[str] = []
     event.listen(catalog._database._engine, "before_cursor_execute", lambda *call: sent.append(call[2]))
     return sent
+
+
+async def test_one_tenants_name_for_a_version_is_not_told_to_others(
+    catalog: CatalogThread, snapshots: Snapshots, base: Base
+) -> None:
+    made = await catalog.write(lambda one: register(one, base, "dates"))
+    assert snapshots.name_of(made.digest) == "dates@1"
+    await catalog.write(lambda one: one.register_tenant("ann"))
+    await catalog.write(lambda one: register(one, base, "secret", job="dates", tenant="ann"))
+    assert snapshots.name_of(made.digest) == made.digest
 
 
 async def test_a_write_that_changes_no_name_reads_no_version(

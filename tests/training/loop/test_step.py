@@ -115,6 +115,16 @@ def test_calls_before_a_step_add_up() -> None:
     assert norm(2) == pytest.approx(2 * norm(1), rel=1e-5)
 
 
+def test_what_fails_half_way_leaves_no_gradient_to_the_next() -> None:
+    batch = sampled(policy(), 16)
+    step, other = step_of(policy().float()), step_of(policy().float())
+    with pytest.raises(IndexError):
+        step.forward_backward([batch, Sampled(token_B=torch.tensor([SIZE]), advantage_B=torch.ones(1))])
+    for one in (step, other):
+        one.forward_backward([batch])
+    assert step.optimizer_step(lr=1e-3) == other.optimizer_step(lr=1e-3)
+
+
 @pytest.mark.parametrize("advantage", [math.nan, math.inf])
 def test_what_is_no_number_moves_nothing(advantage: float) -> None:
     step = step_of(policy())

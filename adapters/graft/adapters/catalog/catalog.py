@@ -57,9 +57,9 @@ class Catalog:
         """Make a tenant; does nothing when it is there."""
         self._write(version_writes.register_tenant, name, now=self._now())
 
-    def register_base(self, base: Base, *, request_id: str | None = None) -> None:
+    def register_base(self, base: Base, *, tenant: str = DEFAULT_TENANT, request_id: str | None = None) -> None:
         """Remember a base, or its new path and name. Raises AlreadyExists where an adapter has the name."""
-        self._write(version_writes.register_base, base, request_id=request_id, now=self._now())
+        self._write(version_writes.register_base, base, tenant=tenant, request_id=request_id, now=self._now())
 
     def check_base_name(self, name: str) -> None:
         """Raises AlreadyExists where an adapter has the name: a request for it could mean either."""

@@ -156,7 +156,7 @@ def _upgrade(connection: sa.Connection, migrations: Sequence[str]) -> None:
     try:
         command.upgrade(config, "heads")
     except CommandError as error:
-        remedy = "it may have been written by a newer Graft: run that one"
+        remedy = "it may have been written by a newer Graft, or by one with more parts: run that one"
         reason = Reason(field="catalog", problem=str(error), remedy=remedy)
         raise CatalogUnavailable("the catalog's schema is not known to this program", [reason]) from error
 
@@ -166,7 +166,9 @@ def alembic_config(migrations: Sequence[str] = ()) -> Config:
     config = Config()
     config.set_main_option("script_location", _MIGRATIONS)
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", "\n".join([f"{_MIGRATIONS}/versions", *migrations]))
+    # configparser would read `%` in a path as the beginning of a name.
+    locations = "\n".join([f"{_MIGRATIONS}/versions", *migrations]).replace("%", "%%")
+    config.set_main_option("version_locations", locations)
     return config
 
 

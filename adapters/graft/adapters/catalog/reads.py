@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from graft.adapters.adapter import Adapter, AdapterVersion
+from graft.adapters.adapter import DEFAULT_TENANT, Adapter, AdapterVersion
 from graft.adapters.catalog import changes, rows, tables
 from graft.adapters.catalog.paging import Page, page_limit, read_token, write_token
 from graft.adapters.catalog.rows import BaseRecord, Record
@@ -85,7 +85,8 @@ def live_digests(connection: sa.Connection) -> frozenset[str]:
 
 def identity(connection: sa.Connection) -> str:
     """A digest of the moment at which the catalog was made."""
-    made = connection.execute(sa.select(sa.func.min(tables.tenants.c.create_time))).scalar_one()
+    query = sa.select(tables.tenants.c.create_time).where(tables.tenants.c.name == DEFAULT_TENANT)
+    made = connection.execute(query).scalar_one()
     return digest_of_json(["catalog", str(made)]).removeprefix(PREFIX)
 
 

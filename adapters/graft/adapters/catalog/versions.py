@@ -11,7 +11,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from graft.adapters.adapter import (
-    DEFAULT_TENANT,
     AdapterFile,
     AdapterVersion,
     BaseIdentity,
@@ -59,14 +58,17 @@ def register_tenant(connection: sa.Connection, name: str, *, now: datetime) -> N
         connection.execute(sa.insert(tables.tenants).values(name=name, create_time=now))
 
 
-def register_base(connection: sa.Connection, base: Base, *, request_id: str | None, now: datetime) -> None:
-    """Remember a base, or its new path and name. A quantized folder does not displace another one of its base."""
+def register_base(connection: sa.Connection, base: Base, *, tenant: str, request_id: str | None, now: datetime) -> None:
+    """Remember a base, or its new path and name. A quantized folder does not displace another one of its base.
+
+    Bases are every tenant's; `tenant` is whose `request_id` it is.
+    """
     call = ["register_base", base.name, base.digest]
-    if replay.recall(connection, DEFAULT_TENANT, request_id, call) is not None:
+    if replay.recall(connection, tenant, request_id, call) is not None:
         return
     check_base_name(connection, base.name)
     _keep_base(connection, base, now)
-    replay.remember(connection, DEFAULT_TENANT, request_id, call, {}, now=now)
+    replay.remember(connection, tenant, request_id, call, {}, now=now)
 
 
 def check_base_name(connection: sa.Connection, name: str) -> None:
@@ -111,16 +113,17 @@ def register_version(
     check_adapter_name(draft.adapter)
     digest = draft.digest()
     call = ["register_version", draft.adapter, digest]
-    if replay.recall(connection, draft.tenant, request_id, call) is not None:
-        return get_version(connection, draft.tenant, draft.adapter, digest)
-    found = _existing(connection, draft, digest)
+    is_repeated = replay.recall(connection, draft.tenant, request_id, call) is not None
+    get = get_version if is_repeated else _existing
+    found = get(connection, draft.tenant, draft.adapter, digest)
     is_new = found is None
     if found is None:
         found = _numbered(draft, digest, number=_next_number(connection, draft, now), now=now)
         connection.execute(sa.insert(tables.versions).values(**rows.version_row(found)))
     for kind, body in draft.records.items():
         add_record(connection, draft.tenant, digest, kind, body, now=now)
-    replay.remember(connection, draft.tenant, request_id, call, {"digest": digest}, now=now)
+    if not is_repeated:
+        replay.remember(connection, draft.tenant, request_id, call, {"digest": digest}, now=now)
     if is_new or draft.records:
         changes.record(connection, draft.tenant, draft.adapter)
     return found
@@ -203,9 +206,9 @@ def _has_tenant(connection: sa.Connection, name: str) -> bool:
     return connection.execute(sa.select(table.c.name).where(table.c.name == name)).first() is not None
 
 
-def _existing(connection: sa.Connection, draft: Draft, digest: str) -> AdapterVersion | None:
+def _existing(connection: sa.Connection, tenant: str, adapter: str, digest: str) -> AdapterVersion | None:
     table = tables.versions
-    here = (table.c.tenant == draft.tenant, table.c.adapter == draft.adapter, table.c.digest == digest)
+    here = (table.c.tenant == tenant, table.c.adapter == adapter, table.c.digest == digest)
     row = connection.execute(sa.select(table).where(*here)).mappings().first()
     return None if row is None else rows.version(row)
 

@@ -19,17 +19,21 @@ from graft.adapters.errors import GraftError, Reason
 from graft.adapters.folder.strict_json import read_json_object
 
 T = TypeVar("T")
+_MISSING = object()
+_KINDS = {"dataclass_type": "an object", "tuple_type": "a list", "string_unicode": "valid Unicode text"}
+"""What pydantic calls by Python's names, in JSON's."""
 _MAX_REASONS = 20
 _MAX_ERRORS = 1000
 """More are counted only: to spell out a million would hold up the process for seconds."""
 
 
 def _identity(body: object, read: ValidatorFunctionWrapHandler) -> BaseIdentity:
-    recorded = body.get("digest") if isinstance(body, dict) else None
+    recorded = body.get("digest", _MISSING) if isinstance(body, dict) else None
     base: BaseIdentity = read({k: v for k, v in body.items() if k != "digest"} if isinstance(body, dict) else body)
     if recorded != base.digest:
         wrong = PydanticCustomError("digest", f"{recorded!r:.100} is not the digest of its parts, {base.digest}")
-        raise ValidationError.from_exception_data("base", [{"type": wrong, "loc": ("digest",), "input": recorded}])
+        kind = "missing" if recorded is _MISSING else wrong
+        raise ValidationError.from_exception_data("base", [{"type": kind, "loc": ("digest",), "input": recorded}])
     return base
 
 
@@ -59,7 +63,8 @@ def read_record(
         shown = error.errors(include_url=False)[:_MAX_REASONS] if num_wrong <= _MAX_ERRORS else []
     reasons = [Reason(field=f"{path.name}:{_field(one)}", problem=_problem(one), remedy=remedy) for one in shown]
     if num_wrong > len(shown):
-        reasons.append(Reason(field=path.name, problem=f"has {num_wrong - len(shown)} more faults", remedy=remedy))
+        rest = f"{num_wrong - len(shown)} more faults" if shown else f"{num_wrong} faults, too many to name"
+        reasons.append(Reason(field=path.name, problem=f"has {rest}", remedy=remedy))
     raise refusal(reasons)
 
 
@@ -86,5 +91,7 @@ def _problem(error: ErrorDetails) -> str:
         return "is missing"
     if error["type"] == "unexpected_keyword_argument":
         return "is an unknown key"
+    if kind := _KINDS.get(error["type"]):
+        return f"{error['input']!r:.100} should be {kind}"
     _, should, rest = error["msg"].partition(" should ")
     return f"{error['input']!r:.100}{should}{rest}" if should else error["msg"]

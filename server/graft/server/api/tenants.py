@@ -69,6 +69,8 @@ def read_tenants(path: Path) -> dict[str, str]:
         pairs = _pairs(path.suffix.lower(), read_text(path.expanduser()))
     except (UnreadableText, ValueError) as error:
         raise InvalidSetting(f"tenants_file {path}: {error}") from None
+    except RecursionError:
+        raise InvalidSetting(f"tenants_file {path}: is nested too deep for a list of tokens") from None
     tenants: dict[str, str] = {}
     for number, (token, tenant) in enumerate(pairs, start=1):
         if problem := _problem(token, tenant, tenants):

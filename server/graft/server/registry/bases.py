@@ -31,6 +31,7 @@ class BaseUploads:
         name: str,
         files: Sequence[DeclaredFile],
         chunks: AsyncIterator[tuple[str, bytes]],
+        tenant: str,
         request_id: str | None = None,
     ) -> Base:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the base.
@@ -54,7 +55,7 @@ class BaseUploads:
             def register(catalog: Catalog) -> Base:
                 base = uploaded.keep(self._folder, catalog.bases())
                 try:
-                    catalog.register_base(base, request_id=request_id)
+                    catalog.register_base(base, tenant=tenant, request_id=request_id)
                 except BaseException:
                     uploaded.undo()
                     raise

@@ -41,9 +41,11 @@ class Snapshots:
         raise NotFound(f"no version has the digest {digest}")
 
     def name_of(self, digest: str) -> str:
-        """What people call the version: `<adapter>@<number>`; its digest where it is gone."""
-        found = (one for one in self.current.versions if one.digest == digest)
-        return next((f"{one.adapter}@{one.number}" for one in found), digest)
+        """What people call the version: `<adapter>@<number>`; its digest where it is gone, or several tenants'."""
+        found = [one for one in self.current.versions if one.digest == digest]
+        if len({one.tenant for one in found}) != 1:
+            return digest
+        return f"{found[0].adapter}@{found[0].number}"
 
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""

@@ -67,7 +67,8 @@ class Step:
 
         Means are taken over the micro-batches of all processes. Returns ``loss`` in nats; of several terms each, as
         ``loss_<term>``; the objective's metrics; ``tokens`` that were read; ``supervised_tokens``. Where nothing is
-        asked for there is no gradient, and the loss is no number.
+        asked for there is no gradient, and the loss is no number. What fails leaves no gradient, of earlier calls
+        neither.
         """
         self.model.train()
         weights = self.objective.weights
@@ -77,7 +78,11 @@ class Step:
         loss, means = math.nan, dict[str, float]()
         if num_supervised:
             work = Work(objective=self.objective, model=self.model, batches=own, counts=counts)
-            means = self.layout.total(self.layout.run(work))
+            try:
+                means = self.layout.total(self.layout.run(work))
+            except BaseException:
+                self._forget_gradients()
+                raise
             loss = self.layout.agree(sum(weights[name] * mean for name, mean in means.items() if name in weights))
             self._has_gradients = True
         tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in own)})
@@ -96,11 +101,14 @@ class Step:
             norm = self.layout.agree(float(self.layout.gradient_norm(masters)))
             if accept(norm):
                 self._move(lr, norm)
-        for master in masters.values():
-            master.grad = None
-        self._has_gradients = False
+        self._forget_gradients()
         self.go_on(self.number + 1)
         return {"gradient_norm": norm}
+
+    def _forget_gradients(self) -> None:
+        for master in self.state.masters.values():
+            master.grad = None
+        self._has_gradients = False
 
     def _move(self, lr: float, norm: float) -> None:
         masters = self.state.masters

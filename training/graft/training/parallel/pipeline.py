@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from graft.training.batch.packing import PackedBatch
+from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
 from graft.training.objective.masks import attention_windows
 from graft.training.parallel.layout import Work
@@ -106,9 +107,13 @@ class Pipeline:
     def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of all; returns the means, in every process. Gradients are added.
 
-        The batches must be packed and of one size.
+        Raises ``ConfigurationError`` where the batches are not packed, or not of one size.
         """
         batches: Sequence[PackedBatch] = work.batches
+        if not all(isinstance(batch, PackedBatch) for batch in batches):
+            raise ConfigurationError("pp takes packed rows of text only; train other objectives without it.")
+        if len({batch.input_ids_BL.shape for batch in batches}) != 1:
+            raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
         numbers = torch.arange(len(batches))
         window = next(iter(self._stages.values())).window
         kwargs = {

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
-from graft.adapters.folder import lineage as graft_json
-from graft.adapters.folder import reference
+from graft.adapters.folder import lineage, reference
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import add_training_record
@@ -33,7 +32,7 @@ async def add_receipts(base: Base, form: ServingForm, folders: Sequence[Path]) -
 def share_receipts(originals: Sequence[Path], variants: Sequence[Path]) -> None:
     """Give each variant its original's receipt: the scales differ by less than the receipt's tolerance."""
     for index, variant in enumerate(variants):
-        for name in (graft_json.FILE_NAME, reference.FILE_NAME):
+        for name in (lineage.FILE_NAME, reference.FILE_NAME):
             if not (variant / name).exists():
                 shutil.copy(originals[index % len(originals)] / name, variant / name)
 

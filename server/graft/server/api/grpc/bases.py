@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from graft.adapters.adapter import BaseIdentity
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
+from graft.server.api.tenants import current_tenant
 from graft.server.registry.bases import BaseUploads
 from graft.v1 import base_pb2 as pb
 from graft.v1 import base_pb2_grpc
@@ -27,6 +28,7 @@ class BaseServicer(base_pb2_grpc.BaseServiceServicer):
             name=header.name,
             files=declared(header),
             chunks=chunks,
+            tenant=current_tenant(),
             request_id=request_id_of(header),
         )
         return pb.UploadBaseResponse(base=self._message(base.identity))

@@ -22,6 +22,7 @@ from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.api.tenants import current_tenant
+from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
@@ -88,7 +89,9 @@ async def _write(
     frames: AsyncIterator[Frame], name: Callable[[Frame], Frame], stream: EventStream, scope: Scope
 ) -> None:
     # Headers wait for the first frame: what fails before it still has a status of its own.
-    first = await anext(frames)
+    first = await anext(frames, None)
+    if first is None:
+        raise EngineError("the engine's answer was empty")
     await stream.start()
     try:
         await stream.frame(name(first))
