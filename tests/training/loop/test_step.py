@@ -118,7 +118,7 @@ def test_calls_before_a_step_add_up() -> None:
 def test_what_fails_half_way_leaves_no_gradient_to_the_next() -> None:
     batch = sampled(policy(), 16)
     step, other = step_of(policy().float()), step_of(policy().float())
-    with pytest.raises(IndexError):
+    with pytest.raises(RuntimeError, match="out of bounds"):
         step.forward_backward([batch, Sampled(token_B=torch.tensor([SIZE]), advantage_B=torch.ones(1))])
     for one in (step, other):
         one.forward_backward([batch])
