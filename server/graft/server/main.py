@@ -124,6 +124,7 @@ async def _drain(serving: Serving, shutdown: Shutdown) -> None:
     num_unfinished = await serving.drain(0.0)
     if num_unfinished:
         _log.warning("%d requests were still running at the end of the drain time", num_unfinished)
+        serving.end()
 
 
 @contextmanager

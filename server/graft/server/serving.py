@@ -23,7 +23,7 @@ from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
 from graft.server.registry.snapshots import Snapshots
 from graft.server.residency.slots import Slots
-from graft.server.runtime.deadlines import all_or_none, each_in_time, in_time
+from graft.server.runtime.deadlines import Ending, all_or_none, each_in_time, in_time
 
 T = TypeVar("T")
 
@@ -46,8 +46,8 @@ class Answerer:
 class Ticket:
     """An admitted request. The engine knows it as `engine_id`, which is unique where a caller brings an id twice.
 
-    `deadline` is in event loop seconds. What was computed with one `cache_salt` serves only requests with the same, so
-    that no tenant learns from times what another has asked.
+    `deadline` is in event loop seconds; when `ending` comes, the server gives up what still runs. What was computed
+    with one `cache_salt` serves only requests with the same: no tenant learns from times what another has asked.
     """
 
     engine_id: str
@@ -56,6 +56,7 @@ class Ticket:
     meter: RequestMeter
     answerer: Answerer
     deadline: float
+    ending: Ending
 
 
 class Serving:
@@ -83,6 +84,7 @@ class Serving:
         self._metrics = metrics
         self._receipt = receipt
         self._default_deadline_seconds = default_deadline_seconds
+        self._ending = Ending()
 
     def check(self, model: str, *, tenant: str) -> None:
         """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
@@ -128,6 +130,7 @@ class Serving:
                 ),
                 answerer=self._answerer(resolved),
                 deadline=deadline,
+                ending=self._ending,
             )
 
     async def generate(
@@ -168,7 +171,7 @@ class Serving:
             meter=ticket.meter,
             cache_salt=ticket.cache_salt,
         )
-        reply = await in_time(answer, ticket.deadline)
+        reply = await in_time(answer, ticket.deadline, ticket.ending)
         if reply.frames is not None:
             return Reply(frames=_whole(ticket, reply.frames))
         _check_complete(ticket)
@@ -190,7 +193,7 @@ class Serving:
                     cache_salt=ticket.cache_salt,
                 )
             )
-        scores = await in_time(all_or_none(calls), ticket.deadline)
+        scores = await in_time(all_or_none(calls), ticket.deadline, ticket.ending)
         for index, continuation in enumerate(continuations):
             ticket.meter.read(index, num_tokens=len(prompt_token_ids) + len(continuation), num_cached=0)
         return scores
@@ -215,6 +218,12 @@ class Serving:
         self.readiness.drain()
         return await self._queue.drained(timeout_seconds)
 
+    def end(self) -> None:
+        """Whatever is admitted ends now with `Draining`."""
+        error = Draining("the server ended before the answer was complete: send the request to another replica")
+        self._queue.end(error)
+        self._ending.come(error)
+
     def _check_open(self) -> None:
         if self.readiness.draining:
             raise Draining("the server is shutting down: send the request to another replica")
@@ -233,7 +242,7 @@ class Serving:
 
 async def _whole(ticket: Ticket, stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     """The stream until the deadline. Raises `EngineError` where it ends before every choice of the request did."""
-    async with aclosing(each_in_time(stream, ticket.deadline)) as items:
+    async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as items:
         async for item in items:
             yield item
     _check_complete(ticket)

@@ -106,7 +106,7 @@ def test_the_drain_ends_at_its_time(start: Callable[[float], Process]) -> None:
     next(stream)
     process.signal()
     began = time.monotonic()
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises(grpc.RpcError, match="the server ended before the answer was complete"):
         list(stream)
     assert process.exit_code(10) == 0
     assert time.monotonic() - began < 0.5 + 5

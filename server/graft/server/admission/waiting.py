@@ -77,6 +77,11 @@ class AdmissionQueue:
         """Refuse all new work; the admitted goes on."""
         self._closed = True
 
+    def end(self, error: Exception) -> None:
+        """Whoever still waits for a turn is given `error` in its place."""
+        for request_id in list(self._turns):
+            self._settle(request_id, error)
+
     async def drained(self, timeout_seconds: float) -> int:
         """Wait until no admitted request is left; returns how many still are at the time limit."""
         try:
