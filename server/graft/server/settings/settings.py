@@ -119,7 +119,7 @@ class Settings:
     host_adapter_mib: int = 512
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"
-    """What computes adapters on CPU: compiled (or one instruction set of it), torch, or auto: compiled where it runs."""
+    """What computes adapters on CPU: compiled (or one instruction set of it), torch, or auto: compiled if it runs."""
     parity: ParityMode = "full"
     """Compare what a version says before it serves: full, recorded (only where its trainer recorded it) or off."""
     parity_tokens: int = 16
