@@ -1,0 +1,1 @@
+"""Prompt programs: versioned instructions with demonstrations, reasoning and an output contract, run by one call."""
