@@ -33,7 +33,9 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """One answer. `logprob` is the natural log-probability of its tokens; `finished` is False where room ran out."""
+    """One answer. `logprob` is the natural log-probability of its tokens, 0 where it was not asked for; `finished` is
+    False where room ran out.
+    """
 
     text: str
     num_tokens: int
@@ -54,7 +56,13 @@ class Asker(Protocol):
     """A model within one admitted request: everything asked is answered by the same adapter version."""
 
     def ask(
-        self, prompt: Written, decoding: Decoding, *, num_paths: int = 1, output: str | None = None
+        self,
+        prompt: Written,
+        decoding: Decoding,
+        *,
+        num_paths: int = 1,
+        output: str | None = None,
+        with_logprob: bool = False,
     ) -> AsyncGenerator[Piece, None]:
         """The paths as they grow, sharing the prompt's computation. Closing it ends those under way.
 
