@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -136,32 +136,38 @@ class Serving:
     async def generate(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
-        """The engine's deltas until the deadline. Closing it aborts the request.
+        """The engine's deltas until the deadline. Closing it aborts what runs of this prompt; others may follow it.
 
         Raises `DeadlineExceeded`, and `EngineError` where the engine ended before every choice did.
         """
         meter, num_tokens = ticket.meter, len(prompt_token_ids)
-        meter.begins(0, num_tokens, num_choices=sampling.num_choices)
+        part = meter.num_prompts
+        meter.begins(part, num_tokens, num_choices=sampling.num_choices)
         stream = self._engine.generate(
             prompt_token_ids,
             sampling,
-            request_id=ticket.engine_id,
+            request_id=f"{ticket.engine_id}-{part}" if part else ticket.engine_id,
             adapter=ticket.engine_adapter,
             cache_salt=ticket.cache_salt,
         )
-        async with aclosing(_whole(ticket, stream)) as deltas:
-            async for delta in deltas:
-                meter.read(0, num_tokens=num_tokens, num_cached=delta.num_cached_tokens)
-                meter.made(0, delta.choice, len(delta.token_ids))
-                if delta.finish_reason is not None:
-                    meter.ended(0, delta.choice)
-                yield delta
+        try:
+            async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as deltas:
+                async for delta in deltas:
+                    meter.read(part, num_tokens=num_tokens, num_cached=delta.num_cached_tokens)
+                    meter.made(part, delta.choice, len(delta.token_ids))
+                    if delta.finish_reason is not None:
+                        meter.ended(part, delta.choice)
+                    yield delta
+            _check_complete(ticket, [part])
+        finally:
+            meter.left(part)
 
     async def openai(self, ticket: Ticket, request: OpenAIRequest) -> Reply:
         """The answer, or its frames, until the deadline. Closing the frames aborts the request.
 
         Raises what `generate` does, and `InvalidRequest`.
         """
+        parts = range(len(request.prompts))
         for index, prompt in enumerate(request.prompts):
             ticket.meter.begins(index, len(prompt.token_ids), num_choices=request.num_choices)
         answer = self._openai.answer(
@@ -173,16 +179,16 @@ class Serving:
         )
         reply = await in_time(answer, ticket.deadline, ticket.ending)
         if reply.frames is not None:
-            return Reply(frames=_whole(ticket, reply.frames))
-        _check_complete(ticket)
+            return Reply(frames=_whole(ticket, reply.frames, parts))
+        _check_complete(ticket, parts)
         return reply
 
     async def score(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], continuations: Sequence[Sequence[int]]
     ) -> list[ContinuationScore]:
         """Log-probabilities of each continuation after the prompt, in their order. Raises `DeadlineExceeded`."""
-        calls = []
-        for index, continuation in enumerate(continuations):
+        calls, before = [], ticket.meter.num_prompts
+        for index, continuation in enumerate(continuations, before):
             ticket.meter.begins(index, len(prompt_token_ids) + len(continuation), num_choices=0)
             calls.append(
                 self._engine.score(
@@ -194,7 +200,7 @@ class Serving:
                 )
             )
         scores = await in_time(all_or_none(calls), ticket.deadline, ticket.ending)
-        for index, continuation in enumerate(continuations):
+        for index, continuation in enumerate(continuations, before):
             ticket.meter.read(index, num_tokens=len(prompt_token_ids) + len(continuation), num_cached=0)
         return scores
 
@@ -240,14 +246,14 @@ class Serving:
         return resolved
 
 
-async def _whole(ticket: Ticket, stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """The stream until the deadline. Raises `EngineError` where it ends before every choice of the request did."""
+async def _whole(ticket: Ticket, stream: AsyncIterator[T], parts: Iterable[int]) -> AsyncGenerator[T, None]:
+    """The stream until the deadline. Raises `EngineError` where it ends before every choice of its prompts did."""
     async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as items:
         async for item in items:
             yield item
-    _check_complete(ticket)
+    _check_complete(ticket, parts)
 
 
-def _check_complete(ticket: Ticket) -> None:
-    if ticket.meter.num_open:
+def _check_complete(ticket: Ticket, parts: Iterable[int]) -> None:
+    if any(map(ticket.meter.is_open, parts)):
         raise EngineError(f"the engine ended the request with {ticket.meter.num_open} of its choices incomplete")

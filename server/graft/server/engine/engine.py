@@ -60,6 +60,9 @@ class Sampling:
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     json_schema: str | None = None
+    regex: str | None = None
+    options: tuple[str, ...] = ()
+    """Of json_schema (as text), regex and options, one at most: what each choice follows, or which texts it may be."""
     ignore_eos: bool = False
     num_choices: int = 1
     logprobs: int | None = None

@@ -146,6 +146,7 @@ class RequestMeter:
         self._cached: dict[int, int] = {}
         self._delivered_at: dict[tuple[int, int], float] = {}
         self._open: set[tuple[int, int]] = set()
+        self.num_prompts = 0
         self.num_prompt_tokens = 0
         self.num_completion_tokens = 0
 
@@ -158,8 +159,13 @@ class RequestMeter:
         """How many choices have not ended."""
         return len(self._open)
 
+    def is_open(self, prompt: int) -> bool:
+        """Whether a choice of this prompt has not ended."""
+        return any(one == prompt for one, _ in self._open)
+
     def begins(self, prompt: int, num_tokens: int, *, num_choices: int = 1) -> None:
         """A prompt goes to the engine: who is served counts from now on."""
+        self.num_prompts += 1
         self._open |= {(prompt, choice) for choice in range(num_choices)}
         self.num_prompt_tokens += num_tokens
         self._charge(prompt_tokens=num_tokens)
@@ -187,3 +193,7 @@ class RequestMeter:
     def ended(self, prompt: int, choice: int) -> None:
         """A choice is complete."""
         self._open.discard((prompt, choice))
+
+    def left(self, prompt: int) -> None:
+        """What is not complete of a prompt is not wanted any more."""
+        self._open = {key for key in self._open if key[0] != prompt}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from graft.server.engine.engine import ContinuationScore
-from graft.server.prompting.program.program import Decoding
+from graft.server.prompting.program.program import Decoding, Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class Asker(Protocol):
         decoding: Decoding,
         *,
         num_paths: int = 1,
-        output: str | None = None,
+        output: Output | None = None,
         with_logprob: bool = False,
     ) -> AsyncGenerator[Piece, None]:
         """The paths as they grow, sharing the prompt's computation. Closing it ends those under way.
 
-        `output` is a JSON schema (as JSON text) that each follows. Raises `BadInput` where the prompt does not fit.
+        `output` is the contract that each follows. Raises `BadInput` where the prompt does not fit.
         """
         ...
 

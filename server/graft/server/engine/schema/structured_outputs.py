@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.engine import InvalidRequest, Sampling
 from graft.server.engine.schema.json_schema import JsonSchema
 from graft.server.engine.schema.other_grammars import choice_fault, grammar_fault, regex_fault, tags_grammar
 from graft.server.engine.schema.refusal import SchemaRefused
@@ -65,9 +65,13 @@ def check_schema_text(text: str, field: str, *, ignore_eos: bool = False) -> Non
     _by_schema(text, field).within(_TRIAL_ROOM)
 
 
-def grammar_of(text: str, room: int, field: str) -> str:
-    """The grammar of a schema as text, for a reply of so many characters. Raises `InvalidRequest`."""
-    return str(_by_schema(text, field).within(room)["grammar"])
+def structure_within(sampling: Sampling, room: int) -> Mapping[str, Any]:
+    """What replies of so many characters must follow, in vLLM's words. Raises `InvalidRequest`."""
+    if sampling.json_schema is not None:
+        return _by_schema(sampling.json_schema, "sampling.json_schema").within(room)
+    if sampling.regex is not None:
+        return _plain("regex", sampling.regex, "sampling.regex").within(room)
+    return _plain("choice", list(sampling.options), "sampling.options").within(room)
 
 
 def with_grammar(body: Mapping[str, Any], *, left_tokens: int, characters_per_token: float) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def usable_seed(seed: int | None) -> int | None:
     return None if seed is None else seed % 2**63
 
 
-def sampling_params(sampling: Sampling, grammar: str | None = None) -> SamplingParams:
-    """`grammar` is what the reply must follow. Raises `InvalidRequest` where vLLM refuses a value."""
+def sampling_params(sampling: Sampling, structure: Mapping[str, Any] | None = None) -> SamplingParams:
+    """`structure`, in vLLM's words, is what the reply must follow. Raises `InvalidRequest` for an unusable value."""
     top_p, top_k = likeliest_only(sampling.top_p, sampling.top_k)
     with engine_errors():
         params = SamplingParams(
@@ -107,7 +107,7 @@ def sampling_params(sampling: Sampling, grammar: str | None = None) -> SamplingP
             repetition_penalty=sampling.repetition_penalty,
             ignore_eos=sampling.ignore_eos,
             logprobs=sampling.logprobs,
-            structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+            structured_outputs=StructuredOutputsParams(**structure) if structure else None,
             output_kind=RequestOutputKind.DELTA,
         )
     return with_choices(params, sampling.num_choices)

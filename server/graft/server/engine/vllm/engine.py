@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from graft.server.engine.lora_cpu.slot_image import SlotLayout
 from graft.server.engine.lora_cpu.slot_images import SlotImages
 from graft.server.engine.process.process import EngineProcess
 from graft.server.engine.process.shared_names import SharedNames
-from graft.server.engine.schema.structured_outputs import grammar_of
+from graft.server.engine.schema.structured_outputs import structure_within
 from graft.server.engine.tokenizer.token_bytes import TokenBytes
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.environment import EngineSettings
@@ -104,19 +104,19 @@ class VllmEngine:
         cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
         conversion.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
-        params = conversion.sampling_params(sampling, await self._grammar(sampling, len(prompt_token_ids)))
+        params = conversion.sampling_params(sampling, await self._structure(sampling, len(prompt_token_ids)))
         stream = self._generate(prompt_token_ids, params, request_id, adapter, cache_salt)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 for delta in conversion.deltas(output, self.bytes_of):
                     yield delta
 
-    async def _grammar(self, sampling: Sampling, prompt_length: int) -> str | None:
-        if sampling.json_schema is None:
+    async def _structure(self, sampling: Sampling, prompt_length: int) -> Mapping[str, Any] | None:
+        if sampling.json_schema is None and sampling.regex is None and not sampling.options:
             return None
         tokens = min(sampling.max_tokens, self.max_model_tokens - prompt_length)
         room = int((tokens - 1) * self.characters_per_token)
-        return await asyncio.to_thread(grammar_of, sampling.json_schema, room, "sampling.json_schema")
+        return await asyncio.to_thread(structure_within, sampling, room)
 
     async def score(
         self,
