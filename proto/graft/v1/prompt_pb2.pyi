@@ -772,6 +772,7 @@ class Citation(_message.Message):
     EXISTS_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
     SENTENCE_FIELD_NUMBER: _builtins.int
+    MISSING_QUOTES_FIELD_NUMBER: _builtins.int
     marker: _builtins.int
     """The number in the answer, and the document and passage that it names."""
     document: _builtins.str
@@ -780,6 +781,10 @@ class Citation(_message.Message):
     overlap: _builtins.float
     """Share of the sentence's words that the passage has."""
     sentence: _builtins.str
+    @_builtins.property
+    def missing_quotes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the sentence quotes and the passage does not have."""
+
     def __init__(
         self,
         *,
@@ -789,10 +794,11 @@ class Citation(_message.Message):
         exists: _builtins.bool = ...,
         overlap: _builtins.float = ...,
         sentence: _builtins.str = ...,
+        missing_quotes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "exists", b"exists", "marker", b"marker", "overlap", b"overlap", "passage", b"passage", "sentence", b"sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "exists", b"exists", "marker", b"marker", "missing_quotes", b"missing_quotes", "overlap", b"overlap", "passage", b"passage", "sentence", b"sentence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

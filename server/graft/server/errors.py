@@ -25,6 +25,14 @@ class BadInput(ServingError, ValueError):
         super().__init__("; ".join(f"{violation.field}: {violation.problem}" for violation in violations))
 
 
+class NoAnswer(ServingError):
+    """The model answered, and what it said holds no answer of the kind that was asked for."""
+
+
+class UnsupportedClaims(NoAnswer):
+    """The answer claims what no source supports that it cites, where the program asks for support."""
+
+
 class TooLarge(ServingError, ValueError):
     """More bytes than this server takes in one request."""
 

@@ -31,6 +31,7 @@ class Row:
 _INVALID = grpc.StatusCode.INVALID_ARGUMENT
 _EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 _UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+_FAILED = grpc.StatusCode.FAILED_PRECONDITION
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _BAD = "invalid_request_error"
 _SERVER = "server_error"
@@ -42,6 +43,8 @@ TABLE: tuple[Row, ...] = (
     Row(engine.InvalidRequest, _INVALID, 400, "INVALID_REQUEST", _BAD, "invalid_value"),
     Row(serving.TooLarge, _INVALID, 413, "REQUEST_TOO_LARGE", _BAD, "request_too_large"),
     Row(serving.UnsupportedEncoding, _INVALID, 415, "UNSUPPORTED_ENCODING", _BAD, "unsupported_encoding"),
+    Row(serving.UnsupportedClaims, _FAILED, 422, "UNSUPPORTED_CLAIMS", _BAD, "unsupported_claims"),
+    Row(serving.NoAnswer, _FAILED, 422, "NO_ANSWER", _BAD, "no_answer"),
     Row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
     Row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
     Row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
@@ -51,8 +54,8 @@ TABLE: tuple[Row, ...] = (
     Row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
     Row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
     Row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
-    Row(engine.LoadFailed, grpc.StatusCode.FAILED_PRECONDITION, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
-    Row(serving.ParityFailed, grpc.StatusCode.FAILED_PRECONDITION, 409, "PARITY_FAILED", _BAD, "parity_failed"),
+    Row(engine.LoadFailed, _FAILED, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
+    Row(serving.ParityFailed, _FAILED, 409, "PARITY_FAILED", _BAD, "parity_failed"),
     Row(serving.Overloaded, _EXHAUSTED, 429, "OVERLOADED", "rate_limit_error", "server_overloaded"),
     Row(residency.PinRefused, _EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
     Row(serving.SlowReader, _EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),

@@ -45,10 +45,11 @@ class Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """What one path grew by; the last one of a path has the whole."""
+    """What one path grew by, and in how many tokens; the last one of a path has the whole."""
 
     index: int
     text: str
+    num_tokens: int = 0
     path: Path | None = None
 
 

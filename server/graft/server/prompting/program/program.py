@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 DEMONSTRATIONS = "demonstrations"
 """The placeholder, in a text `{{demonstrations}}`, where the chosen demonstrations stand."""
 
+SOURCES = "sources"
+"""The placeholder, in a text `{{sources}}`, where the shown passages of documents stand."""
+
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -96,7 +99,8 @@ class Reasoning(Value):
     stages, reasoning and then the answer (Kojima et al. 2022, arXiv:2205.11916). least_to_most: Zhou et al. 2022,
     arXiv:2205.10625. program_of_thought: Chen et al. 2022, arXiv:2211.12588, with arithmetic expressions only.
     """
-    instruction: str = "Let's think step by step."
+    instruction: str | None = None
+    """What the reasoning begins with where no demonstration shows it; default: the method's own, of its paper."""
     answer_instruction: str = "Therefore, the answer is"
     paths: Annotated[int, Field(ge=1, le=64)] = 1
     """Sampled paths that vote (self-consistency: Wang et al. 2022, arXiv:2203.11171)."""
@@ -225,7 +229,7 @@ class PromptProgram(Value):
     extraction: Extraction = Extraction()
     documents: tuple[Document, ...] = ()
     sourcing: Sourcing | None = None
-    """None: documents are not asked for, and citations not read."""
+    """How documents are shown, at `{{sources}}`, and citations checked. None: there are no documents."""
     model: str | None = None
     """A model reference (`dates`, `dates@3`, `dates:canary`); default: the request's, else the base."""
     tests: tuple[ProgramTest, ...] = ()
