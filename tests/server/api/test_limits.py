@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from graft.server.api import limits
 from graft.server.api.grpc.inference_messages import sampling_of
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.openai_request import checked
+from graft.server.engine.schema import bounds
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput
 from graft.server.runtime.violations import Violations
@@ -129,7 +129,7 @@ def test_a_schema_has_the_same_bounds_whichever_way_it_comes(
 @pytest.mark.parametrize("name", ["json as text", "structural_tag as text", "gRPC"])
 def test_a_schema_that_is_too_long_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = WAYS[name]({"description": "x" * 65_536})
-    monkeypatch.setattr(limits, "read_json", lambda text: pytest.fail("it was read"))
+    monkeypatch.setattr(bounds, "read_json", lambda text: pytest.fail("it was read"))
     with pytest.raises(BadInput, match="the limit is 65536"):
         check_way(fields)
 
