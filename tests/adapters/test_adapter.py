@@ -87,7 +87,7 @@ def test_no_accepted_name_is_a_path_out(name: str) -> None:
     assert (folder / name).parent == folder
 
 
-@pytest.mark.parametrize("name", ["base", "ft"])
+@pytest.mark.parametrize("name", ["base", "ft", "prompt", "prompts"])
 def test_words_of_references_are_no_adapters(name: str) -> None:
     with pytest.raises(InvalidReference, match="reserved"):
         check_adapter_name(name)

@@ -8,7 +8,7 @@ from graft.adapters.errors import InvalidReference, Reason
 
 NAME_GRAMMAR = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_GRAMMAR + r"\Z")
-_RESERVED = frozenset({"base", "ft"})
+_RESERVED = frozenset({"base", "ft", "prompt", "prompts"})
 
 
 def check_name(text: str, *, what: str) -> str:
@@ -21,7 +21,7 @@ def check_name(text: str, *, what: str) -> str:
 
 
 def check_adapter_name(text: str) -> str:
-    """Like `check_name`, for a new adapter; `base` and `ft` mean something else in references."""
+    """Like `check_name`, for a new adapter; `base`, `ft` and `prompt` mean something else there."""
     check_name(text, what="adapter")
     if text in _RESERVED:
         problem = f"{text!r} is reserved in model references"

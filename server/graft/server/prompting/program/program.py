@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 DEMONSTRATIONS = "demonstrations"
 """The placeholder, in a text `{{demonstrations}}`, where the chosen demonstrations stand."""
@@ -13,7 +13,8 @@ DEMONSTRATIONS = "demonstrations"
 SOURCES = "sources"
 """The placeholder, in a text `{{sources}}`, where the shown passages of documents stand."""
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -53,6 +54,27 @@ class Placeholder(Value):
     name: Name
 
 
+def _kind(value: Any) -> str | None:
+    """Which of the forms that a prompt or an entry of it can have, so that errors speak of that one alone."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list | tuple):
+        return "chat"
+    if isinstance(value, Placeholder) or (isinstance(value, dict) and "type" in value):
+        return "placeholder"
+    return "turn" if isinstance(value, Turn | dict) else None
+
+
+Entry = Annotated[
+    Annotated[Turn, Tag("turn")] | Annotated[Placeholder, Tag("placeholder")],
+    Discriminator(_kind, custom_error_type="entry", custom_error_message="must be a turn or a placeholder"),
+]
+Prompt = Annotated[
+    Annotated[str, Tag("text")] | Annotated[tuple[Entry, ...], Tag("chat")],
+    Discriminator(_kind, custom_error_type="prompt", custom_error_message="must be a text, or a list of turns"),
+]
+
+
 class Demonstration(Value):
     """One worked example: the values of the template's variables, and what is right."""
 
@@ -69,7 +91,7 @@ class Choosing(Value):
     method: Literal["fixed", "random", "balanced", "bm25", "mmr", "embedding"] = "fixed"
     count: Annotated[int, Field(ge=0, le=256)] | None = None
     """How many; default: all of them where they are fixed, else 4."""
-    seed: int = 0
+    seed: Seed = 0
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Of mmr: 0 asks for likeness only, 1 for difference only (Carbonell and Goldstein 1998)."""
     order: Literal["given", "similar_last", "entropy"] = "given"
@@ -170,13 +192,13 @@ class Decoding(Value):
     max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stop: tuple[str, ...] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
 
 
 class Document(Value):
@@ -215,7 +237,7 @@ class PromptProgram(Value):
     """One version's content. Its name, labels and number stand beside it in the catalog."""
 
     type: PromptType = PromptType.TEXT
-    prompt: str | tuple[Turn | Placeholder, ...]
+    prompt: Prompt
     template_format: TemplateFormat = TemplateFormat.MUSTACHE
     mode: Literal["zero_shot", "one_shot", "few_shot"] | None = None
     """Default: few_shot where there are demonstrations. zero_shot leaves them out, one_shot takes one."""
