@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Concatenate, ParamSpec, TypeVar
-
-import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from graft.adapters.adapter import DEFAULT_TENANT, Adapter, AdapterVersion, Alias
 from graft.adapters.base.base import Base
@@ -22,11 +18,6 @@ from graft.adapters.catalog.paging import Page
 from graft.adapters.catalog.rows import BaseRecord, Record
 from graft.adapters.catalog.snapshot import CatalogSnapshot
 from graft.adapters.catalog.versions import Draft
-from graft.adapters.errors import Conflict
-
-_TRIES = 3
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 def _utc_now() -> datetime:
@@ -55,19 +46,19 @@ class Catalog:
 
     def register_tenant(self, name: str) -> None:
         """Make a tenant; does nothing when it is there."""
-        self._write(version_writes.register_tenant, name, now=self._now())
+        self._database.write(version_writes.register_tenant, name, now=self._now())
 
     def register_base(self, base: Base, *, tenant: str = DEFAULT_TENANT, request_id: str | None = None) -> None:
         """Remember a base, or its new path and name. Raises AlreadyExists where an adapter has the name."""
-        self._write(version_writes.register_base, base, tenant=tenant, request_id=request_id, now=self._now())
+        self._database.write(version_writes.register_base, base, tenant=tenant, request_id=request_id, now=self._now())
 
     def check_base_name(self, name: str) -> None:
         """Raises AlreadyExists where an adapter has the name: a request for it could mean either."""
-        self._read(version_writes.check_base_name, name)
+        self._database.read(version_writes.check_base_name, name)
 
     def bases(self) -> tuple[BaseRecord, ...]:
         """Every registered base, oldest first."""
-        return self._read(catalog_reads.bases)
+        return self._database.read(catalog_reads.bases)
 
     def register_version(self, draft: Draft, *, request_id: str | None = None) -> AdapterVersion:
         """Register a version, and its adapter when that is new; the same content again returns the first one.
@@ -75,27 +66,27 @@ class Catalog:
         The draft's records are appended in the same transaction, and change what requests resolve as the version does.
         Raises InvalidReference for the names, NotFound for the tenant, Conflict for a request_id used for another call.
         """
-        return self._write(version_writes.register_version, draft, request_id=request_id, now=self._now())
+        return self._database.write(version_writes.register_version, draft, request_id=request_id, now=self._now())
 
     def adapters(
         self, tenant: str = DEFAULT_TENANT, *, page_size: int | None = None, page_token: str | None = None
     ) -> Page[Adapter]:
         """The tenant's adapters, by name."""
-        return self._read(catalog_reads.adapters, tenant, page_size, page_token)
+        return self._database.read(catalog_reads.adapters, tenant, page_size, page_token)
 
     def get_adapter(self, tenant: str, name: str) -> Adapter:
         """One adapter. Raises NotFound."""
-        return self._read(catalog_reads.get_adapter, tenant, name)
+        return self._database.read(catalog_reads.get_adapter, tenant, name)
 
     def versions(
         self, tenant: str, adapter: str, *, page_size: int | None = None, page_token: str | None = None
     ) -> Page[AdapterVersion]:
         """The adapter's versions, by number. Raises NotFound for the adapter."""
-        return self._read(catalog_reads.versions, tenant, adapter, page_size, page_token)
+        return self._database.read(catalog_reads.versions, tenant, adapter, page_size, page_token)
 
     def get_version(self, tenant: str, adapter: str, selector: str) -> AdapterVersion:
         """The version with this number, digest, or unique digest prefix of 8 or more digits. Raises NotFound."""
-        return self._read(catalog_reads.get_version, tenant, adapter, selector)
+        return self._database.read(catalog_reads.get_version, tenant, adapter, selector)
 
     def set_alias(
         self,
@@ -122,7 +113,7 @@ class Catalog:
             weight_percent=weight_percent,
             expected_etag=expected_etag,
         )
-        return self._write(alias_writes.set_alias, wish, request_id=request_id, now=self._now())
+        return self._database.write(alias_writes.set_alias, wish, request_id=request_id, now=self._now())
 
     def delete_alias(
         self,
@@ -135,37 +126,41 @@ class Catalog:
     ) -> None:
         """Delete an alias. Raises NotFound; Conflict when `expected_etag` is no longer its etag."""
         names = (tenant, adapter, alias)
-        self._write(alias_writes.delete_alias, names, expected_etag, request_id=request_id, now=self._now())
+        self._database.write(alias_writes.delete_alias, names, expected_etag, request_id=request_id, now=self._now())
 
     def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None = None) -> None:
         """Delete a version; its files stay until the store collects. Raises NotFound; Conflict naming its aliases."""
-        self._write(version_writes.delete_version, tenant, adapter, version, request_id=request_id, now=self._now())
+        self._database.write(
+            version_writes.delete_version, tenant, adapter, version, request_id=request_id, now=self._now()
+        )
 
     def delete_adapter(self, *, tenant: str, adapter: str, force: bool = False, request_id: str | None = None) -> None:
         """Delete an adapter. Raises NotFound; Conflict while it has versions, unless `force` deletes them too."""
-        self._write(version_writes.delete_adapter, tenant, adapter, force, request_id=request_id, now=self._now())
+        self._database.write(
+            version_writes.delete_adapter, tenant, adapter, force, request_id=request_id, now=self._now()
+        )
 
     def add_record(
         self, version_digest: str, kind: str, body: Mapping[str, object], *, tenant: str = DEFAULT_TENANT
     ) -> Record:
         """Append a record about a version. Raises NotFound when the tenant has no such version."""
-        return self._write(version_writes.add_record, tenant, version_digest, kind, body, now=self._now())
+        return self._database.write(version_writes.add_record, tenant, version_digest, kind, body, now=self._now())
 
     def records(self, version_digest: str, *, tenant: str = DEFAULT_TENANT) -> tuple[Record, ...]:
         """The tenant's records about a version, oldest first."""
-        return self._read(catalog_reads.records, tenant, version_digest)
+        return self._database.read(catalog_reads.records, tenant, version_digest)
 
     def live_digests(self) -> frozenset[str]:
         """Digests of all versions and SHA-256 of all their files: what the store must keep."""
-        return self._read(catalog_reads.live_digests)
+        return self._database.read(catalog_reads.live_digests)
 
     def identity(self) -> str:
         """What tells this catalog from all others, as 64 hex digits; a copy has the same."""
-        return self._read(catalog_reads.identity)
+        return self._database.read(catalog_reads.identity)
 
     def every_version(self) -> tuple[AdapterVersion, ...]:
         """All tenants' versions, by tenant, adapter and number."""
-        return self._read(catalog_reads.every_version)
+        return self._database.read(catalog_reads.every_version)
 
     def snapshot(self, base_name: str = "base") -> CatalogSnapshot:
         """All versions and aliases at this moment; `base_name` is what clients call the bare base."""
@@ -173,18 +168,4 @@ class Catalog:
 
     def refreshed(self, before: CatalogSnapshot) -> CatalogSnapshot:
         """`before` itself where nothing changed since, in this process or another; else what changed is read anew."""
-        return self._read(catalog_reads.refreshed, before)
-
-    def _read(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self._database.reading() as connection:
-            return work(connection, *args, **kwargs)
-
-    def _write(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run `work` in one transaction; again when another replica wrote the same row first."""
-        for _ in range(_TRIES):
-            try:
-                with self._database.writing() as connection:
-                    return work(connection, *args, **kwargs)
-            except IntegrityError as error:
-                cause = error
-        raise Conflict("another writer changed the same rows; try again") from cause
+        return self._database.read(catalog_reads.refreshed, before)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from graft.adapters.errors import CatalogCorrupt, CatalogUnavailable, GraftError, Reason, StoreFull
+from graft.adapters.errors import CatalogCorrupt, CatalogUnavailable, Conflict, GraftError, Reason, StoreFull
 
 VERSION_TABLE = "graft_adapters_version"
 _MIGRATIONS = "graft.adapters.catalog:migrations"
@@ -26,6 +26,9 @@ _MIGRATIONS = "graft.adapters.catalog:migrations"
 _WAIT_SECONDS = 1.5
 # One number for the advisory lock under which PostgreSQL is upgraded.
 _UPGRADE_LOCK = 0x67726166
+_TRIES = 3
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Database:
@@ -81,6 +84,21 @@ class Database:
         """A transaction that may write; committed durably on leaving, rolled back on an error."""
         with self._transaction(writes=True) as connection:
             yield connection
+
+    def read(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run `work` in a transaction that only reads."""
+        with self.reading() as connection:
+            return work(connection, *args, **kwargs)
+
+    def write(self, work: Callable[Concatenate[sa.Connection, _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run `work` in one transaction; again when another replica wrote the same row first. Raises Conflict."""
+        for _ in range(_TRIES):
+            try:
+                with self.writing() as connection:
+                    return work(connection, *args, **kwargs)
+            except IntegrityError as error:
+                cause = error
+        raise Conflict("another writer changed the same rows; try again") from cause
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[sa.Connection]:

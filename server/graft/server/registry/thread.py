@@ -32,6 +32,10 @@ class CatalogThread:
         """`call` in the catalog's thread, then `written`; a caller that goes away leaves neither half done."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, call)
 
+    async def run(self, call: Callable[[], T]) -> T:
+        """`call` in the catalog's thread: what another room does with the same database."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
     async def write_long(self, call: Callable[[Catalog], T]) -> T:
         """Like `write`, for calls that mostly read files: beside the catalog's thread, so that aliases still move."""
         return await asyncio.get_running_loop().run_in_executor(self._long_threads, self._write, call)

@@ -1,0 +1,40 @@
+"""What the catalog of programs keeps: versions, and the labels that move between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from graft.server.prompting.program.program import PromptProgram
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptVersion:
+    """An immutable version. `text` is the program's canonical JSON, `digest` that of its bytes."""
+
+    tenant: str
+    prompt: str
+    number: int
+    digest: str
+    text: str
+    tags: tuple[str, ...]
+    commit_message: str
+    create_time: datetime
+
+    @cached_property
+    def program(self) -> PromptProgram:
+        """The program; read when it is first asked for, some milliseconds per hundred kilobytes."""
+        return PromptProgram.model_validate_json(self.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptLabel:
+    """A movable pointer to a version."""
+
+    tenant: str
+    prompt: str
+    name: str
+    version_number: int
+    etag: str
+    update_time: datetime
