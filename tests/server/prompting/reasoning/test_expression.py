@@ -86,6 +86,12 @@ def test_how_models_dress_programs() -> None:
     assert written(run("return (1 + 2) * 2")) == "6"
 
 
+def test_what_the_model_takes_for_the_value_is_not_the_value() -> None:
+    """A demonstration's default answer is the program, a line's end and its value."""
+    assert written(run("x = 17 * 3\ny = x + 1\n51")) == "52"
+    assert written(run("51")) == "51"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -128,7 +134,7 @@ def test_what_is_no_arithmetic_is_said(text: str, reason: str) -> None:
         ("x == 1", "line 1"),
         ("for i in range(9): x", "line 1"),
         ("import os", "line 1"),
-        ("1\n" * 300, "more than 256 lines"),
+        ("x = 1\n" * 300, "more than 256 lines"),
         ("1\n" * 5000, "at most 8192"),
     ],
 )

@@ -30,9 +30,7 @@ def winner(cast: list[Ballot]) -> str | None:
 
 
 @given(papers)
-def test_the_tally_is_the_slow_count_in_whatever_order_paths_end(
-    paper: list[tuple[str, float]], random: object
-) -> None:
+def test_the_tally_is_the_slow_count_in_whatever_order_paths_end(paper: list[tuple[str, float]]) -> None:
     cast = ballots(paper)
     votes = tally(cast)
     assert (votes[0].answer if votes else None) == winner(cast)

@@ -32,8 +32,9 @@ _TOKEN = re.compile(
 )
 _SPELLED = {"\u00d7": "*", "\u00f7": "/", "\u2212": "-"}
 _ASSIGNED = re.compile(r"\s*([^\W\d]\w*)\s*=(?!=)", re.ASCII)
+_ONLY_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d*)?", re.ASCII)
 # How models end a program that they were not asked to end so.
-_WRAPPED = re.compile(r"\s*(?:return\b|print\s*(?=\())\s*")
+_WRAPPED = re.compile(r"^\s*(?:return\b|print\s*(?=\())\s*")
 
 
 class ExpressionError(ValueError):
@@ -47,7 +48,8 @@ class _Token:
 
 
 def run(program: str) -> Fraction:
-    """The value of the last line. Blank lines, fences and what stands after `#` are passed over.
+    """The value of the last line. Blank lines, fences and what stands after `#` are passed over, and, behind what was
+    computed, lines that are a number only: there the model says what it takes for the value.
 
     Raises `ExpressionError` with the line's number.
     """
@@ -56,7 +58,7 @@ def run(program: str) -> Fraction:
     names: dict[str, Fraction] = {}
     value = None
     for number, line in enumerate(_lines(program), start=1):
-        if not line:
+        if not line or (value is not None and _ONLY_NUMBER.fullmatch(line)):
             continue
         if number > MAX_LINES:
             raise ExpressionError(f"the program has more than {MAX_LINES} lines")

@@ -1,0 +1,28 @@
+"""A task, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graft.server.prompting.asking import Written
+from graft.server.prompting.program.program import Reasoning
+from graft.server.prompting.reasoning.reasoning import reason
+from graft.server.prompting.reasoning.task import Growth, Reasoned, Task
+from tests.server.prompting.scripted import ScriptedAsker
+
+
+def task(prompt: str, reasoning: dict[str, Any] | None = None, **fields: Any) -> Task:
+    return Task(prompt=Written(text=prompt), reasoning=Reasoning.model_validate(reasoning or {}), **fields)
+
+
+async def run(asker: ScriptedAsker, asked: Task) -> tuple[Reasoned, list[Growth]]:
+    """The result, and what was told on the way, which always adds up to it."""
+    asker.num_generated = 0
+    *growths, end = [event async for event in reason(asker, asked)]
+    told = [growth for growth in growths if isinstance(growth, Growth)]
+    assert isinstance(end, Reasoned) and len(told) == len(growths)
+    assert "".join(growth.answer for growth in told) == end.answer
+    assert "".join(growth.rationale for growth in told) == end.rationale
+    assert end.cost.total_tokens == asker.num_generated
+    assert 0 <= end.cost.answer_tokens <= end.cost.total_tokens
+    return end, told
