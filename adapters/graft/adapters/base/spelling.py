@@ -42,10 +42,11 @@ class Spelling:
         }
         # Such a token is also found in what the normalizer makes of other characters.
         self._found_normalized = any(added[id].normalized for id in self._controls.values())
-        self._mark, self._inner = secrets.token_hex(6), secrets.token_hex(6)
+        self._mark, self._inner, self._claim = (secrets.token_hex(6) for _ in range(3))
         names = "|".join(re.escape(name) for name in sorted(self._controls, key=len, reverse=True))
         self._name = re.compile(names or r"(?!)")
         self._mark_or_name = re.compile(rf"<{self._mark}\.(\d+)>|({names or '(?!)'})")
+        self._claimed = re.compile(rf"<{self._claim}\.(\d+)>")
         self._names = list(self._controls)
         self._places = {name: place for place, name in enumerate(self._names)}
 
@@ -117,6 +118,21 @@ class Spelling:
         if isinstance(value, list | tuple):
             return [self.marked(one) for one in value]
         return value
+
+    def claimed(self, template: str) -> str:
+        """A template with a claim in place of each control token's name that it writes, for ``settled``."""
+        return self._name.sub(lambda found: f"<{self._claim}.{self._places[found[0]]}>", template)
+
+    def settled(self, text: str) -> str:
+        """What claimed templates and foreign values have become together: claims are control tokens' names again, and
+        every other name, also one that stands across a seam, has a mark in its place. For ``rendered``.
+        """
+        marked: str = self.marked(text)
+        return self._claimed.sub(lambda found: self._names[int(found[1])], marked)
+
+    def marked_prompt(self, text: str) -> list[int]:
+        """Ids of a raw prompt in which foreign names are marked. Raises ``Unspellable``."""
+        return self._begun(self.rendered(text))
 
     def unmarked(self, text: str) -> str:
         """A text as it was before it was marked."""

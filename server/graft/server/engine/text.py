@@ -33,6 +33,14 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def encode_marked(self, text: str) -> list[int]: ...
+
+    def claimed(self, template: str) -> str: ...
+
+    def settled(self, text: str) -> str: ...
+
+    def unmarked(self, text: str) -> str: ...
+
     def encode_continuation(self, text: str) -> list[int]: ...
 
     def render_chat(self, messages: Turns, **variables: Any) -> list[int]: ...
@@ -69,6 +77,43 @@ class Text:
             return [self._tokenizer.encode(text) for text in texts.values()]
 
         return await self._beside(encode, sum(map(len, texts.values())))
+
+    async def encode_marked(self, text: str, *, field: str) -> list[int]:
+        """Ids of a prompt in whose text foreign names of control tokens are marked. Raises `BadInput`."""
+        violations = Violations()
+        self._check_length(len(text), field, violations)
+        violations.raise_any()
+        try:
+            return await self._beside(lambda: self._tokenizer.encode_marked(text), len(text))
+        except InvalidRequest as error:
+            raise BadInput(Violation(field=field, problem=str(error))) from error
+
+    async def num_tokens_each(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text alone. One that cannot fit the context is not read: it has more than the context."""
+        limit = _MAX_CHARACTERS_PER_TOKEN * self.max_model_tokens
+
+        def count() -> list[int]:
+            return [
+                len(self._tokenizer.encode_continuation(text)) if len(text) <= limit else self.max_model_tokens + 1
+                for text in texts
+            ]
+
+        try:
+            return await self._beside(count, sum(len(text) for text in texts if len(text) <= limit))
+        except InvalidRequest as error:
+            raise BadInput(Violation(field="prompt", problem=str(error))) from error
+
+    def claimed(self, template: str) -> str:
+        """A template with its control tokens' names claimed (see `Spelling.claimed`)."""
+        return self._tokenizer.claimed(template)
+
+    def settled(self, text: str) -> str:
+        """What claimed templates became, with foreign names of control tokens marked (see `Spelling.settled`)."""
+        return self._tokenizer.settled(text)
+
+    def unmarked(self, text: str) -> str:
+        """A text as it reads without its marks."""
+        return self._tokenizer.unmarked(text)
 
     async def render_chat(
         self, messages: Turns, *, field: str, variables: Mapping[str, Any] | None = None

@@ -183,6 +183,18 @@ class ScriptedTokenizer:
     def encode_continuation(self, text: str) -> list[int]:
         return self.encode(text)
 
+    def encode_marked(self, text: str) -> list[int]:
+        return self.encode(text)
+
+    def claimed(self, template: str) -> str:
+        return template
+
+    def settled(self, text: str) -> str:
+        return text
+
+    def unmarked(self, text: str) -> str:
+        return text
+
     template_variables: frozenset[str] | None = frozenset({"enable_thinking"})
 
     def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:

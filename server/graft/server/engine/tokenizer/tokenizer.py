@@ -52,6 +52,29 @@ class Tokenizer:
         self._check(text)
         return self._spelling.prompt(text)
 
+    def encode_marked(self, text: str) -> list[int]:
+        """Token ids of a raw prompt in which the names of control tokens that count were settled (see `Spelling`).
+
+        Raises `InvalidRequest` for text that is not valid Unicode, or that cannot be spelled.
+        """
+        self._check(text)
+        try:
+            return self._spelling.marked_prompt(text)
+        except Unspellable as error:
+            raise InvalidRequest(str(error)) from error
+
+    def claimed(self, template: str) -> str:
+        """See `Spelling.claimed`."""
+        return self._spelling.claimed(template)
+
+    def settled(self, text: str) -> str:
+        """See `Spelling.settled`."""
+        return self._spelling.settled(text)
+
+    def unmarked(self, text: str) -> str:
+        """See `Spelling.unmarked`."""
+        return self._spelling.unmarked(text)
+
     def encode_continuation(self, text: str) -> list[int]:
         """Token ids of text that follows a prompt: no special tokens are put before or after it."""
         self._check(text)

@@ -41,9 +41,11 @@ _CACHED_CHARACTERS = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """A place in a template, and the name of what stands there."""
+    """A place in a template, from `begin` to `end`, and the name of what stands there."""
 
     name: str
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ def _texts(parsed: Mustache, job: Job, violations: Violations) -> dict[str, str]
     for name in violations.until_full(parsed.variables):
         field = f"{job.values_field}.{name}"
         if name not in job.values:
-            violations.add(field, f"is missing: `{job.field}` reads it")
+            violations.add(field, "is missing: the template reads it")
         elif (text := value_text(job.values[name])) is None:
             violations.add(field, value_problem(job.values[name]))
         else:
@@ -125,7 +127,7 @@ def _parse(template: str) -> Mustache:
         inside = template[opening.end() : end]
         at = end + 2
         if (fault := _fault(inside, triple=bool(opening[2]))) is None:
-            parts.append(Variable(name=inside.strip()))
+            parts.append(Variable(name=inside.strip(), begin=opening.start() + len(backslashes), end=at))
         else:
             faults.append(f"{_place(template, opening.start())}: {fault}")
             if len(faults) > MAX_VIOLATIONS:
