@@ -90,7 +90,7 @@ CASES = [
     refused(
         "S20",
         chat(USER, {"role": "assistant", "content": "a", "tool_calls": [{"id": "x"}]}),
-        "messages[1].tool_calls",
+        "messages[1].tool_calls[0].function.name",
         CHAT,
     ),
     refused(

@@ -231,7 +231,7 @@ class Assembly:
         queue = AdmissionQueue(admission, slots=engine.slots, observed=self.metrics.admitted)
         return Serving(
             engine=engine.supervisor,
-            openai=self.engines.openai(engine.supervisor, snapshots.base),
+            openai=self.engines.openai(engine.supervisor, settings, snapshots.base),
             slots=engine.slots,
             snapshots=snapshots,
             queue=queue,

@@ -60,7 +60,6 @@ CAUSES = [
     number("top_k", 2**32 - 1),
     number("stop", ["x"] * 17),
     prompt("role", *chat("wizard"), "prompt.chat.messages[0].role", "messages[0].role"),
-    prompt("tool turn", *chat("tool"), "prompt.chat.messages[0].role", "messages[0].role"),
     prompt("no turns", pb.Prompt(chat=pb.Chat()), {"messages": []}, "prompt.chat.messages", "messages"),
     prompt("long chat", *chat("user", LONG), "prompt.chat.messages", "messages"),
     prompt("long text", pb.Prompt(text=LONG), {"prompt": LONG}, "prompt.text", "prompt"),

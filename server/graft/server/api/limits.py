@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,14 +46,6 @@ def _check_choice(texts: list[Any], field: str, violations: Violations) -> None:
         violations.add(field, too_long(num_characters))
 
 
-def _check_self_references(body: Mapping[str, Any], violations: Violations) -> None:
-    for tool in body["tools"] if isinstance(body.get("tools"), list) else ():
-        function = tool.get("function") if isinstance(tool, Mapping) else None
-        schema = function.get("parameters") if isinstance(function, Mapping) else None
-        if isinstance(schema, Mapping) and schema.get("$ref") == "#":
-            violations.add("tools", 'its schema is "$ref": "#", which refers to itself; describe a value')
-
-
 def _check_response_format(wanted: Mapping[str, Any], violations: Violations) -> None:
     described = wanted.get("json_schema")
     schema = described.get("schema") if isinstance(described, Mapping) else None
@@ -65,11 +56,8 @@ def _check_response_format(wanted: Mapping[str, Any], violations: Violations) ->
 
 
 def check_structures(body: Mapping[str, Any], violations: Violations) -> None:
-    """Bounds on what a request says about the structure of its answer and of its tools."""
-    if isinstance(body.get("tools"), Mapping | list):
-        check_json_schema({"": body["tools"]}, "tools", violations, max_characters=math.inf)
+    """Bounds on what a request says about the structure of its answer."""
     if isinstance(body.get("response_format"), Mapping):
         _check_response_format(body["response_format"], violations)
-    _check_self_references(body, violations)
     if isinstance(body.get("structured_outputs"), Mapping):
         _check_structure(body["structured_outputs"], violations)

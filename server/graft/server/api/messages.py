@@ -6,20 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from graft.server.api.limits import MAX_MESSAGES
+from graft.server.api.tool_turns import CallIds, read_calls
 from graft.server.runtime.violations import Violations, shown
 
 ROLES = ("system", "user", "assistant")
+"""What gRPC takes; over HTTP there are turns of the role `tool`, too."""
 # OpenAI's newer name of the same role.
 _SYSTEM = "developer"
 # Where text is between two parts, as vLLM joins them.
 _BETWEEN_PARTS = "\n"
-_TOOLS = "calling tools is not supported yet; leave these turns out"
+_TOOL = "tool"
+_TOOLS = "tools are called over HTTP only; leave these turns out"
+_FUNCTIONS = "give `tool_calls`, and results as turns of the role `tool`"
 _REMEDIES = {
     "name": "the chat template does not show it; write it into the content",
-    "tool_calls": _TOOLS,
-    "tool_call_id": _TOOLS,
-    "function_call": _TOOLS,
+    "tool_calls": "only the assistant calls tools",
+    "tool_call_id": "it belongs to turns of the role `tool`",
+    "function_call": _FUNCTIONS,
+    "reasoning": "only the assistant reasons",
+    "reasoning_content": "only the assistant reasons",
 }
+# Keys that a role has beside role and content.
+_MORE = {"assistant": ("tool_calls", "reasoning", "reasoning_content"), _TOOL: ("tool_call_id", "name")}
 # A caching hint: what is answered is the same.
 _PART_KEYS = frozenset({"type", "text", "prompt_cache_breakpoint"})
 
@@ -30,16 +38,20 @@ def template_role(role: str) -> str:
 
 
 def role_problem(role: object) -> str | None:
-    """What is wrong with a turn's role, or None."""
+    """What is wrong with the role of a turn without tools, or None."""
     if role in ("tool", "function"):
         return f"is {shown(role)}; {_TOOLS}"
     if isinstance(role, str) and template_role(role) in ROLES:
         return None
-    return f"{shown(role)} is none of {', '.join(ROLES)}"
+    return f"{shown(role)} is none of {', '.join(ROLES)}, nor, over HTTP, {_TOOL}"
 
 
-def read_messages(messages: object, violations: Violations) -> list[dict[str, str]]:
-    """A request's `messages` as turns of a role and one text; usable only where no violation was added."""
+def read_messages(messages: object, violations: Violations) -> list[dict[str, Any]]:
+    """A request's `messages` as turns of a role and one text, usable only where no violation was added.
+
+    An assistant's have `tool_calls` and `reasoning_content` where they were given, a tool's its `tool_call_id` and the
+    function's `name`.
+    """
     if not isinstance(messages, list) or not messages:
         problem = "is empty: give at least one turn" if messages == [] else f"is {shown(messages)}; it must be a list"
         violations.add("messages", problem)
@@ -47,27 +59,66 @@ def read_messages(messages: object, violations: Violations) -> list[dict[str, st
     if len(messages) > MAX_MESSAGES:
         violations.add("messages", f"has {len(messages)} turns; the limit is {MAX_MESSAGES}")
         return []
+    ids = CallIds()
     return [
-        _turn(message, f"messages[{index}]", violations)
+        _turn(message, f"messages[{index}]", ids, violations)
         for index, message in violations.until_full(enumerate(messages))
     ]
 
 
-def _turn(message: object, field: str, violations: Violations) -> dict[str, str]:
+def _turn(message: object, field: str, ids: CallIds, violations: Violations) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         violations.add(field, f"is {shown(message)}; a turn is an object with role and content")
         return {}
     given = {key: value for key, value in message.items() if value not in (None, "", [], {})}
     role = message.get("role")
     if role is None:
-        violations.add(f"{field}.role", f"is missing: it is one of {', '.join(ROLES)}")
-    elif problem := role_problem(role):
+        violations.add(f"{field}.role", f"is missing: it is one of {', '.join((*ROLES, _TOOL))}")
+    elif role == "function":
+        violations.add(f"{field}.role", f'is "function", OpenAI\'s older form; {_FUNCTIONS}')
+    elif role != _TOOL and (problem := role_problem(role)):
         violations.add(f"{field}.role", problem)
+    more = _MORE.get(str(role), ())
     for key, value in violations.until_full(given.items()):
-        if key not in ("role", "content"):
+        if key not in ("role", "content", *more):
             remedy = _REMEDIES.get(key, "only role and content of a turn are read; remove it")
             violations.add(f"{field}.{key[:40]}", f"{shown(value)} would be lost: {remedy}")
-    return {"role": template_role(str(role)), "content": _content(message.get("content"), field, violations)}
+    turn: dict[str, Any] = {"role": template_role(str(role))}
+    if role == "assistant":
+        turn |= _said(given, field, ids, violations)
+    elif role == _TOOL:
+        turn |= _answered(given, field, ids, violations)
+    content = message.get("content")
+    may_be_empty = content in (None, []) and "tool_calls" in turn
+    return {**turn, "content": "" if may_be_empty else _content(content, field, violations)}
+
+
+def _said(given: Mapping[str, Any], field: str, ids: CallIds, violations: Violations) -> dict[str, Any]:
+    """An assistant's calls and reasoning."""
+    turn: dict[str, Any] = {}
+    if "tool_calls" in given:
+        turn["tool_calls"] = read_calls(given["tool_calls"], f"{field}.tool_calls", ids, violations)
+    names = [name for name in ("reasoning_content", "reasoning") if name in given]
+    for name in names:
+        if not isinstance(given[name], str):
+            violations.add(f"{field}.{name}", f"is {shown(given[name])}; it must be text")
+    if len({str(given[name]) for name in names}) > 1:
+        violations.add(f"{field}.reasoning", "is another text than `reasoning_content`; they are the same: give one")
+    elif names:
+        turn["reasoning_content"] = str(given[names[0]])
+    return turn
+
+
+def _answered(given: Mapping[str, Any], field: str, ids: CallIds, violations: Violations) -> dict[str, Any]:
+    """Which call a tool's turn answers."""
+    call_id, name = given.get("tool_call_id"), given.get("name")
+    if problem := ids.problem(call_id):
+        violations.add(f"{field}.tool_call_id", problem)
+        return {}
+    called = ids.name(str(call_id))
+    if name not in (None, called):
+        violations.add(f"{field}.name", f"is {shown(name)}, and the call is of {shown(called)}; leave it out")
+    return {"tool_call_id": str(call_id), "name": called}
 
 
 def _content(content: object, field: str, violations: Violations) -> str:

@@ -16,7 +16,7 @@ class EngineFactory(Protocol):
     """Makes what serves a base in one form."""
 
     async def check(self, settings: Settings, base: Base, form: ServingForm) -> None:
-        """Raises InvalidBase where no engine can serve the base as the settings ask, `EngineError`."""
+        """Raises InvalidBase where no engine can serve the base as is asked, `InvalidSetting`, `EngineError`."""
         ...
 
     async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
@@ -25,6 +25,6 @@ class EngineFactory(Protocol):
 
     async def tokenizer(self, base: Base) -> Tokenizer: ...
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
+    def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIBackend:
         """The OpenAI backend over whatever engine the supervisor holds."""
         ...

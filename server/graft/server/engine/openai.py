@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from graft.server.engine.engine import EngineAdapter, Prompt
+from graft.server.engine.tools.tools import ToolUse
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIRequest:
-    """The honoured fields, each of them usable, and the prompts as tokens. One with `messages` is a chat."""
+    """The honoured fields, each of them usable, and the prompts as tokens. One with `messages` is a chat.
+
+    `tools` are those that its answer may call; `variables` are what the chat template was told of reasoning.
+    """
 
     fields: dict[str, Any]
     prompts: Sequence[Prompt]
+    tools: ToolUse | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_chat(self) -> bool:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.tools.shown import TemplateReads
 from graft.server.errors import BadInput, Violation
 from graft.server.runtime.violations import Violations, shown
 
 T = TypeVar("T")
-Turns = Sequence[Mapping[str, str]]
+Turns = Sequence[Mapping[str, Any]]
 
 # No vocabulary in use has longer tokens on average over a whole prompt; a longer text cannot fit the context.
 _MAX_CHARACTERS_PER_TOKEN = 64
@@ -29,6 +30,11 @@ class Tokenizer(Protocol):
     @property
     def template_variables(self) -> frozenset[str] | None:
         """What the chat template reads beside the turns; None where the base has no template."""
+        ...
+
+    @property
+    def template_reads(self) -> TemplateReads:
+        """What of tools the chat template shows."""
         ...
 
     def encode(self, text: str) -> list[int]: ...
@@ -120,7 +126,7 @@ class Text:
     ) -> list[int]:
         """Ids of a chat with the assistant's turn opened. Raises `BadInput`."""
         violations = Violations()
-        self._check_length(sum(len(message["content"]) for message in messages), field, violations)
+        self._check_length(_num_characters([messages, variables or {}]), field, violations)
         if self._tokenizer.template_variables is None:
             violations.add(field, "this base has no chat template; send the prompt as text")
         violations.raise_any()
@@ -132,6 +138,10 @@ class Text:
     def template_variables(self) -> frozenset[str]:
         """What a caller may tell the chat template beside the turns."""
         return self._tokenizer.template_variables or frozenset()
+
+    def template_reads(self) -> TemplateReads:
+        """What of tools the chat template shows."""
+        return self._tokenizer.template_reads
 
     async def continuations(
         self, prompt: str | None, prompt_ids: list[int], texts: Sequence[str], *, field: str
@@ -212,6 +222,15 @@ class Text:
         if num_characters > limit:
             problem = f"has {num_characters} characters, which cannot fit the context of {self.max_model_tokens} tokens"
             violations.add(field, f"{problem}; the limit is {limit} characters")
+
+
+def _num_characters(value: Any) -> int:
+    """Of all texts in turns and tools."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_num_characters(one) for key, one in value.items() if key != "role")
+    return sum(map(_num_characters, value)) if isinstance(value, Sequence) else 0
 
 
 def _id_shown(one: Any) -> str:

@@ -28,6 +28,11 @@ class Violations:
         if not self._is_full:
             self._found.append(Violation(field=field, problem=problem))
 
+    @property
+    def num_found(self) -> int:
+        """How many are held."""
+        return len(self._found)
+
     def until_full(self, parts: Iterable[T]) -> Iterator[T]:
         """The parts of a request to be judged one by one, as long as there is room for what is wrong with them."""
         return itertools.takewhile(lambda part: not self._is_full, parts)

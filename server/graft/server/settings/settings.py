@@ -126,6 +126,10 @@ class Settings:
     """Tokens that are run to compare a version; as many again may run without it."""
     parity_timeout_seconds: float = 90.0
     """Time for peft to compute the reference of an adapter that brought none."""
+    tool_call_parser: str | None = None
+    """vLLM's parser of the calls that the base writes; default: its family's by the chat template, else hermes."""
+    reasoning_parser: str | None = None
+    """vLLM's parser of the reasoning that the base writes, or none; default: its family's by the chat template."""
     log_format: LogFormat = "text"
     """Text, or json with one object per line."""
 

@@ -26,6 +26,7 @@ from graft.server.engine.engine import (
 from graft.server.engine.openai import Meter, OpenAIBackend, OpenAIRequest, Reply
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Tokenizer
+from graft.server.engine.tools.shown import TemplateReads
 from graft.server.settings.settings import Settings
 
 MAX_MODEL_TOKENS = 1000
@@ -197,7 +198,9 @@ class ScriptedTokenizer:
 
     template_variables: frozenset[str] | None = frozenset({"enable_thinking"})
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:
+    template_reads = TemplateReads()
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         return self.encode("|".join(message["content"] for message in messages))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -289,5 +292,5 @@ class ScriptedEngineFactory:
     async def tokenizer(self, base: Base) -> Tokenizer:
         return ScriptedTokenizer()
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
+    def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIBackend:
         return ScriptedBackend(supervisor)

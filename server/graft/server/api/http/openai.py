@@ -24,7 +24,6 @@ from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest
-from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
@@ -52,8 +51,8 @@ class OpenAIEndpoint:
 
     async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
         request_body = await self._read(request, take)
-        if "response_format" in request_body.fields or "structured_outputs" in request_body.fields:
-            await asyncio.to_thread(check_structure, request_body.fields)
+        if not {"response_format", "structured_outputs", "tools"}.isdisjoint(request_body.fields):
+            await asyncio.to_thread(request_body.check_form)
         await until_gone(request.receive, self._answer(request_body, request, send))
 
     async def _read(self, request: Request, take: Callable[[int], None]) -> CheckedBody:
@@ -67,7 +66,8 @@ class OpenAIEndpoint:
         fields = bounded(body.fields, prompts, self.text)
         entered = self.serving.enter(model=body.model, tenant=tenant, request_id=current_request_id())
         async with entered as ticket:
-            reply = await self.serving.openai(ticket, OpenAIRequest(fields=fields, prompts=prompts))
+            asked = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
+            reply = await self.serving.openai(ticket, asked)
             name = partial(_named, ticket=ticket, model=body.model)
             headers = answerer_headers(ticket.answerer)
             if reply.body is not None:

@@ -52,7 +52,6 @@ def _checks(endpoint: Endpoint, vocab_size: int) -> dict[str, Check]:
         "logit_bias": _biases(token),
         "reasoning_effort": _text,
         "chat_template_kwargs": _object,
-        "tools": _objects,
         "structured_outputs": _object,
         "response_format": _object,
     }
@@ -104,11 +103,6 @@ def _text(field: str, value: Any, violations: Violations) -> None:
 def _object(field: str, value: Any, violations: Violations) -> None:
     if not isinstance(value, Mapping):
         violations.add(field, f"is {shown(value)}; it must be an object")
-
-
-def _objects(field: str, value: Any, violations: Violations) -> None:
-    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        violations.add(field, "must be a list of objects")
 
 
 def _stop(field: str, value: Any, violations: Violations) -> None:

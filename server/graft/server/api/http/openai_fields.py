@@ -56,7 +56,16 @@ CHAT = Endpoint(
     path="/v1/chat/completions",
     prompt="messages",
     honoured=_SHARED
-    | {"chat_template_kwargs", "max_completion_tokens", "messages", "reasoning_effort", "tools", "top_logprobs"},
+    | {
+        "chat_template_kwargs",
+        "max_completion_tokens",
+        "messages",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+    },
 )
 COMPLETIONS = Endpoint(path="/v1/completions", prompt="prompt", honoured=_SHARED | {"echo", "prompt"})
 
@@ -83,15 +92,12 @@ def _any(kind: type, remedy: str) -> Inert:
     return Inert(changes_nothing=lambda value, body: isinstance(value, kind), remedy=remedy)
 
 
-def _without_tools(value: Any, body: Body) -> bool:
-    return value == "none" or (value == "auto" and not body.get("tools"))
-
-
 def _as_many_as_wanted(value: Any, body: Body) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == (body.get("n") or 1)
 
 
-_NO_TOOLS = "calling tools is not supported yet: leave it out, or say `none`"
+_OLDER = "it is OpenAI's older form: give `tools` and `tool_choice` of /v1/chat/completions"
+_NO_TOOLS = "tools are called in /v1/chat/completions: leave it out"
 _ONLY_TEXT = "only text is read and written here: leave it out"
 # Where a field is not honoured: values that every server has by default, or that say who asks and how to keep house.
 INERT: Mapping[str, Inert] = {
@@ -100,9 +106,9 @@ INERT: Mapping[str, Inert] = {
     "best_of": Inert(
         changes_nothing=_as_many_as_wanted, remedy="it must be `n` (1 where that is left out): all choices are answered"
     ),
-    "function_call": _one_of("none", "auto", remedy=_NO_TOOLS),
+    "function_call": _one_of("none", "auto", remedy=_OLDER),
     "echo": _one_of(False),
-    "functions": _one_of([], remedy="calling tools is not supported yet: leave it out"),
+    "functions": _one_of([], remedy=_OLDER),
     "metadata": _one_of({}, remedy="nothing is stored here: leave it out"),
     "modalities": _one_of(["text"], remedy='only text is written here: say ["text"], or leave it out'),
     "moderation": _one_of(),
@@ -116,8 +122,8 @@ INERT: Mapping[str, Inert] = {
     "service_tier": _one_of("auto", "default", remedy="there is one tier here: say `auto`, or leave it out"),
     "store": _one_of(False, remedy="nothing is stored here: say false, or leave it out"),
     "suffix": _one_of("", remedy="text is written after a prompt only: leave it out"),
-    "tool_choice": Inert(changes_nothing=_without_tools, remedy=_NO_TOOLS),
-    "tools": _one_of([], remedy="calling tools is not supported yet: leave it out"),
+    "tool_choice": _one_of("none", "auto", remedy=_NO_TOOLS),
+    "tools": _one_of([], remedy=_NO_TOOLS),
     "user": _any(str, "it must be text"),
     "verbosity": _one_of("medium", remedy="say in the prompt how long the answer should be, and leave it out"),
     "web_search_options": _one_of(),
@@ -148,14 +154,7 @@ def settled(body: Body, endpoint: Endpoint, violations: Violations) -> dict[str,
             violations.add(name[:_MAX_FIELD_CHARACTERS], f"is no field of {endpoint.path}; {_hint(name, endpoint)}")
         elif not inert.changes_nothing(value, given):
             violations.add(name, f"{shown(value)} is not supported; {inert.remedy}")
-    _check_tools(given, endpoint, violations)
     return {name: value for name, value in given.items() if name in endpoint.honoured}
-
-
-def _check_tools(given: Body, endpoint: Endpoint, violations: Violations) -> None:
-    """Reading calls needs a parser of the model family's format: tools are shown to the model, and none is called."""
-    if endpoint is CHAT and given.get("tools") and given.get("tool_choice") != "none":
-        violations.add("tools", "calling tools is not supported yet; leave `tools` out, or say tool_choice `none`")
 
 
 def _hint(name: str, endpoint: Endpoint) -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graft.server.api.http.openai_checks import check_sequences, check_values
 from graft.server.api.http.openai_fields import CHAT, Endpoint, settled
 from graft.server.api.limits import MAX_SEQUENCES
 from graft.server.api.messages import read_messages
+from graft.server.api.tools import check_enforced, read_tools
 from graft.server.engine.engine import Prompt
+from graft.server.engine.schema.structured_outputs import check_structure, structure_of
 from graft.server.engine.text import Text
+from graft.server.engine.tools.enforced import calls_structure
+from graft.server.engine.tools.shown import as_rendered
+from graft.server.engine.tools.tools import ToolUse
 from graft.server.errors import BadInput, Violation
 from graft.server.runtime.violations import Violations, shown
 
 # How a chat template is told about reasoning, by the names in use.
 _REASONING = ("reasoning_effort", "enable_thinking")
-_RENDERED = ("chat_template_kwargs", "reasoning_effort", "tools")
+_RENDERED = ("chat_template_kwargs", "parallel_tool_calls", "reasoning_effort", "tool_choice", "tools")
+_BESIDE_CALLS = "is another form than that of a call, to which this reply is held; leave it out, or call no tools"
 Source = str | list[int]
 
 
@@ -27,19 +33,36 @@ class CheckedBody:
 
     model: str
     fields: dict[str, Any]
-    turns: list[dict[str, str]]
+    turns: list[dict[str, Any]]
     sources: dict[str, Source]
+    tools: ToolUse | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is told beside turns and tools."""
+
+    def check_form(self) -> None:
+        """Raises `BadInput`, `InvalidRequest` where no reply can have the form that is asked for: it takes a while."""
+        if self.tools is None or not self.tools.is_enforced:
+            check_structure(self.fields)
+            return
+        violations = Violations()
+        for name in ("response_format", "structured_outputs"):
+            if name in self.fields and structure_of({name: self.fields[name]}) is not None:
+                violations.add(name, _BESIDE_CALLS)
+        check_enforced(self.tools, violations)
+        violations.raise_any()
+        check_structure(self.fields, calls_structure(self.tools))
 
     async def prompts(self, text: Text) -> tuple[Prompt, ...]:
         """Raises `BadInput` where a prompt leaves the answer no room."""
         if self.turns:
-            ids = await text.render_chat(self.turns, field="messages", variables=_template_variables(self.fields, text))
+            turns, tools = as_rendered(self.turns, self.tools, text.template_reads())
+            ids = await text.render_chat(turns, field="messages", variables={**tools, **self.variables})
             prompts = {"messages": Prompt(token_ids=ids)}
         else:
             prompts = await self._encoded(text)
         violations = Violations()
-        for field, prompt in prompts.items():
-            text.check_fits(len(prompt.token_ids), field=field, violations=violations)
+        for name, prompt in prompts.items():
+            text.check_fits(len(prompt.token_ids), field=name, violations=violations)
         violations.raise_any()
         if self.fields.get("echo"):
             return await self._echoed(list(prompts.values()), text)
@@ -71,17 +94,26 @@ def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedB
         problem = "is missing" if model is None else f"is {shown(model)}"
         violations.add("model", f"{problem}: name the base or an adapter, as text")
     check_values(fields, endpoint, text.vocab_size, violations)
-    turns: list[dict[str, str]] = []
+    turns: list[dict[str, Any]] = []
     sources: dict[str, Source] = {}
+    tools: ToolUse | None = None
     if endpoint is CHAT:
         turns = read_messages(fields.get("messages"), violations)
         fields["messages"] = turns
+        tools = read_tools(fields, violations)
         _check_variables(fields, text, violations)
     else:
         sources = _sources(fields.get("prompt"), text, violations)
         check_sequences(len(sources), fields.get("n"), violations)
     violations.raise_any()
-    return CheckedBody(model=str(model), fields=fields, turns=turns, sources=sources)
+    return CheckedBody(
+        model=str(model),
+        fields=fields,
+        turns=turns,
+        sources=sources,
+        tools=None if tools is None else replace(tools, in_text=not text.template_reads().tools),
+        variables=_template_variables(fields, text) if endpoint is CHAT else {},
+    )
 
 
 def bounded(fields: Mapping[str, Any], prompts: tuple[Prompt, ...], text: Text) -> dict[str, Any]:
@@ -141,11 +173,9 @@ def _source(one: Any, kind: type, field: str, text: Text, violations: Violations
 
 
 def _template_variables(fields: Mapping[str, Any], text: Text) -> dict[str, Any]:
-    """What the chat template is told beside the turns."""
+    """What the chat template is told beside turns and tools."""
     known = text.template_variables()
     variables: dict[str, Any] = {}
-    if fields.get("tools"):
-        variables["tools"] = fields["tools"]
     if "reasoning_effort" in fields:
         effort = fields["reasoning_effort"]
         variables |= {"reasoning_effort": effort, "enable_thinking": effort != "none"}

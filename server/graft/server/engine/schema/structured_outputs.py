@@ -46,9 +46,9 @@ class Structure:
             raise _refused("its schemas lie too deep inside each other; make it flatter", self.field) from error
 
 
-def check_structure(body: Mapping[str, Any]) -> None:
-    """Raises `InvalidRequest` where no reply can be held to the form that the request asks for."""
-    structure = structure_of(body)
+def check_structure(body: Mapping[str, Any], structure: Structure | None = None) -> None:
+    """Raises `InvalidRequest` where no reply can be held to the form that the request asks for, or to the one given."""
+    structure = structure or structure_of(body)
     if structure is None:
         return
     for name, largest in _AGAINST_FORMS.items():
@@ -74,12 +74,19 @@ def structure_within(sampling: Sampling, room: int) -> Mapping[str, Any]:
     return _plain("choice", list(sampling.options), "sampling.options").within(room)
 
 
-def with_grammar(body: Mapping[str, Any], *, left_tokens: int, characters_per_token: float) -> dict[str, Any]:
-    """The body as vLLM is to see it: its form, if any, as a grammar that fits into the reply's tokens.
+def with_grammar(
+    body: Mapping[str, Any],
+    structure: Structure | None = None,
+    *,
+    left_tokens: int,
+    characters_per_token: float,
+) -> dict[str, Any]:
+    """The body as vLLM is to see it: its form (or the one given), if any, as a grammar that fits into the reply's
+    tokens.
 
     `left_tokens` are those that the prompt leaves of the context. Raises `InvalidRequest`.
     """
-    structure = structure_of(body)
+    structure = structure or structure_of(body)
     if structure is None:
         return {key: value for key, value in body.items() if key not in ("response_format", "structured_outputs")}
     tokens = _reply_tokens(body, left_tokens)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 import jinja2
+import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from graft.server.engine.engine import InvalidRequest
+from graft.server.engine.tools.shown import TemplateReads
 
 # transformers' own tags around what an assistant generated: they print what stands between them.
 _GENERATION = re.compile(r"\{%[-+]?\s*(end)?generation\s*[-+]?%\}")
@@ -50,6 +52,18 @@ def variables_of(template: str) -> frozenset[str]:
     except jinja2.TemplateError:
         return frozenset()  # rendering it will say what is wrong
     return frozenset(name for name in names if name not in _GIVEN and not name.endswith("_token"))
+
+
+def reads_of(template: str) -> TemplateReads:
+    """What of tools a template shows: which names and attributes stand in it."""
+    try:
+        tree = _environment().parse(_GENERATION.sub("", template))
+    except jinja2.TemplateError:
+        return TemplateReads()
+    words = {node.value for node in tree.find_all(jinja2.nodes.Const)}
+    words |= {node.attr for node in tree.find_all(jinja2.nodes.Getattr)}
+    names = {node.name for node in tree.find_all(jinja2.nodes.Name)}
+    return TemplateReads(tools="tools" in names, calls="tool_calls" in words, results="tool" in words)
 
 
 def fault_of(template: str) -> str | None:

@@ -11,9 +11,10 @@ from typing import Any
 from graft.adapters.base import files as base_files
 from graft.adapters.base.spelling import Spelling, Unspellable
 from graft.server.engine.engine import InvalidRequest
-from graft.server.engine.tokenizer.chat_template import refusals, variables_of
+from graft.server.engine.tokenizer.chat_template import reads_of, refusals, variables_of
 from graft.server.engine.tokenizer.files import usable_tokenizer
 from graft.server.engine.tokenizer.token_bytes import TokenBytes, unfinished
+from graft.server.engine.tools.shown import TemplateReads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,21 @@ class Tokenizer:
     @cached_property
     def template_variables(self) -> frozenset[str] | None:
         """What the chat template reads beside the turns; None where the base has no template."""
+        template = self.template(with_tools=False)
+        return variables_of(template) if template else None
+
+    def template(self, *, with_tools: bool) -> str | None:
+        """The chat template's text; some bases have another for chats with tools."""
         template = self.hugging_face.chat_template
         if isinstance(template, Mapping):
-            template = template.get("default")
-        return variables_of(template) if template else None
+            own = template.get("tool_use") if with_tools else None
+            template = own or template.get("default")
+        return template or None
+
+    @cached_property
+    def template_reads(self) -> TemplateReads:
+        """What of tools the chat template shows."""
+        return reads_of(self.template(with_tools=True) or "")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a raw prompt. Raises `InvalidRequest` for text that is not valid Unicode."""
@@ -80,7 +92,7 @@ class Tokenizer:
         self._check(text)
         return self._spelling.continuation(text)
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> list[int]:
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         """Token ids of a chat, the assistant's turn opened; control tokens' names in messages are text.
 
         `variables` are what the template reads beside the turns. Raises `InvalidRequest` where it refuses the chat.

@@ -15,10 +15,12 @@ from graft.server.engine.native import numa
 from graft.server.engine.openai import OpenAIBackend
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.engine.text import Tokenizer
+from graft.server.engine.tools.families import Parsers
 from graft.server.runtime.phase import phase
 from graft.server.settings.settings import Settings
 
 if TYPE_CHECKING:
+    from graft.server.engine.tokenizer.tokenizer import Tokenizer as HuggingFaceTokenizer
     from graft.server.engine.vllm.environment import EngineSettings
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class VllmEngineFactory:
             await self.tokenizer(base)
         with phase(_log, "asking vLLM about the base"):
             await asyncio.to_thread(_check, _engine_settings(settings, base, form), base)
+            await asyncio.to_thread(_parsers, settings, base)
 
     async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
         with phase(_log, "importing vLLM"):
@@ -42,7 +45,7 @@ class VllmEngineFactory:
     async def tokenizer(self, base: Base) -> Tokenizer:
         return await asyncio.to_thread(_tokenizer, base.path)
 
-    def openai(self, supervisor: Supervisor, base: Base) -> OpenAIBackend:
+    def openai(self, supervisor: Supervisor, settings: Settings, base: Base) -> OpenAIBackend:
         from graft.server.engine.vllm.engine import VllmEngine
         from graft.server.engine.vllm.openai import VllmOpenAIBackend
 
@@ -51,11 +54,23 @@ class VllmEngineFactory:
             assert isinstance(engine, VllmEngine)
             return engine
 
-        return VllmOpenAIBackend(current, base.name)
+        return VllmOpenAIBackend(current, base.name, _parsers(settings, base))
+
+
+def _parsers(settings: Settings, base: Base) -> Parsers:
+    from graft.server.engine.vllm.parsers import usable_parsers
+
+    tokenizer = _tokenizer(base.path)
+    return usable_parsers(
+        tokenizer.template(with_tools=True) or "",
+        tokenizer.hugging_face,
+        tool=settings.tool_call_parser,
+        reasoning=settings.reasoning_parser,
+    )
 
 
 @functools.lru_cache(maxsize=1)
-def _tokenizer(folder: Path) -> Tokenizer:
+def _tokenizer(folder: Path) -> HuggingFaceTokenizer:
     from graft.server.engine.tokenizer.tokenizer import Tokenizer as HuggingFaceTokenizer
 
     return HuggingFaceTokenizer.from_folder(folder)

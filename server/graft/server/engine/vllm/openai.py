@@ -21,7 +21,11 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, InvalidRequest
 from graft.server.engine.openai import Meter, OpenAIRequest, Reply
-from graft.server.engine.schema.structured_outputs import with_grammar
+from graft.server.engine.schema.structured_outputs import structure_of, with_grammar
+from graft.server.engine.tools.enforced import calls_structure
+from graft.server.engine.tools.families import Parsers
+from graft.server.engine.tools.replies import CallsInReply
+from graft.server.engine.tools.tools import Calling
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.logprobs import Offsets
@@ -32,15 +36,17 @@ from graft.server.engine.vllm.serving import ChatServing, CompletionServing
 _log = logging.getLogger(__name__)
 # With these vLLM's messages of a refusal go on: "(parameter=n, value=9)".
 _VALUES = re.compile(r" \(parameter=.*\)\Z", re.DOTALL)
+_ONE_TURN = [{"role": "user", "content": ""}]
 _MEANT_NULLS = frozenset({"content", "finish_reason", "logprobs", "refusal", "usage"})
 
 
 class VllmOpenAIBackend:
     """Chat and text completions. `current` gives the running engine or raises `EngineDied`."""
 
-    def __init__(self, current: Callable[[], VllmEngine], base_name: str) -> None:
+    def __init__(self, current: Callable[[], VllmEngine], base_name: str, parsers: Parsers | None = None) -> None:
         self._current = current
         self._base_name = base_name
+        self._parsers = parsers or Parsers()
         self._classes: _ServingClasses | None = None
 
     async def answer(
@@ -57,21 +63,22 @@ class VllmOpenAIBackend:
     def _over_current_engine(self) -> _ServingClasses:
         engine = self._current()
         if self._classes is None or self._classes.engine is not engine:
-            self._classes = _ServingClasses(engine, self._base_name)
+            self._classes = _ServingClasses(engine, self._base_name, self._parsers)
         return self._classes
 
 
 class _ServingClasses:
     """vLLM's serving objects keep the engine that they were made with, so each engine gets its own."""
 
-    def __init__(self, engine: VllmEngine, base_name: str) -> None:
+    def __init__(self, engine: VllmEngine, base_name: str, parsers: Parsers) -> None:
         self.engine = engine
         self._llm = MeteredEngine(engine.llm)
         self._base_name = base_name
         path = BaseModelPath(name=base_name, model_path=engine.llm.model_config.model)
         self._models = OpenAIServingModels(engine.llm, [path])
         self._num_leases: dict[str, int] = {}
-        self._chat = ChatServing(engine, self._llm, self._models)
+        self._parsers = parsers
+        self._chats: dict[Parsers, ChatServing] = {}
         self._completion = CompletionServing(engine, self._llm, self._models)
 
     async def answer(
@@ -84,8 +91,8 @@ class _ServingClasses:
     ) -> Reply:
         create: Callable[[Any], Awaitable[Any]] = self._completion.create_completion
         if request.is_chat:
-            create = self._chat.create_chat_completion
-        fields = as_vllm_means(await self._with_grammar(request))
+            create = self._chat(request).create_chat_completion
+        fields = as_vllm_means({**await self._with_grammar(request), **self._for_parsers(request)})
         only_prompt = fields.get("max_tokens") == 0
         metered = self._llm.metered(meter, only_prompt=only_prompt)
         with self._known(adapter) as model, metered as running, conversion.engine_errors():
@@ -100,15 +107,48 @@ class _ServingClasses:
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
         public = Public(only_prompt=only_prompt)
+        calls = CallsInReply() if self._reads_calls(request) else None
         if isinstance(answer, BaseModel):
-            return Reply(body=public(answer.model_dump(mode="json")))
-        return Reply(frames=self._frames(answer, public, running))
+            body = public(answer.model_dump(mode="json"))
+            return Reply(body=calls.body(body) if calls else body)
+        frames = self._frames(answer, public, running)
+        return Reply(frames=calls.frames(frames) if calls else frames)
+
+    def _chat(self, request: OpenAIRequest) -> ChatServing:
+        """With the parsers that have something to read: what follows a grammar is neither reasoning nor a form else."""
+        use = request.tools
+        wants_calls = use is not None and use.calling is not Calling.NONE and not use.is_enforced
+        is_free = structure_of(request.fields) is None and not (use and use.calling is Calling.REQUIRED)
+        parsers = Parsers(
+            tool=self._parsers.tool if wants_calls else None,
+            reasoning=self._parsers.reasoning if is_free else None,
+        )
+        if parsers not in self._chats:
+            self._chats[parsers] = ChatServing(self.engine, self._llm, self._models, parsers)
+        return self._chats[parsers]
+
+    def _reads_calls(self, request: OpenAIRequest) -> bool:
+        """Whether calls stand in the text in the form that is read here."""
+        use = request.tools
+        return use is not None and use.calling is not Calling.NONE and (use.is_enforced or self._parsers.tool is None)
+
+    def _for_parsers(self, request: OpenAIRequest) -> dict[str, Any]:
+        """Fields that a family's parser looks at. The turns are rendered already; vLLM wants to see one."""
+        if not request.is_chat:
+            return {}
+        fields: dict[str, Any] = {"messages": _ONE_TURN, "chat_template_kwargs": dict(request.variables) or None}
+        use = request.tools
+        if use is not None and not self._reads_calls(request) and use.calling is Calling.AUTO:
+            listed = [tool.listed() for tool in use.tools]
+            fields |= {"tools": listed, "tool_choice": "auto", "parallel_tool_calls": not use.at_most_one}
+        return fields
 
     async def _with_grammar(self, request: OpenAIRequest) -> dict[str, Any]:
         """The fields with the form that they ask for as a grammar. Raises `InvalidRequest`."""
         return await asyncio.to_thread(
             with_grammar,
             request.fields,
+            calls_structure(request.tools) if request.tools and request.tools.is_enforced else None,
             left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in request.prompts),
             characters_per_token=self.engine.characters_per_token,
         )
@@ -195,6 +235,10 @@ class Public:
 
     def __call__(self, answer: dict[str, Any]) -> dict[str, Any]:
         for choice in answer.get("choices", ()):
+            told = choice.get("message") or choice.get("delta") or {}
+            if told.get("reasoning") is not None:
+                # Two names are in use for it.
+                told["reasoning_content"] = told["reasoning"]
             logprobs = choice.get("logprobs") or {}
             if "text_offset" in logprobs:
                 offsets = self._offsets.setdefault(choice["index"], Offsets())

@@ -12,16 +12,20 @@ from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.online_renderer import OnlineRenderer
 
+from graft.server.engine.tools.families import Parsers
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.logprobs import chat_logprobs, completion_logprobs
 from graft.server.engine.vllm.requests import Chat, Completion
 
 
 class ChatServing(OpenAIServingChat):
-    """Answers chats."""
+    """Answers chats, their calls and reasoning read by a family's parsers."""
 
-    def __init__(self, engine: VllmEngine, llm: Any, models: OpenAIServingModels) -> None:
+    def __init__(
+        self, engine: VllmEngine, llm: Any, models: OpenAIServingModels, parsers: Parsers | None = None
+    ) -> None:
         """`llm` is the engine's, or stands for it."""
+        parsers = parsers or Parsers()
         super().__init__(
             llm,
             models,
@@ -31,12 +35,20 @@ class ChatServing(OpenAIServingChat):
             chat_template=None,
             chat_template_content_format="auto",
             enable_prompt_tokens_details=True,
+            reasoning_parser=parsers.reasoning or "",
+            enable_auto_tools=parsers.tool is not None,
+            tool_parser=parsers.tool,
         )
         self._engine = engine
 
     async def render_chat_request(self, request: ChatCompletionRequest) -> Any:
         assert isinstance(request, Chat)
         self._preflight(request.n or 1)
+        if self.parser_cls is not None:
+            # Of what a parser would have changed in the request, its tokens are needed; forms are ours to write.
+            parser = self._make_parser(request, self.renderer.get_tokenizer(), request.chat_template_kwargs)
+            told = parser.adjust_request(request.model_copy())
+            request.skip_special_tokens = told.skip_special_tokens
         return request.messages, request.inputs()
 
     def _create_chat_logprobs(

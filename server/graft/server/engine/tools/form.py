@@ -1,0 +1,88 @@
+"""How tools are shown and called where a base's chat template has no way of its own: Hermes' tags in plain text.
+
+The form is that of NousResearch's Hermes 2 Pro, which Qwen 2.5 and others were trained on, too: tools are listed in
+`<tools>`, a call stands in `<tool_call>`, its result in `<tool_response>`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graft.server.engine.schema.json_schema import JsonSchema
+from graft.server.engine.schema.patterns.patterns import fault
+from graft.server.engine.schema.refusal import SchemaRefused
+from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+
+BEGIN, END = "<tool_call>", "</tool_call>"
+_SHOWN = "# Tools\n\nYou may call these functions:\n<tools>\n{tools}\n</tools>"
+_HOW = f'\n\nFor each call write\n{BEGIN}\n{{"name":<name>,"arguments":<object>}}\n{END}'
+# A reply that may hold several calls has so many characters for each.
+_CALL_CHARACTERS = 400
+_MAX_CALLS = 8
+
+
+def system_part(tools: Iterable[Tool], *, callable_now: bool) -> str:
+    """The text that shows tools in the system turn."""
+    listed = "\n".join(json_text(tool.listed()) for tool in tools)
+    return _SHOWN.format(tools=listed) + (_HOW if callable_now else "")
+
+
+def call_text(name: str, arguments: object) -> str:
+    """A call as the model writes it."""
+    return f"{BEGIN}\n{json_text({'name': name, 'arguments': arguments})}\n{END}"
+
+
+def assistant_text(content: str, calls: Sequence[Mapping[str, Any]]) -> str:
+    """An assistant's turn with its calls (arguments as objects)."""
+    texts = [call_text(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    return "\n".join([content, *texts] if content else texts)
+
+
+def result_text(content: str) -> str:
+    """What a tool answered."""
+    return f"<tool_response>\n{content}\n</tool_response>"
+
+
+def json_text(value: object) -> str:
+    """JSON as the grammar writes it: without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def calls_grammar(use: ToolUse, room: int) -> str:
+    """A reply of at most about `room` characters that calls (`REQUIRED`), or speaks and may call (`AUTO`).
+
+    In llguidance's Lark. Raises `SchemaRefused` with the tool's name where arguments cannot be held to their schema.
+    """
+    num_calls = 1 if use.at_most_one else max(1, min(_MAX_CALLS, room // _CALL_CHARACTERS))
+    each = room // num_calls if use.calling is Calling.REQUIRED else room // 2
+    rules = [rule for index, tool in enumerate(use.allowed) for rule in _tool_rules(index, tool, each)]
+    bodies = " | ".join(f"tool{index}" for index in range(len(use.allowed)))
+    if use.calling is Calling.REQUIRED:
+        more = f' ("\\n" call){{0,{num_calls - 1}}}' if num_calls > 1 else ""
+        head = [f"start: call{more}", f"call: {_quoted(BEGIN + chr(10))} ({bodies}) {_quoted(chr(10) + END)}"]
+    else:
+        start = "call | rest" if use.at_most_one else "call* rest"
+        head = [f"start: {start}", "rest: TEXT", "TEXT: /(?s:.*)/"]
+        head += [f"head[lazy]: TEXT {_quoted(BEGIN)}", f'call: head "\\n" ({bodies}) {_quoted(chr(10) + END)}']
+    text = "\n".join(["%llguidance {}", *head, *rules])
+    if problem := fault(text):
+        raise SchemaRefused(f"the tools are too complex together: {problem.splitlines()[0][:120]}")
+    return text
+
+
+def _tool_rules(index: int, tool: Tool, room: int) -> list[str]:
+    prefix = f"t{index}-"
+    begin = f'{{"name":{json_text(tool.name)},"arguments":'
+    framed = len(BEGIN) + len(END) + len(begin) + 3
+    schema = tool.parameters if "type" in tool.parameters else {"type": "object", **tool.parameters}
+    try:
+        body = JsonSchema(schema).rules(max(1, room - framed), prefix=prefix)
+    except SchemaRefused as error:
+        raise SchemaRefused(f"of the function {json_text(tool.name)}: {error}", pointer=f"/{index}") from error
+    return [f'tool{index}: {_quoted(begin)} {prefix}start "}}"', *body]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,88 @@
+"""Replies under the grammar of calls, drawn at random over the shipped base's vocabulary."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from graft.server.engine.schema.patterns.patterns import accepts
+from graft.server.engine.schema.refusal import SchemaRefused
+from graft.server.engine.tools.form import call_text, calls_grammar
+from graft.server.engine.tools.reading import CallReader
+from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+from tests.server.engine.schema.replies import drawn
+
+CITY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Oslo", "Rome"]}, "days": {"type": "integer"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+WEATHER = Tool(name="weather", parameters=CITY)
+# Properties without a type are an object's, and names may need escapes in the grammar.
+NOTE = Tool(name="note.v-1", parameters={"properties": {'"a"': {"type": "boolean"}}, "required": ['"a"']})
+TOOLS = {tool.name: tool for tool in (WEATHER, NOTE)}
+
+
+def use(*tools: Tool, calling: Calling = Calling.REQUIRED, at_most_one: bool = False) -> ToolUse:
+    return ToolUse(tools=tools, allowed=tools, calling=calling, at_most_one=at_most_one)
+
+
+def calls_of(reply: str) -> list[tuple[str, Any]]:
+    reader = CallReader()
+    said, last = reader.feed(reply), reader.end()
+    assert not (said.content + last.content).strip()
+    for one in said.calls:
+        jsonschema.validate(json.loads(one.arguments), TOOLS[str(one.name)].parameters)
+    return [(str(one.name), json.loads(one.arguments)) for one in said.calls]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_required_reply_calls_as_the_schemas_say(seed: int) -> None:
+    grammar = calls_grammar(use(WEATHER, NOTE), 1_600)
+    reply = drawn(grammar, seed, max_tokens=1_600)
+    assert reply is not None
+    assert 1 <= len(calls_of(reply)) <= 4
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_call_where_no_more_are_wanted(seed: int) -> None:
+    reply = drawn(calls_grammar(use(WEATHER, at_most_one=True), 1_600), seed, max_tokens=400)
+    assert reply is not None and [name for name, _ in calls_of(reply)] == ["weather"]
+
+
+@pytest.mark.parametrize("room", [1, 60, 200])
+def test_little_room_leaves_one_call_that_ends(room: int) -> None:
+    reply = drawn(calls_grammar(use(WEATHER), room), 0, max_tokens=200)
+    assert reply is not None and len(calls_of(reply)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("No call is needed.", True),
+        ("I look.\n" + call_text("weather", {"city": "Oslo"}), True),
+        (call_text("weather", {"city": "Oslo"}) + "\n" + call_text("note.v-1", {'"a"': True}), True),
+        (call_text("weather", {"city": "Paris"}), False),
+        (call_text("other", {}), False),
+        ("<tool_call>\n{", False),
+        ("5 < 6", True),
+    ],
+)
+def test_auto_speaks_and_calls(text: str, allowed: bool) -> None:
+    assert accepts(calls_grammar(use(WEATHER, NOTE, calling=Calling.AUTO), 1_000), text) == allowed
+
+
+def test_auto_calls_once_where_no_more_are_wanted() -> None:
+    grammar = calls_grammar(use(WEATHER, calling=Calling.AUTO, at_most_one=True), 1_000)
+    call = call_text("weather", {"city": "Oslo"})
+    assert accepts(grammar, call) and not accepts(grammar, f"{call}\n{call}")
+
+
+def test_what_cannot_be_enforced_is_refused_with_the_function() -> None:
+    broken = Tool(name="broken", parameters={"type": "object", "properties": {"a": {"$ref": "#/no"}}})
+    with pytest.raises(SchemaRefused, match='of the function "broken"'):
+        calls_grammar(use(WEATHER, broken), 1_000)
