@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -14,8 +14,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from graft.client import channel, errors, generation, operation, request, upload
-from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
+from graft.client import channel, errors, generation, operation, prompt_operation, request, upload
+from graft.v1 import adapter_pb2, base_pb2, inference_pb2, prompt_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
@@ -220,6 +220,50 @@ class AsyncClient:
     async def collect_files(self) -> adapter_pb2.CollectFilesResponse:
         """Have the files deleted that no version has any more; those of the last hour stay."""
         return await self._call(operation.collect_files())
+
+    # Prompts
+
+    async def push_prompt(
+        self,
+        name: str,
+        program: prompt_operation.Program,
+        *,
+        labels: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        commit_message: str = "",
+    ) -> prompt_pb2.PromptVersion:
+        """Register a version of a prompt program, and point `labels` at it; the same content is the same version."""
+        return await self._call(prompt_operation.create_version(name, program, tags, commit_message, labels))
+
+    async def get_prompt(self, name: str, version: str | int = "") -> prompt_pb2.PromptVersion:
+        """A version by number, digest (8 of its digits at least) or label; by default what `production` points at."""
+        return await self._call(prompt_operation.get_version(name, version))
+
+    async def prompts(self, *, prefix: str = "", label: str = "", tag: str = "") -> list[prompt_pb2.PromptSummary]:
+        """All prompts whose names begin so, that have the label, whose latest version has the tag."""
+        return await self._pages(lambda token: prompt_operation.list_prompts(prefix, label, tag, token))
+
+    async def prompt_versions(self, name: str) -> list[prompt_pb2.PromptVersion]:
+        """All versions of a prompt, without their programs."""
+        return await self._pages(lambda token: prompt_operation.list_versions(name, token))
+
+    async def set_prompt_label(
+        self, name: str, label: str, version: str | int, *, etag: str | None = None
+    ) -> prompt_pb2.PromptLabel:
+        """Move a label. With `etag`, only while it is unchanged; with an empty one, only where there is none yet."""
+        return await self._call(prompt_operation.set_label(name, label, version, etag))
+
+    async def delete_prompt_label(self, name: str, label: str) -> None:
+        """Delete a label; its version stays."""
+        await self._call(prompt_operation.delete_label(name, label))
+
+    async def delete_prompt_version(self, name: str, version: str | int) -> None:
+        """Delete a version that no label points to."""
+        await self._call(prompt_operation.delete_version(name, version))
+
+    async def delete_prompt(self, name: str, *, force: bool = False) -> None:
+        """Delete a prompt; its labels and versions go with it, which `force` must say."""
+        await self._call(prompt_operation.delete_prompt(name, force))
 
     # The server
 

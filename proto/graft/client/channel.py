@@ -14,6 +14,7 @@ _IDEMPOTENT = {
     "InferenceService": ("Score", "Tokenize"),
     "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
     "BaseService": ("ListBases",),
+    "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),
     "ServerService": ("GetInfo",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20

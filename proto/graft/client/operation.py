@@ -59,10 +59,8 @@ Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 
-def _operation(
-    service: str, request: Message, response: type[Response], read: Callable[[Response], Out]
-) -> Operation[Out]:
-    """The method is named by its request: `ScoreRequest` belongs to `Score`."""
+def unary(service: str, request: Message, response: type[Response], read: Callable[[Response], Out]) -> Operation[Out]:
+    """One call; its method is named by its request: `ScoreRequest` belongs to `Score`."""
 
     def read_checked(message: Message) -> Out:
         assert isinstance(message, response)
@@ -73,15 +71,17 @@ def _operation(
 
 
 def _adapter(request: Message, response: type[Response], read: Callable[[Response], Out]) -> Operation[Out]:
-    return _operation("AdapterService", request, response, read)
+    return unary("AdapterService", request, response, read)
 
 
-def _itself(message: Response) -> Response:
+def itself(message: Response) -> Response:
+    """The response is what is read."""
     return message
 
 
-def _nothing(_: Message) -> None:
-    return None
+def nothing(_: Message) -> None:
+    """The response says nothing."""
+    return
 
 
 def new_request_id() -> str:
@@ -93,12 +93,12 @@ def score(
     prompt: request.PromptLike, continuations: request.Continuations, model: str
 ) -> Operation[inference_pb2.ScoreResponse]:
     message = request.score(prompt, continuations, model)
-    return _operation("InferenceService", message, inference_pb2.ScoreResponse, _itself)
+    return unary("InferenceService", message, inference_pb2.ScoreResponse, itself)
 
 
 def tokenize(prompt: request.PromptLike) -> Operation[inference_pb2.TokenizeResponse]:
     message = inference_pb2.TokenizeRequest(prompt=request.prompt(prompt))
-    return _operation("InferenceService", message, inference_pb2.TokenizeResponse, _itself)
+    return unary("InferenceService", message, inference_pb2.TokenizeResponse, itself)
 
 
 def list_adapters(page_token: str) -> Operation[tuple[list[adapter_pb2.Adapter], str]]:
@@ -126,7 +126,7 @@ def get_adapter(adapter: str) -> Operation[adapter_pb2.Adapter]:
 
 
 def list_bases() -> Operation[list[base_pb2.RegisteredBase]]:
-    return _operation(
+    return unary(
         "BaseService",
         base_pb2.ListBasesRequest(),
         base_pb2.ListBasesResponse,
@@ -167,26 +167,26 @@ def set_alias(
         etag=etag,
         request_id=new_request_id(),
     )
-    return _adapter(message, adapter_pb2.SetAliasResponse, _itself)
+    return _adapter(message, adapter_pb2.SetAliasResponse, itself)
 
 
 def delete_adapter(adapter: str, force: bool) -> Operation[None]:
     message = adapter_pb2.DeleteAdapterRequest(adapter=adapter, force=force, request_id=new_request_id())
-    return _adapter(message, adapter_pb2.DeleteAdapterResponse, _nothing)
+    return _adapter(message, adapter_pb2.DeleteAdapterResponse, nothing)
 
 
 def delete_version(adapter: str, version: str | int) -> Operation[None]:
     message = adapter_pb2.DeleteVersionRequest(adapter=adapter, version=str(version), request_id=new_request_id())
-    return _adapter(message, adapter_pb2.DeleteVersionResponse, _nothing)
+    return _adapter(message, adapter_pb2.DeleteVersionResponse, nothing)
 
 
 def delete_alias(adapter: str, alias: str) -> Operation[None]:
     message = adapter_pb2.DeleteAliasRequest(adapter=adapter, alias=alias, request_id=new_request_id())
-    return _adapter(message, adapter_pb2.DeleteAliasResponse, _nothing)
+    return _adapter(message, adapter_pb2.DeleteAliasResponse, nothing)
 
 
 def residency() -> Operation[adapter_pb2.ListResidencyResponse]:
-    return _adapter(adapter_pb2.ListResidencyRequest(), adapter_pb2.ListResidencyResponse, _itself)
+    return _adapter(adapter_pb2.ListResidencyRequest(), adapter_pb2.ListResidencyResponse, itself)
 
 
 def set_pin(adapter: str, version: str | int, pinned: bool) -> Operation[adapter_pb2.ResidentVersion]:
@@ -203,17 +203,17 @@ def prefetch(adapter: str, version: str | int) -> Operation[bool]:
 
 def collect_files() -> Operation[adapter_pb2.CollectFilesResponse]:
     message = adapter_pb2.CollectFilesRequest(request_id=new_request_id())
-    return _adapter(message, adapter_pb2.CollectFilesResponse, _itself)
+    return _adapter(message, adapter_pb2.CollectFilesResponse, itself)
 
 
 def info() -> Operation[server_pb2.GetInfoResponse]:
-    return _operation("ServerService", server_pb2.GetInfoRequest(), server_pb2.GetInfoResponse, _itself)
+    return unary("ServerService", server_pb2.GetInfoRequest(), server_pb2.GetInfoResponse, itself)
 
 
 def drain(timeout_seconds: float) -> Operation[int]:
     message = server_pb2.DrainRequest(request_id=new_request_id())
     message.timeout.FromNanoseconds(round(timeout_seconds * 1e9))
-    return _operation("ServerService", message, server_pb2.DrainResponse, lambda response: response.num_unfinished)
+    return unary("ServerService", message, server_pb2.DrainResponse, lambda response: response.num_unfinished)
 
 
 def pushed(response: adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse) -> Push:

@@ -45,7 +45,7 @@ class PromptVersion(_message.Message):
     digest: _builtins.str
     """`sha256:…` of the program's canonical JSON."""
     program: _builtins.str
-    """The program as JSON."""
+    """The program as JSON; empty in lists."""
     commit_message: _builtins.str
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...

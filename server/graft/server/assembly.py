@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.database import Database
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
 from graft.adapters.form import ServingForm
@@ -21,7 +22,7 @@ from graft.adapters.store.store import BlobStore
 from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
-from graft.server.api.grpc import adapters, bases, inference, info
+from graft.server.api.grpc import adapters, bases, inference, info, prompts
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
@@ -33,6 +34,9 @@ from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.oracle_process import PeftProcess
 from graft.server.parity.parity import Parity
+from graft.server.prompting.catalog.catalog import PromptCatalog
+from graft.server.prompting.catalog.prompts import Prompts
+from graft.server.prompting.catalog.tables import MIGRATIONS as PROMPT_MIGRATIONS
 from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
@@ -87,7 +91,7 @@ class Assembly:
         """
         tenants = read_tenants(self.settings.tenants_file) if self.settings.tenants_file else {}
         with phase(_log, "reading the catalog and the base"):
-            catalog, snapshots = await self._open_catalog(set(tenants.values()))
+            catalog, snapshots, programs = await self._open_catalog(set(tenants.values()))
         base, form = snapshots.base, snapshots.form
         settings, data = self.settings, self.settings.data_path
         store = await asyncio.to_thread(BlobStore, settings.store_url or str(data / "blobs"), local_dir=data / "local")
@@ -103,6 +107,7 @@ class Assembly:
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, self._collection(catalog, store, engine.slots)),
             bases=bases.BaseServicer(base_uploads),
+            prompts=prompts.PromptServicer(programs),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
@@ -116,10 +121,12 @@ class Assembly:
             ports=await self.resources.enter_async_context(opening),
         )
 
-    async def _open_catalog(self, tenants: Set[str]) -> tuple[CatalogThread, Snapshots]:
+    async def _open_catalog(self, tenants: Set[str]) -> tuple[CatalogThread, Snapshots, Prompts]:
         settings, data = self.settings, self.settings.data_path
         data.mkdir(parents=True, exist_ok=True)
-        catalog = await asyncio.to_thread(Catalog.open, settings.catalog_url or f"sqlite:///{data / 'catalog.db'}")
+        url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
+        database = await asyncio.to_thread(lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS]))
+        catalog = Catalog(database)
         try:
             registered = await asyncio.to_thread(catalog.bases)
             base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
@@ -131,11 +138,14 @@ class Assembly:
             snapshots = Snapshots(base, form)
             thread = CatalogThread(catalog, written=snapshots.refresh)
             await thread.write(lambda one: one.register_base(base))
+            programs = Prompts(PromptCatalog(database), thread)
+            await programs.refresh()
         except BaseException:
             catalog.close()
             raise
         self.resources.push_async_callback(thread.close)
-        return thread, snapshots
+        self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
+        return thread, snapshots, programs
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
         folder = self.settings.data_path / name

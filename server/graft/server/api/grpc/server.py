@@ -14,6 +14,7 @@ from graft.server.api.grpc.adapters import AdapterServicer
 from graft.server.api.grpc.bases import BaseServicer
 from graft.server.api.grpc.inference import InferenceServicer
 from graft.server.api.grpc.info import ServerServicer
+from graft.server.api.grpc.prompts import PromptServicer
 from graft.server.operations.readiness import Readiness
 from graft.server.runtime.background import watched
 from graft.v1 import (
@@ -23,6 +24,8 @@ from graft.v1 import (
     base_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
+    prompt_pb2,
+    prompt_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
 )
@@ -50,11 +53,12 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Servicers:
-    """The four services of `graft.v1`."""
+    """The services of `graft.v1`."""
 
     inference: InferenceServicer
     adapters: AdapterServicer
     bases: BaseServicer
+    prompts: PromptServicer
     server: ServerServicer
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
@@ -62,8 +66,9 @@ class Servicers:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.inference, server)
         adapter_pb2_grpc.add_AdapterServiceServicer_to_server(self.adapters, server)
         base_pb2_grpc.add_BaseServiceServicer_to_server(self.bases, server)
+        prompt_pb2_grpc.add_PromptServiceServicer_to_server(self.prompts, server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(self.server, server)
-        files = (adapter_pb2, base_pb2, inference_pb2, server_pb2)
+        files = (adapter_pb2, base_pb2, inference_pb2, prompt_pb2, server_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
 

@@ -75,9 +75,7 @@ class Prompts:
         version = await self._write(lambda: self._catalog.register(draft, request_id=request_id))
         is_new = before is None or version.number not in before.versions
         if (version.tags, version.commit_message) != (draft.tags, draft.commit_message):
-            notices.append(
-                f"this content is version {version.number} already, whose tags and message stay what they are"
-            )
+            notices.append(f"this content is version {version.number} already; its tags and message stay what they are")
         return Registered(version=version, is_new=is_new, notices=tuple(notices))
 
     async def notices(self, version: PromptVersion) -> tuple[str, ...]:

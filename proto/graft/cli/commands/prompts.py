@@ -1,0 +1,189 @@
+"""`graft prompts`: push programs, look at their versions, compare them, move labels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.client import Client
+    from graft.v1 import prompt_pb2
+
+HELP = "push, list, show, compare, label and delete prompt programs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """One sub-command per verb."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    push = _verb(verbs, "push", _push, "register a program as a new version")
+    push.add_argument("file", help="a JSON file, or - for standard input")
+    push.add_argument("--name", required=True, help="the prompt's name, in folders by /")
+    push.add_argument("--label", action="append", default=[], help="points at it then, e.g. production; repeatable")
+    push.add_argument("--tag", action="append", default=[], help="repeatable")
+    push.add_argument("--message", default="", help="what changed, and why")
+    listed = _verb(verbs, "list", _list, "all prompts with their labels")
+    listed.add_argument("prefix", nargs="?", default="", help="only names that begin so")
+    listed.add_argument("--label", default="", help="only those that have it")
+    listed.add_argument("--tag", default="", help="only those whose latest version has it")
+    show = _verb(verbs, "show", _show, "a prompt's versions, or one of them with its program")
+    show.add_argument("prompt", help="NAME, NAME:LABEL or NAME@VERSION")
+    show.add_argument("--program", action="store_true", help="print the program alone: a file that can be pushed again")
+    diff = _verb(verbs, "diff", _diff, "what differs between two versions")
+    diff.add_argument("first", help="NAME:LABEL or NAME@VERSION")
+    diff.add_argument("second", help="the same; or :LABEL or @VERSION of the same prompt")
+    label = _verb(verbs, "label", _label, "point a label at a version")
+    for name in ("name", "label", "version"):
+        label.add_argument(name)
+    label.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
+    delete = _verb(verbs, "delete", _delete, "delete a prompt, a version or a label")
+    delete.add_argument("name")
+    delete.add_argument("--yes", action="store_true", help="do not ask before a prompt's versions are deleted with it")
+    what = delete.add_mutually_exclusive_group()
+    what.add_argument("--version")
+    what.add_argument("--label")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Call the server and print."""
+    from graft.cli.connection import connect
+    from graft.cli.terminal import as_json
+
+    with connect(args) as client:
+        value, text = args.act(client, args)
+    print(as_json(value) if args.output == "json" else text)
+    return 0
+
+
+# A verb returns what `--output json` prints and what a person reads.
+Shown = tuple[object, str]
+Act = Callable[["Client", argparse.Namespace], Shown]
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, act: Act, help: str
+) -> argparse.ArgumentParser:
+    from graft.cli.connection import add_output_argument, add_server_argument
+
+    parser = verbs.add_parser(name, help=help, description=help)
+    add_server_argument(parser)
+    add_output_argument(parser)
+    parser.set_defaults(act=act)
+    return parser
+
+
+def _push(client: Client, args: argparse.Namespace) -> Shown:
+    version = client.push_prompt(
+        args.name, _text(args.file), labels=args.label, tags=args.tag, commit_message=args.message
+    )
+    for notice in version.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    text = f"{args.name}@{version.number} {version.digest}"
+    if args.label:
+        text += f"\n{', '.join(f'{args.name}:{label}' for label in args.label)} now means it"
+    return version, text
+
+
+def _text(file: str) -> str:
+    from graft.cli.failure import UserError
+
+    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is not UTF-8 at byte {error.start}") from None
+
+
+def _list(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.terminal import table
+
+    prompts = client.prompts(prefix=args.prefix, label=args.label, tag=args.tag)
+    rows = [
+        (one.prompt, one.num_versions, " ".join(f"{label.label}={label.version_number}" for label in one.labels),
+         " ".join(one.tags), one.update_time.ToJsonString())
+        for one in prompts
+    ]  # fmt: skip
+    return prompts, table(("PROMPT", "VERSIONS", "LABELS", "TAGS", "CHANGED"), rows) if rows else "no prompts"
+
+
+def _show(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.program_text import pretty
+    from graft.cli.terminal import short, table
+
+    name, selector = _split(args.prompt)
+    if args.program or selector:
+        version = client.get_prompt(name, selector)
+        program = pretty(version.program)
+        return version, program if args.program else f"{_head(version)}\n\n{program}"
+    versions = client.prompt_versions(name)
+    rows = [
+        (one.number, short(one.digest), one.create_time.ToJsonString(), " ".join(one.labels), " ".join(one.tags),
+         one.commit_message.split("\n")[0])
+        for one in versions
+    ]  # fmt: skip
+    return versions, table(("VERSION", "DIGEST", "CREATED", "LABELS", "TAGS", "MESSAGE"), rows)
+
+
+def _head(version: prompt_pb2.PromptVersion) -> str:
+    lines = [f"{version.prompt}@{version.number} {version.digest} {version.create_time.ToJsonString()}"]
+    for what, texts in (("labels", version.labels), ("tags", version.tags)):
+        if texts:
+            lines.append(f"{what}: {', '.join(texts)}")
+    if version.commit_message:
+        lines.append(version.commit_message)
+    return "\n".join([*lines, *(f"note: {notice}" for notice in version.notices)])
+
+
+def _diff(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.program_text import diff, painted
+
+    name, selector = _split(args.first)
+    other, other_selector = _split(args.second)
+    first, second = client.get_prompt(name, selector), client.get_prompt(other or name, other_selector)
+    names = [f"{one.prompt}@{one.number}" for one in (first, second)]
+    lines = diff(first.program, second.program, *names)
+    value = {"first": names[0], "second": names[1], "diff": "\n".join(lines)}
+    return value, "\n".join(map(painted, lines)) if lines else f"{names[0]} and {names[1]} hold the same program"
+
+
+def _label(client: Client, args: argparse.Namespace) -> Shown:
+    moved = client.set_prompt_label(args.name, args.label, args.version, etag=args.etag)
+    return moved, f"{args.name}:{args.label} is version {moved.version_number}"
+
+
+def _delete(client: Client, args: argparse.Namespace) -> Shown:
+    if args.version:
+        client.delete_prompt_version(args.name, args.version)
+        what = f"{args.name}@{args.version}"
+    elif args.label:
+        client.delete_prompt_label(args.name, args.label)
+        what = f"{args.name}:{args.label}"
+    else:
+        num = len(client.prompt_versions(args.name))
+        what = f"{args.name} with its {f'{num} versions' if num > 1 else 'version'}"
+        _ask(what, args)
+        client.delete_prompt(args.name, force=True)
+    return {"deleted": what}, f"deleted {what}"
+
+
+def _ask(what: str, args: argparse.Namespace) -> None:
+    """Raises `UserError` where the answer is no, or nobody can be asked."""
+    from graft.cli.failure import UserError
+
+    if args.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{what} would be deleted: say --yes if that is meant")
+    if input(f"delete {what}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("nothing was deleted")
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """The name and the version's number, digest or label, empty where none is said."""
+    name, at, version = reference.removeprefix("prompt:").partition("@")
+    if at:
+        return name, version
+    name, _, label = name.partition(":")
+    return name, label
