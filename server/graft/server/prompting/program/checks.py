@@ -11,7 +11,7 @@ from graft.server.engine.schema.bounds import check_json_schema, check_pattern
 from graft.server.engine.schema.other_grammars import regex_fault
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from graft.server.errors import BadInput, Violation
-from graft.server.prompting.program.patterns import compiled
+from graft.server.prompting.patterns import compiled
 from graft.server.prompting.program.program import (
     DEMONSTRATIONS,
     Calibration,
