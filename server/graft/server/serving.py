@@ -200,8 +200,9 @@ class Serving:
                 )
             )
         scores = await in_time(all_or_none(calls), ticket.deadline, ticket.ending)
-        for index, continuation in enumerate(continuations, before):
-            ticket.meter.read(index, num_tokens=len(prompt_token_ids) + len(continuation), num_cached=0)
+        for index, (continuation, score) in enumerate(zip(continuations, scores, strict=True), before):
+            num_tokens = len(prompt_token_ids) + len(continuation)
+            ticket.meter.read(index, num_tokens=num_tokens, num_cached=score.num_cached_tokens)
         return scores
 
     def _answerer(self, resolved: Resolved) -> Answerer:

@@ -96,10 +96,14 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuationScore:
-    """Log-probabilities (natural) of one continuation's tokens given the prompt."""
+    """Log-probabilities (natural) of one continuation's tokens given the prompt.
+
+    `num_cached_tokens` of the prompt were not computed anew.
+    """
 
     tokens: tuple[TokenLogprob, ...]
     is_greedy: bool
+    num_cached_tokens: int = 0
 
     @property
     def logprob(self) -> float:
@@ -149,7 +153,10 @@ class Engine(Protocol):
         adapter: EngineAdapter | None,
         cache_salt: str | None = None,
     ) -> ContinuationScore:
-        """Log-probabilities of a continuation after a prompt (both non-empty)."""
+        """Log-probabilities of a continuation after a prompt (both non-empty).
+
+        The prompt is computed once for all continuations that are scored after it, at once or one after another.
+        """
         ...
 
     def prepare(self, digest: str, path: Path) -> None:

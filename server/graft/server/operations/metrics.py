@@ -171,12 +171,13 @@ class RequestMeter:
         self._charge(prompt_tokens=num_tokens)
 
     def read(self, prompt: int, *, num_tokens: int, num_cached: int) -> None:
-        """The engine has read a prompt. Called again with each step."""
-        before = self._cached.get(prompt)
-        if before is None:
-            self._metrics.count_tokens(self._tenant, prompt=num_tokens)
-        self._metrics.count_tokens(self._tenant, cached=max(0, num_cached - (before or 0)))
-        self._cached[prompt] = max(before or 0, num_cached)
+        """The engine has read a prompt; `num_cached` of its tokens were there before. Called again with each step.
+
+        The first call counts: choices that begin later read from the cache what the first has computed.
+        """
+        if prompt not in self._cached:
+            self._metrics.count_tokens(self._tenant, prompt=num_tokens, cached=num_cached)
+            self._cached[prompt] = num_cached
 
     def made(self, prompt: int, choice: int, num_tokens: int) -> None:
         """A choice grew by so many tokens."""

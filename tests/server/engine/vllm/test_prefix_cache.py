@@ -76,3 +76,10 @@ async def test_nor_where_both_have_the_same_adapter(
         assert await caller.over_grpc("left", adapter) > 0
     finally:
         await engine.unload(adapter)
+
+
+async def test_choices_that_share_a_prompt_have_cached_what_was_there_before(engine: VllmEngine, base: Base) -> None:
+    caller = Caller(engine, base)
+    assert await caller.over_http("many", prompt=TEXT, n=8, temperature=1.0, seed=1) == 0
+    again = await caller.over_grpc("many")
+    assert await caller.over_http("many", prompt=TEXT, n=8, temperature=1.0, seed=1) == again

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from graft.bench.serving.measurements import engine, peers, server, zipf
+from graft.bench.serving.measurements import engine, peers, prompts, server, zipf
 
 ENGINE, SERVER, MANY = "engine", "server", "many"
 """Where a measurement runs: on engines, through a server of 8 slots, through one of 16 with many adapters."""
@@ -49,6 +49,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         "few-shot prompts with prefix cache ÷ without",
         seconds=(0, 15),
         in_quick=True,
+    ),
+    Measurement(
+        "prefix",
+        ENGINE,
+        prompts.shared_prefixes,
+        "first token, 20 paths and 8 options after a shared prefix ÷ without sharing",
+        seconds=(10, 25),
     ),
     Measurement("peft", ENGINE, peers.against_peft, "Graft ÷ PEFT's mixed generate", seconds=(40, 25)),
     Measurement("R3", ENGINE, engine.merged_over_unmerged, "merged ÷ unmerged", seconds=(35, 16)),

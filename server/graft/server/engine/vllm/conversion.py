@@ -24,6 +24,7 @@ from graft.server.engine.engine import (
     TokenLogprob,
 )
 from graft.server.engine.tokenizer.token_bytes import TokenBytes, spelled
+from graft.server.engine.vllm.cached_prefix import LIMIT, limit_reads
 
 _log = logging.getLogger(__name__)
 FAILED = "the engine failed on this request: the server's log has the details"
@@ -126,16 +127,39 @@ def deltas(output: RequestOutput, bytes_of: TokenBytes) -> Iterator[Delta]:
         )
 
 
+def scoring_params(limit: int) -> SamplingParams:
+    """For log-probabilities of all of a prompt but its first `limit` tokens and one: these may come from the cache."""
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        prompt_logprobs=1,
+        detokenize=False,
+        skip_reading_prefix_cache=False,
+        extra_args={LIMIT: limit},
+    )
+
+
+def check_limit(output: RequestOutput, limit: int) -> None:
+    """Raises `EngineError` where more came from the cache: what stands in its rows are no log-probabilities."""
+    if (output.num_cached_tokens or 0) > limit:
+        raise EngineError(
+            f"the engine read {output.num_cached_tokens} tokens of a prompt from its cache where {limit} was the limit:"
+            f" {limit_reads.__module__} is not in force in its process"
+        )
+
+
 def score(output: RequestOutput, ids: Sequence[int], prompt_length: int, bytes_of: TokenBytes) -> ContinuationScore:
-    """Log-probabilities of `ids[prompt_length:]` from a reply with `prompt_logprobs`."""
-    if output.prompt_logprobs is None:
+    """Log-probabilities of `ids[prompt_length:]` from a reply with `prompt_logprobs`, which may lack the first rows."""
+    continuation = ids[prompt_length:]
+    if len(output.prompt_logprobs or ()) <= len(continuation):
         raise EngineError("the engine answered without the prompt's log-probabilities")
     tokens, is_greedy = [], True
-    for token_id, found in zip(ids[prompt_length:], output.prompt_logprobs[prompt_length:], strict=True):
+    for token_id, found in zip(continuation, output.prompt_logprobs[-len(continuation) :], strict=True):
         entry = found[token_id]
         is_greedy = is_greedy and entry.rank == 1
         tokens.append(_token(token_id, entry.logprob, bytes_of))
-    return ContinuationScore(tokens=tuple(tokens), is_greedy=is_greedy)
+    num_cached = output.num_cached_tokens or 0
+    return ContinuationScore(tokens=tuple(tokens), is_greedy=is_greedy, num_cached_tokens=num_cached)
 
 
 def _finish_reason(choice: CompletionOutput) -> str | None:

@@ -130,13 +130,17 @@ class VllmEngine:
         ids = [*prompt_token_ids, *continuation_token_ids]
         conversion.check_scored(prompt_token_ids, continuation_token_ids)
         conversion.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
-        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1, detokenize=False)
+        limit = len(prompt_token_ids) - 1
+        output = await self._last(ids, conversion.scoring_params(limit), request_id, adapter, cache_salt)
+        conversion.check_limit(output, limit)
+        return conversion.score(output, ids, len(prompt_token_ids), self.bytes_of)
+
+    async def _last(self, *request: Any) -> Any:
         last: Any = None
-        stream = self._generate(ids, params, request_id, adapter, cache_salt)
-        async with contextlib.aclosing(stream):
-            async for output in stream:
+        async with contextlib.aclosing(self._generate(*request)) as outputs:
+            async for output in outputs:
                 last = output
-        return conversion.score(last, ids, len(prompt_token_ids), self.bytes_of)
+        return last
 
     async def _generate(
         self,
@@ -273,6 +277,16 @@ class VllmEngine:
         size = self._vocab_size
         lengths = sorted(len(self.bytes_of(token_id)) for token_id in range(0, size, max(1, size // 500)))
         return float(max(1, lengths[len(lengths) // 2]))
+
+    @property
+    def num_computed_prompt_tokens(self) -> int:
+        """Tokens of prompts that were not in the cache, so far."""
+        return self._heartbeat.num_computed_prompt_tokens
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens per block of the KV cache: prompts share whole blocks."""
+        return int(self.llm.vllm_config.cache_config.block_size)
 
     @property
     def max_model_tokens(self) -> int:

@@ -23,6 +23,11 @@ from graft.server.engine.vllm import plugin
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""
 
+CPU_BLOCK_TOKENS = 32
+"""Tokens per block of the KV cache on a CPU: the least that vLLM's attention takes there. What is shared ends at a
+block's end, so that requests after one prompt compute 16 of its tokens anew on average, not 64 as with vLLM's 128.
+"""
+
 _FORMS: dict[ServingForm, dict[str, str]] = {
     ServingForm.NF4: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
     ServingForm.LLM_INT8: {"dtype": "bfloat16", "quantization": "bitsandbytes"},

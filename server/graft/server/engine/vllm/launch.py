@@ -16,6 +16,7 @@ from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.vllm.detokenizer import start_inside_characters
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.environment import (
+    CPU_BLOCK_TOKENS,
     EngineSettings,
     cpu_environment,
     engine_arguments,
@@ -56,7 +57,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
         raise EngineError(str(error)) from error
     # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
     guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
-    arguments = AsyncEngineArgs(**engine_arguments(settings), structured_outputs_config=guidance)
+    blocks = {"block_size": CPU_BLOCK_TOKENS} if current_platform.is_cpu() else {}
+    arguments = AsyncEngineArgs(**engine_arguments(settings), **blocks, structured_outputs_config=guidance)
     heartbeat = Heartbeat()
     start_inside_characters()
     make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])

@@ -22,17 +22,18 @@ from graft.server.engine.openai import Meter
 class Metered:
     """One request: its meter, the engine's ids of its prompts, and whether the engine has answered anything.
 
-    `only_prompt`: what comes after is thrown away.
+    `only_prompt`: what comes after is thrown away. `cached`: how many tokens of each prompt were in the cache before.
     """
 
     meter: Meter
     only_prompt: bool = False
     ids: list[str] = field(default_factory=list)
     has_begun: bool = False
+    cached: dict[int, int] = field(default_factory=dict)
 
     def read(self, prompt: int, output: Any) -> None:
         self.has_begun = True
-        num_cached = output.num_cached_tokens or 0
+        num_cached = self.cached.setdefault(prompt, output.num_cached_tokens or 0)
         self.meter.read(prompt, num_tokens=len(output.prompt_token_ids or ()), num_cached=num_cached)
 
     def made(self, prompt: int, choice: Any, num_tokens: int) -> None:

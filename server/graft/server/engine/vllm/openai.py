@@ -106,7 +106,7 @@ class _ServingClasses:
                 raise
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
-        public = Public(only_prompt=only_prompt)
+        public = Public(only_prompt=only_prompt, cached=running.cached)
         calls = CallsInReply() if self._reads_calls(request) else None
         if isinstance(answer, BaseModel):
             body = public(answer.model_dump(mode="json"))
@@ -227,10 +227,12 @@ class Public:
     """One request's answer, or its chunks, as OpenAI's types have them.
 
     `only_prompt`: nothing was asked for beside the prompt, so the one token that vLLM generates does not count.
+    `cached`: tokens of each prompt that were in the cache before; vLLM tells those of the choice that ended last.
     """
 
-    def __init__(self, *, only_prompt: bool) -> None:
+    def __init__(self, *, only_prompt: bool, cached: Mapping[int, int]) -> None:
         self._only_prompt = only_prompt
+        self._cached = cached
         self._offsets: dict[int, Offsets] = {}
 
     def __call__(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -246,6 +248,8 @@ class Public:
         usage = answer.get("usage")
         if usage and self._only_prompt:
             usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
+        if usage and usage.get("prompt_tokens_details"):
+            usage["prompt_tokens_details"]["cached_tokens"] = sum(self._cached.values())
         said: dict[str, Any] = _without_nulls(answer)
         return said
 

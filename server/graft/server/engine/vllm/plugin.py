@@ -13,13 +13,14 @@ MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: on CPU the LoRA manager and the queues, everywhere how grammars
-    read tokenizers. May run several times in a process."""
+    read tokenizers and how much of a prompt is read from the cache. May run several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.process.orphans import end_with_parent
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
+    from graft.server.engine.vllm.cached_prefix import limit_reads
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
@@ -27,6 +28,7 @@ def register() -> None:
     adopt_names()
     meet_beside_sockets()
     read_every_tokenizer()
+    limit_reads()
     if current_platform.is_cpu():
         use_tiles_with_leave()
         shorten()

@@ -107,7 +107,8 @@ def _kinds(engine: VllmEngine, openai: OpenAIBackend) -> dict[str, Kind]:
     kinds |= {
         name: _over_http(openai, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
     }
-    return {**kinds, "score": _score(engine, None), "JSON over gRPC": _generate(engine, None, json=True)}
+    scores = {"score": _score(engine, None), "score of what is in the cache": _score_twice(engine)}
+    return {**kinds, **scores, "JSON over gRPC": _generate(engine, None, json=True)}
 
 
 def _over_http(openai: OpenAIBackend, body: dict[str, Any]) -> Kind:
@@ -136,6 +137,17 @@ def _generate(engine: VllmEngine, adapter: EngineAdapter | None, *, json: bool =
 def _score(engine: VllmEngine, adapter: EngineAdapter | None) -> Kind:
     async def ask(request_id: str) -> None:
         await engine.score([0, 1], [2, 3], request_id=request_id, adapter=adapter)
+
+    return ask
+
+
+def _score_twice(engine: VllmEngine) -> Kind:
+    """Fails where the engine's process does not keep the limit of what a score may read from the cache."""
+    num_tokens = min(engine.block_tokens, engine.max_model_tokens - 2)
+
+    async def ask(request_id: str) -> None:
+        for time in ("first", "again"):
+            await engine.score([1], [2] * num_tokens, request_id=f"{request_id}-{time}", adapter=None)
 
     return ask
 
