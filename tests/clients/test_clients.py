@@ -1,4 +1,4 @@
-"""Chats, streams, JSON-schema modes, log-probabilities and scoring through the clients that people have."""
+"""Chats, streams, JSON-schema modes, tools, log-probabilities and scoring through the clients that people have."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ def test_openai(ask: Ask, client: Client, two_versions: str) -> None:
 def test_langchain(ask: Ask, client: Client) -> None:
     got = asked(ask, "langchain-openai")
     assert got["plain"] == got["streamed"] and got["usage"] > 0
+    assert set(got["structured"]) == {"json_schema", "function_calling"}
     assert all(is_reply(reply) for reply in got["structured"].values())
+    assert [name for name, _ in got["called"]["add"]["calls"]] == ["add"]
+    for told in got["called"].values():
+        assert told["calls"] == told["streamed"] and told["calls"] and not told["invalid"]
+        assert len(told["results"]) == len(told["calls"]) and isinstance(told["last"], str)
     assert set(got["logprobs"]) == {2}
     assert got["text"] == client.generate(TEXT, max_tokens=12).text
 
@@ -48,11 +53,15 @@ def test_langchain(ask: Ask, client: Client) -> None:
 def test_litellm(ask: Ask, client: Client) -> None:
     got = asked(ask, "litellm")
     assert got["plain"] == got["streamed"] and is_reply(got["parsed"]) and set(got["logprobs"]) == {2}
+    for whole, rebuilt in got["called"].values():
+        assert whole == rebuilt and [name for name, _ in whole] == ["add"] and whole[0][1]["a"] in (1, 2)
     assert got["text"] == client.generate(TEXT, max_tokens=12).text
 
 
 def test_instructor(ask: Ask) -> None:
-    assert is_reply(asked(ask, "instructor")["reply"])
+    got = asked(ask, "instructor")
+    assert set(got["replies"]) == {"json_schema_mode", "tool_call"}
+    assert all(is_reply(reply) for reply in got["replies"].values()) and is_reply(got["partial"])
 
 
 def test_lm_eval(ask: Ask, client: Client, base: Base, two_versions: str) -> None:

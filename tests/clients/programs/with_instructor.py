@@ -1,4 +1,4 @@
-"""instructor: its JSON-schema modes."""
+"""instructor: its JSON-schema mode, and its usual one, which calls a function by name; whole and streamed."""
 
 import json
 import sys
@@ -17,13 +17,17 @@ class Reply(BaseModel):
     digit: Literal[1, 2, 3]
 
 
-client = instructor.from_openai(openai.OpenAI(base_url=given["url"], max_retries=0), mode=instructor.Mode.JSON_SCHEMA)
-reply = client.chat.completions.create(
-    model=given["model"],
-    messages=given["messages"],
-    response_model=Reply,
-    max_retries=0,
-    max_tokens=60,
-    temperature=0,
-)
-print(json.dumps({"version": version("instructor"), "reply": reply.model_dump()}))
+asked = {
+    "model": given["model"],
+    "messages": given["messages"],
+    "response_model": Reply,
+    "max_retries": 0,
+    "max_tokens": 120,
+    "temperature": 0,
+}
+replies = {}
+for mode in (instructor.Mode.JSON_SCHEMA, instructor.Mode.TOOLS):
+    client = instructor.from_openai(openai.OpenAI(base_url=given["url"], max_retries=0), mode=mode)
+    replies[mode.value] = client.chat.completions.create(**asked).model_dump()
+partial = list(client.chat.completions.create_partial(**asked))[-1].model_dump()
+print(json.dumps({"version": version("instructor"), "replies": replies, "partial": partial}))

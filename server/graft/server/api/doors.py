@@ -14,6 +14,7 @@ from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
@@ -95,9 +96,17 @@ class Doors:
             )
             for endpoint in (CHAT, COMPLETIONS)
         )
+        responses = ResponsesEndpoint(
+            serving=serving,
+            text=text,
+            max_body_bytes=settings.max_body_mib * _MIB,
+            bodies=bodies,
+            write_seconds=settings.slow_reader_seconds,
+        )
         app = http_app(
             chat=chat,
             completions=completions,
+            responses=responses,
             models=models,
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,

@@ -21,6 +21,7 @@ from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.sse import ClientGone
 from graft.server.api.tenants import Identify, on_behalf_of
 from graft.server.errors import SlowReader
@@ -37,6 +38,7 @@ def http_app(
     *,
     chat: OpenAIEndpoint,
     completions: OpenAIEndpoint,
+    responses: ResponsesEndpoint,
     models: Models,
     operations: Operations,
     metrics: Metrics,
@@ -46,6 +48,7 @@ def http_app(
     routes = [
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
         Route("/metrics", operations.scrape),

@@ -61,6 +61,14 @@ class EventStream:
     async def frame(self, frame: Frame) -> None:
         await self._body(f"data: {json_text(frame)}\n\n".encode(), more=True)
 
+    async def event(self, frame: Frame) -> None:
+        """A frame under the name of its `type`."""
+        await self._body(f"event: {frame['type']}\ndata: {json_text(frame)}\n\n".encode(), more=True)
+
+    async def close(self) -> None:
+        """The end of events, of which the last says how it ended."""
+        await self._body(b"", more=False)
+
     async def end(self, *, complete: bool) -> None:
         """`[DONE]` stands only behind a complete stream."""
         await self._body(b"data: [DONE]\n\n" if complete else b"", more=False)

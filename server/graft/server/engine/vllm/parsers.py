@@ -55,5 +55,5 @@ def _problem(parsers: Parsers, tokenizer: Any) -> str:
             tokenizer=tokenizer,
         )
     except Exception as error:  # each parser has checks and errors of its own
-        return " ".join(str(error).split())[:300]
+        return " ".join(str(error.__cause__ or error).split())[:300]
     return ""
