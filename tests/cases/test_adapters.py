@@ -74,6 +74,10 @@ def with_a_template(folder: Path) -> None:
     (adapter(folder) / "chat_template.jinja").write_text("{{ messages[0].content }}")
 
 
+def with_a_broken_template(folder: Path) -> None:
+    (adapter(folder) / "chat_template.jinja").write_text("{% for message in messages %}")
+
+
 def as_a_pickle(folder: Path) -> None:
     made = adapter(folder)
     (made / WEIGHTS).rename(made / "adapter_model.bin")
@@ -135,7 +139,13 @@ CASES = [
         argv=PUSH,
         prepare=with_a_template,
         code=0,
-        says=["note: the chat template that lies beside the adapter is not served", BASE],
+        says=["note: chats with it are rendered by the chat template that came with it"],
+    ),
+    CommandCase(
+        id="S8 a chat template of its own that does not parse",
+        argv=PUSH,
+        prepare=with_a_broken_template,
+        says=["chat_template.jinja", "line 1", "mend the template"],
     ),
     CommandCase(id="4 gc", argv=["adapters", "gc"], code=0, says=["deleted 0 files and folders", "last hour stays"]),
     CommandCase(id="6 named as the base", argv=[*PUSH[:4], BASE], prepare=adapter, says=["is the name of a base"]),

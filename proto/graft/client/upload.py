@@ -18,9 +18,11 @@ from graft.v1 import base_pb2
 
 CHUNK_BYTES = 1 << 20
 # The config and the weights make an adapter. Where the trainer left them, its record says where the adapter comes from,
-# and its reference what it says, so that the server can show that it computes the same.
+# and its reference what it says, so that the server can show that it computes the same. Its own chat template is what
+# chats with it are rendered by.
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
-OPTIONAL_FILES = ("graft.json", "reference.json")
+OPTIONAL_FILES = ("graft.json", "reference.json", "chat_template.jinja")
+_TEMPLATE = "chat_template.jinja"
 
 
 def adapter_files(folder: Path) -> list[Path]:
@@ -44,36 +46,39 @@ def upload_requests(
     Raises OSError at once where a file is missing or cannot be read.
     """
     paths = adapter_files(folder)
+    template, is_text = _template(folder)
+    files = [_described(path) for path in paths]
+    beside = template if is_text and _TEMPLATE not in {path.name for path in paths} else b""
+    if beside:
+        sha256 = hashlib.sha256(beside).hexdigest()
+        files.append(pb.AdapterFile(name=_TEMPLATE, size_bytes=len(beside), sha256=sha256))
     header = pb.UploadHeader(
         adapter=name,
         alias=alias,
-        chat_template_digest=_template_digest(folder),
-        files=[_described(path) for path in paths],
+        chat_template_digest=f"sha256:{hashlib.sha256(template).hexdigest()}" if template else "",
+        files=files,
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
         request_id=uuid.uuid4().hex,
     )
-    return _messages(header, paths)
+    return _messages(header, paths, beside)
 
 
-def _template_digest(folder: Path) -> str:
-    """`sha256:…` of the chat template beside the adapter, which is not sent; empty where there is none."""
-    template, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    text = b""
+def _template(folder: Path) -> tuple[bytes, bool]:
+    """The adapter's chat template, and whether it is one: several by name are their canonical JSON, and not sent."""
+    template, config = folder / _TEMPLATE, folder / "tokenizer_config.json"
+    found: Any = None
     with contextlib.suppress(OSError, ValueError):
         if template.is_file():
-            text = template.read_bytes()
-        elif config.is_file():
+            return template.read_bytes(), True
+        if config.is_file():
             values = json.loads(config.read_bytes())
-            text = _template_text(values.get("chat_template") if isinstance(values, dict) else None)
-    return f"sha256:{hashlib.sha256(text).hexdigest()}" if text else ""
-
-
-def _template_text(found: Any) -> bytes:
-    """Of several templates by name their canonical JSON, as the server takes it."""
-    if found is None or isinstance(found, str):
-        return (found or "").encode()
-    return json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+            found = values.get("chat_template") if isinstance(values, dict) else None
+        if found is None or isinstance(found, str):
+            return (found or "").encode(), True
+        text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode(), False
+    return b"", False
 
 
 def to_bytes(message: Message) -> bytes:
@@ -81,10 +86,13 @@ def to_bytes(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _messages(header: pb.UploadHeader, paths: list[Path]) -> Iterator[pb.UploadVersionRequest]:
+def _messages(header: pb.UploadHeader, paths: list[Path], template: bytes) -> Iterator[pb.UploadVersionRequest]:
     yield pb.UploadVersionRequest(header=header)
     for path, data in _chunks(paths):
         yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+    for begin in range(0, len(template), CHUNK_BYTES):
+        chunk = pb.UploadChunk(file=_TEMPLATE, data=template[begin : begin + CHUNK_BYTES])
+        yield pb.UploadVersionRequest(chunk=chunk)
 
 
 def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.UploadBaseRequest]:

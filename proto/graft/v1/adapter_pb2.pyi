@@ -312,7 +312,9 @@ class UploadHeader(_message.Message):
     there, nothing of it is kept. Empty: the version is registered, and checked when it is first asked for.
     """
     chat_template_digest: _builtins.str
-    """`sha256:…` of the chat template that lies beside the adapter, empty where there is none: the base's is used."""
+    """`sha256:…` of the chat template that lies beside the adapter, empty where there is none. One that is sent as
+    `chat_template.jinja` is what chats with the adapter are rendered by; without, the base's is.
+    """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdapterFile]:
         """Every file, with its size and SHA-256: bytes that differ are refused."""

@@ -37,9 +37,12 @@ from graft.server.parity.parity import Parity
 from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.catalog.tables import MIGRATIONS as PROMPT_MIGRATIONS
+from graft.server.prompting.rendering.chats import Chats
+from graft.server.prompting.rendering.process import TemplateProcess
 from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
+from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.collection import Collection
 from graft.server.registry.records import VersionRecords
 from graft.server.registry.snapshots import Snapshots
@@ -96,12 +99,15 @@ class Assembly:
         settings, data = self.settings, self.settings.data_path
         store = await asyncio.to_thread(BlobStore, settings.store_url or str(data / "blobs"), local_dir=data / "local")
         engine = self._engine(catalog, snapshots, store)
-        uploads = await self._open_uploads(catalog, snapshots, store, engine)
+        chats = Chats(await self._start_templates())
+        chat_templates = ChatTemplates(store.read, chats)
+        self.resources.callback(chat_templates.close)
+        uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates)
         base_uploads = await self._open_base_uploads(catalog, base)
         await self._start(engine)
         tokenizer, facts = await self.engines.tokenizer(base), await engine.supervisor.info()
-        text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens)
-        serving = self._serving(snapshots, engine)
+        text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
+        serving = self._serving(snapshots, engine, chat_templates)
         management = Management(catalog, snapshots, engine.slots, engine.parity)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
@@ -153,8 +159,20 @@ class Assembly:
         self.resources.callback(staging.close)
         return staging
 
+    async def _start_templates(self) -> TemplateProcess:
+        """Ready before requests are: none of them waits for a process to start."""
+        process = TemplateProcess()
+        self.resources.push_async_callback(process.close)
+        await process.start()
+        return process
+
     async def _open_uploads(
-        self, catalog: CatalogThread, snapshots: Snapshots, store: BlobStore, engine: _Engine
+        self,
+        catalog: CatalogThread,
+        snapshots: Snapshots,
+        store: BlobStore,
+        engine: _Engine,
+        chat_templates: ChatTemplates,
     ) -> AdapterUploads:
         settings, max_bytes = self.settings, self.settings.max_adapter_mib * _MIB
 
@@ -172,6 +190,7 @@ class Assembly:
             num_slots=settings.num_slots,
             prepare=prepare,
             foreign=engine.parity.foreign,
+            chat_templates=chat_templates,
         )
 
     async def _open_base_uploads(self, catalog: CatalogThread, served: Base) -> BaseUploads:
@@ -235,7 +254,7 @@ class Assembly:
         for close in (parity.settled, slots.close, parity.close, supervisor.close):
             self.resources.push_async_callback(close)
 
-    def _serving(self, snapshots: Snapshots, engine: _Engine) -> Serving:
+    def _serving(self, snapshots: Snapshots, engine: _Engine, chat_templates: ChatTemplates) -> Serving:
         settings = self.settings
         admission = Admission(max_running=settings.max_running, max_queued=settings.max_queued)
         queue = AdmissionQueue(admission, slots=engine.slots, observed=self.metrics.admitted)
@@ -248,6 +267,7 @@ class Assembly:
             readiness=self.readiness,
             metrics=self.metrics,
             receipt=engine.parity.receipt,
+            chat_templates=chat_templates,
             default_deadline_seconds=settings.default_deadline_seconds,
         )
 

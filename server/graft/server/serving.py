@@ -21,6 +21,7 @@ from graft.server.errors import Draining, NotReady
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
+from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.snapshots import Snapshots
 from graft.server.residency.slots import Slots
 from graft.server.runtime.deadlines import Ending, all_or_none, each_in_time, in_time
@@ -48,6 +49,7 @@ class Ticket:
 
     `deadline` is in event loop seconds; when `ending` comes, the server gives up what still runs. What was computed
     with one `cache_salt` serves only requests with the same: no tenant learns from times what another has asked.
+    `chat_template` is the adapter's own; None: the base's.
     """
 
     engine_id: str
@@ -57,6 +59,7 @@ class Ticket:
     answerer: Answerer
     deadline: float
     ending: Ending
+    chat_template: str | None = None
 
 
 class Serving:
@@ -73,6 +76,7 @@ class Serving:
         readiness: Readiness,
         metrics: Metrics,
         receipt: Callable[[str], Receipt | None],
+        chat_templates: ChatTemplates,
         default_deadline_seconds: float,
     ) -> None:
         self._engine = engine
@@ -83,13 +87,20 @@ class Serving:
         self.readiness = readiness
         self._metrics = metrics
         self._receipt = receipt
+        self._chat_templates = chat_templates
         self._default_deadline_seconds = default_deadline_seconds
         self._ending = Ending()
 
-    def check(self, model: str, *, tenant: str) -> None:
-        """Raises what `enter` would before it waits: work for a request that cannot enter is not begun."""
+    def check(self, model: str, *, tenant: str) -> Resolved:
+        """What `enter` is told to enter. Raises what it would before it waits: work for a request that cannot enter is
+        not begun.
+        """
         self._check_open()
-        self._resolve(model, tenant)
+        return self._resolve(model, tenant)
+
+    async def chat_template(self, resolved: Resolved) -> str | None:
+        """What chats with the version are rendered by; None: the base's template. Raises StoreUnavailable."""
+        return await self._chat_templates.of(resolved.version)
 
     @asynccontextmanager
     async def enter(
@@ -99,8 +110,10 @@ class Serving:
         tenant: str,
         request_id: str,
         deadline_seconds: float | None = None,
+        resolved: Resolved | None = None,
     ) -> AsyncIterator[Ticket]:
-        """Hold a running place and the adapter's lease. `model` is a model reference; empty is the base.
+        """Hold a running place and the adapter's lease. `model` is a model reference; empty is the base. `resolved` is
+        what `check` said that it means, where the prompt was made for that.
 
         Raises `NotReady`, `Draining`, `Overloaded`, `DeadlineExceeded`, `LoadFailed`, and of the catalog `NotFound`
         and `InvalidReference`.
@@ -109,7 +122,7 @@ class Serving:
         seconds = self._default_deadline_seconds if deadline_seconds is None else deadline_seconds
         deadline = entered_at + seconds
         self._check_open()
-        resolved = self._resolve(model, tenant)
+        resolved = self._resolve(model, tenant) if resolved is None else resolved
         version = resolved.version
         engine_id = f"{request_id}-{secrets.token_hex(4)}"
         admitted = self._queue.admitted(
@@ -119,6 +132,7 @@ class Serving:
             digest=None if version is None else version.digest,
             deadline=deadline,
         )
+        template = await self.chat_template(resolved)
         async with admitted:
             self._metrics.queue_wait.observe(monotonic() - entered_at)
             yield Ticket(
@@ -131,6 +145,7 @@ class Serving:
                 answerer=self._answerer(resolved),
                 deadline=deadline,
                 ending=self._ending,
+                chat_template=template,
             )
 
     async def generate(

@@ -1,7 +1,8 @@
 """An adapter's files, read and checked without torch and before anything is mapped.
 
-Only `adapter_config.json`, `adapter_model.safetensors`, `graft.json` and `reference.json` belong to an adapter. Other
-files of a PEFT folder (README.md, optimizer.pt, checkpoint-500/, …) are left alone: nobody opens them.
+Only `adapter_config.json`, `adapter_model.safetensors`, `graft.json`, `reference.json` and `chat_template.jinja` belong
+to an adapter. Other files of a PEFT folder (README.md, optimizer.pt, checkpoint-500/, …) are left alone: nobody opens
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from graft.adapters.folder.tensor_header import TensorInfo, read_tensor_header
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
-ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, lineage.FILE_NAME, reference.FILE_NAME)
+TEMPLATE_FILE = "chat_template.jinja"
+"""The adapter's own chat template, where it is not the base's."""
+ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, lineage.FILE_NAME, reference.FILE_NAME, TEMPLATE_FILE)
 MAX_FILE_BYTES = 8 << 30
 
 _MAX_HEADER_BYTES = 16 << 20

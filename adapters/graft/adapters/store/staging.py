@@ -99,6 +99,14 @@ class Upload:
         """The hash of each file so far, as 64 hex digits by name."""
         return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
+    def drop(self, name: str) -> None:
+        """Leave a file out that was written."""
+        if self._hashers.pop(name, None) is not None:
+            if name == self._current_name:
+                self._close()
+                self._current_name = None
+            disk.remove(self._folder / name)
+
     def abort(self) -> None:
         """Throw the upload away."""
         with contextlib.suppress(OSError):  # bytes that a full disk did not take are not wanted any more

@@ -66,6 +66,13 @@ class BlobStore:
         known = sha256 or {}
         return tuple(self._put_file(Path(folder) / name, known.get(name)) for name in names)
 
+    def read(self, version: AdapterVersion, name: str) -> bytes:
+        """The bytes of one of the version's files, verified by SHA-256. Raises StoreUnavailable, StoreFull."""
+        (file,) = (one for one in version.files if one.name == name)
+        with disk.full_disk_explained(self._temporary), disk.temporary_path(self._temporary) as copy:
+            self._fetch(file, copy, f"{version.adapter}@{version.number}")
+            return copy.read_bytes()
+
     def path_of(self, version: AdapterVersion) -> Path:
         """Where `materialize` puts the version's folder."""
         return self._versions / version.digest.removeprefix(PREFIX)

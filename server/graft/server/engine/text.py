@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -51,6 +53,10 @@ class Tokenizer(Protocol):
 
     def render_chat(self, messages: Turns, **variables: Any) -> list[int]: ...
 
+    def chat_values(self, messages: Turns, **variables: Any) -> dict[str, Any]: ...
+
+    def encode_rendered(self, text: str) -> list[int]: ...
+
     def tokens(self, ids: Sequence[int]) -> list[str]: ...
 
     def spelled(self, ids: Sequence[int]) -> str: ...
@@ -58,11 +64,41 @@ class Tokenizer(Protocol):
     def finished(self, ids: Sequence[int]) -> str: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnTemplate:
+    """An adapter's chat template, what a caller may tell it beside the turns, and what of tools it shows."""
+
+    text: str
+    variables: frozenset[str]
+    reads: TemplateReads
+
+
+class ChatRenderer(Protocol):
+    """Renders chats by templates that adapters bring, beside this process."""
+
+    async def render(self, template: str, values: Mapping[str, Any], *, field: str) -> str:
+        """The chat's text. Raises `BadInput`."""
+        ...
+
+    async def described(self, template: str) -> OwnTemplate:
+        """What the template reads."""
+        ...
+
+    async def fault_of(self, template: str) -> str | None:
+        """Why no chat can be rendered with it."""
+        ...
+
+
 class Text:
     """Tokenizes without holding up other requests, and refuses what cannot fit the context unread."""
 
-    def __init__(self, tokenizer: Tokenizer, *, vocab_size: int, max_model_tokens: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, vocab_size: int, max_model_tokens: int, chats: ChatRenderer | None = None
+    ) -> None:
+        """`chats` renders by adapters' own templates; None: nobody brings one."""
         self._tokenizer = tokenizer
+        self._chats = chats
+        self._own: OwnTemplate | None = None
         self.vocab_size = vocab_size
         self.max_model_tokens = max_model_tokens
         # Its own, or tokenizing would wait for files.
@@ -122,26 +158,54 @@ class Text:
         return self._tokenizer.unmarked(text)
 
     async def render_chat(
-        self, messages: Turns, *, field: str, variables: Mapping[str, Any] | None = None
+        self,
+        messages: Turns,
+        *,
+        field: str,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """Ids of a chat with the assistant's turn opened. Raises `BadInput`."""
+        """Ids of a chat with the assistant's turn opened.
+
+        Raises `BadInput`, and `Overloaded` where too many wait for adapters' own templates.
+        """
         violations = Violations()
         self._check_length(_num_characters([messages, variables or {}]), field, violations)
-        if self._tokenizer.template_variables is None:
+        if self._own is None and self._tokenizer.template_variables is None:
             violations.add(field, "this base has no chat template; send the prompt as text")
         violations.raise_any()
         try:
+            if self._own is not None:
+                return await self._render_own(self._own, messages, variables or {}, field)
             return await self._in_thread(partial(self._tokenizer.render_chat, messages, **(variables or {})))
         except InvalidRequest as error:
             raise BadInput(Violation(field=field, problem=str(error))) from error
 
+    async def _render_own(
+        self, own: OwnTemplate, messages: Turns, variables: Mapping[str, Any], field: str
+    ) -> list[int]:
+        assert self._chats is not None
+        values = self._tokenizer.chat_values(messages, **variables)
+        text = await self._chats.render(own.text, values, field=field)
+        return await self._beside(lambda: self._tokenizer.encode_rendered(text), len(text))
+
     def template_variables(self) -> frozenset[str]:
         """What a caller may tell the chat template beside the turns."""
+        if self._own is not None:
+            return self._own.variables
         return self._tokenizer.template_variables or frozenset()
 
     def template_reads(self) -> TemplateReads:
         """What of tools the chat template shows."""
-        return self._tokenizer.template_reads
+        return self._tokenizer.template_reads if self._own is None else self._own.reads
+
+    async def rendering_by(self, template: str | None) -> Text:
+        """The same, with chats rendered by an adapter's own template; None: by the base's."""
+        if template is None:
+            return self
+        assert self._chats is not None, "no template comes in where nothing renders it"
+        view = copy(self)
+        view._own = await self._chats.described(template)
+        return view
 
     async def continuations(
         self, prompt: str | None, prompt_ids: list[int], texts: Sequence[str], *, field: str

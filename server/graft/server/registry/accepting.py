@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.adapters.accepting import accept_folder
 from graft.adapters.adapter import AdapterVersion
-from graft.adapters.base.files import chat_template_digest
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.compatibility import Limits
-from graft.adapters.errors import InvalidAdapter, InvalidBase, Reason
+from graft.adapters.digest import PREFIX, digest_of_json
+from graft.adapters.errors import InvalidAdapter, Reason
+from graft.adapters.folder.manifest import TEMPLATE_FILE
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
+from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
-from graft.server.registry.import_folder import IMPORTED_FILES, ImportFolder
+from graft.server.registry.chat_templates import ChatTemplates
+from graft.server.registry.import_folder import IMPORTED_FILES, TOKENIZER_CONFIG, ImportFolder
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import require_slots
+
+_MAX_CONFIG_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +69,14 @@ class AdapterUploads:
         num_slots: int,
         prepare: Callable[[str, Path], None],
         foreign: Callable[[], None],
+        chat_templates: ChatTemplates,
     ) -> None:
         """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
 
         `foreign` is told, in any thread, when an adapter without a recorded reference begins to come in.
         """
         self._foreign = foreign
+        self._chat_templates = chat_templates
         self._num_slots = num_slots
         self._catalog = catalog
         self._snapshots = snapshots
@@ -93,7 +99,7 @@ class AdapterUploads:
     ) -> Accepted:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the version.
 
-        `template_digest` is that of a chat template beside the adapter, which is not sent.
+        `template_digest` is that of the chat template beside the adapter, which may be one that is not sent.
         Raises `InvalidAdapter` and whatever else refuses an adapter.
         """
         require_slots(self._num_slots)
@@ -125,12 +131,10 @@ class AdapterUploads:
         def copy() -> str | None:
             for name, data in source.chunks():
                 upload.write(name, data)
-            copied = upload.commit()
+            upload.commit()
             if REFERENCE_FILE not in upload.sha256():
                 self._foreign()
-            with contextlib.suppress(InvalidBase):  # no template that anybody could use
-                return chat_template_digest(copied)
-            return None
+            return _take_template(upload)
 
         try:
             template_digest = await asyncio.to_thread(copy)
@@ -149,6 +153,7 @@ class AdapterUploads:
         *,
         passed: Callable[[str, Path], None] = lambda digest, folder: None,
     ) -> Accepted:
+        is_own = await self._settle_template(upload)
         folder, sha256 = upload.folder, upload.sha256()
         before = self._snapshots.current.versions_of(tenant, adapter)
 
@@ -174,17 +179,32 @@ class AdapterUploads:
             version=version,
             is_new=version.digest not in {one.digest for one in before},
             is_new_adapter=not before and version.number == 1,
-            notices=self._notices(template_digest),
+            notices=self._notices(template_digest, is_own=is_own),
         )
 
-    def _notices(self, template_digest: str | None) -> tuple[str, ...]:
+    async def _settle_template(self, upload: Upload) -> bool:
+        """Whether a chat template of its own is kept. Raises `InvalidAdapter` for one that cannot be used."""
+        sha256 = upload.sha256().get(TEMPLATE_FILE)
+        if sha256 is None:
+            return False
+        if PREFIX + sha256 == self._snapshots.base.identity.chat_template_digest:
+            await asyncio.to_thread(upload.drop, TEMPLATE_FILE)
+            return False
+        data = await asyncio.to_thread((upload.folder / TEMPLATE_FILE).read_bytes)
+        if reasons := await self._chat_templates.reasons(data):
+            raise InvalidAdapter("the adapter's chat template cannot be used", reasons)
+        return True
+
+    def _notices(self, template_digest: str | None, *, is_own: bool) -> tuple[str, ...]:
         base = self._snapshots.base.identity
+        if is_own:
+            return ("chats with it are rendered by the chat template that came with it, not by the base's",)
         if template_digest is None or template_digest == base.chat_template_digest:
             return ()
         used = f"that of the base {base.name}" if base.chat_template_digest else "none, as the base has none,"
         return (
-            f"the chat template that lies beside the adapter is not served: {used} is used. If it was trained on chats "
-            "that were rendered otherwise, render them on the client's side and send the prompt as text",
+            f"the chat template that lies beside the adapter was not sent as {TEMPLATE_FILE}, or is several by name: "
+            f"{used} is used. If it was trained on chats that were rendered otherwise, send one template",
         )
 
     def _check_declared(self, files: Sequence[DeclaredFile]) -> None:
@@ -201,3 +221,20 @@ class AdapterUploads:
             reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
         if reasons:
             raise InvalidAdapter("the upload was refused", reasons)
+
+
+def _take_template(upload: Upload) -> str | None:
+    """Have the chat template in a file of its own where tokenizer_config.json holds one; that file is left out.
+
+    Returns the digest of several templates by name, of which none is served.
+    """
+    config, _ = read_json_object(upload.folder / TOKENIZER_CONFIG, max_bytes=_MAX_CONFIG_BYTES)
+    upload.drop(TOKENIZER_CONFIG)
+    template = config.get("chat_template")
+    if template is None or TEMPLATE_FILE in upload.sha256():
+        return None
+    if not isinstance(template, str):
+        return digest_of_json(template)
+    upload.write(TEMPLATE_FILE, template.encode(errors="replace"))
+    upload.commit()
+    return None

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from graft.adapters.base.files import TEMPLATE_FILES
 from graft.adapters.errors import InvalidAdapter, Reason
 from graft.adapters.folder.manifest import ADAPTER_FILES
 from graft.server.errors import Forbidden
 
-IMPORTED_FILES = (*ADAPTER_FILES, *TEMPLATE_FILES)
+TOKENIZER_CONFIG = "tokenizer_config.json"
+"""Beside the adapter, and only looked at: it may hold the chat template."""
+IMPORTED_FILES = (*ADAPTER_FILES, TOKENIZER_CONFIG)
 _CHUNK_BYTES = 1 << 20
-# Beside the adapter, and only looked at: one that is larger is none.
-_MAX_TEMPLATE_BYTES = 4 << 20
+# One that is larger is none.
+_MAX_LOOKED_AT_BYTES = 4 << 20
 
 
 class ImportFolder:
@@ -84,7 +85,7 @@ class ImportFolder:
         # The links are resolved and checked: what is opened must not be one any more, nor wait for a writer.
         file = os.fdopen(os.open(path.resolve(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         status = os.fstat(file.fileno())
-        too_large = name in TEMPLATE_FILES and status.st_size > _MAX_TEMPLATE_BYTES
+        too_large = name == TOKENIZER_CONFIG and status.st_size > _MAX_LOOKED_AT_BYTES
         if stat.S_ISREG(status.st_mode) and not too_large:
             return file
         file.close()

@@ -203,6 +203,12 @@ class ScriptedTokenizer:
     def render_chat(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         return self.encode("|".join(message["content"] for message in messages))
 
+    def chat_values(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> dict[str, Any]:
+        return {"messages": [dict(message) for message in messages], "add_generation_prompt": True, **variables}
+
+    def encode_rendered(self, text: str) -> list[int]:
+        return self.encode(text)
+
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return [str(one) for one in ids]
 
@@ -242,7 +248,8 @@ class ScriptedBackend:
                 text, num_tokens = text + delta.text, num_tokens + 1
         except asyncio.CancelledError:
             raise InvalidRequest("Client disconnected") from None  # as vLLM's plain handlers do
-        usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}
+        num_read = sum(len(prompt.token_ids) for prompt in request.prompts)
+        usage = {"prompt_tokens": num_read, "completion_tokens": num_tokens, "total_tokens": num_read + num_tokens}
         choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
         return Reply(body=_object(request_id, choices=[choice], usage=usage))
 

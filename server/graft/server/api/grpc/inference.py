@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
+from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
 from graft.server.api.grpc.inference_messages import (
     answerer_message,
     check_continuations,
@@ -45,21 +46,26 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             await asyncio.to_thread(
                 check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
             )
-        self._serving.check(request.model, tenant=current_tenant())
-        prompt_ids = await self._prompt_ids(request.prompt)
+        resolved = self._serving.check(request.model, tenant=current_tenant())
+        prompt_ids = await self._prompt_ids(request.prompt, resolved)
         violations = Violations()
         self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         async with (
-            self._entered(request.model, context) as ticket,
+            self._entered(request.model, resolved, context) as ticket,
             aclosing(self._answer(ticket, prompt_ids, sampling)) as messages,
         ):
             async for message in messages:
                 yield message
 
-    def _entered(self, model: str, context: Context) -> AbstractAsyncContextManager[Ticket]:
-        tenant, request_id, seconds = current_tenant(), current_request_id(), context.time_remaining()
-        return self._serving.enter(model=model, tenant=tenant, request_id=request_id, deadline_seconds=seconds)
+    def _entered(self, model: str, resolved: Resolved, context: Context) -> AbstractAsyncContextManager[Ticket]:
+        return self._serving.enter(
+            model=model,
+            tenant=current_tenant(),
+            request_id=current_request_id(),
+            deadline_seconds=context.time_remaining(),
+            resolved=resolved,
+        )
 
     def _asked(self, request: pb.GenerateRequest) -> Sampling:
         violations = Violations()
@@ -85,11 +91,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         await self._text.beside(lambda: self._check_score(request), request.ByteSize())
-        self._serving.check(request.model, tenant=current_tenant())
-        prompt_ids = await self._prompt_ids(request.prompt)
+        resolved = self._serving.check(request.model, tenant=current_tenant())
+        prompt_ids = await self._prompt_ids(request.prompt, resolved)
         continuations = await self._continuation_ids(request, prompt_ids)
         self._check_fit(request, prompt_ids, continuations)
-        async with self._entered(request.model, context) as ticket:
+        async with self._entered(request.model, resolved, context) as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)
             usage = pb.Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(map(len, continuations)))
             return pb.ScoreResponse(
@@ -114,7 +120,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
-        ids = await self._prompt_ids(request.prompt)
+        ids = await self._prompt_ids(request.prompt, BARE_BASE)
         return pb.TokenizeResponse(
             token_ids=ids, tokens=await self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
         )
@@ -124,13 +130,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         check_prompt(prompt, self._text, violations)
         violations.raise_any()
 
-    async def _prompt_ids(self, prompt: pb.Prompt) -> list[int]:
+    async def _prompt_ids(self, prompt: pb.Prompt, resolved: Resolved) -> list[int]:
         match prompt.WhichOneof("content"):
             case "text":
                 return await self._text.encode(prompt.text, field="prompt.text")
             case "chat":
                 turns = [{"role": template_role(one.role), "content": one.content} for one in prompt.chat.messages]
-                return await self._text.render_chat(turns, field="prompt.chat.messages")
+                text = await self._text.rendering_by(await self._serving.chat_template(resolved))
+                return await text.render_chat(turns, field="prompt.chat.messages")
             case _:
                 return list(prompt.token_ids.ids)
 

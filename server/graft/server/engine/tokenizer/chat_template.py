@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import jinja2
 import jinja2.nodes
@@ -51,6 +51,11 @@ def variables_of(template: str) -> frozenset[str]:
         names = jinja2.meta.find_undeclared_variables(_environment().parse(_GENERATION.sub("", template)))
     except jinja2.TemplateError:
         return frozenset()  # rendering it will say what is wrong
+    return callers_variables(names)
+
+
+def callers_variables(names: Iterable[str]) -> frozenset[str]:
+    """Of the names that a template reads, those that neither the request nor the tokenizer gives."""
     return frozenset(name for name in names if name not in _GIVEN and not name.endswith("_token"))
 
 
@@ -62,7 +67,11 @@ def reads_of(template: str) -> TemplateReads:
         return TemplateReads()
     words = {node.value for node in tree.find_all(jinja2.nodes.Const)}
     words |= {node.attr for node in tree.find_all(jinja2.nodes.Getattr)}
-    names = {node.name for node in tree.find_all(jinja2.nodes.Name)}
+    return shown_of({node.name for node in tree.find_all(jinja2.nodes.Name)}, words)
+
+
+def shown_of(names: Collection[str], words: Collection[object]) -> TemplateReads:
+    """What of tools a template shows that reads these names, and in which these words and attributes stand."""
     return TemplateReads(tools="tools" in names, calls="tool_calls" in words, results="tool" in words)
 
 

@@ -103,6 +103,22 @@ class Tokenizer:
             marked = self._spelling.marked([dict(message) for message in messages])
             options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
             text = self.hugging_face.apply_chat_template(marked, **options)
+        return self.encode_rendered(text)
+
+    def chat_values(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> dict[str, Any]:
+        """What another template than the base's is given, as transformers gives it; `encode_rendered` takes its text.
+
+        Raises `InvalidRequest` for text that is not valid Unicode.
+        """
+        for message in messages:
+            self._check(message["content"])
+        given = {"tools": None, "documents": None, **self._spelling.marked(variables)}
+        marked = self._spelling.marked([dict(message) for message in messages])
+        names = self.hugging_face.special_tokens_map
+        return {**names, "add_generation_prompt": True, **given, "messages": marked}
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Token ids of what a template has made of `chat_values`. Raises `InvalidRequest`."""
         try:
             return self._spelling.rendered(text)
         except Unspellable as error:

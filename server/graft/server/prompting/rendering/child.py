@@ -27,13 +27,13 @@ from graft.server.prompting.rendering.bounds import (
     MEMORY_CODE,
     PROGRAM,
 )
-from graft.server.prompting.rendering.sandbox import Sandbox, variables_of
+from graft.server.prompting.rendering.sandbox import Sandbox, variables_of, words_of
 
 _NUM_COMPILED = 64
 _COMPILED_CHARACTERS = 65_536
 _MAX_GROWN_BYTES = 64 << 20
 _MAX_SAID = 300
-_MAX_VARIABLES = 1000
+_MAX_NAMES = 1000
 _WARM = (
     "{% macro m(x) %}{{ x | trim | tojson }}{% endmacro %}{% for x in y if x %}{{ m(x) }}{{ 'a\\u00e4' }}{% endfor %}"
     "{{ strftime_now('%Y') }}{{ 'a b' | title | wordcount }}{{ [2, 1] | sort | unique | list }}{{ y.z.z }}"
@@ -86,7 +86,11 @@ class _Renderer:
             raise
         except Exception as error:
             return {"fault": said(error)}
-        return {"variables": variables_of(sandbox.parse(template), sandbox.globals)[:_MAX_VARIABLES]}
+        tree = sandbox.parse(template)  # compiling has changed it
+        return {
+            "variables": variables_of(tree, sandbox.globals)[:_MAX_NAMES],
+            "words": words_of(tree)[:_MAX_NAMES],
+        }
 
     def _render(self, style: str, template: str, values: dict[str, Any], room: int) -> str:
         pieces: list[str] = []

@@ -104,7 +104,7 @@ class TemplateProcess:
             return Reading(faults=tuple(violation.problem for violation in error.violations))
         if "fault" in said:
             return Reading(faults=(str(said["fault"]),))
-        return Reading(variables=tuple(map(str, said["variables"])))
+        return Reading(variables=tuple(map(str, said["variables"])), words=tuple(map(str, said["words"])))
 
     async def _asked(
         self, verb: str, style: str, jobs: Sequence[Mapping[str, Any]], fields: Sequence[str]

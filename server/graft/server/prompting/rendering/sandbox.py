@@ -53,6 +53,7 @@ _CALLABLE = (Macro, LoopContext, Joiner, Undefined)
 _MAX_REPEATED = 1 << 20
 _MAX_BITS = 4096
 _MAX_EXPONENT = 64
+_MAX_WORD = 64
 
 
 class _Generation(Extension):
@@ -147,6 +148,13 @@ def variables_of(tree: nodes.Template, known: Mapping[str, Any]) -> list[str]:
     from jinja2 import meta
 
     return sorted(name for name in meta.find_undeclared_variables(tree) if name not in known)
+
+
+def words_of(tree: nodes.Template) -> list[str]:
+    """Short texts and attributes that stand in a template, in the order of the alphabet."""
+    words = {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+    words |= {node.attr for node in tree.find_all(nodes.Getattr)}
+    return sorted(word for word in words if len(word) <= _MAX_WORD)
 
 
 def _names(namespace: Namespace) -> Mapping[str, Any]:

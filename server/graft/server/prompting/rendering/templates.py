@@ -31,6 +31,8 @@ class Reading:
     """What a template reads, in the order in which it does; why it cannot be used; what its author should know."""
 
     variables: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    """Texts and attributes that stand in it; of Jinja only."""
     faults: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
