@@ -7,16 +7,11 @@ from typing import Any
 
 from graft.server.api.limits import MAX_MESSAGES
 from graft.server.api.tool_turns import CallIds, read_calls
+from graft.server.runtime.roles import ROLES, TOOL, role_problem, template_role
 from graft.server.runtime.violations import Violations, shown
 
-ROLES = ("system", "user", "assistant")
-"""What gRPC takes; over HTTP there are turns of the role `tool`, too."""
-# OpenAI's newer name of the same role.
-_SYSTEM = "developer"
 # Where text is between two parts, as vLLM joins them.
 _BETWEEN_PARTS = "\n"
-_TOOL = "tool"
-_TOOLS = "tools are called over HTTP only; leave these turns out"
 _FUNCTIONS = "give `tool_calls`, and results as turns of the role `tool`"
 _REMEDIES = {
     "name": "the chat template does not show it; write it into the content",
@@ -27,23 +22,9 @@ _REMEDIES = {
     "reasoning_content": "only the assistant reasons",
 }
 # Keys that a role has beside role and content.
-_MORE = {"assistant": ("tool_calls", "reasoning", "reasoning_content"), _TOOL: ("tool_call_id", "name")}
+_MORE = {"assistant": ("tool_calls", "reasoning", "reasoning_content"), TOOL: ("tool_call_id", "name")}
 # A caching hint: what is answered is the same.
 _PART_KEYS = frozenset({"type", "text", "prompt_cache_breakpoint"})
-
-
-def template_role(role: str) -> str:
-    """The role as chat templates know it."""
-    return "system" if role == _SYSTEM else role
-
-
-def role_problem(role: object) -> str | None:
-    """What is wrong with the role of a turn without tools, or None."""
-    if role in ("tool", "function"):
-        return f"is {shown(role)}; {_TOOLS}"
-    if isinstance(role, str) and template_role(role) in ROLES:
-        return None
-    return f"{shown(role)} is none of {', '.join(ROLES)}, nor, over HTTP, {_TOOL}"
 
 
 def read_messages(messages: object, violations: Violations) -> list[dict[str, Any]]:
@@ -73,10 +54,10 @@ def _turn(message: object, field: str, ids: CallIds, violations: Violations) -> 
     given = {key: value for key, value in message.items() if value not in (None, "", [], {})}
     role = message.get("role")
     if role is None:
-        violations.add(f"{field}.role", f"is missing: it is one of {', '.join((*ROLES, _TOOL))}")
+        violations.add(f"{field}.role", f"is missing: it is one of {', '.join((*ROLES, TOOL))}")
     elif role == "function":
         violations.add(f"{field}.role", f'is "function", OpenAI\'s older form; {_FUNCTIONS}')
-    elif role != _TOOL and (problem := role_problem(role)):
+    elif role != TOOL and (problem := role_problem(role)):
         violations.add(f"{field}.role", problem)
     more = _MORE.get(str(role), ())
     for key, value in violations.until_full(given.items()):
@@ -86,7 +67,7 @@ def _turn(message: object, field: str, ids: CallIds, violations: Violations) -> 
     turn: dict[str, Any] = {"role": template_role(str(role))}
     if role == "assistant":
         turn |= _said(given, field, ids, violations)
-    elif role == _TOOL:
+    elif role == TOOL:
         turn |= _answered(given, field, ids, violations)
     content = message.get("content")
     may_be_empty = content in (None, []) and "tool_calls" in turn

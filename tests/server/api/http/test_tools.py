@@ -8,10 +8,10 @@ import pytest
 
 from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.openai_request import CheckedBody, checked
-from graft.server.api.messages import role_problem
 from graft.server.engine.text import Text
 from graft.server.engine.tools.tools import Calling, ToolUse
 from graft.server.errors import BadInput
+from graft.server.runtime.roles import role_problem
 from tests.server.api.scripted.engine import ScriptedTokenizer
 
 USER = {"role": "user", "content": "x"}

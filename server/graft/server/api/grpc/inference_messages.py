@@ -8,13 +8,13 @@ from google.protobuf.message import Message
 
 from graft.adapters.form import ServingForm
 from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES
-from graft.server.api.messages import role_problem
 from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine import engine
 from graft.server.engine.schema.bounds import check_schema_text
 from graft.server.engine.text import Text
 from graft.server.operations.metrics import RequestMeter
 from graft.server.parity.receipt import Receipt
+from graft.server.runtime.roles import role_problem
 from graft.server.runtime.violations import Violations
 from graft.server.serving import Answerer
 from graft.v1 import common_pb2, inference_pb2
