@@ -201,23 +201,28 @@ class Serving:
     async def score(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], continuations: Sequence[Sequence[int]]
     ) -> list[ContinuationScore]:
-        """Log-probabilities of each continuation after the prompt, in their order. Raises `DeadlineExceeded`."""
-        calls, before = [], ticket.meter.num_prompts
-        for index, continuation in enumerate(continuations, before):
-            ticket.meter.begins(index, len(prompt_token_ids) + len(continuation), num_choices=0)
+        """Log-probabilities of each continuation after the prompt, in their order. Raises `DeadlineExceeded`.
+
+        The prompt is computed once, and counts once.
+        """
+        meter, before = ticket.meter, ticket.meter.num_prompts
+        sizes = [len(continuation) for continuation in continuations]
+        sizes[0] += len(prompt_token_ids)
+        calls = []
+        for part, (continuation, num_tokens) in enumerate(zip(continuations, sizes, strict=True), before):
+            meter.begins(part, num_tokens, num_choices=0)
             calls.append(
                 self._engine.score(
                     prompt_token_ids,
                     continuation,
-                    request_id=f"{ticket.engine_id}-{index}",
+                    request_id=f"{ticket.engine_id}-{part}",
                     adapter=ticket.engine_adapter,
                     cache_salt=ticket.cache_salt,
                 )
             )
         scores = await in_time(all_or_none(calls), ticket.deadline, ticket.ending)
-        for index, (continuation, score) in enumerate(zip(continuations, scores, strict=True), before):
-            num_tokens = len(prompt_token_ids) + len(continuation)
-            ticket.meter.read(index, num_tokens=num_tokens, num_cached=score.num_cached_tokens)
+        for part, num_tokens in enumerate(sizes, before):
+            meter.read(part, num_tokens=num_tokens, num_cached=0 if part > before else scores[0].num_cached_tokens)
         return scores
 
     def _answerer(self, resolved: Resolved) -> Answerer:

@@ -138,7 +138,9 @@ async def test_an_unknown_model_is_not_found(server: Server) -> None:
 async def test_a_score_covers_the_appended_tokens(server: Server) -> None:
     """`ab` is one token: after the prompt `xa`, the continuation `b` would straddle the seam and stands alone."""
     request = pb.ScoreRequest(prompt=pb.Prompt(text="xa"), continuations=["cd", "b"])
+    counted = server.metric("graft_tokens_total", kind="prompt")
     response = await server.inference.Score(request)
+    assert server.metric("graft_tokens_total", kind="prompt") == counted + 5, "the prompt is computed once"
     assert [[token.token_id for token in score.tokens] for score in response.scores] == [
         [ord("c") % 40, ord("d") % 40],
         [ord("b") % 40],

@@ -141,21 +141,19 @@ async def test_ties_and_choices_of_the_same_tokens_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choices", "scoring", "fields"),
+    ("choices", "fields"),
     [
-        (("a",), Scoring(), ["output.choices"]),
-        (("a", "b", "a", "b", ""), Scoring(), ["output.choices[2]", "output.choices[3]", "output.choices[4]"]),
-        (tuple(map(str, range(10_000))), Scoring(), ["output.choices"]),
-        (CHOICES, Scoring(calibration=Calibration.PMI, normalize="unconditional"), ["scoring.normalize"]),
-        (CHOICES, Scoring(calibration=Calibration.CONTEXTUAL, content_free=()), ["scoring.content_free"]),
+        (("a",), ["output.choices"]),
+        (("a", "b", "a", "b", ""), ["output.choices[2]", "output.choices[3]", "output.choices[4]"]),
+        (tuple(map(str, range(10_000))), ["output.choices"]),
     ],
 )
 async def test_all_that_is_wrong_is_told_at_once_and_nothing_is_asked(
-    choices: tuple[str, ...], scoring: Scoring, fields: list[str]
+    choices: tuple[str, ...], fields: list[str]
 ) -> None:
     model = Model({})
     with pytest.raises(BadInput) as caught:
-        await answered(model, scoring, choices=choices)
+        await answered(model, Scoring(), choices=choices)
     assert [violation.field for violation in caught.value.violations] == fields
     assert not model.asked
 

@@ -140,6 +140,8 @@ def test_every_reason_at_once_by_path() -> None:
         ({"reasoning": {"paths": 5}, "decoding": {"temperature": 0}}, "decoding.temperature", "the same"),
         ({"reasoning": {"paths": 65}}, "reasoning.paths", "less than or equal to 64"),
         ({"scoring": {"premise": "x"}}, "scoring.premise", "pmi"),
+        ({"scoring": {"normalize": "unconditional", "calibration": "pmi"}}, "scoring.normalize", "twice"),
+        ({"choosing": {"method": "mmr", "order": "entropy"}}, "choosing.order", "similar_last"),
         ({"documents": [{"id": "a", "text": "b"}]}, "documents", "sourcing"),
         ({"documents": [{"id": "a", "text": "b"}] * 2, "sourcing": {}}, "documents", "more than once"),
         ({"tests": [{"variables": {}}]}, "tests[0]", "asks for nothing"),

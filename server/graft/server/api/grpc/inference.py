@@ -97,7 +97,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._check_fit(request, prompt_ids, continuations)
         async with self._entered(request.model, resolved, context) as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)
-            usage = pb.Usage(prompt_tokens=len(prompt_ids), completion_tokens=sum(map(len, continuations)))
+            usage = pb.Usage(
+                prompt_tokens=len(prompt_ids),
+                completion_tokens=sum(map(len, continuations)),
+                cached_tokens=ticket.meter.num_cached_tokens,
+            )
             return pb.ScoreResponse(
                 answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
             )

@@ -17,11 +17,11 @@ from graft.server.prompting.choices.scoring import (
     normalized,
     scored,
 )
+from graft.server.prompting.program.checks import MAX_CHOICES
 from graft.server.prompting.program.program import Calibration, Scoring
 from graft.server.runtime.bounded import Bounded
 from graft.server.runtime.violations import Violations, shown
 
-MAX_CHOICES = 1000
 _MAX_KEPT = 1024
 
 
@@ -55,9 +55,7 @@ class ChoiceAnswer:
         return self.choices[self.best].text
 
 
-def check_choices(
-    choices: Sequence[str], scoring: Scoring, violations: Violations, *, field: str = "output.choices"
-) -> None:
+def check_choices(choices: Sequence[str], violations: Violations, *, field: str = "output.choices") -> None:
     """Adds what makes choices unfit to be compared."""
     if not 2 <= len(choices) <= MAX_CHOICES:
         violations.add(field, f"there are {len(choices)} choices: between 2 and {MAX_CHOICES} can be compared")
@@ -68,10 +66,6 @@ def check_choices(
     for index, choice in violations.until_full(enumerate(choices)):
         if not choice:
             violations.add(f"{field}[{index}]", "is empty: a choice has at least one character")
-    if scoring.calibration is Calibration.PMI and scoring.normalize == "unconditional":
-        violations.add("scoring.normalize", "beside pmi, unconditional takes the same off twice: use sum")
-    if scoring.calibration is Calibration.CONTEXTUAL and not scoring.content_free:
-        violations.add("scoring.content_free", "is empty: contextual calibration needs at least one such input")
 
 
 def premise_of(prompt: Written, scoring: Scoring) -> Written:
@@ -99,7 +93,7 @@ class ChoiceAsking:
     async def ask(self, asker: Asker, question: ChoiceQuestion, scoring: Scoring) -> ChoiceAnswer:
         """Compare the choices. Raises `BadInput` with all reasons at once, and what `Asker.score` does."""
         violations = Violations()
-        check_choices(question.choices, scoring, violations)
+        check_choices(question.choices, violations)
         violations.raise_any()
         asked = _Asked(asker, question, scoring, self._without_input)
         likelihoods = await asked.likelihoods(question.prompt)

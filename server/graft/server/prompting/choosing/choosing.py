@@ -10,12 +10,12 @@ from typing import Any
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.choosing import methods
 from graft.server.prompting.choosing.likeness import Texts
+from graft.server.prompting.program.checks import OF_THE_INPUT
 from graft.server.prompting.program.program import Demonstration, PromptProgram
 from graft.server.runtime.bounded import Bounded
 
 DEFAULT_COUNT = 4
 _MAX_PROGRAMS, _MAX_SETS = 64, 4096
-_OF_THE_INPUT = frozenset({"bm25", "mmr"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +25,16 @@ class Chosen:
     indices: tuple[int, ...]
     farthest_first: tuple[int, ...]
 
+    @property
+    def nearest_first(self) -> tuple[int, ...]:
+        return self.farthest_first[::-1]
+
 
 def check_choosing(program: PromptProgram, *, embeds: bool = False) -> None:
-    """Raises `BadInput` where a program asks for what cannot be done. `embeds`: an embedding engine runs."""
-    choosing, found = program.choosing, []
-    if choosing.method == "embedding" and not embeds:
+    """Raises `BadInput` where a program asks for what this server cannot do. `embeds`: an embedding engine runs."""
+    if program.choosing.method == "embedding" and not embeds:
         problem = "embedding needs an embedding engine, and none runs on this server: choose by bm25 or mmr"
-        found.append(Violation(field="choosing.method", problem=problem))
-    if choosing.order == "entropy" and choosing.method in _OF_THE_INPUT:
-        problem = f"entropy tries orders of one set, and {choosing.method} takes another set for each input: choose"
-        found.append(Violation(field="choosing.order", problem=f"{problem} fixed, random or balanced, or similar_last"))
-    if found:
-        raise BadInput(*found)
+        raise BadInput(Violation(field="choosing.method", problem=problem))
 
 
 def num_wanted(program: PromptProgram) -> int:
@@ -73,7 +71,7 @@ class Chooser:
     def _choose(self, program: PromptProgram, digest: str, query: str) -> Chosen:
         taken, texts = self._taken(program, digest, query)
         found = texts.scores(query)
-        places = range(len(found)) if program.choosing.method in _OF_THE_INPUT else taken
+        places = range(len(found)) if program.choosing.method in OF_THE_INPUT else taken
         scores = dict(zip(places, found.tolist(), strict=True))
         # Of equals the later is the farther: what is dropped leaves a beginning that other inputs share.
         farthest_first = sorted(taken, key=lambda index: (scores[index], -index))
@@ -83,7 +81,7 @@ class Chooser:
     def _taken(self, program: PromptProgram, digest: str, query: str) -> tuple[list[int], Texts]:
         """With the texts that the query is compared with: all where it decides, else those that are taken."""
         choosing, count = program.choosing, num_wanted(program)
-        if choosing.method in _OF_THE_INPUT:
+        if choosing.method in OF_THE_INPUT:
             texts = self._texts.get(digest, lambda: _texts(program, range(len(program.demonstrations))))
             if choosing.method == "bm25":
                 return methods.nearest(texts, query, count), texts

@@ -23,6 +23,8 @@ from graft.server.prompting.program.program import (
 from graft.server.prompting.program.references import is_prompt_reference
 from graft.server.runtime.violations import Violations, shown
 
+OF_THE_INPUT = frozenset({"bm25", "mmr", "embedding"})
+"""Methods that choose other demonstrations for another input."""
 MAX_CHOICES = 256
 MAX_CHOICE_CHARACTERS = 1_000
 MAX_STOPS = 16
@@ -88,6 +90,12 @@ def _check_shots(program: PromptProgram, add: Check) -> None:
     if count is not None and count > len(found):
         have = "there are none" if not found else f"there are {len(found)}"
         add("choosing.count", f"is {count} demonstrations, and {have}")
+    if program.choosing.order == "entropy" and program.choosing.method in OF_THE_INPUT:
+        method = program.choosing.method
+        add(
+            "choosing.order",
+            f'tries orders of one set, and "{method}" takes another for each input; say "similar_last"',
+        )
 
 
 def _check_demonstrations(program: PromptProgram, add: Check, violations: Violations) -> None:
@@ -201,6 +209,8 @@ def _check_scoring(program: PromptProgram, add: Check) -> None:
         add("scoring.premise", f'has no effect beside the calibration "{scoring.calibration}"; say "pmi"')
     if scoring.normalize == "unconditional" and not scoring.unconditional_prompt:
         add("scoring.unconditional_prompt", "is empty")
+    if scoring.normalize == "unconditional" and scoring.calibration is Calibration.PMI:
+        add("scoring.normalize", 'takes the same off twice beside the calibration "pmi"; say "sum"')
 
 
 def _check_decoding(program: PromptProgram, add: Check) -> None:
