@@ -1,4 +1,4 @@
-"""``graft evaluate``: measures a base or adapters, through a running server or in this process."""
+"""``graft evaluate``: measures bases, adapters and prompt programs, through a running server or in this process."""
 
 import argparse
 import json
@@ -6,16 +6,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.training.commands import evaluate_tasks
 from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:
     from graft.training.evaluation.answerer import Answerer
 
-HELP = "measure a base or adapters on held-out questions"
+HELP = "measure bases, adapters and prompt programs on tasks"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
+    evaluate_tasks.configure(suites)
     rootstock = suites.add_parser("rootstock", help="worked steps against direct answers, examples against none")
     rootstock.add_argument("--trials", type=int, default=200, help="questions per setting (default: %(default)s)")
     rootstock.add_argument("--seed", type=int, default=0, help="which held-out questions (default: %(default)s)")
@@ -42,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.suite in evaluate_tasks.SUITES:
+        return evaluate_tasks.run(args)
     prepare()
     for model in args.model or ["base"]:
         answerer = _answerer(args, "" if model == "base" else model)

@@ -1,0 +1,22 @@
+"""What in a foreign file would run code, by its name."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+CODE_SUFFIXES = (".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".py", ".rb", ".sh")
+CODE_PREFIXES = ("exec:", "python:", "javascript:", "ruby:", "golang:", "shell:", "package:")
+NEVER = "would run code; nothing of a file is run."
+
+
+def code_in(text: str) -> str | None:
+    """The name of what would be run, such as ``exec:`` or ``file://grade.py``; None for any other text."""
+    for prefix in CODE_PREFIXES:
+        if text.startswith(prefix):
+            return prefix
+    if text.startswith("file://"):
+        path = text.removeprefix("file://")
+        name = path.split(":")[0]
+        if PurePosixPath(name).suffix.lower() in CODE_SUFFIXES:
+            return text[:80]
+    return None

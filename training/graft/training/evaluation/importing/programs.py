@@ -1,0 +1,34 @@
+"""promptfoo's prompts as prompt programs, as ``graft prompts push`` takes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from graft.training.errors import ConfigurationError
+from graft.training.evaluation.importing import promptfoo
+from graft.training.evaluation.importing.promptfoo_prompts import Prompts, PromptTemplate
+from graft.training.evaluation.tasks import located
+
+
+def write(path: Path, folder: Path) -> list[Path]:
+    """A JSON file for each prompt of a configuration; their names. Raises ``ConfigurationError``, OSError."""
+    file = located.read(path, only_true_and_false=True)
+    if not promptfoo.is_one(file.value):
+        raise ConfigurationError(f"--programs: {path} is no promptfoo configuration, and has no prompts to write.")
+    prompts = Prompts(file).read()
+    file.check()
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, prompt in enumerate(prompts, start=1):
+        name = path.name.split(".")[0] if len(prompts) == 1 else f"{path.name.split('.')[0]}-{number}"
+        written.append(folder / f"{name}.json")
+        written[-1].write_text(json.dumps(_program(prompt), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return written
+
+
+def _program(prompt: PromptTemplate) -> dict[str, Any]:
+    if prompt.text is not None:
+        return {"type": "text", "prompt": prompt.text.source}
+    return {"type": "chat", "prompt": [{"role": role, "content": text.source} for role, text in prompt.turns]}

@@ -1,0 +1,114 @@
+"""The prompts of a promptfoo configuration: texts, chats as JSON, and files of either."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.adapters.text.file import read_text
+from graft.training.errors import DataError, of_data
+from graft.training.evaluation.asking.model import Prompt, Turn
+from graft.training.evaluation.importing.code import NEVER, code_in
+from graft.training.evaluation.tasks.located import Located, Place
+from graft.training.evaluation.tasks.template import BadTemplate, Template, parse
+
+TEXTS, CHATS = (".txt", ".md"), (".json",)
+BETWEEN = "\n---\n"
+"""Between the prompts of one text file."""
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTemplate:
+    """A text, or the turns of a chat."""
+
+    text: Template | None = None
+    turns: tuple[tuple[str, Template], ...] = ()
+
+    def fill(self, variables: Mapping[str, Any]) -> Prompt:
+        """The prompt with the variables' values. Raises ``BadTemplate``."""
+        if self.text is not None:
+            return self.text.fill(variables)
+        return tuple(Turn(role=role, content=content.fill(variables)) for role, content in self.turns)
+
+
+class Prompts:
+    """Reads ``prompts``; notes what is not supported."""
+
+    def __init__(self, file: Located) -> None:
+        self._file = file
+
+    def read(self) -> list[PromptTemplate]:
+        given = self._file.value.get("prompts")
+        listed = given if isinstance(given, list) else [given]
+        found: list[PromptTemplate] = []
+        for index, one in enumerate(listed):
+            place: Place = ("prompts", index) if isinstance(given, list) else ("prompts",)
+            text = one
+            if isinstance(one, dict):
+                self._file.unknown(place, one, {"id", "label", "raw", "display"})
+                text = one.get("raw", one.get("id"))
+            if not isinstance(text, str):
+                self._file.refuse(place, "a prompt is a text, or a mapping with `raw`.")
+                continue
+            found += self._of(place, text)
+        return found
+
+    def _of(self, place: Place, text: str) -> list[PromptTemplate]:
+        if code := code_in(text):
+            self._file.refuse(place, f"prompt `{code}` {NEVER}")
+            return []
+        path = self._path(text)
+        if path is None:
+            return self._template(place, text)
+        if path.suffix.lower() not in TEXTS + CHATS or "*" in path.name:
+            self._file.refuse(place, f"prompt `{text}`: a file must be one .txt, .md or .json.")
+            return []
+        try:
+            content = of_data(read_text, path)
+        except DataError as error:
+            self._file.refuse(place, str(error))
+            return []
+        texts = content.split(BETWEEN) if path.suffix.lower() in TEXTS else [content]
+        return [template for one in texts for template in self._template(place, one.strip("\n"))]
+
+    def _path(self, text: str) -> Path | None:
+        """The file that a prompt names; a text that only looks like a name is one where it is there."""
+        if text.startswith("file://"):
+            return self._file.path.parent / text.removeprefix("file://")
+        if "\n" in text or len(text) > 200 or "{{" in text or not text.lower().endswith(TEXTS + CHATS):
+            return None
+        path = self._file.path.parent / text
+        return path if path.is_file() else None
+
+    def _template(self, place: Place, text: str) -> list[PromptTemplate]:
+        try:
+            if (chat := _chat(text)) is not None:
+                return [self._of_chat(place, chat)]
+            return [PromptTemplate(text=parse(text))]
+        except BadTemplate as problem:
+            self._file.refuse(place, f"prompt: {problem}")
+            return []
+
+    def _of_chat(self, place: Place, chat: list[dict[str, Any]]) -> PromptTemplate:
+        turns = []
+        for turn in chat:
+            role, content = turn.get("role"), turn.get("content")
+            if role not in ROLES or not isinstance(content, str):
+                self._file.refuse(place, f"a turn has a role ({', '.join(ROLES)}) and a text: {str(turn)[:80]}.")
+                continue
+            turns.append((ROLES[str(role)], parse(content)))
+        return PromptTemplate(turns=tuple(turns))
+
+
+def _chat(text: str) -> list[dict[str, Any]] | None:
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value) else None

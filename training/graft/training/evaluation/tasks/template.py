@@ -1,0 +1,133 @@
+"""Templates that hold ``{{field}}``, ``{{a.b}}``, ``{{choices[label]}}`` and ``{{[a, b]}}``: what task files need
+mostly, and no code. Anything else between braces is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_BRACES = re.compile(r"\{\{-?(.*?)-?\}\}|(\{%|\{#)", re.DOTALL)
+_WORD = r"[^\W\d]\w*"
+_STEP = rf"(?:\.(?!strip\(\)){_WORD}|\[(?:\d+|'[^'\]]*'|\"[^\"\]]*\"|{_WORD}(?:\.{_WORD})*)\])"
+_PATH = re.compile(rf"\s*({_WORD})((?:{_STEP})*)(\.strip\(\)|\s*\|\s*trim)?\s*")
+_STEPS = re.compile(_STEP)
+
+
+class BadTemplate(ValueError):
+    """What cannot be filled in, or a field that is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A field's path; ``several`` are a list's elements."""
+
+    source: str
+    name: str = ""
+    steps: tuple[str, ...] = ()
+    is_trimmed: bool = False
+    several: tuple[_Part, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """Texts and fields in turn."""
+
+    parts: tuple[str | _Part, ...]
+    source: str = ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields that it begins from."""
+        fields = [part for part in self.parts if isinstance(part, _Part)]
+        return frozenset(one.name for field in fields for one in (field.several or (field,)))
+
+    def fill(self, values: Mapping[str, Any]) -> str:
+        """The text. Raises ``BadTemplate`` naming a field that is missing."""
+        return "".join(part if isinstance(part, str) else text_of(_value(part, values)) for part in self.parts)
+
+    def pieces(self, values: Mapping[str, Any], *, answer: str) -> tuple[str | None, ...]:
+        """As ``fill``, with None where the field ``answer`` (such as ``sample.output_text``) stands."""
+        return tuple(
+            part if isinstance(part, str) else None if part.source == answer else text_of(_value(part, values))
+            for part in self.parts
+        )
+
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """The value itself where the template is one field and nothing else; else the text."""
+        if len(self.parts) == 1 and isinstance(self.parts[0], _Part):
+            return _value(self.parts[0], values)
+        return self.fill(values)
+
+
+def parse(source: str) -> Template:
+    """Reads a template. Raises ``BadTemplate`` with the part that is not supported."""
+    parts: list[str | _Part] = []
+    at = 0
+    for found in _BRACES.finditer(source):
+        parts.append(source[at : found.start()])
+        at = found.end()
+        if found[2]:
+            raise BadTemplate(f"`{source[found.start() : found.start() + 40]}` is not supported; use {{{{field}}}}.")
+        parts.append(_part(found[1]))
+    parts.append(source[at:])
+    return Template(parts=tuple(part for part in parts if part != ""), source=source)
+
+
+def text_of(value: Any) -> str:
+    """As it stands in a prompt."""
+    return value if isinstance(value, str) else str(value)
+
+
+def _part(source: str) -> _Part:
+    inner = source.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        several = tuple(_part(one) for one in inner[1:-1].split(",") if one.strip())
+        if several and not any(part.several for part in several):
+            return _Part(source=inner, several=several)
+    path = _PATH.fullmatch(source)
+    if path is None:
+        raise BadTemplate(f"`{{{{{inner[:60]}}}}}` is not supported; use {{{{field}}}} or {{{{choices[label]}}}}.")
+    return _Part(source=inner, name=path[1], steps=tuple(_STEPS.findall(path[2])), is_trimmed=bool(path[3]))
+
+
+def _value(part: _Part, values: Mapping[str, Any]) -> Any:
+    if part.several:
+        return [_value(one, values) for one in part.several]
+    if part.name not in values:
+        raise BadTemplate(
+            f"there is no field `{part.name}`; there are {', '.join(sorted(map(str, values))) or 'none'}."
+        )
+    found: Any = values[part.name]
+    for step in part.steps:
+        found = _at(found, _key(step, values), part.source)
+    return found.strip() if part.is_trimmed and isinstance(found, str) else found
+
+
+def _key(step: str, values: Mapping[str, Any]) -> Any:
+    if step.startswith("."):
+        return step[1:]
+    inner = step[1:-1]
+    if inner.isdigit():
+        return int(inner)
+    if inner[:1] in "'\"":
+        return inner[1:-1]
+    name, *rest = inner.split(".")
+    if name not in values:
+        raise BadTemplate(f"there is no field `{name}`; there are {', '.join(sorted(map(str, values))) or 'none'}.")
+    found = values[name]
+    for key in rest:
+        found = _at(found, key, inner)
+    return found
+
+
+def _at(found: Any, key: Any, source: str) -> Any:
+    if isinstance(found, Mapping) and str(key) in found:
+        return found[str(key)]
+    if isinstance(found, Sequence) and not isinstance(found, str) and str(key).lstrip("-").isdigit():
+        index = int(key)
+        if -len(found) <= index < len(found):
+            return found[index]
+    raise BadTemplate(f"`{{{{{source}}}}}` has no `{key}`.")
