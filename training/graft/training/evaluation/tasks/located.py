@@ -113,17 +113,19 @@ class _Walk:
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        given: set[str] = set()
         for key_node, value_node in node.value:
-            key = str(key_node.value)
+            key = _whole_pairs(str(key_node.value))
             if key_node.tag == "tag:yaml.org,2002:merge":
                 merged = self._of(value_node, place)
                 parts = merged if isinstance(merged, list) else [merged]
                 for part in parts:
                     found = {**(part if isinstance(part, dict) else {}), **found}
                 continue
-            if key in found and (*place, key) in self._located.lines:
+            if key in given:
                 line = key_node.start_mark.line + 1
                 self._located.reasons.append(f"{self._located.path}, line {line}: `{key}` is given twice.")
+            given.add(key)
             found[key] = self._of(value_node, (*place, key))
             self._located.lines[*place, key] = key_node.start_mark.line + 1
         return found

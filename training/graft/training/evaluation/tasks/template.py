@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_BRACES = re.compile(r"\{\{-?(.*?)-?\}\}|(\{%|\{#)", re.DOTALL)
+_MARK = re.compile(r"\{[{%#]")
+MAX_FIELD_CHARACTERS = 500
 _WORD = r"[^\W\d]\w*"
 _STEP = rf"(?:\.(?!strip\(\)){_WORD}|\[(?:\d+|'[^'\]]*'|\"[^\"\]]*\"|{_WORD}(?:\.{_WORD})*)\])"
 _PATH = re.compile(rf"\s*({_WORD})((?:{_STEP})*)(\.strip\(\)|\s*\|\s*trim)?\s*")
@@ -66,12 +67,15 @@ def parse(source: str) -> Template:
     """Reads a template. Raises ``BadTemplate`` with the part that is not supported."""
     parts: list[str | _Part] = []
     at = 0
-    for found in _BRACES.finditer(source):
-        parts.append(source[at : found.start()])
-        at = found.end()
-        if found[2]:
-            raise BadTemplate(f"`{source[found.start() : found.start() + 40]}` is not supported; use {{{{field}}}}.")
-        parts.append(_part(found[1]))
+    while (mark := _MARK.search(source, at)) is not None:
+        begin = mark.start()
+        end = source.find("}}", begin)
+        if not source.startswith("{{", begin):
+            raise BadTemplate(f"`{source[begin : begin + 40]}` is not supported; use {{{{field}}}}.")
+        if end < 0:
+            break
+        parts += [source[at:begin], _part(source[begin + 2 : end])]
+        at = end + 2
     parts.append(source[at:])
     return Template(parts=tuple(part for part in parts if part != ""), source=source)
 
@@ -82,7 +86,10 @@ def text_of(value: Any) -> str:
 
 
 def _part(source: str) -> _Part:
+    source = source.removeprefix("-").removesuffix("-")
     inner = source.strip()
+    if len(inner) > MAX_FIELD_CHARACTERS:
+        raise BadTemplate(f"`{{{{{inner[:60]}…` is not supported; use {{{{field}}}}.")
     if inner.startswith("[") and inner.endswith("]"):
         several = tuple(_part(one) for one in inner[1:-1].split(",") if one.strip())
         if several and not any(part.several for part in several):
