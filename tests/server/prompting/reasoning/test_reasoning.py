@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graft.server.errors import NoAnswer
 from graft.server.prompting.asking import Written, WrittenTurn
@@ -76,9 +80,10 @@ async def test_few_shot_reads_rationale_and_answer_apart() -> None:
 
 
 async def test_few_shot_takes_the_last_line_as_demonstrations_write_it() -> None:
-    asker = ScriptedAsker(lambda prompt, index: " 2+9+0=11;1+3+1=5;\n51\n")
-    end, _ = await run(asker, task("12+39?", {"method": "chain_of_thought"}, shows_rationales=True))
-    assert (end.answer, end.rationale) == ("51", "2+9+0=11;1+3+1=5;")
+    asker = ScriptedAsker(lambda prompt, index: " 2+9+0=11;\n1+3+1=5;\n51\n")
+    end, told = await run(asker, task("12+39?", {"method": "chain_of_thought"}, shows_rationales=True))
+    assert (end.answer, end.rationale) == ("51", "2+9+0=11;\n1+3+1=5;")
+    assert [growth.rationale for growth in told if growth.rationale] == ["2+9+0=11;", "\n1+3+1=5;"]
 
 
 @pytest.mark.parametrize("shows_rationales", [True, False])
@@ -197,3 +202,19 @@ async def test_program_of_thought_within_a_contract() -> None:
     end, _ = await run(asker, task("Q:\n", {"method": "program_of_thought"}, output=output))
     assert end.answer == "(b) 18"
     assert asker.scored[0].endswith("9 * 2\nTherefore, the answer is 18, that is")
+
+
+@given(st.text("ab \n", max_size=40), st.sampled_from(["direct", "chain_of_thought", "least_to_most"]), st.booleans())
+def test_what_is_told_on_the_way_is_the_result(text: str, method: str, shows_rationales: bool) -> None:
+    """`run` compares them, whatever spaces and lines there are."""
+
+    async def once() -> None:
+        asker = ScriptedAsker(lambda prompt, index: text, step=1)
+        try:
+            end, _ = await run(asker, task("Q:", {"method": method}, shows_rationales=shows_rationales))
+        except NoAnswer:
+            assert not text.strip()
+        else:
+            assert end.answer == end.answer.strip()
+
+    asyncio.run(once())

@@ -52,16 +52,16 @@ class FewShot:
         self._talk = talk
 
     async def opening(self, left: int | None) -> Opening:
-        prompt = self._talk.task.prompt
-        if self._talk.task.output.type == "text":
-            return Opening(prompt=prompt, limit=left)
-        return Opening(prompt=prompt, limit=await self._talk.free_tokens(prompt, left))
+        task = self._talk.task
+        limit = left if task.output.type == "text" else await self._talk.free_tokens(task.prompt, left)
+        return Opening(prompt=task.prompt, limit=limit, tells="lines" if task.extraction.method == "whole" else None)
 
     async def finish(self, opening: Opening, path: Path, left: int | None) -> AsyncGenerator[Growth | Ended, None]:
         output = self._talk.task.output
         found = self._found(path)
         rationale = path.text[: len(path.text) if found is None else found.begin].strip()
-        yield Growth(rationale=rationale)
+        if opening.tells is None:
+            yield Growth(rationale=rationale)
         if found is not None and keeps(output, found.answer):
             yield Growth(answer=found.answer)
             yield await self._ended(path, found, rationale)

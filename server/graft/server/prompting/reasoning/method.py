@@ -13,12 +13,15 @@ from graft.server.prompting.reasoning.task import Ended, Growth
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """The first question. `tells` is what its text is as it grows; None where that is known at its end only."""
+    """The first question. `tells` is what its text is as it grows; None where that is known at its end only.
+
+    `lines`: rationale, but for the last line, which is the answer.
+    """
 
     prompt: Written
     limit: int | None = None
     output: Output | None = None
-    tells: Literal["answer", "rationale"] | None = None
+    tells: Literal["answer", "rationale", "lines"] | None = None
 
 
 class Method(Protocol):

@@ -108,20 +108,24 @@ async def _streamed(talk: Talk, method: Method) -> AsyncGenerator[Growth | Ended
     """One path."""
     left = talk.share(1)
     opening = await method.opening(left)
+    text, told = "", 0
     path: Path | None = None
     pieces = talk.ask(opening.prompt, limit=opening.limit, output=opening.output)
     async with aclosing(pieces):
         async for piece in pieces:
             path = piece.path or path
+            text += piece.text
             if opening.tells == "answer":
                 yield Growth(answer=piece.text)
-            elif opening.tells == "rationale":
-                yield Growth(rationale=piece.text)
+            elif opening.tells is not None:
+                end = len(text) if opening.tells == "rationale" else text.rstrip().rfind("\n") + 1
+                yield Growth(rationale=text[told:end])
+                told = end
     if path is None:
         raise NoAnswer("the model ended without saying anything")
-    end = method.finish(opening, path, None if left is None else left - path.num_tokens)
-    async with aclosing(end):
-        async for event in end:
+    rest = method.finish(opening, path, None if left is None else left - path.num_tokens)
+    async with aclosing(rest):
+        async for event in rest:
             yield event
 
 
