@@ -12,6 +12,7 @@ from graft.server.engine.schema.other_grammars import regex_fault
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.patterns import compiled
+from graft.server.prompting.program.documents import check_documents
 from graft.server.prompting.program.program import (
     DEMONSTRATIONS,
     Calibration,
@@ -48,7 +49,7 @@ def check_program(program: PromptProgram, field: str, violations: Violations) ->
     _check_reasoning(program, add)
     _check_scoring(program, add)
     _check_decoding(program, add)
-    _check_documents(program, add)
+    _check_documents(program, field, add, violations)
     _check_tests(program, add, violations)
     if program.model is not None:
         _check_model(program.model, add)
@@ -223,11 +224,10 @@ def _check_decoding(program: PromptProgram, add: Check) -> None:
             add(f"decoding.stop[{number}]", f"has {len(one)} characters; allowed are 1 to {MAX_STOP_CHARACTERS}")
 
 
-def _check_documents(program: PromptProgram, add: Check) -> None:
+def _check_documents(program: PromptProgram, field: str, add: Check, violations: Violations) -> None:
     if program.documents and program.sourcing is None:
         add("documents", "are not shown without `sourcing`; give it, be it empty: {}")
-    for name in _repeated(one.id for one in program.documents):
-        add("documents", f"has the id {shown(name)} more than once")
+    check_documents(program.documents, violations, field=f"{field}.documents")
 
 
 def _check_tests(program: PromptProgram, add: Check, violations: Violations) -> None:
@@ -251,13 +251,3 @@ def _pattern_problem(pattern: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _repeated(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    again: dict[str, None] = {}
-    for name in names:
-        if name in seen:
-            again[name] = None
-        seen.add(name)
-    return list(again)

@@ -128,5 +128,7 @@ def _limited(decoding: Decoding, limit: int | None, stop: tuple[str, ...]) -> De
 
 def continued(prompt: Written, addition: str, *, by: str = " ") -> Written:
     """The prompt, its answer begun with the addition; `by` goes between where nothing else does."""
+    if not addition:
+        return prompt
     before = prompt.begun or prompt.text or ""
     return prompt.going_on(addition if not before or before[-1].isspace() else by + addition)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graft.server.prompting.program.program import Document
 from graft.server.prompting.sources.words import sentences, words
-from graft.server.runtime.violations import Violations, shown
+from graft.server.runtime.violations import shown
 
-MAX_DOCUMENTS = 1000
-MAX_CHARACTERS = 1_000_000
-"""Of all documents together: what is cut and searched in half a second."""
 MAX_TITLE = 200
 
 _UNSEEN = "\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
@@ -31,26 +28,6 @@ class Passage:
     document: str
     title: str
     text: str
-
-
-def check_documents(documents: Sequence[Document], *, field: str = "documents") -> None:
-    """Raises `BadInput` with all that is wrong with them."""
-    found = Violations()
-    num_characters = sum(len(document.text) for document in documents)
-    if len(documents) > MAX_DOCUMENTS:
-        found.add(field, f"has {len(documents)} documents; at most {MAX_DOCUMENTS} are searched: give fewer")
-    if num_characters > MAX_CHARACTERS:
-        problem = (
-            f"has {num_characters} characters in all; at most {MAX_CHARACTERS} are searched: give fewer or shorter"
-        )
-        found.add(field, f"{problem} ones")
-    first: dict[str, int] = {}
-    for index, document in found.until_full(enumerate(documents)):
-        if first.setdefault(document.id, index) != index:
-            found.add(f"{field}[{index}].id", f"{shown(document.id)} is documents[{first[document.id]}]'s, too")
-        if not document.text.strip():
-            found.add(f"{field}[{index}].text", "is empty: give its text, or leave the document out")
-    found.raise_any()
 
 
 def passages(document: Document, passage_words: int) -> Iterator[Passage]:

@@ -11,9 +11,11 @@ import bm25s
 import numpy as np
 
 from graft.server.errors import BadInput, Violation
+from graft.server.prompting.program.documents import check_documents
 from graft.server.prompting.program.program import Document, Sourcing
-from graft.server.prompting.sources.passages import Passage, check_documents, forged, passages
+from graft.server.prompting.sources.passages import Passage, forged, passages
 from graft.server.prompting.sources.words import words
+from graft.server.runtime.violations import Violations
 
 MAX_PASSAGES = 20_000
 _MAX_QUERY_WORDS = 512
@@ -49,7 +51,9 @@ class Library:
 
     def __init__(self, documents: Sequence[Document], passage_words: int) -> None:
         """Raises `BadInput` for documents that are too many, too long, empty or the same by their ids."""
-        check_documents(documents)
+        violations = Violations()
+        check_documents(documents, violations)
+        violations.raise_any()
         self._passages = list(islice(_all(documents, passage_words), MAX_PASSAGES + 1))
         if len(self._passages) > MAX_PASSAGES:
             problem = f"{passage_words} words make more than {MAX_PASSAGES} passages of these documents: raise it"
