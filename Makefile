@@ -129,7 +129,7 @@ bench: setup ## measure throughput and latency of the shipped base with and with
 	@graft bench
 
 # Each client in an environment of its own: they ask for different versions of openai's.
-CLIENTS := openai langchain-openai litellm instructor lm-eval
+CLIENTS := openai langchain-openai litellm instructor langfuse lm-eval
 clients: setup ## install other people's clients, newest versions, in .venv-clients: the slow tests use them
 	@for client in $(CLIENTS); do \
 	  folder=.venv-clients/$$client; \

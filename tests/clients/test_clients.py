@@ -64,6 +64,22 @@ def test_instructor(ask: Ask) -> None:
     assert all(is_reply(reply) for reply in got["replies"].values()) and is_reply(got["partial"])
 
 
+def test_langfuse(ask: Ask) -> None:
+    """Texts, chats with placeholders, labels, versions and a name with `/`, written and read by its client."""
+    got = ask("langfuse")
+    assert got["text"] == ["Say hello to Jane.", 1, ["production", "latest"], {"owner": "jo"}]
+    assert got["chat"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": "bye"},
+    ]
+    assert got["by_label"] == got["by_version"] == [2, ["canary", "latest"]]
+    assert got["moved"] == [2, ["canary", "production", "latest"]]
+    assert got["listed"] == [["of-langfuse/team/greet", [1, 2]]]
+    assert got["missing"] == 404 and got["fallback"] == "as before"
+
+
 def test_lm_eval(ask: Ask, client: Client, base: Base, two_versions: str) -> None:
     """Its log-likelihoods are those of `Score`, of the base and of an adapter."""
     for model in ("base", two_versions):

@@ -14,12 +14,14 @@ from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
+from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
 
@@ -48,14 +50,21 @@ class Doors:
 
     @asynccontextmanager
     async def open(
-        self, servicers: Servicers, serving: Serving, text: Text, models: Models, *, failed: Callable[[str], None]
+        self,
+        servicers: Servicers,
+        serving: Serving,
+        text: Text,
+        models: Models,
+        prompts: Prompts,
+        *,
+        failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
         """Listen on both ports; in the end close both, where calls that still run are cancelled after a second.
 
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, failed)
+        grpc, http = self._grpc(servicers), self._http(serving, text, models, prompts, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -81,7 +90,9 @@ class Doors:
             max_calls=max_calls + _SPARE_CALLS,
         )
 
-    def _http(self, serving: Serving, text: Text, models: Models, failed: Callable[[str], None]) -> HttpServer:
+    def _http(
+        self, serving: Serving, text: Text, models: Models, prompts: Prompts, failed: Callable[[str], None]
+    ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
         settings = self.settings
         bodies = BodyBudget(settings.max_bodies_mib * _MIB)
@@ -108,6 +119,7 @@ class Doors:
             completions=completions,
             responses=responses,
             models=models,
+            prompts=PromptRoutes(prompts=prompts, bodies=bodies),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

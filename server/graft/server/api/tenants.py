@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -48,14 +49,19 @@ def identify_by(tenants: Mapping[str, str]) -> Identify:
 
 
 class TokenTenants:
-    """`Authorization: Bearer <token>` names the tenant. Only digests of the tokens are kept."""
+    """`Authorization: Bearer <token>` names the tenant; so does `Basic`, whose password is the token then.
+
+    Only digests of the tokens are kept.
+    """
 
     def __init__(self, tenants: Mapping[str, str]) -> None:
         self._tenants = {_digest(token): tenant for token, tenant in tenants.items()}
 
     def __call__(self, authorization: str | None) -> str:
         scheme, _, token = (authorization or "").strip().partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() == "basic":
+            token = _password(token)
+        elif scheme.lower() != "bearer":
             raise Unauthenticated("authorization: is missing: send `Bearer` and a token of this server")
         tenant = self._tenants.get(_digest(token.strip()))
         if tenant is None:
@@ -116,6 +122,15 @@ def _yaml_pairs(text: str) -> list[tuple[Any, Any]]:
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ValueError("must hold entries `<token>: <tenant>`")
     return [(key.value, value.value) for key, value in root.value] if root is not None else []
+
+
+def _password(credentials: str) -> str:
+    """Of RFC 7617's user-id and password; empty where there is none, which is no token."""
+    try:
+        _, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return password
 
 
 def _digest(token: str) -> bytes:

@@ -23,7 +23,24 @@ def test_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/", "a/", "/a", "a//b", "..", "a/../b", "a/./b", "a b", "ü", "a:b", "x" * 129, "a\n"]
+    "name",
+    [
+        "",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        "..",
+        "a/../b",
+        "a/./b",
+        "a b",
+        "ü",
+        "a:b",
+        "x" * 129,
+        "a\n",
+        "a/labels/b",
+        "a/versions",
+    ],
 )
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(InvalidReference):

@@ -21,6 +21,8 @@ from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.prompts.prompts import PromptRoutes
+from graft.server.api.http.prompts.routes import prompt_routes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.sse import ClientGone
 from graft.server.api.tenants import Identify, on_behalf_of
@@ -40,6 +42,7 @@ def http_app(
     completions: OpenAIEndpoint,
     responses: ResponsesEndpoint,
     models: Models,
+    prompts: PromptRoutes,
     operations: Operations,
     metrics: Metrics,
     identify: Identify,
@@ -51,6 +54,7 @@ def http_app(
         Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
+        *prompt_routes(prompts),
         Route("/metrics", operations.scrape),
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),

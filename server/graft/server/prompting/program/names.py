@@ -13,19 +13,22 @@ PRODUCTION = "production"
 LATEST = "latest"
 """The label that moves by itself, to each new version."""
 MAX_CHARACTERS = 128
+_RESERVED = frozenset({"labels", "versions"})
 _NAME = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*\Z")
 
 
 def check_prompt_name(text: str) -> str:
     """`text` if it is a well-formed name that no path can escape by. Raises InvalidReference."""
-    problem = None
+    problem, parts = None, text.split("/")
     if len(text) > MAX_CHARACTERS:
         problem = f"{text[:40]!r}… has {len(text)} characters; the limit is {MAX_CHARACTERS}"
-    elif not _NAME.match(text) or ".." in text or "." in text.split("/"):
+    elif not _NAME.match(text) or ".." in text or "." in parts:
         problem = (
             f"{text!r} is not a name; names are of letters, digits and ._-, in folders by /, without an empty part, "
             "'.' or '..'"
         )
+    elif reserved := sorted(_RESERVED.intersection(parts[1:])):
+        problem = f"{text!r} holds the part {reserved[0]!r}, which stands behind names in resources' paths"
     if problem:
         raise InvalidReference("invalid prompt name", [Reason(field="prompt", problem=problem)])
     return text
