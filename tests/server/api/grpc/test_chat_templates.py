@@ -61,6 +61,21 @@ async def test_chats_are_rendered_by_the_adapters_own_template_on_both_fronts(se
     assert await num_prompt_tokens(server, "") == await http_prompt_tokens(server, server.base.name) == len("hi")
 
 
+async def test_responses_are_rendered_by_it_too(server: Server) -> None:
+    await pushed(server, folder_with(server, "own", "{{ raise_exception('asked by its own template') }}"), "own")
+    response = await server.http.post("/v1/responses", json={"model": "own", "input": "hi"})
+    assert response.status_code == 400 and "asked by its own template" in response.json()["error"]["message"]
+
+
+async def test_tools_are_shown_by_it_where_it_reads_them(server: Server) -> None:
+    tool = {"type": "function", "function": {"name": "sum", "parameters": {"type": "object", "properties": {}}}}
+    reads = "{% if tools %}{{ tools | length }}{% endif %}{{ messages | length }}{{ messages[-1].content }}"
+    await pushed(server, folder_with(server, "reads", reads), "reads")
+    await pushed(server, folder_with(server, "blind", "{{ messages | length }}{{ messages[-1].content }}"), "blind")
+    assert await http_prompt_tokens(server, "reads", tools=[tool]) == len("11hi")
+    assert await http_prompt_tokens(server, "blind", tools=[tool]) == len("2hi"), "a system turn tells of them"
+
+
 async def test_values_are_text_and_variables_those_of_the_template_that_is_used(server: Server) -> None:
     await pushed(server, folder_with(server, "own", OWN), "own")
     assert await num_prompt_tokens(server, "own", "{{ 7 * 7 }}") == len("<user:{{ 7 * 7 }};>")

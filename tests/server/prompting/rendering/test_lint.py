@@ -105,7 +105,6 @@ async def test_all_is_told_at_once(templates: Templates) -> None:
         (program("{% if x %}"), "say template_format jinja2"),
         (program("{{demonstrations}}{{a}}"), "is empty"),
         (program("{{a}} "), "white space"),
-        (program(SENTIMENT, demonstrations=REVIEWS, mode="zero_shot"), "zero_shot"),
         (program(SENTIMENT, demonstrations=REVIEWS, demonstrating={"answer": "so"}), "{{output}}"),
         (program(SENTIMENT, demonstrations=[{**REVIEWS[0], "rationale": "r"}]), "rationales are not shown"),
         (program("{{a}}{{demonstrations}}{{review}}", demonstrations=REVIEWS), "put it behind them"),

@@ -184,6 +184,18 @@ async def test_every_listed_filter_works_where_nothing_can_be_opened(process: Te
     assert await rendered(process, f"{{{{ {value} | {name}{arguments.get(name, '')} }}}}", t={"a": 1})
 
 
+async def test_thousands_are_rendered_in_parts(process: TemplateProcess) -> None:
+    jobs = [Job(field=f"prompt[{index}]", template="{{ a }}", values={"a": index}) for index in range(1000)]
+    assert await process.render(jobs) == [str(index) for index in range(1000)]
+    jobs[700] = Job(field="prompt[700]", template="{{ b }}", values={})
+    with pytest.raises(BadInput) as caught:
+        await process.render(jobs)
+    assert [one.field for one in caught.value.violations] == ["prompt[700]"]
+    long = [Job(field="prompt", template="{{ a }}", values={"a": "x" * 10_000})] * 600
+    with pytest.raises(BadInput, match="more characters than the limit"):
+        await process.render(long)
+
+
 async def test_it_reads_what_a_template_reads(process: TemplateProcess) -> None:
     good, broken, heavy = await process.read(
         ["{% for a in b %}{{ a.c }}{{ d }}{% endfor %}{{ range(3) }}", "a\n{% broken", "{% if 1 %}" * 30_000]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -15,20 +14,19 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from graft.adapters.catalog.snapshot import Resolved
-from graft.adapters.errors import GraftError
 from graft.server.api.faults import fault_of
 from graft.server.api.http.body import BodyBudget, json_object, read_body
 from graft.server.api.http.faults import error_body
 from graft.server.api.http.json_text import JsonResponse
-from graft.server.api.http.openai_fields import CHAT, Endpoint
+from graft.server.api.http.model import AskedModel, asked_model
+from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.text import Text
-from graft.server.errors import ServingError, SlowReader
+from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
 from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
@@ -39,11 +37,10 @@ _AS_IT_IS = (string.punctuation + " ").replace("%", "")
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """A request that was judged, what answers it, and the text that it is rendered by."""
+    """A request that was judged, and whom it asks."""
 
     body: CheckedBody
-    resolved: Resolved | None
-    text: Text
+    model: AskedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,23 +67,14 @@ class OpenAIEndpoint:
     async def _read(self, request: Request, take: Callable[[int], None]) -> _Asked:
         raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
         body = await self.text.beside(lambda: json_object(raw), len(raw))
-        resolved = self._resolved(body.get("model"))
-        text = self.text
-        if self.endpoint is CHAT and resolved is not None:
-            text = await text.rendering_by(await self.serving.chat_template(resolved))
-        read = await text.beside(lambda: checked(body, self.endpoint, text), len(raw))
-        return _Asked(body=read, resolved=resolved, text=text)
-
-    def _resolved(self, model: object) -> Resolved | None:
-        """What answers; None where nothing does, which is said once the whole request is judged."""
-        with contextlib.suppress(ServingError, GraftError, EngineError):
-            return self.serving.check(model, tenant=current_tenant()) if isinstance(model, str) and model else None
-        return None
+        model = await asked_model(body.get("model"), self.serving, self.text)
+        read = await self.text.beside(lambda: checked(body, self.endpoint, model.text), len(raw))
+        return _Asked(body=read, model=model)
 
     async def _answer(self, asked: _Asked, request: Request, send: Send) -> None:
         body, tenant = asked.body, current_tenant()
-        resolved = asked.resolved or self.serving.check(body.model, tenant=tenant)
-        prompts = await body.prompts(asked.text)
+        resolved = asked.model.required(body.model, self.serving)
+        prompts = await body.prompts(asked.model.text)
         fields = bounded(body.fields, prompts, self.text)
         entered = self.serving.enter(
             model=body.model, tenant=tenant, request_id=current_request_id(), resolved=resolved

@@ -173,8 +173,6 @@ def _of_demonstrations(
         if program.type is PromptType.TEXT and layout.has_place:
             yield "program.demonstrations: is empty, so nothing stands at `{{demonstrations}}`"
         return
-    if program.mode == "zero_shot":
-        yield "program.mode: is zero_shot, so the demonstrations are not shown"
     hides_rationales = program.demonstrating.answer is None and program.reasoning.method == "direct"
     if hides_rationales and any(one.rationale is not None for one in program.demonstrations):
         yield "program.demonstrations: their rationales are not shown, as program.reasoning.method is direct"

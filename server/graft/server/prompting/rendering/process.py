@@ -31,6 +31,7 @@ _MAX_ANSWER_BYTES = 5 * MAX_RENDERED_CHARACTERS
 _WALL_SECONDS = 0.8
 _START_SECONDS = 60.0
 _MAX_WAITING = 64
+_RENDERED_TOGETHER = 256
 _NUM_READINGS = 256
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "TZDIR")
 
@@ -77,12 +78,17 @@ class TemplateProcess:
         """Texts of all jobs, in their order. Raises `BadInput` with the field of the template that fails, and
         `Overloaded` where too many requests wait.
         """
-        if not jobs:
-            return []
         _check_lengths([(job.field, job.template) for job in jobs])
-        asked = [{"template": job.template, "values": dict(job.values)} for job in jobs]
-        answer = await self._asked("render", style, asked, [job.field for job in jobs])
-        return [str(text) for text in answer]
+        made: list[str] = []
+        room = MAX_RENDERED_CHARACTERS
+        # Not thousands at once: each part has its own time, and others' requests go between.
+        for begin in range(0, len(jobs), _RENDERED_TOGETHER):
+            some = jobs[begin : begin + _RENDERED_TOGETHER]
+            asked = [{"template": job.template, "values": dict(job.values)} for job in some]
+            texts = await self._asked("render", style, asked, [job.field for job in some], room=room)
+            made += map(str, texts)
+            room -= sum(map(len, texts))
+        return made
 
     async def read(self, templates: Sequence[str], *, style: str = PROGRAM) -> list[Reading]:
         """What each template reads, and why it cannot be used."""
@@ -107,12 +113,12 @@ class TemplateProcess:
         return Reading(variables=tuple(map(str, said["variables"])), words=tuple(map(str, said["words"])))
 
     async def _asked(
-        self, verb: str, style: str, jobs: Sequence[Mapping[str, Any]], fields: Sequence[str]
+        self, verb: str, style: str, jobs: Sequence[Mapping[str, Any]], fields: Sequence[str], *, room: int = 0
     ) -> list[Any]:
         if self._num_waiting >= _MAX_WAITING:
             problem = f"{_MAX_WAITING} requests wait for templates to be rendered: try again"
             raise Overloaded(problem, retry_after_seconds=1.0)
-        request = {"verb": verb, "style": style, "jobs": jobs, "room": MAX_RENDERED_CHARACTERS}
+        request = {"verb": verb, "style": style, "jobs": jobs, "room": room}
         data = json.dumps(request, ensure_ascii=False).encode(errors="surrogatepass")
         self._num_waiting += 1
         # Whoever leaves does not leave its answer to the next.

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from graft.server.api.faults import fault_of
 from graft.server.api.http.body import BodyBudget, json_object, read_body
 from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai import answerer_headers
 from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
@@ -49,18 +50,21 @@ class ResponsesEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self.bodies.share() as take:
             request = Request(scope, receive)
-            asked, body = await self._read(request, take)
-            await until_gone(request.receive, self._answer(asked, body, request, send))
+            asked, body, model = await self._read(request, take)
+            await until_gone(request.receive, self._answer(asked, body, model, request, send))
 
-    async def _read(self, request: Request, take: Callable[[int], None]) -> tuple[AskedResponse, CheckedBody]:
+    async def _read(
+        self, request: Request, take: Callable[[int], None]
+    ) -> tuple[AskedResponse, CheckedBody, AskedModel]:
         raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
         given = await self.text.beside(lambda: json_object(raw), len(raw))
         asked = as_chat(given, await self._stored(given.get("prompt")))
+        model = await asked_model(asked.chat.get("model"), self.serving, self.text)
         with asked.own_words():
-            body = await self.text.beside(lambda: checked(asked.chat, CHAT, self.text), len(raw))
+            body = await self.text.beside(lambda: checked(asked.chat, CHAT, model.text), len(raw))
             if not {"response_format", "tools"}.isdisjoint(body.fields):
                 await asyncio.to_thread(body.check_form)
-        return asked, body
+        return asked, body, model
 
     async def _stored(self, reference: Any) -> StoredPrompt | None:
         if reference is None:
@@ -70,13 +74,16 @@ class ResponsesEndpoint:
             raise BadInput(Violation(field="prompt", problem=f"is {shown(reference)}; {problem}"))
         return await self.resolve_prompt(reference)
 
-    async def _answer(self, asked: AskedResponse, body: CheckedBody, request: Request, send: Send) -> None:
-        tenant = current_tenant()
-        self.serving.check(body.model, tenant=tenant)
+    async def _answer(
+        self, asked: AskedResponse, body: CheckedBody, model: AskedModel, request: Request, send: Send
+    ) -> None:
+        tenant, resolved = current_tenant(), model.required(body.model, self.serving)
         with asked.own_words():
-            prompts = await body.prompts(self.text)
+            prompts = await body.prompts(model.text)
             fields = bounded(body.fields, prompts, self.text)
-        entered = self.serving.enter(model=body.model, tenant=tenant, request_id=current_request_id())
+        entered = self.serving.enter(
+            model=body.model, tenant=tenant, request_id=current_request_id(), resolved=resolved
+        )
         async with entered as ticket:
             chat = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
             with asked.own_words():
