@@ -1,0 +1,55 @@
+"""Whether a candidate may take a baseline's place."""
+
+from __future__ import annotations
+
+import pytest
+
+from graft.training.errors import ConfigurationError
+from graft.training.evaluation.gate import Rule, gate
+from graft.training.evaluation.running.run import Plan
+from tests.training.evaluation.running.test_run import SUMS, adds
+from tests.training.evaluation.scripted import ScriptedModel
+
+
+def right_below(limit: int, name: str) -> ScriptedModel:
+    return ScriptedModel(
+        name=name,
+        say_=lambda prompt, path: adds(prompt, path) if int(prompt.rsplit("\n", 1)[-1].split("+")[0]) < limit else "no",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rule", "passes"),
+    [
+        (10, 10, Rule(), True),
+        (10, 9, Rule(), False),
+        (10, 9, Rule(min_delta=-0.05), True),
+        (10, 12, Rule(min_delta=0.1), True),
+        (10, 11, Rule(min_delta=0.1), False),
+        (10, 11, Rule(is_certain=True), True),
+        (10, 11, Rule(is_certain=True, min_delta=0.01), False),
+        (2, 18, Rule(is_certain=True, min_delta=0.5), True),
+        (10, 12, Rule(min_score=0.7), False),
+    ],
+)
+def test_the_rule(before: int, after: int, rule: Rule, passes: bool) -> None:
+    verdict = gate(right_below(before, "old"), right_below(after, "new"), [SUMS], Plan(), rule)
+    assert verdict.passed == passes
+    (task,) = verdict.tasks
+    assert (task.baseline, task.candidate) == (before / 20, after / 20)
+    assert verdict.report().startswith("PASS" if passes else "FAIL")
+    assert f"difference {(after - before) / 20:+.4f}" in verdict.report()
+
+
+def test_every_task_must_pass_and_both_models_are_asked_the_same() -> None:
+    old, new = right_below(20, "old"), right_below(20, "new")
+    assert gate(old, new, [SUMS], Plan(shots=(3,)), Rule()).passed
+    assert sorted(old.asked) == sorted(new.asked)
+
+
+def test_a_gate_has_one_setting_and_two_models() -> None:
+    model = right_below(1, "same")
+    with pytest.raises(ConfigurationError, match="one setting"):
+        gate(model, right_below(1, "other"), [SUMS], Plan(shots=(0, 1)), Rule())
+    with pytest.raises(ConfigurationError, match="name two models"):
+        gate(model, model, [SUMS], Plan(), Rule())
