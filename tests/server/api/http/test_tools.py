@@ -98,7 +98,10 @@ def test_a_schema_that_cannot_be_enforced_is_refused_where_it_would_be() -> None
 def test_another_form_beside_calls_is_refused() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
     assert refused(tools=[tool()], tool_choice="required", response_format=form) == ["response_format"]
-    check(tools=[tool()], tool_choice="none", response_format=form).check_form()
+    assert refused(tools=[tool()], structured_outputs={"regex": "a"}) == ["structured_outputs"]
+    for choice in ("none", "auto"):
+        check(tools=[tool()], tool_choice=choice, response_format=form).check_form()
+        check(tools=[tool()], tool_choice=choice, structured_outputs={"json": SCHEMA}).check_form()
     check(tools=[tool()], tool_choice="required", response_format={"type": "text"}).check_form()
 
 

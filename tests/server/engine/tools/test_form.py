@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -80,6 +81,20 @@ def test_auto_calls_once_where_no_more_are_wanted() -> None:
     grammar = calls_grammar(use(WEATHER, calling=Calling.AUTO, at_most_one=True), 1_000)
     call = call_text("weather", {"city": "Oslo"})
     assert accepts(grammar, call) and not accepts(grammar, f"{call}\n{call}")
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ('{"city":"Rome"}', True),
+        (call_text("note.v-1", {'"a"': True}), True),
+        ("Rome", False),
+        ('{"city":"Bonn"}', False),
+    ],
+)
+def test_a_reply_beside_calls_is_held_to_its_own_schema(text: str, allowed: bool) -> None:
+    asked = replace(use(NOTE, calling=Calling.AUTO), reply_schema=json.dumps(CITY))
+    assert asked.is_enforced and accepts(calls_grammar(asked, 1_000), text) == allowed
 
 
 def test_what_cannot_be_enforced_is_refused_with_the_function() -> None:

@@ -12,18 +12,20 @@ from graft.server.api.limits import MAX_SEQUENCES
 from graft.server.api.messages import read_messages
 from graft.server.api.tools import check_enforced, read_tools
 from graft.server.engine.engine import Prompt
-from graft.server.engine.schema.structured_outputs import check_structure, structure_of
+from graft.server.engine.schema.structured_outputs import check_structure, json_form, structure_of
 from graft.server.engine.text import Text
 from graft.server.engine.tools.enforced import calls_structure
 from graft.server.engine.tools.shown import as_rendered
-from graft.server.engine.tools.tools import ToolUse
+from graft.server.engine.tools.tools import Calling, ToolUse
 from graft.server.errors import BadInput, Violation
 from graft.server.runtime.violations import Violations, shown
 
 # How a chat template is told about reasoning, by the names in use.
 _REASONING = ("reasoning_effort", "enable_thinking")
 _RENDERED = ("chat_template_kwargs", "parallel_tool_calls", "reasoning_effort", "tool_choice", "tools")
-_BESIDE_CALLS = "is another form than that of a call, to which this reply is held; leave it out, or call no tools"
+_BESIDE_CALLS = (
+    "cannot be kept by a reply that calls tools; beside tool_choice `auto` it may be a JSON schema, else leave it out"
+)
 Source = str | list[int]
 
 
@@ -41,16 +43,18 @@ class CheckedBody:
 
     def check_form(self) -> None:
         """Raises `BadInput`, `InvalidRequest` where no reply can have the form that is asked for: it takes a while."""
-        if self.tools is None or not self.tools.is_enforced:
+        use, form = self.tools, structure_of(self.fields)
+        if use is None or use.calling is Calling.NONE or not (use.is_enforced or form is not None):
             check_structure(self.fields)
             return
         violations = Violations()
         for name in ("response_format", "structured_outputs"):
-            if name in self.fields and structure_of({name: self.fields[name]}) is not None:
+            if form is not None and name in self.fields and use.reply_schema is None:
                 violations.add(name, _BESIDE_CALLS)
-        check_enforced(self.tools, violations)
+        check_enforced(use, violations)
         violations.raise_any()
-        check_structure(self.fields, calls_structure(self.tools))
+        check_structure(self.fields)
+        check_structure(self.fields, calls_structure(use))
 
     async def prompts(self, text: Text) -> tuple[Prompt, ...]:
         """Raises `BadInput` where a prompt leaves the answer no room."""
@@ -111,9 +115,14 @@ def checked(body: Mapping[str, Any], endpoint: Endpoint, text: Text) -> CheckedB
         fields=fields,
         turns=turns,
         sources=sources,
-        tools=None if tools is None else replace(tools, in_text=not text.template_reads().tools),
+        tools=None if tools is None else _with_form(tools, fields, text),
         variables=_template_variables(fields, text) if endpoint is CHAT else {},
     )
+
+
+def _with_form(use: ToolUse, fields: Mapping[str, Any], text: Text) -> ToolUse:
+    schema = json_form(fields) if use.calling is Calling.AUTO else None
+    return replace(use, in_text=not text.template_reads().tools, reply_schema=schema)
 
 
 def bounded(fields: Mapping[str, Any], prompts: tuple[Prompt, ...], text: Text) -> dict[str, Any]:

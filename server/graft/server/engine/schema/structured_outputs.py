@@ -105,6 +105,23 @@ def structure_of(body: Mapping[str, Any]) -> Structure | None:
     return _of_structured_outputs(options)
 
 
+def json_form(body: Mapping[str, Any]) -> str | None:
+    """The JSON Schema, as text, of a form that is one; None where there is none, or another, or a broken one."""
+    wanted, options = body.get("response_format"), body.get("structured_outputs")
+    schema: Any = None
+    if isinstance(wanted, Mapping):
+        described = wanted.get("json_schema")
+        schema = described.get("schema") if isinstance(described, Mapping) else None
+        is_open = wanted.get("type") == "json_object"
+    elif isinstance(options, Mapping):
+        schema, is_open = options.get("json"), options.get("json_object") is True
+    else:
+        return None
+    if is_open:
+        return '{"type":"object"}'
+    return json.dumps(schema, ensure_ascii=False) if isinstance(schema, Mapping) else None
+
+
 def _of_response_format(wanted: Any) -> Structure | None:
     kind = _mapping(wanted, "response_format").get("type")
     if kind not in _FORMATS:

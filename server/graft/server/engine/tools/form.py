@@ -14,6 +14,7 @@ from graft.server.engine.schema.json_schema import JsonSchema
 from graft.server.engine.schema.patterns.patterns import fault
 from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+from graft.server.runtime.json_values import read_json
 
 BEGIN, END = "<tool_call>", "</tool_call>"
 _SHOWN = "# Tools\n\nYou may call these functions:\n<tools>\n{tools}\n</tools>"
@@ -53,23 +54,38 @@ def json_text(value: object) -> str:
 def calls_grammar(use: ToolUse, room: int) -> str:
     """A reply of at most about `room` characters that calls (`REQUIRED`), or speaks and may call (`AUTO`).
 
-    In llguidance's Lark. Raises `SchemaRefused` with the tool's name where arguments cannot be held to their schema.
+    With a `reply_schema` it calls, or is JSON by that. In llguidance's Lark. Raises `SchemaRefused` with the tool's
+    name where arguments cannot be held to their schema.
     """
+    is_bare = use.calling is Calling.REQUIRED or use.reply_schema is not None
     num_calls = 1 if use.at_most_one else max(1, min(_MAX_CALLS, room // _CALL_CHARACTERS))
-    each = room // num_calls if use.calling is Calling.REQUIRED else room // 2
-    rules = [rule for index, tool in enumerate(use.allowed) for rule in _tool_rules(index, tool, each)]
+    each = room // num_calls if is_bare else room // 2
     bodies = " | ".join(f"tool{index}" for index in range(len(use.allowed)))
-    if use.calling is Calling.REQUIRED:
-        more = f' ("\\n" call){{0,{num_calls - 1}}}' if num_calls > 1 else ""
-        head = [f"start: call{more}", f"call: {_quoted(BEGIN + chr(10))} ({bodies}) {_quoted(chr(10) + END)}"]
-    else:
-        start = "call | rest" if use.at_most_one else "call* rest"
-        head = [f"start: {start}", "rest: TEXT", "TEXT: /(?s:.*)/"]
-        head += [f"head[lazy]: TEXT {_quoted(BEGIN)}", f'call: head "\\n" ({bodies}) {_quoted(chr(10) + END)}']
-    text = "\n".join(["%llguidance {}", *head, *rules])
+    rules = [*(_bare_rules if is_bare else _spoken_rules)(use, bodies, num_calls)]
+    for index, tool in enumerate(use.allowed):
+        rules += _tool_rules(index, tool, each)
+    if use.reply_schema is not None:
+        rules += JsonSchema(read_json(use.reply_schema)).rules(room, prefix="reply-")
+    text = "\n".join(["%llguidance {}", *rules])
     if problem := fault(text):
         raise SchemaRefused(f"the tools are too complex together: {problem.splitlines()[0][:120]}")
     return text
+
+
+def _bare_rules(use: ToolUse, bodies: str, num_calls: int) -> list[str]:
+    """Calls, or a reply by its own schema, and nothing around them."""
+    more = f' ("\\n" call){{0,{num_calls - 1}}}' if num_calls > 1 else ""
+    reply = "" if use.reply_schema is None else " | reply-start"
+    begin, end = _quoted(f"{BEGIN}\n"), _quoted(f"\n{END}")
+    return [f"start: call{more}{reply}", f"call: {begin} ({bodies}) {end}"]
+
+
+def _spoken_rules(use: ToolUse, bodies: str, num_calls: int) -> list[str]:
+    """Text in which each begin tag begins a call."""
+    start = "call | rest" if use.at_most_one else "call* rest"
+    head = f"head[lazy]: TEXT {_quoted(BEGIN)}"
+    call = f'call: head "\\n" ({bodies}) {_quoted(chr(10) + END)}'
+    return [f"start: {start}", "rest: TEXT", "TEXT: /(?s:.*)/", head, call]
 
 
 def _tool_rules(index: int, tool: Tool, room: int) -> list[str]:

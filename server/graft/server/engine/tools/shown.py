@@ -30,7 +30,7 @@ def as_rendered(
     that follow each other are one turn of the user.
     """
     written: list[dict[str, Any]] = []
-    for turn in turns:
+    for turn in map(_with_reasoning, turns):
         if turn.get("tool_calls") and not reads.calls:
             kept = {key: value for key, value in turn.items() if key != "tool_calls"}
             written.append({**kept, "content": assistant_text(turn["content"], turn["tool_calls"])})
@@ -52,6 +52,13 @@ def as_rendered(
 
 
 _RESULTS = "results"
+# The names by which templates read what was reasoned; those of most families show it for the last question only.
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+
+
+def _with_reasoning(turn: Turn) -> Turn:
+    text = turn.get("reasoning_content")
+    return turn if text is None else {**turn, **dict.fromkeys(_REASONING, text)}
 
 
 def _add_result(written: list[dict[str, Any]], turn: Turn) -> None:

@@ -38,6 +38,7 @@ class ToolUse:
     """`tools` are shown, `allowed` may be called. A named choice is `REQUIRED` of one tool.
 
     `in_text`: the chat template has no way to show tools, so they are written, and called, in the form of `form`.
+    `reply_schema`, as text, is what a reply that calls nothing (`AUTO`) must be valid by.
     """
 
     tools: tuple[Tool, ...]
@@ -45,8 +46,11 @@ class ToolUse:
     calling: Calling
     at_most_one: bool = False
     in_text: bool = False
+    reply_schema: str | None = None
 
     @property
     def is_enforced(self) -> bool:
         """Whether a grammar holds calls to their tools' schemas. What a family writes in its own form is its own."""
-        return self.calling is Calling.REQUIRED or (self.calling is Calling.AUTO and self.in_text)
+        if self.calling is Calling.AUTO:
+            return self.in_text or self.reply_schema is not None
+        return self.calling is Calling.REQUIRED
