@@ -43,6 +43,7 @@ class CallReader:
         self.num_calls = 0
         self._new_id = new_id
         self._held = ""  # may be the beginning of a call, with the blanks before it
+        self._tag = ""  # the same without the blanks
         self._call: CallText | None = None
         self.is_open = False
         """Whether a call has begun and not ended."""
@@ -67,10 +68,11 @@ class CallReader:
             self._in_call(self._call, letter, said)
             return
         self._held += letter
-        tag = self._held.lstrip()
-        if tag == BEGIN:
-            self._call = CallText()
-        elif not BEGIN.startswith(tag):
+        if self._tag or not letter.isspace():
+            self._tag += letter
+        if self._tag == BEGIN:
+            self._call, self._tag = CallText(), ""
+        elif not BEGIN.startswith(self._tag):
             self._release(letter, said)
 
     def _release(self, letter: str, said: Said) -> None:
@@ -78,6 +80,7 @@ class CallReader:
         begins_anew = letter.isspace() or letter == BEGIN[0]
         said.content += self._held[: len(self._held) - begins_anew]
         self._held = letter if begins_anew else ""
+        self._tag = self._held.strip()
 
     def _in_call(self, call: CallText, letter: str, said: Said) -> None:
         self._held += letter
