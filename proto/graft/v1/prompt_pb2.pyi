@@ -816,10 +816,15 @@ class PromptAnswer(_message.Message):
     UNSUPPORTED_SENTENCES_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     rationale: _builtins.str
     """Empty where it is withheld or nothing was reasoned."""
     finish_reason: _common_pb2.FinishReason.ValueType
+    answer_tokens: _builtins.int
+    """Generated tokens of the answer alone, and of what led to it: rationales, other paths, tries before."""
+    reasoning_tokens: _builtins.int
     @_builtins.property
     def votes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Vote]: ...
     @_builtins.property
@@ -841,10 +846,12 @@ class PromptAnswer(_message.Message):
         unsupported_sentences: _abc.Iterable[_builtins.str] | None = ...,
         finish_reason: _common_pb2.FinishReason.ValueType = ...,
         notices: _abc.Iterable[_builtins.str] | None = ...,
+        answer_tokens: _builtins.int = ...,
+        reasoning_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "choices", b"choices", "citations", b"citations", "finish_reason", b"finish_reason", "notices", b"notices", "rationale", b"rationale", "unsupported_sentences", b"unsupported_sentences", "votes", b"votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_tokens", b"answer_tokens", "choices", b"choices", "citations", b"citations", "finish_reason", b"finish_reason", "notices", b"notices", "rationale", b"rationale", "reasoning_tokens", b"reasoning_tokens", "unsupported_sentences", b"unsupported_sentences", "votes", b"votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,14 +61,19 @@ class ServedModel:
 
     async def score(self, prompt: Written, continuations: Sequence[str]) -> list[ContinuationScore]:
         ids = await self._fitting(prompt)
-        text = None if prompt.text is None else prompt.text + prompt.begun
-        tokens = await self._text.continuations(text, ids, continuations, field="output.choices")
+        tokens = await self._text.continuations(self._plain(prompt), ids, continuations, field="output.choices")
         violations = Violations()
         for index, one in enumerate(tokens):
             what, place = "has with its prompt", f"output.choices[{index}]"
             self._text.check_fits(len(ids) + len(one), field=place, violations=violations, what=what)
         violations.raise_any()
         return await self._serving.score(self._ticket, ids, tokens)
+
+    def _plain(self, prompt: Written) -> str | None:
+        """The text whose ids the prompt's are; None where marks or turns stand in it."""
+        if prompt.text is None or self._text.unmarked(prompt.text) != prompt.text:
+            return None
+        return prompt.text + prompt.begun
 
     async def _fitting(self, prompt: Written) -> list[int]:
         ids = await prompt_ids(prompt, self._text)
@@ -79,11 +84,14 @@ class ServedModel:
 
 
 async def prompt_ids(prompt: Written, text: Text) -> list[int]:
-    """Token ids of a prompt, its answer begun. Raises `BadInput`."""
+    """Token ids of a prompt, its answer begun. What it begins with is always tokenized alone, so that a later stage's
+    prompt begins with an earlier one's ids. Raises `BadInput`.
+    """
     if prompt.text is not None:
-        return await text.encode(prompt.text + prompt.begun, field=_FIELD)
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
-    ids = await text.render_chat(turns, field=_FIELD)
+        ids = await text.encode_marked(prompt.text, field=_FIELD)
+    else:
+        turns = [{"role": turn.role, "content": turn.content} for turn in prompt.turns]
+        ids = await text.render_chat(turns, field=_FIELD)
     if not prompt.begun:
         return ids
     (begun,) = await text.continuations(None, ids, [prompt.begun], field=_FIELD)
@@ -101,14 +109,14 @@ class _Growing:
         self.num_tokens += len(delta.token_ids)
         self.logprob += sum(token.logprob for token in delta.logprobs)
         if delta.finish_reason is None:
-            return Piece(index=delta.choice, text=delta.text)
+            return Piece(index=delta.choice, text=delta.text, num_tokens=len(delta.token_ids))
         path = Path(
             text="".join(self.text),
             num_tokens=self.num_tokens,
             logprob=self.logprob,
             finished=delta.finish_reason == "stop",
         )
-        return Piece(index=delta.choice, text=delta.text, path=path)
+        return Piece(index=delta.choice, text=delta.text, num_tokens=len(delta.token_ids), path=path)
 
 
 def _sampling(decoding: Decoding) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""All that can be done for a run before anything is held for it: choose, write, fit, and refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graft.server.engine.text import Text
+from graft.server.errors import BadInput
+from graft.server.prompting.asking import Written
+from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
+from graft.server.prompting.program.program import PromptProgram
+from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
+from graft.server.prompting.rendering.languages import Templates
+from graft.server.prompting.rendering.templates import Job
+from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
+from graft.server.prompting.running.request import RunRequest, as_text
+from graft.server.prompting.running.served_model import prompt_ids
+from graft.server.prompting.sources.picking import Sources, sources
+
+DEFAULT_MAX_TOKENS = 256
+"""Of each answer or rationale, where neither program nor caller says; a quarter of the context where that is less."""
+# Choosing among fewer takes less than a thread costs.
+_INLINE_DEMONSTRATIONS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A prompt that fits, and what it was made of."""
+
+    request: RunRequest
+    draft: Draft
+    fitted: Fitted
+    chosen: Chosen
+    sources: Sources | None
+    max_tokens: int
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the caller may not expect of the prompt, in sentences."""
+        return () if self.sources is None else self.sources.notices
+
+
+class Preparing:
+    """Keeps what later runs of a program use again."""
+
+    def __init__(self, text: Text, templates: Templates) -> None:
+        self._text = text
+        self._templates = templates
+        self._chooser = Chooser()
+        self._tokens = DemonstrationTokens(text.num_tokens_each)
+        self._controls = ControlTokens(claimed=text.claimed, settled=text.settled, unmarked=text.unmarked)
+
+    async def prepare(self, request: RunRequest) -> Prepared:
+        """Raises `BadInput` with what keeps the program from being run so."""
+        program = request.program
+        check_choosing(program)
+        max_tokens = self._max_tokens(request)
+        chosen = await self._chosen(request)
+        found = await self._sources(request)
+        while True:
+            written = await self.draft(program, request.variables, chosen.indices, found)
+            try:
+                fitted = await self._fitted(written, chosen, request.digest, max_tokens)
+                break
+            except BadInput:
+                if found is None or len(found.passages) < 2:
+                    raise
+                found = found.without_worst()
+        return Prepared(
+            request=request, draft=written, fitted=fitted, chosen=chosen, sources=found, max_tokens=max_tokens
+        )
+
+    async def draft(
+        self,
+        program: PromptProgram,
+        variables: Mapping[str, Any],
+        indices: Sequence[int],
+        found: Sources | None = None,
+    ) -> Draft:
+        """The program's prompt with these demonstrations, by the base's control tokens."""
+        text = None if found is None else found.text
+        return await draft(program, variables, indices, self._templates, sources=text, controls=self._controls)
+
+    def _max_tokens(self, request: RunRequest) -> int:
+        asked = request.settled_decoding().max_tokens
+        return asked or min(DEFAULT_MAX_TOKENS, self._text.max_model_tokens // 4)
+
+    async def _chosen(self, request: RunRequest) -> Chosen:
+        program, digest = request.program, request.digest or ""
+        chooser = self._chooser if digest else Chooser()
+        if len(program.demonstrations) <= _INLINE_DEMONSTRATIONS:
+            return chooser.choose(program, digest, request.variables)
+        return await asyncio.to_thread(chooser.choose, program, digest, request.variables)
+
+    async def _sources(self, request: RunRequest) -> Sources | None:
+        program, sourcing = request.program, request.program.sourcing
+        if sourcing is None:
+            return None
+        query = "\n".join(map(as_text, request.variables.values()))
+        if sourcing.query is not None:
+            job = Job(field="program.sourcing.query", template=sourcing.query, values=dict(request.variables))
+            (query,) = await self._templates.render(program.template_format, [job])
+        return await asyncio.to_thread(sources, program.documents, request.documents, sourcing, query=query)
+
+    async def _fitted(self, written: Draft, chosen: Chosen, digest: str | None, max_tokens: int) -> Fitted:
+        async def num_tokens(prompt: Written) -> int:
+            return len(await prompt_ids(prompt, self._text))
+
+        async def sizes(indices: Sequence[int]) -> list[int]:
+            return await self._tokens.of(digest, written, indices)
+
+        context = self._text.max_model_tokens
+        return await fit(
+            written,
+            chosen.indices,
+            chosen.farthest_first[::-1],
+            max_prompt_tokens=prompt_room(context, min(max_tokens, context - 1)),
+            max_model_tokens=context,
+            num_tokens=num_tokens,
+            sizes=sizes,
+        )

@@ -1,0 +1,140 @@
+"""A prepared program is run within one admitted request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from graft.server.prompting.asking import Asker, Written
+from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion
+from graft.server.prompting.program.program import Calibration, PromptProgram
+from graft.server.prompting.reasoning.reasoning import reason
+from graft.server.prompting.reasoning.task import Choose, Growth, Reasoned, Task
+from graft.server.prompting.running.ordering import Ordering
+from graft.server.prompting.running.preparing import Prepared, Preparing
+from graft.server.prompting.sources.citations import Checked, check
+from graft.server.serving import Ticket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The end of a run. `choice` and `checked` are None where no choices were scored and no sources shown."""
+
+    reasoned: Reasoned
+    choice: ChoiceAnswer | None
+    checked: Checked | None
+    shown: tuple[int, ...]
+    dropped: tuple[int, ...]
+    notices: tuple[str, ...]
+
+
+class Running:
+    """Keeps what later runs use again: orders that were sought, and what calibration has learned."""
+
+    def __init__(self, preparing: Preparing) -> None:
+        self._preparing = preparing
+        self._ordering = Ordering(preparing)
+        self._choices = ChoiceAsking()
+
+    async def run(self, asker: Asker, prepared: Prepared, ticket: Ticket) -> AsyncGenerator[Growth | Answer, None]:
+        """What answer and rationale grow by, and the result in the end. Closing it ends all that is under way.
+
+        Raises `NoAnswer`, `UnsupportedClaims`, `BadInput`, and what serving does.
+        """
+        program = prepared.request.program
+        who = ticket.answerer.version_digest or ticket.answerer.base_digest
+        prompt = await self._ordering.prompt(asker, prepared, who)
+        scored = _Scored(self._choices, asker, prepared, prompt, await self._content_free(prepared), who)
+        task = _task(prepared, prompt, scored.choose if program.output.type == "choices" else None)
+        events = reason(asker, task)
+        async with aclosing(events):
+            async for event in events:
+                yield event if isinstance(event, Growth) else self._answer(prepared, event, scored.answer)
+
+    def _answer(self, prepared: Prepared, reasoned: Reasoned, choice: ChoiceAnswer | None) -> Answer:
+        sourcing, found = prepared.request.program.sourcing, prepared.sources
+        checked = None
+        if sourcing is not None and found is not None:
+            checked = check(reasoned.answer, found.passages, sourcing)
+        more = () if choice is None else choice.notices
+        return Answer(
+            reasoned=reasoned,
+            choice=choice,
+            checked=checked,
+            shown=prepared.fitted.shown,
+            dropped=prepared.fitted.dropped,
+            notices=(*prepared.notices, *more, *reasoned.notices),
+        )
+
+    async def _content_free(self, prepared: Prepared) -> tuple[Written, ...]:
+        """The same prompt, asked about nothing, once for each content-free input."""
+        program, variables = prepared.request.program, prepared.request.variables
+        if program.output.type != "choices" or program.scoring.calibration is not Calibration.CONTEXTUAL:
+            return ()
+        found = []
+        for nothing in program.scoring.content_free:
+            values = {name: nothing if isinstance(value, str) else value for name, value in variables.items()}
+            one = await self._preparing.draft(program, values, prepared.chosen.indices, prepared.sources)
+            found.append(one.written(prepared.fitted.shown))
+        return tuple(found)
+
+
+class _Scored:
+    """Choices, scored as the program asks; what came of it is kept for the reply."""
+
+    def __init__(
+        self,
+        choices: ChoiceAsking,
+        asker: Asker,
+        prepared: Prepared,
+        prompt: Written,
+        content_free: tuple[Written, ...],
+        who: str,
+    ) -> None:
+        self._choices = choices
+        self._asker = asker
+        self._prepared = prepared
+        self._prompt = prompt
+        self._content_free = content_free
+        self._who = who
+        self.answer: ChoiceAnswer | None = None
+
+    async def choose(self, prompt: Written) -> str:
+        program, digest = self._prepared.request.program, self._prepared.request.digest
+        free = tuple(one.going_on(prompt.begun) for one in self._content_free) if prompt.begun else self._content_free
+        question = ChoiceQuestion(
+            prompt=prompt,
+            choices=program.output.choices or (),
+            before=_before(program, prompt),
+            content_free=free,
+            key=None if digest is None or prompt.begun else (digest, self._who),
+        )
+        self.answer = await self._choices.ask(self._asker, question, program.scoring)
+        return self.answer.answer
+
+
+def _before(program: PromptProgram, prompt: Written) -> str:
+    """What stands between the prompt and a choice, as between a demonstration's question and its answer."""
+    before = prompt.begun or prompt.text or ""
+    if not before or before[-1].isspace():
+        return ""
+    return program.demonstrating.before_answer if prompt.text is not None and not prompt.begun else " "
+
+
+def _task(prepared: Prepared, prompt: Written, choose: Choose | None) -> Task:
+    request, program = prepared.request, prepared.request.program
+    withhold = request.withhold or program.reasoning.withhold
+    return Task(
+        prompt=prompt,
+        reasoning=program.reasoning.model_copy(update={"withhold": withhold}),
+        output=program.output,
+        extraction=program.extraction,
+        decoding=request.settled_decoding(),
+        shows_rationales=_shows_rationales(program, prepared.fitted.shown),
+        choose=choose,
+    )
+
+
+def _shows_rationales(program: PromptProgram, shown: Sequence[int]) -> bool:
+    return any(program.demonstrations[index].rationale is not None for index in shown)
