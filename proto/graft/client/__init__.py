@@ -21,6 +21,7 @@ from graft.client.errors import (
 )
 from graft.client.generation import Choice, Chunk, Generation
 from graft.client.operation import Push, VersionDetails
+from graft.client.prompt_run import PromptChunk, PromptRun
 from graft.client.request import PromptLike, SamplingOptions
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "InvalidArgument",
     "NotFound",
     "PermissionDenied",
+    "PromptChunk",
     "PromptLike",
+    "PromptRun",
     "Push",
     "ResourceExhausted",
     "SamplingOptions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from graft.client import channel, errors, generation, operation, prompt_operation, request, upload
+from graft.client import channel, errors, generation, operation, prompt_operation, prompt_run, request, upload
 from graft.v1 import adapter_pb2, base_pb2, inference_pb2, prompt_pb2, server_pb2
 
 Out = TypeVar("Out")
@@ -223,6 +223,70 @@ class AsyncClient:
 
     # Prompts
 
+    def stream_prompt(
+        self,
+        prompt: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        program: prompt_operation.Program | None = None,
+        documents: prompt_run.Documents = (),
+        model: str = "",
+        withhold_rationale: bool = False,
+        timeout: float | None = None,
+        **sampling: Unpack[request.SamplingOptions],
+    ) -> AsyncGenerator[prompt_run.PromptChunk | prompt_run.PromptRun, None]:
+        """Chunks of answer and rationale as they are generated, and the whole run in the end."""
+        message = prompt_run.run(
+            prompt,
+            variables or {},
+            program=program,
+            documents=documents,
+            model=model,
+            withhold_rationale=withhold_rationale,
+            options=sampling,
+        )
+        return self._run(message, timeout)
+
+    async def run_prompt(
+        self,
+        prompt: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        program: prompt_operation.Program | None = None,
+        documents: prompt_run.Documents = (),
+        model: str = "",
+        withhold_rationale: bool = False,
+        timeout: float | None = None,
+        **sampling: Unpack[request.SamplingOptions],
+    ) -> prompt_run.PromptRun:
+        """Run a registered program (`<name>`, `<name>:<label>` or `<name>@<version>`), or the one that is given.
+
+        `model` and the sampling options go before the program's own. `documents` are texts that the answer may cite.
+        """
+        stream = self.stream_prompt(
+            prompt,
+            variables,
+            program=program,
+            documents=documents,
+            model=model,
+            withhold_rationale=withhold_rationale,
+            timeout=timeout,
+            **sampling,
+        )
+        events = [one async for one in stream]
+        return prompt_run.whole(events)
+
+    async def preview_prompt(
+        self,
+        prompt: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        program: prompt_operation.Program | None = None,
+        documents: prompt_run.Documents = (),
+    ) -> prompt_pb2.PreviewPromptResponse:
+        """The prompt as the model would read it, with token counts; nothing is generated."""
+        return await self._call(prompt_run.preview(prompt, variables or {}, program=program, documents=documents))
+
     async def push_prompt(
         self,
         name: str,
@@ -338,18 +402,35 @@ class AsyncClient:
     async def _stream(
         self, message: inference_pb2.GenerateRequest, num_choices: int, timeout: float | None
     ) -> AsyncGenerator[generation.Chunk, None]:
-        open_stream = self._channel.unary_stream(
-            operation.GENERATE,
-            request_serializer=inference_pb2.GenerateRequest.SerializeToString,
-            response_deserializer=inference_pb2.GenerateResponse.FromString,
-        )
         reader = generation.ChunkReader(num_choices)
-        call = open_stream(message, timeout=self._limit(timeout), metadata=self._metadata)
-        try:
-            async for response in call:
+        responses = self._responses(operation.GENERATE, message, inference_pb2.GenerateResponse, timeout)
+        async with contextlib.aclosing(responses):
+            async for response in responses:
                 if chunk := reader.read(response):
                     yield chunk
-            reader.close()
+        reader.close()
+
+    async def _run(
+        self, message: prompt_pb2.RunPromptRequest, timeout: float | None
+    ) -> AsyncGenerator[prompt_run.PromptChunk | prompt_run.PromptRun, None]:
+        reader = prompt_run.RunReader()
+        responses = self._responses(operation.RUN_PROMPT, message, prompt_pb2.RunPromptResponse, timeout)
+        async with contextlib.aclosing(responses):
+            async for response in responses:
+                if chunk := reader.read(response):
+                    yield chunk
+        yield reader.whole()
+
+    async def _responses(
+        self, method: str, message: Message, response: type[Reply], timeout: float | None
+    ) -> AsyncGenerator[Reply, None]:
+        open_stream = self._channel.unary_stream(
+            method, request_serializer=type(message).SerializeToString, response_deserializer=response.FromString
+        )
+        call = open_stream(message, timeout=self._limit(timeout), metadata=self._metadata)
+        try:
+            async for one in call:
+                yield one
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
         finally:

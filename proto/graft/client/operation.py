@@ -13,6 +13,7 @@ from graft.client import request
 from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 GENERATE = "/graft.v1.InferenceService/Generate"
+RUN_PROMPT = "/graft.v1.PromptService/RunPrompt"
 UPLOAD_BASE = "/graft.v1.BaseService/UploadBase"
 UPLOAD_VERSION = "/graft.v1.AdapterService/UploadVersion"
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
+from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
@@ -38,7 +40,10 @@ from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.catalog.tables import MIGRATIONS as PROMPT_MIGRATIONS
 from graft.server.prompting.rendering.chats import Chats
+from graft.server.prompting.rendering.languages import Templates
+from graft.server.prompting.rendering.lint import lint
 from graft.server.prompting.rendering.process import TemplateProcess
+from graft.server.prompting.running.programs import Programs
 from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
@@ -93,13 +98,15 @@ class Assembly:
         Raises `InvalidSetting` for the tenants' file, and what catalog, store, base, engine and ports do.
         """
         tenants = read_tenants(self.settings.tenants_file) if self.settings.tenants_file else {}
+        jinja = await self._start_templates()
+        templates = Templates(jinja)
         with phase(_log, "reading the catalog and the base"):
-            catalog, snapshots, programs = await self._open_catalog(set(tenants.values()))
+            catalog, snapshots, registered = await self._open_catalog(set(tenants.values()), templates)
         base, form = snapshots.base, snapshots.form
         settings, data = self.settings, self.settings.data_path
         store = await asyncio.to_thread(BlobStore, settings.store_url or str(data / "blobs"), local_dir=data / "local")
         engine = self._engine(catalog, snapshots, store)
-        chats = Chats(await self._start_templates())
+        chats = Chats(jinja)
         chat_templates = ChatTemplates(store.read, chats)
         self.resources.callback(chat_templates.close)
         uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates)
@@ -109,15 +116,17 @@ class Assembly:
         text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
         serving = self._serving(snapshots, engine, chat_templates)
         management = Management(catalog, snapshots, engine.slots, engine.parity)
+        programs = Programs(registered, serving, text, templates)
+        runs = PromptRuns(programs)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, self._collection(catalog, store, engine.slots)),
             bases=bases.BaseServicer(base_uploads),
-            prompts=prompts.PromptServicer(programs),
+            prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
-        opening = doors.open(servicers, serving, text, Models(snapshots), programs, failed=failed)
+        opening = doors.open(servicers, serving, text, Models(snapshots), registered, failed=failed)
         return Server(
             base=base,
             form=form,
@@ -127,7 +136,7 @@ class Assembly:
             ports=await self.resources.enter_async_context(opening),
         )
 
-    async def _open_catalog(self, tenants: Set[str]) -> tuple[CatalogThread, Snapshots, Prompts]:
+    async def _open_catalog(self, tenants: Set[str], templates: Templates) -> tuple[CatalogThread, Snapshots, Prompts]:
         settings, data = self.settings, self.settings.data_path
         data.mkdir(parents=True, exist_ok=True)
         url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
@@ -144,7 +153,7 @@ class Assembly:
             snapshots = Snapshots(base, form)
             thread = CatalogThread(catalog, written=snapshots.refresh)
             await thread.write(lambda one: one.register_base(base))
-            programs = Prompts(PromptCatalog(database), thread)
+            programs = Prompts(PromptCatalog(database), thread, lint=partial(lint, templates=templates))
             await programs.refresh()
         except BaseException:
             catalog.close()
