@@ -32,7 +32,8 @@ class PromptRuns:
         self._programs = programs
 
     async def preview(self, request: pb.PreviewPromptRequest, context: Context) -> pb.PreviewPromptResponse:
-        return preview_message(await self._programs.preview(await self._request(request)), self._programs.context_size)
+        previewed = await self._programs.preview(await self._request(request), tenant=current_tenant())
+        return preview_message(previewed, self._programs.context_size)
 
     async def run(self, request: pb.RunPromptRequest, context: Context) -> AsyncGenerator[pb.RunPromptResponse, None]:
         began, tenant = monotonic(), current_tenant()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graft.adapters.catalog.snapshot import Resolved
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput
 from graft.server.prompting.asking import Written
@@ -28,9 +29,11 @@ _INLINE_DEMONSTRATIONS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A prompt that fits, and what it was made of."""
+    """A prompt that fits, and what it was made of. `text` renders chats as `resolved`, who is asked, was trained on."""
 
     request: RunRequest
+    resolved: Resolved
+    text: Text
     draft: Draft
     fitted: Fitted
     chosen: Chosen
@@ -53,7 +56,7 @@ class Preparing:
         self._tokens = DemonstrationTokens(text.num_tokens_each)
         self._controls = ControlTokens(claimed=text.claimed, settled=text.settled, unmarked=text.unmarked)
 
-    async def prepare(self, request: RunRequest) -> Prepared:
+    async def prepare(self, request: RunRequest, resolved: Resolved, text: Text) -> Prepared:
         """Raises `BadInput` with what keeps the program from being run so."""
         program = request.program
         check_choosing(program)
@@ -63,14 +66,21 @@ class Preparing:
         while True:
             written = await self.draft(program, request.variables, chosen.indices, found)
             try:
-                fitted = await self._fitted(written, chosen, request.digest, max_tokens)
+                fitted = await self._fitted(text, written, chosen, request.digest, max_tokens)
                 break
             except BadInput:
                 if found is None or len(found.passages) < 2:
                     raise
                 found = found.without_worst()
         return Prepared(
-            request=request, draft=written, fitted=fitted, chosen=chosen, sources=found, max_tokens=max_tokens
+            request=request,
+            resolved=resolved,
+            text=text,
+            draft=written,
+            fitted=fitted,
+            chosen=chosen,
+            sources=found,
+            max_tokens=max_tokens,
         )
 
     async def draft(
@@ -105,14 +115,14 @@ class Preparing:
             (query,) = await self._templates.render(program.template_format, [job])
         return await asyncio.to_thread(sources, program.documents, request.documents, sourcing, query=query)
 
-    async def _fitted(self, written: Draft, chosen: Chosen, digest: str | None, max_tokens: int) -> Fitted:
+    async def _fitted(self, text: Text, written: Draft, chosen: Chosen, digest: str | None, max_tokens: int) -> Fitted:
         async def num_tokens(prompt: Written) -> int:
-            return len(await prompt_ids(prompt, self._text))
+            return len(await prompt_ids(prompt, text))
 
         async def sizes(indices: Sequence[int]) -> list[int]:
             return await self._tokens.of(digest, written, indices)
 
-        context = self._text.max_model_tokens
+        context = text.max_model_tokens
         return await fit(
             written,
             chosen.indices,

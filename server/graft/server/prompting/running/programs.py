@@ -53,18 +53,23 @@ class Programs:
 
     async def prepare(self, request: RunRequest, *, tenant: str) -> Prepared:
         """Raises what running would before it waits, with nothing held."""
-        self._serving.check(request.model_reference, tenant=tenant)
-        return await self._preparing.prepare(request)
+        resolved = self._serving.check(request.model_reference, tenant=tenant)
+        text = await self._text.rendering_by(await self._serving.chat_template(resolved))
+        return await self._preparing.prepare(request, resolved, text)
 
-    async def preview(self, request: RunRequest) -> Preview:
-        """The prompt as the model would read it."""
-        prepared = await self._preparing.prepare(request)
+    async def variables(self, program: PromptProgram) -> tuple[str, ...]:
+        """What a request gives values to."""
+        return await variables_of(program, self._templates)
+
+    async def preview(self, request: RunRequest, *, tenant: str) -> Preview:
+        """The prompt as the model would read it. Raises as `prepare`."""
+        prepared = await self.prepare(request, tenant=tenant)
         return await preview(
             prepared.draft,
             prepared.fitted,
             count=self._text.num_tokens_each,
             notices=(*notices_of(request.program), *await lint(request.program, self._templates), *prepared.notices),
-            variables=await variables_of(request.program, self._templates),
+            variables=await self.variables(request.program),
         )
 
     def enter(
@@ -76,11 +81,12 @@ class Programs:
             tenant=tenant,
             request_id=request_id,
             deadline_seconds=deadline_seconds,
+            resolved=prepared.resolved,
         )
 
     async def run(self, prepared: Prepared, ticket: Ticket) -> AsyncGenerator[Growth | Answer, None]:
         """As `Running.run`, asking the ticket's model."""
-        asker = ServedModel(self._serving, self._text, ticket, default_max_tokens=prepared.max_tokens)
+        asker = ServedModel(self._serving, prepared.text, ticket, default_max_tokens=prepared.max_tokens)
         async with aclosing(self._running.run(asker, prepared, ticket)) as events:
             async for event in events:
                 yield event
