@@ -15,7 +15,7 @@ model = LocalCompletionsAPI(
     tokenizer=given["tokenizer"],
     tokenizer_backend="huggingface",
     max_length=1024,
-    num_concurrent=2,
+    num_concurrent=4 if "folder_of_tasks" in given else 2,
     max_retries=1,
     batch_size=2,
 )
@@ -29,6 +29,16 @@ def requests(kind, pairs):
 
 
 scores = model.loglikelihood(requests("loglikelihood", given["pairs"]))
+if "folder_of_tasks" in given:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=given["folder_of_tasks"], include_defaults=False)
+    found = simple_evaluate(
+        model=model, tasks=given["tasks"], task_manager=manager, limit=given["limit"], bootstrap_iters=0, num_fewshot=0
+    )
+    print(json.dumps({"scores": scores, "results": found["results"]}))
+    sys.exit()
 settings = {"until": ["\n"], "max_gen_toks": 12, "temperature": 0, "do_sample": False}
 texts = model.generate_until(requests("generate_until", [(given["text"], settings)]))
 chat = LocalChatCompletion(

@@ -13,25 +13,39 @@ PREFIX = "prompt:"
 
 
 class ProgramModel:
-    """Asks by ``RunPrompt``. Decoding, examples, reasoning and votes are the program's own."""
+    """Asks by ``RunPrompt``. Decoding, examples, reasoning and votes are the program's own; of a question's fields it
+    is given those that are its variables.
+    """
 
     def __init__(self, client: Client, name: str) -> None:
         """Raises ``ConfigurationError`` where the client cannot run programs."""
         self.name = name
         self._run = getattr(client, "run_prompt", None)
+        self._no_variables: frozenset[str] = frozenset()
         if self._run is None:
             raise ConfigurationError(f"--model {name}: this version's client runs no prompt programs.")
 
     def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
+        given = {name: value for name, value in asked.variables.items() if name not in self._no_variables}
         try:
-            reply = self._run(self.name.removeprefix(PREFIX), dict(asked.variables))  # type: ignore[misc]
+            reply = self._run(self.name.removeprefix(PREFIX), given)  # type: ignore[misc]
         except InvalidArgument as error:
-            raise Refused(str(error)) from None
+            no_variables = _no_variables(error) & given.keys()
+            if not no_variables:
+                raise Refused(str(error)) from None
+            self._no_variables |= no_variables
+            return self.say(asked, decoding)
         return (str(reply.answer),) * decoding.num_paths
 
     def score(self, asked: Asked, continuations: Sequence[str]) -> tuple[Scored, ...]:
         """Programs say answers. Raises ``Refused`` always."""
         raise Refused(f"{self.name} is a program and scores no text")
+
+
+def _no_variables(error: InvalidArgument) -> frozenset[str]:
+    """The fields of which the server says that the program has no such variable."""
+    fields = [one.field for one in error.violations if "is no variable" in one.description]
+    return frozenset(field.removeprefix("variables.") for field in fields)
 
 
 def model_of(client: Client, name: str) -> Model:

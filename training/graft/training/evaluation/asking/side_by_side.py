@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Event
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -25,13 +26,20 @@ def each(
 
     Raises what ``ask`` raised first; what was not begun then is left out.
     """
+    has_failed = Event()
     with (
         ThreadPoolExecutor(num_streams) as pool,
         tqdm(total=len(items), desc=about, unit="question", leave=False, disable=None) as bar,
     ):
 
         def one(item: Item) -> Answer:
-            answer = with_patience(ask, item)
+            if has_failed.is_set():
+                raise _Ended
+            try:
+                answer = with_patience(ask, item)
+            except BaseException:
+                has_failed.set()
+                raise
             bar.update()
             return answer
 
@@ -39,10 +47,16 @@ def each(
         try:
             wait(asked, return_when=FIRST_EXCEPTION)
         finally:
-            for each_one in asked:
-                each_one.cancel()
-        failed = next((one for one in asked if one.done() and not one.cancelled() and one.exception()), None)
-        return [failed.result()] if failed else [one.result() for one in asked]
+            has_failed.set()
+    errors = (one.exception() for one in asked)
+    failure = next((error for error in errors if error is not None and not isinstance(error, _Ended)), None)
+    if failure is not None:
+        raise failure
+    return [one.result() for one in asked]
+
+
+class _Ended(Exception):
+    """Another question failed before this one was asked."""
 
 
 def with_patience(ask: Callable[[Item], Answer], item: Item) -> Answer:

@@ -1,0 +1,99 @@
+"""Bases, adapters and programs through a client that is scripted."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from graft.client import Client, InvalidArgument, NotFound
+from graft.client.errors import Details, Violation
+from graft.training.errors import ConfigurationError
+from graft.training.evaluation.asking.connection import connected
+from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Turn
+from graft.training.evaluation.asking.programs import model_of
+from graft.training.evaluation.asking.side_by_side import each
+
+ONE = Decoding(max_tokens=8)
+
+
+def refusal(*violations: tuple[str, str]) -> InvalidArgument:
+    told = tuple(Violation(field=field, description=text) for field, text in violations)
+    return InvalidArgument("bad", code=grpc.StatusCode.INVALID_ARGUMENT, details=Details(violations=told))
+
+
+class ScriptedClient:
+    """Its program has the variable `word`."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def generate(self, prompt: Any, **options: Any) -> SimpleNamespace:
+        self.calls.append((prompt, options))
+        if prompt == "long":
+            raise refusal(("prompt", "is too long"))
+        return SimpleNamespace(choices=[SimpleNamespace(text=f"{n}") for n in range(options["num_choices"])])
+
+    def score(self, prompt: Any, continuations: Any, **options: Any) -> SimpleNamespace:
+        return SimpleNamespace(scores=[SimpleNamespace(logprob=-1.0, is_greedy=True) for _ in continuations])
+
+    def run_prompt(self, prompt: str, variables: dict[str, Any]) -> SimpleNamespace:
+        self.calls.append((prompt, variables))
+        unknown = [
+            (f"variables.{name}", "is no variable of this program: remove it") for name in variables.keys() - {"word"}
+        ]
+        if unknown:
+            raise refusal(*unknown)
+        if "word" not in variables:
+            raise refusal(("variables.word", "is missing"))
+        return SimpleNamespace(answer=str(variables["word"])[::-1])
+
+
+def test_bases_and_adapters() -> None:
+    client = ScriptedClient()
+    base, adapter = (model_of(cast(Client, client), name) for name in ("base", "dates@3"))
+    assert base.say(Asked(prompt="x"), Decoding(max_tokens=8, stop=("\n",), num_paths=3, seed=1)) == ("0", "1", "2")
+    adapter.say(Asked(prompt=(Turn(role="user", content="y"),)), ONE)
+    (_, first), (turns, second) = client.calls
+    assert (first["model"], first["stop"], first["seed"], second["model"]) == ("", ["\n"], 1, "dates@3")
+    assert turns == [{"role": "user", "content": "y"}]
+    assert base.score(Asked(prompt="x"), ["a", "b"])[1].is_greedy
+    with pytest.raises(Refused, match="is too long"):
+        base.say(Asked(prompt="long"), ONE)
+
+
+def test_a_program_is_given_its_own_variables() -> None:
+    client = ScriptedClient()
+    program = model_of(cast(Client, client), "prompt:unscramble:canary")
+    asked = Asked(prompt="", variables={"word": "abc", "label": 1, "other": 2})
+    assert program.say(asked, ONE) == program.say(asked, ONE) == ("cba",)
+    names = [sorted(variables) for _, variables in client.calls]
+    assert names == [["label", "other", "word"], ["word"], ["word"]], "what is no variable is tried once"
+    assert client.calls[0][0] == "unscramble:canary"
+    with pytest.raises(Refused, match="is missing"):
+        program.say(Asked(prompt="", variables={"label": 1}), ONE)
+    with pytest.raises(ConfigurationError, match="runs no prompt programs"):
+        model_of(cast(Client, SimpleNamespace()), "prompt:x")
+
+
+def test_the_first_failure_ends_an_evaluation() -> None:
+    asked: list[int] = []
+
+    def ask(item: int) -> int:
+        asked.append(item)
+        raise NotFound("no such model", code=grpc.StatusCode.NOT_FOUND)
+
+    with pytest.raises(NotFound, match="no such model"):
+        each(ask, range(1000), num_streams=2)
+    assert len(asked) <= 2, "one a stream at most"
+    assert each(lambda item: item * 2, range(100)) == [item * 2 for item in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("target", "told"), [("nowhere", "is no HOST:PORT"), ("127.0.0.1:1", "no server answers there")]
+)
+def test_a_server_that_is_not_there(target: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        connected(target)
