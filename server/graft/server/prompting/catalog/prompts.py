@@ -80,8 +80,9 @@ class Prompts:
 
     async def notices(self, version: PromptVersion) -> tuple[str, ...]:
         """What the version's author should know."""
+        program = await asyncio.to_thread(lambda: version.program)
         try:
-            return (*notices_of(version.program), *await self._lint(version.program))
+            return (*notices_of(program), *await self._lint(program))
         except BadInput as error:  # it came in when less was asked
             return tuple(f"{one.field}: {one.problem}" for one in error.violations)
 

@@ -6,7 +6,6 @@ is neither told nor written here: see `/v1/prompts`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class LangfuseRoutes:
         number = query.number("version", default=0, high=2**31 - 1)
         version = str(number) if number else ""
         found = self.routes.found(request.path_params["prompt"], version, query.text("label"), violations)
-        return JsonResponse(_prompt(found, self._entry(found)))
+        return await self.routes.told(found, _prompt)
 
     async def list(self, request: Request) -> Response:
         """`GET …/prompts`: names with the versions that all filters take, in pages."""
@@ -102,7 +101,7 @@ class LangfuseRoutes:
             "labels": fields.texts("labels"),
         }
         violations.raise_any()
-        return await self.routes.register(values, json.dumps(program), None, _prompt)
+        return await self.routes.register(values, program, None, _prompt)
 
     async def update(self, request: Request) -> Response:
         """`PATCH …/prompts/{name}/versions/{version}` with `newLabels`: they point at this version then."""
@@ -117,10 +116,7 @@ class LangfuseRoutes:
             await self.routes.prompts.set_label(
                 tenant=current_tenant(), prompt=name, label=label, version=number, expected_etag=None, request_id=None
             )
-        return JsonResponse(_prompt(version, self._entry(version)))
-
-    def _entry(self, version: PromptVersion) -> PromptEntry:
-        return self.routes.prompts.current.get(version.tenant, version.prompt)
+        return await self.routes.told(version, _prompt)
 
 
 def _prompt(version: PromptVersion, entry: PromptEntry) -> dict[str, Any]:

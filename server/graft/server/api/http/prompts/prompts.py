@@ -15,7 +15,7 @@ from graft.server.api.http.body import BodyBudget, json_object, read_body
 from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.api.tenants import current_tenant
-from graft.server.prompting.catalog.draft import read_draft
+from graft.server.prompting.catalog.draft import Draft, read_draft
 from graft.server.prompting.catalog.prompt import PromptLabel, PromptVersion
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.catalog.snapshot import PromptEntry
@@ -25,6 +25,8 @@ from graft.server.runtime.violations import Violations, shown
 
 MAX_BODY_BYTES = 4 << 20
 """A program of a megabyte, written with escapes."""
+Shape = Callable[[PromptVersion, PromptEntry], dict[str, Any]]
+"""A version as a JSON object."""
 _CREATED = ("name", "program", "tags", "commit_message", "labels", "request_id")
 
 
@@ -63,28 +65,36 @@ class PromptRoutes:
         }
         request_id = fields.text("request_id") or None
         violations.raise_any()
-        text = program if isinstance(program, str) else json.dumps(program)
-        return await self.register(values, text, request_id, version_object)
+        return await self.register(values, program, request_id, version_object)
 
     async def register(
         self,
         values: dict[str, Any],
-        program: str,
+        program: dict[str, Any] | str,
         request_id: str | None,
-        shape: Callable[[PromptVersion, PromptEntry], dict[str, Any]],
+        shape: Shape,
     ) -> Response:
         """Register what `read_draft` takes, and answer in this shape."""
-        draft = await asyncio.to_thread(lambda: read_draft(tenant=current_tenant(), program=program, **values))
+        tenant = current_tenant()
+
+        def read() -> Draft:
+            text = program if isinstance(program, str) else json.dumps(program)
+            return read_draft(tenant=tenant, program=text, **values)
+
+        # Beside the event loop, here and below: a program may have a megabyte.
+        draft = await asyncio.to_thread(read)
         done = await self.prompts.register(draft, request_id=request_id)
-        shown_now = shape(done.version, self.prompts.current.get(draft.tenant, draft.prompt))
-        return JsonResponse({**shown_now, "notices": list(done.notices)}, status_code=201)
+        entry, notices = self.prompts.current.get(tenant, draft.prompt), list(done.notices)
+        return await asyncio.to_thread(
+            lambda: JsonResponse({**shape(done.version, entry), "notices": notices}, status_code=201)
+        )
 
     async def get(self, request: Request) -> Response:
         """`GET /v1/prompts/{name}`: the version that `version` or `label` names, by default `production`."""
         violations = Violations()
         query = query_of(request, ("version", "label"), violations)
         version = self.found(request.path_params["prompt"], query.text("version"), query.text("label"), violations)
-        return JsonResponse(version_object(version, self.prompts.current.get(version.tenant, version.prompt)))
+        return await self.told(version, version_object)
 
     async def versions(self, request: Request) -> Response:
         """`GET /v1/prompts/{name}/versions`, newest first, in pages of `limit` before the number `before`."""
@@ -150,10 +160,16 @@ class PromptRoutes:
         reference = PromptReference(name=check_prompt_name(name), selector=read_selector(version or label))
         return self.prompts.resolve(reference, tenant=current_tenant()).version
 
+    async def told(self, version: PromptVersion, shape: Shape) -> Response:
+        """A version that is there, in this shape."""
+        entry = self.prompts.current.get(version.tenant, version.prompt)
+        return await asyncio.to_thread(lambda: JsonResponse(shape(version, entry)))
+
     async def read(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object."""
         with self.bodies.share() as take:
-            return json_object(await read_body(request, max_bytes=MAX_BODY_BYTES, take=take))
+            raw = await read_body(request, max_bytes=MAX_BODY_BYTES, take=take)
+            return await asyncio.to_thread(json_object, raw)
 
 
 def version_object(version: PromptVersion, entry: PromptEntry, *, whole: bool = True) -> dict[str, Any]:
