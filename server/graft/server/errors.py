@@ -28,6 +28,12 @@ class BadInput(ServingError, ValueError):
 class NoAnswer(ServingError):
     """The model answered, and what it said holds no answer of the kind that was asked for."""
 
+    def __init__(self, problem: str, *, said: str = "") -> None:
+        """`said`: of the model's words, which are not for every reader."""
+        super().__init__(f"{problem}: {said}" if said else problem)
+        self.problem = problem
+        self.said = said
+
 
 class UnsupportedClaims(NoAnswer):
     """The answer claims what no source supports that it cites, where the program asks for support."""

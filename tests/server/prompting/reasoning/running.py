@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graft.server.prompting.asking import Written
+from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.program.program import Reasoning
 from graft.server.prompting.reasoning.reasoning import reason
 from graft.server.prompting.reasoning.task import Growth, Reasoned, Task
@@ -26,3 +26,10 @@ async def run(asker: ScriptedAsker, asked: Task) -> tuple[Reasoned, list[Growth]
     assert end.cost.total_tokens == asker.num_generated
     assert 0 <= end.cost.answer_tokens <= end.cost.total_tokens
     return end, told
+
+
+async def result(asker: Asker, asked: Task) -> Reasoned:
+    """What comes in the end."""
+    *_, end = [event async for event in reason(asker, asked)]
+    assert isinstance(end, Reasoned)
+    return end

@@ -95,6 +95,17 @@ async def test_the_rationale_is_withheld(shows_rationales: bool) -> None:
     assert end.cost.reasoning_tokens > 0
 
 
+@pytest.mark.parametrize("paths", [1, 3])
+@pytest.mark.parametrize("method", ["chain_of_thought", "program_of_thought"])
+async def test_an_error_withholds_it_too(method: str, paths: int) -> None:
+    asked = {"method": method, "paths": paths, "withhold": True}
+    for extraction in (Extraction(method="last_number"), Extraction(method="after", marker="###")):
+        with pytest.raises(NoAnswer) as refusal:
+            asker = ScriptedAsker(lambda prompt, index: "secret thoughts")
+            await run(asker, task("?", asked, shows_rationales=True, extraction=extraction))
+        assert "secret" not in str(refusal.value)
+
+
 CONSTRAINED = [
     Output(type="json_schema", json_schema={"type": "object"}),
     Output(type="regex", regex="[0-9]+ balls"),

@@ -90,7 +90,8 @@ class FewShot:
                 return None
             if path.finished:
                 raise
-            raise NoAnswer(f"{error}: its room ended after {path.num_tokens} tokens") from None
+            problem = f"{error.problem} before its room ended, after {path.num_tokens} tokens"
+            raise NoAnswer(problem, said=error.said) from None
 
     async def _ended(self, path: Path, found: Found, rationale: str) -> Ended:
         prompt = self._talk.task.prompt

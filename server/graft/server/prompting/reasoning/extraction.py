@@ -56,11 +56,11 @@ def _after(text: str, extraction: Extraction, choices: Sequence[str]) -> Found:
     marker = extraction.marker or ""
     at = text.rfind(marker)
     if at < 0 or not marker:
-        raise NoAnswer(_said(f"the marker {shown(marker)} is not in what the model said", text))
+        raise _missing(f"the marker {shown(marker)} is not in what the model said", text)
     behind = at + len(marker)
     answer = without_full_stop(_line(text, behind + len(text[behind:]) - len(text[behind:].lstrip())))
     if not answer:
-        raise NoAnswer(_said(f"nothing stands after the marker {shown(marker)} in what the model said", text))
+        raise _missing(f"nothing stands after the marker {shown(marker)} in what the model said", text)
     return Found(answer=answer, begin=at)
 
 
@@ -69,7 +69,7 @@ def _last_number(text: str, extraction: Extraction, choices: Sequence[str]) -> F
     for match in _NUMBER.finditer(text):
         last = match
     if last is None:
-        raise NoAnswer(_said("there is no number in what the model said", text))
+        raise _missing("there is no number in what the model said", text)
     return Found(answer=last.group().replace(",", "").replace("\u2212", "-"), begin=last.start())
 
 
@@ -79,7 +79,7 @@ def _regex(text: str, extraction: Extraction, choices: Sequence[str]) -> Found:
     number = 1 if pattern.num_groups else 0
     answer = None if match is None else match.group(number)
     if match is None or answer is None:
-        raise NoAnswer(_said(f"the pattern {shown(extraction.pattern)} is not in what the model said", text))
+        raise _missing(f"the pattern {shown(extraction.pattern)} is not in what the model said", text)
     return Found(answer=answer, begin=max(0, len(text) - MAX_SEARCHED) + match.start(0))
 
 
@@ -91,7 +91,7 @@ def _json(text: str, extraction: Extraction, choices: Sequence[str]) -> Found:
             last = begin, value
     if last is None:
         wanted = "JSON object" if extraction.field is None else f"JSON object with the field {shown(extraction.field)}"
-        raise NoAnswer(_said(f"there is no {wanted} in what the model said", text))
+        raise _missing(f"there is no {wanted} in what the model said", text)
     begin, value = last
     answer: Any = value if extraction.field is None else value[extraction.field]
     return Found(answer=answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False), begin=begin)
@@ -110,8 +110,8 @@ def _choice(text: str, extraction: Extraction, choices: Sequence[str]) -> Found:
             return Found(answer=choices[index], begin=begin if fold is str else 0)
         if named:
             both = " and ".join(shown(choices[index]) for index in list(named)[:2])
-            raise NoAnswer(_said(f"the model named more than one choice, {both}", text))
-    raise NoAnswer(_said("the model named none of the choices", text))
+            raise _missing(f"the model named more than one choice, {both}", text)
+    raise _missing("the model named none of the choices", text)
 
 
 _METHODS: Mapping[str, Callable[[str, Extraction, Sequence[str]], Found]] = {
@@ -180,5 +180,5 @@ def _is_whole_word(text: str, begin: int, end: int) -> bool:
     return not before and not behind
 
 
-def _said(problem: str, text: str) -> str:
-    return f"{problem}, {shown(text.strip())}"
+def _missing(problem: str, text: str) -> NoAnswer:
+    return NoAnswer(problem, said=shown(text.strip()))

@@ -46,7 +46,8 @@ class _Poll:
         votes = self._votes()
         if not votes:
             first = self._without[min(self._without)]
-            raise NoAnswer(f"none of {self._num_paths} paths has an answer; of the first: {first}")
+            problem = f"none of {self._num_paths} paths has an answer; of the first, {first.problem}"
+            raise NoAnswer(problem, said=first.said)
         if self._waiting:
             self._talk.note(
                 f"the vote was decided after {self._num_paths - len(self._waiting)} of {self._num_paths} paths"

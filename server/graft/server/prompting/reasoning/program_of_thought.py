@@ -39,7 +39,7 @@ class ProgramOfThought:
         try:
             value = expression.written(expression.run(path.text))
         except expression.ExpressionError as error:
-            raise NoAnswer(f"what the model wrote cannot be computed: {error}") from None
+            raise NoAnswer("what the model wrote cannot be computed", said=str(error)) from None
         said = opening.prompt.going_on(path.text)
         ended = Ended(
             said=continued(said, value, by="\n").begun,

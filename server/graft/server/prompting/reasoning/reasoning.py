@@ -27,8 +27,20 @@ async def reason(asker: Asker, task: Task) -> AsyncGenerator[Growth | Reasoned, 
     under way. Raises `NoAnswer` and `BadInput`, and what the asker raises.
     """
     talk = Talk(asker, task)
+    told = _told(talk)
+    async with aclosing(told):
+        try:
+            async for event in told:
+                yield event
+        except NoAnswer as error:
+            if task.reasoning.withhold and error.said:
+                raise NoAnswer(error.problem) from None
+            raise
+
+
+async def _told(talk: Talk) -> AsyncGenerator[Growth | Reasoned, None]:
     answer, rationale = _Stripped(), _Stripped()
-    withholds = task.reasoning.withhold
+    withholds = talk.task.reasoning.withhold
     events = _events(talk)
     async with aclosing(events):
         async for event in events:
@@ -153,7 +165,7 @@ async def _verified(talk: Talk, num_paths: int) -> _End:
     try:
         second = await _made(talk, num_paths)
     except (NoAnswer, BadInput) as error:
-        talk.note(f"verification rejects the answer, and there is no other: {error}")
+        talk.note(f"verification rejects the answer, and there is no other: {getattr(error, 'problem', error)}")
         return first
     second_doubt = 1 - await trust(talk, second[0])
     if second_doubt <= 0.5:
