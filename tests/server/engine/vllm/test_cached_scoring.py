@@ -11,13 +11,17 @@ from typing import Any, cast
 
 import pytest
 import torch
+from prometheus_client import CollectorRegistry
 from transformers import AutoModelForCausalLM
 
 from graft.adapters.base.base import Base
-from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineError
+from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineError, Prompt
+from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.cached_prefix import LimitedRequest
 from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.openai import VllmOpenAIBackend
+from graft.server.operations.metrics import Metrics, RequestMeter
 from tests.server.engine.making import peft_logprobs
 
 TOLERANCE = 1e-4
@@ -84,6 +88,24 @@ async def test_a_continuation_of_whole_blocks_is_computed_each_time(engine: Vllm
     assert 128 <= second.num_cached_tokens < 200
     assert logprobs(first) == pytest.approx(right, abs=TOLERANCE)
     assert logprobs(second) == pytest.approx(right, abs=TOLERANCE)
+
+
+async def test_echo_over_http_says_the_same(engine: VllmEngine, base: Base) -> None:
+    prompt, option = some_ids(200, "echo"), some_ids(6, "echo option")
+    await scores(engine, prompt, [option])
+    found = (await scores(engine, prompt, [option]))[0]
+    assert found.num_cached_tokens > 0
+    request = OpenAIRequest(
+        fields={"prompt": [*prompt, *option], "echo": True, "logprobs": 1, "max_tokens": 0},
+        prompts=[Prompt(token_ids=[*prompt, *option], text="is echoed")],
+    )
+    meter = RequestMeter(Metrics(CollectorRegistry()), tenant="default", entered_at=0.0, charge=lambda **tokens: None)
+    backend = VllmOpenAIBackend(lambda: engine, base.name)
+    reply = await backend.answer(request, adapter=None, request_id="cached-echo", meter=meter)
+    assert reply.body is not None
+    echoed = reply.body["choices"][0]["logprobs"]["token_logprobs"]
+    assert len(echoed) == len(prompt) + len(option), "an echo has every place, so it reads nothing from the cache"
+    assert echoed[-len(option) :] == pytest.approx(logprobs(found), abs=TOLERANCE)
 
 
 async def test_eight_options_compute_the_prompt_once(engine: VllmEngine) -> None:
