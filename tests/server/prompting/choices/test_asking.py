@@ -84,6 +84,14 @@ async def test_unconditional_takes_off_what_follows_any_prompt() -> None:
     assert model.asked == [PROMPT.text, "Answer: "]
 
 
+async def test_a_choice_has_one_blank_in_front_of_it() -> None:
+    model = Model({})
+    await answered(model, Scoring(normalize="unconditional"), before=" ")
+    assert model.asked == [PROMPT.text, "Answer:"]
+    assert premise_of(PROMPT, Scoring(premise="It is "), " ").text == "It is"
+    assert premise_of(PROMPT, Scoring(premise=" "), " ").text == " "
+
+
 async def test_contextual_asks_each_content_free_prompt_once() -> None:
     model = Model({"good": -2.0, "bad": -1.0, ("N/A", "good"): -4.0, ("N/A", "bad"): -1.0})
     asking = ChoiceAsking()

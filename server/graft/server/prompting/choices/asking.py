@@ -68,19 +68,24 @@ def check_choices(choices: Sequence[str], violations: Violations, *, field: str 
             violations.add(f"{field}[{index}]", "is empty: a choice has at least one character")
 
 
-def premise_of(prompt: Written, scoring: Scoring) -> Written:
+def premise_of(prompt: Written, scoring: Scoring, before: str = "") -> Written:
     """Of pmi: the domain's premise alone. By default the prompt's last line, which says what comes next."""
     if scoring.premise is not None:
-        return alone(prompt, scoring.premise)
+        return alone(prompt, scoring.premise, before)
     last = prompt.turns[-1].content if prompt.turns else prompt.text or ""
-    return alone(prompt, last.rstrip("\n").rpartition("\n")[2] or last)
+    return alone(prompt, last.rstrip("\n").rpartition("\n")[2] or last, before)
 
 
-def alone(prompt: Written, text: str) -> Written:
-    """A prompt of the same kind that says nothing but this."""
-    if prompt.text is not None:
-        return Written(text=text, begun=prompt.begun)
-    return Written(turns=(WrittenTurn(role="user", content=text),), begun=prompt.begun)
+def alone(prompt: Written, text: str, before: str = "") -> Written:
+    """A prompt of the same kind that says nothing but this.
+
+    A choice has one blank in front of it, `before` or the text's own: with two its tokens would be others.
+    """
+    if prompt.text is None:
+        return Written(turns=(WrittenTurn(role="user", content=text),), begun=prompt.begun)
+    if before[:1].isspace() and not prompt.begun:
+        text = text.rstrip() or text
+    return Written(text=text, begun=prompt.begun)
 
 
 class ChoiceAsking:
@@ -103,7 +108,7 @@ class ChoiceAsking:
             case Calibration.CONTEXTUAL:
                 scores = calibration.contextual(scores, [await asked.scores(each) for each in question.content_free])
             case Calibration.PMI:
-                premise = await asked.scores(premise_of(question.prompt, scoring))
+                premise = await asked.scores(premise_of(question.prompt, scoring, question.before))
                 scores = calibration.domain_conditional(scores, premise)
             case Calibration.BATCH:
                 scores, early = self._batch(question, scoring, scores)
@@ -148,7 +153,7 @@ class _Asked:
         found = await self._score(prompt)
         plain: list[float | None] = [None] * len(found)
         if self._scoring.normalize == "unconditional":
-            nothing = alone(self._question.prompt, self._scoring.unconditional_prompt)
+            nothing = alone(self._question.prompt, self._scoring.unconditional_prompt, self._question.before)
             plain = [each.logprob for each in await self._kept(nothing, self._score)]
         return [
             Likelihood(text=each.text, token_ids=each.token_ids, logprob=each.logprob, unconditional=other)
