@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.server.errors import NoAnswer
+from graft.server.errors import NoAnswer, UnsupportedClaims
 from graft.server.prompting.asking import Written, WrittenTurn
 from graft.server.prompting.program.program import Decoding, Extraction, Output, Reasoning
+from graft.server.prompting.reasoning.reasoning import reason
 from graft.server.prompting.reasoning.task import Task
 from tests.server.prompting.reasoning.running import run, task
 from tests.server.prompting.scripted import ScriptedAsker
@@ -93,6 +94,20 @@ async def test_the_rationale_is_withheld(shows_rationales: bool) -> None:
     end, told = await run(asker, task("?", reasoning, shows_rationales=shows_rationales))
     assert (end.rationale, [growth.rationale for growth in told if growth.rationale]) == ("", [])
     assert end.cost.reasoning_tokens > 0
+
+
+async def test_nothing_is_told_of_an_answer_that_is_not_accepted() -> None:
+    def accept(answer: str) -> None:
+        if "cheese" in answer:
+            raise UnsupportedClaims("the moon is no cheese")
+
+    told: list[object] = []
+    with pytest.raises(UnsupportedClaims):
+        async for event in reason(ScriptedAsker(lambda *_: "It is cheese."), task("?", accept=accept)):
+            told.append(event)
+    assert told == []
+    end, growths = await run(ScriptedAsker(lambda *_: "It is rock."), task("?", accept=accept))
+    assert (end.answer, len(growths)) == ("It is rock.", 1)
 
 
 @pytest.mark.parametrize("paths", [1, 3])

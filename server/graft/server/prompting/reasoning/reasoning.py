@@ -40,18 +40,22 @@ async def reason(asker: Asker, task: Task) -> AsyncGenerator[Growth | Reasoned, 
 
 async def _told(talk: Talk) -> AsyncGenerator[Growth | Reasoned, None]:
     answer, rationale = _Stripped(), _Stripped()
-    withholds = talk.task.reasoning.withhold
+    withholds, accept = talk.task.reasoning.withhold, talk.task.accept
     events = _events(talk)
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Growth):
                 grown = Growth(
-                    answer=answer.more(event.answer), rationale="" if withholds else rationale.more(event.rationale)
+                    answer="" if accept else answer.more(event.answer),
+                    rationale="" if withholds else rationale.more(event.rationale),
                 )
                 if grown.answer or grown.rationale:
                     yield grown
             else:
                 ended, votes = event
+                if accept is not None:
+                    accept(ended.answer)
+                    yield Growth(answer=ended.answer)
                 yield Reasoned(
                     answer=ended.answer,
                     rationale="" if withholds else ended.rationale,

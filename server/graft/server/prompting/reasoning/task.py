@@ -9,6 +9,8 @@ from graft.server.prompting.asking import Written
 from graft.server.prompting.program.program import Decoding, Extraction, Output, Reasoning
 from graft.server.prompting.reasoning.votes import Vote
 
+Accept = Callable[[str], None]
+"""Raises where the answer may not be given, as where its claims have no source."""
 Choose = Callable[[Written], Awaitable[str]]
 """One of the choices, after a prompt whose answer may have begun with a rationale."""
 
@@ -17,7 +19,8 @@ Choose = Callable[[Written], Awaitable[str]]
 class Task:
     """A written prompt, and how its answer is come by. `decoding.max_tokens` is of each stage of each path.
 
-    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices; default: the likeliest.
+    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices; default: the likeliest. With
+    `accept` nothing of the answer is told before it is accepted.
     """
 
     prompt: Written
@@ -27,6 +30,7 @@ class Task:
     decoding: Decoding = field(default_factory=Decoding)
     shows_rationales: bool = False
     choose: Choose | None = None
+    accept: Accept | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
