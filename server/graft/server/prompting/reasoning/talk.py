@@ -108,10 +108,8 @@ class Talk:
         return ended
 
     def nothing_left(self) -> str:
-        return (
-            f"reasoning.max_tokens: the answer is missing, for the reasoning took the {self.task.reasoning.max_tokens} "
-            "tokens that there are: raise it"
-        )
+        budget = self.task.reasoning.max_tokens
+        return f"reasoning.max_tokens: {budget} tokens in all do not reach to an answer: raise it, or ask for fewer paths"
 
     def note(self, notice: str) -> None:
         self.notices[notice] = None
