@@ -109,7 +109,9 @@ class Talk:
 
     def nothing_left(self) -> str:
         budget = self.task.reasoning.max_tokens
-        return f"reasoning.max_tokens: {budget} tokens in all do not reach to an answer: raise it, or ask for fewer paths"
+        return (
+            f"reasoning.max_tokens: {budget} tokens in all do not reach to an answer: raise it, or ask for fewer paths"
+        )
 
     def note(self, notice: str) -> None:
         self.notices[notice] = None
