@@ -132,6 +132,8 @@ def test_what_cannot_be_asked_counts_as_wrong_and_is_said() -> None:
     assert {record.problem for record in outcome.records} == {"", "too long"}
     with pytest.raises(DataError, match="none of sums's questions could be asked of scripted: too long"):
         evaluate([Short(say_=adds)], [replace(SUMS, questions=SUMS.questions[10:])], Plan())
+    plain, crowded = evaluate([Short(say_=adds)], [SUMS], Plan(shots=(0, 4), limit=5))
+    assert (plain.num_refused, crowded.num_refused) == (0, 5), "one setting that does not fit ends no other"
 
 
 def test_checks() -> None:

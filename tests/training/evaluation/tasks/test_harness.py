@@ -129,6 +129,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"repeats": 5}, "`repeats` is not supported"),
     ({"dataset_kwargs": {"data_files": {"test": "https://example.com/x.jsonl"}}}, "is not local"),
     ({"generation_kwargs": {"top_k": 3}}, "`top_k` is not supported"),
+    ({"metadata": {"chain_of_thought": {"metric_list": [{"metric": "acc_bytes"}]}}}, "must be those of the task"),
+    ({"metadata": {"chain_of_thought": {"dataset_path": "json"}}}, "`dataset_path` is not supported"),
 ]
 
 

@@ -66,7 +66,7 @@ def gate(
 
     Raises:
         ConfigurationError: more than one setting is asked for, or one that does not fit a task.
-        DataError: the server took none of a task's questions.
+        DataError: the server took none of a task's questions from either model.
         GraftClientError: the server failed.
     """
     if max(len(plan.shots), len(plan.reasoning), len(plan.votes)) > 1:

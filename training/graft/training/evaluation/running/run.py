@@ -41,13 +41,13 @@ def evaluate(
 
     Raises:
         ConfigurationError: a setting does not fit a task; nothing was asked then.
-        DataError: the server took none of a task's questions.
+        DataError: the server took no question at all.
         GraftClientError: the server failed.
     """
     tasks = [_limited(task, plan.limit) for task in tasks]
     for task in tasks:
         check(task, plan, models, judge)
-    return [
+    outcomes = [
         outcome
         for task in tasks
         for model in models
@@ -55,6 +55,12 @@ def evaluate(
         for reasoning in plan.reasoning
         for outcome in _asked(model, task, shots, reasoning, plan, judge)
     ]
+    if all(outcome.num_refused == len(outcome.records) for outcome in outcomes):
+        first = outcomes[0]
+        raise DataError(
+            f"none of {first.task.name}'s questions could be asked of {first.model}: {first.records[0].problem}"
+        )
+    return outcomes
 
 
 def check(task: Task, plan: Plan, models: Sequence[Model], judge: Model | None) -> None:
@@ -94,7 +100,7 @@ def _asked(model: Model, task: Task, shots: int, reasoning: str, plan: Plan, jud
             return {votes: _wrong(task, index, str(problem)) for votes in plan.votes}
 
     found = each(ask, range(len(task.questions)), num_streams=plan.num_streams, about=about)
-    outcomes = [
+    return [
         Outcome(
             model=model.name,
             task=task,
@@ -104,10 +110,6 @@ def _asked(model: Model, task: Task, shots: int, reasoning: str, plan: Plan, jud
         )
         for votes in plan.votes
     ]
-    if all(outcome.num_refused == len(task.questions) for outcome in outcomes):
-        problem = found[0][plan.votes[0]].problem
-        raise DataError(f"none of {task.name}'s questions could be asked of {model.name}: {problem}")
-    return outcomes
 
 
 def _wrong(task: Task, index: int, problem: str) -> Record:

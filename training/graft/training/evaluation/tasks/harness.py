@@ -49,8 +49,16 @@ def read(path: Path) -> Task:
         file.unknown(("metadata", WORKED), worked, READ - {"metadata", "dataset_path", "dataset_kwargs"})
         file.check()
         places: dict[str, Place] = {key: ("metadata", WORKED, key) for key in worked}
-        task = Task(**{**vars(task), "worked": _task(Config(file, {**file.value, **worked}, places), data)})
+        with_steps = _task(Config(file, {**file.value, **worked}, places), data)
+        if (with_steps.kind, _figures(with_steps)) != (task.kind, _figures(task)):
+            file.refuse(("metadata", WORKED), "its kind, metrics and names of filters must be those of the task.")
+        task = Task(**{**vars(task), "worked": with_steps})
+    file.check()
     return task
+
+
+def _figures(task: Task) -> tuple[list[str], list[str]]:
+    return [metric.name for metric in task.metrics], [reading.name for reading in task.readings]
 
 
 class Config:
