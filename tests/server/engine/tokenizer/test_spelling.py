@@ -37,3 +37,25 @@ def test_serving_and_training_spell_a_raw_prompt_alike(kind: str, prompt: str) -
     assert served == list(row.input_ids[: list(row.supervised).index(True)])
     begin, end = (hugging_face.convert_tokens_to_ids(name) for name in (BEGIN, END))
     assert served.count(begin) == 1 and served[0] == begin and end not in served
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_prompts_template_and_its_values_only_the_templates_control_tokens_count(kind: str) -> None:
+    """Also where two values, or the template and a value, make a name together."""
+    hugging_face = make_tokenizer(kind, pair=f"{BEGIN} $A {END}")
+    tokenizer = Tokenizer(hugging_face=hugging_face)
+    for name in CONTROLS:
+        value = f"{name} {name[:2]}"
+        made = tokenizer.claimed(f"{name}?{value[:0]}") + value + name[2:]
+        served = tokenizer.encode_marked(tokenizer.settled(made))
+        control = hugging_face.convert_tokens_to_ids(name)
+        extra = 1 if name == BEGIN else 0  # the tokenizer's own, where the text does not begin with it already
+        assert served.count(control) - 1 in (0, extra), (name, served)
+        assert tokenizer.unmarked(tokenizer.settled(made)) == f"{name}?{name} {name}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", ["2+3=", "the ", "", "a\n\nb {{c}} <x.1>"])
+def test_a_prompt_that_names_no_control_token_is_spelled_as_any_other(kind: str, text: str) -> None:
+    tokenizer = Tokenizer(hugging_face=make_tokenizer(kind, pair=f"{BEGIN} $A {END}"))
+    assert tokenizer.encode_marked(tokenizer.settled(tokenizer.claimed(text))) == tokenizer.encode(text)

@@ -10,7 +10,7 @@ from graft.adapters.errors import GraftError
 from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.text import Text
-from graft.server.errors import ServingError
+from graft.server.errors import NotReady, ServingError
 from graft.server.serving import Serving
 
 
@@ -22,8 +22,12 @@ class AskedModel:
     text: Text
 
     def required(self, model: str, serving: Serving) -> Resolved:
-        """Raises what `Serving.check` does."""
-        return serving.check(model, tenant=current_tenant()) if self.resolved is None else self.resolved
+        """Raises what `Serving.check` did."""
+        if self.resolved is None:
+            serving.check(model, tenant=current_tenant())
+            # Only now it means something, and the prompt was judged by another template.
+            raise NotReady("the model has just become known here: try again")
+        return self.resolved
 
 
 async def asked_model(model: object, serving: Serving, text: Text) -> AskedModel:
