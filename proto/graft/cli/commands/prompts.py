@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.v1 import prompt_pb2
 
-HELP = "push, list, show, compare, label and delete prompt programs"
+HELP = "push, list, show, preview, compare, label and delete prompt programs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """One sub-command per verb."""
+    from graft.cli.prompt_arguments import add_prompt_arguments
+
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     push = _verb(verbs, "push", _push, "register a program as a new version")
     push.add_argument("file", help="a JSON file, or - for standard input")
@@ -31,6 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = _verb(verbs, "show", _show, "a prompt's versions, or one of them with its program")
     show.add_argument("prompt", help="NAME, NAME:LABEL or NAME@VERSION")
     show.add_argument("--program", action="store_true", help="print the program alone: a file that can be pushed again")
+    preview = _verb(verbs, "preview", _preview, "the prompt as the model would read it, with token counts")
+    add_prompt_arguments(preview)
     diff = _verb(verbs, "diff", _diff, "what differs between two versions")
     diff.add_argument("first", help="NAME:LABEL or NAME@VERSION")
     diff.add_argument("second", help="the same; or :LABEL or @VERSION of the same prompt")
@@ -134,6 +138,27 @@ def _head(version: prompt_pb2.PromptVersion) -> str:
     if version.commit_message:
         lines.append(version.commit_message)
     return "\n".join([*lines, *(f"note: {notice}" for notice in version.notices)])
+
+
+def _preview(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.prompt_arguments import documents_of, program_of, variables_of
+
+    shown = client.preview_prompt(
+        args.prompt, variables_of(args), program=program_of(args), documents=documents_of(args)
+    )
+    return shown, _preview_text(shown)
+
+
+def _preview_text(shown: prompt_pb2.PreviewPromptResponse) -> str:
+    """Each part behind its kind and its tokens, and what is to be known of all."""
+    parts = [f"── {one.kind} · {one.num_tokens} tokens\n{one.text}" for one in shown.parts]
+    facts = [f"── {shown.num_tokens} of {shown.max_model_tokens} tokens"]
+    for what, indices in (("shown", shown.shown_demonstrations), ("left out", shown.dropped_demonstrations)):
+        if indices:
+            facts.append(f"demonstrations {what}: {' '.join(map(str, indices))}")
+    if shown.variables:
+        facts.append(f"variables: {' '.join(shown.variables)}")
+    return "\n".join([*parts, *facts, *(f"note: {notice}" for notice in shown.notices)])
 
 
 def _diff(client: Client, args: argparse.Namespace) -> Shown:

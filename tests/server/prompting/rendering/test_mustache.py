@@ -119,6 +119,12 @@ def test_a_megabyte_is_read_once(part: str) -> None:
     mustache.reading(part * (1_000_000 // len(part)))
 
 
+def test_the_places_in_a_template_are_bounded() -> None:
+    ((_, problem),) = problems("{{a}}" * 200_000, a="x")
+    assert "10000 variables" in problem
+    assert rendered("{{a}}" * 9_000, a="x") == "x" * 9_000
+
+
 def test_what_would_be_written_is_bounded_before_it_is() -> None:
     ((field, problem),) = problems("{{a}}" * 1000, a="x" * 100_000)
     assert field == "prompt" and str(MAX_RENDERED_CHARACTERS) in problem

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import psutil
 import pytest
 
 from graft.server.errors import BadInput, NotReady
 from graft.server.prompting.rendering import sandbox
-from graft.server.prompting.rendering.bounds import CHAT, PROGRAM
+from graft.server.prompting.rendering.bounds import CHAT, LENGTH_BYTES, PROGRAM
 from graft.server.prompting.rendering.process import TemplateProcess
 from graft.server.prompting.rendering.templates import Job
 from tests.training.chat_templates import TEMPLATES
@@ -182,6 +185,26 @@ async def test_every_listed_filter_works_where_nothing_can_be_opened(process: Te
         name, "['a', 'b']" if name in ("map", "rejectattr", "selectattr", "join") else "'ab c'"
     )
     assert await rendered(process, f"{{{{ {value} | {name}{arguments.get(name, '')} }}}}", t={"a": 1})
+
+
+def test_nothing_is_called_that_is_not_listed() -> None:
+    """Values come as JSON, which holds nothing that can be called; and if it did …"""
+    called: list[str] = []
+    for template in ("{{ f('x') }}", "{{ ['x'] | map('f') | list }}", "{% call f('x') %}{% endcall %}"):
+        with pytest.raises(jinja2.TemplateError):
+            sandbox.Sandbox(PROGRAM).from_string(template).render(f=called.append)
+    assert not called
+
+
+def test_a_process_whose_server_does_not_look_is_ended_by_the_kernel() -> None:
+    """At the end of the processor time, also where Python itself is not asked any more."""
+    command = [sys.executable, "-m", "graft.server.prompting.rendering.child"]
+    for template in (LOOPS, "{% for i in range(99999) %}{% set n = ('a b ' * 200000) | wordcount %}{% endfor %}"):
+        request = {"verb": "render", "style": PROGRAM, "room": 1 << 30, "jobs": [{"template": template, "values": {}}]}
+        data = json.dumps(request).encode()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            out, _ = child.communicate(len(data).to_bytes(LENGTH_BYTES, "big") + data, timeout=120)
+        assert child.returncode == -signal.SIGPROF and len(out) < 100
 
 
 async def test_thousands_are_rendered_in_parts(process: TemplateProcess) -> None:

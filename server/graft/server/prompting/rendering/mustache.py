@@ -36,7 +36,9 @@ _OTHER_TAGS = {
 _SINGLE = re.compile(r"(?<!\{)\{([^\W\d]\w{0,63})\}(?!\})")
 _JINJA = re.compile(r"\{%[-+]?\s*(for|if|set|macro|block)\b")
 _NUM_CACHED = 256
+_NUM_CACHED_LARGE = 8
 _CACHED_CHARACTERS = 65_536
+_MAX_PLACES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class Mustache:
 
 def parse(template: str) -> Mustache:
     """Read a template, in time that is linear in its length."""
-    return _cached(template) if len(template) <= _CACHED_CHARACTERS else _parse(template)
+    return _cached(template) if len(template) <= _CACHED_CHARACTERS else _cached_large(template)
 
 
 def reading(template: str) -> Reading:
@@ -109,6 +111,11 @@ def _cached(template: str) -> Mustache:
     return _parse(template)
 
 
+@lru_cache(maxsize=_NUM_CACHED_LARGE)
+def _cached_large(template: str) -> Mustache:
+    return _parse(template)
+
+
 def _parse(template: str) -> Mustache:
     parts: list[str | Variable] = []
     faults: list[str] = []
@@ -132,6 +139,9 @@ def _parse(template: str) -> Mustache:
             faults.append(f"{_place(template, opening.start())}: {fault}")
             if len(faults) > MAX_VIOLATIONS:
                 break
+        if len(parts) > 2 * _MAX_PLACES:
+            faults.append(f"has more than {_MAX_PLACES} variables in it: shorten it")
+            break
     parts.append(template[at:])
     return Mustache(parts=tuple(part for part in parts if part != ""), faults=tuple(faults))
 
