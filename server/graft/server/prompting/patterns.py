@@ -9,8 +9,8 @@ from typing import Protocol
 import re2
 
 MAX_CHARACTERS = 2000
-MAX_BYTES = 4 << 20
-"""Memory of one compiled pattern, which large repetitions of large classes exceed."""
+MAX_BYTES = 256 << 10
+"""Memory of one compiled pattern, which large repetitions of large classes exceed: it bounds compiling to 3 ms."""
 MAX_SEARCHED = 16384
 """Characters. One match is found in linear time; all of them may take the square of it (`.*b|a` in a row of `a`)."""
 

@@ -15,7 +15,7 @@ from graft.server.runtime.json_values import BadJson, read_json
 from graft.server.runtime.violations import Violations, shown
 
 MAX_BYTES = 1 << 20
-MAX_ENTRIES: Mapping[str, int] = {"demonstrations": 2_000, "documents": 1_000, "tests": 1_000, "prompt": 256}
+MAX_ENTRIES: Mapping[str, int] = {"demonstrations": 2_000, "documents": 1_000, "tests": 256, "prompt": 256}
 _MAX_FIELD_CHARACTERS = 80
 
 
