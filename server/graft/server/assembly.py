@@ -126,7 +126,7 @@ class Assembly:
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
-        opening = doors.open(servicers, serving, text, Models(snapshots), registered, failed=failed)
+        opening = doors.open(servicers, serving, text, Models(snapshots), programs, failed=failed)
         return Server(
             base=base,
             form=form,

@@ -14,6 +14,7 @@ from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.programs.stored import stored_prompts
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.server import HttpServer
@@ -21,7 +22,7 @@ from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
-from graft.server.prompting.catalog.prompts import Prompts
+from graft.server.prompting.running.programs import Programs
 from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
 
@@ -55,7 +56,7 @@ class Doors:
         serving: Serving,
         text: Text,
         models: Models,
-        prompts: Prompts,
+        programs: Programs,
         *,
         failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
@@ -64,7 +65,7 @@ class Doors:
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, prompts, failed)
+        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -91,7 +92,7 @@ class Doors:
         )
 
     def _http(
-        self, serving: Serving, text: Text, models: Models, prompts: Prompts, failed: Callable[[str], None]
+        self, serving: Serving, text: Text, models: Models, programs: Programs, failed: Callable[[str], None]
     ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
         settings = self.settings
@@ -104,6 +105,7 @@ class Doors:
                 max_body_bytes=settings.max_body_mib * _MIB,
                 bodies=bodies,
                 write_seconds=settings.slow_reader_seconds,
+                programs=programs,
             )
             for endpoint in (CHAT, COMPLETIONS)
         )
@@ -113,13 +115,14 @@ class Doors:
             max_body_bytes=settings.max_body_mib * _MIB,
             bodies=bodies,
             write_seconds=settings.slow_reader_seconds,
+            resolve_prompt=stored_prompts(programs),
         )
         app = http_app(
             chat=chat,
             completions=completions,
             responses=responses,
             models=models,
-            prompts=PromptRoutes(prompts=prompts, bodies=bodies),
+            prompts=PromptRoutes(prompts=programs.prompts, bodies=bodies),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

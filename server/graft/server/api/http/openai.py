@@ -21,13 +21,16 @@ from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
+from graft.server.api.http.programs.call import ProgramCall, calls_program, read_call
+from graft.server.api.http.programs.reply import run_reply
 from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
-from graft.server.engine.openai import OpenAIRequest
+from graft.server.engine.openai import OpenAIRequest, Reply
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.parity.receipt import Receipt
+from graft.server.prompting.running.programs import Programs
 from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
 
@@ -37,10 +40,16 @@ _AS_IT_IS = (string.punctuation + " ").replace("%", "")
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """A request that was judged, and whom it asks."""
+    """A request that was judged, and whom it asks; `call` is the program's that it calls."""
 
     body: CheckedBody
     model: AskedModel
+    call: ProgramCall | None = None
+
+    @property
+    def name(self) -> str:
+        """What the caller calls the model."""
+        return self.body.model if self.call is None else self.call.model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +62,31 @@ class OpenAIEndpoint:
     max_body_bytes: int
     bodies: BodyBudget
     write_seconds: float
+    programs: Programs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self.bodies.share() as take:
             await self._asked(Request(scope, receive), take, send)
 
     async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
-        asked = await self._read(request, take)
+        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
+        body = await self.text.beside(lambda: json_object(raw), len(raw))
+        call = None
+        if calls_program(body, self.endpoint):
+            call = await read_call(body, self.endpoint, self.programs, self.text)
+            if call.body is None:
+                await until_gone(request.receive, self._run(call, request, send))
+                return
+            body = call.body
+        asked = await self._judged(body, len(raw), call)
         if not {"response_format", "structured_outputs", "tools"}.isdisjoint(asked.body.fields):
             await asyncio.to_thread(asked.body.check_form)
         await until_gone(request.receive, self._answer(asked, request, send))
 
-    async def _read(self, request: Request, take: Callable[[int], None]) -> _Asked:
-        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
-        body = await self.text.beside(lambda: json_object(raw), len(raw))
+    async def _judged(self, body: dict[str, Any], num_bytes: int, call: ProgramCall | None) -> _Asked:
         model = await asked_model(body.get("model"), self.serving, self.text)
-        read = await self.text.beside(lambda: checked(body, self.endpoint, model.text), len(raw))
-        return _Asked(body=read, model=model)
+        read = await self.text.beside(lambda: checked(body, self.endpoint, model.text), num_bytes)
+        return _Asked(body=read, model=model, call=call)
 
     async def _answer(self, asked: _Asked, request: Request, send: Send) -> None:
         body, tenant = asked.body, current_tenant()
@@ -82,14 +99,26 @@ class OpenAIEndpoint:
         async with entered as ticket:
             for_engine = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
             reply = await self.serving.openai(ticket, for_engine)
-            name = partial(_named, ticket=ticket, model=body.model)
-            headers = answerer_headers(ticket.answerer)
-            if reply.body is not None:
-                await JsonResponse(name(reply.body), headers=headers)(request.scope, request.receive, send)
-            if reply.frames is not None:
-                stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
-                async with aclosing(reply.frames) as frames:
-                    await _write(frames, name, stream, request.scope)
+            await self._send(reply, ticket, asked.name, asked.call, request, send)
+
+    async def _run(self, call: ProgramCall, request: Request, send: Send) -> None:
+        """A program that is more than one ordinary request."""
+        entered = self.programs.enter(call.prepared, tenant=current_tenant(), request_id=current_request_id())
+        async with entered as ticket:
+            reply = await run_reply(call, self.endpoint, self.programs, ticket)
+            await self._send(reply, ticket, call.model, call, request, send)
+
+    async def _send(
+        self, reply: Reply, ticket: Ticket, model: str, call: ProgramCall | None, request: Request, send: Send
+    ) -> None:
+        name = partial(_named, ticket=ticket, model=model)
+        headers = answerer_headers(ticket.answerer) | ({} if call is None else call.headers)
+        if reply.body is not None:
+            await JsonResponse(name(reply.body), headers=headers)(request.scope, request.receive, send)
+        if reply.frames is not None:
+            stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
+            async with aclosing(reply.frames) as frames:
+                await _write(frames, name, stream, request.scope)
 
 
 def _named(answer: dict[str, Any], *, ticket: Ticket, model: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Programs:
     """What both front doors ask of programs."""
 
     def __init__(self, prompts: Prompts, serving: Serving, text: Text, templates: Templates) -> None:
-        self._prompts = prompts
+        self.prompts = prompts
         self._serving = serving
         self._text = text
         self._templates = templates
@@ -43,7 +43,7 @@ class Programs:
 
     def resolve(self, reference: PromptReference, *, tenant: str) -> PromptVersion:
         """The version that a reference means now: a run keeps it to its end. Raises NotFound, InvalidReference."""
-        return self._prompts.resolve(reference, tenant=tenant).version
+        return self.prompts.resolve(reference, tenant=tenant).version
 
     async def read(self, text: str) -> PromptProgram:
         """A program that is not registered, as sound as one that is. Raises `BadInput`."""

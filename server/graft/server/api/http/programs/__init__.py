@@ -1,0 +1,1 @@
+"""Programs called as models: `model="prompt:<name>"`, and OpenAI's `prompt: {id, version, variables}`."""
