@@ -12,6 +12,7 @@ from graft.server.api.messages import read_messages
 from graft.server.api.tenants import current_tenant
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
+from graft.server.prompting.catalog.prompt import PromptVersion
 from graft.server.prompting.program.program import Decoding, PromptProgram, PromptType
 from graft.server.prompting.program.references import (
     PromptReference,
@@ -47,10 +48,12 @@ class ProgramCall:
         """Which program answers."""
         version = self.prepared.request.version
         assert version is not None, "programs are called by name here"
-        return {
-            "x-graft-prompt": f"{version.prompt}@{version.number}",
-            "x-graft-prompt-version": version.digest,
-        }
+        return program_headers(version)
+
+
+def program_headers(version: PromptVersion) -> dict[str, str]:
+    """Which program answers."""
+    return {"x-graft-prompt": f"{version.prompt}@{version.number}", "x-graft-prompt-version": version.digest}
 
 
 def calls_program(body: Mapping[str, Any], endpoint: Endpoint) -> bool:
@@ -131,8 +134,8 @@ def _fields(body: Mapping[str, Any], endpoint: Endpoint, text: Text, *, runs: bo
     violations = Violations()
     for name in fields:
         if runs and name not in _OF_RUNS | _SAME_NAMES | {"max_tokens", "max_completion_tokens", "stop"}:
-            asked = name == "n" and fields[name] == 1
-            if not asked:
+            says_nothing = fields[name] in ([], {}) or (name == "n" and fields[name] == 1)
+            if not says_nothing:
                 violations.add(name, "is not taken here: the program is asked more than once; leave it out")
     violations.raise_any()
     return fields
@@ -160,7 +163,9 @@ def _refuse_turns(program: PromptProgram, endpoint: Endpoint, names: tuple[str, 
 def program_fields(prepared: Prepared) -> dict[str, Any]:
     """What the program says of decoding and of the answer's form, and whom it asks, in OpenAI's words."""
     program = prepared.request.program
-    fields: dict[str, Any] = {name: value for name, value in program.decoding if value is not None}
+    # Greedy unless it says otherwise, by whichever door it is called.
+    fields: dict[str, Any] = {"temperature": 0.0}
+    fields |= {name: value for name, value in program.decoding if value is not None}
     if "stop" in fields:
         fields["stop"] = list(fields["stop"])
     if program.output.type == "json_schema":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT
-from graft.server.api.http.programs.call import passes, program_fields
+from graft.server.api.http.programs.call import passes, program_fields, program_headers
 from graft.server.api.http.responses.request import ResolvePrompt, StoredPrompt
 from graft.server.api.tenants import current_tenant
 from graft.server.errors import BadInput, Violation
@@ -29,6 +29,6 @@ def stored_prompts(programs: Programs) -> ResolvePrompt:
         turns = [{"role": turn.role, "content": turn.content} for turn in prepared.fitted.written.turns]
         fields = program_fields(prepared)
         fields["max_completion_tokens"] = fields.pop("max_tokens")
-        return StoredPrompt(turns=turns, fields=fields)
+        return StoredPrompt(turns=turns, fields=fields, headers=program_headers(version))
 
     return resolve

@@ -89,7 +89,7 @@ class ResponsesEndpoint:
             with asked.own_words():
                 reply = await self.serving.openai(ticket, chat)
             response = _begun(asked, body, ticket)
-            headers = answerer_headers(ticket.answerer)
+            headers = {**answerer_headers(ticket.answerer), **asked.headers}
             if reply.body is not None:
                 (choice,) = reply.body["choices"]
                 finish, usage = choice.get("finish_reason"), reply.body.get("usage")

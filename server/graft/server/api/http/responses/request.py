@@ -65,6 +65,8 @@ class StoredPrompt:
 
     turns: list[dict[str, Any]]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the answer: which prompt it was made by."""
 
 
 ResolvePrompt = Callable[[Mapping[str, Any]], Awaitable[StoredPrompt]]
@@ -81,6 +83,7 @@ class AskedResponse:
     given: dict[str, Any]
     chat: dict[str, Any]
     places: dict[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def own_words(self) -> Iterator[None]:
@@ -144,7 +147,9 @@ def as_chat(body: Mapping[str, Any], stored: StoredPrompt | None = None) -> Aske
         chat["stream_options"] = {"include_usage": True}
     violations.raise_any()
     chat["messages"] = turns.messages
-    return AskedResponse(given=given, chat=chat, places={**_PLACES, **turns.places})
+    return AskedResponse(
+        given=given, chat=chat, places={**_PLACES, **turns.places}, headers=stored.headers if stored else {}
+    )
 
 
 def _settled(body: Mapping[str, Any], violations: Violations) -> dict[str, Any]:
