@@ -33,11 +33,11 @@ from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.oracle_process import PeftProcess
 from graft.server.parity.parity import Parity
+from graft.server.parity.receipt import VersionRecords
 from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
 from graft.server.registry.collection import Collection
-from graft.server.registry.records import VersionRecords
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import Located, Slots

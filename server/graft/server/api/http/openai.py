@@ -15,9 +15,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from graft.server.api.faults import fault_of
-from graft.server.api.http.body import BodyBudget, json_object, read_body
+from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
 from graft.server.api.http.faults import error_body
-from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.sse import EventStream, Frame, until_gone
@@ -27,8 +26,8 @@ from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.schema.structured_outputs import check_structure
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
+from graft.server.operations.logs import current_request_id
 from graft.server.parity.receipt import Receipt
-from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
 
 # Headers take visible ASCII.
