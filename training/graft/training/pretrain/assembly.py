@@ -13,9 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
-from graft.training.model.family import DEFAULT, Family, family, family_of
+from graft.training.model.family import DEFAULT, Family, Size, family, family_of
 from graft.training.model.loading import load
-from graft.training.model.size import Size
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.masked import MaskedObjective

@@ -16,10 +16,9 @@ from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
-from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon
+from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon, schedule_of
 from graft.training.loop.progress import Gauge, Listener
 from graft.training.loop.run import Run
-from graft.training.loop.schedules import schedule_of
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import Prometheus, TensorBoard
 from graft.training.model.blocks import compile_blocks, keep_no_activations
@@ -29,12 +28,11 @@ from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.finished import Finished
+from graft.training.pretrain.finished import Finished, layout_table
 from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
-from graft.training.pretrain.table import layout_table
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.disk import written
 

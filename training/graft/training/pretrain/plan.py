@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from graft.training.errors import ConfigurationError
-from graft.training.loop.schedules import num_steps_of
+from graft.training.loop.optim import num_steps_of
 from graft.training.model.flops import flops_per_token, num_multiplied, peak_of_all
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
