@@ -13,7 +13,7 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.lora import inject, write_adapter
