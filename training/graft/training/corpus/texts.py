@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from graft.adapters.base.spelling import Spelling
 from graft.adapters.text import documents
+from graft.adapters.text.spelling import Spelling
 from graft.training.errors import of_data
 
 Sentences = Sequence[Sequence[int]]
