@@ -48,7 +48,7 @@ def record() -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="golden-") as name:
         work = Path(name)
-        return {row: _counted(modules) for row, modules in [*_served(work), *_trained(work)]}
+        return {row: _counted(modules) for row, modules in [*_answered(work), *_managed(work), *_trained(work)]}
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -79,8 +79,8 @@ def _counted(modules: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _served(work: Path) -> Iterator[tuple[str, list[str]]]:
-    with _server(work) as (server, walked):
+def _answered(work: Path) -> Iterator[tuple[str, list[str]]]:
+    with _server(work / "answered") as (server, walked):
         # A connection for each request: what one leaves behind would end during the next.
         http = httpx.Client(base_url=server.http, timeout=120, headers={"connection": "close"})
         channel = grpc.insecure_channel(server.grpc)
@@ -93,7 +93,13 @@ def _served(work: Path) -> Iterator[tuple[str, list[str]]]:
         message = b"\x12\x03\x0a\x01a"  # prompt.text = "a"
         list(generate(message))
         yield "Generate", walked(lambda: list(generate(message)))
+        channel.close()
+        http.close()
 
+
+def _managed(work: Path) -> Iterator[tuple[str, list[str]]]:
+    """In a server of its own, since a minute after its start it begins to collect files."""
+    with _server(work / "managed") as (server, walked), grpc.insecure_channel(server.grpc) as channel:
         push = channel.stream_unary(
             "/graft.v1.AdapterService/UploadVersion",
             request_serializer=adapter_pb2.UploadVersionRequest.SerializeToString,
@@ -110,8 +116,6 @@ def _served(work: Path) -> Iterator[tuple[str, list[str]]]:
         assert next(health) == _SERVING
         yield "engine death", walked(lambda: _die(pid, health))
         health.cancel()
-        channel.close()
-        http.close()
 
 
 def _die(pid: int, health: Iterator[bytes]) -> None:
@@ -125,6 +129,7 @@ def _die(pid: int, health: Iterator[bytes]) -> None:
 @contextmanager
 def _server(work: Path) -> Iterator[tuple[Server, Callable[[Callable[[], object]], list[str]]]]:
     """A server, and what tells which files it enters while something is done."""
+    work.mkdir()
     ready, log, out = work / "ready.json", work / "server.log", work / "walk.json"
     flags = ["--grpc-port", "0", "--http-port", "0", "--data-dir", str(work / "data"), "--ready-file", str(ready)]
     flags += ["--canary-interval-seconds", "3600", "--parity", "full"]
