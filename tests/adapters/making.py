@@ -18,7 +18,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.versions import Draft
 from graft.adapters.compatibility import Limits
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 
 WIDTH, HIDDEN, NUM_LAYERS, VOCABULARY = 16, 32, 2, 40

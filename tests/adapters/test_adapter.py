@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from graft.adapters.adapter import AdapterFile, Lineage, Provenance, version_digest
 from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidAdapter, InvalidReference
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.adapters.names import check_adapter_name, check_name
 from tests.adapters.making import REFERENCE

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from graft.adapters.adapter import UNKNOWN_LINEAGE
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.catalog.catalog import Catalog
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.client import Client

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from graft.training.objective.span_corruption import num_sentinels
 from tests.cases.harness.command import CommandCase, Commands
 

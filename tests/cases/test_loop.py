@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from graft.adapters.base.base import find_base
 from graft.training.job.export import write_base
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from tests.cases.harness.command import CommandCase, Commands
 from tests.cases.harness.forkserver import Outcome
 

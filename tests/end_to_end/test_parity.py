@@ -18,7 +18,7 @@ from safetensors.torch import save_file as save_bfloat16
 
 from graft.adapters.adapter import UNKNOWN_LINEAGE
 from graft.adapters.base.base import Base
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.client import Client, Conflict, InvalidArgument, NotFound
 from graft.training.finetune.job import Finetune

@@ -11,7 +11,7 @@ import pytest
 
 from graft.cli.main import main
 from graft.training.launch.processes import Processes
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from graft.training.pretrain.job import PretrainText
 from graft.training.pretrain.settings import PretrainSettings
 

@@ -11,9 +11,9 @@ from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.versions import Draft
 from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.errors import IncompatibleAdapter, InvalidAdapter, Reason
-from graft.adapters.folder.lineage import FILE_NAME, TrainedRecord
 from graft.adapters.folder.manifest import Manifest, read_manifest
 from graft.adapters.folder.numbers import inspect_numbers
+from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
@@ -145,10 +145,10 @@ def _reference_reasons(folder: Path, trained: TrainedRecord | None, *, vocab_siz
     if reference is None:
         return ()
     if trained is None:
-        problem = f"stands without {FILE_NAME}, which says on which base it was recorded"
+        problem = f"stands without {TRAINED_FILE}, which says on which base it was recorded"
         return [Reason(field=REFERENCE_FILE, problem=problem, remedy="send both files or neither")]
     if reference.form != trained.form:
-        problem = f"was recorded on the base as {reference.form}; {FILE_NAME} says {trained.form}"
+        problem = f"was recorded on the base as {reference.form}; {TRAINED_FILE} says {trained.form}"
         return [Reason(field=f"{REFERENCE_FILE}:form", problem=problem, remedy="train again or remove the file")]
     return ()
 

@@ -36,6 +36,7 @@ from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.oracle_process import PeftProcess
 from graft.server.parity.parity import Parity
+from graft.server.parity.receipt import VersionRecords
 from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.catalog.tables import MIGRATIONS as PROMPT_MIGRATIONS
@@ -49,7 +50,6 @@ from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
 from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.collection import Collection
-from graft.server.registry.records import VersionRecords
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import Located, Slots

@@ -17,8 +17,8 @@ from graft.adapters.base.config import digest
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.database import Database, alembic_config
 from graft.adapters.compatibility import incompatibilities
-from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.folder.manifest import read_manifest
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from tests.adapters.making import LIMITS, make_adapter, make_base
 

@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from graft.training.job.export import write_base
-from graft.training.model.family import FAMILIES
+from graft.training.model.family import FAMILIES, Size
 from graft.training.model.loading import parts
-from graft.training.model.size import Size
 from graft.training.objective.catalog import build
 from graft.training.rootstock.tokenizer import build_tokenizer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from graft.adapters.base.base import Base, shipped_bases
-from graft.adapters.folder.lineage import TrainedRecord
 from graft.adapters.folder.manifest import read_manifest
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import RANK, add_training_record, make_adapters, make_variants
 from graft.bench.serving.shapes import SHAPES, context_of, make_base

@@ -18,8 +18,7 @@ from graft.training.batch.order import BatchSize
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.sentences import flat
-from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, read_documents, windows
+from graft.training.corpus.texts import SENTENCE_END, encode, encode_whole, flat, read_documents, windows
 from graft.training.errors import DataError
 from graft.training.objective.masked import MaskedObjective
 from tests.training.objective.vocabularies import documents, vocabulary

@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.adapters.base.base import Base
 from graft.adapters.base.quantized import FILE_NAME, QuantizedRecord
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.compress import quantize as quantize_module
 from graft.training.compress.calibration import CalibrationText

@@ -14,7 +14,7 @@ from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NONE, NGrams, measure
 from graft.training.objective.masked import MaskedObjective
-from graft.training.pretrain.overlap import overlap
+from graft.training.pretrain.text import overlap
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents, vocabulary
 
 

@@ -9,7 +9,7 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from graft.adapters.base.base import Base, find_base
 from graft.adapters.digest import digest_of_bytes
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
 from graft.training.errors import CheckpointError, ConfigurationError, DataError

@@ -21,7 +21,7 @@ from torch import Tensor
 from graft.cli.main import main
 from graft.training.batch.data import Share
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from graft.training.rootstock.corpus.demo import demo_rows
 
 NUM_STEPS, KILLED_AFTER = 60, 13

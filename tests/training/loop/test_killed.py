@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from graft.training.errors import CheckpointError
-from graft.training.job import prolonging
+from graft.training.job.folder import leave
 from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints, load_tensors
 from tests.training.loop.checkpoints import save_checkpoint
 from tests.training.loop.killing import NUM_STEPS, WEIGHTS
@@ -109,5 +109,5 @@ def test_halves_of_checkpoints_go_and_nothing_else(num_complete: int, tmp_path: 
     shutil.rmtree(tmp_path / "other")
     for name in (".checkpoint-3", "checkpoint-5"):
         (tmp_path / name / "COMPLETE").unlink()
-    prolonging.leave(tmp_path, num_complete)
+    leave(tmp_path, num_complete)
     assert sorted(tmp_path.rglob("*")) == before

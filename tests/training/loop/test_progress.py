@@ -11,8 +11,7 @@ import pytest
 
 from graft.training.errors import NotWritten
 from graft.training.loop import progress
-from graft.training.loop.loss_curve import LOSS_CURVE, METRICS
-from graft.training.loop.progress import Progress
+from graft.training.loop.progress import LOSS_CURVE, METRICS, Progress
 
 
 def test_what_is_measured_between_is_no_part_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

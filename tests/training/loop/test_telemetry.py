@@ -10,8 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from graft.training.errors import ConfigurationError
-from graft.training.loop.loss_curve import METRICS
-from graft.training.loop.progress import Gauge, Progress
+from graft.training.loop.progress import METRICS, Gauge, Progress
 from graft.training.loop.telemetry import Prometheus, TensorBoard
 
 

@@ -3,7 +3,7 @@ from bitsandbytes.nn import Linear4bit
 from torch import nn
 
 from graft.training.loop.weights import Weights, bfloat16_form, nf4_form
-from graft.training.model.nf4 import nf4_round_trip
+from graft.training.model.quantized import nf4_round_trip
 
 
 def test_the_round_trip_is_what_a_bitsandbytes_layer_computes_with() -> None:

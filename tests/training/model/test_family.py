@@ -19,8 +19,7 @@ from transformers import (
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import configuration
-from graft.training.model.family import FAMILIES, family, family_of
-from graft.training.model.size import Size
+from graft.training.model.family import FAMILIES, Size, family, family_of
 from graft.training.objective.masks import attention_windows
 
 KINDS: dict[str, Any] = {

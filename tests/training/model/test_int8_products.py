@@ -3,7 +3,7 @@
 import torch
 
 from graft.training.model.int8_products import product
-from graft.training.model.nf4 import bitsandbytes_functional
+from graft.training.model.quantized import bitsandbytes_functional
 
 
 def test_products_are_exact() -> None:

@@ -32,9 +32,8 @@ from graft.training.loop.weights import is_hidden_matrix
 from graft.training.model import attention
 from graft.training.model.attention import attend_in_blocks
 from graft.training.model.configuration import configuration, num_positions
-from graft.training.model.family import FAMILIES, family, trainable
+from graft.training.model.family import FAMILIES, Size, family, trainable
 from graft.training.model.loading import parts
-from graft.training.model.size import Size
 from graft.training.objective.catalog import build
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective, infill_text

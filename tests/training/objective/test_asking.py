@@ -14,8 +14,7 @@ from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED
 from graft.training.batch.text_rows import TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
-from graft.training.corpus.sentences import Sentences, flat
-from graft.training.corpus.texts import encode_whole
+from graft.training.corpus.texts import Sentences, encode_whole, flat
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.model.family import FAMILIES
 from graft.training.objective import catalog

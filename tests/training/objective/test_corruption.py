@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import flat
+from graft.training.corpus.texts import flat
 from graft.training.errors import ConfigurationError
 from graft.training.objective import denoising
 from graft.training.objective.denoising import DenoisingObjective

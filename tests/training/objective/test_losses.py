@@ -39,7 +39,7 @@ from transformers import (
 
 from graft.training.batch.batch import AnyBatch
 from graft.training.batch.packing import IGNORED, Encoded, batch_of_rows
-from graft.training.corpus.sentences import flat
+from graft.training.corpus.texts import flat
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.distillation import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from graft.training.corpus.sentences import Sentences
+from graft.training.corpus.texts import Sentences
 from graft.training.objective.vocabulary import Vocabulary
 
 SIZE = 120

@@ -18,7 +18,7 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.job.folder import JobFolder
 from graft.training.loop.checkpoint import complete_checkpoints
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from graft.training.model.family import FAMILIES, Family, trainable
 from graft.training.objective.span_corruption import num_sentinels
 from tests.training.pretrain.making import ALONE, job, weights

@@ -11,7 +11,7 @@ import torch
 
 from graft.training.errors import CheckpointError
 from graft.training.loop.checkpoint import complete_checkpoints
-from graft.training.loop.loss_curve import METRICS
+from graft.training.loop.progress import METRICS
 from tests.training.pretrain.making import ALONE, job, weights
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.adapters.base.spelling import Spelling
+from graft.adapters.text.spelling import Spelling
 from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.pretrain import text as texts

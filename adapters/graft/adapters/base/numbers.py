@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graft.adapters.base import files as base_files
 from graft.adapters.errors import InvalidBase, Reason
-from graft.adapters.folder.tensor_numbers import EXPONENTS, inspect_tensor
+from graft.adapters.folder.numbers import EXPONENTS, inspect_tensor
 
 _REMEDY = "its training diverged or the file was damaged: take an earlier checkpoint, or copy the file again"
 _MOST_NAMED = 20

@@ -15,9 +15,10 @@ from types import MappingProxyType
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
-from graft.adapters.folder import lineage, reference
+from graft.adapters.folder import reference
 from graft.adapters.folder.pattern_checks import pattern_reasons
 from graft.adapters.folder.peft_patterns import mapping_of, names_of
+from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.folder.tensor_header import TensorInfo, read_tensor_header
 
@@ -25,7 +26,7 @@ CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 TEMPLATE_FILE = "chat_template.jinja"
 """The adapter's own chat template, where it is not the base's."""
-ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, lineage.FILE_NAME, reference.FILE_NAME, TEMPLATE_FILE)
+ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, TRAINED_FILE, reference.FILE_NAME, TEMPLATE_FILE)
 MAX_FILE_BYTES = 8 << 30
 
 _MAX_HEADER_BYTES = 16 << 20
@@ -74,7 +75,7 @@ def read_manifest(
         tensor_reasons = [Reason(field=TENSOR_FILE, problem="holds no tensor")]
     reasons += tensor_reasons
     try:
-        lineage.TrainedRecord.read(folder)
+        TrainedRecord.read(folder)
     except InvalidAdapter as error:
         reasons += error.reasons
     if reasons:

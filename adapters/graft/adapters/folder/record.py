@@ -1,4 +1,5 @@
-"""Records that Graft writes beside weights: JSON files that pydantic reads into dataclasses.
+"""Records that Graft writes beside weights: JSON files that pydantic reads into dataclasses; a trainer's is
+`graft.json`.
 
 Numbers are marked strict one by one: a dataclass that is strict as a whole takes no list for a tuple and no string for
 an enum, but where pydantic parses the JSON itself, and then every missing key costs it a copy of its object.
@@ -8,15 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from graft.adapters.adapter import BaseIdentity
-from graft.adapters.errors import GraftError, Reason
+from graft.adapters.adapter import BaseIdentity, Lineage
+from graft.adapters.errors import GraftError, InvalidAdapter, Reason
 from graft.adapters.folder.strict_json import read_json_object
+from graft.adapters.form import ServingForm
+
+TRAINED_FILE = "graft.json"
+_MAX_TRAINED_BYTES = 1 << 16
+_trained_refusal = partial(InvalidAdapter, f"{TRAINED_FILE} is not a valid training record")
 
 T = TypeVar("T")
 _MISSING = object()
@@ -39,6 +47,28 @@ def _identity(body: object, read: ValidatorFunctionWrapHandler) -> BaseIdentity:
 
 RecordedBase = Annotated[BaseIdentity, WrapValidator(_identity)]
 """With the digest of its parts beside them."""
+
+
+@with_config(extra="forbid")
+@dataclass(frozen=True, kw_only=True)
+class TrainedRecord:
+    """The base, the form and the lineage that a trainer vouches for, so that an import can compare base and form."""
+
+    base: RecordedBase
+    form: ServingForm
+    lineage: Lineage
+
+    def write(self, folder: Path) -> Path:
+        """Write `graft.json` into `folder` and return its path. Raises OSError."""
+        return write_record(folder / TRAINED_FILE, self)
+
+    @classmethod
+    def read(cls, folder: Path) -> TrainedRecord | None:
+        """The record in `folder`, or None when there is no such file. Raises InvalidAdapter with all reasons."""
+        remedy = "train again or remove the file"
+        return read_record(
+            folder / TRAINED_FILE, cls, max_bytes=_MAX_TRAINED_BYTES, refusal=_trained_refusal, remedy=remedy
+        )
 
 
 def read_record(

@@ -1,1 +1,1 @@
-"""Files of text, as people write them: one way to read lines, JSON rows and documents for every command and server."""
+"""Text, alike for every command and server: files of it as people write them, and how a base's tokens spell it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 
 RANK = 16

@@ -1,14 +1,39 @@
-"""Log lines on standard error, as text or as one JSON object per line."""
+"""What a request is called, and the log lines on standard error that say it: text, or one JSON object per line."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from graft.server.runtime.request_id import current_request_id
 from graft.server.settings.settings import LogFormat
+
+HEADER = "x-request-id"
+"""Carries the name in a request, and back in its reply."""
+_USABLE = re.compile(r"[\w.:/+=-]{1,128}\Z", re.ASCII)
+_current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+@contextmanager
+def named(given: str | None) -> Iterator[str]:
+    """Within, the request is called what its caller calls it, where that can be a name, else by a new one."""
+    name = given if given and _USABLE.match(given) else f"req-{uuid.uuid4().hex}"
+    token = _current.set(name)
+    try:
+        yield name
+    finally:
+        _current.reset(token)
+
+
+def current_request_id() -> str:
+    """The name of the request that this is done for; empty where it is done for none."""
+    return _current.get()
 
 
 class JsonFormatter(logging.Formatter):

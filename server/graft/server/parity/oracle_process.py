@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
-from graft.server.engine.process.exit_codes import how_it_ended
+from graft.server.engine.process.process import how_it_ended
 from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.runtime.background import watched
 

@@ -19,8 +19,16 @@ from graft.server.engine.engine import Engine, EngineAdapter
 from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.parity.oracle_process import PEFT_FORMS
 from graft.server.parity.probes import choose_probes
-from graft.server.parity.receipt import KIND, MAX_MEAN_ABS_DELTA, Circumstances, Deltas, Receipt, Source, compare
-from graft.server.registry.records import VersionRecords
+from graft.server.parity.receipt import (
+    KIND,
+    MAX_MEAN_ABS_DELTA,
+    Circumstances,
+    Deltas,
+    Receipt,
+    Source,
+    VersionRecords,
+    compare,
+)
 from graft.server.runtime.background import watched
 from graft.server.runtime.deadlines import all_or_none
 from graft.server.settings.settings import ParityMode

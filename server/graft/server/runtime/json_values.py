@@ -1,4 +1,8 @@
-"""JSON that a caller wrote, as values that can be handed on: whole characters, finite numbers, not too many digits."""
+"""JSON in both directions.
+
+What a caller wrote, as values that can be handed on: whole characters, finite numbers, not too many digits. And values
+as they go over the wire: UTF-8, without characters that line-wise readers take for the end of a line.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import math
 from typing import Any, NoReturn
 
 _MAX_DIGITS = 1_000
+# Inside JSON these stand in strings only, where they may be written as escapes. Python's `str.splitlines` ends a line
+# at each, and JavaScript before 2019 at the first two; the others that do are control characters, escaped by JSON.
+_LINE_ENDS = {ord(one): f"\\u{ord(one):04x}" for one in "\u2028\u2029\u0085"}
 
 
 class BadJson(ValueError):
@@ -27,6 +34,12 @@ def read_json(text: str) -> Any:
     except ValueError as error:
         raise BadJson(f"is not JSON: {str(error)[:100]}") from None
     return value
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON in one line, whoever splits it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text if text.isascii() else text.translate(_LINE_ENDS)
 
 
 def _check_characters(text: str, value: Any) -> None:

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 from graft.server.api.grpc.interceptors import Front
 from graft.server.api.tenants import identify_by
 from graft.server.errors import BadInput, Violation
+from graft.server.operations.logs import HEADER, current_request_id
 from graft.server.operations.metrics import Metrics
-from graft.server.runtime.request_id import HEADER, current_request_id
 
 NAME = ((HEADER, "mine"),)
 

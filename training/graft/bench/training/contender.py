@@ -20,9 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
 from graft.training.launch.processes import device_kind
-from graft.training.loop.loss_curve import METRICS
 from graft.training.loop.optim import Schedule, adamw
-from graft.training.loop.progress import Gauge
+from graft.training.loop.progress import METRICS, Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.model.flops import flops_per_token, peak_flops

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from graft.adapters.base.spelling import Spelling, Unspellable
 from graft.adapters.text.problems import BadLine
+from graft.adapters.text.spelling import Spelling, Unspellable
 from graft.training.batch.packing import Encoded
 from graft.training.batch.rows import Completion, Conversation, Row
 from graft.training.batch.turns import Turns

@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Generator
 
-from graft.training.corpus.sentences import Sentences
+from graft.training.corpus.texts import Sentences
 from graft.training.errors import DataError
 
 

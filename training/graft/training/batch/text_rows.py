@@ -13,7 +13,7 @@ from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.order import OrderedRows
 from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED, PackedBatch
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 
 
 class TextRows(OrderedRows):

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerFast
 
-from graft.adapters.base.spelling import Spelling
 from graft.adapters.text.problems import BadLine
+from graft.adapters.text.spelling import Spelling
 from graft.training.errors import ConfigurationError
 
 Message = Mapping[str, str]

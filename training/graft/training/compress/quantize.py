@@ -30,9 +30,8 @@ from graft.training.compress.share import outside_form, summary
 from graft.training.errors import ConfigurationError
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
-from graft.training.model.llm_int8 import llm_int8_config, llm_int8_tensors
 from graft.training.model.loading import load_base, load_tokenizer
-from graft.training.model.nf4 import nf4_config, nf4_tensors
+from graft.training.model.quantized import llm_int8_config, llm_int8_tensors, nf4_config, nf4_tensors
 from graft.training.model.structure import Structure
 from graft.training.runtime.disk import AGAIN
 

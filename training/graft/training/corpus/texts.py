@@ -8,11 +8,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from graft.adapters.base.spelling import Spelling
 from graft.adapters.text import documents
-from graft.training.corpus.sentences import Sentences
+from graft.adapters.text.spelling import Spelling
 from graft.training.errors import of_data
 
+Sentences = Sequence[Sequence[int]]
+"""A document: the token ids of each of its sentences. One that nobody split is one sentence."""
 SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+(?=\S)|(?<=[。！？])(?=[^\s。！？])|(?<!\n)\n++(?=.)")
 """The blanks behind a full stop, nothing behind one of scripts without blanks, or the end of a line: the whole run of
 newlines, looked at once, since there may be a great many of them at a text's end."""
@@ -51,3 +52,8 @@ def windows(document: Sentences, room: int) -> Iterator[Sentences]:
             size += len(part)
     if piece:
         yield piece
+
+
+def flat(document: Sentences) -> list[int]:
+    """All tokens of a document."""
+    return [one for sentence in document for one in sentence]

@@ -8,8 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from graft.adapters.base.spelling import Spelling
 from graft.adapters.form import ServingForm
+from graft.adapters.text.spelling import Spelling
 from graft.training.batch.encoding import end_ids
 from graft.training.evaluation.answerer import Prompt
 from graft.training.model.loading import load_base, load_tokenizer

@@ -13,7 +13,7 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
-from graft.adapters.folder.lineage import TrainedRecord
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.lora import inject, write_adapter
@@ -30,9 +30,8 @@ from graft.training.job.lineage import code_version
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints, load_tensors
 from graft.training.loop.guard import Guard
-from graft.training.loop.optim import Schedule, adamw
+from graft.training.loop.optim import Schedule, adamw, schedule_of
 from graft.training.loop.run import Run
-from graft.training.loop.schedules import schedule_of
 from graft.training.loop.step import Step
 from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.loading import load_base, load_tokenizer

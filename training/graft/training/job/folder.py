@@ -1,4 +1,9 @@
-"""The folder of a training's checkpoints: which training it is of, and that only one works there at a time."""
+"""The folder of a training's checkpoints: which training it is of, and that only one works there at a time.
+
+A training may go on under another schedule than the one it began with, such as a longer one. What comes out is what the
+other schedule would have given from the start: it goes on from the newest checkpoint before the first step whose
+learning rate is another.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +19,8 @@ from typing import Any
 
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.training.errors import CheckpointError, OtherRun
-from graft.training.job import prolonging
 from graft.training.launch.processes import Processes
-from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.checkpoint import complete_checkpoints, forget_checkpoints_after, forget_halves, step_of
 from graft.training.loop.optim import Schedule
 from graft.training.parallel.layout import Layout
 from graft.training.runtime.disk import replace_text, written
@@ -92,7 +96,25 @@ class JobFolder:
                 f"{self.path} holds checkpoints of another training: {'; '.join(changes)}. Take that back, or choose "
                 f"another {self.flag}."
             )
-        return prolonging.num_shared(self.path, schedule, identity.schedule, further=self.further, flag=self.flag)
+        return self._num_before_parting(schedule, identity.schedule)
+
+    def _num_before_parting(self, old: Schedule, new: Schedule) -> int:
+        """How many steps of the checkpoints belong to both schedules.
+
+        Raises ``CheckpointError`` where no checkpoint does, and says how to go on.
+        """
+        found = complete_checkpoints(self.path)
+        num_taken = step_of(found[-1])
+        shared = num_taken if old == new else old.shared_steps(new, num_taken)
+        if shared == new.num_steps < num_taken:
+            raise OtherRun(
+                f"{self.path} holds {num_taken} steps that are more than {new.num_steps}: give --max-steps {num_taken} "
+                f"or more, or choose another {self.flag}{self.further}."
+            )
+        if not any(step_of(one) <= shared for one in found):
+            ways = f"{_parting(old, new)}, or choose another {self.flag}{self.further}"
+            raise OtherRun(f"{self.path} holds {num_taken} steps that {ways}.")
+        return shared
 
     @contextlib.contextmanager
     def claimed(self, identity: Identity, processes: Processes, layout: Layout, *, resume: bool) -> Iterator[None]:
@@ -104,7 +126,7 @@ class JobFolder:
             with written(self.path):
                 if layout.is_first:
                     self._check_free(resume=resume)
-                    prolonging.leave(self.path, self.num_shared(identity))
+                    leave(self.path, self.num_shared(identity))
                     replace_text(self.path / FILE, json.dumps(identity.record, indent=1))
                 processes.claim(self.path)
             layout.wait()
@@ -134,3 +156,33 @@ class JobFolder:
             raise CheckpointError(
                 f"{self.path} holds checkpoints of an earlier run: add --resume, or choose another {self.flag}."
             )
+
+
+def leave(work: Path, num_kept: int) -> None:
+    """Removes the checkpoints after so many steps, which are not on the way any more, and halves of checkpoints."""
+    if any(step_of(one) > num_kept for one in complete_checkpoints(work)):
+        _log.warning("going on from step %d at most: the checkpoints after it have other learning rates", num_kept)
+        forget_checkpoints_after(work, num_kept)
+    forget_halves(work)
+
+
+def _parting(old: Schedule, new: Schedule) -> str:
+    """Why a training cannot go on under another schedule, and how it can."""
+    if old.shape != new.shape or old.floor != new.floor:
+        was, now = (f"lr_scheduler_type {one.shape} and lr_min_ratio {one.floor:g}" for one in (old, new))
+        return f"were taken with {was}, not {now}: take that back"
+    if old.shape in ("constant", "wsd") and old.warmup_steps != new.warmup_steps:
+        return (
+            f"were taken with a warm-up of {old.warmup_steps} steps; of {new.num_steps} steps it would be "
+            f"{new.warmup_steps}: add --warmup-steps {old.warmup_steps}"
+        )
+    if old.shape == "wsd":
+        return (
+            f"lie in the decay of a training of {old.num_steps} steps, and no checkpoint from before it is left: go on "
+            f"with --max-steps {old.num_steps}"
+        )
+    return (
+        f"were taken on a {old.shape} schedule to {old.num_steps} steps, which falls to its end from the first on: "
+        f"--max-steps {new.num_steps} would have taken others. Go on with --max-steps {old.num_steps} (what "
+        "may be prolonged has --lr-scheduler-type constant or wsd)"
+    )

@@ -1,17 +1,18 @@
-"""Optimizers and the learning-rate schedule."""
+"""Optimizers, the learning-rate schedule, and how long a training is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from graft.training.loop.weights import is_hidden_matrix
+from graft.training.settings.settings import TrainingSettings
 
 WSD_DECAY = 0.2
 """The part after the warm-up in which WSD's learning rate falls."""
@@ -61,6 +62,30 @@ class Schedule:
         """How many of the first ``num_steps`` steps have the same rate in both."""
         shorter = min(num_steps, self.num_steps, other.num_steps)
         return next((step for step in range(shorter) if self(step) != other(step)), shorter)
+
+
+class Epochs(Protocol):
+    """Data that know how many steps it takes to see them."""
+
+    def num_steps(self, epochs: float) -> int: ...
+
+
+def num_steps_of(settings: TrainingSettings, data: Epochs) -> int:
+    """Optimizer steps: what was said, or as many as so many epochs take."""
+    return settings.max_steps or max(1, data.num_steps(settings.num_train_epochs))
+
+
+def schedule_of(settings: TrainingSettings, data: Epochs) -> Schedule:
+    """How the learning rate moves, by the settings."""
+    num_steps = num_steps_of(settings, data)
+    return Schedule(
+        num_steps=num_steps,
+        warmup_steps=math.ceil(num_steps * settings.warmup_ratio)
+        if settings.warmup_steps is None
+        else settings.warmup_steps,
+        floor=settings.lr_min_ratio,
+        shape=settings.lr_scheduler_type,
+    )
 
 
 def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:

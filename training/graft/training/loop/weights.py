@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from graft.training.model.nf4 import nf4_round_trip
+from graft.training.model.quantized import nf4_round_trip
 
 WorkingForm = Callable[[str, Tensor], Tensor]
 """Parameter name and float32 master to the working weight that stands for it."""

@@ -7,8 +7,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from graft.training.errors import ConfigurationError
-from graft.training.model.family import Family, facts_of
-from graft.training.model.size import Size
+from graft.training.model.family import Family, Size, facts_of
 
 _DROPOUTS = ("hidden_dropout", "hidden_dropout_prob", "resid_pdrop", "embd_pdrop", "dropout", "dropout_rate")
 _ATTENTION_DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")

@@ -1,4 +1,5 @@
-"""What is known of each architecture that neither its configuration nor a model of it says: one row for each.
+"""Sizes of models, and what is known of each architecture that neither its configuration nor a model of it says: one
+row for each.
 
 What they say themselves is read from them, of any architecture: tied embeddings, kinds of attention, the plan of tensor
 parallelism, the linear layers that forms and adapters are for.
@@ -12,12 +13,48 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from graft.training.errors import ConfigurationError
-from graft.training.model.size import Size
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 DEFAULT = "llama"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a model is. What a family does not have, it leaves out."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    feed_forward: int
+    length: int
+    """Tokens that the model is made to read at once."""
+    num_kv_heads: int | None = None
+    """Default: as many as heads."""
+    num_experts: int = 8
+    window: int | None = None
+    """Of sliding-window attention, in tokens; default: none."""
+    dropout: float | None = None
+    """Of embeddings and of what blocks add, none of attention; default: the architecture's own."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ConfigurationError(
+                f"a width of {self.width} cannot be split among {self.num_heads} heads; choose a multiple."
+            )
+        if (self.width // self.num_heads) % 2:
+            raise ConfigurationError(
+                f"{self.num_heads} heads of {self.width // self.num_heads} cannot turn in pairs: choose an even width."
+            )
+        if self.num_heads % self.kv_heads:
+            raise ConfigurationError(
+                f"{self.num_heads} heads cannot share {self.kv_heads} key-value heads; choose a divisor."
+            )
+
+    @property
+    def kv_heads(self) -> int:
+        return self.num_kv_heads or self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
-from graft.training.model.llm_int8 import llm_int8_config
-from graft.training.model.nf4 import bitsandbytes_functional, nf4_config
+from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
 
 PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)
 """What plain weights can be brought into while they are loaded; the others are made by ``graft quantize``."""

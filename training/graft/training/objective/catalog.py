@@ -9,8 +9,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from graft.training.model.configuration import configuration
-from graft.training.model.family import Family
-from graft.training.model.size import Size
+from graft.training.model.family import Family, Size
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.denoising import DenoisingObjective
 from graft.training.objective.experts import ExpertsObjective

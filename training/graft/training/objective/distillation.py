@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED, PackedBatch
-from graft.training.corpus.sentences import Sentences
+from graft.training.corpus.texts import Sentences
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import mask_for
 from graft.training.objective.objective import cross_entropy

@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.objective import rows_of
 from graft.training.objective.text_objective import TextObjective

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.objective import cross_entropy, rows_of
 from graft.training.objective.text_objective import TextObjective
 

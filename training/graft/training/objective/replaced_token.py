@@ -17,7 +17,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, Pretrain
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import Sentences
+from graft.training.corpus.texts import Sentences
 from graft.training.objective.masked import RATE, choose_tokens, framed_rows
 from graft.training.objective.objective import cross_entropy
 from graft.training.objective.text_objective import TextObjective

@@ -15,7 +15,7 @@ from transformers import AutoModelForPreTraining
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import RATE, choose_tokens, choose_words, masked_batch
 from graft.training.objective.objective import cross_entropy, rows_of

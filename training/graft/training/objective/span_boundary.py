@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
 from graft.training.objective.objective import cross_entropy

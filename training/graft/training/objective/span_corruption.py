@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 
 from graft.training.batch.batch import Batch
-from graft.training.corpus.sentences import Sentences, flat
+from graft.training.corpus.texts import Sentences, flat
 from graft.training.errors import ConfigurationError
 from graft.training.objective.encoder_decoder import SequenceToSequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
-from graft.training.model.family import DEFAULT, Family, family, family_of
-from graft.training.model.loading import load
-from graft.training.model.size import Size
+from graft.training.model.family import DEFAULT, Family, Size, family, family_of
+from graft.training.model.loading import load, parts
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import attention_windows
 from graft.training.objective.objective import Objective
+from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import saved_config, saved_tokenizer
 
@@ -89,6 +90,27 @@ class Assembly:
             for name, has_effect in conditions.items()
             if not has_effect and getattr(settings, name) != getattr(defaults, name)
         ]
+
+    def check_mesh(self, mesh: Mesh, num_processes: int) -> None:
+        """Raises ``ConfigurationError`` with every reason why this cannot be trained on such a mesh."""
+        mesh.check(
+            parts(self.skeleton())[""].config,
+            num_processes=num_processes,
+            batches_per_step=self.settings.gradient_accumulation_steps * mesh.dp,
+            length=self.settings.max_length,
+            further=self._reasons_against(mesh),
+        )
+
+    def _reasons_against(self, mesh: Mesh) -> Iterator[str]:
+        settings = self.settings
+        if settings.teacher is not None and (mesh.tp > 1 or mesh.pp > 1 or mesh.cp > 1):
+            yield "a teacher is not split: distil with dp_replicate and dp_shard"
+        if settings.eval_steps is not None and mesh.pp > 1:
+            yield "eval_steps cannot be used with pp: a pipeline measures at the end only"
+        if settings.optim != "adamw" and (mesh.tp > 1 or mesh.shards_weights):
+            yield f"{settings.optim} needs whole matrices; use adamw where they are split or sharded"
+        if self.objective_name != "causal" and (mesh.pp > 1 or mesh.cp > 1):
+            yield f"pp and cp compute next-token prediction only, not {self.objective_name}"
 
     @property
     def dtype(self) -> torch.dtype:

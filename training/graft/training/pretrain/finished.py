@@ -1,4 +1,6 @@
-"""A finished base: taken whole from the last checkpoint, measured, and written with its origin."""
+"""A finished pretraining: its base, taken whole from the last checkpoint, measured and written with its origin, and how
+fast it was.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from torch import nn
 
@@ -15,13 +18,16 @@ from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
 from graft.training.job.export import put_in_place, write_models
 from graft.training.loop.checkpoint import load_tensors, stored_tensors
+from graft.training.loop.progress import METRICS, Gauge, read_metrics
 from graft.training.model.loading import parts
 from graft.training.parallel.layout import Alone
+from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.card import card
-from graft.training.pretrain.origin import origin
+from graft.training.pretrain.origin import card, origin
+from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import end_id
 from graft.training.pretrain.text import HeldOutText
+from graft.training.runtime import markdown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +81,31 @@ def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:
     kind = "average" if any(name.startswith("average/") for name in stored_tensors(checkpoint)) else "master"
     load_tensors(checkpoint, {f"{kind}/{name}": one.detach() for name, one in model.named_parameters()})
     return model
+
+
+def layout_table(settings: PretrainSettings, mesh: Mesh, work: Path, gauge: Gauge) -> str:
+    """The run as a row of Llama 3's table of layouts (Dubey et al. 2024, arXiv:2407.21783, table 4), in Markdown.
+
+    Speeds are medians over all steps but the first tenth. Without GPUs it stands for a process.
+    """
+    rows = read_metrics(work)
+    counted = rows[len(rows) // 10 :]
+    if not counted:
+        return f"no step stands in {work / METRICS}: the table of speeds is left out"
+    speed = median(row["tokens_per_second"] for row in counted)
+    share = gauge.utilisation(speed)
+    per_gpu = None if gauge.flops_per_token is None else gauge.flops_per_token * speed / mesh.size
+    cells = [
+        mesh.size,
+        mesh.tp,
+        mesh.cp,
+        mesh.pp,
+        mesh.dp,
+        settings.max_length,
+        settings.per_device_train_batch_size * settings.gradient_accumulation_steps,
+        f"{median(row['tokens'] for row in counted):,.0f}",
+        "–" if per_gpu is None else f"{per_gpu / 1e12:.3g}",
+        "–" if share is None else f"{share:.0%}",
+    ]
+    head = "GPUs | TP | CP | PP | DP | Seq. Len. | Batch size/DP | Tokens/Batch | TFLOP/s per GPU | MFU"
+    return markdown.table(head, [cells])

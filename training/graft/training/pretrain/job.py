@@ -16,10 +16,9 @@ from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
-from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon
+from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon, schedule_of
 from graft.training.loop.progress import Gauge, Listener
 from graft.training.loop.run import Run
-from graft.training.loop.schedules import schedule_of
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import Prometheus, TensorBoard
 from graft.training.model.blocks import compile_blocks, keep_no_activations
@@ -29,12 +28,10 @@ from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.finished import Finished
-from graft.training.pretrain.fitting import check_mesh
+from graft.training.pretrain.finished import Finished, layout_table
 from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
-from graft.training.pretrain.table import layout_table
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.disk import written
 
@@ -90,10 +87,10 @@ class PretrainText:
             if layout.is_first:
                 with written(self.work):
                     ready.assembly.tokenizer.save_pretrained(self.work / "tokenizer")
-            metrics = self._run(ready, layout).execute(resume=resume)
+            gauge = gauge_of(ready.assembly, layout.device, layout.num)
+            metrics = self._run(ready, layout, gauge).execute(resume=resume)
             if layout.is_first:  # the others need not wait for what it does alone
                 metrics |= self._finish(ready, layout.device)
-                gauge = gauge_of(ready.assembly, layout.device, layout.num)
                 print(layout_table(self.settings, ready.mesh, self.work, gauge))
         return metrics
 
@@ -105,7 +102,7 @@ class PretrainText:
         self.check_work(resume=resume)
         assembly = Assembly.of(settings, self._tokenizer(documents))
         mesh = settings.mesh(num_processes)
-        check_mesh(assembly, mesh, num_processes)
+        assembly.check_mesh(mesh, num_processes)
         data = text.rows(assembly, documents, groups=mesh.dp)
         held_out = None if validation is None else HeldOutText.of(assembly, validation, documents)
         own = identity(settings, assembly.tokenizer, mesh, schedule_of(settings, data))
@@ -146,7 +143,7 @@ class PretrainText:
             return tokenizer
         return tokenizer_of(self.settings, documents)
 
-    def _run(self, ready: _Ready, layout: Layout) -> Run:
+    def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
         settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
         model = assembly.model()
         if settings.gradient_checkpointing:
@@ -174,7 +171,7 @@ class PretrainText:
             learning_rate=settings.learning_rate,
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
-            gauge=gauge_of(assembly, layout.device, layout.num),
+            gauge=gauge,
             listeners=self._listeners,
             checkpoint_steps=settings.save_steps,
             held_out=held_out.measure if held_out is not None and settings.eval_steps else None,

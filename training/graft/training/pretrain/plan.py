@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from graft.training.errors import ConfigurationError
-from graft.training.loop.schedules import num_steps_of
+from graft.training.loop.optim import num_steps_of
 from graft.training.model.flops import flops_per_token, num_multiplied, peak_of_all
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.fitting import check_mesh
 from graft.training.pretrain.memory import device_memory, memory
 from graft.training.runtime import markdown
 
@@ -29,7 +28,7 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     room = device_memory(device, devices) if device_bytes is None else device_bytes
     peak = peak_of_all(device, devices)
     mesh = settings.mesh(devices)
-    check_mesh(assembly, mesh, devices)
+    assembly.check_mesh(mesh, devices)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
     steps = num_steps_of(settings, data)
     per_token = flops_per_token(model, settings.max_length)
@@ -80,7 +79,7 @@ def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:
         for stage in (1, 2, 3) if shard > 1 and pp * cp * tp == 1 else (3,):
             mesh = Mesh(pp=pp, dp_replicate=replicate, dp_shard=shard, cp=cp, tp=tp, zero_stage=stage)
             try:
-                check_mesh(assembly, mesh, devices)
+                assembly.check_mesh(mesh, devices)
             except ConfigurationError:
                 continue
             yield mesh

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
-from graft.adapters.folder import lineage, reference
+from graft.adapters.folder import reference
+from graft.adapters.folder.record import TRAINED_FILE
 from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import add_training_record
@@ -32,7 +33,7 @@ async def add_receipts(base: Base, form: ServingForm, folders: Sequence[Path]) -
 def share_receipts(originals: Sequence[Path], variants: Sequence[Path]) -> None:
     """Give each variant its original's receipt: the scales differ by less than the receipt's tolerance."""
     for index, variant in enumerate(variants):
-        for name in (lineage.FILE_NAME, reference.FILE_NAME):
+        for name in (TRAINED_FILE, reference.FILE_NAME):
             if not (variant / name).exists():
                 shutil.copy(originals[index % len(originals)] / name, variant / name)
 

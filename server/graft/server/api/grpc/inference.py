@@ -23,7 +23,7 @@ from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import Sampling
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from graft.server.engine.text import Text
-from graft.server.runtime.request_id import current_request_id
+from graft.server.operations.logs import current_request_id
 from graft.server.runtime.roles import template_role
 from graft.server.runtime.violations import Violations
 from graft.server.serving import Serving, Ticket

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graft.server.api import tenants
 from graft.server.api.faults import fault_of
+from graft.server.api.http.body import JsonResponse
 from graft.server.api.http.faults import error_object, error_response
-from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.prompts.prompts import PromptRoutes
@@ -27,8 +27,8 @@ from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.sse import ClientGone
 from graft.server.api.tenants import Identify, on_behalf_of
 from graft.server.errors import SlowReader
+from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
-from graft.server.runtime.request_id import HEADER, named
 
 _log = logging.getLogger("graft.access")
 # Asked every few seconds by machines: no requests, and no news.

@@ -1,4 +1,4 @@
-"""Reading a JSON body from a caller who may send too much, too slowly, or nonsense."""
+"""JSON bodies: read from a caller who may send too much, too slowly, or nonsense; and written."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 
 from graft.server.api.http.sse import ClientGone
 from graft.server.errors import BadInput, DeadlineExceeded, Overloaded, TooLarge, UnsupportedEncoding, Violation
-from graft.server.runtime.json_values import BadJson, read_json
+from graft.server.runtime.json_values import BadJson, json_text, read_json
 
 _READ_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
@@ -72,6 +73,13 @@ def json_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _bad("must be a JSON object")
     return body
+
+
+class JsonResponse(JSONResponse):
+    """A JSON body, as `json_text` writes it."""
+
+    def render(self, content: Any) -> bytes:
+        return json_text(content).encode()
 
 
 def _check_encoding(header: str) -> None:

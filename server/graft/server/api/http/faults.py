@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from graft.server.api.faults import Fault
-from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.body import JsonResponse
 
 
 def error_body(fault: Fault) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from graft.server.api.faults import fault_of
-from graft.server.api.http.body import BodyBudget, json_object, read_body
+from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
 from graft.server.api.http.faults import error_body
-from graft.server.api.http.json_text import JsonResponse
 from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
@@ -29,9 +28,9 @@ from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest, Reply
 from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
+from graft.server.operations.logs import current_request_id
 from graft.server.parity.receipt import Receipt
 from graft.server.prompting.running.programs import Programs
-from graft.server.runtime.request_id import current_request_id
 from graft.server.serving import Answerer, Serving, Ticket
 
 # Headers take visible ASCII.

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Send
 
-from graft.server.api.http.json_text import json_text
 from graft.server.errors import SlowReader
+from graft.server.runtime.json_values import json_text
 
 T = TypeVar("T")
 Frame = dict[str, Any]

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
-from graft.server.engine.process.exit_codes import how_it_ended
 from graft.server.engine.process.orphans import kill_below
 
 _NUM_LOOKS = 40
@@ -66,3 +65,17 @@ class EngineProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._process.join(timeout=10.0)
+
+
+def how_it_ended(code: int | None) -> str:
+    """Of an exit code as `subprocess` and `multiprocessing` give it: below zero a signal's; None where none is known.
+
+    The kernel kills with SIGKILL where memory runs out.
+    """
+    if code is None:
+        return "was killed"
+    if code >= 0:
+        return f"ended with code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"

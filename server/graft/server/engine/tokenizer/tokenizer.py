@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base import files as base_files
-from graft.adapters.base.spelling import Spelling, Unspellable
+from graft.adapters.text.spelling import Spelling, Unspellable
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.tokenizer.chat_template import reads_of, refusals, variables_of
 from graft.server.engine.tokenizer.files import usable_tokenizer

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graft.server.engine.process.exit_codes import how_it_ended
+from graft.server.engine.process.process import how_it_ended
 from graft.server.errors import BadInput, NotReady, Overloaded, Violation
 from graft.server.prompting.rendering.bounds import CPU_SECONDS, LENGTH_BYTES, MEMORY_BYTES, MEMORY_CODE, PROGRAM
 from graft.server.prompting.rendering.templates import (

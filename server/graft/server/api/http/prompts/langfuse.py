@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graft.server.api.faults import fault_of
-from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.body import JsonResponse
 from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.sse import ClientGone

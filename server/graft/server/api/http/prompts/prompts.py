@@ -11,8 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graft.server.api.http.body import BodyBudget, json_object, read_body
-from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
 from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.api.tenants import current_tenant
 from graft.server.prompting.catalog.draft import Draft, read_draft

@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from graft.server.api.faults import fault_of
-from graft.server.api.http.body import BodyBudget, json_object, read_body
-from graft.server.api.http.json_text import JsonResponse
+from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
 from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai import answerer_headers
 from graft.server.api.http.openai_fields import CHAT
@@ -28,7 +27,7 @@ from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput, SlowReader, Violation
-from graft.server.runtime.request_id import current_request_id
+from graft.server.operations.logs import current_request_id
 from graft.server.runtime.violations import shown
 from graft.server.serving import Serving, Ticket
 

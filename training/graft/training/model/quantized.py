@@ -1,4 +1,6 @@
-"""NF4, the four-bit form of QLoRA (Dettmers et al. 2023, arXiv:2305.14314, section 3), by bitsandbytes."""
+"""The forms that bitsandbytes makes: NF4, the four bits of QLoRA (Dettmers et al. 2023, arXiv:2305.14314, section 3),
+and LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339), 8-bit multiplication with outlying inputs in 16 bits.
+"""
 
 import functools
 import logging
@@ -11,7 +13,11 @@ from transformers import BitsAndBytesConfig
 from graft.training.model.int8_products import make_products_exact
 
 BLOCK = 64
-"""Weights per scale, the default of bitsandbytes and of its vLLM plugin."""
+"""Of NF4: weights per scale, the default of bitsandbytes and of its vLLM plugin."""
+THRESHOLD = 6.0
+"""Of LLM.int8(): inputs of a larger magnitude stay in 16 bits (section 3.2)."""
+_ROW_MAJOR = torch.tensor(0, dtype=torch.uint8)
+"""How the bytes lie, in bitsandbytes' numbering."""
 
 
 @functools.cache
@@ -56,3 +62,13 @@ def nf4_config(*, double_quantization: bool = False, storage: torch.dtype = torc
         bnb_4bit_compute_dtype=torch.bfloat16,
         bnb_4bit_quant_storage=storage,
     )
+
+
+def llm_int8_config() -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=THRESHOLD)
+
+
+def llm_int8_tensors(path: str, weight: Tensor) -> dict[str, Tensor]:
+    """The tensors that stand for ``path.weight``, as transformers writes them; one scale per output."""
+    codes, scales, _ = bitsandbytes_functional().int8_vectorwise_quant(weight.half())
+    return {f"{path}.weight": codes, f"{path}.SCB": scales, f"{path}.weight_format": _ROW_MAJOR.clone()}

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from graft.adapters.base.spelling import Spelling
+from graft.adapters.text.spelling import Spelling
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz <>/_|"
 MERGES = [("<", "/"), ("</", "s"), ("</s", ">"), ("</s>", "x")]
