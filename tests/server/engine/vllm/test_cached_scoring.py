@@ -18,8 +18,8 @@ from graft.adapters.base.base import Base
 from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineError, Prompt
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.vllm import conversion
-from graft.server.engine.vllm.cached_prefix import LimitedRequest
 from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.inside.cached_prefix import LimitedRequest
 from graft.server.engine.vllm.openai import VllmOpenAIBackend
 from graft.server.operations.metrics import Metrics, RequestMeter
 from tests.server.engine.making import peft_logprobs

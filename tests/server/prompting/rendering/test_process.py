@@ -280,7 +280,7 @@ async def test_a_killed_process_is_replaced() -> None:
     os.kill(process.pid, signal.SIGKILL)
     try:
         assert await rendered(process, "{{ 1 }}") == "1"
-    except BadInput:  # its end was not known yet
+    except NotReady:  # its end was not known yet
         assert await rendered(process, "{{ 1 }}") == "1"
     await process.close()
     with pytest.raises(NotReady):
@@ -291,7 +291,7 @@ async def test_a_process_that_does_not_answer_is_replaced(process: TemplateProce
     await process.start()
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
-    with pytest.raises(BadInput):
+    with pytest.raises(NotReady):
         await rendered(process, "{{ 1 }}")
     assert await rendered(process, "{{ 2 }}") == "2"
 

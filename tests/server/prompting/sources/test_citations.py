@@ -74,6 +74,16 @@ def test_what_is_not_supported(answer: str, reason: str) -> None:
         checked(answer, strict=True)
 
 
+def test_text_without_spaces_is_compared_by_its_characters() -> None:
+    library = Library(
+        [Document(id="塔", text="埃菲尔铁塔建于1889年。它在巴黎。"), Document(id="猫", text="猫在睡觉。")], 8
+    )
+    shown = library.picked("铁塔建于哪年", 1).passages
+    assert shown[0].document == "塔"
+    assert check("铁塔建于1889年[1]。", shown, Sourcing()).unsupported == ()
+    assert check("香蕉是黄色水果[1]。", shown, Sourcing()).unsupported
+
+
 def test_what_a_citation_is() -> None:
     first, second = checked("The Eiffel Tower opened in 1889 [1]. Cheese is blue [8].").citations
     assert (first.marker, first.document, first.exists) == (1, "eiffel", True)

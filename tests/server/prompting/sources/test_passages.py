@@ -50,7 +50,7 @@ def test_every_letter_is_in_one_sentence(text: str) -> None:
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
 
 
-@given(st.text("abc .\n", max_size=200), st.integers(8, 20))
+@given(st.text("abc .-\n\u4e00\u4e8c\u3002", max_size=200), st.integers(8, 20))
 def test_passages_hold_the_whole_document_in_order(text: str, passage_words: int) -> None:
     cut = list(passages(document(text), passage_words))
     assert [word for passage in cut for word in words(passage.text)] == words(text)

@@ -24,7 +24,7 @@ from graft.server.engine.engine import (
     TokenLogprob,
 )
 from graft.server.engine.tokenizer.token_bytes import TokenBytes, spelled
-from graft.server.engine.vllm.cached_prefix import LIMIT, limit_reads
+from graft.server.engine.vllm.inside.cached_prefix import LIMIT, limit_reads
 
 _log = logging.getLogger(__name__)
 FAILED = "the engine failed on this request: the server's log has the details"

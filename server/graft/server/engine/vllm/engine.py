@@ -41,7 +41,7 @@ from graft.server.engine.tokenizer.token_bytes import TokenBytes
 from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
-from graft.server.engine.vllm.plugin import MANAGER
+from graft.server.engine.vllm.inside.plugin import MANAGER
 
 
 class VllmEngine:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _MODULE = "graft.server.prompting.rendering.child"
 _MAX_ANSWER_BYTES = 5 * MAX_RENDERED_CHARACTERS
 # The processor time of a request ends in the kernel; this is for a process that does not run at all.
-_WALL_SECONDS = 0.8
+_WALL_SECONDS = 3.0
 _START_SECONDS = 60.0
 _MAX_WAITING = 64
 _RENDERED_TOGETHER = 256
@@ -75,8 +75,8 @@ class TemplateProcess:
             await self._end()
 
     async def render(self, jobs: Sequence[Job], *, style: str = PROGRAM) -> list[str]:
-        """Texts of all jobs, in their order. Raises `BadInput` with the field of the template that fails, and
-        `Overloaded` where too many requests wait.
+        """Texts of all jobs, in their order. Raises `BadInput` with the field of the template that fails, `Overloaded`
+        where too many requests wait, and `NotReady` where the process ended for another reason.
         """
         _check_lengths([(job.field, job.template) for job in jobs])
         made: list[str] = []
@@ -140,6 +140,8 @@ class TemplateProcess:
             except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
                 problem = await self._obituary(process, error)
                 self._begin()
+                if problem is None:
+                    raise NotReady("the process that renders templates is being replaced: try again") from None
                 raise BadInput(Violation(field=fields[0], problem=problem)) from None
             if answer.get("last"):
                 self._kill()
@@ -182,19 +184,22 @@ class TemplateProcess:
             self._kill()
             raise OSError(f"the process that renders templates {how_it_ended(await process.wait())}") from error
 
-    async def _obituary(self, process: asyncio.subprocess.Process, error: Exception) -> str:
+    async def _obituary(self, process: asyncio.subprocess.Process, error: Exception) -> str | None:
+        """What the template did to the process; None where its end, or its silence, is no template's fault."""
         try:
             async with asyncio.timeout(0 if isinstance(error, TimeoutError) else _WALL_SECONDS):
                 await process.wait()  # its end is seen a moment before its code
         except TimeoutError:
             self._kill()
         code = await process.wait()
-        if code == -signal.SIGPROF or isinstance(error, TimeoutError):
+        if code == -signal.SIGPROF:
             return _TIME
         if code == MEMORY_CODE:
             return _MEMORY
         how = how_it_ended(code)
         _log.error("the process that renders templates %s", how)
+        if code == -signal.SIGKILL:
+            return None
         return f"ended the process that renders templates ({how}): it is nested too deeply, or takes too much"
 
     def _kill(self) -> None:

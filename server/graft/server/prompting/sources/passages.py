@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graft.server.prompting.program.program import Document
-from graft.server.prompting.sources.words import sentences, words
+from graft.server.prompting.sources.words import cut, sentences, words
 from graft.server.runtime.violations import shown
 
 MAX_TITLE = 200
@@ -55,23 +55,13 @@ def forged(document: Document) -> str | None:
 def _cut(text: str, passage_words: int) -> Iterator[str]:
     held: list[str] = []
     num_held = 0
-    for part in _parts(text, passage_words):
-        num_words = len(words(part))
-        if held and num_held + num_words > passage_words:
-            yield " ".join(held)
-            held, num_held = [], 0
-        held.append(part)
-        num_held += num_words
+    for begin, end in sentences(text):
+        for part in cut(text[begin:end], passage_words):
+            num_words = len(words(part))
+            if held and num_held + num_words > passage_words:
+                yield " ".join(held)
+                held, num_held = [], 0
+            held.append(" ".join(part.split()))
+            num_held += num_words
     if held:
         yield " ".join(held)
-
-
-def _parts(text: str, passage_words: int) -> Iterator[str]:
-    """Sentences in one line each, and parts of those that are too long."""
-    for begin, end in sentences(text):
-        pieces = text[begin:end].split()
-        if len(pieces) <= passage_words:
-            yield " ".join(pieces)
-        else:
-            for at in range(0, len(pieces), passage_words):
-                yield " ".join(pieces[at : at + passage_words])

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from bm25s.stopwords import STOPWORDS_EN
 
-_WORD = re.compile(r"\w+")
+# Chinese and Japanese put no spaces: each of their characters is a word.
+_IDEOGRAPHS = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+")
 # Behind ".", "!", "?" and what closes a quotation, before a space; at a blank line; before a list's next item. A run of
 # stops is looked at once, from its beginning: the time stays linear in the text.
 _END = re.compile(
@@ -26,6 +28,16 @@ _COMMON = frozenset(STOPWORDS_EN)
 def words(text: str) -> list[str]:
     """Its words in small letters, in their order."""
     return _WORD.findall(text.lower())
+
+
+def cut(text: str, num_words: int) -> Iterator[str]:
+    """The text in parts of so many words; the last may have fewer."""
+    begin = 0
+    for index, match in enumerate(_WORD.finditer(text)):
+        if index and index % num_words == 0:
+            yield text[begin : match.start()]
+            begin = match.start()
+    yield text[begin:]
 
 
 def telling_words(text: str) -> frozenset[str]:

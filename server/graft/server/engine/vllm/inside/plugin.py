@@ -20,7 +20,7 @@ def register() -> None:
     from graft.server.engine.process.orphans import end_with_parent
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
-    from graft.server.engine.vllm.cached_prefix import limit_reads
+    from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
