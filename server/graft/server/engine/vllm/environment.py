@@ -18,7 +18,7 @@ from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu import choice
 from graft.server.engine.native import numa
-from graft.server.engine.vllm import plugin
+from graft.server.engine.vllm.inside import plugin
 
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""

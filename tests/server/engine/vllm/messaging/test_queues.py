@@ -16,7 +16,7 @@ _DOCKER_BYTES = 64 * 2**20
 
 def _in_an_engine_process(script: str) -> str:
     """What it prints in a process of its own: the plugin changes vLLM for the whole process."""
-    head = "import os, sys\nfrom graft.server.engine.vllm import plugin\nplugin.register()\nplugin.register()\n"
+    head = "import os, sys\nfrom graft.server.engine.vllm.inside import plugin\nplugin.register()\nplugin.register()\n"
     script = f"{head}{script}\nsys.stdout.flush()\nos._exit(0)\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
