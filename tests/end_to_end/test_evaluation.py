@@ -11,14 +11,20 @@ from xml.etree import ElementTree
 import pytest
 
 from graft.cli.main import main
+from graft.client import Client
 from tests.running import Server, start_server, stop_server
 
+DATES = [("2014-06-01", "06/01/2014"), ("1999-12-24", "12/24/1999"), ("1960-02-29", "02/29/1960")]
 FILES = Path(__file__).parents[1] / "training" / "evaluation" / "importing" / "files"
 PUBLIC = (
-    "gpt3-tasks/two_digit_addition.jsonl", "gpt3-tasks/three_digit_addition.jsonl", "gpt3-tasks/two_digit_subtraction.jsonl",
-    "gpt3-tasks/cycle_letters_in_word.jsonl.gz", "gpt3-tasks/reversed_words.jsonl.gz", "zero-shot-cot/coin_flip.json",
+    "gpt3-tasks/two_digit_addition.jsonl",
+    "gpt3-tasks/three_digit_addition.jsonl",
+    "gpt3-tasks/two_digit_subtraction.jsonl",
+    "gpt3-tasks/cycle_letters_in_word.jsonl.gz",
+    "gpt3-tasks/reversed_words.jsonl.gz",
+    "zero-shot-cot/coin_flip.json",
     "zero-shot-cot/last_letters.json",
-)  # fmt: skip
+)
 
 
 def evaluate(server: Server, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -48,6 +54,22 @@ def test_other_tools_files_run_as_they_are(server: Server, capsys: pytest.Captur
     arguments = [str(FILES / "tickets.json"), "--run", str(FILES / "tickets_run.json"), "--judge", "base"]
     found = evaluate(server, capsys, *arguments, "--limit", "2")
     assert set(found["outcomes"][0]["figures"]) == {"pass,none", "score,none"}
+
+
+def test_a_program_beside_the_base(server: Server, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows examples of its own, which the base alone does not see; `rewritten` is no variable of it."""
+    shown = [{"inputs": {"date": date}, "output": us} for date, us in DATES]
+    program = {
+        "prompt": "{{demonstrations}}{{date}} ->",
+        "demonstrations": shown,
+        "decoding": {"max_tokens": 16, "stop": ["\n"], "temperature": 0},
+        "extraction": {"method": "first_line"},
+    }
+    client.push_prompt("dates/us", program, labels=["production"])
+    arguments = ["--model", "base", "--model", "prompt:dates/us"]
+    found = evaluate(server, capsys, "dates", *arguments, "--limit", "20")
+    (difference,) = found["comparisons"]
+    assert difference["candidate"] == "prompt:dates/us" and difference["comparison"]["low"] > 0.3, found
 
 
 def test_a_gate(server: Server, two_versions: str, capsys: pytest.CaptureFixture[str]) -> None:
