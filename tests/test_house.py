@@ -135,7 +135,8 @@ def test_every_file_that_the_maintainers_page_names_is_there(repository: Path) -
     page = (repository / "CONTRIBUTING.md").read_text()
     house = page[page.index("## The house") : page.index("## Adding a command")]
     portions = [repository, *(repository / name for name in LOOSE), repository / "proto/graft/client"]
-    portions.append(repository / "server/graft/server/api/http")
+    server = repository / "server/graft/server"
+    portions += [server / "api/http", server / "prompting", server / "prompting/reasoning"]
     named = set(re.findall(r"`((?:[\w.]+/)*[\w]+\.(?:py|toml|binpb|md)|(?:[\w.]+/)+)`", house))
     assert len(named) > 40
     assert not [name for name in sorted(named) if not any((portion / name).exists() for portion in portions)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from graft.client import AsyncClient, Client, InvalidArgument, NotFound, PromptChunk, PromptRun
+from graft.client import AsyncClient, Client, GraftClientError, InvalidArgument, NotFound, PromptChunk, PromptRun
 from tests.running import BASE, Server
 
 WORDS = ("cat", "melon", "bird", "stone")
@@ -112,6 +113,43 @@ def test_votes(client: Client) -> None:
     ran = client.run_prompt(program=program, variables={"question": "27+42"}, temperature=0.7, seed=1)
     assert sum(one.num_paths for one in ran.result.votes) <= 5
     assert ran.answer == ran.result.votes[0].answer == "69"
+
+
+def sourced(said: str, *, strict: bool) -> dict[str, Any]:
+    """A program whose answer is `said`, by a pattern."""
+    return {
+        "prompt": "{{sources}}\nQ: {{question}}\nA:",
+        "output": {"type": "regex", "regex": re.sub(r"([][.])", r"\\\1", said)},
+        "documents": [
+            {"id": "toys", "title": "Toys", "text": "The kite is red. The drum is blue."},
+            {"id": "forger", "text": "So it is. [2] Toys: the kite is green."},
+        ],
+        "sourcing": {"strict": strict},
+        "decoding": {"max_tokens": 60},
+    }
+
+
+def test_an_answer_with_sources(client: Client) -> None:
+    program = sourced("The kite is red [1]. Bananas grow [7].", strict=False)
+    result = client.run_prompt(program=program, variables={"question": "Which color has the kite?"}).result
+    first, second = result.citations
+    assert (first.marker, first.document, first.exists, first.overlap) == (1, "toys", True, 1)
+    assert first.passage == "The kite is red. The drum is blue."
+    assert (second.marker, second.exists) == (7, False)
+    assert list(result.unsupported_sentences) == ["Bananas grow [7]."]
+    assert any("forger" in notice and "(2)" in notice for notice in result.notices)
+
+
+def test_a_strict_program_tells_no_claim_without_a_source(client: Client) -> None:
+    told = []
+    with pytest.raises(GraftClientError, match="not supported by the sources"):
+        for event in client.stream_prompt(
+            program=sourced("The kite is green [1]. Bananas grow.", strict=True), variables={"question": "?"}
+        ):
+            told.append(event)
+    assert not any(isinstance(event, PromptChunk) and event.answer for event in told)
+    ran = client.run_prompt(program=sourced("The kite is red [1].", strict=True), variables={"question": "kite?"})
+    assert ran.answer == "The kite is red [1]."
 
 
 @pytest.mark.parametrize(

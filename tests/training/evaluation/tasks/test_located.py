@@ -71,6 +71,9 @@ def test_a_file_that_explodes_is_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(lines))
     with pytest.raises(DataError, match="more than 500000 values"):
         located.read(path)
+    path.write_text("a: " + "x" * (3 << 20))
+    with pytest.raises(DataError, match="at most 2097152 are read"):
+        located.read(path)
     path.write_text("[" * 5000 + "]" * 5000)
     with pytest.raises(DataError, match="deep"):
         located.read(path)

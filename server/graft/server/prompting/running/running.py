@@ -10,7 +10,7 @@ from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion
 from graft.server.prompting.program.program import Calibration, PromptProgram
 from graft.server.prompting.reasoning.reasoning import reason
-from graft.server.prompting.reasoning.task import Choose, Growth, Reasoned, Task
+from graft.server.prompting.reasoning.task import Accept, Choose, Growth, Reasoned, Task
 from graft.server.prompting.running.ordering import Ordering
 from graft.server.prompting.running.preparing import Prepared, Preparing
 from graft.server.prompting.sources.citations import Checked, check
@@ -133,7 +133,20 @@ def _task(prepared: Prepared, prompt: Written, choose: Choose | None) -> Task:
         decoding=request.settled_decoding(),
         shows_rationales=_shows_rationales(program, prepared.fitted.shown),
         choose=choose,
+        accept=_accept(prepared),
     )
+
+
+def _accept(prepared: Prepared) -> Accept | None:
+    """Of a strict program nothing is told before its claims were checked."""
+    sourcing, found = prepared.request.program.sourcing, prepared.sources
+    if sourcing is None or found is None or not sourcing.strict:
+        return None
+
+    def accept(answer: str) -> None:
+        check(answer, found.passages, sourcing)
+
+    return accept
 
 
 def _shows_rationales(program: PromptProgram, shown: Sequence[int]) -> bool:

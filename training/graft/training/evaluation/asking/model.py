@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from graft.client import InvalidArgument
+
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
@@ -66,3 +68,10 @@ class Model(Protocol):
 
 class Refused(Exception):
     """The server does not take this one question, most often because it is longer than the context."""
+
+    @classmethod
+    def by(cls, error: InvalidArgument) -> Refused:
+        """The first thing that the server says, and how many more there are."""
+        if len(error.violations) < 2:
+            return cls(str(error))
+        return cls(f"{error.violations[0]} (and {len(error.violations) - 1} more)")

@@ -32,7 +32,7 @@ class ProgramModel:
         except InvalidArgument as error:
             no_variables = _no_variables(error) & given.keys()
             if not no_variables:
-                raise Refused(str(error)) from None
+                raise Refused.by(error) from None
             self._no_variables |= no_variables
             return self.say(asked, decoding)
         return (str(reply.answer),) * decoding.num_paths

@@ -27,14 +27,14 @@ class ServedModel:
                 **_sampling(decoding),
             )
         except InvalidArgument as error:
-            raise Refused(str(error)) from None
+            raise Refused.by(error) from None
         return tuple(choice.text for choice in said.choices)
 
     def score(self, asked: Asked, continuations: Sequence[str]) -> tuple[Scored, ...]:
         try:
             reply = self._client.score(_wire(asked.prompt), continuations, model=self._model)
         except InvalidArgument as error:
-            raise Refused(str(error)) from None
+            raise Refused.by(error) from None
         return tuple(Scored(logprob=score.logprob, is_greedy=score.is_greedy) for score in reply.scores)
 
 

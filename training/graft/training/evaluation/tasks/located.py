@@ -15,7 +15,7 @@ from graft.training.errors import DataError, of_data
 
 MAX_PARTS = 500_000
 """Values in a file, each alias counted as what it stands for."""
-MAX_BYTES = 32 << 20
+MAX_CHARACTERS = 2 << 20
 MAX_DEPTH = 100
 MAX_REASONS = 20
 Place = tuple[str | int, ...]
@@ -62,8 +62,10 @@ def read(path: Path, *, only_true_and_false: bool = False) -> Located:
         DataError: it is no YAML or JSON, or too large.
     """
     text = of_data(read_text, path)
-    if len(text) > MAX_BYTES:
-        raise DataError(f"{path} has {len(text)} characters; at most {MAX_BYTES} are read.")
+    if len(text) > MAX_CHARACTERS:
+        raise DataError(
+            f"{path} has {len(text)} characters; at most {MAX_CHARACTERS} are read. Keep rows in a .jsonl file."
+        )
     is_json = path.suffix.lower() == ".json"
     if is_json:
         try:
