@@ -14,9 +14,9 @@ from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
-from graft.server.api.http.programs.stored import stored_prompts
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
+from graft.server.api.http.responses.stored import stored_prompts
 from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
