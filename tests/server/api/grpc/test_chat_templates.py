@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from graft.client import AsyncClient
 from graft.client.upload import upload_requests
 from graft.v1 import adapter_pb2
 from graft.v1 import inference_pb2 as pb
@@ -159,3 +160,14 @@ async def test_the_bases_own_template_beside_an_adapter_changes_nothing(server: 
     (plain / "chat_template.jinja").write_text(template)
     done = await pushed(server, plain, "plain")
     assert done.version.digest == digest and not done.notices
+
+
+async def test_programs_that_ask_the_adapter_are_rendered_by_it(server: Server) -> None:
+    await pushed(server, folder_with(server, "own", OWN), "own")
+    program = {"type": "chat", "prompt": [{"role": "user", "content": "{{q}}"}], "decoding": {"max_tokens": 1}}
+    async with AsyncClient(f"127.0.0.1:{server.grpc_port}", timeout=20) as client:
+        for model, expected in (("own", "<user:hi;>"), (server.base.name, "hi")):
+            bound = json.dumps({**program, "model": model})
+            shown = await client.preview_prompt("", {"q": "hi"}, program=bound)
+            ran = await client.run_prompt("", {"q": "hi"}, program=bound)
+            assert shown.num_tokens == ran.usage.prompt_tokens == len(expected)

@@ -85,9 +85,15 @@ async def test_a_refusal_names_every_field(client: AsyncClient) -> None:
         await client.push_prompt("a b", {"promt": "x"}, labels=["latest"], tags=[""])
     fields = {one.field for one in caught.value.violations}
     assert fields == {"prompt", "labels[0]", "tags[0]", "program.promt", "program.prompt"}
-    for name, version in (("", ""), ("../x", ""), ("x", "Not a label")):
+    for name, version in (("", ""), ("../x", ""), ("x", "Not a label"), ("x\0", "1")):
         with pytest.raises(InvalidArgument):
             await client.get_prompt(name, version)
+        with pytest.raises(InvalidArgument):
+            await client.delete_prompt_label(name, version)
+        with pytest.raises(InvalidArgument):
+            await client.delete_prompt_version(name, version)
+    with pytest.raises(InvalidArgument, match="NUL"):
+        await client.push_prompt("x", FIRST, commit_message="\0")
 
 
 async def test_programs_are_there_after_a_restart(start_server: StartServer, client: AsyncClient) -> None:

@@ -56,6 +56,8 @@ def read_draft(
     if len(commit_message) > MAX_MESSAGE_CHARACTERS:
         problem = f"has {len(commit_message)} characters; the limit is {MAX_MESSAGE_CHARACTERS}"
         violations.add("commit_message", problem)
+    if "\0" in commit_message:
+        violations.add("commit_message", "holds a NUL character")
     value = None
     try:
         value = read_program(program)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from graft.adapters.catalog.paging import Page, page_limit, read_token, write_token
 from graft.adapters.errors import GraftError
+from graft.adapters.names import check_name
 from graft.server.errors import BadInput
 from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.draft import Draft
@@ -115,17 +116,21 @@ class Prompts:
         return moved, self.resolve(target, tenant=tenant).version
 
     async def delete_label(self, *, tenant: str, prompt: str, label: str, request_id: str | None) -> None:
+        check_prompt_name(prompt)
+        check_name(label, what="label")
         await self._write(
             lambda: self._catalog.delete_label(tenant=tenant, prompt=prompt, label=label, request_id=request_id)
         )
 
     async def delete_version(self, *, tenant: str, prompt: str, version: str, request_id: str | None) -> None:
+        check_prompt_name(prompt)
         selector = read_selector(version) or ""
         await self._write(
             lambda: self._catalog.delete_version(tenant=tenant, prompt=prompt, version=selector, request_id=request_id)
         )
 
     async def delete_prompt(self, *, tenant: str, prompt: str, force: bool, request_id: str | None) -> None:
+        check_prompt_name(prompt)
         await self._write(
             lambda: self._catalog.delete_prompt(tenant=tenant, prompt=prompt, force=force, request_id=request_id)
         )

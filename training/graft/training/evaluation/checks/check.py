@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import re2
-
 from graft.training.evaluation.checks.likeness import LIKENESSES
+from graft.training.evaluation.checks.patterns import compiled
 from graft.training.evaluation.checks.schema import problem_of
 
 Text = tuple[str | None, ...]
@@ -118,7 +117,7 @@ def _holds(check: Check, subject: str, reference: str) -> tuple[bool, str]:
         case CheckKind.STARTS_WITH:
             return subject.startswith(reference), ""
         case CheckKind.REGEX:
-            return re2.search(reference, subject) is not None, ""
+            return compiled(reference).search(subject) is not None, ""
         case CheckKind.IS_JSON:
             return _json_holds([subject], check)
         case CheckKind.CONTAINS_JSON:

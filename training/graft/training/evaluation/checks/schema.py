@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
-import re2
 import referencing
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 from jsonschema.validators import extend  # type: ignore[import-untyped]
+
+from graft.training.evaluation.checks.patterns import BadPattern, compiled
 
 UNSUPPORTED = ("patternProperties",)
 """Keywords that jsonschema reads with a matcher that backtracks."""
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and re2.search(pattern, instance) is None:
+    if isinstance(instance, str) and compiled(pattern).search(instance) is None:
         yield jsonschema.ValidationError(f"{instance[:60]!r} does not match {pattern[:60]!r}")
 
 
@@ -47,9 +48,9 @@ def broken(schema: Any) -> str | None:
                 return f"`{key}` is not supported in a schema here."
         if isinstance(node.get("pattern"), str):
             try:
-                re2.compile(node["pattern"])
-            except re2.error as error:
-                return f"`pattern` {node['pattern'][:60]!r} is none of RE2's: {error}."
+                compiled(node["pattern"])
+            except BadPattern as problem:
+                return f"`pattern`: {problem}"
     return None
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import re2
 import yaml  # type: ignore[import-untyped]
 
 from graft.training.evaluation.checks.check import Check, CheckKind, as_text
+from graft.training.evaluation.checks.patterns import BadPattern, compiled
 from graft.training.evaluation.checks.schema import broken
 from graft.training.evaluation.importing.code import NEVER, code_in
 from graft.training.evaluation.tasks.located import Located, Place
@@ -115,6 +115,6 @@ class Assertions:
 
     def _check_pattern(self, place: Place, pattern: str) -> None:
         try:
-            re2.compile(pattern)
-        except re2.error as error:
-            self._file.refuse(place, f"`{pattern[:60]}` is no regular expression of RE2: {error}.")
+            compiled(pattern)
+        except BadPattern as problem:
+            self._file.refuse(place, str(problem))

@@ -6,9 +6,8 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-import re2
-
 from graft.training.evaluation.asking.model import Scored
+from graft.training.evaluation.checks.patterns import compiled
 from graft.training.evaluation.tasks.task import Metric, Question, Reading, Step, Task
 
 INVALID = "[invalid]"
@@ -79,7 +78,7 @@ def _matches(answer: str, right: str, metric: Metric) -> bool:
 
 def _compared(text: str, metric: Metric) -> str:
     for pattern in metric.regexes_to_ignore:
-        text = str(re2.sub(pattern, "", text))
+        text = str(compiled(pattern).sub("", text))
     if metric.ignore_case:
         text = text.lower()
     if metric.ignore_punctuation:
@@ -92,10 +91,10 @@ def _stepped(said: str, step: Step) -> str:
         case "regex":
             return _found(said, step)
         case "last_number":
-            numbers = re2.findall(_NUMBER, said)
+            numbers = compiled(_NUMBER).findall(said)
             return str(numbers[-1]).replace(",", "").rstrip(".") if numbers else step.fallback
         case "remove":
-            return str(re2.sub(step.pattern, "", said))
+            return str(compiled(step.pattern).sub("", said))
         case "strip":
             return said.strip()
         case "remove_whitespace":
@@ -113,7 +112,7 @@ def _stepped(said: str, step: Step) -> str:
 
 def _found(said: str, step: Step) -> str:
     """One match of a regular expression, of several groups the first that holds something."""
-    matches = re2.findall(step.pattern, said)
+    matches = compiled(step.pattern).findall(said)
     if not -len(matches) <= step.group < len(matches):
         return step.fallback
     match = matches[step.group]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import re2
-
+from graft.training.evaluation.checks.patterns import BadPattern, compiled
 from graft.training.evaluation.tasks.located import Located, Place
 from graft.training.evaluation.tasks.task import Aggregation, Kind, Metric, Reading, Step
 
@@ -102,6 +101,6 @@ def _step(file: Located, place: Place, given: Any) -> Step | None:
 def _check_patterns(file: Located, place: Place, patterns: Any) -> None:
     for pattern in patterns if isinstance(patterns, list) else []:
         try:
-            re2.compile(str(pattern))
-        except re2.error as error:
-            file.refuse(place, f"`{str(pattern)[:60]}` is no regular expression of RE2: {error}.")
+            compiled(str(pattern))
+        except BadPattern as problem:
+            file.refuse(place, str(problem))
