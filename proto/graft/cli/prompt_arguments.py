@@ -59,3 +59,12 @@ def _text(file: str) -> str:
         return Path(file).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: is not UTF-8 at byte {error.start}") from None
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """The name and the version's number, digest or label, empty where none is said."""
+    name, at, version = reference.removeprefix("prompt:").partition("@")
+    if at:
+        return name, version
+    name, _, label = name.partition(":")
+    return name, label

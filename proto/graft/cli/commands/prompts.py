@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.v1 import prompt_pb2
 
-HELP = "push, list, show, preview, compare, label and delete prompt programs"
+HELP = "push, list, show, preview, run, test, compare, label and delete prompt programs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """One sub-command per verb."""
     from graft.cli.prompt_arguments import add_prompt_arguments
+    from graft.cli.prompt_runs import run_prompt, test_prompt
+    from graft.cli.sampling import add_sampling_arguments
 
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     push = _verb(verbs, "push", _push, "register a program as a new version")
@@ -35,6 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--program", action="store_true", help="print the program alone: a file that can be pushed again")
     preview = _verb(verbs, "preview", _preview, "the prompt as the model would read it, with token counts")
     add_prompt_arguments(preview)
+    ask = _verb(verbs, "run", run_prompt, "run a program; the rationale is told on standard error")
+    add_prompt_arguments(ask)
+    add_sampling_arguments(ask)
+    ask.add_argument("--withhold-rationale", action="store_true", help="do not tell what led to the answer")
+    test = _verb(verbs, "test", test_prompt, "run the tests that a program brings")
+    test.add_argument("prompt", help="NAME, NAME:LABEL or NAME@VERSION")
+    test.add_argument("--model", default="", help="in place of the program's own")
     diff = _verb(verbs, "diff", _diff, "what differs between two versions")
     diff.add_argument("first", help="NAME:LABEL or NAME@VERSION")
     diff.add_argument("second", help="the same; or :LABEL or @VERSION of the same prompt")
@@ -57,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
     with connect(args) as client:
         value, text = args.act(client, args)
-    print(as_json(value) if args.output == "json" else text)
+    if args.output == "json" or text:
+        print(as_json(value) if args.output == "json" else text)
     return 0
 
 
@@ -114,9 +124,10 @@ def _list(client: Client, args: argparse.Namespace) -> Shown:
 
 def _show(client: Client, args: argparse.Namespace) -> Shown:
     from graft.cli.program_text import pretty
+    from graft.cli.prompt_arguments import split_reference
     from graft.cli.terminal import short, table
 
-    name, selector = _split(args.prompt)
+    name, selector = split_reference(args.prompt)
     if args.program or selector:
         version = client.get_prompt(name, selector)
         program = pretty(version.program)
@@ -163,9 +174,10 @@ def _preview_text(shown: prompt_pb2.PreviewPromptResponse) -> str:
 
 def _diff(client: Client, args: argparse.Namespace) -> Shown:
     from graft.cli.program_text import diff, painted
+    from graft.cli.prompt_arguments import split_reference
 
-    name, selector = _split(args.first)
-    other, other_selector = _split(args.second)
+    name, selector = split_reference(args.first)
+    other, other_selector = split_reference(args.second)
     first, second = client.get_prompt(name, selector), client.get_prompt(other or name, other_selector)
     names = [f"{one.prompt}@{one.number}" for one in (first, second)]
     lines = diff(first.program, second.program, *names)
@@ -203,12 +215,3 @@ def _ask(what: str, args: argparse.Namespace) -> None:
         raise UserError(f"{what} would be deleted: say --yes if that is meant")
     if input(f"delete {what}? [y/N] ").strip().lower() not in ("y", "yes"):
         raise UserError("nothing was deleted")
-
-
-def _split(reference: str) -> tuple[str, str]:
-    """The name and the version's number, digest or label, empty where none is said."""
-    name, at, version = reference.removeprefix("prompt:").partition("@")
-    if at:
-        return name, version
-    name, _, label = name.partition(":")
-    return name, label

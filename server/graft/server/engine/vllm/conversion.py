@@ -24,7 +24,7 @@ from graft.server.engine.engine import (
     TokenLogprob,
 )
 from graft.server.engine.tokenizer.token_bytes import TokenBytes, spelled
-from graft.server.engine.vllm.inside.cached_prefix import LIMIT, limit_reads
+from graft.server.engine.vllm.inside.cached_prefix import LIMIT
 
 _log = logging.getLogger(__name__)
 FAILED = "the engine failed on this request: the server's log has the details"
@@ -144,7 +144,7 @@ def check_limit(output: RequestOutput, limit: int) -> None:
     if (output.num_cached_tokens or 0) > limit:
         raise EngineError(
             f"the engine read {output.num_cached_tokens} tokens of a prompt from its cache where {limit} was the limit:"
-            f" {limit_reads.__module__} is not in force in its process"
+            " the plugin that keeps the limit is not in force in its process"
         )
 
 
