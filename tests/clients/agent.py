@@ -9,42 +9,18 @@ from typing import Any
 from graft.server.engine.tools.shown import TemplateReads, as_rendered
 from graft.server.engine.tools.tools import Calling, Tool, ToolUse
 
-_NUMBER = {"type": "integer"}
-TOOLS = (
-    Tool(
-        name="add",
-        parameters={
-            "type": "object",
-            "properties": {"a": _NUMBER, "b": _NUMBER},
-            "required": ["a", "b"],
-            "additionalProperties": False,
-        },
-    ),
-    Tool(
-        name="find",
-        parameters={
-            "type": "object",
-            "properties": {"word": {"type": "string"}},
-            "required": ["word"],
-            "additionalProperties": False,
-        },
-    ),
-)
+_CITIES = ("Oslo", "Rome", "Bern", "Kyiv")
+_RESULTS = {"sky": ("sun", "rain", "snow", "wind"), "hour": ("one", "four", "six", "ten")}
+_QUESTIONS = {"sky": "How is the sky in {}?", "hour": "Which hour is it in {}?"}
+_CITY = {"type": "object", "properties": {"city": {"enum": list(_CITIES)}}, "required": ["city"]}
+TOOLS = tuple(Tool(name=name, parameters=_CITY) for name in _QUESTIONS)
 _USE = ToolUse(tools=TOOLS, allowed=TOOLS, calling=Calling.AUTO, in_text=True)
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def word(chance: random.Random) -> str:
-    return "".join(chance.choice(_LETTERS) for _ in range(chance.randint(3, 5)))
-
-
-def question(chance: random.Random) -> tuple[str, str, dict[str, Any]]:
-    """A question, and the call that answers it."""
-    if chance.random() < 0.5:
-        a, b = chance.randint(1, 99), chance.randint(1, 99)
-        return f"How much is {a} and {b}?", "add", {"a": a, "b": b}
-    one = word(chance)
-    return f"What is {one}?", "find", {"word": one}
+def question(chance: random.Random) -> tuple[str, str, dict[str, Any], str]:
+    """A question, the call that answers it, and what it finds."""
+    name, city = chance.choice(list(_QUESTIONS)), chance.choice(_CITIES)
+    return _QUESTIONS[name].format(city), name, {"city": city}, chance.choice(_RESULTS[name])
 
 
 def turns(asked: str, name: str, arguments: dict[str, Any], result: str) -> list[dict[str, Any]]:
@@ -60,9 +36,7 @@ def turns(asked: str, name: str, arguments: dict[str, Any], result: str) -> list
 
 def row(chance: random.Random) -> dict[str, Any]:
     """A fine-tuning row in the form that the server shows."""
-    asked, name, arguments = question(chance)
-    result = str(sum(arguments.values())) if name == "add" else word(chance)
-    messages, _ = as_rendered(turns(asked, name, arguments, result), _USE, TemplateReads())
+    messages, _ = as_rendered(turns(*question(chance)), _USE, TemplateReads())
     return {"messages": [{"role": turn["role"], "content": turn["content"]} for turn in messages]}
 
 

@@ -15,7 +15,7 @@ from graft.client import Client
 from tests.running import Server, start_server, stop_server
 
 DATES = [("2014-06-01", "06/01/2014"), ("1999-12-24", "12/24/1999"), ("1960-02-29", "02/29/1960")]
-FILES = Path(__file__).parents[1] / "training" / "evaluation" / "importing" / "files"
+FILES = Path(__file__).parents[2] / "training" / "evaluation" / "importing" / "files"
 PUBLIC = (
     "gpt3-tasks/two_digit_addition.jsonl",
     "gpt3-tasks/three_digit_addition.jsonl",

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import llguidance
 import pytest
 
 from graft.server.engine.schema.patterns.patterns import accepts
 from graft.server.engine.schema.refusal import SchemaRefused
+from graft.server.engine.tools.enforced import calls_structure
 from graft.server.engine.tools.form import call_text, calls_grammar
 from graft.server.engine.tools.reading import CallReader
 from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+from tests.server.engine.schema.replies import _tokenizer as tokenizer
 from tests.server.engine.schema.replies import drawn
 
 CITY: dict[str, Any] = {
@@ -95,6 +98,17 @@ def test_auto_calls_once_where_no_more_are_wanted() -> None:
 def test_a_reply_beside_calls_is_held_to_its_own_schema(text: str, allowed: bool) -> None:
     asked = replace(use(NOTE, calling=Calling.AUTO), reply_schema=json.dumps(CITY))
     assert asked.is_enforced and accepts(calls_grammar(asked, 1_000), text) == allowed
+
+
+def test_free_text_ends_at_the_bases_own_stop_token() -> None:
+    """A chat's turn ends in another token than a text: a grammar that forbids it makes replies run on."""
+    grammar = str(calls_structure(use(WEATHER, calling=Calling.AUTO), stop_ids=[4]).within(1_000)["grammar"])
+    matcher = llguidance.LLMatcher(tokenizer(), grammar, log_level=0)
+    for text in ("", "It is 7.", call_text("weather", {"city": "Oslo"})):
+        matcher.reset()
+        assert matcher.consume_tokens([*tokenizer().tokenize_str(text), 4]), matcher.get_error()
+    plain = llguidance.LLMatcher(tokenizer(), grammar.replace(" | TEXT <[4]>", ""), log_level=0)
+    assert not plain.consume_tokens([*tokenizer().tokenize_str("It is 7."), 4])
 
 
 def test_what_cannot_be_enforced_is_refused_with_the_function() -> None:

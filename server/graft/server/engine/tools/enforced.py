@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graft.server.engine.schema.refusal import SchemaRefused
@@ -11,11 +11,12 @@ from graft.server.engine.tools.form import calls_grammar
 from graft.server.engine.tools.tools import ToolUse
 
 
-def calls_structure(use: ToolUse) -> Structure:
-    """What a reply with these tools may be."""
+def calls_structure(use: ToolUse, stop_ids: Sequence[int] = ()) -> Structure:
+    """What a reply with these tools may be. Free text ends at any of the base's stop tokens, as without a grammar."""
 
     def write(room: int) -> Mapping[str, Any]:
-        return {"grammar": calls_grammar(use, room)}
+        ends = "".join(f" | TEXT <[{one}]>" for one in stop_ids)
+        return {"grammar": calls_grammar(use, room).replace("\nrest: TEXT\n", f"\nrest: TEXT{ends}\n")}
 
     return Structure(field="tools", write=write)
 

@@ -78,6 +78,7 @@ class _ServingClasses:
         self._models = OpenAIServingModels(engine.llm, [path])
         self._num_leases: dict[str, int] = {}
         self._parsers = parsers
+        self._stop_ids = _stop_ids(engine)
         self._chats: dict[Parsers, ChatServing] = {}
         self._completion = CompletionServing(engine, self._llm, self._models)
 
@@ -148,7 +149,7 @@ class _ServingClasses:
         return await asyncio.to_thread(
             with_grammar,
             request.fields,
-            calls_structure(request.tools) if request.tools and request.tools.is_enforced else None,
+            calls_structure(request.tools, self._stop_ids) if request.tools and request.tools.is_enforced else None,
             left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in request.prompts),
             characters_per_token=self.engine.characters_per_token,
         )
@@ -205,6 +206,13 @@ class _ServingClasses:
         """End what may still run of a request in the engine; one that has ended is not there any more."""
         if running.ids and not self.engine.gone:
             await self._llm.abort(running.ids)
+
+
+def _stop_ids(engine: VllmEngine) -> tuple[int, ...]:
+    """What ends a reply beside the tokenizer's end token, which grammars know by themselves."""
+    ids = engine.llm.model_config.try_get_generation_config().get("eos_token_id")
+    end = engine.llm.renderer.get_tokenizer().eos_token_id
+    return tuple(one for one in (ids if isinstance(ids, list) else [ids]) if one not in (None, end))
 
 
 def _go_on_cancelling() -> None:

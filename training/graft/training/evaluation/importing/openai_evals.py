@@ -43,16 +43,7 @@ def read(path: Path, *, run: Path | None = None, data: Path | None = None) -> Ta
     if not is_one(file.value):
         raise DataError(f"{path} has no `testing_criteria`; an eval is a mapping with it.")
     file.unknown((), file.value, OF_EVAL)
-    source_file = file if run is None else located.read(run, only_true_and_false=True)
-    if run is not None and isinstance(source_file.value, dict):
-        source_file.unknown((), source_file.value, OF_RUN)
-    source = source_file.value.get("data_source") if isinstance(source_file.value, dict) else None
-    if not isinstance(source, dict) or "input_messages" not in source:
-        raise ConfigurationError(
-            f"{path} says how answers are graded, and not what is asked: give the run's file, whose `data_source` has "
-            "`input_messages`, by --run."
-        )
-    source_file.unknown(("data_source",), source, OF_SOURCE)
+    source_file, source = _source(file, run)
     items = _items(source_file, source, data)
     _check_items(file, items)
     graders = Graders(file).read()
@@ -69,6 +60,21 @@ def read(path: Path, *, run: Path | None = None, data: Path | None = None) -> Ta
         max_tokens=max_tokens,
         temperature=temperature,
     )
+
+
+def _source(file: Located, run: Path | None) -> tuple[Located, Mapping[str, Any]]:
+    """The file that holds a run's data source, and the source."""
+    source_file = file if run is None else located.read(run, only_true_and_false=True)
+    if run is not None and isinstance(source_file.value, dict):
+        source_file.unknown((), source_file.value, OF_RUN)
+    source = source_file.value.get("data_source") if isinstance(source_file.value, dict) else None
+    if not isinstance(source, dict) or "input_messages" not in source:
+        raise ConfigurationError(
+            f"{file.path} says how answers are graded, and not what is asked: give the run's file, whose "
+            "`data_source` has `input_messages`, by --run."
+        )
+    source_file.unknown(("data_source",), source, OF_SOURCE)
+    return source_file, source
 
 
 def _items(file: Located, source: Mapping[str, Any], data: Path | None) -> list[dict[str, Any]]:

@@ -92,30 +92,21 @@ class Config:
 
 def _task(config: Config, data: Mapping[str, list[Row]]) -> Task:
     kind = _kind(config)
-    asked = config.values.get("test_split") or config.values.get("validation_split")
-    shown = next(
-        (split for key in ("fewshot_split", "training_split", "validation_split") if (split := config.values.get(key))),
-        asked,
-    )
-    for split in (asked, shown):
-        if split not in data:
-            config.refuse("test_split", f"there is no split {split!r} in data_files; there are {', '.join(data)}.")
+    asked, shown = _splits(config, data)
     separator = config.text("fewshot_delimiter", "\n\n")
     max_tokens, stop, temperature = _generation(config, separator)
     documents = Documents(config.file, config.values, config.place, kind)
     metrics = metrics_of(config.file, config.values.get("metric_list"), config.place("metric_list"), kind)
     readings = readings_of(config.file, config.values.get("filter_list"), config.place("filter_list"))
-    task_name, description = config.text("task", config.file.path.stem), config.text("description", "")
-    if "{{" in description or "{%" in description:
-        config.refuse("description", "a template is not supported in `description`.")
+    description = _description(config)
     config.file.check()
-    questions = documents.questions(data[str(asked)])
+    questions = documents.questions(data[asked])
     return Task(
-        name=task_name,
+        name=config.text("task", config.file.path.stem),
         kind=kind,
         questions=questions,
         metrics=metrics or tuple(Metric(name=name) for name in METRICS[kind][:2]),
-        examples=documents.examples(data[str(shown)]) if _may_show(config) else (),
+        examples=documents.examples(data[shown]) if _may_show(config) else (),
         examples_are_questions=shown == asked,
         sampler=_sampler(config),
         description=description,
@@ -128,6 +119,26 @@ def _task(config: Config, data: Mapping[str, list[Row]]) -> Task:
         readings=readings,
         version=str(config.mapping("metadata").get("version", "1")),
     )
+
+
+def _splits(config: Config, data: Mapping[str, list[Row]]) -> tuple[str, str]:
+    """The split that is asked and the one that is shown. Notes those that are not there."""
+    asked = config.values.get("test_split") or config.values.get("validation_split")
+    shown = next(
+        (split for key in ("fewshot_split", "training_split", "validation_split") if (split := config.values.get(key))),
+        asked,
+    )
+    for split in (asked, shown):
+        if split not in data:
+            config.refuse("test_split", f"there is no split {split!r} in data_files; there are {', '.join(data)}.")
+    return str(asked), str(shown)
+
+
+def _description(config: Config) -> str:
+    description = config.text("description", "")
+    if "{{" in description or "{%" in description:
+        config.refuse("description", "a template is not supported in `description`.")
+    return description
 
 
 def _kind(config: Config) -> Kind:
