@@ -110,7 +110,7 @@ class Demonstrating(Value):
     before_answer: str = " "
     """In a text, between question and answer."""
     separator: str = "\n"
-    """In a text, between one demonstration and what follows it."""
+    """In a text, between one demonstration and what follows it; answers end at it where no `stop` is given."""
 
 
 class Reasoning(Value):

@@ -12,9 +12,10 @@ from graft.server.engine.text import Text
 from graft.server.errors import BadInput
 from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
-from graft.server.prompting.program.program import PromptProgram
+from graft.server.prompting.program.program import Decoding, PromptProgram, PromptType
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
+from graft.server.prompting.rendering.layout import answer_template
 from graft.server.prompting.rendering.templates import Job
 from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
 from graft.server.prompting.running.request import RunRequest, as_text
@@ -39,6 +40,21 @@ class Prepared:
     chosen: Chosen
     sources: Sources | None
     max_tokens: int
+
+    @property
+    def decoding(self) -> Decoding:
+        """What is asked of decoding. A text's answer ends where the next demonstration would begin, unless something
+        else is said, or a demonstration's answer holds what stands between them.
+        """
+        said, program = self.request.settled_decoding(), self.request.program
+        separator = program.demonstrating.separator
+        if said.stop is not None or program.type is not PromptType.TEXT or not (separator and self.fitted.shown):
+            return said
+        for index in self.fitted.shown:
+            one = program.demonstrations[index]
+            if any(separator in text for text in (answer_template(program, one), one.output, one.rationale or "")):
+                return said
+        return said.model_copy(update={"stop": (separator,)})
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def _task(prepared: Prepared, prompt: Written, choose: Choose | None) -> Task:
         reasoning=program.reasoning.model_copy(update={"withhold": withhold}),
         output=program.output,
         extraction=program.extraction,
-        decoding=request.settled_decoding(),
+        decoding=prepared.decoding,
         shows_rationales=_shows_rationales(program, prepared.fitted.shown),
         choose=choose,
         accept=_accept(prepared),

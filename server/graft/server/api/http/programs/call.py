@@ -165,7 +165,7 @@ def program_fields(prepared: Prepared) -> dict[str, Any]:
     program = prepared.request.program
     # Greedy unless it says otherwise, by whichever door it is called.
     fields: dict[str, Any] = {"temperature": 0.0}
-    fields |= {name: value for name, value in program.decoding if value is not None}
+    fields |= {name: value for name, value in prepared.decoding if value is not None}
     if "stop" in fields:
         fields["stop"] = list(fields["stop"])
     if program.output.type == "json_schema":

@@ -1,0 +1,66 @@
+"""What a prepared program asks of decoding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+
+from graft.server.prompting.asking import Written
+from graft.server.prompting.program.program import Decoding
+from graft.server.prompting.program.reading import read_program
+from graft.server.prompting.rendering.fitting import Fitted
+from graft.server.prompting.running.preparing import Prepared
+from graft.server.prompting.running.request import RunRequest
+
+_NOTHING = cast(Any, None)
+
+
+def prepared(program: dict[str, Any], shown: tuple[int, ...] = (0,), decoding: Decoding | None = None) -> Prepared:
+    whole = {"prompt": "{{demonstrations}}{{x}}:", "demonstrations": [{"inputs": {"x": "a"}, "output": "b"}], **program}
+    request = RunRequest(program=read_program(json.dumps(whole)), decoding=decoding or Decoding())
+    fitted = Fitted(written=Written(text=""), num_tokens=0, shown=shown, dropped=())
+    return Prepared(
+        request=request,
+        fitted=fitted,
+        max_tokens=1,
+        resolved=_NOTHING,
+        text=_NOTHING,
+        draft=_NOTHING,
+        chosen=_NOTHING,
+        sources=_NOTHING,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "stop"),
+    [
+        ({}, ("\n",)),
+        ({"demonstrating": {"separator": "\n\n"}}, ("\n\n",)),
+        ({"demonstrating": {"separator": ""}}, None),
+        ({"decoding": {"stop": ["."]}}, (".",)),
+        ({"demonstrations": [{"inputs": {"x": "a"}, "output": "two\nlines"}]}, None),
+        # By default a rationale stands in a line of its own.
+        (
+            {
+                "demonstrations": [{"inputs": {"x": "a"}, "output": "b", "rationale": "r"}],
+                "reasoning": {"method": "chain_of_thought"},
+            },
+            None,
+        ),
+    ],
+)
+def test_an_answer_ends_where_the_next_demonstration_would_begin(
+    program: dict[str, Any], stop: tuple[str, ...] | None
+) -> None:
+    assert prepared(program).decoding.stop == stop
+
+
+def test_only_where_demonstrations_are_shown() -> None:
+    assert prepared({}, shown=()).decoding.stop is None
+
+
+def test_what_the_caller_says_goes_before_the_program() -> None:
+    said = prepared({"decoding": {"temperature": 1.0, "top_p": 0.5}}, decoding=Decoding(temperature=0.0, stop=("!",)))
+    assert (said.decoding.temperature, said.decoding.top_p, said.decoding.stop) == (0.0, 0.5, ("!",))
