@@ -138,8 +138,8 @@ def test_what_no_word_of_is_asked_for_is_shown_and_said() -> None:
 def test_a_prompt_without_room_gives_up_the_worst_passage() -> None:
     shown = Library([document("kite sky"), document("kite", "b"), document("rain", "c"), document("fog", "d")], 8)
     picked = shown.picked("kite", 4)
-    assert [passage.document for passage in picked.without_worst().passages] == ["a", "b", "c"]
-    assert picked.without_worst().without_worst().text == "[1] a: kite sky\n[2] b: kite"
+    assert [passage.document for passage in picked.best(3).passages] == ["a", "b", "c"]
+    assert picked.best(2).text == "[1] a: kite sky\n[2] b: kite"
 
 
 def test_a_request_brings_documents_to_those_of_the_version() -> None:

@@ -85,7 +85,7 @@ class PromptRuns:
         return RunRequest(
             program=program,
             version=version,
-            variables=read_variables(request.variables),
+            variables=await read_variables(request.variables),
             documents=_documents(request.documents),
             model=model or None,
             decoding=decoding or Decoding(),

@@ -30,7 +30,7 @@ class ChoiceQuestion:
     """A prompt and what may follow it, with `before` in front of each (a blank, in most texts).
 
     `content_free`: the same prompt, asked about nothing (for contextual calibration). `key` says whose answers these
-    are, by the program's version and the model's; with None nothing is remembered.
+    are, by tenant, program's version and model's; with None nothing is remembered.
     """
 
     prompt: Written

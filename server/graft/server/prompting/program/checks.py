@@ -29,6 +29,7 @@ OF_THE_INPUT = frozenset({"bm25", "mmr", "embedding"})
 MAX_CHOICES = 256
 MAX_CHOICE_CHARACTERS = 1_000
 MAX_STOPS = 16
+MAX_CONTENT_FREE = 16
 MAX_STOP_CHARACTERS = 256
 _MAX_MODEL_CHARACTERS = 256
 _PLACEHOLDER = re.compile(r"\{\{\s*" + DEMONSTRATIONS + r"\s*\}\}")
@@ -206,6 +207,8 @@ def _check_scoring(program: PromptProgram, add: Check) -> None:
     scoring = program.scoring
     if scoring.calibration is Calibration.CONTEXTUAL and not scoring.content_free:
         add("scoring.content_free", 'is empty; calibration "contextual" needs at least one')
+    if len(scoring.content_free) > MAX_CONTENT_FREE:
+        add("scoring.content_free", f"has {len(scoring.content_free)} entries; the limit is {MAX_CONTENT_FREE}")
     if scoring.premise is not None and scoring.calibration is not Calibration.PMI:
         add("scoring.premise", f'has no effect beside the calibration "{scoring.calibration}"; say "pmi"')
     if scoring.normalize == "unconditional" and not scoring.unconditional_prompt:

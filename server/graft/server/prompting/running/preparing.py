@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graft.adapters.catalog.snapshot import Resolved
 from graft.server.engine.text import Text
-from graft.server.errors import BadInput
+from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
 from graft.server.prompting.program.program import Decoding, PromptProgram, PromptType
@@ -62,6 +62,33 @@ class Prepared:
         return () if self.sources is None else self.sources.notices
 
 
+class _DoesNotFit(Exception):
+    """Caused by the `BadInput` that says so."""
+
+
+async def _with_most_passages(
+    attempt: Callable[[Sources | None], Awaitable[Prepared]], found: Sources | None
+) -> Prepared:
+    """Those that score lowest are left out as far as the prompt has no room; how many is found by halving."""
+    try:
+        try:
+            return await attempt(found)
+        except _DoesNotFit:
+            if found is None or len(found.passages) < 2:
+                raise
+        best, count, too_many = await attempt(found.best(1)), 1, len(found.passages)
+    except _DoesNotFit as error:
+        assert error.__cause__ is not None
+        raise error.__cause__ from None
+    while too_many - count > 1:
+        middle = (count + too_many) // 2
+        try:
+            best, count = await attempt(found.best(middle)), middle
+        except _DoesNotFit:
+            too_many = middle
+    return best
+
+
 class Preparing:
     """Keeps what later runs of a program use again."""
 
@@ -78,26 +105,25 @@ class Preparing:
         check_choosing(program)
         max_tokens = self._max_tokens(request)
         chosen = await self._chosen(request)
-        found = await self._sources(request)
-        while True:
+
+        async def attempt(found: Sources | None) -> Prepared:
             written = await self.draft(program, request.variables, chosen.indices, found)
             try:
                 fitted = await self._fitted(text, written, chosen, request.digest, max_tokens)
-                break
-            except BadInput:
-                if found is None or len(found.passages) < 2:
-                    raise
-                found = found.without_worst()
-        return Prepared(
-            request=request,
-            resolved=resolved,
-            text=text,
-            draft=written,
-            fitted=fitted,
-            chosen=chosen,
-            sources=found,
-            max_tokens=max_tokens,
-        )
+            except BadInput as error:
+                raise _DoesNotFit from error
+            return Prepared(
+                request=request,
+                resolved=resolved,
+                text=text,
+                draft=written,
+                fitted=fitted,
+                chosen=chosen,
+                sources=found,
+                max_tokens=max_tokens,
+            )
+
+        return await _with_most_passages(attempt, await self._sources(request))
 
     async def draft(
         self,
@@ -124,6 +150,9 @@ class Preparing:
     async def _sources(self, request: RunRequest) -> Sources | None:
         program, sourcing = request.program, request.program.sourcing
         if sourcing is None:
+            if request.documents:
+                problem = "would be lost: this program shows no sources; give it `sourcing`, be it empty: {}"
+                raise BadInput(Violation(field="documents", problem=problem))
             return None
         query = "\n".join(map(as_text, request.variables.values()))
         if sourcing.query is not None:

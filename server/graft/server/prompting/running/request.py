@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from graft.server.prompting.program.program import Decoding, Document, PromptPro
 from graft.server.runtime.json_values import BadJson, read_json
 from graft.server.runtime.violations import shown
 
-MAX_VARIABLES_CHARACTERS = 4 << 20
+MAX_VARIABLES_CHARACTERS = 1 << 20
+# Shorter ones are read sooner than a thread begins.
+_INLINE_CHARACTERS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +47,14 @@ class RunRequest:
         return self.program.decoding.model_copy(update=said)
 
 
-def read_variables(text: str, *, field: str = "variables") -> dict[str, Any]:
-    """The values of a JSON object. Raises `BadInput`."""
+async def read_variables(text: str, *, field: str = "variables") -> dict[str, Any]:
+    """The values of a JSON object; a long one is read in a thread. Raises `BadInput`."""
+    if len(text) <= _INLINE_CHARACTERS or len(text) > MAX_VARIABLES_CHARACTERS:
+        return _read_variables(text, field)
+    return await asyncio.to_thread(_read_variables, text, field)
+
+
+def _read_variables(text: str, field: str) -> dict[str, Any]:
     if not text.strip():
         return {}
     problem = None

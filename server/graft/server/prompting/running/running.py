@@ -101,14 +101,14 @@ class _Scored:
         self.answer: ChoiceAnswer | None = None
 
     async def choose(self, prompt: Written) -> str:
-        program, digest = self._prepared.request.program, self._prepared.request.digest
+        program, version = self._prepared.request.program, self._prepared.request.version
         free = tuple(one.going_on(prompt.begun) for one in self._content_free) if prompt.begun else self._content_free
         question = ChoiceQuestion(
             prompt=prompt,
             choices=program.output.choices or (),
             before=_before(program, prompt),
             content_free=free,
-            key=None if digest is None or prompt.begun else (digest, self._who),
+            key=None if version is None or prompt.begun else (version.tenant, version.digest, self._who),
         )
         self.answer = await self._choices.ask(self._asker, question, program.scoring)
         return self.answer.answer

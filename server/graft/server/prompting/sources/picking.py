@@ -36,13 +36,14 @@ class Sources:
             f"[{number}] {passage.title}: {passage.text}" for number, passage in enumerate(self.passages, start=1)
         )
 
-    def without_worst(self) -> Sources:
-        """One passage fewer, for a prompt that has no room: the later one of those with the lowest score."""
-        worst = max(range(len(self.scores)), key=lambda index: (-self.scores[index], index))
+    def best(self, count: int) -> Sources:
+        """The `count` passages with the highest scores, the earlier of equal ones, in their order."""
+        nearest = sorted(range(len(self.scores)), key=lambda index: (-self.scores[index], index))
+        kept = sorted(nearest[:count])
         return replace(
             self,
-            passages=self.passages[:worst] + self.passages[worst + 1 :],
-            scores=self.scores[:worst] + self.scores[worst + 1 :],
+            passages=tuple(self.passages[index] for index in kept),
+            scores=tuple(self.scores[index] for index in kept),
         )
 
 

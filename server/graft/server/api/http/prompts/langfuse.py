@@ -21,6 +21,7 @@ from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.sse import ClientGone
 from graft.server.api.tenants import current_tenant
+from graft.server.prompting.catalog.draft import MAX_LABELS
 from graft.server.prompting.catalog.prompt import PromptVersion
 from graft.server.prompting.catalog.snapshot import PromptEntry
 from graft.server.prompting.program.names import check_label
@@ -107,7 +108,10 @@ class LangfuseRoutes:
         """`PATCH …/prompts/{name}/versions/{version}` with `newLabels`: they point at this version then."""
         body = await self.routes.read(request)
         violations = Violations()
-        labels = Fields(body, ("newLabels",), violations).texts("newLabels")
+        fields = Fields(body, ("newLabels",), violations)
+        labels = fields.texts("newLabels")
+        if len(labels) > MAX_LABELS:
+            fields.add("newLabels", f"has {len(labels)} entries; the limit is {MAX_LABELS}")
         name, number = request.path_params["prompt"], str(request.path_params["version"])
         version = self.routes.found(name, number, "", violations)
         for label in labels:
