@@ -296,6 +296,22 @@ async def test_a_process_that_does_not_answer_is_replaced(process: TemplateProce
     assert await rendered(process, "{{ 2 }}") == "2"
 
 
+async def test_a_process_that_does_not_start_is_said_to_whoever_waits_for_it() -> None:
+    process = TemplateProcess(module="keyword")  # ends at once
+    with pytest.raises(NotReady, match="did not start"):
+        await rendered(process, "{{ 1 }}")
+    await process.close()
+
+
+async def test_readings_that_others_displace_are_still_there(process: TemplateProcess) -> None:
+    await process.read(["{{ a }}"])
+    many = [f"{{{{ x{index} }}}}" for index in range(300)]
+    displacing = asyncio.create_task(process.read(many))
+    both = await process.read(["{{ a }}", *(f"{{{{ y{index} }}}}" for index in range(301))])
+    assert both[0].variables == ("a",)
+    await displacing
+
+
 async def test_it_ends_with_the_server() -> None:
     """The server may be killed and tell nobody: the process's input ends with it."""
     code = (

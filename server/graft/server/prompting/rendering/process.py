@@ -91,19 +91,19 @@ class TemplateProcess:
         return made
 
     async def read(self, templates: Sequence[str], *, style: str = PROGRAM) -> list[Reading]:
-        """What each template reads, and why it cannot be used."""
-        new = [one for one in dict.fromkeys(templates) if (style, one) not in self._readings]
-        found = {one: Reading(faults=(_length_problem(one),)) for one in new if len(one) > MAX_TEMPLATE_CHARACTERS}
-        for one in new:  # one by one: a template that ends the process is not its neighbours' fault
-            if one not in found:
-                found[one] = await self._read(one, style)
-        made = [found[one] if one in found else self._readings[style, one] for one in templates]
+        """What each template reads, and why it cannot be used; one by one, as one may end the process."""
+        # Taken at once: while a new one is read, others may take its place.
+        found = {one: self._readings[style, one] for one in templates if (style, one) in self._readings}
+        for one in [one for one in dict.fromkeys(templates) if one not in found]:
+            found[one] = await self._read(one, style)
         self._readings.update({(style, one): reading for one, reading in found.items() if len(one) <= 65_536})
         while len(self._readings) > _NUM_READINGS:
             self._readings.popitem(last=False)
-        return made
+        return [found[one] for one in templates]
 
     async def _read(self, template: str, style: str) -> Reading:
+        if len(template) > MAX_TEMPLATE_CHARACTERS:
+            return Reading(faults=(_length_problem(template),))
         try:
             (said,) = await self._asked("read", style, [{"template": template}], ["template"])
         except BadInput as error:
@@ -133,7 +133,10 @@ class TemplateProcess:
 
     async def _ask(self, data: bytes, fields: Sequence[str]) -> list[Any]:
         async with self._turn:
-            process = await self._running()
+            try:
+                process = await self._running()
+            except OSError as error:
+                raise NotReady("the process that renders templates did not start: try again") from error
             try:
                 async with asyncio.timeout(_WALL_SECONDS):
                     answer = await _exchange(process, data)
