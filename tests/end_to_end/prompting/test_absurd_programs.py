@@ -269,6 +269,7 @@ def test_refused_over_http(server: Server, client: Client) -> None:
         ("completions", {"model": "prompt:absurd/say", "variables": {"y": "a"}}, 400),
         ("completions", {"model": "prompt:absurd/say", "variables": [1]}, 400),
         ("completions", {"model": "prompt:absurd/say", "prompt": ["a", "b"]}, 400),
+        ("completions", {"model": "prompt:absurd/say", "prompt": [1, 2], "variables": {"x": "a"}}, 400),
         ("completions", {"model": "prompt:" + "a" * 100_000, "prompt": "a"}, 400),
         ("completions", {"model": "prompt:a/../b", "prompt": "a"}, 400),
         ("completions", {"model": "prompt:absurd/say@99999999999", "prompt": "a"}, 404),

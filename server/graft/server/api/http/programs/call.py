@@ -106,6 +106,8 @@ def _said(body: Mapping[str, Any], endpoint: Endpoint) -> tuple[str | None, list
     """What the request says beside variables: a text that may be one's value, or turns."""
     if endpoint is not CHAT:
         prompt = body.get("prompt")
+        if not isinstance(prompt, str | None) and prompt != []:
+            raise BadInput(Violation(field="prompt", problem="must be one text where a program is called"))
         return (prompt, [{"role": "user", "content": prompt}]) if isinstance(prompt, str) and prompt else (None, [])
     messages = body.get("messages")
     if messages in (None, []):
