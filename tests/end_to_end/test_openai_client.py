@@ -40,7 +40,9 @@ def test_streamed_chat_is_the_whole_answer(api: openai.OpenAI, two_versions: str
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content
     assert {chunk.model for chunk in chunks} == {two_versions}
-    assert chunks[-1].usage == whole.usage
+    # What is in the cache by then is another matter.
+    left_out = {"prompt_tokens_details"}
+    assert chunks[-1].usage.model_dump(exclude=left_out) == whole.usage.model_dump(exclude=left_out)
     assert len({chunk.id for chunk in chunks}) == 1
 
 
@@ -100,10 +102,10 @@ def test_json_schema(api: openai.OpenAI) -> None:
     assert reply["digit"] in (1, 2, 3)
 
 
-def test_tools_are_refused_by_name(api: openai.OpenAI) -> None:
+def test_tools_need_not_be_called(api: openai.OpenAI) -> None:
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
     with pytest.raises(openai.BadRequestError, match="tools"):
-        api.chat.completions.create(model=BASE, messages=CHAT, tools=[tool])
+        api.chat.completions.create(model=BASE, messages=CHAT, tools=[{"type": "function"}])
     answer = api.chat.completions.create(
         model=BASE, messages=CHAT, tools=[tool], tool_choice="none", max_completion_tokens=4
     )

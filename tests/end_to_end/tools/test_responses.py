@@ -88,7 +88,7 @@ def test_refusals_are_in_its_own_words(api: openai.OpenAI, server: Server) -> No
     for fields, param in (
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"store": True}, "store"),
-        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"prompt": {"id": 3}}, "prompt.id"),
         ({"input": "x" * 100_000}, "input"),
         ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"$ref": "#"}}}}, "text.format.schema"),
         ({"tools": [{"type": "function", "name": ""}]}, "tools[0].name"),
@@ -96,7 +96,8 @@ def test_refusals_are_in_its_own_words(api: openai.OpenAI, server: Server) -> No
         with pytest.raises(openai.BadRequestError) as caught:
             ask(api, **fields)
         assert caught.value.param == param
-    with pytest.raises(openai.NotFoundError):
-        ask(api, model="nobody")
+    for fields in ({"model": "nobody"}, {"prompt": {"id": "nowhere"}}):
+        with pytest.raises(openai.NotFoundError):
+            ask(api, **fields)
     raw = httpx.post(f"{server.http}/v1/responses", json={"model": BASE, "input": "a", "max_output_tokens": 2})
     assert raw.headers["x-graft-adapter"] == BASE and Response.model_validate(raw.json())

@@ -158,7 +158,7 @@ async def test_s5_a_file_that_the_server_may_not_read_is_named(server: Server, m
     assert "adapter_model.safetensors" in said and "cannot be read (Permission denied)" in said
 
 
-async def test_s8_a_template_of_its_own_is_said_not_to_be_used(server: Server) -> None:
+async def test_s8_which_template_renders_chats_is_said(server: Server) -> None:
     folder = make_adapter(server.folder / "up", base=server.base)
     (folder / "chat_template.jinja").write_text("{{ messages }}")
 
@@ -168,15 +168,18 @@ async def test_s8_a_template_of_its_own_is_said_not_to_be_used(server: Server) -
         messages = upload_requests(folder, name="joe", allow_noop=False, allow_other_quantization=False)
         return list((await server.adapters.UploadVersion(messages)).notices)
 
-    said = await notices("push")
-    assert len(said) == 1 and "that of the base tiny is used" in said[0]
-    assert await notices("import") == said
+    own = await notices("push")
+    assert len(own) == 1 and "rendered by the chat template that came with it" in own[0]
+    assert await notices("import") == own
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     assert await notices("push") == await notices("import") == []
     (folder / "chat_template.jinja").unlink()
-    for config in ('{"chat_template": "{{ other }}"}', '{"chat_template": [{"name": "default", "template": "ü"}]}'):
-        (folder / "tokenizer_config.json").write_text(config)
-        assert await notices("push") == await notices("import") == said
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages[0] }}"}')
+    assert await notices("push") == await notices("import") == own
+    (folder / "tokenizer_config.json").write_text('{"chat_template": [{"name": "default", "template": "ü"}]}')
+    several = await notices("push")
+    assert len(several) == 1 and "is several by name: that of the base tiny is used" in several[0]
+    assert await notices("import") == several
     (folder / "tokenizer_config.json").write_text("[]")
     assert await notices("push") == await notices("import") == []
 
