@@ -4,54 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
-import grpc
 from google.protobuf.message import Message
 
-from graft.client import channel, errors, generation, operation, prompt_operation, prompt_run, request, upload
-from graft.v1 import adapter_pb2, base_pb2, inference_pb2, prompt_pb2, server_pb2
+from graft.client import errors, generation, operation, request, upload
+from graft.client.prompt_calls import PromptCalls
+from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
 Reply = TypeVar("Reply", bound=Message)
 
 
-class Client:
+class Client(PromptCalls):
     """Calls a Graft server; a context manager. Every call may raise `GraftClientError`.
 
     `timeout` bounds each call, in seconds; most calls take another of their own. `token` says to the server who calls;
     without `credentials` it goes over the wire in the clear.
     """
-
-    def __init__(
-        self,
-        target: str,
-        *,
-        timeout: float = 120.0,
-        token: str | None = None,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
-        """Raises ValueError for a token that is none."""
-        self.target = target
-        self.timeout = timeout
-        self._metadata = channel.metadata(token)
-        self._channel = channel.blocking(target, credentials)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection; running calls are cancelled."""
-        self._channel.close()
 
     # Text
 
@@ -213,114 +186,6 @@ class Client:
         """Have the files deleted that no version has any more; those of the last hour stay."""
         return self._call(operation.collect_files())
 
-    # Prompts
-
-    def stream_prompt(
-        self,
-        prompt: str = "",
-        variables: Mapping[str, object] | None = None,
-        *,
-        program: prompt_operation.Program | None = None,
-        documents: prompt_run.Documents = (),
-        model: str = "",
-        withhold_rationale: bool = False,
-        timeout: float | None = None,
-        **sampling: Unpack[request.SamplingOptions],
-    ) -> Generator[prompt_run.PromptChunk | prompt_run.PromptRun, None, None]:
-        """Chunks of answer and rationale as they are generated, and the whole run in the end."""
-        message = prompt_run.run(
-            prompt,
-            variables or {},
-            program=program,
-            documents=documents,
-            model=model,
-            withhold_rationale=withhold_rationale,
-            options=sampling,
-        )
-        return self._run(message, timeout)
-
-    def run_prompt(
-        self,
-        prompt: str = "",
-        variables: Mapping[str, object] | None = None,
-        *,
-        program: prompt_operation.Program | None = None,
-        documents: prompt_run.Documents = (),
-        model: str = "",
-        withhold_rationale: bool = False,
-        timeout: float | None = None,
-        **sampling: Unpack[request.SamplingOptions],
-    ) -> prompt_run.PromptRun:
-        """Run a registered program (`<name>`, `<name>:<label>` or `<name>@<version>`), or the one that is given.
-
-        `model` and the sampling options go before the program's own. `documents` are texts that the answer may cite.
-        """
-        stream = self.stream_prompt(
-            prompt,
-            variables,
-            program=program,
-            documents=documents,
-            model=model,
-            withhold_rationale=withhold_rationale,
-            timeout=timeout,
-            **sampling,
-        )
-        events = list(stream)
-        return prompt_run.whole(events)
-
-    def preview_prompt(
-        self,
-        prompt: str = "",
-        variables: Mapping[str, object] | None = None,
-        *,
-        program: prompt_operation.Program | None = None,
-        documents: prompt_run.Documents = (),
-    ) -> prompt_pb2.PreviewPromptResponse:
-        """The prompt as the model would read it, with token counts; nothing is generated."""
-        return self._call(prompt_run.preview(prompt, variables or {}, program=program, documents=documents))
-
-    def push_prompt(
-        self,
-        name: str,
-        program: prompt_operation.Program,
-        *,
-        labels: Sequence[str] = (),
-        tags: Sequence[str] = (),
-        commit_message: str = "",
-    ) -> prompt_pb2.PromptVersion:
-        """Register a version of a prompt program, and point `labels` at it; the same content is the same version."""
-        return self._call(prompt_operation.create_version(name, program, tags, commit_message, labels))
-
-    def get_prompt(self, name: str, version: str | int = "") -> prompt_pb2.PromptVersion:
-        """A version by number, digest (8 of its digits at least) or label; by default what `production` points at."""
-        return self._call(prompt_operation.get_version(name, version))
-
-    def prompts(self, *, prefix: str = "", label: str = "", tag: str = "") -> list[prompt_pb2.PromptSummary]:
-        """All prompts whose names begin so, that have the label, whose latest version has the tag."""
-        return self._pages(lambda token: prompt_operation.list_prompts(prefix, label, tag, token))
-
-    def prompt_versions(self, name: str) -> list[prompt_pb2.PromptVersion]:
-        """All versions of a prompt, without their programs."""
-        return self._pages(lambda token: prompt_operation.list_versions(name, token))
-
-    def set_prompt_label(
-        self, name: str, label: str, version: str | int, *, etag: str | None = None
-    ) -> prompt_pb2.PromptLabel:
-        """Move a label. With `etag`, only while it is unchanged; with an empty one, only where there is none yet."""
-        return self._call(prompt_operation.set_label(name, label, version, etag))
-
-    def delete_prompt_label(self, name: str, label: str) -> None:
-        """Delete a label; its version stays."""
-        self._call(prompt_operation.delete_label(name, label))
-
-    def delete_prompt_version(self, name: str, version: str | int) -> None:
-        """Delete a version that no label points to."""
-        self._call(prompt_operation.delete_version(name, version))
-
-    def delete_prompt(self, name: str, *, force: bool = False) -> None:
-        """Delete a prompt; its labels and versions go with it, which `force` must say."""
-        self._call(prompt_operation.delete_prompt(name, force))
-
     # The server
 
     def info(self, *, timeout: float | None = None) -> server_pb2.GetInfoResponse:
@@ -343,39 +208,6 @@ class Client:
                 raise errors.not_ready(self.target, timeout)
             time.sleep(0.2)
 
-    # The wire
-
-    def _limit(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
-
-    def _call(self, op: operation.Operation[Out], timeout: float | None = None) -> Out:
-        call = self._channel.unary_unary(
-            op.path, request_serializer=type(op.request).SerializeToString, response_deserializer=op.response.FromString
-        )
-        try:
-            return op.read(call(op.request, timeout=self._limit(timeout), metadata=self._metadata))
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from None
-
-    def _pages(self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]]) -> list[Item]:
-        items, token = self._call(page(""))
-        while token:
-            more, token = self._call(page(token))
-            items += more
-        return items
-
-    def _upload(self, method: str, messages: Iterator[Message], response: type[Reply], timeout: float | None) -> Reply:
-        call = self._channel.stream_unary(
-            method,
-            request_serializer=upload.to_bytes,
-            response_deserializer=response.FromString,
-        )
-        try:
-            answered: Reply = call(messages, timeout=self._limit(timeout), metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from None
-        return answered
-
     def _stream(
         self, message: inference_pb2.GenerateRequest, num_choices: int, timeout: float | None
     ) -> Generator[generation.Chunk, None, None]:
@@ -386,28 +218,3 @@ class Client:
                 if chunk := reader.read(response):
                     yield chunk
         reader.close()
-
-    def _run(
-        self, message: prompt_pb2.RunPromptRequest, timeout: float | None
-    ) -> Generator[prompt_run.PromptChunk | prompt_run.PromptRun, None, None]:
-        reader = prompt_run.RunReader()
-        responses = self._responses(operation.RUN_PROMPT, message, prompt_pb2.RunPromptResponse, timeout)
-        with contextlib.closing(responses):
-            for response in responses:
-                if chunk := reader.read(response):
-                    yield chunk
-        yield reader.whole()
-
-    def _responses(
-        self, method: str, message: Message, response: type[Reply], timeout: float | None
-    ) -> Generator[Reply, None, None]:
-        open_stream = self._channel.unary_stream(
-            method, request_serializer=type(message).SerializeToString, response_deserializer=response.FromString
-        )
-        call = open_stream(message, timeout=self._limit(timeout), metadata=self._metadata)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from None
-        finally:
-            call.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from graft.client import request
 from graft.client.errors import IncompleteStream
@@ -48,25 +49,28 @@ class PromptRun:
         return self.result.rationale
 
 
-def run(
-    prompt: str,
-    variables: Mapping[str, object],
-    *,
-    program: Program | None,
-    documents: Documents,
-    model: str,
-    withhold_rationale: bool,
-    options: request.SamplingOptions,
-) -> pb.RunPromptRequest:
-    """A request to run a registered program, or one that comes with it."""
+class RunOptions(request.SamplingOptions, total=False):
+    """How a program is run, beside its variables; `timeout` is in seconds."""
+
+    program: Program | None
+    documents: Documents
+    model: str
+    withhold_rationale: bool
+    timeout: float | None
+
+
+def run(prompt: str, variables: Mapping[str, object], options: RunOptions) -> pb.RunPromptRequest:
+    """A request to run a registered program, or one that comes with it. Raises TypeError for an unknown option."""
+    own = RunOptions.__annotations__.keys() - request.SamplingOptions.__annotations__.keys()
+    sampling = {name: value for name, value in options.items() if name not in own}
     return pb.RunPromptRequest(
         prompt=prompt,
-        program=_program(program),
+        program=_program(options.get("program")),
         variables=json.dumps(dict(variables), ensure_ascii=False) if variables else "",
-        documents=source_documents(documents),
-        model=model,
-        sampling=request.sampling(options),
-        withhold_rationale=withhold_rationale,
+        documents=source_documents(options.get("documents", ())),
+        model=options.get("model", ""),
+        sampling=request.sampling(cast(request.SamplingOptions, sampling)),
+        withhold_rationale=options.get("withhold_rationale", False),
     )
 
 
