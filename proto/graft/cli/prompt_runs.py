@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from graft.cli.verbs import Shown
+
 if TYPE_CHECKING:
     from graft.client import Client, PromptRun
-
-Shown = tuple[object, str]
 
 
 def run_prompt(client: Client, args: argparse.Namespace) -> Shown:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from graft.cli.verbs import Shown, add_verb, run_verb
+
 if TYPE_CHECKING:
     from graft.client import Client, Push
     from graft.v1 import adapter_pb2
@@ -20,19 +22,19 @@ _WAIT_SECONDS = 2.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """One sub-command per verb."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _verb(verbs, "list", _list, "all adapters with their aliases")
-    _add(_verb(verbs, "show", _show, "an adapter, or one of its versions"), "adapter", "version?")
-    push = _verb(verbs, "push", _push, "upload a PEFT folder as a new version")
+    add_verb(verbs, "list", _list, "all adapters with their aliases")
+    _add(add_verb(verbs, "show", _show, "an adapter, or one of its versions"), "adapter", "version?")
+    push = add_verb(verbs, "push", _push, "upload a PEFT folder as a new version")
     push.add_argument("folder")
     _add_push_arguments(push)
-    take = _verb(verbs, "import", _import, "register a PEFT folder that lies on the server's disk")
+    take = add_verb(verbs, "import", _import, "register a PEFT folder that lies on the server's disk")
     take.add_argument("path")
     _add_push_arguments(take)
-    alias = _verb(verbs, "alias", _alias, "point an alias to a version: the hot swap")
+    alias = add_verb(verbs, "alias", _alias, "point an alias to a version: the hot swap")
     _add(alias, "adapter", "alias", "version")
     alias.add_argument("--weight", type=int, metavar="PERCENT", help="share of the bare name's traffic")
     alias.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
-    delete = _verb(verbs, "delete", _delete, "delete an adapter, a version or an alias")
+    delete = add_verb(verbs, "delete", _delete, "delete an adapter, a version or an alias")
     delete.add_argument("adapter")
     delete.add_argument(
         "--yes", action="store_true", help="do not ask before an adapter's versions are deleted with it"
@@ -40,41 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what = delete.add_mutually_exclusive_group()
     what.add_argument("--version")
     what.add_argument("--alias")
-    _verb(verbs, "gc", _collect, "delete files that no version has any more, as the server does every hour")
-    _verb(verbs, "residency", _residency, "which versions sit in engine slots")
-    pin = _verb(verbs, "pin", _pin, "keep a version in its slot")
+    add_verb(verbs, "gc", _collect, "delete files that no version has any more, as the server does every hour")
+    add_verb(verbs, "residency", _residency, "which versions sit in engine slots")
+    pin = add_verb(verbs, "pin", _pin, "keep a version in its slot")
     _add(pin, "adapter", "version")
     pin.add_argument("--off", action="store_true", help="let it go instead")
-    prefetch = _verb(verbs, "prefetch", _prefetch, "say that a version may be asked for soon")
+    prefetch = add_verb(verbs, "prefetch", _prefetch, "say that a version may be asked for soon")
     _add(prefetch, "adapter", "version")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Call the server once and print."""
-    from graft.cli.connection import connect
-    from graft.cli.terminal import as_json
-
-    with connect(args) as client:
-        value, text = args.act(client, args)
-    print(as_json(value) if args.output == "json" else text)
-    return 0
-
-
-# A verb returns what `--output json` prints and what a person reads.
-Shown = tuple[object, str]
-Act = Callable[["Client", argparse.Namespace], Shown]
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, act: Act, help: str
-) -> argparse.ArgumentParser:
-    from graft.cli.connection import add_output_argument, add_server_argument
-
-    parser = verbs.add_parser(name, help=help, description=help)
-    add_server_argument(parser)
-    add_output_argument(parser)
-    parser.set_defaults(act=act)
-    return parser
+run = run_verb
 
 
 def _add(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from graft.cli.verbs import Shown, add_verb, run_verb
 
 if TYPE_CHECKING:
     from graft.client import Client
@@ -22,36 +23,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from graft.cli.sampling import add_sampling_arguments
 
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    push = _verb(verbs, "push", _push, "register a program as a new version")
+    push = add_verb(verbs, "push", _push, "register a program as a new version")
     push.add_argument("file", help="a JSON file, or - for standard input")
     push.add_argument("--name", required=True, help="the prompt's name, in folders by /")
     push.add_argument("--label", action="append", default=[], help="points at it then, e.g. production; repeatable")
     push.add_argument("--tag", action="append", default=[], help="repeatable")
     push.add_argument("--message", default="", help="what changed, and why")
-    listed = _verb(verbs, "list", _list, "all prompts with their labels")
+    listed = add_verb(verbs, "list", _list, "all prompts with their labels")
     listed.add_argument("prefix", nargs="?", default="", help="only names that begin so")
     listed.add_argument("--label", default="", help="only those that have it")
     listed.add_argument("--tag", default="", help="only those whose latest version has it")
-    show = _verb(verbs, "show", _show, "a prompt's versions, or one of them with its program")
+    show = add_verb(verbs, "show", _show, "a prompt's versions, or one of them with its program")
     show.add_argument("prompt", help="NAME, NAME:LABEL or NAME@VERSION")
     show.add_argument("--program", action="store_true", help="print the program alone: a file that can be pushed again")
-    preview = _verb(verbs, "preview", _preview, "the prompt as the model would read it, with token counts")
+    preview = add_verb(verbs, "preview", _preview, "the prompt as the model would read it, with token counts")
     add_prompt_arguments(preview)
-    ask = _verb(verbs, "run", run_prompt, "run a program; the rationale is told on standard error")
+    ask = add_verb(verbs, "run", run_prompt, "run a program; the rationale is told on standard error")
     add_prompt_arguments(ask)
     add_sampling_arguments(ask)
     ask.add_argument("--withhold-rationale", action="store_true", help="do not tell what led to the answer")
-    test = _verb(verbs, "test", test_prompt, "run the tests that a program brings")
+    test = add_verb(verbs, "test", test_prompt, "run the tests that a program brings")
     test.add_argument("prompt", help="NAME, NAME:LABEL or NAME@VERSION")
     test.add_argument("--model", default="", help="in place of the program's own")
-    diff = _verb(verbs, "diff", _diff, "what differs between two versions")
+    diff = add_verb(verbs, "diff", _diff, "what differs between two versions")
     diff.add_argument("first", help="NAME:LABEL or NAME@VERSION")
     diff.add_argument("second", help="the same; or :LABEL or @VERSION of the same prompt")
-    label = _verb(verbs, "label", _label, "point a label at a version")
+    label = add_verb(verbs, "label", _label, "point a label at a version")
     for name in ("name", "label", "version"):
         label.add_argument(name)
     label.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
-    delete = _verb(verbs, "delete", _delete, "delete a prompt, a version or a label")
+    delete = add_verb(verbs, "delete", _delete, "delete a prompt, a version or a label")
     delete.add_argument("name")
     delete.add_argument("--yes", action="store_true", help="do not ask before a prompt's versions are deleted with it")
     what = delete.add_mutually_exclusive_group()
@@ -59,33 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--label")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Call the server and print."""
-    from graft.cli.connection import connect
-    from graft.cli.terminal import as_json
-
-    with connect(args) as client:
-        value, text = args.act(client, args)
-    if args.output == "json" or text:
-        print(as_json(value) if args.output == "json" else text)
-    return 0
-
-
-# A verb returns what `--output json` prints and what a person reads.
-Shown = tuple[object, str]
-Act = Callable[["Client", argparse.Namespace], Shown]
-
-
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, act: Act, help: str
-) -> argparse.ArgumentParser:
-    from graft.cli.connection import add_output_argument, add_server_argument
-
-    parser = verbs.add_parser(name, help=help, description=help)
-    add_server_argument(parser)
-    add_output_argument(parser)
-    parser.set_defaults(act=act)
-    return parser
+run = run_verb
 
 
 def _push(client: Client, args: argparse.Namespace) -> Shown:
