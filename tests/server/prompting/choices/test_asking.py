@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from graft.server.engine.engine import ContinuationScore, TokenLogprob
 from graft.server.errors import BadInput
-from graft.server.prompting.asking import Asker, Piece, Written, WrittenTurn
+from graft.server.prompting.asking import Written, WrittenTurn
 from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion, premise_of
 from graft.server.prompting.choices.calibration import BatchPriors
 from graft.server.prompting.choices.orders import order_effects
-from graft.server.prompting.program.program import Calibration, Decoding, Output, Scoring
+from graft.server.prompting.program.program import Calibration, Scoring
+from tests.server.prompting.scripted import ScriptedAsker
 
 PROMPT = Written(text="Review: fine\nSentiment:")
 CHOICES = ("good", "bad")
 
 
-class Model(Asker):
+class Model(ScriptedAsker):
     """One token per character; a continuation's log-probability is its text's, after the prompt's text or any."""
 
     def __init__(self, logprobs: Mapping[tuple[str, str] | str, float]) -> None:
+        super().__init__(lambda prompt, path: "")
         self.logprobs = logprobs
-        self.asked: list[str] = []
+        self.asked_after: list[str] = []
 
     async def score(self, prompt: Written, continuations: Sequence[str]) -> list[ContinuationScore]:
         text = prompt.text if prompt.text is not None else prompt.turns[-1].content
-        self.asked.append(text)
+        self.asked_after.append(text)
         return [self._score(text, each) for each in continuations]
 
     def _score(self, text: str, continuation: str) -> ContinuationScore:
@@ -36,24 +38,6 @@ class Model(Asker):
         characters = continuation.strip().lower()
         tokens = [TokenLogprob(token_id=ord(one), token=one, logprob=logprob / len(characters)) for one in characters]
         return ContinuationScore(tokens=tuple(tokens), is_greedy=False)
-
-    def ask(
-        self,
-        prompt: Written,
-        decoding: Decoding,
-        *,
-        num_paths: int = 1,
-        output: Output | None = None,
-        with_logprob: bool = False,
-    ) -> AsyncGenerator[Piece, None]:
-        raise NotImplementedError
-
-    async def num_tokens(self, prompt: Written) -> int:
-        raise NotImplementedError
-
-    @property
-    def max_model_tokens(self) -> int:
-        return 1024
 
 
 async def answered(model: Model, scoring: Scoring, **question: object) -> ChoiceAnswer:
@@ -66,7 +50,7 @@ async def test_plain_scores_ask_once() -> None:
     answer = await answered(model, Scoring(), before=" ")
     assert answer.answer == "bad"
     assert [choice.probability for choice in answer.choices] == pytest.approx([1 / (1 + math.e), math.e / (1 + math.e)])
-    assert model.asked == [PROMPT.text]
+    assert model.asked_after == [PROMPT.text]
     assert answer.num_tokens == 7
     assert answer.notices == ()
 
@@ -81,13 +65,13 @@ async def test_unconditional_takes_off_what_follows_any_prompt() -> None:
     model = Model({"good": -2.0, "bad": -1.0, ("Answer: ", "good"): -5.0, ("Answer: ", "bad"): -1.0})
     found = await answered(model, Scoring(normalize="unconditional"))
     assert [choice.score for choice in found.choices] == pytest.approx([3.0, 0.0])
-    assert model.asked == [PROMPT.text, "Answer: "]
+    assert model.asked_after == [PROMPT.text, "Answer: "]
 
 
 async def test_a_choice_has_one_blank_in_front_of_it() -> None:
     model = Model({})
     await answered(model, Scoring(normalize="unconditional"), before=" ")
-    assert model.asked == [PROMPT.text, "Answer:"]
+    assert model.asked_after == [PROMPT.text, "Answer:"]
     assert premise_of(PROMPT, Scoring(premise="It is "), " ").text == "It is"
     assert premise_of(PROMPT, Scoring(premise=" "), " ").text == " "
 
@@ -99,8 +83,8 @@ async def test_contextual_asks_each_content_free_prompt_once() -> None:
     for _ in range(3):
         found = await asking.ask(model, question, Scoring(calibration=Calibration.CONTEXTUAL))
         assert found.answer == "good"
-    assert model.asked.count("N/A") == 1, "it depends on no input"
-    assert model.asked.count(str(PROMPT.text)) == 3
+    assert model.asked_after.count("N/A") == 1, "it depends on no input"
+    assert model.asked_after.count(str(PROMPT.text)) == 3
 
 
 async def test_what_no_key_names_is_not_remembered() -> None:
@@ -108,14 +92,14 @@ async def test_what_no_key_names_is_not_remembered() -> None:
     question = ChoiceQuestion(prompt=PROMPT, choices=CHOICES, content_free=(Written(text="N/A"),))
     for _ in range(2):
         await asking.ask(model, question, Scoring(calibration=Calibration.CONTEXTUAL))
-    assert model.asked.count("N/A") == 2
+    assert model.asked_after.count("N/A") == 2
 
 
 async def test_pmi_asks_the_premise() -> None:
     model = Model({"good": -2.0, "bad": -1.0, ("Sentiment:", "good"): -3.0, ("Sentiment:", "bad"): -0.5})
     found = await answered(model, Scoring(calibration=Calibration.PMI))
     assert [choice.score for choice in found.choices] == pytest.approx([1.0, -0.5])
-    assert model.asked == [PROMPT.text, "Sentiment:"]
+    assert model.asked_after == [PROMPT.text, "Sentiment:"]
 
 
 def test_the_premise_is_the_last_line_or_what_the_program_says() -> None:
@@ -163,7 +147,7 @@ async def test_all_that_is_wrong_is_told_at_once_and_nothing_is_asked(
     with pytest.raises(BadInput) as caught:
         await answered(model, Scoring(), choices=choices)
     assert [violation.field for violation in caught.value.violations] == fields
-    assert not model.asked
+    assert not model.asked_after
 
 
 async def test_a_model_that_takes_what_stands_first_is_found_out() -> None:

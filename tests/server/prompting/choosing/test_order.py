@@ -27,7 +27,7 @@ class Leaning(Model):
 
     async def score(self, prompt: Written, continuations: Sequence[str]) -> list[ContinuationScore]:
         assert prompt.text is not None
-        self.asked.append(prompt.text)
+        self.asked_after.append(prompt.text)
         shown, question = prompt.text.split("?")
         answer = question if set(shown[:2]) == {"a", "b"} else shown[-1]
         return [
@@ -63,24 +63,24 @@ async def test_few_are_tried_and_the_order_given_is_among_them() -> None:
     tried = await by_entropy(model, range(4), range(4, 12), LABELS, write)
     assert len({each.order for each in tried}) == len(tried) == order.MAX_ORDERS
     assert (0, 1, 2, 3) in {each.order for each in tried}
-    assert len(model.asked) <= order.MAX_ORDERS * order.MAX_PROBES
+    assert len(model.asked_after) <= order.MAX_ORDERS * order.MAX_PROBES
     assert len(await by_entropy(model, range(3), range(4, 12), LABELS, write)) == 6
 
 
 async def test_without_others_each_shown_one_is_asked_about_after_the_rest() -> None:
     model = Leaning()
     await by_entropy(model, range(4), (), LABELS, write)
-    assert all(len(asked.split("?")[0]) == 3 for asked in model.asked)
+    assert all(len(asked.split("?")[0]) == 3 for asked in model.asked_after)
 
 
 async def test_an_order_is_sought_once_for_its_key() -> None:
     model, orders = Leaning(), EntropyOrders()
     first = await orders.get(("p", 1), model, range(4), range(4, 12), LABELS, write)
-    num_asked = len(model.asked)
+    num_asked = len(model.asked_after)
     assert await orders.get(("p", 1), model, range(4), range(4, 12), LABELS, write) == first
-    assert len(model.asked) == num_asked
+    assert len(model.asked_after) == num_asked
     await orders.get(("p", 2), model, range(4), range(4, 12), LABELS, write)
-    assert len(model.asked) > num_asked
+    assert len(model.asked_after) > num_asked
 
 
 async def test_one_demonstration_has_one_order() -> None:
