@@ -31,9 +31,12 @@ SUM = {
 SAY = {"type": "chat", "prompt": [{"role": "user", "content": "{{text}}"}], "decoding": {"max_tokens": 8}}
 
 
+FORMED = {**SAY, "output": {"type": "json_schema", "json_schema": {"enum": [1, 2]}}}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs(client: Client) -> None:
-    for name, program in (("reverse", REVERSE), ("sum", SUM), ("say", SAY)):
+    for name, program in (("reverse", REVERSE), ("sum", SUM), ("say", SAY), ("formed", FORMED)):
         client.push_prompt(f"programs/{name}", program, labels=["production"])
 
 
@@ -184,6 +187,15 @@ def test_mistakes_over_http(server: Server, client: Client) -> None:
         ({"model": "prompt:programs/sum", "messages": [turn], "variables": []}, 400, "variables"),
         ({"model": "prompt:programs/sum", "messages": [turn], "prompt": {"id": "programs/say"}}, 400, "prompt"),
         ({"model": BASE, "messages": [], "prompt": {"id": "programs/say", "version": 1}}, 400, "prompt.version"),
+        (
+            {
+                "model": "prompt:programs/formed",
+                "messages": [turn],
+                "response_format": {"type": "json_object"},
+            },
+            400,
+            "response_format",
+        ),
     ):
         answer = httpx.post(f"{server.http}/v1/chat/completions", json=body)
         error = answer.json()["error"]

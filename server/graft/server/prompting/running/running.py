@@ -19,7 +19,7 @@ from graft.server.serving import Ticket
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The end of a run. `choice` and `checked` are None where no choices were scored and no sources shown."""
+    """The end of a run. `choice` is None where choices were not scored once, `checked` where no sources were shown."""
 
     reasoned: Reasoned
     choice: ChoiceAnswer | None
@@ -57,6 +57,8 @@ class Running:
         checked = None
         if sourcing is not None and found is not None:
             checked = check(reasoned.answer, found.passages, sourcing)
+        if reasoned.votes:  # the choices were scored on each path, and the vote is the answer's own
+            choice = None
         more = () if choice is None else choice.notices
         return Answer(
             reasoned=reasoned,

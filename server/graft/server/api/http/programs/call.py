@@ -75,6 +75,7 @@ async def read_call(body: Mapping[str, Any], endpoint: Endpoint, programs: Progr
         variables, turns = {**variables, missing[0]: said}, []
     is_ordinary = passes(program, endpoint)
     fields = _fields(body, endpoint, text, runs=not is_ordinary)
+    _check_form(fields, program)
     if turns and not (is_ordinary and endpoint is CHAT):
         _refuse_turns(program, endpoint, names, missing)
     request = RunRequest(program=program, version=version, variables=variables, model=model, decoding=_decoding(fields))
@@ -141,6 +142,15 @@ def _fields(body: Mapping[str, Any], endpoint: Endpoint, text: Text, *, runs: bo
                 violations.add(name, "is not taken here: the program is asked more than once; leave it out")
     violations.raise_any()
     return fields
+
+
+def _check_form(fields: Mapping[str, Any], program: PromptProgram) -> None:
+    """The answer's form is the program's to say, where it says one."""
+    violations = Violations()
+    for name in ("response_format", "structured_outputs"):
+        if program.output.type != "text" and fields.get(name) is not None:
+            violations.add(name, f"stands beside the program's own output, {program.output.type}: leave it out")
+    violations.raise_any()
 
 
 def _decoding(fields: Mapping[str, Any]) -> Decoding:
