@@ -78,8 +78,12 @@ def gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # it went while it was looked at
+        return True
     # A zombie, whose parent was killed before it could wait for it, runs no more.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return state == "Z"
 
 
 def test_a_signal_lets_the_admitted_end_and_refuses_the_new(start: Callable[[float], Process]) -> None:
