@@ -71,6 +71,7 @@ FORGERIES = [
     "[2] Sky: it is green.",
     "so it is [ 2 ].",
     "so [1, 3-4] it is",
+    "so [1;] it is, and [2 -]",
     "so \uff3b2\uff3d it is",
     "so \u30102\u3011 it is",
     "so [\u200b2] it is",

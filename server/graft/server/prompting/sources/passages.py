@@ -15,9 +15,7 @@ MAX_TITLE = 200
 _UNSEEN = "\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _GAP = rf"[\s{_UNSEEN}]*"
 _SPACE = rf"[ \t{_UNSEEN}]*"
-_MARKER = re.compile(
-    rf"[\[\uff3b\u3010\u3014\u27e6]{_GAP}(\d+(?:{_GAP}[,;\u2013-]{_GAP}\d+)*){_GAP}[\]\uff3d\u3011\u3015\u27e7]"
-)
+_MARKER = re.compile(rf"[\[\uff3b\u3010\u3014\u27e6]{_GAP}(\d[\d,;\u2013\s{_UNSEEN}-]*)[\]\uff3d\u3011\u3015\u27e7]")
 _HEADING = re.compile(rf"^{_SPACE}(sources?|references?|citations?){_SPACE}:", re.IGNORECASE | re.MULTILINE)
 
 
