@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from graft.bench.serving.measurements import engine, peers, prompts, server, zipf
+from graft.bench.serving.measurements import engine, peers, programs, prompts, server, zipf
 
 ENGINE, SERVER, MANY = "engine", "server", "many"
 """Where a measurement runs: on engines, through a server of 8 slots, through one of 16 with many adapters."""
@@ -73,6 +73,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     ),
     Measurement(
         "R5", SERVER, server.working_set, "time to first token, working set over slots ÷ within", seconds=(45, 35)
+    ),
+    Measurement(
+        "program",
+        SERVER,
+        programs.program_over_raw,
+        "a prompt program ÷ the same request written by hand",
+        seconds=(5, 20),
     ),
     Measurement("stock", SERVER, peers.against_stock, "Graft's server ÷ stock vLLM's own", seconds=(60, 60)),
     Measurement("R2", MANY, zipf.throughput_by_number, "throughput at N registered adapters ÷ at 1", seconds=(150, 45)),

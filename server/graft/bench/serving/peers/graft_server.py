@@ -60,9 +60,8 @@ class GraftServer:
     def __init__(self, child: Child, port: int, http_port: int) -> None:
         self._child = child
         self.http_port = http_port
-        self.channel = grpc.aio.insecure_channel(
-            f"127.0.0.1:{port}", options=[("grpc.max_send_message_length", 16 << 20)]
-        )
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.address, options=[("grpc.max_send_message_length", 16 << 20)])
         self._inference = inference_pb2_grpc.InferenceServiceStub(self.channel)
         self._adapters = adapter_pb2_grpc.AdapterServiceStub(self.channel)
 
