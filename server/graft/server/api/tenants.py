@@ -1,4 +1,4 @@
-"""Whose a request is: its tenant, found where it comes in and read by what looks anything up for it."""
+"""Whose a request is: its tenant, found where it comes in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +23,6 @@ Identify = Callable[[str | None], str]
 
 HEADER = "authorization"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z", re.ASCII)  # RFC 6750, section 2.1
-_current: ContextVar[str] = ContextVar("tenant")
-
-
-@contextmanager
-def on_behalf_of(tenant: str) -> Iterator[None]:
-    """Within, the current tenant is this one."""
-    token = _current.set(tenant)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def current_tenant() -> str:
-    """The tenant of the request that this is done for. Raises LookupError where it is done for none."""
-    return _current.get()
 
 
 def identify_by(tenants: Mapping[str, str]) -> Identify:

@@ -19,11 +19,11 @@ from graft.server.api.grpc.adapter_messages import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
-from graft.server.api.tenants import current_tenant
 from graft.server.management import Management
 from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from graft.adapters.adapter import BaseIdentity
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
-from graft.server.api.tenants import current_tenant
 from graft.server.registry.bases import BaseUploads
+from graft.server.runtime.tenant import current_tenant
 from graft.v1 import base_pb2 as pb
 from graft.v1 import base_pb2_grpc
 

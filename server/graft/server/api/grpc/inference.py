@@ -19,12 +19,12 @@ from graft.server.api.grpc.inference_messages import (
     usage_message,
 )
 from graft.server.api.grpc.types import Context
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import Sampling
 from graft.server.engine.schema.structured_outputs import check_schema_text
 from graft.server.engine.text import Text
 from graft.server.operations.logs import current_request_id
 from graft.server.runtime.roles import template_role
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.server.serving import Serving, Ticket
 from graft.v1 import common_pb2, inference_pb2_grpc

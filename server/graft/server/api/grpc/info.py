@@ -10,9 +10,9 @@ from graft.adapters.form import ServingForm
 from graft.server.api.grpc.inference_messages import form_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.supervisor import Supervisor
 from graft.server.registry.replays import Replays
+from graft.server.runtime.tenant import current_tenant
 from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
 from graft.v1 import server_pb2 as pb

@@ -19,11 +19,12 @@ from graft.server.api.faults import Fault, fault_of
 from graft.server.api.grpc.status import status_of
 from graft.server.api.grpc.types import Context, Handler
 from graft.server.api.grpc.uploads import heard_out
-from graft.server.api.tenants import Identify, on_behalf_of
+from graft.server.api.tenants import Identify
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.deadlines import in_time
+from graft.server.runtime.tenant import on_behalf_of
 
 _log = logging.getLogger("graft.access")
 # Health, reflection: the library's own servicers answer as they like.

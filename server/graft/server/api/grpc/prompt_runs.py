@@ -11,13 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 from graft.server.api.grpc.inference_messages import answerer_message, sampling_of, usage_message
 from graft.server.api.grpc.prompt_answers import answer_message, preview_message, program_answerer
 from graft.server.api.grpc.types import Context
-from graft.server.api.tenants import current_tenant
 from graft.server.operations.logs import current_request_id
 from graft.server.prompting.program.program import Decoding, Document
 from graft.server.prompting.program.references import read_reference
 from graft.server.prompting.reasoning.task import Growth
 from graft.server.prompting.running.programs import Programs
 from graft.server.prompting.running.request import RunRequest, read_variables
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import inference_pb2
 from graft.v1 import prompt_pb2 as pb

@@ -12,11 +12,11 @@ import grpc
 from graft.server.api.grpc.prompt_messages import label_message, prompt_version_message, summary_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
-from graft.server.api.tenants import current_tenant
 from graft.server.prompting.catalog.draft import read_draft
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.program.names import check_prompt_name
 from graft.server.prompting.program.references import PromptReference, read_selector
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import prompt_pb2 as pb
 from graft.v1 import prompt_pb2_grpc

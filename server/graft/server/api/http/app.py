@@ -25,10 +25,11 @@ from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.prompts.routes import prompt_routes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.sse import ClientGone
-from graft.server.api.tenants import Identify, on_behalf_of
+from graft.server.api.tenants import Identify
 from graft.server.errors import SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
+from graft.server.runtime.tenant import on_behalf_of
 
 _log = logging.getLogger("graft.access")
 # Asked every few seconds by machines: no requests, and no news.

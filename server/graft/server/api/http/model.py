@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from graft.adapters.catalog.snapshot import Resolved
 from graft.adapters.errors import GraftError
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.text import Text
 from graft.server.errors import NotReady, ServingError
+from graft.server.runtime.tenant import current_tenant
 from graft.server.serving import Serving
 
 

@@ -23,7 +23,6 @@ from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.programs.call import ProgramCall, calls_program, read_call
 from graft.server.api.http.programs.reply import run_reply
 from graft.server.api.http.sse import EventStream, Frame, until_gone
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest, Reply
 from graft.server.engine.text import Text
@@ -31,6 +30,7 @@ from graft.server.errors import SlowReader
 from graft.server.operations.logs import current_request_id
 from graft.server.parity.receipt import Receipt
 from graft.server.prompting.running.programs import Programs
+from graft.server.runtime.tenant import current_tenant
 from graft.server.serving import Answerer, Serving, Ticket
 
 # Headers take visible ASCII.

@@ -15,10 +15,10 @@ from starlette.responses import PlainTextResponse, Response
 from graft.adapters.adapter import STABLE
 from graft.adapters.catalog.snapshot import ANY_BASE
 from graft.server.api.http.body import JsonResponse
-from graft.server.api.tenants import current_tenant
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.registry.snapshots import Snapshots
+from graft.server.runtime.tenant import current_tenant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graft.server.engine.process.process import how_it_ended
-from graft.server.errors import BadInput, NotReady, Overloaded, Violation
+from graft.server.errors import BadInput, NotReady, Violation
 from graft.server.prompting.rendering.bounds import CPU_SECONDS, LENGTH_BYTES, MEMORY_BYTES, MEMORY_CODE, PROGRAM
 from graft.server.prompting.rendering.templates import (
     MAX_RENDERED_CHARACTERS,
@@ -22,7 +22,9 @@ from graft.server.prompting.rendering.templates import (
     Job,
     Reading,
 )
+from graft.server.prompting.rendering.turns import Turns
 from graft.server.runtime.background import watched
+from graft.server.runtime.tenant import current_tenant_or_none
 
 _log = logging.getLogger(__name__)
 _MODULE = "graft.server.prompting.rendering.child"
@@ -30,7 +32,7 @@ _MAX_ANSWER_BYTES = 5 * MAX_RENDERED_CHARACTERS
 # The processor time of a request ends in the kernel; this is for a process that does not run at all.
 _WALL_SECONDS = 3.0
 _START_SECONDS = 60.0
-_MAX_WAITING = 64
+_MAX_WAITING = 64  # of one tenant
 _RENDERED_TOGETHER = 256
 _NUM_READINGS = 256
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "TZDIR")
@@ -47,8 +49,7 @@ class TemplateProcess:
 
     def __init__(self, *, module: str = _MODULE) -> None:
         self._module = module
-        self._turn = asyncio.Lock()
-        self._num_waiting = 0
+        self._turns = Turns(max_waiting=_MAX_WAITING)
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[Any] | None = None
         self._closed = False
@@ -61,14 +62,14 @@ class TemplateProcess:
 
     async def start(self) -> None:
         """Have the process wait for requests. Raises `OSError` where it does not start."""
-        async with self._turn:
+        async with self._turns.turn(None):
             await self._running()
 
     async def close(self) -> None:
         """End the process; whoever waits for it is told."""
         self._closed = True
         self._kill()
-        async with self._turn:
+        async with self._turns.turn(None):
             if self._starting is not None:
                 self._starting.cancel()
                 await asyncio.gather(self._starting, return_exceptions=True)
@@ -76,7 +77,7 @@ class TemplateProcess:
 
     async def render(self, jobs: Sequence[Job], *, style: str = PROGRAM) -> list[str]:
         """Texts of all jobs, in their order. Raises `BadInput` with the field of the template that fails, `Overloaded`
-        where too many requests wait, and `NotReady` where the process ended for another reason.
+        where too many of the tenant's requests wait, and `NotReady` where the process ended for another reason.
         """
         _check_lengths([(job.field, job.template) for job in jobs])
         made: list[str] = []
@@ -115,40 +116,36 @@ class TemplateProcess:
     async def _asked(
         self, verb: str, style: str, jobs: Sequence[Mapping[str, Any]], fields: Sequence[str], *, room: int = 0
     ) -> list[Any]:
-        if self._num_waiting >= _MAX_WAITING:
-            problem = f"{_MAX_WAITING} requests wait for templates to be rendered: try again"
-            raise Overloaded(problem, retry_after_seconds=1.0)
         request = {"verb": verb, "style": style, "jobs": jobs, "room": room}
         data = json.dumps(request, ensure_ascii=False).encode(errors="surrogatepass")
-        self._num_waiting += 1
-        # Whoever leaves does not leave its answer to the next.
+        await self._turns.take(current_tenant_or_none())
+        # Whoever leaves does not leave its answer to the next: the turn ends with the exchange.
         asking = asyncio.ensure_future(self._ask(data, fields))
-        asking.add_done_callback(self._done)
+        asking.add_done_callback(self._answered)
         return await asyncio.shield(asking)
 
-    def _done(self, asking: asyncio.Future[list[Any]]) -> None:
-        self._num_waiting -= 1
+    def _answered(self, asking: asyncio.Future[list[Any]]) -> None:
+        self._turns.pass_on()
         if not asking.cancelled():
             asking.exception()  # seen, even where nobody waits any more
 
     async def _ask(self, data: bytes, fields: Sequence[str]) -> list[Any]:
-        async with self._turn:
-            try:
-                process = await self._running()
-            except OSError as error:
-                raise NotReady("the process that renders templates did not start: try again") from error
-            try:
-                async with asyncio.timeout(_WALL_SECONDS):
-                    answer = await _exchange(process, data)
-            except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
-                problem = await self._obituary(process, error)
-                self._begin()
-                if problem is None:
-                    raise NotReady("the process that renders templates is being replaced: try again") from None
-                raise BadInput(Violation(field=fields[0], problem=problem)) from None
-            if answer.get("last"):
-                self._kill()
-                self._begin()
+        try:
+            process = await self._running()
+        except OSError as error:
+            raise NotReady("the process that renders templates did not start: try again") from error
+        try:
+            async with asyncio.timeout(_WALL_SECONDS):
+                answer = await _exchange(process, data)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
+            problem = await self._obituary(process, error)
+            self._begin()
+            if problem is None:
+                raise NotReady("the process that renders templates is being replaced: try again") from None
+            raise BadInput(Violation(field=fields[0], problem=problem)) from None
+        if answer.get("last"):
+            self._kill()
+            self._begin()
         if "problem" in answer:
             raise BadInput(Violation(field=fields[int(answer["job"])], problem=str(answer["problem"])))
         made: list[Any] = answer["made"]

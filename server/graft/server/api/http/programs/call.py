@@ -9,7 +9,6 @@ from typing import Any
 from graft.server.api.http.openai_fields import CHAT, Endpoint
 from graft.server.api.http.openai_request import checked
 from graft.server.api.messages import read_messages
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.catalog.prompt import PromptVersion
@@ -23,6 +22,7 @@ from graft.server.prompting.program.references import (
 from graft.server.prompting.running.preparing import Prepared
 from graft.server.prompting.running.programs import Programs
 from graft.server.prompting.running.request import RunRequest
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 
 # A call's own fields beside those of the endpoint.

@@ -20,12 +20,12 @@ from graft.server.api.http.body import JsonResponse
 from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.sse import ClientGone
-from graft.server.api.tenants import current_tenant
 from graft.server.prompting.catalog.draft import MAX_LABELS
 from graft.server.prompting.catalog.prompt import PromptVersion
 from graft.server.prompting.catalog.snapshot import PromptEntry
 from graft.server.prompting.program.names import check_label
 from graft.server.prompting.program.program import Turn
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations, shown
 
 _LISTED = ("name", "label", "tag", "version", "page", "limit", "fromUpdatedAt", "toUpdatedAt")

@@ -13,13 +13,13 @@ from starlette.responses import Response
 
 from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
 from graft.server.api.http.prompts.fields import Fields, query_of
-from graft.server.api.tenants import current_tenant
 from graft.server.prompting.catalog.draft import Draft, read_draft
 from graft.server.prompting.catalog.prompt import PromptLabel, PromptVersion
 from graft.server.prompting.catalog.prompts import Prompts
 from graft.server.prompting.catalog.snapshot import PromptEntry
 from graft.server.prompting.program.names import check_prompt_name
 from graft.server.prompting.program.references import PromptReference, read_selector
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations, shown
 
 MAX_BODY_BYTES = 4 << 20

@@ -22,12 +22,12 @@ from graft.server.api.http.responses.events import Events
 from graft.server.api.http.responses.output import ended, items_of, response_object
 from graft.server.api.http.responses.request import AskedResponse, ResolvePrompt, StoredPrompt, as_chat
 from graft.server.api.http.sse import EventStream, Frame, until_gone
-from graft.server.api.tenants import current_tenant
 from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput, SlowReader, Violation
 from graft.server.operations.logs import current_request_id
+from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import shown
 from graft.server.serving import Serving, Ticket
 

@@ -8,11 +8,11 @@ from typing import Any
 from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.programs.call import passes, program_fields, program_headers
 from graft.server.api.http.responses.request import ResolvePrompt, StoredPrompt
-from graft.server.api.tenants import current_tenant
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.program.references import read_openai_prompt
 from graft.server.prompting.running.programs import Programs
 from graft.server.prompting.running.request import RunRequest
+from graft.server.runtime.tenant import current_tenant
 
 
 def stored_prompts(programs: Programs) -> ResolvePrompt:
