@@ -273,7 +273,7 @@ def test_refused_over_http(server: Server, client: Client) -> None:
         ("completions", {"model": "prompt:" + "a" * 100_000, "prompt": "a"}, 400),
         ("completions", {"model": "prompt:a/../b", "prompt": "a"}, 400),
         ("completions", {"model": "prompt:absurd/say@99999999999", "prompt": "a"}, 404),
-        ("responses", {"prompt": {"id": "absurd/say", "variables": {"x": "a"}}}, 400),
+        ("responses", {"prompt": {"id": "absurd/say", "variables": {"y": "a"}}}, 400),
         ("responses", {"prompt": {"id": "absurd/none"}}, 404),
         ("prompts", {"name": "absurd/x", "program": {"prompt": "{{demonstrations}}", "promt": 1}}, 400),
         ("prompts", {"name": "absurd/x", "program": choices("a", "a")}, 400),

@@ -101,6 +101,25 @@ def test_openai_prompt_object(client: Client, api: openai.OpenAI) -> None:
     assert response.headers["x-graft-prompt"] == "programs/say@1"
 
 
+def test_responses_run_programs(api: openai.OpenAI) -> None:
+    by_model: dict[str, Any] = {"model": "prompt:programs/sum", "input": "27+42"}
+    prompt = {"id": "programs/sum", "variables": {"question": "27+42"}}
+    for asked in (by_model, {"prompt": prompt}):
+        response = api.responses.create(**asked)
+        reasoning, message = response.output
+        assert reasoning.type == "reasoning" and message.type == "message"
+        assert reasoning.content and reasoning.content[0].text == "7+2+0=9;2+4+0=6"
+        assert response.output_text == "69" and response.temperature == 0 and response.status == "completed"
+        assert (
+            response.usage and response.usage.output_tokens > response.usage.output_tokens_details.reasoning_tokens > 0
+        )
+    events = list(api.responses.create(**by_model, stream=True))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == "69"
+    last = events[-1]
+    assert last.type == "response.completed" and last.response.output_text == "69"
+    assert last.response.model == "prompt:programs/sum" and last.response.usage
+
+
 def test_choices_have_probabilities(client: Client) -> None:
     program = {"prompt": "{{text}} Oh", "output": {"type": "choices", "choices": ["yes", "no"]}}
     result = client.run_prompt(program=program, variables={"text": "the best in years"}).result
@@ -198,6 +217,24 @@ def test_mistakes_over_http(server: Server, client: Client) -> None:
         ),
     ):
         answer = httpx.post(f"{server.http}/v1/chat/completions", json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (status, param), error
+
+
+def test_mistakes_in_responses_are_said_in_their_words(server: Server) -> None:
+    for body, status, param in (
+        ({"model": "prompt:nowhere", "input": "1"}, 404, "prompt"),
+        ({"model": "prompt:programs/sum", "input": "1", "variables": {"question": "2"}}, 400, "input"),
+        ({"model": "prompt:programs/sum", "input": "1", "prompt": {"id": "programs/say"}}, 400, "prompt"),
+        ({"prompt": {"id": "programs/sum", "variables": {"x": "1"}}}, 400, "variables.x"),
+        ({"model": "prompt:programs/sum", "input": "1", "include": ["message.output_text.logprobs"]}, 400, "include"),
+        (
+            {"model": "prompt:programs/formed", "input": "1", "text": {"format": {"type": "json_object"}}},
+            400,
+            "text.format",
+        ),
+    ):
+        answer = httpx.post(f"{server.http}/v1/responses", json=body)
         error = answer.json()["error"]
         assert (answer.status_code, error["param"]) == (status, param), error
 

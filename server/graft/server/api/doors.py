@@ -16,7 +16,6 @@ from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
-from graft.server.api.http.responses.stored import stored_prompts
 from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
@@ -115,7 +114,7 @@ class Doors:
             max_body_bytes=settings.max_body_mib * _MIB,
             bodies=bodies,
             write_seconds=settings.slow_reader_seconds,
-            resolve_prompt=stored_prompts(programs),
+            programs=programs,
         )
         app = http_app(
             chat=chat,

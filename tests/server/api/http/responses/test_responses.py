@@ -14,7 +14,7 @@ from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.openai_request import checked
 from graft.server.api.http.responses.events import Events
 from graft.server.api.http.responses.output import ended, items_of, response_object
-from graft.server.api.http.responses.request import StoredPrompt, as_chat
+from graft.server.api.http.responses.request import as_chat
 from graft.server.engine.engine import InvalidRequest
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput
@@ -123,7 +123,7 @@ def test_a_whole_response_is_what_its_events_end_in() -> None:
         ],
     }
     choice = {"message": message, "finish_reason": "tool_calls"}
-    whole = ended(begun(), items_of(choice), "tool_calls", USAGE)
+    whole = ended(begun(), items_of(choice), {"choices": [choice], "usage": USAGE})
     streamed = events_of(FRAMES)[-1]["response"]
     for response in (whole, streamed):
         told = Response.model_validate(response)
@@ -134,7 +134,8 @@ def test_a_whole_response_is_what_its_events_end_in() -> None:
 
 
 def test_a_response_whose_tokens_ran_out_says_so() -> None:
-    whole = ended(begun(), items_of({"message": {"content": "abc"}, "finish_reason": "length"}), "length", None)
+    choice = {"message": {"content": "abc"}, "finish_reason": "length"}
+    whole = ended(begun(), items_of(choice), {"choices": [choice]})
     last = events_of([frame(content="abc"), frame("length")])[-1]
     assert last["type"] == "response.incomplete"
     for response in (whole, last["response"]):
@@ -244,9 +245,12 @@ def test_every_field_of_the_types_is_known() -> None:
     assert not unknown
 
 
-def test_a_stored_prompt_brings_turns_and_fields() -> None:
-    stored = StoredPrompt(turns=[{"role": "system", "content": "s"}], fields={"temperature": 0.5, "model": "fable"})
-    asked = as_chat({"prompt": {"id": "p"}, "temperature": 0.1}, stored)
-    assert asked.chat["messages"] == [{"role": "system", "content": "s"}]
-    assert (asked.chat["temperature"], asked.chat["model"]) == (0.1, "fable")
-    assert asked.place("messages[0].content") == "prompt.content"
+def test_a_program_is_called_as_by_a_chat() -> None:
+    asked = as_chat({"prompt": {"id": "p"}, "temperature": 0.1, "instructions": "i"})
+    assert asked.chat == {
+        "prompt": {"id": "p"},
+        "temperature": 0.1,
+        "messages": [{"role": "system", "content": "i"}],
+    }
+    asked = as_chat({"model": "prompt:p", "input": "a"})
+    assert asked.chat["messages"] == [{"role": "user", "content": "a"}]

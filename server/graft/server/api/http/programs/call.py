@@ -199,5 +199,6 @@ async def _ordinary(
     written = prepared.fitted.written
     if endpoint is CHAT:
         given = [{"role": turn.role, "content": turn.content} for turn in written.turns]
-        return {**fields, "messages": [*given, *turns]}
+        begins = 1 if turns and turns[0]["role"] == "system" else 0
+        return {**fields, "messages": [*turns[:begins], *given, *turns[begins:]]}
     return {**fields, "prompt": await text.encode_marked(written.text or "", field="variables")}

@@ -1,9 +1,9 @@
-"""`/v1/responses`, stateless: a chat in other words, in and out."""
+"""`/v1/responses`, stateless: a chat, or a program's call, in other words; in and out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import time
@@ -18,66 +18,87 @@ from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai import answerer_headers
 from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
+from graft.server.api.http.programs.call import ProgramCall, calls_program, read_call
+from graft.server.api.http.programs.reply import run_reply
 from graft.server.api.http.responses.events import Events
 from graft.server.api.http.responses.output import ended, items_of, response_object
-from graft.server.api.http.responses.request import AskedResponse, ResolvePrompt, StoredPrompt, as_chat
+from graft.server.api.http.responses.request import AskedResponse, as_chat
 from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.engine.engine import EngineError
-from graft.server.engine.openai import OpenAIRequest
+from graft.server.engine.openai import OpenAIRequest, Reply
 from graft.server.engine.text import Text
-from graft.server.errors import BadInput, SlowReader, Violation
+from graft.server.errors import SlowReader
 from graft.server.operations.logs import current_request_id
+from graft.server.prompting.running.programs import Programs
 from graft.server.runtime.tenant import current_tenant
-from graft.server.runtime.violations import shown
 from graft.server.serving import Serving, Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResponsesEndpoint:
-    """The route, as an ASGI application: the whole answer happens inside the request's admission and lease.
+class _Asked:
+    """A response's request; `call` is the program's that it calls."""
 
-    `resolve_prompt` reads stored prompts; without it a request that names one is refused.
-    """
+    response: AskedResponse
+    call: ProgramCall | None
+
+    def begun(self, model: str, ticket: Ticket) -> dict[str, Any]:
+        """The response under way."""
+        one, given = ticket.answerer, {**self.response.given, "model": model}
+        if self.call is not None:
+            said = dict(self.call.prepared.decoding)
+            given |= {
+                "model": self.call.model,
+                "temperature": said["temperature"] or 0.0,
+                "top_p": said["top_p"] or 1.0,
+            }
+        return response_object(
+            given,
+            response_id=f"resp_{current_request_id()}",
+            created=float(int(time())),
+            fingerprint=one.version_digest or one.base_digest,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponsesEndpoint:
+    """The route, as an ASGI application: the whole answer happens inside the request's admission and lease."""
 
     serving: Serving
     text: Text
     max_body_bytes: int
     bodies: BodyBudget
     write_seconds: float
-    resolve_prompt: ResolvePrompt | None = None
+    programs: Programs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self.bodies.share() as take:
             request = Request(scope, receive)
-            asked, body, model = await self._read(request, take)
+            raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
+            response = as_chat(await self.text.beside(lambda: json_object(raw), len(raw)))
+            call = None
+            if calls_program(response.chat, CHAT):
+                with response.own_words():
+                    call = await read_call(response.chat, CHAT, self.programs, self.text)
+            asked = _Asked(response=response, call=call)
+            if call is not None and call.body is None:
+                await until_gone(request.receive, self._run(asked, call, request, send))
+                return
+            body, model = await self._judged(asked, len(raw))
             await until_gone(request.receive, self._answer(asked, body, model, request, send))
 
-    async def _read(
-        self, request: Request, take: Callable[[int], None]
-    ) -> tuple[AskedResponse, CheckedBody, AskedModel]:
-        raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
-        given = await self.text.beside(lambda: json_object(raw), len(raw))
-        asked = as_chat(given, await self._stored(given.get("prompt")))
-        model = await asked_model(asked.chat.get("model"), self.serving, self.text)
-        with asked.own_words():
-            body = await self.text.beside(lambda: checked(asked.chat, CHAT, model.text), len(raw))
-            if not {"response_format", "tools"}.isdisjoint(body.fields):
+    async def _judged(self, asked: _Asked, num_bytes: int) -> tuple[CheckedBody, AskedModel]:
+        chat = asked.response.chat if asked.call is None else asked.call.body
+        assert chat is not None
+        model = await asked_model(chat.get("model"), self.serving, self.text)
+        with asked.response.own_words():
+            body = await self.text.beside(lambda: checked(chat, CHAT, model.text), num_bytes)
+            if not {"response_format", "structured_outputs", "tools"}.isdisjoint(body.fields):
                 await asyncio.to_thread(body.check_form)
-        return asked, body, model
+        return body, model
 
-    async def _stored(self, reference: Any) -> StoredPrompt | None:
-        if reference is None:
-            return None
-        if self.resolve_prompt is None or not isinstance(reference, dict):
-            problem = "stored prompts are not served here" if isinstance(reference, dict) else "it must be an object"
-            raise BadInput(Violation(field="prompt", problem=f"is {shown(reference)}; {problem}"))
-        return await self.resolve_prompt(reference)
-
-    async def _answer(
-        self, asked: AskedResponse, body: CheckedBody, model: AskedModel, request: Request, send: Send
-    ) -> None:
+    async def _answer(self, asked: _Asked, body: CheckedBody, model: AskedModel, request: Request, send: Send) -> None:
         tenant, resolved = current_tenant(), model.required(body.model, self.serving)
-        with asked.own_words():
+        with asked.response.own_words():
             prompts = await body.prompts(model.text)
             fields = bounded(body.fields, prompts, self.text)
         entered = self.serving.enter(
@@ -85,29 +106,28 @@ class ResponsesEndpoint:
         )
         async with entered as ticket:
             chat = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
-            with asked.own_words():
+            with asked.response.own_words():
                 reply = await self.serving.openai(ticket, chat)
-            response = _begun(asked, body, ticket)
-            headers = {**answerer_headers(ticket.answerer), **asked.headers}
-            if reply.body is not None:
-                (choice,) = reply.body["choices"]
-                finish, usage = choice.get("finish_reason"), reply.body.get("usage")
-                whole = ended(response, items_of(choice), finish, usage)
-                await JsonResponse(whole, headers=headers)(request.scope, request.receive, send)
-            if reply.frames is not None:
-                stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
-                async with aclosing(reply.frames) as frames:
-                    await _write(frames, Events(response), stream, request.scope)
+            await self._send(reply, asked, asked.begun(body.model, ticket), ticket, request, send)
 
+    async def _run(self, asked: _Asked, call: ProgramCall, request: Request, send: Send) -> None:
+        """A program that is more than one chat."""
+        entered = self.programs.enter(call.prepared, tenant=current_tenant(), request_id=current_request_id())
+        async with entered as ticket:
+            reply = await run_reply(call, CHAT, self.programs, ticket)
+            await self._send(reply, asked, asked.begun(call.model, ticket), ticket, request, send)
 
-def _begun(asked: AskedResponse, body: CheckedBody, ticket: Ticket) -> dict[str, Any]:
-    one = ticket.answerer
-    return response_object(
-        {**asked.given, "model": body.model},
-        response_id=f"resp_{current_request_id()}",
-        created=float(int(time())),
-        fingerprint=one.version_digest or one.base_digest,
-    )
+    async def _send(
+        self, reply: Reply, asked: _Asked, response: dict[str, Any], ticket: Ticket, request: Request, send: Send
+    ) -> None:
+        headers = {**answerer_headers(ticket.answerer), **(asked.call.headers if asked.call else {})}
+        if reply.body is not None:
+            whole = ended(response, items_of(reply.body["choices"][0]), reply.body)
+            await JsonResponse(whole, headers=headers)(request.scope, request.receive, send)
+        if reply.frames is not None:
+            stream = EventStream(send, headers=headers, write_seconds=self.write_seconds)
+            async with aclosing(reply.frames) as frames:
+                await _write(frames, Events(response), stream, request.scope)
 
 
 async def _write(frames: AsyncIterator[Frame], events: Events, stream: EventStream, scope: Scope) -> None:

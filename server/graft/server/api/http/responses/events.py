@@ -26,7 +26,8 @@ class Events:
         self._output: list[Item] = []
         self._open: Item | None = None
         self._finish: str | None = None
-        self._usage: Any = None
+        # What only the last frames say: usage, and what programs tell beside the answer.
+        self._told: dict[str, Any] = {}
 
     def begin(self) -> Iterator[Event]:
         for kind in ("created", "in_progress"):
@@ -34,7 +35,7 @@ class Events:
 
     def of(self, frame: Mapping[str, Any]) -> Iterator[Event]:
         """What one chunk adds."""
-        self._usage = frame.get("usage") or self._usage
+        self._told |= {name: frame[name] for name in ("usage", "graft") if frame.get(name)}
         for choice in frame.get("choices", ()):
             delta = choice.get("delta") or {}
             if delta.get("reasoning"):
@@ -52,7 +53,8 @@ class Events:
         if not self._output:
             yield from self._begin_item(message_item("", status="in_progress"))
         yield from self._end_item(is_cut=self._finish == "length")
-        response = ended(self._response, self._output, self._finish, self._usage)
+        last = {**self._told, "choices": [{"finish_reason": self._finish}]}
+        response = ended(self._response, self._output, last)
         yield self._event(f"response.{response['status']}", response=response)
 
     def failed(self, message: str, code: str, param: str | None) -> Iterator[Event]:

@@ -115,13 +115,16 @@ def response_object(given: Mapping[str, Any], *, response_id: str, created: floa
     }
 
 
-def ended(response: Mapping[str, Any], output: list[Item], finish: str | None, usage: Any) -> dict[str, Any]:
-    """The response with what it consists of. One whose tokens ran out is incomplete."""
-    is_cut = finish == "length"
+def ended(response: Mapping[str, Any], output: list[Item], last: Mapping[str, Any]) -> dict[str, Any]:
+    """The response with what it consists of. One whose tokens ran out is incomplete. `last` is the chat's answer, or
+    what its last frames said: choices, usage, and what only programs tell.
+    """
+    is_cut = any(choice.get("finish_reason") == "length" for choice in last["choices"])
     return {
         **response,
         "status": "incomplete" if is_cut else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
         "output": output,
-        "usage": usage_of(usage),
+        "usage": usage_of(last.get("usage")),
+        **({"graft": last["graft"]} if last.get("graft") else {}),
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from graft.server.api.http.openai_fields import INERT, Inert
+from graft.server.api.http.openai_fields import CHAT, INERT, Inert
+from graft.server.api.http.programs.call import calls_program
 from graft.server.api.http.responses.items import Turns, read_input
 from graft.server.engine.engine import InvalidRequest
 from graft.server.errors import BadInput, Violation
@@ -17,8 +18,8 @@ from graft.server.runtime.violations import Violations, shown
 
 PATH = "/v1/responses"
 # Fields whose meaning is that of the chat's field.
-_SAME = ("model", "parallel_tool_calls", "stream", "temperature", "top_logprobs", "top_p")
-_OWN = ("include", "input", "instructions", "max_output_tokens", "prompt", "reasoning", "text", "tool_choice", "tools")
+_SAME = ("model", "parallel_tool_calls", "prompt", "stream", "temperature", "top_logprobs", "top_p", "variables")
+_OWN = ("include", "input", "instructions", "max_output_tokens", "reasoning", "text", "tool_choice", "tools")
 _STATELESS = "nothing is stored here: give the conversation's items in `input`"
 _LOGPROBS = "message.output_text.logprobs"
 # Reasoning stands in its item as text, so nothing of it needs to be encrypted.
@@ -59,23 +60,6 @@ _INERT: Mapping[str, Inert] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredPrompt:
-    """What a stored prompt brings: turns before those of `input`, and chat fields that the request may override."""
-
-    turns: list[dict[str, Any]]
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Of the answer: which prompt it was made by."""
-
-
-ResolvePrompt = Callable[[Mapping[str, Any]], Awaitable[StoredPrompt]]
-"""From a request's `prompt`: `id`, and perhaps `version` (text) and `variables`.
-
-Raises `BadInput` with fields below `prompt`, and `NotFound`.
-"""
-
-
 @dataclass(kw_only=True)
 class AskedResponse:
     """`given` are the request's fields that say something; `chat` the same request as a chat's body."""
@@ -83,7 +67,6 @@ class AskedResponse:
     given: dict[str, Any]
     chat: dict[str, Any]
     places: dict[str, str]
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def own_words(self) -> Iterator[None]:
@@ -125,31 +108,27 @@ _PLACES = {
 }
 
 
-def as_chat(body: Mapping[str, Any], stored: StoredPrompt | None = None) -> AskedResponse:
-    """Raises `BadInput` with all that is wrong with fields of its own; the chat's are judged where chats are."""
+def as_chat(body: Mapping[str, Any]) -> AskedResponse:
+    """The same request as a chat, which calls a program where the request does.
+
+    Raises `BadInput` with all that is wrong with fields of its own; the chat's are judged where chats are.
+    """
     violations = Violations()
     given = _settled(body, violations)
     turns = Turns()
-    chat: dict[str, Any] = {
-        **(stored.fields if stored else {}),
-        **{name: given[name] for name in _SAME if name in given},
-    }
+    chat: dict[str, Any] = {name: given[name] for name in _SAME if name in given}
     if "instructions" in given:
         if not isinstance(given["instructions"], str):
             violations.add("instructions", f"is {shown(given['instructions'])}; it must be text")
         turns.add({"role": "system", "content": given["instructions"]}, "instructions")
-    for turn in stored.turns if stored else ():
-        turns.add(turn, "prompt")
-    if stored is None or "input" in given:
+    if "input" in given or not calls_program(given, CHAT):
         read_input(given.get("input"), turns, violations)
     chat |= _tools(given) | _limits(given, violations) | _texts(given, violations)
     if chat.get("stream") is True:
         chat["stream_options"] = {"include_usage": True}
     violations.raise_any()
     chat["messages"] = turns.messages
-    return AskedResponse(
-        given=given, chat=chat, places={**_PLACES, **turns.places}, headers=stored.headers if stored else {}
-    )
+    return AskedResponse(given=given, chat=chat, places={**_PLACES, **turns.places})
 
 
 def _settled(body: Mapping[str, Any], violations: Violations) -> dict[str, Any]:
