@@ -130,6 +130,23 @@ def test_choices_have_probabilities(client: Client) -> None:
     assert [one.logprob for one in result.choices] == pytest.approx([one.logprob for one in scored.scores], abs=1e-4)
 
 
+def test_an_order_is_sought_once_for_a_program(client: Client) -> None:
+    """Whether it is registered or sent along; another program's is sought anew."""
+    shown = [
+        {"inputs": {"text": text}, "output": label} for text, label in (("good", "yes"), ("bad", "no"), ("fine", "yes"))
+    ]
+    program = {
+        "prompt": "{{demonstrations}}{{text}}:",
+        "demonstrations": shown,
+        "output": {"type": "choices", "choices": ["yes", "no"]},
+        "choosing": {"order": "entropy"},
+    }
+    first, again = (client.run_prompt(program=program, variables={"text": "nice"}) for _ in range(2))
+    assert first.answer == again.answer and again.usage.prompt_tokens < first.usage.prompt_tokens / 5
+    other = client.run_prompt(program={**program, "demonstrations": shown[::-1]}, variables={"text": "nice"})
+    assert other.usage.prompt_tokens == first.usage.prompt_tokens
+
+
 def test_votes(client: Client) -> None:
     program = {**SUM, "reasoning": {"method": "chain_of_thought", "paths": 5, "stop_early": False}}
     ran = client.run_prompt(program=program, variables={"question": "27+42"}, temperature=0.7, seed=1)

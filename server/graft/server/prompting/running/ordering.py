@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.choosing.choosing import label_of
 from graft.server.prompting.choosing.order import MAX_PROBES, EntropyOrders
+from graft.server.prompting.program.canonical import canonical_json, digest_of
 from graft.server.prompting.program.program import PromptProgram, PromptType
 from graft.server.prompting.running.preparing import Prepared, Preparing
 
 
 class Ordering:
-    """Keeps the orders that were found, by program version, set and who answered."""
+    """Keeps the orders that were found, by program, set and who answered."""
 
     def __init__(self, preparing: Preparing) -> None:
         self._preparing = preparing
@@ -40,7 +41,9 @@ class Ordering:
 
         before = program.demonstrating.before_answer if program.type is PromptType.TEXT else ""
         labels = [before + label for label in _labels(program)]
-        key = (prepared.request.digest or object(), who, shown)
+        # Seeking takes a hundred questions: an order is kept for programs that are sent along, too.
+        digest = prepared.request.digest or digest_of(canonical_json(program))
+        key = (digest, who, shown)
         order = await self._orders.get(key, asker, shown, others, labels, write, seed=program.choosing.seed)
         return prepared.draft.written(order)
 
