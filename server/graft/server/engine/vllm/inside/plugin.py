@@ -21,6 +21,7 @@ def register() -> None:
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
+    from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
@@ -29,6 +30,7 @@ def register() -> None:
     meet_beside_sockets()
     read_every_tokenizer()
     limit_reads()
+    share_last_blocks()
     if current_platform.is_cpu():
         use_tiles_with_leave()
         shorten()
