@@ -25,7 +25,7 @@ RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 CPU_BLOCK_TOKENS = 32
 """Tokens per block of the KV cache on a CPU: the least that vLLM's attention takes there. What is shared ends at a
-block's end, so that requests after one prompt compute 16 of its tokens anew on average, not 64 as with vLLM's 128.
+block's end, so that requests that begin alike compute 16 of those tokens anew on average, not 64 as with vLLM's 128.
 """
 
 _FORMS: dict[ServingForm, dict[str, str]] = {

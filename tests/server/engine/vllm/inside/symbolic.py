@@ -27,7 +27,7 @@ Content = tuple[Any, ...]
 
 
 class SymbolicEngine:
-    """`depth` steps are under way at a time: with 2, as on a GPU, one is scheduled before the last one's output is read.
+    """`depth` steps are under way at a time: with 2, as on a GPU, one is scheduled before the last output is read.
 
     A step's copies run before its pass, and in a pass all places are written before they are read, as in vLLM's
     workers. `step` raises AssertionError where a request reads a place that does not hold its own.
@@ -48,7 +48,7 @@ class SymbolicEngine:
         )
         self._depth = depth
         self._under_way: deque[tuple[Any, ModelRunnerOutput]] = deque()
-        self._memory: dict[tuple[int, int], Content] = {}
+        self._memory: dict[tuple[int, int], Content | None] = {}
         self._tables: dict[str, list[int]] = {}
         self._requests: dict[str, Request] = {}
         self.num_computed: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What requests with one prompt compute of its last block: nothing but the last token, and never from what is not theirs."""
+"""What requests with one prompt compute of its last block: the last token; and that they read nothing but their own."""
 
 from __future__ import annotations
 
