@@ -79,12 +79,29 @@ def test_any_text_is_read_the_same_wherever_it_is_cut(text: str, places: list[in
         ('<tool_call>{"name":"f","arguments":{}} and more', " and more", [("f", "{}")]),
         (call_text("f", {}) + "\n" + call_text("g", {}) + "\n\nDone.", "\n\nDone.", [("f", "{}"), ("g", "{}")]),
         (call_text("f", {}) + "\n", "", [("f", "{}")]),
+        (
+            '<tool_call>{"name": "f", "arguments": {"a": 1}\n</tool_call>' + call_text("g", {"b": 2}),
+            "",
+            [("f", '{"a": 1}'), ("g", '{"b":2}')],
+        ),
+        ('<tool_call>{"name": "f", "arguments": {"a": 1</tool_call> Well', " Well", [("f", '{"a": 1')]),
+        ('<tool_call>{"name": "f", "arguments": </tool_call>', "", [("f", "{}")]),
+        ('<tool_call>{"name": "f", "n": 12</tool_call>', "", [("f", "{}")]),
+        ('<tool_call>{"name": "f" and more', "and more", [("f", "{}")]),
+        ('<tool_call>{"name": "f", "arguments": }</tool_call>', "", [("f", "{}")]),
+        ('<tool_call>{"name": "f", "arguments": {}, "arguments": {"a": 1}}</tool_call>', "", [("f", "{}")]),
         ("<tool_call><tool_call>" + call_text("f", {}), "<tool_call><tool_call>", [("f", "{}")]),
     ],
 )
 def test_what_models_write_beside_the_form(text: str, content: str, calls: list[tuple[str, str]]) -> None:
     said, found = read([text])
     assert (said, [(call["name"], call["arguments"]) for call in found]) == (content, calls)
+
+
+def test_blanks_behind_a_call_are_read_in_one_pass() -> None:
+    """A quadratic reader would take a minute."""
+    said, found = read([call_text("f", {})[: -len("</tool_call>")] + "\n" * 200_000 + "</tool_call>"])
+    assert said == "" and [call["name"] for call in found] == ["f"]
 
 
 def test_a_whole_answer_and_its_chunks_say_the_same() -> None:

@@ -35,7 +35,7 @@ class _Value:
         self.is_bare = first not in '{["'
         self._letters = [first]
         self._depth = int(first in "{[")
-        self._in_string = first == '"'
+        self.in_string = first == '"'
         self._escaped = False
 
     @property
@@ -47,20 +47,24 @@ class _Value:
         self._letters.append(letter)
         if self._escaped:
             self._escaped = False
-        elif self._in_string:
+        elif self.in_string:
             self._escaped = letter == "\\"
-            self._in_string = letter != '"'
+            self.in_string = letter != '"'
         elif letter == '"':
-            self._in_string = True
+            self.in_string = True
         elif letter in "{[":
             self._depth += 1
         elif letter in "}]":
             self._depth -= 1
-        return not self.is_bare and not self._in_string and self._depth == 0
+        return not self.is_bare and not self.in_string and self._depth == 0
 
 
 class CallText:
-    """Raises `NoCall` as long as `name` is None; what is wrong later stands in the arguments as it was written."""
+    """Raises `NoCall` as long as `name` is None.
+
+    Later a call that breaks off ends with the arguments as far as they came; what is wrong within them stands in them
+    as it was written.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -69,7 +73,10 @@ class CallText:
         self._value: _Value | None = None
         self._arguments = ""
         self._has_arguments = False
-        self._end = ""
+        self._hands_out = False
+        """Whether the value under way is the arguments, and goes out as it comes."""
+        self._blanks: list[str] = []
+        self._tag = ""
 
     @property
     def is_over(self) -> bool:
@@ -79,51 +86,61 @@ class CallText:
         """What a character adds to the arguments (nothing before the name is known), and text behind the call."""
         if self._at is _At.END:
             return "", self._behind(letter)
+        behind = ""
         if self._value is not None:
-            self._in_value(self._value, letter)
+            behind = self._in_value(self._value, letter)
         elif letter not in _BLANKS:
-            self._between(letter)
+            behind = self._between(letter)
         if self.name is None:
             return "", ""
         piece, self._arguments = self._arguments, ""
-        return piece, ""
+        return piece, behind
 
-    def _between(self, letter: str) -> None:
+    def _between(self, letter: str) -> str:
+        """Returns what stands behind the call, where it ends without its last brace."""
         if self._at is _At.OBJECT and letter == "{":
             self._at = _At.KEY
         elif self._at is _At.KEY and letter == '"':
             self._value = _Value(letter)
         elif self._at is _At.COLON and letter == ":":
             self._at = _At.VALUE
-        elif self._at is _At.VALUE and letter not in ",}]:":
+        elif self._at is _At.VALUE and letter not in ",}]:<":
             self._value = _Value(letter)
-            self._hand_out(self._value, letter)
+            self._hands_out = letter in "{[" and self._key in _ARGUMENTS and not self._has_arguments
+            self._hand_out(letter)
         elif self._at is _At.COMMA and letter == ",":
             self._at = _At.KEY
-        elif self._at in (_At.KEY, _At.COMMA) and letter == "}":
+        elif self._at is not _At.OBJECT and letter == "}":
             self._object_ends()
-        elif self.name is None:
-            raise NoCall
+        else:
+            return self._breaks_off(letter)
+        return ""
 
-    def _in_value(self, value: _Value, letter: str) -> None:
-        if value.is_bare and letter in _BLANKS + ",}]":
+    def _in_value(self, value: _Value, letter: str) -> str:
+        if value.is_bare and letter in _BLANKS + ",}]<":
             self._value_ends(value)
-            if letter not in _BLANKS:
-                self._between(letter)
-            return
+            return "" if letter in _BLANKS else self._between(letter)
+        if letter == "<" and not value.in_string:
+            return self._breaks_off(letter)
         ended = value.take(letter)
-        self._hand_out(value, letter)
+        self._hand_out(letter)
         if ended:
             self._value_ends(value)
+        return ""
 
-    def _hand_out(self, value: _Value, letter: str) -> None:
-        """Objects and lists go out as they come."""
-        if self._at is _At.VALUE and self._key in _ARGUMENTS and value.first in "{[":
+    def _breaks_off(self, letter: str) -> str:
+        """The call ends here, as far as it came, and an end tag or another text begins."""
+        self._value = None
+        self._object_ends()
+        return self._behind(letter)
+
+    def _hand_out(self, letter: str) -> None:
+        if self._hands_out:
             self._arguments += letter
             self._has_arguments = True
 
     def _value_ends(self, value: _Value) -> None:
-        self._value = None
+        self._value, self._hands_out = None, False
         if self._at is _At.KEY:
             self._key, self._at = self._read(value.text), _At.COLON
             return
@@ -147,13 +164,15 @@ class CallText:
         self._at = _At.END
 
     def _behind(self, letter: str) -> str:
-        self._end += letter
-        tag = self._end.lstrip(_BLANKS)
-        if tag == END:
+        if not self._tag and letter in _BLANKS:
+            self._blanks.append(letter)
+            return ""
+        self._tag += letter
+        if self._tag == END:
             self._at = _At.OVER
-        elif not END.startswith(tag):
+        elif not END.startswith(self._tag):
             self._at = _At.OVER
-            return self._end
+            return "".join(self._blanks) + self._tag
         return ""
 
     def _read(self, text: str) -> Any:
