@@ -11,7 +11,7 @@ import re2
 MAX_CHARACTERS = 2000
 MAX_BYTES = 256 << 10
 """Memory of one compiled pattern, which large repetitions of large classes exceed: it bounds compiling to 3 ms."""
-MAX_SEARCHED = 16384
+MAX_SEARCHED = 4096
 """Characters. One match is found in linear time; all of them may take the square of it (`.*b|a` in a row of `a`)."""
 
 

@@ -45,6 +45,10 @@ def reasons(answer: str) -> list[str]:
         "- The Louvre opened in 1793 [2]\n- The Louvre is a museum [2]\n",
         "The Louvre is a museum [2].\n\nSources:\n[1] Eiffel Tower\n[2] louvre",
         "the louvre is a museum [2]. it opened in 1793 [2].",
+        "The Louvre is a museum [2].\nSources: [1], [2]",
+        "The Louvre is a museum [2].\nReferences:\n- Eiffel Tower\n- louvre",
+        "I do not know, the sources do not say.",
+        "None of the sources says which of them is the oldest.",
     ],
 )
 def test_what_is_supported(answer: str) -> None:
@@ -57,6 +61,12 @@ def test_what_is_supported(answer: str) -> None:
     [
         ("The Eiffel Tower was built from 1887 to 1889.", "cites nothing"),
         ("The Louvre is a museum [2]. Everyone loves it.", "cites nothing"),
+        ("The Louvre is a museum [2].\nSources:\nThe moon is made of cheese.", "cites nothing"),
+        ("The Louvre is a museum [2].\nReferences [1] The moon is made of cheese.", "shares 0% of its words"),
+        ("I cannot say that the moon is rock, it is made of cheese.", "cites nothing"),
+        ("The sources do not lie: the moon is made of cheese.", "cites nothing"),
+        ("The Louvre is a museum [2-40].", "cites [40], and there are 3 passages"),
+        ("The Louvre is a museum " + "".join(f"[{i}]" for i in range(100)) + ".", "cites 100 passages"),
         ("the louvre is a museum [2]. everyone loves it.", "cites nothing"),
         ("The Louvre is a museum [2]. Everyone loves it. [7]", "cites [7], and there are 3"),
         ("The Louvre is a museum [0].", "cites [0]"),
@@ -72,6 +82,11 @@ def test_what_is_not_supported(answer: str, reason: str) -> None:
     assert said.startswith(reason)
     with pytest.raises(UnsupportedClaims, match="not supported"):
         checked(answer, strict=True)
+
+
+def test_a_row_of_ranges_cites_no_more_than_a_sentence_may() -> None:
+    answer = "The Louvre " + "".join(f"[{i}-{i + 63}]" for i in range(1, 100_000, 64))
+    assert len(checked(answer).citations) == 32
 
 
 def test_text_without_spaces_is_compared_by_its_characters() -> None:

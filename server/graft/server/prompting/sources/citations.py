@@ -14,18 +14,23 @@ from graft.server.prompting.sources.passages import Passage
 from graft.server.prompting.sources.words import sentences, telling_words
 from graft.server.runtime.violations import shown
 
-MAX_RANGE = 64
-"""Numbers that `[1-9]` may stand for; of a wider one only its ends count."""
+MAX_CITED = 32
+"""Passages that a sentence may cite; one that cites more is supported by none."""
 _MAX_NAMED = 8
 
 _MARKER = re.compile(r"\[\s*(\d{1,6}(?:\s*(?:,|;|and|-|\u2013)\s*\d{1,6})*)\s*\]")
 _LEADING = re.compile(r"(?:\s*\[[\d\s,;\u2013-]+\])+[.,;]?\s*")
 _QUOTED = re.compile(r"\"([^\"\n]{2,2000})\"|\u201c([^\u201d\n]{2,2000})\u201d|\u00ab([^\u00bb\n]{2,2000})\u00bb")
-_LIST = re.compile(r"^[ \t]*(?:sources?|references?|citations?)[ \t]*:?[ \t]*(?:\[|$)", re.IGNORECASE | re.MULTILINE)
+_LIST = re.compile(r"^[ \t]*(?:sources?|references?|citations?)[ \t]*:?[ \t]*(?=\[|$)", re.IGNORECASE | re.MULTILINE)
+_CLAUSE = re.compile(r"[,;:\u2014]|\b(?:but|however|yet)\b", re.IGNORECASE)
+_TELL = r"(?:answer|contain|cover|describe|explain|give|include|know|mention|name|provide|say|specify|state|tell)"
+_SOURCES = r"(?:sources?|passages?|documents?|texts?)"
 _ABSTAINS = re.compile(
-    r"(?:i|we) (?:do not|don't|cannot|can't) (?:know|say|tell|answer)|"
-    r"(?:the|these|given) (?:sources?|passages?|documents?) (?:do|does) not|"
-    r"none of the (?:sources?|passages?|documents?)",
+    r"\s*(?:sorry|unfortunately|and|as|because|since)?\s*(?:"
+    rf"(?:i|we) (?:do not|don't|cannot|can't|can not) {_TELL}|"
+    rf"(?:it|this|that) is not (?:known|given|mentioned|said|stated)|"
+    rf"(?:the|these|given|the given) {_SOURCES} (?:do not|does not|don't|doesn't) {_TELL}|"
+    rf"(?:none|neither) of the {_SOURCES} {_TELL}s?|$)",
     re.IGNORECASE,
 )
 
@@ -74,12 +79,43 @@ class _Read:
     passage: Passage
 
     @cached_property
+    def title(self) -> frozenset[str]:
+        return telling_words(f"{self.passage.title} {self.passage.document}")
+
+    @cached_property
     def words(self) -> frozenset[str]:
         return telling_words(f"{self.passage.title} {self.passage.text}")
 
     @cached_property
     def spoken(self) -> str:
         return _spoken(self.passage.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sentence:
+    """A sentence of the answer, and the numbers that it cites: each once, in their order."""
+
+    text: str
+    markers: tuple[int, ...]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return telling_words(_MARKER.sub(" ", self.text))
+
+    @cached_property
+    def quotes(self) -> tuple[str, ...]:
+        found = (next(part for part in match.groups() if part) for match in _QUOTED.finditer(self.text))
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def claims(self) -> bool:
+        """A question claims nothing, nor does a sentence whose clauses all say that the answer is not known."""
+        bare = _MARKER.sub("", self.text).rstrip(" .!")
+        return bool(self.words) and not bare.endswith("?") and not all(map(_ABSTAINS.match, _CLAUSE.split(bare)))
+
+    def overlap(self, passage_words: Iterable[str]) -> float:
+        """The share of the sentence's telling words that are among these."""
+        return len(self.words.intersection(passage_words)) / len(self.words) if self.words else 1.0
 
 
 def check(answer: str, passages: Sequence[Passage], sourcing: Sourcing) -> Checked:
@@ -92,37 +128,47 @@ def check(answer: str, passages: Sequence[Passage], sourcing: Sourcing) -> Check
     citations: list[Citation] = []
     unsupported: list[Unsupported] = []
     num_claims = 0
-    for sentence, markers in _cited(answer):
-        found = [_citation(sentence, marker, read.get(marker)) for marker in markers]
+    for sentence in _cited(answer, read):
+        found = [_citation(sentence, marker, read.get(marker)) for marker in sentence.markers[:MAX_CITED]]
         citations += found
-        if _claims(sentence):
+        if sentence.claims:
             num_claims += 1
             reason = _why_not(sentence, found, read, sourcing.min_overlap)
             if reason is not None:
-                unsupported.append(Unsupported(sentence=sentence, reason=reason))
+                unsupported.append(Unsupported(sentence=sentence.text, reason=reason))
     if sourcing.strict and unsupported:
         raise UnsupportedClaims(_told(unsupported, num_claims))
     return Checked(citations=tuple(citations), unsupported=tuple(unsupported), num_claims=num_claims)
 
 
-def _cited(answer: str) -> Iterator[tuple[str, list[int]]]:
-    """Sentences with the numbers that they cite. Markers behind a sentence's end belong to it, if it has none."""
+def _cited(answer: str, read: dict[int, _Read]) -> Iterator[_Sentence]:
+    """The answer's sentences. In a list of sources at its end, lines that only name a passage are none."""
     listed = _LIST.search(answer)
-    text = answer[: listed.start()] if listed and listed.start() else answer
+    if listed is None:
+        yield from _with_markers(answer, len(read))
+        return
+    yield from _with_markers(answer[: listed.start()], len(read))
+    for line in answer[listed.end() :].splitlines():
+        words = telling_words(_MARKER.sub(" ", line))
+        if not any(words <= one.title for one in read.values()):
+            yield from _with_markers(line, len(read))
+
+
+def _with_markers(text: str, num_passages: int) -> Iterator[_Sentence]:
+    """Markers behind a sentence's end belong to it, if it has none."""
     held: tuple[str, list[int]] | None = None
     for sentence in _sentences(text):
         leading = _LEADING.match(sentence)
         if held is not None and leading is not None and not held[1]:
-            held[1].extend(_numbers(leading.group()))
-            held = (f"{held[0]} {leading.group().strip()}", held[1])
+            held = (f"{held[0]} {leading.group().strip()}", _numbers(leading.group(), num_passages))
             sentence = sentence[leading.end() :]
         if not sentence:
             continue
         if held is not None:
-            yield held
-        held = (sentence, _numbers(sentence))
+            yield _Sentence(text=held[0], markers=tuple(held[1]))
+        held = (sentence, _numbers(sentence, num_passages))
     if held is not None:
-        yield held
+        yield _Sentence(text=held[0], markers=tuple(held[1]))
 
 
 def _sentences(text: str) -> Iterator[str]:
@@ -140,59 +186,47 @@ def _sentences(text: str) -> Iterator[str]:
         yield text[held[0] : held[1]]
 
 
-def _numbers(sentence: str) -> list[int]:
-    return list(dict.fromkeys(number for match in _MARKER.finditer(sentence) for number in _named(match.group(1))))
+def _numbers(sentence: str, num_passages: int) -> list[int]:
+    named = (number for match in _MARKER.finditer(sentence) for number in _named(match.group(1), num_passages))
+    return list(dict.fromkeys(named))
 
 
-def _named(inside: str) -> Iterator[int]:
+def _named(inside: str, num_passages: int) -> Iterator[int]:
+    """Of a range that goes on behind the last passage, its end stands for all that are not there."""
     for part in re.split(r"\s*(?:,|;|and)\s*", inside):
         ends = [int(number) for number in re.split(r"\s*[-\u2013]\s*", part)]
-        if len(ends) == 2 and 0 <= ends[1] - ends[0] < MAX_RANGE:
-            yield from range(ends[0], ends[1] + 1)
-        else:
-            yield from ends
+        if len(ends) == 2 and ends[0] <= ends[1]:
+            yield from range(ends[0], min(ends[1], num_passages) + 1)
+        yield from ends[-1:] if len(ends) == 2 and ends[0] <= ends[1] else ends
 
 
-def _citation(sentence: str, marker: int, read: _Read | None) -> Citation:
-    quotes = _quotes(sentence)
+def _citation(sentence: _Sentence, marker: int, read: _Read | None) -> Citation:
     return Citation(
         marker=marker,
-        sentence=sentence,
+        sentence=sentence.text,
         document=None if read is None else read.passage.document,
         passage=None if read is None else read.passage.text,
-        overlap=0.0 if read is None else _overlap(sentence, read.words),
-        missing_quotes=tuple(quote for quote in quotes if read is None or _spoken(quote) not in read.spoken),
+        overlap=0.0 if read is None else sentence.overlap(read.words),
+        missing_quotes=tuple(quote for quote in sentence.quotes if read is None or _spoken(quote) not in read.spoken),
     )
 
 
-def _claims(sentence: str) -> bool:
-    bare = _MARKER.sub("", sentence)
-    return bool(telling_words(bare)) and not bare.rstrip().endswith("?") and not _ABSTAINS.match(bare.lstrip())
-
-
-def _why_not(sentence: str, cited: list[Citation], read: dict[int, _Read], min_overlap: float) -> str | None:
+def _why_not(sentence: _Sentence, cited: list[Citation], read: dict[int, _Read], min_overlap: float) -> str | None:
     """Why a sentence is unsupported; None where it is not."""
     if not cited:
         return "cites nothing"
+    if len(sentence.markers) > MAX_CITED:
+        return f"cites {len(sentence.markers)} passages; the limit is {MAX_CITED}"
     unknown = [citation.marker for citation in cited if not citation.exists]
     if unknown:
         return f"cites [{unknown[0]}], and there are {len(read)} passages"
-    for quote in _quotes(sentence):
+    for quote in sentence.quotes:
         if all(quote in citation.missing_quotes for citation in cited):
             return f"quotes {shown(quote)}, which the cited passage does not have"
-    overlap = _overlap(sentence, frozenset().union(*(read[citation.marker].words for citation in cited)))
+    overlap = sentence.overlap(frozenset().union(*(read[citation.marker].words for citation in cited)))
     if overlap < min_overlap:
         return f"shares {overlap:.0%} of its words with what it cites; {min_overlap:.0%} are asked for"
     return None
-
-
-def _overlap(sentence: str, passage_words: Iterable[str]) -> float:
-    said = telling_words(_MARKER.sub(" ", sentence))
-    return len(said.intersection(passage_words)) / len(said) if said else 1.0
-
-
-def _quotes(sentence: str) -> list[str]:
-    return [next(part for part in match.groups() if part) for match in _QUOTED.finditer(sentence)]
 
 
 def _spoken(text: str) -> str:
