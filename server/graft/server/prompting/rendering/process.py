@@ -49,7 +49,7 @@ class TemplateProcess:
 
     def __init__(self, *, module: str = _MODULE) -> None:
         self._module = module
-        self._turns = Turns(max_waiting=_MAX_WAITING)
+        self._turns = Turns("templates to be rendered", max_waiting=_MAX_WAITING)
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[Any] | None = None
         self._closed = False

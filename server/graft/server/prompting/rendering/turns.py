@@ -1,21 +1,24 @@
-"""Who uses the one process next: tenants in turn, and within a tenant whoever came first."""
+"""Who uses the one process, or thread, next: tenants in turn, and within a tenant whoever came first."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from graft.server.errors import Overloaded
 
+T = TypeVar("T")
 Waiters = deque[asyncio.Future[None]]
 
 
 class Turns:
-    """A lock that no tenant can keep from the others, however many of its requests wait."""
+    """A lock that no tenant can keep from the others, however many of its requests wait. They wait for `what`."""
 
-    def __init__(self, *, max_waiting: int) -> None:
+    def __init__(self, what: str, *, max_waiting: int) -> None:
+        self._what = what
         self._max_waiting = max_waiting
         self._is_taken = False
         # Whose turn is next stands first; a tenant whose turn came goes to the end.
@@ -30,6 +33,18 @@ class Turns:
         finally:
             self.pass_on()
 
+    async def in_thread(self, tenant: str | None, work: Callable[[], T]) -> T:
+        """What `work` makes in a thread. The turn lasts until it has ended, also where its caller leaves."""
+        await self.take(tenant)
+        working = asyncio.ensure_future(asyncio.to_thread(work))
+        working.add_done_callback(self._ended)
+        return await asyncio.shield(working)
+
+    def _ended(self, working: asyncio.Future[T]) -> None:
+        self.pass_on()
+        if not working.cancelled():
+            working.exception()  # seen, even where nobody waits any more
+
     async def take(self, tenant: str | None) -> None:
         """Wait for the turn; whoever has it has to pass it on. Raises `Overloaded`."""
         if not self._is_taken:
@@ -37,7 +52,7 @@ class Turns:
             return
         waiters = self._waiting.setdefault(tenant, deque())
         if len(waiters) >= self._max_waiting:
-            problem = f"{len(waiters)} requests wait for templates to be rendered: try again"
+            problem = f"{len(waiters)} requests wait for {self._what}: try again"
             raise Overloaded(problem, retry_after_seconds=1.0)
         waiter = asyncio.get_running_loop().create_future()
         waiters.append(waiter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graft.adapters.catalog.snapshot import Resolved
@@ -17,15 +18,18 @@ from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted
 from graft.server.prompting.rendering.languages import Templates
 from graft.server.prompting.rendering.layout import answer_template
 from graft.server.prompting.rendering.templates import Job
+from graft.server.prompting.rendering.turns import Turns
 from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
 from graft.server.prompting.running.request import RunRequest, as_text
 from graft.server.prompting.running.served_model import prompt_ids
 from graft.server.prompting.sources.picking import Sources, sources
+from graft.server.runtime.tenant import current_tenant_or_none
 
 DEFAULT_MAX_TOKENS = 256
 """Of each answer or rationale, where neither program nor caller says; a quarter of the context where that is less."""
 # Choosing among fewer takes less than a thread costs.
 _INLINE_DEMONSTRATIONS = 64
+_MAX_PICKING = 64  # of one tenant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,8 @@ class Preparing:
         self._text = text
         self._templates = templates
         self._chooser = Chooser()
+        # A megabyte takes half a second of a core: one at a time, and no tenant's crowd keeps others waiting.
+        self._picking = Turns("documents to be read", max_waiting=_MAX_PICKING)
         self._tokens = DemonstrationTokens(text.num_tokens_each)
         self._controls = ControlTokens(claimed=text.claimed, settled=text.settled, unmarked=text.unmarked)
 
@@ -158,7 +164,8 @@ class Preparing:
         if sourcing.query is not None:
             job = Job(field="program.sourcing.query", template=sourcing.query, values=dict(request.variables))
             (query,) = await self._templates.render(program.template_format, [job])
-        return await asyncio.to_thread(sources, program.documents, request.documents, sourcing, query=query)
+        pick = partial(sources, program.documents, request.documents, sourcing, query=query)
+        return await self._picking.in_thread(current_tenant_or_none(), pick)
 
     async def _fitted(self, text: Text, written: Draft, chosen: Chosen, digest: str | None, max_tokens: int) -> Fitted:
         async def num_tokens(prompt: Written) -> int:
