@@ -12,8 +12,9 @@ MANAGER = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
 
 def register() -> None:
-    """Put parts of ours in the place of vLLM's: on CPU the LoRA manager and the queues, everywhere how grammars
-    read tokenizers and how much of a prompt is read from the cache. May run several times in a process."""
+    """Put parts of ours in the place of vLLM's: on CPU the LoRA manager, the queues and how seeded requests begin,
+    everywhere how grammars read tokenizers and how much of a prompt is read from the cache. May run several times in a
+    process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
@@ -22,6 +23,7 @@ def register() -> None:
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
+    from graft.server.engine.vllm.inside.seeds import turn_back_seeds
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
@@ -33,6 +35,7 @@ def register() -> None:
     share_last_blocks()
     if current_platform.is_cpu():
         use_tiles_with_leave()
+        turn_back_seeds()
         shorten()
         sleep_between_polls()
         from vllm.v1.worker import lora_model_runner_mixin
