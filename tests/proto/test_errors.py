@@ -42,6 +42,16 @@ def test_each_status_has_its_class(client: Client, script: Script, status: str) 
     assert caught.value.code is grpc.StatusCode[status]
 
 
+@pytest.mark.parametrize("reason", ["NO_ANSWER", "UNSUPPORTED_CLAIMS"])
+def test_words_without_an_answer_have_a_class_of_their_own(client: Client, script: Script, reason: str) -> None:
+    script.fault = lambda context: abort(
+        context, grpc.StatusCode.FAILED_PRECONDITION, "no number", details.ErrorInfo(reason=reason, domain="graft")
+    )
+    with pytest.raises(graft_client.NoAnswer, match="no number") as caught:
+        client.generate("x")
+    assert isinstance(caught.value, graft_client.Conflict) and caught.value.reason == reason
+
+
 def refuse(context: grpc.ServicerContext) -> None:
     violations = [("sampling.top_p", "2.0 is above 1"), ("prompt", "is empty")]
     abort(

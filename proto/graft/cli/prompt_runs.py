@@ -84,8 +84,7 @@ def test_prompt(client: Client, args: argparse.Namespace) -> Shown:
         raise UserError(f"{reference} brings no tests: {remedy}")
     lines, rows = [], []
     for number, test in enumerate(tests, start=1):
-        answer = client.run_prompt(reference, test["variables"], model=args.model).answer
-        problems = list(_problems(answer, test))
+        answer, problems = _tested(client, args, test)
         rows.append({"test": number, "passed": not problems, "answer": answer, "problems": problems})
         lines.append(f"{'✓' if not problems else '✗'} {number}: {'; '.join(problems) or answer}")
     failed = sum(not row["passed"] for row in rows)
@@ -94,6 +93,17 @@ def test_prompt(client: Client, args: argparse.Namespace) -> Shown:
         print(as_json(rows) if args.output == "json" else text)
         raise CommandFailed(f"{failed} of {len(rows)} tests of {reference} do not hold")
     return rows, text
+
+
+def _tested(client: Client, args: argparse.Namespace, test: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The answer and what is wrong with it. Words that hold no answer fail the test, not the command."""
+    from graft.client import NoAnswer
+
+    try:
+        answer = client.run_prompt(args.prompt, test["variables"], model=args.model).answer
+    except NoAnswer as error:
+        return "", [f"no answer: {error}"]
+    return answer, list(_problems(answer, test))
 
 
 def _problems(answer: str, test: Mapping[str, Any]) -> list[str]:

@@ -64,6 +64,10 @@ class Conflict(GraftClientError):
     """It exists already, is still in use, or somebody else moved it first."""
 
 
+class NoAnswer(Conflict):
+    """The model answered, and what it said is no answer of the kind that the program promises, or cites no support."""
+
+
 class PermissionDenied(GraftClientError, PermissionError):
     """The caller may not do this."""
 
@@ -118,13 +122,14 @@ _CLASSES: Mapping[grpc.StatusCode, type[GraftClientError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
+_NO_ANSWER_REASONS = ("NO_ANSWER", "UNSUPPORTED_CLAIMS")
 
 
 def from_rpc_error(error: grpc.RpcError) -> GraftClientError:
     """The error of this module that says what `error` says. A status without a class of its own is `Internal`."""
     code = error.code()
     details = _details(error)
-    kind = _CLASSES.get(code, Internal)
+    kind = NoAnswer if details.reason in _NO_ANSWER_REASONS else _CLASSES.get(code, Internal)
     return kind(error.details() or code.name.lower().replace("_", " "), code=code, details=details)
 
 

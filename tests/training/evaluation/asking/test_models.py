@@ -8,11 +8,11 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from graft.client import Client, InvalidArgument, NotFound
+from graft.client import Client, InvalidArgument, NoAnswer, NotFound
 from graft.client.errors import Details, Violation
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.connection import connected
-from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Turn
+from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Turn, Unanswered
 from graft.training.evaluation.asking.programs import model_of
 from graft.training.evaluation.asking.side_by_side import each
 
@@ -48,6 +48,8 @@ class ScriptedClient:
             raise refusal(*unknown)
         if "word" not in variables:
             raise refusal(("variables.word", "is missing"))
+        if variables["word"] == "mumble":
+            raise NoAnswer("there is no number in it", code=grpc.StatusCode.FAILED_PRECONDITION)
         return SimpleNamespace(answer=str(variables["word"])[::-1])
 
 
@@ -76,6 +78,12 @@ def test_a_program_is_given_its_own_variables() -> None:
         program.say(Asked(prompt="", variables={"label": 1}), ONE)
     with pytest.raises(ConfigurationError, match="runs no prompt programs"):
         model_of(cast(Client, SimpleNamespace()), "prompt:x")
+
+
+def test_a_program_that_says_no_answer_was_asked() -> None:
+    program = model_of(cast(Client, ScriptedClient()), "prompt:unscramble")
+    with pytest.raises(Unanswered, match="no answer: there is no number in it"):
+        program.say(Asked(prompt="", variables={"word": "mumble"}), ONE)
 
 
 def test_the_first_failure_ends_an_evaluation() -> None:

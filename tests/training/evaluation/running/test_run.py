@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Scored
+from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Scored, Unanswered
 from graft.training.evaluation.checks.check import Check, CheckKind
+from graft.training.evaluation.reports.junit import junit
+from graft.training.evaluation.reports.markdown import markdown
+from graft.training.evaluation.reports.text import text
 from graft.training.evaluation.running.marking import answer_of, voted
 from graft.training.evaluation.running.outcome import Setting
 from graft.training.evaluation.running.run import Plan, evaluate
@@ -134,6 +137,24 @@ def test_what_cannot_be_asked_counts_as_wrong_and_is_said() -> None:
         evaluate([Short(say_=adds)], [replace(SUMS, questions=SUMS.questions[10:])], Plan())
     plain, crowded = evaluate([Short(say_=adds)], [SUMS], Plan(shots=(0, 4), limit=5))
     assert (plain.num_refused, crowded.num_refused) == (0, 5), "one setting that does not fit ends no other"
+
+
+def test_words_without_an_answer_count_as_a_wrong_answer() -> None:
+    """Not as a question that could not be asked: a program that never answers has a score, and it is 0."""
+
+    class Mumbling(ScriptedModel):
+        def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
+            if len(str(asked.prompt)) > 4:
+                raise Unanswered("no answer: there is no number in it")
+            return super().say(asked, decoding)
+
+    (outcome,) = evaluate([Mumbling(say_=adds)], [SUMS], Plan())
+    assert (outcome.num_refused, len(outcome.unanswered), outcome.interval().mean) == (0, 10, 0.5)
+    (outcome,) = evaluate([Mumbling(say_=adds)], [replace(SUMS, questions=SUMS.questions[10:])], Plan())
+    assert outcome.interval().mean == 0
+    told = "10 ended without an answer and count as wrong (no answer: there is no number in it)"
+    assert told in text([outcome]) and "no answer: there is no number in it" in markdown([outcome])
+    assert 'failures="10" errors="0"' in junit([outcome]) and "there is no number in it" in junit([outcome])
 
 
 def test_checks() -> None:

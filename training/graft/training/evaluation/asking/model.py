@@ -58,12 +58,18 @@ class Model(Protocol):
         ...
 
     def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
-        """`decoding.num_paths` answers. Raises `Refused` for a question that cannot be asked."""
+        """`decoding.num_paths` answers. Raises `Refused` for a question that cannot be asked, `Unanswered` where what
+        the model said is no answer.
+        """
         ...
 
     def score(self, asked: Asked, continuations: Sequence[str]) -> tuple[Scored, ...]:
         """Each continuation after the prompt. Raises `Refused` for a question that cannot be asked."""
         ...
+
+
+class Unanswered(Exception):
+    """The model was asked, and the server found no answer in what it said."""
 
 
 class Refused(Exception):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graft.client import Client, InvalidArgument
+from graft.client import Client, InvalidArgument, NoAnswer
 from graft.training.errors import ConfigurationError
-from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Scored
+from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Scored, Unanswered
 from graft.training.evaluation.asking.served import ServedModel
 
 PREFIX = "prompt:"
@@ -29,6 +29,8 @@ class ProgramModel:
         given = {name: value for name, value in asked.variables.items() if name not in self._no_variables}
         try:
             reply = self._run(self.name.removeprefix(PREFIX), given)  # type: ignore[misc]
+        except NoAnswer as error:
+            raise Unanswered(f"no answer: {error}") from None
         except InvalidArgument as error:
             no_variables = _no_variables(error) & given.keys()
             if not no_variables:

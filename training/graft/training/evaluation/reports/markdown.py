@@ -72,7 +72,7 @@ def _wrong(one: Outcome) -> str:
     rows = [
         (
             record.index + 1,
-            _cell(record.problem or record.answer),
+            _cell(record.problem or record.answer or ("" if record.said else record.reason)),
             _cell(" or ".join(record.right) or record.reason),
         )
         for record in missed

@@ -76,6 +76,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                 "figures": {key: asdict(one.interval(key)) for key in one.keys},
                 "num_questions": len(one.records),
                 "num_refused": one.num_refused,
+                "num_unanswered": len(one.unanswered),
                 "seed": one.seed,
             }
             for one in outcomes

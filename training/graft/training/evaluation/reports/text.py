@@ -18,7 +18,7 @@ def text(outcomes: Sequence[Outcome]) -> str:
         for key in one.keys:
             name = key.removesuffix(",none")
             head = f"{one.task.name:<{width}}{one.model:<{models}}{one.setting!s:<{settings}}{name:<22}"
-            lines.append(f"{head}{figure(one, key)}  of {len(one.records)}{_refused(one)}")
+            lines.append(f"{head}{figure(one, key)}  of {len(one.records)}{_refused(one)}{_unanswered(one)}")
     found = pairs(outcomes)
     if found:
         lines.append("")
@@ -36,3 +36,9 @@ def _refused(one: Outcome) -> str:
         return ""
     problem = next(record.problem for record in one.records if record.problem)
     return f"; {one.num_refused} could not be asked or judged and count as wrong ({problem[:160]})"
+
+
+def _unanswered(one: Outcome) -> str:
+    if not (found := one.unanswered):
+        return ""
+    return f"; {len(found)} ended without an answer and count as wrong ({found[0].reason[:160]})"

@@ -33,7 +33,8 @@ class Setting:
 class Record:
     """One question: what was said and read as the answer, and marks by ``metric,reading``.
 
-    ``problem`` is why it could not be asked or judged; its marks are those of a wrong answer.
+    ``problem`` is why it could not be asked or judged; its marks are those of a wrong answer. ``reason`` is what its
+    checks found, or why nothing that was said is an answer.
     """
 
     index: int
@@ -68,6 +69,11 @@ class Outcome:
     def num_refused(self) -> int:
         """Questions that could not be asked or judged."""
         return sum(bool(record.problem) for record in self.records)
+
+    @property
+    def unanswered(self) -> tuple[Record, ...]:
+        """Those that were asked and brought no answer."""
+        return tuple(record for record in self.records if not (record.said or record.problem) and record.reason)
 
     def marks(self, key: str) -> list[float]:
         """Each question's mark, in the questions' order."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graft.training.errors import ConfigurationError, DataError
-from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused
+from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Unanswered
 from graft.training.evaluation.asking.side_by_side import NUM_STREAMS, each
 from graft.training.evaluation.checks.check import JUDGED
 from graft.training.evaluation.running import marking
@@ -97,7 +97,9 @@ def _asked(model: Model, task: Task, shots: int, reasoning: str, plan: Plan, jud
         try:
             return _question(model, task, index, shots, reasoning, plan, judge)
         except Refused as problem:
-            return {votes: _wrong(task, index, str(problem)) for votes in plan.votes}
+            return dict.fromkeys(plan.votes, _wrong(task, index, problem=str(problem)))
+        except Unanswered as reason:
+            return dict.fromkeys(plan.votes, _wrong(task, index, reason=str(reason)))
 
     found = each(ask, range(len(task.questions)), num_streams=plan.num_streams, about=about)
     return [
@@ -112,12 +114,14 @@ def _asked(model: Model, task: Task, shots: int, reasoning: str, plan: Plan, jud
     ]
 
 
-def _wrong(task: Task, index: int, problem: str) -> Record:
-    """A question that could not be asked counts as answered wrong. One of likelihood alone has no mark to count."""
+def _wrong(task: Task, index: int, *, problem: str = "", reason: str = "") -> Record:
+    """A question that could not be asked, or brought no answer, counts as answered wrong. One of likelihood alone has
+    no mark to count.
+    """
     if task.kind is Kind.LIKELIHOOD:
         raise DataError(f"{task.name}, question {index + 1} could not be scored: {problem}")
     right = task.questions[index].targets
-    return Record(index=index, right=right, marks=dict.fromkeys(keys(task), 0.0), problem=problem)
+    return Record(index=index, right=right, marks=dict.fromkeys(keys(task), 0.0), problem=problem, reason=reason)
 
 
 def _question(
