@@ -76,8 +76,6 @@ def test_a_program_is_given_its_own_variables() -> None:
     assert client.calls[0][0] == "unscramble:canary"
     with pytest.raises(Refused, match="is missing"):
         program.say(Asked(prompt="", variables={"label": 1}), ONE)
-    with pytest.raises(ConfigurationError, match="runs no prompt programs"):
-        model_of(cast(Client, SimpleNamespace()), "prompt:x")
 
 
 def test_a_program_that_says_no_answer_was_asked() -> None:

@@ -182,6 +182,8 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_asked() -> None
     ]:
         with pytest.raises(ConfigurationError, match=told):
             evaluate(models, [task], plan)
+    with pytest.raises(ConfigurationError, match="--judge prompt:x is a program"):
+        evaluate([model], [judged], Plan(), judge=program)
     assert not model.asked and not program.asked
 
 

@@ -63,7 +63,7 @@ def _of_tasks(parser: argparse.ArgumentParser, *, positional: bool = True) -> No
     )
     parser.add_argument("--chat", action="store_true", help="put prompts as a chat's user turn")
     parser.add_argument(
-        "--judge", metavar="NAME", help="the model that decides llm-rubric, label_model and score_model"
+        "--judge", metavar="NAME", help="the base or adapter that decides llm-rubric, label_model and score_model"
     )
     parser.add_argument(
         "--num-streams", type=_count, default=NUM_STREAMS, help="questions at once (default: %(default)s)"

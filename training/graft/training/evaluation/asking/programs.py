@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft.client import Client, InvalidArgument, NoAnswer
-from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Scored, Unanswered
 from graft.training.evaluation.asking.served import ServedModel
 
@@ -18,17 +17,14 @@ class ProgramModel:
     """
 
     def __init__(self, client: Client, name: str) -> None:
-        """Raises ``ConfigurationError`` where the client cannot run programs."""
         self.name = name
-        self._run = getattr(client, "run_prompt", None)
+        self._client = client
         self._no_variables: frozenset[str] = frozenset()
-        if self._run is None:
-            raise ConfigurationError(f"--model {name}: this version's client runs no prompt programs.")
 
     def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
         given = {name: value for name, value in asked.variables.items() if name not in self._no_variables}
         try:
-            reply = self._run(self.name.removeprefix(PREFIX), given)  # type: ignore[misc]
+            reply = self._client.run_prompt(self.name.removeprefix(PREFIX), given)
         except NoAnswer as error:
             raise Unanswered(f"no answer: {error}") from None
         except InvalidArgument as error:
@@ -37,7 +33,7 @@ class ProgramModel:
                 raise Refused.by(error) from None
             self._no_variables |= no_variables
             return self.say(asked, decoding)
-        return (str(reply.answer),) * decoding.num_paths
+        return (reply.answer,) * decoding.num_paths
 
     def score(self, asked: Asked, continuations: Sequence[str]) -> tuple[Scored, ...]:
         """Programs say answers. Raises ``Refused`` always."""
@@ -51,5 +47,5 @@ def _no_variables(error: InvalidArgument) -> frozenset[str]:
 
 
 def model_of(client: Client, name: str) -> Model:
-    """What a user's ``--model`` means. Raises ``ConfigurationError``."""
+    """What a user's ``--model`` means."""
     return ProgramModel(client, name) if name.startswith(PREFIX) else ServedModel(client, name)

@@ -78,6 +78,11 @@ def check(task: Task, plan: Plan, models: Sequence[Model], judge: Model | None) 
         )
     if programs and task.kind is Kind.LIKELIHOOD:
         raise ConfigurationError(f"{task.name} is {task.kind}: a program says answers and scores no text.")
+    if judge is not None and judge.name.startswith("prompt:"):
+        raise ConfigurationError(
+            f"--judge {judge.name} is a program: it writes its own prompt and is given no rubric. Name the base or an "
+            "adapter."
+        )
     judged = {check.kind for question in task.questions for check in question.checks} & JUDGED
     if judged and judge is None:
         raise ConfigurationError(f"{task.name} has {', '.join(sorted(judged))}: name the model that judges by --judge.")
