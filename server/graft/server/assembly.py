@@ -170,7 +170,8 @@ class Assembly:
 
     async def _start_templates(self) -> TemplateProcess:
         """Ready before requests are: none of them waits for a process to start."""
-        process = TemplateProcess()
+        # As many of one tenant as may wait elsewhere: admission is where they are told to come later.
+        process = TemplateProcess(max_waiting=self.settings.max_running + self.settings.max_queued)
         self.resources.push_async_callback(process.close)
         await process.start()
         return process

@@ -200,7 +200,8 @@ def test_a_process_whose_server_does_not_look_is_ended_by_the_kernel() -> None:
     """At the end of the processor time, also where Python itself is not asked any more."""
     command = [sys.executable, "-m", "graft.server.prompting.rendering.child"]
     for template in (LOOPS, "{% for i in range(99999) %}{% set n = ('a b ' * 200000) | wordcount %}{% endfor %}"):
-        request = {"verb": "render", "style": PROGRAM, "room": 1 << 30, "jobs": [{"template": template, "values": {}}]}
+        given = {"jobs": [[0, 0]], "templates": [template], "values": [{}]}
+        request = {"verb": "render", "style": PROGRAM, "room": 1 << 30, **given}
         data = json.dumps(request).encode()
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             out, _ = child.communicate(len(data).to_bytes(LENGTH_BYTES, "big") + data, timeout=120)

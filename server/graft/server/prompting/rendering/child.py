@@ -54,20 +54,28 @@ class _Renderer:
     def warm(self) -> None:
         """Import now what Python's parts import when they are first used: nothing can be opened later."""
         for style, template in product((PROGRAM, CHAT), (_WARM, "{% broken")):
-            jobs = [{"template": template, "values": {"y": ["x"]}}]
+            request = {
+                "style": style,
+                "room": 1000,
+                "jobs": [[0, 0]],
+                "templates": [template],
+                "values": [{"y": ["x"]}],
+            }
             for verb in ("render", "read"):
-                self.answer({"verb": verb, "style": style, "room": 1000, "jobs": jobs})
+                self.answer({"verb": verb, **request})
         self._compiled.clear()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        style, jobs, room = request["style"], request["jobs"], request["room"]
+        """`jobs` are indices into `templates` and `values`; no template can change the values that it shares."""
+        style, room = request["style"], request["room"]
         made: list[Any] = []
-        for index, job in enumerate(jobs):
+        for index, (which, whose) in enumerate(request["jobs"]):
+            template = request["templates"][which]
             try:
                 if request["verb"] == "read":
-                    made.append(self._read(style, job["template"]))
+                    made.append(self._read(style, template))
                 else:
-                    made.append(text := self._render(style, job["template"], job["values"], room))
+                    made.append(text := self._render(style, template, request["values"][whose], room))
                     room -= len(text)
             except MemoryError:
                 raise

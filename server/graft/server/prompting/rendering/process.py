@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from graft.server.engine.process.process import how_it_ended
 from graft.server.errors import BadInput, NotReady, Violation
-from graft.server.prompting.rendering.bounds import CPU_SECONDS, LENGTH_BYTES, MEMORY_BYTES, MEMORY_CODE, PROGRAM
+from graft.server.prompting.rendering.bounds import CPU_SECONDS, MEMORY_BYTES, MEMORY_CODE, PROGRAM
+from graft.server.prompting.rendering.exchange import Writing, exchange, receive
 from graft.server.prompting.rendering.templates import (
     MAX_RENDERED_CHARACTERS,
     MAX_TEMPLATE_CHARACTERS,
@@ -28,11 +28,9 @@ from graft.server.runtime.tenant import current_tenant_or_none
 
 _log = logging.getLogger(__name__)
 _MODULE = "graft.server.prompting.rendering.child"
-_MAX_ANSWER_BYTES = 5 * MAX_RENDERED_CHARACTERS
 # The processor time of a request ends in the kernel; this is for a process that does not run at all.
 _WALL_SECONDS = 3.0
 _START_SECONDS = 60.0
-_MAX_WAITING = 64  # of one tenant
 _RENDERED_TOGETHER = 256
 _NUM_READINGS = 256
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ", "TZDIR")
@@ -47,9 +45,10 @@ _MEMORY = f"takes more than {MEMORY_BYTES >> 20} MiB of memory, the limit: it re
 class TemplateProcess:
     """Jinja's templates, rendered and read in a child process that is replaced where one ends it."""
 
-    def __init__(self, *, module: str = _MODULE) -> None:
+    def __init__(self, *, max_waiting: int = 320, module: str = _MODULE) -> None:
+        """`max_waiting`: calls of one tenant that wait for the process."""
         self._module = module
-        self._turns = Turns("templates to be rendered", max_waiting=_MAX_WAITING)
+        self._turns = Turns("templates to be rendered", max_waiting=max_waiting)
         self._process: asyncio.subprocess.Process | None = None
         self._starting: asyncio.Task[Any] | None = None
         self._closed = False
@@ -81,12 +80,11 @@ class TemplateProcess:
         """
         _check_lengths([(job.field, job.template) for job in jobs])
         made: list[str] = []
-        room = MAX_RENDERED_CHARACTERS
+        writing, room = Writing(style), MAX_RENDERED_CHARACTERS
         # Not thousands at once: each part has its own time, and others' requests go between.
         for begin in range(0, len(jobs), _RENDERED_TOGETHER):
             some = jobs[begin : begin + _RENDERED_TOGETHER]
-            asked = [{"template": job.template, "values": dict(job.values)} for job in some]
-            texts = await self._asked("render", style, asked, [job.field for job in some], room=room)
+            texts = await self._asked(await writing.render(some, room=room), [job.field for job in some])
             made += map(str, texts)
             room -= sum(map(len, texts))
         return made
@@ -106,18 +104,14 @@ class TemplateProcess:
         if len(template) > MAX_TEMPLATE_CHARACTERS:
             return Reading(faults=(_length_problem(template),))
         try:
-            (said,) = await self._asked("read", style, [{"template": template}], ["template"])
+            (said,) = await self._asked(Writing(style).read(template), ["template"])
         except BadInput as error:
             return Reading(faults=tuple(violation.problem for violation in error.violations))
         if "fault" in said:
             return Reading(faults=(str(said["fault"]),))
         return Reading(variables=tuple(map(str, said["variables"])), words=tuple(map(str, said["words"])))
 
-    async def _asked(
-        self, verb: str, style: str, jobs: Sequence[Mapping[str, Any]], fields: Sequence[str], *, room: int = 0
-    ) -> list[Any]:
-        request = {"verb": verb, "style": style, "jobs": jobs, "room": room}
-        data = json.dumps(request, ensure_ascii=False).encode(errors="surrogatepass")
+    async def _asked(self, data: bytes, fields: Sequence[str]) -> list[Any]:
         await self._turns.take(current_tenant_or_none())
         # Whoever leaves does not leave its answer to the next: the turn ends with the exchange.
         asking = asyncio.ensure_future(self._ask(data, fields))
@@ -136,7 +130,7 @@ class TemplateProcess:
             raise NotReady("the process that renders templates did not start: try again") from error
         try:
             async with asyncio.timeout(_WALL_SECONDS):
-                answer = await _exchange(process, data)
+                answer = await exchange(process, data)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, ValueError) as error:
             problem = await self._obituary(process, error)
             self._begin()
@@ -179,7 +173,7 @@ class TemplateProcess:
         )
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await _receive(process)
+                await receive(process)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             self._kill()
             raise OSError(f"the process that renders templates {how_it_ended(await process.wait())}") from error
@@ -213,24 +207,6 @@ class TemplateProcess:
         process, self._process = self._process, None
         if process is not None:
             await process.wait()
-
-
-async def _exchange(process: asyncio.subprocess.Process, data: bytes) -> dict[str, Any]:
-    assert process.stdin is not None
-    process.stdin.write(len(data).to_bytes(LENGTH_BYTES, "big") + data)
-    await process.stdin.drain()
-    return await _receive(process)
-
-
-async def _receive(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout is not None
-    length = int.from_bytes(await process.stdout.readexactly(LENGTH_BYTES), "big")
-    if length > _MAX_ANSWER_BYTES:
-        raise ValueError(f"an answer of {length} bytes")
-    answer = json.loads((await process.stdout.readexactly(length)).decode(errors="surrogatepass"))
-    if not isinstance(answer, dict):
-        raise ValueError("no answer")
-    return answer
 
 
 def _check_lengths(templates: Sequence[tuple[str, str]]) -> None:
