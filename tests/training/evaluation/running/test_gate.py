@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from graft.training.errors import ConfigurationError
+from graft.training.evaluation.asking.model import Asked, Decoding, Refused
 from graft.training.evaluation.gate import Rule, gate
 from graft.training.evaluation.running.run import Plan
 from tests.training.evaluation.running.test_run import SUMS, adds
-from tests.training.evaluation.scripted import ScriptedModel
+from tests.training.evaluation.scripted import ScriptedModel, text_of
 
 
 def right_below(limit: int, name: str) -> ScriptedModel:
@@ -45,6 +46,38 @@ def test_every_task_must_pass_and_both_models_are_asked_the_same() -> None:
     old, new = right_below(20, "old"), right_below(20, "new")
     assert gate(old, new, [SUMS], Plan(shots=(3,)), Rule()).passed
     assert sorted(old.asked) == sorted(new.asked)
+
+
+class Refusing(ScriptedModel):
+    """Refuses the first so many questions and is right in the others."""
+
+    num_refused = 20
+
+    def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
+        if int(text_of(asked).split("+")[0]) < self.num_refused:
+            raise Refused("is too long")
+        return super().say(asked, decoding)
+
+
+@pytest.mark.parametrize("rule", [Rule(), Rule(min_delta=0.02), Rule(min_delta=-1)])
+@pytest.mark.parametrize("is_baseline", [True, False])
+def test_a_model_that_could_not_be_asked_is_not_measured(is_baseline: bool, rule: Rule) -> None:
+    refusing, right = Refusing(name="mute", say_=adds), right_below(20, "right")
+    before, after = (refusing, right) if is_baseline else (right, refusing)
+    verdict = gate(before, after, [SUMS], Plan(), rule)
+    assert not verdict.passed
+    assert "none of the questions could be asked of mute (is too long)" in verdict.report()
+
+
+def test_both_counts_of_refused_questions_are_told() -> None:
+    refusing = Refusing(name="half", say_=adds)
+    refusing.num_refused = 10
+    verdict = gate(refusing, right_below(20, "right"), [SUMS], Plan(), Rule())
+    assert verdict.passed and "could not be asked or judged: 10 → 0" in verdict.report()
+    assert (verdict.tasks[0].baseline_refused, verdict.tasks[0].candidate_refused) == (10, 0)
+    assert (
+        "could not be asked or judged: 0 → 10" in gate(right_below(20, "x"), refusing, [SUMS], Plan(), Rule()).report()
+    )
 
 
 def test_a_gate_has_one_setting_and_two_models() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from graft.training.errors import ConfigurationError
@@ -34,6 +34,9 @@ class TaskVerdict:
     setting: str
     baseline: float
     candidate: float
+    baseline_refused: int
+    """Questions that could not be asked or judged; each counts as wrong."""
+    candidate_refused: int
     comparison: Comparison
     passed: bool
     reason: str
@@ -83,38 +86,47 @@ def gate(
 
 
 def decide(before: Outcome, after: Outcome, rule: Rule) -> TaskVerdict:
-    """The rule on two outcomes of the same task."""
+    """The rule on two outcomes of the same task. A model of which nothing could be asked was not measured: its marks
+    of 0 are no figure to compare with, and the task fails.
+    """
     key = before.main_key
     found = compare(before.marks(key), after.marks(key), seed=before.seed)
-    reached = found.low if rule.is_certain else found.difference
-    least, score = rule.min_delta, after.interval(key).mean
-    reasons = [
+    score = after.interval(key).mean
+    against = [*_unmeasured(before), *_unmeasured(after), *_against(found, after, key, rule)]
+    told = (
         f"{key.removesuffix(',none')} {before.interval(key).mean:.4f} → {score:.4f}, "
         f"difference {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
         f"p = {found.p_value:.3g} ({found.test}, {found.num} questions)"
-    ]
-    tolerance = 1e-12
-    passed = reached >= least - tolerance
-    if not passed:
-        what = "lower end" if rule.is_certain else "difference"
-        reasons.append(f"the {what} {reached:+.4f} is below the least of {least:+.4f}")
-    if rule.min_score is not None and not _reaches(after, key, score, rule.min_score):
-        passed = False
-        reasons.append(f"the candidate's {score:.4f} does not reach {rule.min_score:.4f}")
-    if after.num_refused > before.num_refused:
-        reasons.append(
-            f"{after.num_refused} of its questions could not be asked or judged ({before.num_refused} before)"
-        )
+    )
+    refused = f"could not be asked or judged: {before.num_refused} → {after.num_refused}"
     return TaskVerdict(
         task=before.task.name,
         metric=key,
         setting=str(before.setting),
         baseline=before.interval(key).mean,
         candidate=score,
+        baseline_refused=before.num_refused,
+        candidate_refused=after.num_refused,
         comparison=found,
-        passed=passed,
-        reason="; ".join(reasons),
+        passed=not against,
+        reason="; ".join([told, refused, *against]),
     )
+
+
+def _unmeasured(one: Outcome) -> Iterator[str]:
+    if one.num_refused == len(one.records):
+        yield f"none of the questions could be asked of {one.model} ({one.records[0].problem[:160]})"
+
+
+def _against(found: Comparison, after: Outcome, key: str, rule: Rule) -> Iterator[str]:
+    reached = found.low if rule.is_certain else found.difference
+    tolerance = 1e-12
+    if reached < rule.min_delta - tolerance:
+        what = "lower end" if rule.is_certain else "difference"
+        yield f"the {what} {reached:+.4f} is below the least of {rule.min_delta:+.4f}"
+    score = after.interval(key).mean
+    if rule.min_score is not None and not _reaches(after, key, score, rule.min_score):
+        yield f"the candidate's {score:.4f} does not reach {rule.min_score:.4f}"
 
 
 def _reaches(after: Outcome, key: str, score: float, least: float) -> bool:
