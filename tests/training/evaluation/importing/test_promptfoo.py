@@ -108,6 +108,18 @@ REFUSED = [
     ("prompts:\n  - x\n  - exec:./prompt.sh\ntests: [{}]\n", 3, "`exec:` would run code"),
     ("prompts: [x]\nproviders:\n  - exec:python provider.py\ntests: [{}]\n", 3, "`exec:` would run code"),
     ("prompts: [x]\nproviders:\n  - id: file://p.py\ntests: [{}]\n", 3, "`file://p.py` would run code"),
+    ("prompts: [x]\nproviders:\n  - ./p.js\n  - openai:gpt-4o\ntests: [{}]\n", 3, "`./p.js` would run code"),
+    ("prompts: [x]\nproviders: custom.py\ntests: [{}]\n", 2, "`custom.py` would run code"),
+    ("prompts: [x]\nproviders:\n  - p.py:make: {config: {}}\ntests: [{}]\n", 3, "`p.py:make` would run code"),
+    ("prompts:\n  - x\n  - prompt.py\ntests: [{}]\n", 3, "prompt `prompt.py` would run code"),
+    ("prompts: ['gen.js:make']\ntests: [{}]\n", 1, "prompt `gen.js:make` would run code"),
+    ("prompts: [{id: prompt.py, label: x}]\ntests: [{}]\n", 1, "prompt `prompt.py` would run code"),
+    ("prompts: ['prompts/*.txt']\ntests: [{}]\n", 1, "prompt `prompts/*.txt`: a file must be one .txt"),
+    ("prompts: ['prompts/*']\ntests: [{}]\n", 1, "prompt `prompts/*`: a file must be one .txt"),
+    ("prompts: [prompts.csv]\ntests: [{}]\n", 1, "prompt `prompts.csv`: a file must be one .txt"),
+    ("prompts: ['{{a}}.yaml']\ntests: [{}]\n", 1, "prompt `{{a}}.yaml`: a file must be one .txt"),
+    ("prompts:\n  - missing.txt\ntests: [{}]\n", 2, "missing.txt"),
+    ("prompts: ['langfuse://mine:3']\ntests: [{}]\n", 1, "`langfuse://mine:3` is kept elsewhere"),
     ("prompts: [x]\ntests: [{}]\nextensions: [file://hooks.js]\n", 3, "`extensions` is not supported"),
     ("prompts: [x]\ntests: [{}]\nnunjucksFilters: {f: f.js}\n", 3, "`nunjucksFilters` is not supported"),
     ("prompts: [x]\ntests: [{}]\nscenarios: []\n", 3, "`scenarios` is not supported"),
@@ -126,6 +138,24 @@ def test_what_is_not_supported_is_refused_by_name_with_its_line(
     with pytest.raises(DataError) as error:
         promptfoo.read(path)
     assert f"{path}, line {line}: " in str(error.value) and told in str(error.value)
+
+
+def test_a_text_that_only_resembles_a_name_is_a_prompt(tmp_path: Path) -> None:
+    texts = [
+        "**Be brief.** Is it *true*?",
+        "Answer yes/no.",
+        "See main.py\nand explain.",
+        "What is Node.js for?",
+        "a:b",
+    ]
+    path = tmp_path / "promptfooconfig.yaml"
+    path.write_text(json.dumps({"prompts": texts, "providers": ["openai:gpt-4o"], "tests": [{}]}))
+    assert [question.prompt for question in promptfoo.read(path).questions] == texts
+    (tmp_path / "make").mkdir()
+    (tmp_path / "make" / "prompt").write_text("#!/bin/sh\n")
+    path.write_text(json.dumps({"prompts": ["make/prompt"], "tests": [{}]}))
+    with pytest.raises(DataError, match="`make/prompt`: a file must be one"):
+        promptfoo.read(path)
 
 
 def test_all_reasons_at_once(tmp_path: Path) -> None:

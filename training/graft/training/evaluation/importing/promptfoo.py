@@ -12,7 +12,7 @@ from typing import Any
 
 from graft.training.errors import DataError
 from graft.training.evaluation.importing.assertions import Assertions
-from graft.training.evaluation.importing.code import NEVER, code_in
+from graft.training.evaluation.importing.code import NEVER, code_file, code_in
 from graft.training.evaluation.importing.promptfoo_prompts import Prompts
 from graft.training.evaluation.tasks import located
 from graft.training.evaluation.tasks.located import Located, Place
@@ -74,8 +74,8 @@ def _providers(file: Located) -> tuple[int, float]:
         listed = given if isinstance(given, list) else [given] if given is not None else []
         for index, one in enumerate(listed):
             place: Place = (key, index) if isinstance(given, list) else (key,)
-            name = one.get("id", "") if isinstance(one, dict) else one
-            if isinstance(name, str) and (code := code_in(name)):
+            name = one.get("id", next(iter(one), "")) if isinstance(one, dict) else one
+            if isinstance(name, str) and (code := code_in(name) or code_file(name)):
                 file.refuse(place, f"provider `{code}` {NEVER}")
             config = one.get("config") if isinstance(one, dict) else None
             if isinstance(config, dict) and index == 0:

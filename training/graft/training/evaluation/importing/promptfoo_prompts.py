@@ -11,11 +11,14 @@ from typing import Any
 from graft.adapters.text.file import read_text
 from graft.training.errors import DataError, of_data
 from graft.training.evaluation.asking.model import Prompt, Turn
-from graft.training.evaluation.importing.code import NEVER, code_in
+from graft.training.evaluation.importing.code import NEVER, code_file, code_in
 from graft.training.evaluation.tasks.located import Located, Place
 from graft.training.evaluation.tasks.template import BadTemplate, Template, parse
 
 TEXTS, CHATS = (".txt", ".md"), (".json",)
+OTHER_FILES = (".csv", ".j2", ".jsonl", ".yaml", ".yml")
+"""What promptfoo reads as files of prompts, too."""
+KEPT_ELSEWHERE = ("langfuse://", "portkey://", "helicone://")
 BETWEEN = "\n---\n"
 """Between the prompts of one text file."""
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -58,14 +61,17 @@ class Prompts:
         return found
 
     def _of(self, place: Place, text: str) -> list[PromptTemplate]:
-        if code := code_in(text):
+        if code := code_in(text) or code_file(text):
             self._file.refuse(place, f"prompt `{code}` {NEVER}")
+            return []
+        if text.startswith(KEPT_ELSEWHERE):
+            self._file.refuse(place, f"prompt `{text[:80]}` is kept elsewhere: write its text here.")
             return []
         path = self._path(text)
         if path is None:
             return self._template(place, text)
-        if path.suffix.lower() not in TEXTS + CHATS or "*" in path.name:
-            self._file.refuse(place, f"prompt `{text}`: a file must be one .txt, .md or .json.")
+        if path.suffix.lower() not in TEXTS + CHATS or "*" in text:
+            self._file.refuse(place, f"prompt `{text[:80]}`: a file must be one .txt, .md or .json.")
             return []
         try:
             content = of_data(read_text, path)
@@ -76,13 +82,24 @@ class Prompts:
         return [template for one in texts for template in self._template(place, one.strip("\n"))]
 
     def _path(self, text: str) -> Path | None:
-        """The file that a prompt names; a text that only looks like a name is one where it is there."""
+        """The file that a prompt names, whether it is there or not, as promptfoo takes it: a line that begins with
+        ``file://``, ends as names of files do, or is a pattern of names.
+        """
+        folder = self._file.path.parent
         if text.startswith("file://"):
-            return self._file.path.parent / text.removeprefix("file://")
-        if "\n" in text or len(text) > 200 or "{{" in text or not text.lower().endswith(TEXTS + CHATS):
+            return folder / text.removeprefix("file://")
+        if "\n" in text:
             return None
-        path = self._file.path.parent / text
-        return path if path.is_file() else None
+        is_pattern = "*" in text and "{{" not in text and not any(one.isspace() for one in text)
+        is_name = text.lower().endswith(TEXTS + CHATS + OTHER_FILES)
+        return folder / text if is_pattern or is_name or self._is_path(text) else None
+
+    def _is_path(self, text: str) -> bool:
+        """Whether it leads to something that is there; promptfoo runs such a file if it may be executed."""
+        try:
+            return "/" in text and (self._file.path.parent / text).exists()
+        except (OSError, ValueError):  # too long for a name, or with a NUL
+            return False
 
     def _template(self, place: Place, text: str) -> list[PromptTemplate]:
         try:
