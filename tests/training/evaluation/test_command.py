@@ -26,6 +26,8 @@ def test_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--output", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["num_questions"] == 20 and "llm-rubric" in told["checks"] and len(told["programs"]) == 5
+    assert main(command) == 0
+    assert f"graft prompts push {programs}/promptfooconfig-1.json --name promptfooconfig-1" in capsys.readouterr().out
     run = ["evaluate", "import", str(FILES / "tickets.json"), "--run", str(FILES / "tickets_run.json")]
     assert main([*run, "--to", str(tmp_path / "tickets")]) == 0
     assert (tmp_path / "tickets.task.json").exists()

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from graft.server.prompting.program.program import PromptProgram, TemplateFormat
+from graft.server.prompting.program.reading import read_program
+from graft.server.prompting.rendering import bounds, mustache
+from graft.server.prompting.rendering.sandbox import Sandbox
+from graft.server.prompting.rendering.templates import Job
 from graft.training.errors import DataError
 from graft.training.evaluation.asking.model import Turn
 from graft.training.evaluation.checks.check import CheckKind
 from graft.training.evaluation.importing import programs, promptfoo, reading
 from graft.training.evaluation.running.run import Plan, evaluate
 from graft.training.evaluation.tasks import reading as own
+from graft.training.evaluation.tasks import template
 from tests.training.evaluation.scripted import ScriptedModel
 
 FILE = Path(__file__).parent / "files" / "promptfooconfig.yaml"
@@ -74,6 +80,43 @@ def test_prompts_become_programs(tmp_path: Path) -> None:
         "role": "system",
         "content": "You answer in {{language}}.",
     }
+
+
+USER = {"name": " Bo ", "items": ["x"], "a'b": 1}
+VALUES = {"user": USER, "who": " Al ", "n": 3, "key": "name", "it": {"of": "name"}}
+TEMPLATES = [
+    ("Say hello to {{ who }}, {{n}} times.", "mustache"),
+    ("No field, {one} brace and a back\\slash", "mustache"),
+    ("Say {{user.name}} hello to {{ who | trim }}", "jinja2"),
+    ("{{user.items}}{{user['items']}}{{ user[\"a'b\"] }}{{ user.items[0] }}", "jinja2"),
+    ("{{user[key]}} {{user[it.of]}} {{ user.name.strip() }} {{ [who, n] }}", "jinja2"),
+    ("C:\\{{who}} is a path\n", "jinja2"),
+    ("{{who}} and then {{ which is {% no {# field", "jinja2"),
+]
+
+
+@pytest.mark.parametrize(("source", "form"), TEMPLATES)
+@pytest.mark.parametrize("is_chat", [False, True])
+def test_a_program_s_template_reads_on_the_server_as_in_the_task(
+    source: str, form: str, is_chat: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "my prompts.yaml"
+    text = json.dumps([{"role": "system", "content": source}, {"role": "user", "content": "Hi {{who}}!"}])
+    path.write_text(json.dumps({"prompts": [text if is_chat else source], "tests": [{"vars": VALUES}]}))
+    (written,) = programs.write(path, tmp_path / "programs")
+    program = read_program(written.read_text())
+    assert program.template_format == form
+    contents = [source, "Hi {{who}}!"] if is_chat else [source]
+    held = [program.prompt] if isinstance(program.prompt, str) else [turn.content for turn in program.prompt]
+    assert [_rendered(program, one) for one in held] == [template.parse(one).fill(VALUES) for one in contents]
+    assert programs.push_command(written) == f"graft prompts push '{written}' --name my-prompts"
+
+
+def _rendered(program: PromptProgram, held: str) -> str:
+    if program.template_format is TemplateFormat.JINJA2:
+        return Sandbox(bounds.PROGRAM).from_string(held).render(VALUES)
+    (text,) = mustache.render_all([Job(field="", template=held, values=VALUES, values_field="")])
+    return text
 
 
 HEAD = "prompts: ['{{a}}']\nproviders: [openai:gpt-4o]\n"

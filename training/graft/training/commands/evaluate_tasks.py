@@ -129,7 +129,7 @@ def _import(args: argparse.Namespace) -> int:
     else:
         print(f"{path}: {len(task.questions)} questions, checked by {', '.join(kinds) or 'nothing'}")
         for one in written:
-            print(f"{one}: a program; graft prompts push {one}")
+            print(f"{one}: a program; {programs.push_command(one)}")
     return 0
 
 

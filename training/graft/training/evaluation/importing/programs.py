@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,18 @@ from graft.training.evaluation.importing.promptfoo_prompts import Prompts, Promp
 from graft.training.evaluation.tasks import located
 
 
+def push_command(path: Path) -> str:
+    """The line that registers a file that ``write`` wrote, under its own name as far as prompts may have it."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "prompt"
+    return shlex.join(["graft", "prompts", "push", str(path), "--name", name])
+
+
 def write(path: Path, folder: Path) -> list[Path]:
-    """A JSON file for each prompt of a configuration; their names. Raises ``ConfigurationError``, OSError."""
+    """A JSON file for each prompt of a configuration; their names. A template of more than texts and names
+    is written for Jinja, and the file says so.
+
+    Raises ``ConfigurationError``, OSError.
+    """
     file = located.read(path, only_true_and_false=True)
     if not promptfoo.is_one(file.value):
         raise ConfigurationError(f"--programs: {path} is no promptfoo configuration, and has no prompts to write.")
@@ -29,6 +41,11 @@ def write(path: Path, folder: Path) -> list[Path]:
 
 
 def _program(prompt: PromptTemplate) -> dict[str, Any]:
+    templates = [prompt.text] if prompt.text is not None else [text for _, text in prompt.turns]
+    is_plain = all(one.is_plain for one in templates)
+    texts = [one.mustache if is_plain else one.jinja for one in templates]
+    form = {} if is_plain else {"template_format": "jinja2"}
     if prompt.text is not None:
-        return {"type": "text", "prompt": prompt.text.source}
-    return {"type": "chat", "prompt": [{"role": role, "content": text.source} for role, text in prompt.turns]}
+        return {"type": "text", "prompt": texts[0], **form}
+    turns = [{"role": role, "content": text} for (role, _), text in zip(prompt.turns, texts, strict=True)]
+    return {"type": "chat", "prompt": turns, **form}

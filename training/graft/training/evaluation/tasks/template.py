@@ -15,6 +15,8 @@ _WORD = r"[^\W\d]\w*"
 _STEP = rf"(?:\.(?!strip\(\)){_WORD}|\[(?:\d+|'[^'\]]*'|\"[^\"\]]*\"|{_WORD}(?:\.{_WORD})*)\])"
 _PATH = re.compile(rf"\s*({_WORD})((?:{_STEP})*)(\.strip\(\)|\s*\|\s*trim)?\s*")
 _STEPS = re.compile(_STEP)
+_METHODS = frozenset({"get", "items", "keys", "values"})
+"""What a dot finds of a mapping in Jinja before the key of that name."""
 
 
 class BadTemplate(ValueError):
@@ -31,6 +33,17 @@ class _Part:
     is_trimmed: bool = False
     several: tuple[_Part, ...] = ()
 
+    @property
+    def is_name(self) -> bool:
+        return not (self.steps or self.is_trimmed or self.several)
+
+    @property
+    def jinja(self) -> str:
+        """The expression that Jinja reads the same of."""
+        if self.several:
+            return f"[{', '.join(part.jinja for part in self.several)}]"
+        return self.name + "".join(map(_jinja_step, self.steps)) + (" | trim" if self.is_trimmed else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
@@ -44,6 +57,31 @@ class Template:
         """The fields that it begins from."""
         fields = [part for part in self.parts if isinstance(part, _Part)]
         return frozenset(one.name for field in fields for one in (field.several or (field,)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether ``{{name}}`` is all that it holds: no path, no filter, and no brace or backslash that would have to
+        be told from a field's.
+        """
+        return all(
+            part.is_name if isinstance(part, _Part) else not ("{{" in part or part.endswith("\\"))
+            for part in self.parts
+        )
+
+    @property
+    def mustache(self) -> str:
+        """As prompt programs hold it by default. Only where it is plain."""
+        return "".join(part if isinstance(part, str) else f"{{{{{part.name}}}}}" for part in self.parts)
+
+    @property
+    def jinja(self) -> str:
+        """As prompt programs hold it with ``template_format`` jinja2."""
+        return "".join(
+            _MARK.sub(lambda mark: f"{{{{ '{mark[0]}' }}}}", part)
+            if isinstance(part, str)
+            else f"{{{{ {part.jinja} }}}}"
+            for part in self.parts
+        )
 
     def fill(self, values: Mapping[str, Any]) -> str:
         """The text. Raises ``BadTemplate`` naming a field that is missing."""
@@ -83,6 +121,13 @@ def parse(source: str) -> Template:
 def text_of(value: Any) -> str:
     """As it stands in a prompt."""
     return value if isinstance(value, str) else str(value)
+
+
+def _jinja_step(step: str) -> str:
+    word, inner = step[1:], step[1:-1]
+    if step.startswith("."):
+        return f"[{word!r}]" if word in _METHODS else step
+    return f"[{inner[1:-1]!r}]" if inner[:1] in ("'", '"') else step
 
 
 def _part(source: str) -> _Part:
