@@ -110,7 +110,9 @@ class Demonstrating(Value):
     before_answer: str = " "
     """In a text, between question and answer."""
     separator: str = "\n"
-    """In a text, between one demonstration and what follows it; answers end at it where no `stop` is given."""
+    """In a text, between one demonstration and what follows it. Where no `stop` is given, answers end at it, or, where
+    answers or their rationales hold it, at it with the words that questions begin with.
+    """
 
 
 class Reasoning(Value):

@@ -14,6 +14,7 @@ from graft.server.prompting.program.program import (
     PromptType,
     TemplateFormat,
 )
+from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.languages import Templates
 from graft.server.prompting.rendering.layout import Layout, Template, answer_template, layout_of
 from graft.server.prompting.rendering.templates import Reading
@@ -161,6 +162,7 @@ def _notices(program: PromptProgram, layout: Layout, readings: Sequence[tuple[Te
     yield from _of_demonstrations(program, layout, readings)
     if program.type is PromptType.TEXT and (last := _last_text(layout)) and last[-1].isspace():
         yield "program.prompt: ends in white space, which most tokenizers join to the word that would come next"
+    yield from _of_endings(program)
     reads = {name for _, reading in readings for name in reading.variables}
     if program.sourcing is None and SOURCES in reads:
         yield "program.sourcing: is missing, so `{{sources}}` is a variable as any other"
@@ -182,6 +184,19 @@ def _of_demonstrations(
         yield (
             f"program.prompt: `{{{{{names[0]}}}}}` stands before the demonstrations, so each request's prefix is its "
             "own and the cache does not help: put it behind them"
+        )
+
+
+def _of_endings(program: PromptProgram) -> Iterator[str]:
+    is_direct = program.reasoning.method == "direct"
+    ends_itself = is_direct and program.output.type in ("choices", "json_schema")
+    shows = bool(program.demonstrations) and program.mode != "zero_shot"
+    if program.type is not PromptType.TEXT or not shows or ends_itself or program.decoding.stop is not None:
+        return
+    if default_stop(program, range(len(program.demonstrations))) is None:
+        yield (
+            "program.decoding.stop: is missing, and no words that questions begin with tell where an answer ends, so a "
+            "model may go on with examples of its own: give it"
         )
 
 

@@ -13,10 +13,10 @@ from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
-from graft.server.prompting.program.program import Decoding, PromptProgram, PromptType
+from graft.server.prompting.program.program import Decoding, PromptProgram
+from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
-from graft.server.prompting.rendering.layout import answer_template
 from graft.server.prompting.rendering.templates import Job
 from graft.server.prompting.rendering.turns import Turns
 from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
@@ -47,18 +47,12 @@ class Prepared:
 
     @property
     def decoding(self) -> Decoding:
-        """What is asked of decoding. A text's answer ends where the next demonstration would begin, unless something
-        else is said, or a demonstration's answer holds what stands between them.
+        """What is asked of decoding; a text's answer ends where the next demonstration would begin (see
+        `default_stop`), unless something else is said.
         """
-        said, program = self.request.settled_decoding(), self.request.program
-        separator = program.demonstrating.separator
-        if said.stop is not None or program.type is not PromptType.TEXT or not (separator and self.fitted.shown):
-            return said
-        for index in self.fitted.shown:
-            one = program.demonstrations[index]
-            if any(separator in text for text in (answer_template(program, one), one.output, one.rationale or "")):
-                return said
-        return said.model_copy(update={"stop": (separator,)})
+        said = self.request.settled_decoding()
+        stop = default_stop(self.request.program, self.fitted.shown) if said.stop is None else None
+        return said if stop is None else said.model_copy(update={"stop": (stop,)})
 
     @property
     def notices(self) -> tuple[str, ...]:

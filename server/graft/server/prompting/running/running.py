@@ -46,7 +46,7 @@ class Running:
         who = ticket.answerer.version_digest or ticket.answerer.base_digest
         prompt = await self._ordering.prompt(asker, prepared, who)
         scored = _Scored(self._choices, asker, prepared, prompt, await self._content_free(prepared), who)
-        task = _task(prepared, prompt, scored.choose if program.output.type == "choices" else None)
+        task = task_of(prepared, prompt, scored.choose if program.output.type == "choices" else None)
         events = reason(asker, task)
         async with aclosing(events):
             async for event in events:
@@ -124,7 +124,8 @@ def _before(program: PromptProgram, prompt: Written) -> str:
     return program.demonstrating.before_answer if prompt.text is not None and not prompt.begun else " "
 
 
-def _task(prepared: Prepared, prompt: Written, choose: Choose | None) -> Task:
+def task_of(prepared: Prepared, prompt: Written, choose: Choose | None) -> Task:
+    """What is reasoned about, after a prompt that was prepared. `choose` is for an output of choices."""
     request, program = prepared.request, prepared.request.program
     withhold = request.withhold or program.reasoning.withhold
     return Task(
