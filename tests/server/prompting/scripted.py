@@ -96,6 +96,8 @@ class ScriptedAsker:
 
     async def score(self, prompt: Written, continuations: Sequence[str]) -> list[ContinuationScore]:
         text = whole(prompt)
+        if (longest := len(text) + max(map(len, continuations))) > self._max_model_tokens - 1:
+            raise BadInput(Violation(field="variables", problem=f"make a prompt of {longest} tokens with its choices"))
         self.scored.append(text)
         await asyncio.sleep(0)
         likes = [self._likes(text, continuation) for continuation in continuations]

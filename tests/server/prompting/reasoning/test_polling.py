@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.server.errors import BadInput, NoAnswer
+from graft.server.errors import BadInput, NoAnswer, Violation
 from graft.server.prompting.asking import Written, WrittenTurn
 from graft.server.prompting.program.program import Decoding, Extraction, Output, Reasoning
 from graft.server.prompting.reasoning.reasoning import reason
 from graft.server.prompting.reasoning.task import Growth, Task
 from tests.server.prompting.reasoning.running import run, task
-from tests.server.prompting.scripted import ScriptedAsker
+from tests.server.prompting.scripted import ScriptedAsker, whole
 
 LAST_NUMBER = Extraction(method="last_number")
 
@@ -214,3 +214,60 @@ async def test_choices_with_verification_are_only_scored() -> None:
     output = Output(type="choices", choices=("a", "b"))
     end, _ = await run(asker, task("Q:", {"verify": True, "paths": 2}, output=output))
     assert end.answer == "b" and asker.asked == [] and end.notices
+
+
+YES_OR_NO = Output(type="choices", choices=("yes", "no, not at all"))
+
+
+@pytest.mark.parametrize("shows_rationales", [True, False])
+@pytest.mark.parametrize("max_model_tokens", [120, 200])
+async def test_reasoning_that_never_ends_leaves_room_to_compare_the_choices(
+    shows_rationales: bool, max_model_tokens: int
+) -> None:
+    asker = ScriptedAsker(lambda prompt, index: "x" * 1000, max_model_tokens=max_model_tokens)
+    asked = task("Q: so? A:", {"method": "chain_of_thought"}, shows_rationales=shows_rationales, output=YES_OR_NO)
+    end, _ = await run(asker, asked)
+    assert end.answer == "yes" and set(end.rationale) <= {"x"}
+
+
+async def test_a_longer_prompt_that_choices_are_compared_after_has_room_too() -> None:
+    prompts: list[Written] = []
+
+    async def choose(prompt: Written) -> str:
+        longer = Written(text=f"{'nothing at all, ':.<40}{prompt.text}", begun=prompt.begun)
+        prompts.append(longer)
+        await asker.score(longer, [" no, not at all"])
+        return "yes"
+
+    asker = ScriptedAsker(lambda prompt, index: "x" * 1000, max_model_tokens=200)
+    reasoning = {"method": "chain_of_thought"}
+    await run(asker, task("Q: so? A:", reasoning, output=YES_OR_NO, choose=choose, choosing_tokens=40))
+    assert len(prompts) == 1
+
+
+async def test_a_path_whose_choices_cannot_be_compared_does_not_vote() -> None:
+    async def choose(prompt: Written) -> str:
+        if "odd" in prompt.begun:
+            raise BadInput(Violation(field="variables", problem="make a prompt of too many tokens"))
+        return "yes"
+
+    reasoning = {"method": "chain_of_thought", "paths": 3, "stop_early": False}
+    asked = task("Q: so? A:", reasoning, output=YES_OR_NO, choose=choose)
+    end, _ = await run(ScriptedAsker(lambda prompt, index: " odd" if index == 0 else " even"), asked)
+    assert [(vote.answer, vote.num_paths) for vote in end.votes] == [("yes", 2)]
+    assert end.notices == ("1 of 3 paths had no answer and did not vote",)
+    with pytest.raises(BadInput, match="too many tokens"):
+        await run(ScriptedAsker(lambda prompt, index: " odd"), asked)
+
+
+async def test_what_the_reasoning_grows_to_beyond_its_tokens_is_no_fault_of_the_callers() -> None:
+    """A cut character is written as a replacement of more tokens than it was made of."""
+    asker = ScriptedAsker(lambda prompt, index: "x" * 1000, max_model_tokens=120)
+    asker.num_tokens = lambda prompt: _counted(prompt, 3)  # type: ignore[method-assign]
+    with pytest.raises(NoAnswer, match="comparing the choices takes"):
+        await run(asker, task("Q: so?", {"method": "chain_of_thought"}, output=YES_OR_NO))
+
+
+async def _counted(prompt: Written, tokens_of_x: int) -> int:
+    text = whole(prompt)
+    return len(text) + text.count("x") * (tokens_of_x - 1)

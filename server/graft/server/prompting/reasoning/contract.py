@@ -37,6 +37,7 @@ async def answered(
     """The answer after all that was said so far, which `of` holds: the prompt's answer has begun with it."""
     answer, answer_tokens, finished = "", 0, True
     if talk.task.output.type == "choices":
+        await talk.check_room_to_choose(prompt)
         answer = await chosen(talk, prompt)
         yield Growth(answer=answer)
         said = continued(prompt, answer).begun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from graft.server.errors import NoAnswer
+from graft.server.errors import BadInput, NoAnswer
 from graft.server.prompting.asking import Path
 from graft.server.prompting.reasoning.method import Method, Opening
 from graft.server.prompting.reasoning.talk import Talk
@@ -16,7 +16,8 @@ from graft.server.prompting.reasoning.votes import Ballot, Vote, as_number, as_t
 async def poll(talk: Talk, method: Method, num_paths: int) -> tuple[Ended, tuple[Vote, ...]]:
     """The first path that gave the answer which most give, and all votes, the winner's first.
 
-    Paths without an answer do not vote. Raises `NoAnswer` where none has one.
+    Paths without an answer, or with one that cannot be used, do not vote. Raises `NoAnswer` where none has one, or the
+    `BadInput` of the first path.
     """
     return await _Poll(talk, method, num_paths).held()
 
@@ -33,7 +34,7 @@ class _Poll:
         self._same = as_number if reads_numbers or computes else as_text
         self._waiting = set(range(num_paths))
         self._ended: dict[int, Ended] = {}
-        self._without: dict[int, NoAnswer] = {}
+        self._without: dict[int, NoAnswer | BadInput] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def held(self) -> tuple[Ended, tuple[Vote, ...]]:
@@ -46,6 +47,8 @@ class _Poll:
         votes = self._votes()
         if not votes:
             first = self._without[min(self._without)]
+            if isinstance(first, BadInput):
+                raise first
             problem = f"none of {self._num_paths} paths has an answer; of the first, {first.problem}"
             raise NoAnswer(problem, said=first.said)
         if self._waiting:
@@ -81,7 +84,7 @@ class _Poll:
                 async for event in events:
                     if isinstance(event, Ended):
                         self._ended[index] = event
-        except NoAnswer as error:
+        except (NoAnswer, BadInput) as error:
             self._without[index] = error
         self._waiting.discard(index)
         if self._talk.task.reasoning.stop_early and is_decided(self._votes(), self._waiting):

@@ -25,6 +25,7 @@ class Talk:
         self.decoding = task.decoding
         self.spent_tokens = 0
         self.notices: dict[str, None] = {}
+        self._choice_tokens: int | None = None
 
     def share(self, num_paths: int) -> int | None:
         """What each of so many paths may take of the budget that is left. Raises `BadInput` where that is nothing."""
@@ -65,10 +66,31 @@ class Talk:
         return free if left is None else min(free, self._without_answer(left))
 
     async def _free_of_context(self, num_tokens: int) -> int:
-        instruction = await self.asker.num_tokens(Written(text=self.task.reasoning.answer_instruction))
-        return self._without_answer(self.asker.max_model_tokens - num_tokens - instruction)
+        instruction = await self.asker.num_tokens(Written(text="\n" + self.task.reasoning.answer_instruction))
+        available = self.asker.max_model_tokens - num_tokens - instruction
+        if self.task.output.type == "choices":
+            return available - await self._choosing_tokens()
+        return self._without_answer(available)
+
+    async def check_room_to_choose(self, prompt: Written) -> None:
+        """Raises `NoAnswer` where the context has no room to compare the choices after the prompt."""
+        num_tokens, needed = await self.asker.num_tokens(prompt), await self._choosing_tokens()
+        if num_tokens + needed > self.asker.max_model_tokens:
+            raise NoAnswer(
+                f"the reasoning makes a prompt of {num_tokens} tokens, and comparing the choices takes {needed} more; "
+                f"the context holds {self.asker.max_model_tokens}: lower decoding.max_tokens, or show less"
+            )
+
+    async def _choosing_tokens(self) -> int:
+        """Of what is put behind a prompt to compare the choices: the longest of them, and the token behind it."""
+        if self._choice_tokens is None:
+            choices = [Written(text=f" {choice}") for choice in self.task.output.choices or ()]
+            longest = max([await self.asker.num_tokens(choice) for choice in choices], default=0)
+            self._choice_tokens = longest + self.task.choosing_tokens + 1
+        return self._choice_tokens
 
     def _without_answer(self, available: int) -> int:
+        """Choices are scored: they take nothing of what is generated."""
         if self.task.output.type == "choices":
             return available
         return available - max(1, min(self.decoding.max_tokens or ANSWER_TOKENS, available // 4))

@@ -19,8 +19,9 @@ Choose = Callable[[Written], Awaitable[str]]
 class Task:
     """A written prompt, and how its answer is come by. `decoding.max_tokens` is of each stage of each path.
 
-    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices; default: the likeliest. With
-    `accept` nothing of the answer is told before it is accepted.
+    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices; default: the likeliest.
+    `choosing_tokens`: by how many a prompt that it asks may be longer than `prompt`. With `accept` nothing of the
+    answer is told before it is accepted.
     """
 
     prompt: Written
@@ -30,6 +31,7 @@ class Task:
     decoding: Decoding = field(default_factory=Decoding)
     shows_rationales: bool = False
     choose: Choose | None = None
+    choosing_tokens: int = 0
     accept: Accept | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion
@@ -45,8 +45,11 @@ class Running:
         program = prepared.request.program
         who = ticket.answerer.version_digest or ticket.answerer.base_digest
         prompt = await self._ordering.prompt(asker, prepared, who)
-        scored = _Scored(self._choices, asker, prepared, prompt, await self._content_free(prepared), who)
+        free = await self._content_free(prepared)
+        scored = _Scored(self._choices, asker, prepared, prompt, free, who)
         task = task_of(prepared, prompt, scored.choose if program.output.type == "choices" else None)
+        if free and program.reasoning.method != "direct":
+            task = replace(task, choosing_tokens=await _longer_by(asker, prompt, free))
         events = reason(asker, task)
         async with aclosing(events):
             async for event in events:
@@ -114,6 +117,12 @@ class _Scored:
         )
         self.answer = await self._choices.ask(self._asker, question, program.scoring)
         return self.answer.answer
+
+
+async def _longer_by(asker: Asker, prompt: Written, others: Sequence[Written]) -> int:
+    """Tokens that the longest of the other prompts has beyond those of the prompt."""
+    sizes = [await asker.num_tokens(other) for other in others]
+    return max(0, max(sizes) - await asker.num_tokens(prompt))
 
 
 def _before(program: PromptProgram, prompt: Written) -> str:
