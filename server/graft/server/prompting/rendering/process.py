@@ -112,16 +112,8 @@ class TemplateProcess:
         return Reading(variables=tuple(map(str, said["variables"])), words=tuple(map(str, said["words"])))
 
     async def _asked(self, data: bytes, fields: Sequence[str]) -> list[Any]:
-        await self._turns.take(current_tenant_or_none())
-        # Whoever leaves does not leave its answer to the next: the turn ends with the exchange.
-        asking = asyncio.ensure_future(self._ask(data, fields))
-        asking.add_done_callback(self._answered)
-        return await asyncio.shield(asking)
-
-    def _answered(self, asking: asyncio.Future[list[Any]]) -> None:
-        self._turns.pass_on()
-        if not asking.cancelled():
-            asking.exception()  # seen, even where nobody waits any more
+        # Whoever leaves does not leave its answer to the next.
+        return await self._turns.given(current_tenant_or_none(), lambda: self._ask(data, fields))
 
     async def _ask(self, data: bytes, fields: Sequence[str]) -> list[Any]:
         try:

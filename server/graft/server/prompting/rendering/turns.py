@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from graft.server.errors import Overloaded
 
@@ -34,13 +34,17 @@ class Turns:
             self.pass_on()
 
     async def in_thread(self, tenant: str | None, work: Callable[[], T]) -> T:
-        """What `work` makes in a thread. The turn lasts until it has ended, also where its caller leaves."""
+        """What `work` makes in a thread."""
+        return await self.given(tenant, lambda: asyncio.to_thread(work))
+
+    async def given(self, tenant: str | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `work` makes. The turn lasts until it has ended, also where its caller leaves."""
         await self.take(tenant)
-        working = asyncio.ensure_future(asyncio.to_thread(work))
+        working = asyncio.ensure_future(work())
         working.add_done_callback(self._ended)
         return await asyncio.shield(working)
 
-    def _ended(self, working: asyncio.Future[T]) -> None:
+    def _ended(self, working: asyncio.Future[Any]) -> None:
         self.pass_on()
         if not working.cancelled():
             working.exception()  # seen, even where nobody waits any more
