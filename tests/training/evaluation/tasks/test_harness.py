@@ -117,6 +117,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"doc_to_text": "{{nothing}}"}, "there is no field `nothing`"),
     ({"doc_to_target": "{{question}}"}, "which is none of"),
     ({"metric_list": [{"metric": "bleu"}]}, "metric `bleu` is not supported"),
+    (
+        {"metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}]},
+        "metric `acc_mutual_info` is not supported for multiple_choice (it needs each choice's log-probability after",
+    ),
     ({"metric_list": [{"metric": "acc", "aggregation": "median"}]}, "`aggregation: median` is not supported"),
     ({"output_type": "loglikelihood_rolling"}, "`output_type: loglikelihood_rolling` is not supported"),
     ({"filter_list": [{"name": "a", "filter": [{"function": "custom"}]}]}, "filter `custom` is not supported"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from graft.training.errors import DataError
 from graft.training.evaluation.running.marking import answer_of
 from graft.training.evaluation.tasks import reading, rows
 from graft.training.evaluation.tasks.shots import written
-from graft.training.evaluation.tasks.task import Kind
+from graft.training.evaluation.tasks.task import Kind, Metric
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,16 @@ def test_a_task_is_read_as_it_was_written(tmp_path: Path) -> None:
     task = rows.read(path)
     reading.write(task, tmp_path / "x.task.json")
     assert reading.read(str(tmp_path / "x.task.json")) == task
+
+
+def test_a_written_task_has_no_metric_that_nothing_computes(tmp_path: Path) -> None:
+    """Files of an earlier version may ask for `acc_mutual_info`, which was not the harness' figure of that name."""
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"question": "a?", "choices": ["x", "y"], "answer": "y"}\n')
+    task = replace(rows.read(path), metrics=(Metric(name="acc"), Metric(name="acc_mutual_info")))
+    reading.write(task, tmp_path / "x.task.json")
+    with pytest.raises(DataError, match="`acc_mutual_info` is not supported for multiple_choice; use acc, acc_norm"):
+        reading.read(str(tmp_path / "x.task.json"))
 
 
 def test_fewer_examples_are_the_first_of_more(tmp_path: Path) -> None:

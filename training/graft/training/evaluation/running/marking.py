@@ -37,15 +37,13 @@ def generated_marks(task: Task, question: Question, answer: str, reading: Readin
     }
 
 
-def choice_marks(
-    task: Task, question: Question, scores: Sequence[Scored], unconditional: Sequence[Scored]
-) -> tuple[int, dict[str, float]]:
+def choice_marks(task: Task, question: Question, scores: Sequence[Scored]) -> tuple[int, dict[str, float]]:
     """The choice by plain log-probability, and marks of each metric; of equals the first is chosen."""
     chosen: dict[str, int] = {}
     for metric in task.metrics:
         values = [
-            _normalised(metric.name, score.logprob, choice, unconditional[index].logprob if unconditional else 0.0)
-            for index, (choice, score) in enumerate(zip(question.choices, scores, strict=True))
+            _normalised(metric.name, score.logprob, choice)
+            for choice, score in zip(question.choices, scores, strict=True)
         ]
         chosen[metric.name] = max(range(len(values)), key=values.__getitem__)
     plain = max(range(len(scores)), key=lambda index: scores[index].logprob)
@@ -60,14 +58,12 @@ def likelihood_marks(task: Task, score: Scored) -> dict[str, float]:
     return {f"{metric.name},{reading}": values[metric.name] for metric in task.metrics}
 
 
-def _normalised(metric: str, logprob: float, choice: str, unconditional: float) -> float:
+def _normalised(metric: str, logprob: float, choice: str) -> float:
     match metric:
         case "acc_norm":  # per character, as in the harness
             return logprob / max(1, len(choice))
         case "acc_bytes":
             return logprob / max(1, len(choice.encode()))
-        case "acc_mutual_info":
-            return logprob - unconditional
         case _:
             return logprob
 

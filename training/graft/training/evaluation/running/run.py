@@ -185,13 +185,9 @@ def _scored(model: Model, task: Task, question: Question, index: int, asked: Ask
         return Record(index=index, answer=said, right=question.targets, marks=marks)
     endings = [f"{task.target_delimiter}{choice}" for choice in question.choices]
     scores = model.score(asked, endings)
-    needs_more = any(metric.name == "acc_mutual_info" for metric in task.metrics)
-    alone = model.score(Asked(prompt=UNCONDITIONAL), endings) if needs_more else ()
-    chosen, marks = marking.choice_marks(task, question, scores, alone)
+    chosen, marks = marking.choice_marks(task, question, scores)
     return Record(index=index, answer=question.choices[chosen], right=question.targets, marks=marks)
 
 
 CHOSEN = Reading(steps=(Step(function="strip"),))
 """A program names the choice."""
-UNCONDITIONAL = "Answer:"
-"""What stands before a choice alone (Brown et al. 2020, section 2.4)."""

@@ -10,11 +10,15 @@ from graft.training.evaluation.tasks.located import Located, Place
 from graft.training.evaluation.tasks.task import Aggregation, Kind, Metric, Reading, Step
 
 METRICS: dict[Kind, tuple[str, ...]] = {
-    Kind.CHOICE: ("acc", "acc_norm", "acc_bytes", "acc_mutual_info"),
+    Kind.CHOICE: ("acc", "acc_norm", "acc_bytes"),
     Kind.GENERATE: ("exact_match",),
     Kind.LIKELIHOOD: ("perplexity", "acc"),
 }
 """Of each kind, its defaults first, as in the harness."""
+WHY_NOT = {
+    "acc_mutual_info": "it needs each choice's log-probability after the harness' empty context, and no model is asked "
+    "for that here"
+}
 IGNORING = {"ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"}
 FILTERS = ("regex", "take_first", "remove_whitespace", "lowercase", "uppercase", "majority_vote")
 
@@ -31,7 +35,8 @@ def metrics_of(file: Located, given: Any, place: Place, kind: Kind) -> tuple[Met
         here = (*place, index)
         if not isinstance(one, dict) or one.get("metric") not in METRICS[kind]:
             named = one.get("metric") if isinstance(one, dict) else one
-            file.refuse(here, f"metric `{named}` is not supported for {kind}; use {', '.join(METRICS[kind])}.")
+            why = f" ({WHY_NOT[named]})" if isinstance(named, str) and named in WHY_NOT else ""
+            file.refuse(here, f"metric `{named}` is not supported for {kind}{why}; use {', '.join(METRICS[kind])}.")
             continue
         aggregation = one.get("aggregation", _aggregation(one["metric"]))
         if aggregation != _aggregation(one["metric"]):

@@ -10,12 +10,15 @@ from graft.adapters.text.file import read_text
 from graft.adapters.text.rows import kind_of
 from graft.training.errors import DataError, of_data
 from graft.training.evaluation.tasks import harness, rows
-from graft.training.evaluation.tasks.task import Task
+from graft.training.evaluation.tasks.harness_marks import METRICS
+from graft.training.evaluation.tasks.task import Kind, Task
 
 READY = Path(__file__).parents[1] / "ready"
 OWN = ".task.json"
 """Suffix of tasks as ``graft evaluate import`` writes them."""
 _TASK = TypeAdapter(Task)
+CHECKED = ("pass", "score")
+"""Metrics of questions that bring checks."""
 
 
 def ready() -> dict[str, Path]:
@@ -48,8 +51,13 @@ def write(task: Task, path: Path) -> None:
 
 def _own(path: Path) -> Task:
     try:
-        return _TASK.validate_json(of_data(read_text, path))
+        task = _TASK.validate_json(of_data(read_text, path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise DataError(f"{path}: {where or 'the file'}: {first['msg']}.") from None
+    known = (*METRICS[task.kind], *(CHECKED if task.kind is Kind.GENERATE else ()))
+    for metric in task.metrics:
+        if metric.name not in known:
+            raise DataError(f"{path}: metric `{metric.name}` is not supported for {task.kind}; use {', '.join(known)}.")
+    return task
