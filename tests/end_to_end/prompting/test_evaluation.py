@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,41 @@ def test_a_program_beside_the_base(server: Server, client: Client, capsys: pytes
     found = evaluate(server, capsys, "dates", *arguments, "--limit", "20")
     (difference,) = found["comparisons"]
     assert difference["candidate"] == "prompt:dates/us" and difference["comparison"]["low"] > 0.3, found
+
+
+def test_a_program_of_promptfoo_s_prompt_is_pushed_and_run_by_the_command_that_is_told(
+    server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = {
+        "prompts": ["{{ who | trim }} was born on {{user.date}} ->"],
+        "tests": [
+            {"vars": {"who": " Al ", "user": {"date": "2014-06-01"}}, "assert": [{"type": "contains", "value": "x"}]}
+        ],
+    }
+    (tmp_path / "born.yaml").write_text(json.dumps(config))
+    task = str(tmp_path / "born.task.json")
+    assert main(["evaluate", "import", str(tmp_path / "born.yaml"), "--to", task, "--programs", str(tmp_path)]) == 0
+    command = shlex.split(capsys.readouterr().out.partition("; ")[2])
+    assert main([*command[1:], "--label", "production", "--server", server.grpc]) == 0
+    found = evaluate(server, capsys, task, "--model", "prompt:born")
+    assert found["outcomes"][0]["num_refused"] == 0
+
+
+def test_words_without_an_answer_end_neither_an_evaluation_nor_a_program_s_tests(
+    server: Server, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = {
+        "prompt": "{{date}} ->",
+        "decoding": {"max_tokens": 4},
+        "extraction": {"method": "regex", "pattern": "never said"},
+        "tests": [{"variables": {"date": date}, "equals": us} for date, us in DATES],
+    }
+    client.push_prompt("dates/mute", program, labels=["production"])
+    found = evaluate(server, capsys, "dates", "--model", "prompt:dates/mute", "--limit", "3")["outcomes"][0]
+    assert (found["num_refused"], found["num_unanswered"], found["figures"]["exact_match,none"]["mean"]) == (0, 3, 0)
+    assert main(["prompts", "test", "dates/mute", "--server", server.grpc]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("no answer: ") == 3 and "3 of 3 tests of dates/mute do not hold" in told.err
 
 
 def test_a_gate(server: Server, two_versions: str, capsys: pytest.CaptureFixture[str]) -> None:
