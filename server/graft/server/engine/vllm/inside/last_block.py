@@ -95,11 +95,20 @@ class LastBlocks:
         return not is_limited and (request.num_tokens - 1) % self._scheduler.block_size > 0
 
     def _alike(self, request: Any) -> list[Any]:
-        """Running requests that begin with all of this one's tokens but the last."""
+        """Running requests that begin with all of this one's tokens but the last.
+
+        By vLLM's own rule for what whole blocks are shared: their hash, which holds that of all before them, and what
+        else tells blocks apart (adapter, images; the salt stands in the first block's).
+        """
         end, size = request.num_tokens - 1, self._scheduler.block_size
-        key = _key(request, end, size)
-        running = self._scheduler.running
-        return [other for other in running if other.num_tokens >= end and _key(other, end, size) == key]
+        num_whole = end // size
+        start, before = num_whole * size, _hash(request, num_whole)
+        tail = _tail(request, start, end)
+        return [
+            other
+            for other in self._scheduler.running
+            if other.num_tokens >= end and _hash(other, num_whole) == before and _tail(other, start, end) == tail
+        ]
 
     def _has_computed(self, num_tokens: int) -> Callable[[Any], bool]:
         admitted = self._looked_up()
@@ -111,19 +120,14 @@ class LastBlocks:
         return self._admitted
 
 
-def _key(request: Any, end: int, block_tokens: int) -> tuple[Any, ...]:
-    """Equal where `end` tokens have equal keys and values: by vLLM's own rule for what whole blocks are shared.
+def _hash(request: Any, num_blocks: int) -> Any:
+    return request.block_hashes[num_blocks - 1] if num_blocks else None
 
-    The hash of the whole blocks, the tokens behind them, and what else tells blocks apart (adapter; salt, in the hash
-    of the first block or here).
-    """
+
+def _tail(request: Any, start: int, end: int) -> tuple[Any, ...]:
     from vllm.v1.core.kv_cache_utils import generate_block_hash_extra_keys
 
-    num_whole = end // block_tokens
-    start = num_whole * block_tokens
-    before = request.block_hashes[num_whole - 1] if num_whole else None
-    extra, _ = generate_block_hash_extra_keys(request, start, end, 0)
-    return before, request.all_token_ids[start:end], extra
+    return request.all_token_ids[start:end], generate_block_hash_extra_keys(request, start, end, 0)[0]
 
 
 def _has_full_attention_only(scheduler: Any) -> bool:
