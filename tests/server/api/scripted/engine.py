@@ -220,7 +220,7 @@ class ScriptedTokenizer:
 
 
 class ScriptedBackend:
-    """Completions over the scripted engine, shaped like OpenAI's."""
+    """Completions over the scripted engine, shaped like OpenAI's; a chat's have both shapes."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -250,7 +250,8 @@ class ScriptedBackend:
             raise InvalidRequest("Client disconnected") from None  # as vLLM's plain handlers do
         num_read = sum(len(prompt.token_ids) for prompt in request.prompts)
         usage = {"prompt_tokens": num_read, "completion_tokens": num_tokens, "total_tokens": num_read + num_tokens}
-        choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": None}
+        said = {"text": text, "message": {"role": "assistant", "content": text}}
+        choice = {"index": 0, **said, "finish_reason": "length", "logprobs": None}
         return Reply(body=_object(request_id, choices=[choice], usage=usage))
 
     async def _deltas(
@@ -270,7 +271,8 @@ class ScriptedBackend:
         num_tokens = 0
         async for delta in deltas:
             num_tokens += 1
-            choice = {"index": delta.choice, "text": delta.text, "finish_reason": delta.finish_reason}
+            said = {"text": delta.text, "delta": {"content": delta.text}}
+            choice = {"index": delta.choice, **said, "finish_reason": delta.finish_reason}
             yield _object(request_id, choices=[choice])
         if wants_usage:
             usage = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": num_tokens + 1}

@@ -21,7 +21,7 @@ from graft.server.api.http.model import AskedModel, asked_model
 from graft.server.api.http.openai_fields import Endpoint
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.programs.call import ProgramCall, calls_program, read_call
-from graft.server.api.http.programs.reply import run_reply
+from graft.server.api.http.programs.reply import run_reply, with_told
 from graft.server.api.http.sse import EventStream, Frame, until_gone
 from graft.server.engine.engine import EngineError
 from graft.server.engine.openai import OpenAIRequest, Reply
@@ -98,6 +98,8 @@ class OpenAIEndpoint:
         async with entered as ticket:
             for_engine = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
             reply = await self.serving.openai(ticket, for_engine)
+            if asked.call is not None:
+                reply = with_told(reply, asked.call)
             await self._send(reply, ticket, asked.name, asked.call, request, send)
 
     async def _run(self, call: ProgramCall, request: Request, send: Send) -> None:

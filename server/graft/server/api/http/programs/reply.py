@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from time import time
 from typing import Any
@@ -30,6 +30,35 @@ async def run_reply(call: ProgramCall, endpoint: Endpoint, programs: Programs, t
     if answer is None:
         raise EngineError("the program ended without an answer")
     return Reply(body=form.whole(answer))
+
+
+def with_told(reply: Reply, call: ProgramCall) -> Reply:
+    """The answer to the ordinary request of a program with what no field of OpenAI's has, as other programs' have it:
+    beside the whole, or in the frame that ends the last choice.
+    """
+    told = _told_of(
+        shown=call.prepared.fitted.shown, dropped=call.prepared.fitted.dropped, notices=call.prepared.notices
+    )
+    if not told or call.body is None:
+        return reply
+    if reply.frames is not None:
+        return Reply(frames=_with_told(reply.frames, told, num_choices=call.body.get("n") or 1))
+    return Reply(body=None if reply.body is None else {**reply.body, "graft": told})
+
+
+async def _with_told(
+    frames: AsyncGenerator[dict[str, Any], None], told: Mapping[str, Any], *, num_choices: int
+) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(frames):
+        async for frame in frames:
+            ended = sum(choice.get("finish_reason") is not None for choice in frame.get("choices", ()))
+            num_choices -= ended
+            yield {**frame, "graft": told} if ended and num_choices == 0 else frame
+
+
+def _told_of(*, shown: Sequence[int], dropped: Sequence[int], notices: Sequence[str], **more: Any) -> dict[str, Any]:
+    told = {"shown_demonstrations": list(shown), "dropped_demonstrations": list(dropped), "notices": list(notices)}
+    return {name: value for name, value in (told | more).items() if value}
 
 
 async def _frames(
@@ -108,9 +137,6 @@ class _Form:
         """What no field of OpenAI's has."""
         choice, checked = answer.choice, answer.checked
         told: dict[str, Any] = {
-            "shown_demonstrations": list(answer.shown),
-            "dropped_demonstrations": list(answer.dropped),
-            "notices": list(answer.notices),
             "votes": [
                 {"answer": one.answer, "num_paths": one.num_paths, "weight": one.weight}
                 for one in answer.reasoned.votes
@@ -134,7 +160,7 @@ class _Form:
                 for one in checked.citations
             ]
             told["unsupported_sentences"] = [one.sentence for one in checked.unsupported]
-        return {name: value for name, value in told.items() if value}
+        return _told_of(shown=answer.shown, dropped=answer.dropped, notices=answer.notices, **told)
 
 
 def _finish(answer: Answer) -> str:

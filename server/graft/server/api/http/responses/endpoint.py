@@ -19,7 +19,7 @@ from graft.server.api.http.openai import answerer_headers
 from graft.server.api.http.openai_fields import CHAT
 from graft.server.api.http.openai_request import CheckedBody, bounded, checked
 from graft.server.api.http.programs.call import ProgramCall, calls_program, read_call
-from graft.server.api.http.programs.reply import run_reply
+from graft.server.api.http.programs.reply import run_reply, with_told
 from graft.server.api.http.responses.events import Events
 from graft.server.api.http.responses.output import ended, items_of, response_object
 from graft.server.api.http.responses.request import AskedResponse, as_chat
@@ -108,6 +108,8 @@ class ResponsesEndpoint:
             chat = OpenAIRequest(fields=fields, prompts=prompts, tools=body.tools, variables=body.variables)
             with asked.response.own_words():
                 reply = await self.serving.openai(ticket, chat)
+            if asked.call is not None:
+                reply = with_told(reply, asked.call)
             await self._send(reply, asked, asked.begun(body.model, ticket), ticket, request, send)
 
     async def _run(self, asked: _Asked, call: ProgramCall, request: Request, send: Send) -> None:
