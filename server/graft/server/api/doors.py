@@ -122,6 +122,7 @@ class Doors:
             responses=responses,
             models=models,
             prompts=PromptRoutes(prompts=programs.prompts, bodies=bodies),
+            programs=programs,
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

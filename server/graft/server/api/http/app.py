@@ -29,6 +29,7 @@ from graft.server.api.tenants import Identify
 from graft.server.errors import SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
+from graft.server.prompting.running.programs import Programs
 from graft.server.runtime.tenant import on_behalf_of
 
 _log = logging.getLogger("graft.access")
@@ -44,6 +45,7 @@ def http_app(
     responses: ResponsesEndpoint,
     models: Models,
     prompts: PromptRoutes,
+    programs: Programs,
     operations: Operations,
     metrics: Metrics,
     identify: Identify,
@@ -55,7 +57,7 @@ def http_app(
         Route("/v1/responses", responses, methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
-        *prompt_routes(prompts),
+        *prompt_routes(prompts, programs),
         Route("/metrics", operations.scrape),
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),

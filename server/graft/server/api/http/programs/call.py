@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT, Endpoint
 from graft.server.api.http.openai_request import checked
+from graft.server.api.http.programs.given import FIELDS, Given, read_given
 from graft.server.api.messages import read_messages
 from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
@@ -26,7 +27,7 @@ from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 
 # A call's own fields beside those of the endpoint.
-_OWN = ("prompt", "variables")
+_OWN = ("prompt", *FIELDS)
 # What a run that asks more than once can do with a request's fields.
 _OF_RUNS = frozenset({"model", "messages", "prompt", "stream", "stream_options"})
 _SAME_NAMES = frozenset(Decoding.model_fields) - {"stop", "max_tokens"}
@@ -65,20 +66,20 @@ def calls_program(body: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 async def read_call(body: Mapping[str, Any], endpoint: Endpoint, programs: Programs, text: Text) -> ProgramCall:
     """Raises `BadInput` with all that is wrong with the call, NotFound, and what preparing a run does."""
-    reference, variables, model = _named(body, endpoint)
+    reference, given, model = _named(body, endpoint)
     version = programs.resolve(reference, tenant=current_tenant())
-    program = version.program
+    program, is_ordinary = version.program, passes(version.program, endpoint)
     said, turns = _said(body, endpoint)
     names = await programs.variables(program)
-    missing = [name for name in names if name not in variables]
+    missing = [name for name in names if name not in given.variables]
     if said is not None and len(missing) == 1:
-        variables, turns = {**variables, missing[0]: said}, []
-    is_ordinary = passes(program, endpoint)
+        given, turns = replace(given, variables={**given.variables, missing[0]: said}), []
     fields = _fields(body, endpoint, text, runs=not is_ordinary)
     _check_form(fields, program)
     if turns and not (is_ordinary and endpoint is CHAT):
         _refuse_turns(program, endpoint, names, missing)
-    request = RunRequest(program=program, version=version, variables=variables, model=model, decoding=_decoding(fields))
+    decoding = _decoding(fields)
+    request = RunRequest(program=program, version=version, model=model, decoding=decoding, **vars(given))
     prepared = await programs.prepare(request, tenant=current_tenant())
     return ProgramCall(
         prepared=prepared,
@@ -89,17 +90,18 @@ async def read_call(body: Mapping[str, Any], endpoint: Endpoint, programs: Progr
     )
 
 
-def _named(body: Mapping[str, Any], endpoint: Endpoint) -> tuple[PromptReference, dict[str, Any], str | None]:
-    """The reference, the variables, and the model that goes before the program's own."""
-    model, prompt, variables = body.get("model"), body.get("prompt"), body.get("variables")
-    if variables is not None and not isinstance(variables, Mapping):
-        raise BadInput(Violation(field="variables", problem="must be an object of names and values"))
-    given = dict(variables or {})
+def _named(body: Mapping[str, Any], endpoint: Endpoint) -> tuple[PromptReference, Given, str | None]:
+    """The reference, what is given with it, and the model that goes before the program's own."""
+    violations = Violations()
+    given = read_given(body, violations)
+    violations.raise_any()
+    model, prompt = body.get("model"), body.get("prompt")
     if endpoint is CHAT and prompt is not None:
         reference, values = read_openai_prompt(prompt)
         if isinstance(model, str) and is_prompt_reference(model):
             raise BadInput(Violation(field="prompt", problem="stands beside a model that is a program: name one"))
-        return reference, {**given, **values}, model if isinstance(model, str) and model else None
+        given = replace(given, variables={**given.variables, **values})
+        return reference, given, model if isinstance(model, str) and model else None
     return read_reference(str(model)), given, None
 
 

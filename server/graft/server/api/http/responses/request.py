@@ -11,6 +11,7 @@ from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT, INERT, Inert
 from graft.server.api.http.programs.call import calls_program
+from graft.server.api.http.programs.given import FIELDS
 from graft.server.api.http.responses.items import Turns, read_input
 from graft.server.engine.engine import InvalidRequest
 from graft.server.errors import BadInput, Violation
@@ -18,7 +19,7 @@ from graft.server.runtime.violations import Violations, shown
 
 PATH = "/v1/responses"
 # Fields whose meaning is that of the chat's field.
-_SAME = ("model", "parallel_tool_calls", "prompt", "stream", "temperature", "top_logprobs", "top_p", "variables")
+_SAME = ("model", "parallel_tool_calls", "prompt", "stream", "temperature", "top_logprobs", "top_p", *FIELDS)
 _OWN = ("include", "input", "instructions", "max_output_tokens", "reasoning", "text", "tool_choice", "tools")
 _STATELESS = "nothing is stored here: give the conversation's items in `input`"
 _LOGPROBS = "message.output_text.logprobs"
