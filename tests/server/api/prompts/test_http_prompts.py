@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from graft.server.prompting.catalog.prompt import PromptVersion
 from tests.server.api.conftest import Server, StartServer
 
 GREET = "team/greet"
@@ -145,6 +147,24 @@ async def test_langfuses_list(server: Server) -> None:
     assert [one["name"] for one in (await server.http.get(f"{LANGFUSE}?tag=t")).json()["data"]] == ["b"]
     assert (await server.http.get(f"{LANGFUSE}?fromUpdatedAt=2099-01-01T00:00:00Z")).json()["data"] == []
     assert (await server.http.get(f"{LANGFUSE}?page=9")).json()["data"] == []
+
+
+async def test_langfuses_list_reads_only_what_it_shows(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all programs of a tenant takes minutes; the page has three, whose heads are read beside the loop."""
+    for number in range(9):
+        await push(server, {**TEXT, "config": {"number": number}}, name=f"many/{number}")
+    read, heading = list[str](), PromptVersion.__dict__["heading"].func
+
+    def recorded(version: PromptVersion) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        read.append(version.prompt)
+        return heading(version)
+
+    monkeypatch.setattr(PromptVersion, "heading", property(recorded))
+    monkeypatch.setattr(PromptVersion, "program", property(lambda version: pytest.fail("it was read whole")))
+    listed = (await server.http.get(f"{LANGFUSE}?limit=3&page=2")).json()["data"]
+    assert [one["lastConfig"] for one in listed] == [{"number": number} for number in (3, 4, 5)]
+    assert read == [f"many/{number}" for number in (3, 4, 5)]
 
 
 async def test_langfuses_errors(server: Server) -> None:

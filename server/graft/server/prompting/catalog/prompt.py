@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
-from graft.server.prompting.program.program import PromptProgram
+from graft.server.prompting.program.program import PromptProgram, PromptType
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What lists tell of a program."""
+
+    type: PromptType
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +37,12 @@ class PromptVersion:
     def program(self) -> PromptProgram:
         """The program; read when it is first asked for, some milliseconds per hundred kilobytes."""
         return PromptProgram.model_validate_json(self.text)
+
+    @cached_property
+    def heading(self) -> Heading:
+        """Read when it is first asked for; nothing else of the program is kept in memory for it."""
+        program = json.loads(self.text)
+        return Heading(type=PromptType(program.get("type", PromptType.TEXT)), config=program.get("config", {}))
 
 
 @dataclass(frozen=True, kw_only=True)

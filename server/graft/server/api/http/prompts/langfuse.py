@@ -6,6 +6,7 @@ is neither told nor written here: see `/v1/prompts`.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -77,10 +78,16 @@ class LangfuseRoutes:
         violations.raise_any()
         name = query.text("name")
         entries = [one for one in self.routes.prompts.matching(current_tenant()) if name in ("", one.name)]
-        found = [meta for one in entries if (meta := _meta(one, takes)) is not None]
-        meta = {"page": page, "limit": limit, "totalItems": len(found), "totalPages": math.ceil(len(found) / limit)}
-        data = found[(page - 1) * limit : page * limit]
-        return JsonResponse({"data": data, "meta": meta})
+
+        def listed() -> Response:
+            taken = ((one, [each for each in one.versions.values() if takes(each, one)]) for one in entries)
+            found = [(entry, versions) for entry, versions in taken if versions]
+            meta = {"page": page, "limit": limit, "totalItems": len(found), "totalPages": math.ceil(len(found) / limit)}
+            data = [_meta(entry, versions) for entry, versions in found[(page - 1) * limit : page * limit]]
+            return JsonResponse({"data": data, "meta": meta})
+
+        # Beside the event loop: each program of the page may have a megabyte.
+        return await asyncio.to_thread(listed)
 
     async def create(self, request: Request) -> Response:
         """`POST …/prompts`: a version of a text or chat, and the labels that point at it."""
@@ -190,19 +197,17 @@ def _moment(query: Fields, name: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _meta(entry: PromptEntry, takes: Takes) -> dict[str, Any] | None:
-    """A program with those of its versions that the filters take; None where that is none."""
-    versions = [one for one in entry.versions.values() if takes(one, entry)]
-    if not versions:
-        return None
+def _meta(entry: PromptEntry, versions: list[PromptVersion]) -> dict[str, Any]:
+    """A program with those of its versions that the filters take, one at least."""
+    heading = versions[-1].heading
     return {
         "name": entry.name,
-        "type": str(versions[-1].program.type),
+        "type": str(heading.type),
         "versions": [one.number for one in versions],
         "labels": list(_labels(versions, entry)),
         "tags": list(versions[-1].tags),
         "lastUpdatedAt": _time(max(one.create_time for one in versions)),
-        "lastConfig": versions[-1].program.config,
+        "lastConfig": heading.config,
     }
 
 
