@@ -39,6 +39,7 @@ from graft.server.parity.parity import Parity
 from graft.server.parity.receipt import VersionRecords
 from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.prompts import Prompts
+from graft.server.prompting.catalog.quota import Quota
 from graft.server.prompting.catalog.tables import MIGRATIONS as PROMPT_MIGRATIONS
 from graft.server.prompting.rendering.chats import Chats
 from graft.server.prompting.rendering.languages import Templates
@@ -153,7 +154,8 @@ class Assembly:
             snapshots = Snapshots(base, form)
             thread = CatalogThread(catalog, written=snapshots.refresh)
             await thread.write(lambda one: one.register_base(base))
-            programs = Prompts(PromptCatalog(database), thread, lint=partial(lint, templates=templates))
+            quota = Quota(max_mib=settings.max_prompts_mib)
+            programs = Prompts(PromptCatalog(database), thread, lint=partial(lint, templates=templates), quota=quota)
             await programs.refresh()
         except BaseException:
             catalog.close()

@@ -63,6 +63,10 @@ class Overloaded(ServingError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class QuotaExceeded(ServingError):
+    """A tenant keeps as much as this server's settings let one keep."""
+
+
 class Draining(ServingError):
     """The server is going down and takes no new work."""
 

@@ -57,6 +57,7 @@ TABLE: tuple[Row, ...] = (
     Row(engine.LoadFailed, _FAILED, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
     Row(serving.ParityFailed, _FAILED, 409, "PARITY_FAILED", _BAD, "parity_failed"),
     Row(serving.Overloaded, _EXHAUSTED, 429, "OVERLOADED", "rate_limit_error", "server_overloaded"),
+    Row(serving.QuotaExceeded, _EXHAUSTED, 429, "QUOTA_EXCEEDED", "insufficient_quota", "quota_exceeded"),
     Row(residency.PinRefused, _EXHAUSTED, 429, "PINS_EXHAUSTED", _BAD, "pins_exhausted"),
     Row(serving.SlowReader, _EXHAUSTED, 429, "SLOW_READER", _BAD, "slow_reader"),
     Row(domain.StoreFull, _EXHAUSTED, 429, "STORE_FULL", _SERVER, "store_full"),

@@ -50,6 +50,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_body_mib": (1, 1024),
     "max_bodies_mib": (1, 1_048_576),
     "max_connections": (1, 1_000_000),
+    "max_prompts_mib": (1, 1_048_576),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
 }
@@ -116,6 +117,8 @@ class Settings:
     """Bodies of all HTTP requests under way together; as large as one at least."""
     max_connections: int = 4096
     """HTTP connections open at once."""
+    max_prompts_mib: int = 64
+    """Versions and labels of all prompts of one tenant."""
     host_adapter_mib: int = 512
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from graft.client import AsyncClient, ResourceExhausted
 from graft.server.prompting.catalog.prompt import PromptVersion
 from tests.server.api.conftest import Server, StartServer
 
@@ -194,3 +195,20 @@ async def test_a_password_is_the_tenants_token(start_server: StartServer, tmp_pa
     assert (await server.http.get(f"/v1/prompts/{GREET}", headers=bearer)).status_code == 200
     for headers in (basic("wrong"), basic(""), {"authorization": "Basic !"}, {"authorization": "Basic"}, {}):
         assert (await server.http.get(f"{LANGFUSE}/{GREET}", headers=headers)).status_code == 401
+
+
+async def test_a_full_quota_is_a_typed_error_on_every_way_in(start_server: StartServer) -> None:
+    server = await start_server(max_prompts_mib=1)
+    large = {"prompt": "x" * 700_000}
+    await push(server, large)
+    more = {"prompt": "y" * 400_000}
+    for path, body in (("/v1/prompts", {"name": "b", "program": more}), (LANGFUSE, {"name": "b", **more})):
+        answer = await server.http.post(path, json=body)
+        assert answer.status_code == 429 and "1048576 (max_prompts_mib = 1)" in answer.text
+        assert "quota_exceeded" in answer.text or "QUOTA_EXCEEDED" in answer.text
+    await push(server, large)
+    async with AsyncClient(f"127.0.0.1:{server.grpc_port}", timeout=20) as client:
+        with pytest.raises(ResourceExhausted, match="max_prompts_mib"):
+            await client.push_prompt("b", more)
+        await client.delete_prompt(GREET, force=True)
+        await client.push_prompt("b", more)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from graft.server.prompting.program.program import PromptProgram, PromptType
+
+VERSION_BYTES = 1024
+"""Of a version beside its texts: objects, keys and rows."""
+
+
+def stored_bytes(text: str, commit_message: str, tags: Iterable[str]) -> int:
+    """What a version takes: its texts in UTF-8, and what all versions take."""
+    return VERSION_BYTES + sum(len(one.encode(errors="replace")) for one in (text, commit_message, *tags))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,11 @@ class PromptVersion:
     def program(self) -> PromptProgram:
         """The program; read when it is first asked for, some milliseconds per hundred kilobytes."""
         return PromptProgram.model_validate_json(self.text)
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """As `stored_bytes` counts them."""
+        return stored_bytes(self.text, self.commit_message, self.tags)
 
     @cached_property
     def heading(self) -> Heading:

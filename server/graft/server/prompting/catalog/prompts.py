@@ -15,6 +15,7 @@ from graft.server.errors import BadInput
 from graft.server.prompting.catalog.catalog import PromptCatalog
 from graft.server.prompting.catalog.draft import Draft
 from graft.server.prompting.catalog.prompt import PromptLabel, PromptVersion
+from graft.server.prompting.catalog.quota import Quota
 from graft.server.prompting.catalog.snapshot import PromptEntry, PromptSnapshot, ResolvedPrompt
 from graft.server.prompting.program.names import check_prompt_name
 from graft.server.prompting.program.notices import notices_of
@@ -24,6 +25,7 @@ from graft.server.registry.thread import CatalogThread
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 5.0
+DEFAULT_QUOTA = Quota()
 T = TypeVar("T")
 Lint = Callable[[PromptProgram], Awaitable[Sequence[str]]]
 """What an author should know of a program's templates, in sentences. Raises `BadInput` where they cannot be used."""
@@ -46,10 +48,13 @@ class Registered:
 class Prompts:
     """The verbs of one tenant's programs. `current` is replaced after each write, and read in any thread."""
 
-    def __init__(self, catalog: PromptCatalog, thread: CatalogThread, *, lint: Lint = no_lint) -> None:
+    def __init__(
+        self, catalog: PromptCatalog, thread: CatalogThread, *, lint: Lint = no_lint, quota: Quota = DEFAULT_QUOTA
+    ) -> None:
         self._catalog = catalog
         self._thread = thread
         self._lint = lint
+        self._quota = quota
         self.current = PromptSnapshot()
 
     async def refresh(self) -> None:
@@ -70,10 +75,17 @@ class Prompts:
         return self.current.resolve(reference, tenant=tenant)
 
     async def register(self, draft: Draft, *, request_id: str | None = None) -> Registered:
-        """Keep a version and point its labels at it. Raises `BadInput` for its templates, what the catalog raises."""
+        """Keep a version and point its labels at it. Raises `BadInput` for its templates, `QuotaExceeded`, what the
+        catalog raises.
+        """
+
+        def keep() -> PromptVersion:
+            self._quota.check_register(draft, self.current)
+            return self._catalog.register(draft, request_id=request_id)
+
         notices = [*notices_of(draft.program), *await self._lint(draft.program)]
         before = self.current.entries.get((draft.tenant, draft.prompt))
-        version = await self._write(lambda: self._catalog.register(draft, request_id=request_id))
+        version = await self._write(keep)
         is_new = before is None or version.number not in before.versions
         if (version.tags, version.commit_message) != (draft.tags, draft.commit_message):
             notices.append(f"this content is version {version.number} already; its tags and message stay what they are")
@@ -102,6 +114,7 @@ class Prompts:
         selector = read_selector(version)
 
         def move() -> PromptLabel:
+            self._quota.check_label(tenant, prompt, label, self.current)
             return self._catalog.set_label(
                 tenant=tenant,
                 prompt=prompt,
@@ -161,6 +174,8 @@ class Prompts:
 
     async def _write(self, call: Callable[[], T]) -> T:
         def work() -> T:
+            # Quotas count what other servers wrote, too.
+            self._refresh()
             done = call()
             self._refresh()
             return done

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from types import MappingProxyType
 
 from graft.adapters.digest import digest_prefix, unique_match
@@ -14,6 +15,8 @@ from graft.server.prompting.catalog.prompt import PromptLabel, PromptVersion
 from graft.server.prompting.program.names import LATEST, PRODUCTION, is_version
 from graft.server.prompting.program.references import PromptReference
 
+LABEL_BYTES = 512
+"""What a label takes: object, keys and row."""
 _MAX_SHOWN = 5
 
 
@@ -37,6 +40,11 @@ class PromptEntry:
     def latest(self) -> PromptVersion:
         """The version with the highest number. Raises LookupError where there is none."""
         return self.versions[max(self.versions)]
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """What all versions and labels take."""
+        return sum(version.num_bytes for version in self.versions.values()) + LABEL_BYTES * len(self.labels)
 
     @property
     def create_time(self) -> datetime:
