@@ -28,7 +28,8 @@ def is_reply(value: dict[str, Any]) -> bool:
 def test_openai(ask: Ask, client: Client, two_versions: str) -> None:
     for model in ("base", two_versions):
         got = asked(ask, "openai", model=model)
-        assert got["plain"] == got["streamed"] and got["usage"]
+        whole, streamed = got["usage"]
+        assert got["plain"] == got["streamed"] and whole == streamed and min(whole) > 0
         assert is_reply(got["parsed"]) and got["again"] in ("stop", "length")
         assert b"".join(map(bytes, got["bytes"])).decode().startswith(got["plain"])
         ids = list(client.tokenize(TEXT).token_ids)

@@ -65,6 +65,7 @@ def test_log_likelihoods_and_accuracies_are_the_engine_s(ask: Ask, client: Clien
     )
     for (text, continuation), (logprob, is_greedy) in zip(PAIRS, got["scores"], strict=True):
         (score,) = client.score(text, [continuation]).scores
+        print(f"{continuation!r}: {logprob} through HTTP, {score.logprob} by Score")
         assert logprob == pytest.approx(score.logprob, abs=1e-4)
         assert is_greedy == score.is_greedy
     outcomes = evaluate(

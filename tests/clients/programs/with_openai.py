@@ -17,6 +17,11 @@ class Reply(BaseModel):
     digit: Literal[1, 2, 3]
 
 
+def counts(usage):
+    """Without how many came from the prefix cache: the second asking finds there what the first left."""
+    return [usage.prompt_tokens, usage.completion_tokens, usage.total_tokens]
+
+
 plain = client.chat.completions.create(**chat)
 streamed = list(client.chat.completions.create(**chat, stream=True, stream_options={"include_usage": True}))
 parsed = client.chat.completions.parse(**{**chat, "max_completion_tokens": 60}, response_format=Reply)
@@ -32,7 +37,7 @@ print(
             "version": openai.__version__,
             "plain": plain.choices[0].message.content,
             "streamed": "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices),
-            "usage": streamed[-1].usage == plain.usage,
+            "usage": [counts(plain.usage), counts(streamed[-1].usage)],
             "parsed": parsed.choices[0].message.parsed.model_dump(),
             "bytes": [one.bytes for one in told.choices[0].logprobs.content],
             "scored": scored.choices[0].logprobs.token_logprobs,
