@@ -80,6 +80,14 @@ def test_auto_speaks_and_calls(text: str, allowed: bool) -> None:
     assert accepts(calls_grammar(use(WEATHER, NOTE, calling=Calling.AUTO), 1_000), text) == allowed
 
 
+@pytest.mark.parametrize(("spare", "allowed"), [(2, True), (-1, False)])
+def test_auto_leaves_a_call_the_whole_room(spare: int, allowed: bool) -> None:
+    """A character is a token of the shipped base: in half the room no argument had a place, and "" was written."""
+    find = Tool(name="find", parameters={"properties": {"word": {"type": "string"}}, "required": ["word"]})
+    text = call_text("find", {"word": "lighthouse"})
+    assert accepts(calls_grammar(use(find, calling=Calling.AUTO), len(text) + spare), text) == allowed
+
+
 def test_auto_calls_once_where_no_more_are_wanted() -> None:
     grammar = calls_grammar(use(WEATHER, calling=Calling.AUTO, at_most_one=True), 1_000)
     call = call_text("weather", {"city": "Oslo"})

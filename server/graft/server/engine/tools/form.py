@@ -54,12 +54,13 @@ def json_text(value: object) -> str:
 def calls_grammar(use: ToolUse, room: int) -> str:
     """A reply of at most about `room` characters that calls (`REQUIRED`), or speaks and may call (`AUTO`).
 
+    A call that begins the reply of `AUTO` ends within the room; one that follows text may be cut off, as text is.
     With a `reply_schema` it calls, or is JSON by that. In llguidance's Lark. Raises `SchemaRefused` with the tool's
     name where arguments cannot be held to their schema.
     """
     is_bare = use.calling is Calling.REQUIRED or use.reply_schema is not None
     num_calls = 1 if use.at_most_one else max(1, min(_MAX_CALLS, room // _CALL_CHARACTERS))
-    each = room // num_calls if is_bare else room // 2
+    each = room // num_calls if is_bare else room
     bodies = " | ".join(f"tool{index}" for index in range(len(use.allowed)))
     rules = [*(_bare_rules if is_bare else _spoken_rules)(use, bodies, num_calls)]
     for index, tool in enumerate(use.allowed):
