@@ -11,8 +11,8 @@ import pytest
 from graft.server.errors import BadInput, Overloaded
 from graft.server.prompting.rendering.process import TemplateProcess
 from graft.server.prompting.rendering.templates import Job
-from graft.server.prompting.rendering.turns import Turns
 from graft.server.runtime.tenant import on_behalf_of
+from graft.server.runtime.turns import Turns
 
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 

@@ -22,9 +22,9 @@ from graft.server.prompting.rendering.templates import (
     Job,
     Reading,
 )
-from graft.server.prompting.rendering.turns import Turns
 from graft.server.runtime.background import watched
 from graft.server.runtime.tenant import current_tenant_or_none
+from graft.server.runtime.turns import Turns
 
 _log = logging.getLogger(__name__)
 _MODULE = "graft.server.prompting.rendering.child"

@@ -18,12 +18,12 @@ from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
 from graft.server.prompting.rendering.templates import Job
-from graft.server.prompting.rendering.turns import Turns
 from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
 from graft.server.prompting.running.request import RunRequest, as_text
 from graft.server.prompting.running.served_model import prompt_ids
 from graft.server.prompting.sources.picking import Sources, sources
 from graft.server.runtime.tenant import current_tenant_or_none
+from graft.server.runtime.turns import Turns
 
 DEFAULT_MAX_TOKENS = 256
 """Of each answer or rationale, where neither program nor caller says; a quarter of the context where that is less."""
