@@ -25,7 +25,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
+.PHONY: help setup demo tour serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock
 
 demo: setup ## show everything once, on the real engine; leaves nothing running
 	@graft demo
+
+tour: setup ## what prompting can do on the shipped base, and what it cannot: writes tour.html
+	@graft tour prompting --html tour.html
 
 serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve

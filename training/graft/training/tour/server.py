@@ -1,0 +1,78 @@
+"""A server of the tour's own: `graft serve` as a child process, ended with the tour."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from graft.training.errors import TrainingError
+
+START_SECONDS, STOP_SECONDS = 180.0, 60.0
+
+
+class NotStarted(TrainingError, RuntimeError):
+    """The server ended, or was not ready in time."""
+
+    exit_code = 1
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The gRPC address of a ready server on the shipped base. Raises ``NotStarted`` with the end of its log."""
+    with tempfile.TemporaryDirectory(prefix="graft-tour-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(
+                _command(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=_environment(),
+            )
+        try:
+            yield f"127.0.0.1:{_wait_ready(process, folder)}"
+        finally:
+            _end(process)
+
+
+def _command(folder: Path) -> list[str]:
+    ports = ["--grpc-port", "0", "--http-port", "0"]
+    files = ["--ready-file", str(folder / "ready.json"), "--data-dir", str(folder / "data")]
+    return [sys.executable, "-m", "graft.cli.main", "serve", *ports, *files]
+
+
+def _environment() -> dict[str, str]:
+    """Without tenants: the tour has no token for them."""
+    return {name: value for name, value in os.environ.items() if name != "GRAFT_TENANTS_FILE"}
+
+
+def _wait_ready(process: subprocess.Popen[bytes], folder: Path) -> int:
+    ready, deadline = folder / "ready.json", time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready.exists() and (text := ready.read_text(encoding="utf-8")):
+            return int(json.loads(text)["grpc_port"])
+        time.sleep(0.1)
+    why = "was not ready in time" if process.poll() is None else f"ended with exit code {process.returncode}"
+    last = (folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise NotStarted(f"the tour's server {why}:\n{last}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and after a minute SIGKILL to whatever of its session is left."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
