@@ -11,7 +11,8 @@ import pytest
 from graft.cli.main import main
 from graft.client import Client
 from graft.training.tour.chapter import Chapter, Example
-from graft.training.tour.claim import accuracy, gains, share_is
+from graft.training.tour.claim import gains, share_is
+from graft.training.tour.figure import accuracy
 from graft.training.tour.report import html
 from graft.training.tour.text import chapter_text
 from graft.training.tour.tour import found

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "prompting", help="examples, reasoning, votes, calibration, citations: claims and whether they hold"
     )
     one.add_argument("--server", metavar="HOST:PORT", help="a running server (default: one is started for the tour)")
+    one.add_argument("--chapter", action="append", metavar="NAME", help="only this one (may be repeated)", default=[])
     one.add_argument("--questions", type=_count, default=100, help="of each setting (default: %(default)s)")
     one.add_argument("--seed", type=int, default=0, help="of questions, sampling and intervals (default: %(default)s)")
     one.add_argument("--html", type=Path, metavar="FILE", help="write the report, one page")
@@ -23,24 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 whatever claims hold: one that does not is a finding."""
-    from graft.training.evaluation.asking.connection import connected
-    from graft.training.tour.classroom import Classroom
     from graft.training.tour.report import html
-    from graft.training.tour.server import served
-    from graft.training.tour.text import chapter_text
-    from graft.training.tour.tour import found, walk
+    from graft.training.tour.tour import chosen, found
 
+    names = chosen(args.chapter)
     for path in filter(None, (args.html, args.json)):
-        _check_folder(path)
-    chapters: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        target = args.server or stack.enter_context(served())
-        client = stack.enter_context(connected(target))
-        base = client.info().base.name
-        room = stack.enter_context(Classroom(client, num_questions=args.questions, seed=args.seed))
-        for chapter in walk(room):
-            chapters.append(chapter)
-            print(chapter_text(len(chapters), chapter), end="\n\n", flush=True)
+        _check_file(path)
+    base, chapters = _walked(args, names)
     result = found(chapters)
     print(f"{result['claims_held']['value']:.0f} of {result['claims']['value']:.0f} claims held on {base}.")
     if args.html:
@@ -50,12 +41,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_folder(path: Path) -> None:
+def _walked(args: argparse.Namespace, names: list[str]) -> tuple[str, list[Any]]:
+    """The base's name, and the chapters, each printed once it is measured."""
+    from graft.training.evaluation.asking.connection import connected
+    from graft.training.tour.classroom import Classroom
+    from graft.training.tour.server import served
+    from graft.training.tour.text import chapter_text
+    from graft.training.tour.tour import walk
+
+    chapters: list[Any] = []
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connected(args.server or stack.enter_context(served())))
+        base = client.info().base.name
+        room = stack.enter_context(Classroom(client, num_questions=args.questions, seed=args.seed))
+        for chapter in walk(room, names):
+            chapters.append(chapter)
+            print(chapter_text(len(chapters), chapter), end="\n\n", flush=True)
+    return base, chapters
+
+
+def _check_file(path: Path) -> None:
     """Before minutes are spent on it."""
     from graft.training.errors import ConfigurationError
 
     if not path.parent.is_dir():
         raise ConfigurationError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError(f"{path} cannot be written.")
 
 
 def _count(text: str) -> int:

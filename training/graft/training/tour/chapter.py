@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graft.training.tour.claim import Claim, Figure
+from graft.training.tour.claim import Claim
+from graft.training.tour.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)

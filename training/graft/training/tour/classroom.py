@@ -13,7 +13,7 @@ from typing import Any, Self
 from graft.client import Client, GraftClientError, NotFound, PromptRun
 from graft.training.evaluation.asking.side_by_side import each
 from graft.training.tour.chapter import Example
-from graft.training.tour.claim import Marks
+from graft.training.tour.figure import Marks
 
 Program = Mapping[str, Any]
 NO_ANSWER = frozenset({"NO_ANSWER", "UNSUPPORTED_CLAIMS"})

@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from graft.training.tour.chapter import Chapter
-from graft.training.tour.text import claim_text
+from graft.training.tour.figure import Figure
+from graft.training.tour.text import claim_text, figure_text
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -36,7 +37,7 @@ def _chapter(number: int, chapter: Chapter) -> str:
         said = f"{one.prompt}▸{one.said}" + ("" if one.said == one.right else f"\n(right: {one.right})")
         parts.append(f"<pre>{escape(said)}</pre>")
     rows = [
-        f"<tr><td>{escape(name)}</td><td>{figure.value:.1f} {escape(figure.unit)}</td></tr>"
+        f"<tr><td>{escape(name)}</td><td>{escape(figure_text(figure))}</td></tr>"
         for name, figure in chapter.figures.items()
     ]
     parts.append(f"<table>{''.join(rows)}</table>")
@@ -50,20 +51,34 @@ def _chapter(number: int, chapter: Chapter) -> str:
 
 
 def _picture(chapter: Chapter) -> str:
-    """Means with the runs as dots, as SVG."""
+    """As SVG: figures as bars, their intervals as whiskers, their runs as dots."""
     import matplotlib
     from matplotlib.figure import Figure as Drawing
 
+    figures = [chapter.figures[name] for name in chapter.curve]
     with matplotlib.rc_context({"svg.hashsalt": "graft", "svg.fonttype": "none"}):
-        drawing: Any = Drawing(figsize=(6, 3), layout="constrained")
+        drawing: Any = Drawing(figsize=(7, 3), layout="constrained")
         plot = drawing.subplots()
-        for place, name in enumerate(chapter.curve):
-            figure = chapter.figures[name]
-            plot.bar(place, figure.value, width=0.6, color="#7aa6c2")
-            plot.plot([place] * len(figure.runs), figure.runs, "o", color="#333", markersize=3)
-        plot.set_xticks(range(len(chapter.curve)), [name.replace("_", " ") for name in chapter.curve])
-        plot.set_ylabel("percent right")
-        plot.set_ylim(0, 105)
+        for place, figure in enumerate(figures):
+            plot.bar(place, figure.value, width=0.6, color="#7aa6c2", yerr=_whiskers(figure), capsize=4)
+            plot.plot([place + 0.2] * len(figure.runs), figure.runs, "o", color="#333", markersize=3)
+        plot.set_xticks(range(len(figures)), [_label(name) for name in chapter.curve], fontsize=8)
+        plot.set_ylabel("percent right" if figures[0].unit == "percent" else figures[0].unit)
+        plot.set_ylim(0, 105 if figures[0].unit == "percent" else None)
         file = io.StringIO()
         drawing.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()[file.getvalue().index("<svg") :]
+
+
+def _whiskers(figure: Figure) -> list[list[float]] | None:
+    """Lengths below and above the value."""
+    if figure.interval is None:
+        return None
+    low, high = figure.interval
+    return [[max(0.0, figure.value - low)], [max(0.0, high - figure.value)]]
+
+
+def _label(name: str) -> str:
+    """A name over as many lines as it has words, where these are many."""
+    words = name.split("_")
+    return ("\n" if len(words) > 2 else " ").join(words)

@@ -40,9 +40,21 @@ def served() -> Iterator[str]:
                 env=_environment(),
             )
         try:
-            yield f"127.0.0.1:{_wait_ready(process, folder)}"
+            with _ended_by_signal():
+                print("Starting a server for the tour …", file=sys.stderr, flush=True)
+                yield f"127.0.0.1:{_wait_ready(process, folder)}"
         finally:
             _end(process)
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that its end is run."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command(folder: Path) -> list[str]:

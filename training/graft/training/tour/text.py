@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graft.training.tour.chapter import Chapter
 from graft.training.tour.claim import Claim
+from graft.training.tour.figure import Figure
 
 
 def chapter_text(number: int, chapter: Chapter) -> str:
@@ -12,9 +13,7 @@ def chapter_text(number: int, chapter: Chapter) -> str:
     for one in chapter.examples:
         last = one.prompt.splitlines()[-1:] or [""]
         lines.append(f"   … {last[0]} ⇒ {one.said}" + ("" if one.said == one.right else f"   (right: {one.right})"))
-    for name, figure in chapter.figures.items():
-        sign = "+" if figure.unit == "points" else ""
-        lines.append(f"   {name:<24}{figure.value:>{sign}7.1f} {_unit(figure.unit)}")
+    lines += [f"   {name:<36}{figure_text(figure)}" for name, figure in chapter.figures.items()]
     lines += [f"   {claim_text(claim)}" for claim in chapter.claims]
     return "\n".join([*lines, f"   {chapter.remark}"] if chapter.remark else lines)
 
@@ -27,6 +26,12 @@ def claim_text(claim: Claim) -> str:
         f"[{claim.low:.1f}, {claim.high:.1f}], to be {claim.relation} {claim.bound:.0f} "
         f"({claim.method}, n = {claim.num})"
     )
+
+
+def figure_text(figure: Figure) -> str:
+    """The value with its unit and, where it has one, its interval."""
+    interval = "" if figure.interval is None else f" [{figure.interval[0]:.1f}, {figure.interval[1]:.1f}]"
+    return f"{figure.value:.1f} {_unit(figure.unit)}{interval}"
 
 
 def _unit(unit: str) -> str:

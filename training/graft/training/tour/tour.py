@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from graft.training.errors import ConfigurationError
 from graft.training.tour.chapter import Chapter
-from graft.training.tour.chapters import choosing, continuing, reasoning, sources
-from graft.training.tour.claim import Figure
+from graft.training.tour.chapters import calibration, choosing, continuing, reasoning, sources
 from graft.training.tour.classroom import Classroom
+from graft.training.tour.figure import Figure
 
-CHAPTERS: tuple[Callable[[Classroom], Chapter], ...] = (
-    continuing.examples_in_the_prompt,
-    continuing.invented_lexicon,
-    continuing.date_formats,
-    continuing.unscrambling,
-    choosing.premise_and_hypothesis,
-    reasoning.steps_against_direct,
-    reasoning.votes,
-    choosing.calibration,
-    continuing.nearest_examples,
-    sources.citations,
-)
+CHAPTERS: Mapping[str, Callable[[Classroom], Chapter]] = {
+    "examples": continuing.examples_in_the_prompt,
+    "lexicon": continuing.invented_lexicon,
+    "dates": continuing.date_formats,
+    "unscrambling": continuing.unscrambling,
+    "inference": choosing.premise_and_hypothesis,
+    "reasoning": reasoning.steps_against_direct,
+    "votes": reasoning.votes,
+    "calibration": calibration.calibration,
+    "nearest": continuing.nearest_examples,
+    "sources": sources.citations,
+}
 
 
-def walk(room: Classroom) -> Iterator[Chapter]:
+def chosen(names: Sequence[str]) -> list[str]:
+    """The chapters of these names in the tour's order; all, where none is named. Raises ``ConfigurationError``."""
+    for name in names:
+        if name not in CHAPTERS:
+            raise ConfigurationError(f"there is no chapter {name!r}: {', '.join(CHAPTERS)}.")
+    return [name for name in CHAPTERS if name in names or not names]
+
+
+def walk(room: Classroom, names: Sequence[str]) -> Iterator[Chapter]:
     """Chapter by chapter, as they are measured. Raises GraftClientError."""
-    return (chapter(room) for chapter in CHAPTERS)
+    return (CHAPTERS[name](room) for name in names)
 
 
 def found(chapters: Sequence[Chapter]) -> dict[str, Any]:
     """Every figure by its name (``value``, ``unit``, ``runs``), the number of claims and of those that held, and below
-    ``chapters`` what each claim says with its interval.
+    ``chapters`` the figures' intervals, and what each claim says with its own.
     """
     claims = [claim for chapter in chapters for claim in chapter.claims]
     held = [claim for claim in claims if claim.held]
@@ -41,13 +50,17 @@ def found(chapters: Sequence[Chapter]) -> dict[str, Any]:
     told = [
         {
             "title": chapter.title,
-            "figures": list(chapter.figures),
+            "figures": {name: figure.interval for name, figure in chapter.figures.items()},
             "claims": [{**asdict(claim), "held": claim.held} for claim in chapter.claims],
             "remark": chapter.remark,
         }
         for chapter in chapters
     ]
-    return {**{name: asdict(figure) for name, figure in figures.items()}, "chapters": told}
+    return {**{name: _plain(figure) for name, figure in figures.items()}, "chapters": told}
+
+
+def _plain(figure: Figure) -> dict[str, Any]:
+    return {"value": figure.value, "unit": figure.unit, "runs": figure.runs}
 
 
 def _number(count: int) -> Figure:

@@ -9,8 +9,9 @@ from graft.training.rootstock.corpus import rules
 from graft.training.rootstock.corpus.dates import FORMATS, random_date
 from graft.training.rootstock.corpus.words import invented_word, words
 from graft.training.tour.chapter import Chapter, Example
-from graft.training.tour.claim import Marks, accuracy, gain, gains, share_is
+from graft.training.tour.claim import gains, share_is
 from graft.training.tour.classroom import Classroom, Question
+from graft.training.tour.figure import Marks, accuracy, gain
 
 SHOTS = (0, 1, 2, 4, 8)
 Pairs = Sequence[tuple[str, str]]

@@ -7,8 +7,9 @@ from typing import Any
 
 from graft.training.rootstock.corpus import arithmetic
 from graft.training.tour.chapter import Chapter
-from graft.training.tour.claim import Marks, accuracy, gain, gains, share_is
+from graft.training.tour.claim import gains, share_is
 from graft.training.tour.classroom import Classroom, Question
+from graft.training.tour.figure import Marks, accuracy, gain
 
 TEMPERATURES = (1.75, 1.6, 1.9, 1.45, 2.0)
 """Where one path may be right about half of the time, the likeliest first."""

@@ -7,8 +7,9 @@ from random import Random
 from graft.client import PromptRun
 from graft.training.rootstock.corpus import sentiment, stories
 from graft.training.tour.chapter import Chapter
-from graft.training.tour.claim import Marks, accuracy, share_is
+from graft.training.tour.claim import share_is
 from graft.training.tour.classroom import Classroom, Question
+from graft.training.tour.figure import Marks, accuracy
 
 NUM_DOCUMENTS = 3
 
