@@ -1,7 +1,7 @@
-"""Choices calibrated against raw ones, over every imbalance and order of four demonstrations.
+"""Choices calibrated against raw ones, over imbalances and orders of four demonstrations.
 
 The rules are fixed before any question is asked. Each set of demonstrations is shown in the form of prompt in which the
-raw accuracy on *development* questions varies most over the 16 label patterns; what is claimed is measured with other
+raw accuracy on *development* questions varies most over the label patterns; what is claimed is measured with other
 questions. The method is batch calibration throughout (Zhou et al. 2023, arXiv:2309.17249).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from random import Random
 
 import numpy as np
@@ -21,9 +20,11 @@ from graft.training.tour.claim import Claim, gains, variance_falls
 from graft.training.tour.classroom import Classroom, Question
 from graft.training.tour.figure import Figure, Marks, accuracies, deviation, mean_accuracy
 
-PATTERNS = tuple(product((0, 1), repeat=NUM_SHOWN))
-"""The classes of four demonstrations in their order: all of one, three of one, two of each, in every order."""
-NUM_SETS = 3
+PATTERNS = tuple(tuple(map(int, one)) for one in ("0000", "0001", "1000", "0011", "1100", "0111", "1110", "1111"))
+"""The classes of the demonstrations in their order: all of one, three of one with the other first or last, two of each
+in both orders.
+"""
+NUM_SETS = 5
 """Of demonstrations, each with questions of its own."""
 NUM_DEVELOPING = 10
 """Questions of each prompt that choose the form; batch calibration begins with as many inputs of a prompt."""
@@ -97,7 +98,7 @@ def _outcome(room: Classroom, task: Task) -> Outcome:
     raw, calibrated, forms = [], [], []
     for index in range(NUM_SETS):
         rng = Random(f"{room.seed}/calibration/{task.name}/{index}")
-        drawn = material(task, rng, NUM_DEVELOPING + 2 * room.per_run)
+        drawn = material(task, rng, NUM_DEVELOPING + 2 * (3 * room.per_run // 2))
         form, developed = _chosen_form(room, task, drawn)
         plain, better = _asked(room, form, drawn, slice(NUM_DEVELOPING, None), about=f"{task.name}, judged")
         raw.append(plain)
@@ -147,8 +148,10 @@ def _program(form: Form, material: Material, pattern: Sequence[int]) -> dict[str
     labels = form.labels or material.labels
     shown = [{"inputs": {"text": material.shown[side][at]}, "output": labels[side]} for at, side in enumerate(pattern)]
     return {
-        "prompt": "{{demonstrations}}\n" + form.text,
+        # With the blank at the prompt's end a letter is one token, which costs one step.
+        "prompt": "{{demonstrations}}\n" + form.text + " ",
         "demonstrations": shown,
+        "demonstrating": {"before_answer": ""},
         "output": {"type": "choices", "choices": list(labels)},
         "scoring": {"calibration": "batch"},
     }
