@@ -75,7 +75,7 @@ def test_variances_are_those_within_sets() -> None:
     easy, hard = [[True, True]] * 3, [[False, True]] * 3
     assert deviation([easy, hard], seed=0).value == 0
     spread = deviation([[[True] * 4, [False] * 4], easy], seed=0)
-    assert spread.runs == (50, 0) and spread.value == pytest.approx(100 * math.sqrt((0.25 + 0) / 2))
+    assert list(spread.runs) == [50, 0] and spread.value == pytest.approx(100 * math.sqrt((0.25 + 0) / 2))
     assert spread.interval == pytest.approx((spread.value, spread.value))
     mean = mean_accuracy([easy, hard], seed=0)
     assert mean.value == 75 and list(mean.runs) == [100, 50]
