@@ -60,8 +60,9 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock
 demo: setup ## show everything once, on the real engine; leaves nothing running
 	@graft demo
 
-tour: setup ## what prompting can do on the shipped base, and what it cannot: writes tour.html
-	@graft tour prompting --html tour.html
+tour: setup ## what prompting can do on the shipped base, and what it cannot: writes build/tour.html
+	@mkdir -p build
+	@graft tour prompting --html build/tour.html
 
 serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve

@@ -28,8 +28,8 @@ NUM_SETS = 5
 """Of demonstrations, each with questions of its own."""
 NUM_DEVELOPING = 10
 """Questions of each prompt that choose the form; batch calibration begins with as many inputs of a prompt."""
-MIN_RIGHT = 60.0
-"""Percent of development questions: what a base cannot do (chance is 50) no calibration uncovers."""
+MIN_RIGHT = 80.0
+"""Percent of development questions: where the base cannot tell the classes (chance is 50) nothing can be uncovered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +124,13 @@ def _shown(form: Form) -> str:
     return f"`{form.text}{labels}`".replace("\n", "⏎").replace("{{text}}", "…")
 
 
-def _asked(room: Classroom, form: Form, material: Material, part: slice, *, about: str) -> tuple[Marks, Marks]:
+def _asked(room: Classroom, form: Form, drawn: Material, part: slice, *, about: str) -> tuple[Marks, Marks]:
     """Raw and calibrated, by pattern: the same answers, judged by the choices' own log-probabilities or as told."""
-    labels = form.labels or material.labels
+    labels = form.labels or drawn.labels
     questions = [
-        Question(program=_program(form, material, pattern), variables={"text": text}, right=labels[side])
+        Question(program=_program(form, drawn, pattern), variables={"text": text}, right=labels[side])
         for pattern in PATTERNS
-        for text, side in material.asked[part]
+        for text, side in drawn.asked[part]
     ]
     answers = list(zip(questions, room.runs(questions, about=about), strict=True))
     raw = [_likeliest(run) == question.right for question, run in answers]
@@ -144,9 +144,9 @@ def _likeliest(run: PromptRun | None) -> str | None:
     return None if run is None else max(run.result.choices, key=lambda one: one.logprob).choice
 
 
-def _program(form: Form, material: Material, pattern: Sequence[int]) -> dict[str, object]:
-    labels = form.labels or material.labels
-    shown = [{"inputs": {"text": material.shown[side][at]}, "output": labels[side]} for at, side in enumerate(pattern)]
+def _program(form: Form, drawn: Material, pattern: Sequence[int]) -> dict[str, object]:
+    labels = form.labels or drawn.labels
+    shown = [{"inputs": {"text": drawn.shown[side][at]}, "output": labels[side]} for at, side in enumerate(pattern)]
     return {
         # With the blank at the prompt's end a letter is one token, which costs one step.
         "prompt": "{{demonstrations}}\n" + form.text + " ",

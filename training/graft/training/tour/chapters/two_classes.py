@@ -78,7 +78,7 @@ def _first_letters(rng: Random) -> tuple[Labels, Callable[[], tuple[str, int]]]:
 
 _FORMS = tuple(
     Form(text=text)
-    for text in ("{{text}} ->", "Input: {{text}}\nOutput:", "Q: {{text}}\nA:", "{{text}}\nA:")
+    for text in ("{{text}} ->", "Q: {{text}}\nA:", "{{text}}\nA:")
 )  # fmt: skip
 TASKS = (
     Task(name="first_letter", draw=_first_letters, forms=_FORMS),
@@ -89,7 +89,6 @@ TASKS = (
             Form(text="{{text}} ->"),
             Form(text="{{text}} ->", labels=("no", "yes")),
             Form(text="Review: {{text}}\nSentiment:"),
-            Form(text="{{text}}\nA:"),
         ),
     ),
 )
