@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from graft.client import Client, GraftClientError, NotFound, PromptRun
-from graft.training.evaluation.asking.side_by_side import each
+from graft.training.evaluation.asking.side_by_side import NUM_STREAMS, each
 from graft.training.tour.chapter import Example
 from graft.training.tour.figure import Marks
 
@@ -57,15 +57,17 @@ class Classroom:
         """Questions of one run."""
         return -(-self.num_questions // self.num_runs)
 
-    def runs(self, questions: Sequence[Question], *, about: str = "") -> list[PromptRun | None]:
+    def runs(
+        self, questions: Sequence[Question], *, about: str = "", num_streams: int = NUM_STREAMS
+    ) -> list[PromptRun | None]:
         """What the server answers; None where it says that there is no answer. Raises GraftClientError for the rest."""
         self._register([one.program for one in questions])
-        return each(self._run, questions, about=about or None)
+        return each(self._run, questions, about=about or None, num_streams=num_streams)
 
-    def marks(self, runs: Sequence[Sequence[Question]], *, about: str = "") -> Marks:
+    def marks(self, runs: Sequence[Sequence[Question]], *, about: str = "", num_streams: int = NUM_STREAMS) -> Marks:
         """Of each run, which questions were answered rightly."""
         every = [one for run in runs for one in run]
-        answers = iter(self.runs(every, about=about))
+        answers = iter(self.runs(every, about=about, num_streams=num_streams))
         return [[_said(next(answers)) == one.right for one in run] for run in runs]
 
     def example(self, question: Question) -> Example:

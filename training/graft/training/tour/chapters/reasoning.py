@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from graft.training.evaluation.asking.side_by_side import NUM_STREAMS
 from graft.training.rootstock.corpus import arithmetic
 from graft.training.tour.chapter import Chapter
 from graft.training.tour.claim import gains, share_is
@@ -20,7 +21,7 @@ NUM_PILOT = 40
 
 def steps_against_direct(room: Classroom) -> Chapter:
     """Chain of thought (Wei et al. 2022, arXiv:2201.11903)."""
-    direct, worked = (_marks(room, program, room.per_run, {}) for program in (_direct, _worked))
+    direct, worked = (_marks(room, program, {}) for program in (_direct, _worked))
     says = "Sums of three digits come right more often with steps."
     return Chapter(
         title="Chain of thought",
@@ -43,7 +44,7 @@ def votes(room: Classroom) -> Chapter:
     """Self-consistency (Wang et al. 2022, arXiv:2203.11171), where one path is right about half of the time."""
     temperature, tried = _difficulty(room)
     marks = {
-        count: _marks(room, _voting(count), room.per_run, {"temperature": temperature}, about=f"{count} paths")
+        count: _marks(room, _voting(count), {"temperature": temperature}, about=f"{count} paths", num_paths=count)
         for count in PATHS
     }
     one = accuracy(marks[1]).value
@@ -82,11 +83,15 @@ def _difficulty(room: Classroom) -> tuple[float, str]:
     return best, ", ".join(f"{one:g}: {right:.0f} %" for one, right in found.items())
 
 
-def _marks(room: Classroom, program: Any, per_run: int, sampling: dict[str, Any], about: str = "sums") -> Marks:
+def _marks(
+    room: Classroom, program: Any, sampling: dict[str, Any], *, about: str = "sums", num_paths: int = 1
+) -> Marks:
+    """Fewer questions at once where each has more paths, so that none waits long for its last path."""
     runs = [
-        [_question(room, program, run, index, sampling) for index in range(per_run)] for run in range(room.num_runs)
+        [_question(room, program, run, index, sampling) for index in range(room.per_run)]
+        for run in range(room.num_runs)
     ]
-    return room.marks(runs, about=about)
+    return room.marks(runs, about=about, num_streams=max(2, NUM_STREAMS // num_paths))
 
 
 def _question(room: Classroom, program: Any, run: int, index: int, sampling: dict[str, Any]) -> Question:
