@@ -110,6 +110,32 @@ def test_the_premise_is_the_last_line_or_what_the_program_says() -> None:
     assert premise_of(chat, Scoring()) == Written(turns=(WrittenTurn(role="user", content="Feeling?"),), begun="It ")
 
 
+@pytest.mark.parametrize(
+    ("question", "scoring", "field"),
+    [
+        ({"prompt": Written(text="Is 8 prime? A:")}, Scoring(calibration=Calibration.PMI), "scoring.premise"),
+        (
+            {"prompt": Written(turns=(WrittenTurn(role="user", content="Is 8 prime?"),))},
+            Scoring(calibration=Calibration.PMI),
+            "scoring.premise",
+        ),
+        (
+            {"prompt": PROMPT, "content_free": (PROMPT, PROMPT)},
+            Scoring(calibration=Calibration.CONTEXTUAL),
+            "scoring.calibration",
+        ),
+    ],
+)
+async def test_a_prompt_less_itself_is_refused_as_the_first_choice_would_always_win(
+    question: dict[str, object], scoring: Scoring, field: str
+) -> None:
+    model = Model({})
+    with pytest.raises(BadInput) as caught:
+        await answered(model, scoring, **question)
+    assert [violation.field for violation in caught.value.violations] == [field]
+    assert not model.asked_after
+
+
 async def test_batch_calibration_begins_when_it_has_seen_enough() -> None:
     model, asking = Model({"good": -3.0, "bad": -1.0}), ChoiceAsking()
     question = ChoiceQuestion(prompt=PROMPT, choices=CHOICES, key="program")

@@ -98,6 +98,9 @@ async def test_all_is_told_at_once(templates: Templates) -> None:
     assert len(told) == 32 and told[-1][1] == "and more of the kind"
 
 
+PMI: dict[str, Any] = {"output": {"type": "choices", "choices": ["yes", "no"]}, "scoring": {"calibration": "pmi"}}
+
+
 @pytest.mark.parametrize(
     ("one", "words"),
     [
@@ -109,6 +112,17 @@ async def test_all_is_told_at_once(templates: Templates) -> None:
         (program(SENTIMENT, demonstrations=[{**REVIEWS[0], "rationale": "r"}]), "rationales are not shown"),
         (program("{{a}}{{demonstrations}}{{review}}", demonstrations=REVIEWS), "put it behind them"),
         (program("{{sources}}"), "a variable as any other"),
+        (program("Text: {{a}}\n{{a}} is", **PMI), "the prompt's last line"),
+        (program("{{a}}\n{% if a %}Is it?{% endif %}", template_format="jinja2", **PMI), "the prompt's last line"),
+        (
+            program(
+                "{{rule}}\n{{demonstrations}}{{review}} is",
+                demonstrations=REVIEWS,
+                choosing={"order": "entropy"},
+                demonstrating={"prompt": "{{review}} is"},
+            ),
+            "no demonstration gives `{{rule}}`",
+        ),
     ],
 )
 async def test_what_may_be_meant_otherwise_is_a_notice(templates: Templates, one: PromptProgram, words: str) -> None:
@@ -122,6 +136,8 @@ async def test_what_may_be_meant_otherwise_is_a_notice(templates: Templates, one
         program(CHAT, demonstrations=REVIEWS),
         program("{{ demonstrations }}\n{{ review | upper }}", template_format="jinja2", demonstrations=REVIEWS),
         program("Say hello."),
+        program("Text: {{a}}\nIs it?", **PMI),
+        program(SENTIMENT, demonstrations=REVIEWS, choosing={"order": "entropy"}),
     ],
 )
 async def test_a_sound_program_is_left_alone(templates: Templates, one: PromptProgram) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from graft.server.engine.engine import ContinuationScore
+from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Asker, Written, WrittenTurn
 from graft.server.prompting.choices import calibration
 from graft.server.prompting.choices.calibration import BatchPriors
@@ -76,6 +77,28 @@ def premise_of(prompt: Written, scoring: Scoring, before: str = "") -> Written:
     return alone(prompt, last.rstrip("\n").rpartition("\n")[2] or last, before)
 
 
+def check_content_free(prompt: Written, content_free: Sequence[Written]) -> None:
+    """Raises `BadInput` where all are the prompt: its scores less its own say the first choice, whatever is asked."""
+    if content_free and all(one == prompt for one in content_free):
+        problem = (
+            f"is {Calibration.CONTEXTUAL}, and content-free inputs change nothing in this prompt: give what it asks "
+            "about as a variable that is a text or a number, or calibrate otherwise"
+        )
+        raise BadInput(Violation(field="scoring.calibration", problem=problem))
+
+
+def check_premise(prompt: Written, premise: Written) -> None:
+    """Raises `BadInput` where the premise is the prompt, as the last line of a prompt of one line is."""
+    whole = prompt.turns[0].content if len(prompt.turns) == 1 else prompt.text
+    said = premise.turns[0].content if premise.turns else premise.text
+    if whole is not None and said is not None and whole.strip() == said.strip():
+        problem = (
+            "is the whole prompt, so that nothing is left of any score: give the words that come before an answer "
+            'whatever is asked, such as "Answer:"'
+        )
+        raise BadInput(Violation(field="scoring.premise", problem=problem))
+
+
 def alone(prompt: Written, text: str, before: str = "") -> Written:
     """A prompt of the same kind that says nothing but this.
 
@@ -100,6 +123,11 @@ class ChoiceAsking:
         violations = Violations()
         check_choices(question.choices, violations)
         violations.raise_any()
+        premise = premise_of(question.prompt, scoring, question.before)
+        if scoring.calibration is Calibration.PMI:
+            check_premise(question.prompt, premise)
+        if scoring.calibration is Calibration.CONTEXTUAL:
+            check_content_free(question.prompt, question.content_free)
         asked = _Asked(asker, question, scoring, self._without_input)
         likelihoods = await asked.likelihoods(question.prompt)
         scores = [normalized(each, scoring.normalize) for each in likelihoods]
@@ -108,8 +136,7 @@ class ChoiceAsking:
             case Calibration.CONTEXTUAL:
                 scores = calibration.contextual(scores, [await asked.scores(each) for each in question.content_free])
             case Calibration.PMI:
-                premise = await asked.scores(premise_of(question.prompt, scoring, question.before))
-                scores = calibration.domain_conditional(scores, premise)
+                scores = calibration.domain_conditional(scores, await asked.scores(premise))
             case Calibration.BATCH:
                 scores, early = self._batch(question, scoring, scores)
                 notices += early

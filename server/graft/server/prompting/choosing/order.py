@@ -36,11 +36,15 @@ class Tried:
 
 
 class EntropyOrders:
-    """Orders that were found, each sought once for its key: program version, model and set."""
+    """Orders that were found, each sought once for its key: all that the tried prompts and their answers depend on."""
 
     def __init__(self) -> None:
         self._found: Bounded[tuple[int, ...]] = Bounded(_MAX_KEPT)
         self._locks: dict[Hashable, asyncio.Lock] = {}
+
+    def known(self, key: Hashable) -> tuple[int, ...] | None:
+        """The order, where it was found already."""
+        return self._found.peek(key)
 
     async def get(
         self,

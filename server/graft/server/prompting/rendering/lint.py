@@ -9,11 +9,13 @@ from graft.server.errors import BadInput
 from graft.server.prompting.program.program import (
     DEMONSTRATIONS,
     SOURCES,
+    Calibration,
     Placeholder,
     PromptProgram,
     PromptType,
     TemplateFormat,
 )
+from graft.server.prompting.rendering import mustache
 from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.languages import Templates
 from graft.server.prompting.rendering.layout import Layout, Template, answer_template, layout_of
@@ -22,6 +24,7 @@ from graft.server.prompting.rendering.writing import check_names, draft, variabl
 from graft.server.runtime.violations import Violations
 
 _MAX_NOTICES = 32
+_GIVEN_HERE = frozenset({"output", "rationale"})
 _PLACE = f"`{{{{{DEMONSTRATIONS}}}}}`"
 
 
@@ -137,8 +140,7 @@ async def _read_of_demonstrations(program: PromptProgram, layout: Layout, templa
     texts = dict.fromkeys(answer_template(program, one) for one in program.demonstrations)
     readings = await templates.read(program.template_format, [layout.question.text, *texts])
     known = {name for reading in readings for name in reading.variables}
-    given_here = {"output", "rationale"}
-    return known - given_here if given_here.isdisjoint(readings[0].variables) else known
+    return known - _GIVEN_HERE if _GIVEN_HERE.isdisjoint(readings[0].variables) else known
 
 
 def _without_variables(program: PromptProgram) -> PromptProgram:
@@ -163,6 +165,7 @@ def _notices(program: PromptProgram, layout: Layout, readings: Sequence[tuple[Te
     if program.type is PromptType.TEXT and (last := _last_text(layout)) and last[-1].isspace():
         yield "program.prompt: ends in white space, which most tokenizers join to the word that would come next"
     yield from _of_endings(program)
+    yield from _of_premise(program, layout)
     reads = {name for _, reading in readings for name in reading.variables}
     if program.sourcing is None and SOURCES in reads:
         yield "program.sourcing: is missing, so `{{sources}}` is a variable as any other"
@@ -180,6 +183,14 @@ def _of_demonstrations(
         yield "program.demonstrations: their rationales are not shown, as program.reasoning.method is direct"
     before = [part for part in layout.before if isinstance(part, Template)]
     names = [name for template, reading in readings if template in before for name in reading.variables]
+    given = {name for one in program.demonstrations for name in one.inputs}
+    reads = (name for _, reading in readings for name in reading.variables)
+    others = [name for name in reads if name not in given | _GIVEN_HERE]
+    if program.choosing.order == "entropy" and others:
+        yield (
+            f"program.choosing.order: no demonstration gives `{{{{{others[0]}}}}}`, so an order is sought anew for "
+            "each of its values"
+        )
     if names and program.choosing.method == "fixed":
         yield (
             f"program.prompt: `{{{{{names[0]}}}}}` stands before the demonstrations, so each request's prefix is its "
@@ -197,6 +208,20 @@ def _of_endings(program: PromptProgram) -> Iterator[str]:
         yield (
             "program.decoding.stop: is missing, and no words that questions begin with tell where an answer ends, so a "
             "model may go on with examples of its own: give it"
+        )
+
+
+def _of_premise(program: PromptProgram, layout: Layout) -> Iterator[str]:
+    """By default the premise is the prompt's last line, whatever stands in it."""
+    scoring = program.scoring
+    if program.output.type != "choices" or scoring.calibration is not Calibration.PMI or scoring.premise is not None:
+        return
+    line = _last_text(layout).rstrip("\n").rpartition("\n")[2]
+    is_jinja = program.template_format is TemplateFormat.JINJA2
+    if ("{{" in line or "{%" in line) if is_jinja else mustache.parse(line).variables:
+        yield (
+            "program.scoring.premise: is missing, and the prompt's last line, which it is by default, holds a "
+            "variable, so that what is asked is taken off the scores: give what precedes answers, such as `Answer:`"
         )
 
 

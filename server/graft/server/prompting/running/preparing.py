@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from graft.server.engine.text import Text
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
-from graft.server.prompting.program.program import Decoding, PromptProgram
+from graft.server.prompting.program.program import Decoding, PromptProgram, TemplateFormat
 from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
@@ -27,7 +27,7 @@ from graft.server.runtime.turns import Turns
 
 DEFAULT_MAX_TOKENS = 256
 """Of each answer or rationale, where neither program nor caller says; a quarter of the context where that is less."""
-# Choosing among fewer takes less than a thread costs.
+# Choosing among fewer, or writing them, takes less than a thread costs.
 _INLINE_DEMONSTRATIONS = 64
 _MAX_PICKING = 64  # of one tenant
 
@@ -134,7 +134,14 @@ class Preparing:
     ) -> Draft:
         """The program's prompt with these demonstrations, by the base's control tokens."""
         text = None if found is None else found.text
-        return await draft(program, variables, indices, self._templates, sources=text, controls=self._controls)
+
+        def drafted() -> Coroutine[Any, Any, Draft]:
+            return draft(program, variables, indices, self._templates, sources=text, controls=self._controls)
+
+        if program.template_format is TemplateFormat.MUSTACHE and len(indices) > _INLINE_DEMONSTRATIONS:
+            # Waits for nothing, so that it may have a loop of its own.
+            return await asyncio.to_thread(lambda: asyncio.run(drafted()))
+        return await drafted()
 
     def _max_tokens(self, request: RunRequest) -> int:
         asked = request.settled_decoding().max_tokens
@@ -172,7 +179,7 @@ class Preparing:
         return await fit(
             written,
             chosen.indices,
-            chosen.farthest_first[::-1],
+            chosen.nearest_first,
             max_prompt_tokens=prompt_room(context, min(max_tokens, context - 1)),
             max_model_tokens=context,
             num_tokens=num_tokens,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion
-from graft.server.prompting.program.program import Calibration, PromptProgram
+from graft.server.prompting.program.program import PromptProgram
 from graft.server.prompting.reasoning.reasoning import reason
 from graft.server.prompting.reasoning.task import Accept, Choose, Growth, Reasoned, Task
+from graft.server.prompting.running.content_free import content_free_prompts
 from graft.server.prompting.running.ordering import Ordering
 from graft.server.prompting.running.preparing import Prepared, Preparing
 from graft.server.prompting.sources.citations import Checked, check
@@ -44,8 +45,9 @@ class Running:
         """
         program = prepared.request.program
         who = ticket.answerer.version_digest or ticket.answerer.base_digest
-        prompt = await self._ordering.prompt(asker, prepared, who)
-        free = await self._content_free(prepared)
+        order = await self._ordering.order(asker, prepared, (ticket.cache_salt, who))
+        prompt = prepared.draft.written(order)
+        free = await content_free_prompts(self._preparing, prepared, order)
         scored = _Scored(self._choices, asker, prepared, prompt, free, who)
         task = task_of(prepared, prompt, scored.choose if program.output.type == "choices" else None)
         if free and program.reasoning.method != "direct":
@@ -71,18 +73,6 @@ class Running:
             dropped=prepared.fitted.dropped,
             notices=(*prepared.notices, *more, *reasoned.notices),
         )
-
-    async def _content_free(self, prepared: Prepared) -> tuple[Written, ...]:
-        """The same prompt, asked about nothing, once for each content-free input."""
-        program, variables = prepared.request.program, prepared.request.variables
-        if program.output.type != "choices" or program.scoring.calibration is not Calibration.CONTEXTUAL:
-            return ()
-        found = []
-        for nothing in program.scoring.content_free:
-            values = {name: nothing if isinstance(value, str) else value for name, value in variables.items()}
-            one = await self._preparing.draft(program, values, prepared.chosen.indices, prepared.sources)
-            found.append(one.written(prepared.fitted.shown))
-        return tuple(found)
 
 
 class _Scored:
