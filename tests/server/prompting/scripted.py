@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import zlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -103,7 +104,12 @@ class ScriptedAsker:
         likes = [self._likes(text, continuation) for continuation in continuations]
         return [
             ContinuationScore(
-                tokens=(TokenLogprob(token_id=0, token=continuation, logprob=math.log(like)),), is_greedy=False
+                tokens=(
+                    TokenLogprob(
+                        token_id=zlib.crc32(continuation.encode()), token=continuation, logprob=math.log(like)
+                    ),
+                ),
+                is_greedy=False,
             )
             for continuation, like in zip(continuations, likes, strict=True)
         ]

@@ -180,10 +180,11 @@ async def test_a_model_that_takes_what_stands_first_is_found_out() -> None:
     """Choices listed by letter: this model says A whatever A is."""
     model = Model({"A": -0.1, "B": -2.0, "C": -2.0})
 
-    def listed(order: tuple[int, ...]) -> tuple[Written, tuple[str, ...]]:
-        return Written(text=f"{order}"), tuple("ABC"[order.index(choice)] for choice in range(3))
+    def asked(order: tuple[int, ...]) -> ChoiceQuestion:
+        letters = tuple("ABC"[order.index(choice)] for choice in range(3))
+        return ChoiceQuestion(prompt=Written(text=f"{order}"), choices=letters)
 
-    effect = await order_effects(model, 3, listed, Scoring())
+    effect = await order_effects(ChoiceAsking(), model, 3, asked, Scoring(), max_orders=8)
     assert effect.num_orders == 3
     assert effect.agreement == pytest.approx(1 / 3)
     assert effect.mean_probabilities == pytest.approx((1 / 3, 1 / 3, 1 / 3))

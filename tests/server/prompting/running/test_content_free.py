@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graft.server.errors import BadInput
-from graft.server.prompting.running.content_free import content_free_prompts
+from graft.server.prompting.running.content_free import content_free_drafts
 from tests.server.prompting.running.programs import PlainText, prepared, preparing, program
 
 OUTPUT: dict[str, Any] = {"type": "choices", "choices": ["yes", "no"]}
@@ -18,7 +18,7 @@ SCORING: dict[str, Any] = {"calibration": "contextual", "content_free": ["N/A", 
 async def asked(prompt: str, variables: dict[str, Any], **fields: Any) -> list[str | None]:
     one = program(prompt=prompt, output=OUTPUT, **{"scoring": SCORING, **fields})
     by = preparing()
-    return [each.text for each in await content_free_prompts(by, await prepared(by, one, variables), ())]
+    return [each.written(()).text for each in await content_free_drafts(by, await prepared(by, one, variables))]
 
 
 @pytest.mark.parametrize("value", ["eight", 8, 8.5, True])
@@ -52,8 +52,8 @@ async def test_only_what_is_shown_is_written_and_many_are_written_in_a_thread() 
     by = preparing(PlainText(seen))
     few = await prepared(by, one, {"it": "x"}, shown=(7, 3))
     threads.clear()
-    found = await content_free_prompts(by, few, (3, 7))
-    assert [each.text for each in found][0] == "Is 3 so? yes\nIs 7 so? yes\nIs N/A so?", "in the order that is asked"
+    first, _ = await content_free_drafts(by, few)
+    assert first.written((3, 7)).text == "Is 3 so? yes\nIs 7 so? yes\nIs N/A so?"
     assert list(threads) == [threading.get_ident()] and len(threads[threading.get_ident()]) == 2 * (1 + 2 * 2)
     threads.clear()
     await by.draft(one, {"it": "x"}, range(200))

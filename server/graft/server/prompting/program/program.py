@@ -177,6 +177,10 @@ class Scoring(Value):
     content_free: tuple[str, ...] = ("N/A", "", "[MASK]")
     premise: str | None = None
     """Of pmi: the domain's premise; default: the end of the prompt behind its last line's beginning."""
+    orders: Annotated[int, Field(ge=1, le=8)] = 1
+    """Rotations of the shown demonstrations that direct choices are scored under; of more than one, what the order
+    changes is told. The answer is that of the first, the prompt's own.
+    """
 
 
 class Output(Value):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from graft.server.errors import BadInput
-from graft.server.prompting.asking import Written
 from graft.server.prompting.choices.asking import check_content_free
 from graft.server.prompting.program.program import Calibration
 from graft.server.prompting.rendering.writing import Draft
 from graft.server.prompting.running.preparing import Prepared, Preparing
 
 
-async def content_free_prompts(preparing: Preparing, prepared: Prepared, order: Sequence[int]) -> tuple[Written, ...]:
-    """The prompt, its demonstrations in this order, once for each content-free input of contextual calibration.
+async def content_free_drafts(preparing: Preparing, prepared: Prepared) -> tuple[Draft, ...]:
+    """The prompt once for each content-free input of contextual calibration.
 
     The input stands for each text, number, true and false of the variables. Raises `BadInput` where that changes
     nothing.
@@ -21,10 +18,10 @@ async def content_free_prompts(preparing: Preparing, prepared: Prepared, order: 
     program = prepared.request.program
     if program.output.type != "choices" or program.scoring.calibration is not Calibration.CONTEXTUAL:
         return ()
-    drafts = [await _asked_about(nothing, preparing, prepared) for nothing in program.scoring.content_free]
-    found = tuple(one.written(order) for one in drafts)
-    check_content_free(prepared.draft.written(order), found)
-    return found
+    found = [await _asked_about(nothing, preparing, prepared) for nothing in program.scoring.content_free]
+    shown = prepared.fitted.shown
+    check_content_free(prepared.draft.written(shown), [one.written(shown) for one in found])
+    return tuple(found)
 
 
 async def _asked_about(nothing: str, preparing: Preparing, prepared: Prepared) -> Draft:

@@ -7,11 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from graft.server.prompting.asking import Asker, Written
+from graft.server.prompting.choices import orders
 from graft.server.prompting.choices.asking import ChoiceAnswer, ChoiceAsking, ChoiceQuestion
+from graft.server.prompting.choices.scoring import OrderEffect
 from graft.server.prompting.program.program import PromptProgram
 from graft.server.prompting.reasoning.reasoning import reason
 from graft.server.prompting.reasoning.task import Accept, Choose, Growth, Reasoned, Task
-from graft.server.prompting.running.content_free import content_free_prompts
+from graft.server.prompting.rendering.writing import Draft
+from graft.server.prompting.running.content_free import content_free_drafts
 from graft.server.prompting.running.ordering import Ordering
 from graft.server.prompting.running.preparing import Prepared, Preparing
 from graft.server.prompting.sources.citations import Checked, check
@@ -47,11 +50,11 @@ class Running:
         who = ticket.answerer.version_digest or ticket.answerer.base_digest
         order = await self._ordering.order(asker, prepared, (ticket.cache_salt, who))
         prompt = prepared.draft.written(order)
-        free = await content_free_prompts(self._preparing, prepared, order)
-        scored = _Scored(self._choices, asker, prepared, prompt, free, who)
+        free = await content_free_drafts(self._preparing, prepared)
+        scored = _Scored(self._choices, asker, prepared, order, free, who)
         task = task_of(prepared, prompt, scored.choose if program.output.type == "choices" else None)
         if free and program.reasoning.method != "direct":
-            task = replace(task, choosing_tokens=await _longer_by(asker, prompt, free))
+            task = replace(task, choosing_tokens=await _longer_by(asker, prompt, [one.written(order) for one in free]))
         events = reason(asker, task)
         async with aclosing(events):
             async for event in events:
@@ -83,30 +86,46 @@ class _Scored:
         choices: ChoiceAsking,
         asker: Asker,
         prepared: Prepared,
-        prompt: Written,
-        content_free: tuple[Written, ...],
+        order: Sequence[int],
+        content_free: Sequence[Draft],
         who: str,
     ) -> None:
         self._choices = choices
         self._asker = asker
         self._prepared = prepared
-        self._prompt = prompt
+        self._order = order
         self._content_free = content_free
         self._who = who
         self.answer: ChoiceAnswer | None = None
 
     async def choose(self, prompt: Written) -> str:
+        program = self._prepared.request.program
+        question = self._question(prompt, self._order)
+        self.answer = await self._choices.ask(self._asker, question, program.scoring)
+        if program.scoring.orders > 1 and program.reasoning.method == "direct" and len(self._order) > 1:
+            notice = orders.told(await self._order_effect(), question.choices)
+            self.answer = replace(self.answer, notices=(*self.answer.notices, notice))
+        return self.answer.answer
+
+    def _question(self, prompt: Written, order: Sequence[int]) -> ChoiceQuestion:
         program, version = self._prepared.request.program, self._prepared.request.version
-        free = tuple(one.going_on(prompt.begun) for one in self._content_free) if prompt.begun else self._content_free
-        question = ChoiceQuestion(
+        return ChoiceQuestion(
             prompt=prompt,
             choices=program.output.choices or (),
             before=_before(program, prompt),
-            content_free=free,
+            content_free=tuple(one.written(order).going_on(prompt.begun) for one in self._content_free),
             key=None if version is None or prompt.begun else (version.tenant, version.digest, self._who),
         )
-        self.answer = await self._choices.ask(self._asker, question, program.scoring)
-        return self.answer.answer
+
+    async def _order_effect(self) -> OrderEffect:
+        def asked(places: tuple[int, ...]) -> ChoiceQuestion:
+            order = [self._order[place] for place in places]
+            return self._question(self._prepared.draft.written(order), order)
+
+        scoring = self._prepared.request.program.scoring
+        return await orders.order_effects(
+            self._choices, self._asker, len(self._order), asked, scoring, max_orders=scoring.orders
+        )
 
 
 async def _longer_by(asker: Asker, prompt: Written, others: Sequence[Written]) -> int:
