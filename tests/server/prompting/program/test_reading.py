@@ -186,3 +186,51 @@ def test_what_has_no_effect_is_said_and_taken() -> None:
     assert notices_of(read_program(json.dumps(FULL))) == ()
     idle = {"prompt": "x", "reasoning": {"vote": "weighted"}, "scoring": {"normalize": "byte"}}
     assert len(notices_of(read_program(json.dumps(idle)))) == 2
+
+
+CHOICES = {"type": "choices", "choices": ["good", "bad"]}
+MANY = [{"inputs": {"text": "x"}, "output": str(index)} for index in range(33)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"output": CHOICES, "extraction": {"method": "last_number"}},
+            "extraction has no effect beside direct choices",
+        ),
+        (
+            {"output": {"type": "json_schema", "json_schema": {"type": "object"}}, "extraction": {"method": "json"}},
+            "extraction has no effect beside direct json_schema",
+        ),
+        ({"choosing": {"method": "embedding"}, "demonstrations": SHOTS}, "no embedding engine"),
+        ({"choosing": {"order": "entropy"}, "demonstrations": MANY}, "there are 33"),
+        ({"choosing": {"order": "entropy"}, "demonstrations": [SHOTS[0]] * 2}, "there are 1"),
+        ({"output": CHOICES, "scoring": {"orders": 4}}, "scoring.orders has no effect"),
+        (
+            {
+                "output": CHOICES,
+                "scoring": {"orders": 4},
+                "demonstrations": SHOTS,
+                "reasoning": {"method": "chain_of_thought"},
+            },
+            "after reasoning",
+        ),
+    ],
+)
+def test_a_setting_without_effect_and_one_that_no_run_can_use_are_told(fields: dict[str, Any], words: str) -> None:
+    (notice,) = notices_of(read_program(json.dumps({"prompt": "{{text}}", **fields})))
+    assert words in notice
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"output": CHOICES, "extraction": {"method": "choice"}, "reasoning": {"method": "chain_of_thought"}},
+        {"choosing": {"order": "entropy"}, "demonstrations": SHOTS},
+        {"choosing": {"order": "entropy"}, "demonstrations": MANY[:32]},
+        {"output": CHOICES, "scoring": {"orders": 4}, "demonstrations": SHOTS},
+    ],
+)
+def test_a_setting_with_effect_is_not(fields: dict[str, Any]) -> None:
+    assert notices_of(read_program(json.dumps({"prompt": "{{text}}", **fields}))) == ()

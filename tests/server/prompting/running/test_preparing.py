@@ -64,3 +64,18 @@ def test_only_where_demonstrations_are_shown() -> None:
 def test_what_the_caller_says_goes_before_the_program() -> None:
     said = prepared({"decoding": {"temperature": 1.0, "top_p": 0.5}}, decoding=Decoding(temperature=0.0, stop=("!",)))
     assert (said.decoding.temperature, said.decoding.top_p, said.decoding.stop) == (0.0, 0.5, ("!",))
+
+
+@pytest.mark.parametrize(
+    ("program", "sampled"),
+    [
+        ({}, (0.0, 1.0)),
+        ({"decoding": {"temperature": 1.5, "top_p": 0.0}}, (1.5, 0.0)),
+        ({"reasoning": {"method": "chain_of_thought", "paths": 5}}, (0.7, 1.0)),
+        ({"reasoning": {"method": "chain_of_thought", "paths": 5}, "decoding": {"temperature": 0.3}}, (0.3, 1.0)),
+        ({"output": {"type": "choices", "choices": ["a", "b"]}}, (0.0, 1.0)),
+    ],
+)
+def test_what_is_told_of_sampling_is_what_is_sampled(program: dict[str, Any], sampled: tuple[float, float]) -> None:
+    one = prepared(program)
+    assert (one.temperature, one.top_p) == sampled

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Asker, Written
 from graft.server.prompting.choices.scoring import best, probabilities
+from graft.server.prompting.program.checks import MAX_ORDERED_LABELS
 from graft.server.runtime.bounded import Bounded
 
-MAX_ORDERS, MAX_PROBES, MAX_LABELS = 12, 8, 32
-"""At most so many orders are tried, each on so many questions with so many answers."""
+MAX_ORDERS, MAX_PROBES = 12, 8
+"""At most so many orders are tried, each on so many questions."""
 
 _MAX_KEPT = 1024
 
@@ -98,8 +99,10 @@ async def by_entropy(
 
 
 def _check(labels: Sequence[str]) -> None:
-    if not 2 <= len(labels) <= MAX_LABELS:
-        problem = f"entropy needs between 2 and {MAX_LABELS} labels, and there are {len(labels)}: name output.choices"
+    if not 2 <= len(labels) <= MAX_ORDERED_LABELS:
+        problem = (
+            f"entropy needs between 2 and {MAX_ORDERED_LABELS} labels, and there are {len(labels)}: name output.choices"
+        )
         raise BadInput(Violation(field="choosing.order", problem=problem))
 
 

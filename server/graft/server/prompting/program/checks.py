@@ -27,6 +27,8 @@ from graft.server.runtime.violations import Violations, shown
 OF_THE_INPUT = frozenset({"bm25", "mmr", "embedding"})
 """Methods that choose other demonstrations for another input."""
 MAX_CHOICES = 256
+MAX_ORDERED_LABELS = 32
+"""An order by entropy asks for each of them, many times."""
 MAX_CHOICE_CHARACTERS = 1_000
 MAX_STOPS = 16
 MAX_CONTENT_FREE = 16

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graft.server.prompting.program.program import Choosing, PromptProgram, Reasoning, Scoring
+from graft.server.prompting.program.checks import MAX_ORDERED_LABELS
+from graft.server.prompting.program.program import Choosing, Extraction, PromptProgram, Reasoning, Scoring
 
 
 def notices_of(program: PromptProgram) -> tuple[str, ...]:
@@ -31,5 +32,29 @@ def _notices(program: PromptProgram) -> Iterator[str]:
         yield "choosing.seed has no effect where the demonstrations are fixed"
     if choosing.method != "mmr" and choosing.diversity != Choosing().diversity:
         yield f"choosing.diversity has no effect on the method {choosing.method}"
+    if choosing.method == "embedding":
+        yield "choosing.method is embedding: no embedding engine runs on this server, and each run is refused"
+    yield from _of_order(program)
+    if program.extraction != Extraction() and reasoning.method == "direct" and program.output.type != "text":
+        yield f"extraction has no effect beside direct {program.output.type}: nothing else is in what the model answers"
+    if program.scoring.orders > 1 and (reasoning.method != "direct" or not program.demonstrations):
+        where = (
+            "no demonstrations are shown" if not program.demonstrations else "the choices are scored after reasoning"
+        )
+        yield f"scoring.orders has no effect where {where}"
     if program.decoding.temperature == 0 and program.decoding.seed is not None:
         yield "decoding.seed has no effect at the temperature 0"
+
+
+def _of_order(program: PromptProgram) -> Iterator[str]:
+    shown = program.demonstrations[: program.choosing.count]
+    if program.choosing.order != "entropy" or len(shown) < 2 or program.mode in ("zero_shot", "one_shot"):
+        return
+    labels = program.output.choices or {
+        one.output if one.label is None else one.label for one in program.demonstrations
+    }
+    if not 2 <= len(labels) <= MAX_ORDERED_LABELS:
+        yield (
+            f"choosing.order is entropy, which needs between 2 and {MAX_ORDERED_LABELS} labels, and there are "
+            f"{len(labels)}: each run is refused"
+        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from graft.server.prompting.asking import Asker, Piece, Written
+from graft.server.prompting.asking import Piece, Written
 from graft.server.prompting.patterns import compiled
 from graft.server.prompting.program.program import Extraction, Output
 from graft.server.prompting.reasoning.extraction import extract, without_full_stop
@@ -95,16 +94,6 @@ def _read(talk: Talk, text: str) -> str:
 
 
 async def chosen(talk: Talk, prompt: Written) -> str:
-    """One of the choices, by the task's own way or the likeliest."""
-    if talk.task.choose is not None:
-        return await talk.task.choose(prompt)
-    return await likeliest(talk.asker, prompt, talk.task.output.choices or ())
-
-
-async def likeliest(asker: Asker, prompt: Written, choices: tuple[str, ...]) -> str:
-    """The choice of the greatest log-probability; the first one of several."""
-    before = prompt.begun or prompt.text or ""
-    space = "" if not before or before[-1].isspace() else " "
-    scores = await asker.score(prompt, [space + choice for choice in choices])
-    logprobs = [score.logprob if not math.isnan(score.logprob) else -math.inf for score in scores]
-    return choices[logprobs.index(max(logprobs))]
+    """One of the choices, by the task's way."""
+    assert talk.task.choose is not None, "a task of choices says how one is chosen"
+    return await talk.task.choose(prompt)

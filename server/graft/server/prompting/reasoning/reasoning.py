@@ -14,7 +14,7 @@ from graft.server.prompting.reasoning.least_to_most import LeastToMost
 from graft.server.prompting.reasoning.method import Method
 from graft.server.prompting.reasoning.polling import poll
 from graft.server.prompting.reasoning.program_of_thought import ProgramOfThought
-from graft.server.prompting.reasoning.talk import PATHS_TEMPERATURE, Talk, continued
+from graft.server.prompting.reasoning.talk import Talk, continued, paths_temperature
 from graft.server.prompting.reasoning.task import Cost, Ended, Growth, Reasoned, Task
 from graft.server.prompting.reasoning.verifying import anew, trust
 from graft.server.prompting.reasoning.votes import Vote
@@ -101,8 +101,7 @@ def _num_paths(talk: Talk) -> int:
     if num_paths > 1 and temperature == 0:
         talk.note(f"at temperature 0 all of {num_paths} paths are the same: one was asked for")
         return 1
-    if num_paths > 1 and temperature is None:
-        talk.decoding = talk.decoding.model_copy(update={"temperature": PATHS_TEMPERATURE})
+    talk.decoding = talk.decoding.model_copy(update={"temperature": paths_temperature(talk.decoding, num_paths)})
     return num_paths
 
 

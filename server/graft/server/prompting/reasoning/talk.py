@@ -16,6 +16,11 @@ PATHS_TEMPERATURE = 0.7
 """Of paths that vote, where none is given (Wang et al. 2022, section 3.1, for models that sample from all tokens)."""
 
 
+def paths_temperature(decoding: Decoding, num_paths: int) -> float | None:
+    """What is asked for, where paths that vote are sampled whether it is said or not."""
+    return PATHS_TEMPERATURE if num_paths > 1 and decoding.temperature is None else decoding.temperature
+
+
 class Talk:
     """A model, a task, and what was spent on it."""
 

@@ -19,7 +19,7 @@ Choose = Callable[[Written], Awaitable[str]]
 class Task:
     """A written prompt, and how its answer is come by. `decoding.max_tokens` is of each stage of each path.
 
-    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices; default: the likeliest.
+    `shows_rationales`: the prompt's demonstrations do. `choose` decides between choices, where the output is one.
     `choosing_tokens`: by how many a prompt that it asks may be longer than `prompt`. With `accept` nothing of the
     answer is told before it is accepted.
     """

@@ -14,6 +14,7 @@ from graft.server.errors import BadInput, Violation
 from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
 from graft.server.prompting.program.program import Decoding, PromptProgram, TemplateFormat
+from graft.server.prompting.reasoning.talk import paths_temperature
 from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
@@ -53,6 +54,18 @@ class Prepared:
         said = self.request.settled_decoding()
         stop = default_stop(self.request.program, self.fitted.shown) if said.stop is None else None
         return said if stop is None else said.model_copy(update={"stop": (stop,)})
+
+    @property
+    def temperature(self) -> float:
+        """At which what is generated is sampled; greedy where nothing is said and no paths vote."""
+        reasoning, output = self.request.program.reasoning, self.request.program.output
+        is_scored = reasoning.method == "direct" and output.type == "choices"
+        return paths_temperature(self.decoding, 1 if is_scored else reasoning.paths) or 0.0
+
+    @property
+    def top_p(self) -> float:
+        """The share of probability that is sampled from; all where nothing is said."""
+        return 1.0 if self.decoding.top_p is None else self.decoding.top_p
 
     @property
     def notices(self) -> tuple[str, ...]:

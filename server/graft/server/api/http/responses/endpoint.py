@@ -45,12 +45,8 @@ class _Asked:
         """The response under way."""
         one, given = ticket.answerer, {**self.response.given, "model": model}
         if self.call is not None:
-            said = dict(self.call.prepared.decoding)
-            given |= {
-                "model": self.call.model,
-                "temperature": said["temperature"] or 0.0,
-                "top_p": said["top_p"] or 1.0,
-            }
+            prepared = self.call.prepared
+            given |= {"model": self.call.model, "temperature": prepared.temperature, "top_p": prepared.top_p}
         return response_object(
             given,
             response_id=f"resp_{current_request_id()}",
