@@ -9,9 +9,9 @@ import pytest
 
 from graft.server.prompting.program.reading import read_program
 from graft.server.prompting.reasoning.task import Reasoned
-from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import Fitted
 from graft.server.prompting.rendering.languages import Templates
+from graft.server.prompting.rendering.layout import default_stop
 from graft.server.prompting.rendering.lint import lint
 from graft.server.prompting.rendering.writing import draft
 from graft.server.prompting.running.preparing import Prepared

@@ -1,11 +1,12 @@
-"""Where a program's templates stand: what comes before its demonstrations and after them, and how one is written."""
+"""Where a program's templates stand: before its demonstrations and after them; how one is written, and ends."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from graft.server.prompting.program.checks import MAX_STOP_CHARACTERS
 from graft.server.prompting.program.program import (
     DEMONSTRATIONS,
     Demonstration,
@@ -18,6 +19,9 @@ from graft.server.prompting.program.program import (
 from graft.server.prompting.rendering import mustache
 
 _JINJA_PLACE = re.compile(rf"\{{\{{\s*{DEMONSTRATIONS}\s*\}}\}}")
+# Their answers are written as demonstrations with rationales are; other ways reason as no demonstration shows.
+_AS_DEMONSTRATED = frozenset({"chain_of_thought", "program_of_thought"})
+_JINJA_TAG = re.compile(r"\{[{%#]")
 _OUTPUT, _WITH_RATIONALE = "{{output}}", "{{rationale}}\n{{output}}"
 
 
@@ -112,3 +116,50 @@ def _part(one: Turn | Placeholder | str, field: str) -> Part:
 def _question(program: PromptProgram, default: Template | None) -> Template | None:
     given = program.demonstrating.prompt
     return default if given is None else Template(field="program.demonstrating.prompt", text=given)
+
+
+def default_stop(program: PromptProgram, shown: Sequence[int]) -> str | None:
+    """What ends each stage of a text's answer where no `stop` is given and these demonstrations are shown.
+
+    Their separator, where what is generated is written as the demonstrations' answers are, and none of these holds
+    it. Else the separator with the words that a question begins with. None where neither tells an answer's end.
+    """
+    separator, method = program.demonstrating.separator, program.reasoning.method
+    if program.type is not PromptType.TEXT or not (separator and shown):
+        return None
+    if method == "direct" and program.output.type == "json_schema":
+        return None  # the grammar ends it, and may break lines
+    ones = [program.demonstrations[index] for index in shown]
+    has_rationales = any(one.rationale is not None for one in ones)
+    candidates = [separator] if method == "direct" or (method in _AS_DEMONSTRATED and has_rationales) else []
+    if beginning := _beginning(program, layout_of(program)):
+        candidates.append(separator + beginning)
+    answers = [_answer(program, one) for one in ones]
+    for stop in (each[:MAX_STOP_CHARACTERS] for each in candidates):
+        if not any(stop in answer for answer in answers):
+            return stop
+    return None
+
+
+def _beginning(program: PromptProgram, layout: Layout) -> str:
+    """What each question begins with, to the end of its first line that is not blank."""
+    if layout.question is None:
+        return ""
+    text = layout.question.text
+    if program.template_format is TemplateFormat.JINJA2:
+        tag = _JINJA_TAG.search(text)
+        literal = text[: tag.start()] if tag else text
+    else:
+        parts = mustache.parse(text).parts
+        literal = parts[0] if parts and isinstance(parts[0], str) else ""
+    words = literal.lstrip()
+    blank = literal[: len(literal) - len(words)]
+    line = words.partition("\n")[0].rstrip()
+    return blank + line if line else ""
+
+
+def _answer(program: PromptProgram, one: Demonstration) -> str:
+    """Enough of a demonstration's answer, with what stands before it, to find in it what would end it."""
+    template = answer_template(program, one)
+    written = template.replace("{{rationale}}", one.rationale or "").replace("{{output}}", one.output)
+    return "\0".join((program.demonstrating.before_answer + written, one.output, one.rationale or ""))

@@ -16,9 +16,8 @@ from graft.server.prompting.program.program import (
     TemplateFormat,
 )
 from graft.server.prompting.rendering import mustache
-from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.languages import Templates
-from graft.server.prompting.rendering.layout import Layout, Template, answer_template, layout_of
+from graft.server.prompting.rendering.layout import Layout, Template, answer_template, default_stop, layout_of
 from graft.server.prompting.rendering.templates import Reading
 from graft.server.prompting.rendering.writing import check_names, draft, variables_of
 from graft.server.runtime.violations import Violations

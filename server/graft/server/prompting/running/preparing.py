@@ -15,9 +15,9 @@ from graft.server.prompting.asking import Written
 from graft.server.prompting.choosing.choosing import Chooser, Chosen, check_choosing
 from graft.server.prompting.program.program import Decoding, PromptProgram, TemplateFormat
 from graft.server.prompting.reasoning.talk import paths_temperature
-from graft.server.prompting.rendering.endings import default_stop
 from graft.server.prompting.rendering.fitting import DemonstrationTokens, Fitted, fit, prompt_room
 from graft.server.prompting.rendering.languages import Templates
+from graft.server.prompting.rendering.layout import default_stop
 from graft.server.prompting.rendering.templates import Job
 from graft.server.prompting.rendering.writing import ControlTokens, Draft, draft
 from graft.server.prompting.running.request import RunRequest, as_text
