@@ -119,11 +119,6 @@ def test_the_premise_is_the_last_line_or_what_the_program_says() -> None:
             Scoring(calibration=Calibration.PMI),
             "scoring.premise",
         ),
-        (
-            {"prompt": PROMPT, "content_free": (PROMPT, PROMPT)},
-            Scoring(calibration=Calibration.CONTEXTUAL),
-            "scoring.calibration",
-        ),
     ],
 )
 async def test_a_prompt_less_itself_is_refused_as_the_first_choice_would_always_win(

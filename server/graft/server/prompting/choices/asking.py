@@ -77,16 +77,6 @@ def premise_of(prompt: Written, scoring: Scoring, before: str = "") -> Written:
     return alone(prompt, last.rstrip("\n").rpartition("\n")[2] or last, before)
 
 
-def check_content_free(prompt: Written, content_free: Sequence[Written]) -> None:
-    """Raises `BadInput` where all are the prompt: its scores less its own say the first choice, whatever is asked."""
-    if content_free and all(one == prompt for one in content_free):
-        problem = (
-            f"is {Calibration.CONTEXTUAL}, and content-free inputs change nothing in this prompt: give what it asks "
-            "about as a variable that is a text or a number, or calibrate otherwise"
-        )
-        raise BadInput(Violation(field="scoring.calibration", problem=problem))
-
-
 def check_premise(prompt: Written, premise: Written) -> None:
     """Raises `BadInput` where the premise is the prompt, as the last line of a prompt of one line is."""
     whole = prompt.turns[0].content if len(prompt.turns) == 1 else prompt.text
@@ -126,8 +116,6 @@ class ChoiceAsking:
         premise = premise_of(question.prompt, scoring, question.before)
         if scoring.calibration is Calibration.PMI:
             check_premise(question.prompt, premise)
-        if scoring.calibration is Calibration.CONTEXTUAL:
-            check_content_free(question.prompt, question.content_free)
         asked = _Asked(asker, question, scoring, self._without_input)
         likelihoods = await asked.likelihoods(question.prompt)
         scores = [normalized(each, scoring.normalize) for each in likelihoods]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from graft.server.errors import BadInput
-from graft.server.prompting.choices.asking import check_content_free
+from graft.server.errors import BadInput, Violation
 from graft.server.prompting.program.program import Calibration
 from graft.server.prompting.rendering.writing import Draft
 from graft.server.prompting.running.preparing import Prepared, Preparing
@@ -13,14 +12,20 @@ async def content_free_drafts(preparing: Preparing, prepared: Prepared) -> tuple
     """The prompt once for each content-free input of contextual calibration.
 
     The input stands for each text, number, true and false of the variables. Raises `BadInput` where that changes
-    nothing.
+    nothing, unless the request itself asks about nothing: then all choices are as likely, as they should be.
     """
     program = prepared.request.program
     if program.output.type != "choices" or program.scoring.calibration is not Calibration.CONTEXTUAL:
         return ()
     found = [await _asked_about(nothing, preparing, prepared) for nothing in program.scoring.content_free]
-    shown = prepared.fitted.shown
-    check_content_free(prepared.draft.written(shown), [one.written(shown) for one in found])
+    asked, shown = prepared.draft.written(prepared.fitted.shown), prepared.fitted.shown
+    says_nothing = any(value in program.scoring.content_free for value in prepared.request.variables.values())
+    if not says_nothing and all(one.written(shown) == asked for one in found):
+        problem = (
+            f"is {Calibration.CONTEXTUAL}, and content-free inputs change nothing in this prompt, so that the first "
+            "choice would always win: give what it asks about as a variable that is a text or a number"
+        )
+        raise BadInput(Violation(field="scoring.calibration", problem=problem))
     return tuple(found)
 
 
