@@ -10,6 +10,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from graft.cli.commands.prompts import HELP, configure
 from graft.cli.failure import CommandFailed
 from graft.cli.prompt_runs import test_prompt as run_tests
 from graft.client import Client, Conflict, NoAnswer
@@ -48,3 +49,11 @@ def test_a_test_without_an_answer_fails_and_the_others_are_run(capsys: pytest.Ca
 def test_any_other_conflict_ends_the_tests() -> None:
     with pytest.raises(Conflict, match="in use"):
         ran({"variables": {"q": "gone"}, "equals": "gone"})
+
+
+def test_the_help_names_the_verbs() -> None:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    (verbs,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    named = HELP.removesuffix(" prompt programs").replace(" and ", ", ").split(", ")
+    assert named == list(verbs.choices)

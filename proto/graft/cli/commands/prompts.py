@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.v1 import prompt_pb2
 
-HELP = "push, list, show, preview, run, test, compare, label and delete prompt programs"
+HELP = "push, list, show, preview, run, test, diff, label and delete prompt programs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -50,10 +50,6 @@ class Pattern:
         """Whether all of the text matches."""
         return self._compiled.fullmatch(text) is not None
 
-    def is_in(self, text: str) -> bool:
-        """Whether some part of the text matches."""
-        return self._compiled.search(text) is not None
-
 
 @lru_cache(maxsize=64)
 def compiled(pattern: str) -> Pattern:

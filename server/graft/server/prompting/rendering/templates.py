@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,6 @@ class Reading:
     """Texts and attributes that stand in it; of Jinja only."""
     faults: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
-
-
-Render = Callable[[Sequence[Job]], Awaitable[list[str]]]
-"""Texts of all jobs, in their order. Raises `BadInput`."""
-
-Read = Callable[[Sequence[str]], Awaitable[list[Reading]]]
-"""What each of the templates reads."""
 
 
 def value_text(value: object) -> str | None:
