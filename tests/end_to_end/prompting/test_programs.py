@@ -89,6 +89,15 @@ def test_reasoning_is_told_apart(client: Client, api: openai.OpenAI) -> None:
     assert frames[-1].choices[0].finish_reason == "stop"
 
 
+def test_ordinary_answers_tell_what_was_shown(api: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "prompt:programs/reverse", "prompt": "water"}
+    told = {"shown_demonstrations": [0, 1, 2, 3]}
+    assert (api.completions.create(**asked).model_extra or {})["graft"] == told
+    *frames, last = api.completions.create(**asked, stream=True)
+    assert (last.model_extra or {})["graft"] == told and last.choices[0].finish_reason
+    assert not any("graft" in (frame.model_extra or {}) for frame in frames)
+
+
 def test_openai_prompt_object(client: Client, api: openai.OpenAI) -> None:
     prompt = {"id": "programs/say", "version": "1", "variables": {"text": "12+35?"}}
     plain = api.chat.completions.create(
