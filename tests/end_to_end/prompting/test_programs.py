@@ -129,6 +129,39 @@ def test_responses_run_programs(api: openai.OpenAI) -> None:
     assert last.response.model == "prompt:programs/sum" and last.response.usage
 
 
+def test_responses_tell_how_programs_are_sampled(client: Client, api: openai.OpenAI) -> None:
+    voting = {**SUM, "reasoning": {"method": "chain_of_thought", "paths": 3}}
+    narrow = {**SUM, "decoding": {**SUM["decoding"], "top_p": 0.0}}  # type: ignore[dict-item]
+    for name, program, sampled in (("voting", voting, (0.7, 1.0)), ("narrow", narrow, (0.0, 0.0))):
+        client.push_prompt(f"programs/{name}", program, labels=["production"])
+        response = api.responses.create(model=f"prompt:programs/{name}", input="27+42")
+        assert (response.temperature, response.top_p) == sampled
+
+
+@pytest.mark.parametrize("paths", [1, 3])
+def test_reasoning_to_the_contexts_end_leaves_room_for_choices(client: Client, paths: int) -> None:
+    """817 tokens of prompt and 200 of reasoning are 1,017 of 1,024; the base rambles, and ends nothing by itself."""
+    program = {
+        "prompt": "{{text}} Once upon a time",
+        "output": {"type": "choices", "choices": ["yes", "no, not at all, as everybody knows"]},
+        "reasoning": {"method": "chain_of_thought", "paths": paths, "stop_early": False},
+        "decoding": {"max_tokens": 200},
+    }
+    ran = client.run_prompt(program=program, variables={"text": "the " * 200})
+    assert ran.answer in program["output"]["choices"]  # type: ignore[index]
+
+
+def test_what_the_order_of_demonstrations_changes_is_told(client: Client) -> None:
+    program = {
+        "prompt": "{{demonstrations}}{{text}}:",
+        "demonstrations": [{"inputs": {"text": "good"}, "output": "yes"}, {"inputs": {"text": "bad"}, "output": "no"}],
+        "output": {"type": "choices", "choices": ["yes", "no"]},
+        "scoring": {"orders": 4},
+    }
+    ran = client.run_prompt(program=program, variables={"text": "nice"})
+    assert [notice for notice in ran.result.notices if notice.startswith("over 2 orders of the demonstrations")]
+
+
 def test_choices_have_probabilities(client: Client) -> None:
     program = {"prompt": "{{text}} Oh", "output": {"type": "choices", "choices": ["yes", "no"]}}
     result = client.run_prompt(program=program, variables={"text": "the best in years"}).result
