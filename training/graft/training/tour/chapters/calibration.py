@@ -38,6 +38,8 @@ class Outcome:
 
     task: Task
     forms: Sequence[str]
+    sides: Sequence[Sequence[int]]
+    """The questions' classes."""
     raw: Sequence[Marks]
     calibrated: Sequence[Marks]
 
@@ -70,6 +72,13 @@ def _claims(room: Classroom, one: Outcome) -> tuple[Claim, ...]:
             seed=room.seed,
             at_least=50,
         ),
+        variance_falls(
+            f"{name}: calibrated, how often one class is the answer varies half as much over them, at most.",
+            _answered(one, one.raw),
+            _answered(one, one.calibrated),
+            seed=room.seed,
+            at_least=50,
+        ),
         gains(
             f"{name}: calibration raises the mean accuracy.",
             _by_question(one.raw),
@@ -78,6 +87,14 @@ def _claims(room: Classroom, one: Outcome) -> tuple[Claim, ...]:
             above=0,
         ),
     )
+
+
+def _answered(one: Outcome, marks: Sequence[Marks]) -> list[Marks]:
+    """Whether the answer was the second class, whatever was right."""
+    return [
+        [[float(mark == side) for mark, side in zip(row, sides, strict=True)] for row in own]
+        for own, sides in zip(marks, one.sides, strict=True)
+    ]
 
 
 def _by_question(marks: Sequence[Marks]) -> list[list[float]]:
@@ -95,7 +112,7 @@ def _remark(outcomes: Sequence[Outcome]) -> str:
 
 
 def _outcome(room: Classroom, task: Task) -> Outcome:
-    raw, calibrated, forms = [], [], []
+    raw, calibrated, forms, sides = [], [], [], []
     for index in range(NUM_SETS):
         rng = Random(f"{room.seed}/calibration/{task.name}/{index}")
         drawn = material(task, rng, NUM_DEVELOPING + 2 * (3 * room.per_run // 2))
@@ -104,7 +121,8 @@ def _outcome(room: Classroom, task: Task) -> Outcome:
         raw.append(plain)
         calibrated.append(better)
         forms.append(developed)
-    return Outcome(task=task, forms=forms, raw=raw, calibrated=calibrated)
+        sides.append([side for _, side in drawn.asked[NUM_DEVELOPING:]])
+    return Outcome(task=task, forms=forms, sides=sides, raw=raw, calibrated=calibrated)
 
 
 def _chosen_form(room: Classroom, task: Task, drawn: Material) -> tuple[Form, str]:
