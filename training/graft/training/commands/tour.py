@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--server", metavar="HOST:PORT", help="a running server (default: one is started for the tour)")
     one.add_argument("--chapter", action="append", metavar="NAME", help="only this one (may be repeated)", default=[])
-    one.add_argument("--questions", type=_count, default=100, help="of each setting (default: %(default)s)")
+    one.add_argument("--questions", type=_count, default=80, help="of each setting (default: %(default)s)")
     one.add_argument("--seed", type=int, default=0, help="of questions, sampling and intervals (default: %(default)s)")
     one.add_argument("--html", type=Path, metavar="FILE", help="write the report, one page")
     one.add_argument("--json", type=Path, metavar="FILE", help="write every figure and claim")
