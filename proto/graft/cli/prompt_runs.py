@@ -30,6 +30,7 @@ def run_prompt(client: Client, args: argparse.Namespace) -> Shown:
         withhold_rationale=args.withhold_rationale,
         **sampling_options(args),
     )
+    reasons = False
     for event in stream:
         if not isinstance(event, PromptChunk):
             if args.output == "json":
@@ -38,6 +39,9 @@ def run_prompt(client: Client, args: argparse.Namespace) -> Shown:
             _say_facts(event)
             return _object(event), ""
         if args.output != "json":
+            if event.answer and reasons:
+                print(file=sys.stderr, flush=True)
+            reasons = bool(event.rationale) or (reasons and not event.answer)
             print(paint(event.rationale, "dim", stream=sys.stderr), end="", file=sys.stderr, flush=True)
             print(event.answer, end="", flush=True)
     raise AssertionError("a stream ends in its run, or raises")
@@ -60,7 +64,9 @@ def _say_facts(run: PromptRun) -> None:
         lines.append(f"demonstrations left out: {' '.join(map(str, run.dropped_demonstrations))}")
     lines += [f"note: {notice}" for notice in result.notices]
     program = f"{run.program.prompt}@{run.program.version_number}" if run.program.prompt else "the file's program"
-    tokens = f"{result.answer_tokens} + {result.reasoning_tokens} tokens"
+    tokens = f"{result.answer_tokens} tokens" + (
+        f" after {result.reasoning_tokens} of reasoning" if result.reasoning_tokens else ""
+    )
     lines.append(f"— {program}, {tokens}, by {answered_by(run.answerer)}")
     print("\n".join(paint(line, "dim", stream=sys.stderr) for line in lines), file=sys.stderr)
 

@@ -246,6 +246,7 @@ def test_a_strict_program_tells_no_claim_without_a_source(client: Client) -> Non
         ({"program": {"prompt": "{{ 'x' * 10**9 }}", "template_format": "jinja2"}}, InvalidArgument, "limit"),
         ({"prompt": "programs/reverse", "variables": {"word": "a" * 5000}}, InvalidArgument, "make a prompt of"),
         ({"prompt": "programs/reverse", "variables": {"word": "a"}, "json_schema": "{}"}, InvalidArgument, "leave it"),
+        ({"prompt": "programs/reverse", "variables": {"word": "a"}, "max_tokens": 99_999}, InvalidArgument, "lower it"),
     ],
 )
 def test_mistakes_are_said(client: Client, asked: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -280,12 +281,26 @@ def test_mistakes_over_http(server: Server, client: Client) -> None:
         assert (answer.status_code, error["param"]) == (status, param), error
 
 
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("reverse", "a text program takes it at /v1/completions"),
+        ("sum", "the program is asked more than once"),
+    ],
+)
+def test_what_a_run_does_not_take_is_refused_with_the_reason(server: Server, program: str, why: str) -> None:
+    body = {"model": f"prompt:programs/{program}", "messages": [{"role": "user", "content": "1"}], "logprobs": True}
+    answer = httpx.post(f"{server.http}/v1/chat/completions", json=body)
+    assert answer.status_code == 400 and why in answer.json()["error"]["message"]
+
+
 def test_mistakes_in_responses_are_said_in_their_words(server: Server) -> None:
     for body, status, param in (
         ({"model": "prompt:nowhere", "input": "1"}, 404, "prompt"),
         ({"model": "prompt:programs/sum", "input": "1", "variables": {"question": "2"}}, 400, "input"),
         ({"model": "prompt:programs/sum", "input": "1", "prompt": {"id": "programs/say"}}, 400, "prompt"),
         ({"prompt": {"id": "programs/sum", "variables": {"x": "1"}}}, 400, "variables.x"),
+        ({"prompt": {"id": "programs/sum", "variables": {"question": "1"}}, "instructions": "a"}, 400, "instructions"),
         ({"model": "prompt:programs/sum", "input": "1", "include": ["message.output_text.logprobs"]}, 400, "include"),
         (
             {"model": "prompt:programs/formed", "input": "1", "text": {"format": {"type": "json_object"}}},

@@ -157,8 +157,11 @@ class Preparing:
         return await drafted()
 
     def _max_tokens(self, request: RunRequest) -> int:
-        asked = request.settled_decoding().max_tokens
-        return asked or min(DEFAULT_MAX_TOKENS, self._text.max_model_tokens // 4)
+        asked, context = request.settled_decoding().max_tokens, self._text.max_model_tokens
+        if asked is not None and asked >= context:
+            problem = f"is {asked}, and the context holds {context} tokens, the prompt among them: lower it"
+            raise BadInput(Violation(field="max_tokens", problem=problem))
+        return asked or min(DEFAULT_MAX_TOKENS, context // 4)
 
     async def _chosen(self, request: RunRequest) -> Chosen:
         program, digest = request.program, request.digest or ""

@@ -74,7 +74,9 @@ class Library:
         best = sorted(np.argsort(-scores, kind="stable")[:count].tolist())
         picked = tuple(self._passages[index] for index in best)
         notices = [self._forged[name] for name in dict.fromkeys(one.document for one in picked) if name in self._forged]
-        if self._passages and not scores.any():
+        if not self._passages:
+            notices.append("there are no documents: the answer can cite nothing")
+        elif not scores.any():
             notices.append(f"no passage shares a word with the question: the first {len(picked)} are shown")
         return Sources(passages=picked, scores=tuple(scores[best].tolist()), notices=tuple(notices))
 

@@ -68,16 +68,18 @@ async def read_call(body: Mapping[str, Any], endpoint: Endpoint, programs: Progr
     """Raises `BadInput` with all that is wrong with the call, NotFound, and what preparing a run does."""
     reference, given, model = _named(body, endpoint)
     version = programs.resolve(reference, tenant=current_tenant())
-    program, is_ordinary = version.program, passes(version.program, endpoint)
+    program = version.program
+    why = why_run(program, endpoint)
+    is_ordinary = why is None
     said, turns = _said(body, endpoint)
     names = await programs.variables(program)
     missing = [name for name in names if name not in given.variables]
     if said is not None and len(missing) == 1:
         given, turns = replace(given, variables={**given.variables, missing[0]: said}), []
-    fields = _fields(body, endpoint, text, runs=not is_ordinary)
+    fields = _fields(body, endpoint, text, why)
     _check_form(fields, program)
     if turns and not (is_ordinary and endpoint is CHAT):
-        _refuse_turns(program, endpoint, names, missing)
+        _refuse_turns(endpoint, names, missing, turns)
     decoding = _decoding(fields)
     request = RunRequest(program=program, version=version, model=model, decoding=decoding, **vars(given))
     prepared = await programs.prepare(request, tenant=current_tenant())
@@ -122,26 +124,34 @@ def _said(body: Mapping[str, Any], endpoint: Endpoint) -> tuple[str | None, list
     return (str(turns[0]["content"]) if alone else None), turns
 
 
-def passes(program: PromptProgram, endpoint: Endpoint) -> bool:
-    """Whether one ordinary request says the same: what is asked once, and answered as it is."""
+def why_run(program: PromptProgram, endpoint: Endpoint) -> str | None:
+    """Why no ordinary request says the same; None where one does: what is asked once, and answered as it is."""
     reasoning = program.reasoning
-    once = reasoning.method == "direct" and reasoning.paths == 1 and not reasoning.verify
-    plain = program.output.type != "choices" and program.extraction.method == "whole" and program.sourcing is None
-    fits = program.type is (PromptType.CHAT if endpoint is CHAT else PromptType.TEXT)
-    return once and plain and fits and program.choosing.order != "entropy"
+    if reasoning.method != "direct" or reasoning.paths > 1 or reasoning.verify:
+        return "the program is asked more than once"
+    if program.choosing.order == "entropy":
+        return "the program's order is sought first"
+    if program.output.type == "choices":
+        return "the program's choices are scored"
+    if program.extraction.method != "whole" or program.sourcing is not None:
+        return "the program's answer is read from what is said"
+    if (program.type is PromptType.CHAT) is not (endpoint is CHAT):
+        where = "/v1/chat/completions" if program.type is PromptType.CHAT else "/v1/completions"
+        return f"a {program.type} program takes it at {where}"
+    return None
 
 
-def _fields(body: Mapping[str, Any], endpoint: Endpoint, text: Text, *, runs: bool) -> dict[str, Any]:
+def _fields(body: Mapping[str, Any], endpoint: Endpoint, text: Text, why: str | None) -> dict[str, Any]:
     """The request's other fields, each of them usable, and such that the program can do something with it."""
     nothing = {"messages": [{"role": "user", "content": "-"}]} if endpoint is CHAT else {"prompt": "-"}
     own = {name: value for name, value in body.items() if name not in _OWN}
     fields = checked({**own, **nothing, "model": "base"}, endpoint, text).fields
     violations = Violations()
     for name in fields:
-        if runs and name not in _OF_RUNS | _SAME_NAMES | {"max_tokens", "max_completion_tokens", "stop"}:
+        if why is not None and name not in _OF_RUNS | _SAME_NAMES | {"max_tokens", "max_completion_tokens", "stop"}:
             says_nothing = fields[name] in ([], {}) or (name == "n" and fields[name] == 1)
             if not says_nothing:
-                violations.add(name, "is not taken here: the program is asked more than once; leave it out")
+                violations.add(name, f"is not taken here: {why}; leave it out")
     violations.raise_any()
     return fields
 
@@ -164,8 +174,10 @@ def _decoding(fields: Mapping[str, Any]) -> Decoding:
     return Decoding.model_construct(**{**dict.fromkeys(Decoding.model_fields), **said})
 
 
-def _refuse_turns(program: PromptProgram, endpoint: Endpoint, names: tuple[str, ...], missing: list[str]) -> None:
+def _refuse_turns(endpoint: Endpoint, names: tuple[str, ...], missing: list[str], turns: list[dict[str, Any]]) -> None:
     field = "messages" if endpoint is CHAT else "prompt"
+    if endpoint is CHAT and all(turn["role"] == "system" for turn in turns):
+        field = "messages[0]"
     if missing:
         problem = f"could be the value of {', '.join(missing)}: name the values in `variables`"
     else:
