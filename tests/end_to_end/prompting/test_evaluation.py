@@ -73,6 +73,28 @@ def test_a_program_beside_the_base(server: Server, client: Client, capsys: pytes
     assert difference["candidate"] == "prompt:dates/us" and difference["comparison"]["low"] > 0.3, found
 
 
+def test_a_program_is_not_given_the_answer(
+    server: Server, client: Client, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It is refused by name before a question is asked, from a gate too, wherever the task's answer stands."""
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "2+2=", "completion": "4"}\n')
+    rows = str(tmp_path / "rows.jsonl")
+    command = ["evaluate", "run", "--server", server.grpc, "--limit", "1"]
+    for variable, task, may_read in [
+        ("sum", "sums", "a, b"),
+        ("steps", "sums", "a, b"),
+        ("completion", rows, "prompt"),
+    ]:
+        name = f"leaks/{variable}"
+        client.push_prompt(name, {"prompt": f"{{{{{variable}}}}}?"}, labels=["production"])
+        assert main([*command, task, "--model", f"prompt:{name}"]) == 2
+        told = capsys.readouterr()
+        assert f"reads `{variable}`, which holds the answer of" in told.err and f"may read: {may_read}." in told.err
+    gate = ["evaluate", "gate", "--server", server.grpc, "--task", "dates", "--task", "sums"]
+    assert main([*gate, "--baseline", "base", "--candidate", "prompt:leaks/sum"]) == 2
+    assert "reads `sum`" in capsys.readouterr().err
+
+
 def test_a_program_of_promptfoo_s_prompt_is_pushed_and_run_by_the_command_that_is_told(
     server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from graft.training.evaluation.asking.connection import connected
 from graft.training.evaluation.asking.model import Asked, Decoding, Refused, Turn, Unanswered
 from graft.training.evaluation.asking.programs import model_of
 from graft.training.evaluation.asking.side_by_side import each
+from graft.training.evaluation.running.run import Plan, evaluate
+from graft.training.evaluation.tasks.task import Kind, Metric, Question, Task
 
 ONE = Decoding(max_tokens=8)
 
@@ -39,8 +42,17 @@ class ScriptedClient:
     def score(self, prompt: Any, continuations: Any, **options: Any) -> SimpleNamespace:
         return SimpleNamespace(scores=[SimpleNamespace(logprob=-1.0, is_greedy=True) for _ in continuations])
 
+    def preview_prompt(self, prompt: str, variables: dict[str, Any]) -> None:
+        self._check(variables)
+
     def run_prompt(self, prompt: str, variables: dict[str, Any]) -> SimpleNamespace:
         self.calls.append((prompt, variables))
+        self._check(variables)
+        if variables["word"] == "mumble":
+            raise NoAnswer("there is no number in it", code=grpc.StatusCode.FAILED_PRECONDITION)
+        return SimpleNamespace(answer=str(variables["word"])[::-1])
+
+    def _check(self, variables: dict[str, Any]) -> None:
         unknown = [
             (f"variables.{name}", "is no variable of this program: remove it") for name in variables.keys() - {"word"}
         ]
@@ -48,9 +60,6 @@ class ScriptedClient:
             raise refusal(*unknown)
         if "word" not in variables:
             raise refusal(("variables.word", "is missing"))
-        if variables["word"] == "mumble":
-            raise NoAnswer("there is no number in it", code=grpc.StatusCode.FAILED_PRECONDITION)
-        return SimpleNamespace(answer=str(variables["word"])[::-1])
 
 
 def test_bases_and_adapters() -> None:
@@ -76,6 +85,20 @@ def test_a_program_is_given_its_own_variables() -> None:
     assert client.calls[0][0] == "unscramble:canary"
     with pytest.raises(Refused, match="is missing"):
         program.say(Asked(prompt="", variables={"label": 1}), ONE)
+
+
+def test_a_program_that_reads_the_answer_is_refused_before_it_is_asked() -> None:
+    client = ScriptedClient()
+    program = model_of(cast(Client, client), "prompt:unscramble")
+    question = Question(prompt="cba ->", targets=("abc",), variables={"scrambled": "cba", "word": "abc"})
+    metrics = (Metric(name="exact_match"),)
+    task = Task(name="words", kind=Kind.GENERATE, questions=(question,), metrics=metrics, answer_fields=("word",))
+    with pytest.raises(ConfigurationError, match=r"reads `word`, which holds the answer of words.*read: scrambled"):
+        evaluate([program], [task], Plan())
+    assert not client.calls
+    backwards = replace(task, questions=(replace(question, targets=("cba",)),), answer_fields=("scrambled",))
+    (outcome,) = evaluate([program], [backwards], Plan())
+    assert outcome.interval().mean == 1 and client.calls == [("unscramble", {"word": "abc"})]
 
 
 def test_a_program_that_says_no_answer_was_asked() -> None:

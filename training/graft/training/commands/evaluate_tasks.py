@@ -101,14 +101,26 @@ def _run(args: argparse.Namespace) -> int:
 
 def _tasks(args: argparse.Namespace) -> int:
     from graft.training.evaluation.tasks import reading
+    from graft.training.evaluation.tasks.answers import withheld
 
-    found = [(name, reading.read(name)) for name in reading.ready()]
+    found = [(name, withheld(reading.read(name))) for name in reading.ready()]
+    rows: list[dict[str, Any]] = [
+        {
+            "task": name,
+            "kind": task.kind,
+            "num_questions": len(task.questions),
+            "metric": task.main_metric.name,
+            "fields": sorted(task.questions[0].variables),
+        }
+        for name, task in found
+    ]
     if args.output == "json":
-        rows = [{"task": name, "kind": task.kind, "num_questions": len(task.questions)} for name, task in found]
         print(json.dumps(rows))
-    else:
-        for name, task in found:
-            print(f"{name:<24}{task.kind:<18}{len(task.questions):>6} questions  {task.main_metric.name}")
+        return 0
+    print("A prompt program may read the fields that end each line.")
+    for row in rows:
+        head = f"{row['task']:<24}{row['kind']:<18}{row['num_questions']:>6} questions  {row['metric']:<13}"
+        print(head + ", ".join(row["fields"]))
     return 0
 
 

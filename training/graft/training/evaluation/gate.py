@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.model import Model
 from graft.training.evaluation.running.outcome import Outcome, metric_of
-from graft.training.evaluation.running.run import Plan, evaluate
+from graft.training.evaluation.running.run import Plan, check, evaluate
 from graft.training.evaluation.statistics.pairs import Comparison, compare
+from graft.training.evaluation.tasks.answers import withheld
 from graft.training.evaluation.tasks.task import Task
 
 
@@ -78,6 +79,8 @@ def gate(
         )
     if baseline.name == candidate.name:
         raise ConfigurationError(f"--baseline and --candidate are both {baseline.name}: name two models.")
+    for task in tasks:
+        check(withheld(task), plan, [baseline, candidate], judge)
     verdicts = []
     for task in tasks:
         before, after = evaluate([baseline, candidate], [task], replace(plan), judge=judge)

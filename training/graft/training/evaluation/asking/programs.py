@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from graft.client import Client, InvalidArgument, NoAnswer
 from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Scored, Unanswered
@@ -18,13 +19,30 @@ class ProgramModel:
 
     def __init__(self, client: Client, name: str) -> None:
         self.name = name
+        self._reference = name.removeprefix(PREFIX)
         self._client = client
         self._no_variables: frozenset[str] = frozenset()
+
+    def reads(self, fields: Mapping[str, Any]) -> frozenset[str]:
+        """Which of the fields are variables of the program, by a preview: no model is asked. None of them where
+        the server refuses the program for another reason.
+        """
+        given = {name: value for name, value in fields.items() if name not in self._no_variables}
+        try:
+            self._client.preview_prompt(self._reference, given)
+        except InvalidArgument as error:
+            no_variables = _no_variables(error) & given.keys()
+            self._no_variables |= no_variables
+            if no_variables:
+                return self.reads(fields)
+            is_of_values = any(one.field.startswith("variables") for one in error.violations)
+            return frozenset(given) if is_of_values else frozenset()
+        return frozenset(given)
 
     def say(self, asked: Asked, decoding: Decoding) -> tuple[str, ...]:
         given = {name: value for name, value in asked.variables.items() if name not in self._no_variables}
         try:
-            reply = self._client.run_prompt(self.name.removeprefix(PREFIX), given)
+            reply = self._client.run_prompt(self._reference, given)
         except NoAnswer as error:
             raise Unanswered(f"no answer: {error}") from None
         except InvalidArgument as error:

@@ -11,6 +11,7 @@ from typing import Any
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.evaluation.asking.model import Prompt, Turn
 from graft.training.evaluation.checks.schema import broken, problem_of
+from graft.training.evaluation.importing.fields import answer_fields_of_items
 from graft.training.evaluation.importing.graders import Graders, messages_of
 from graft.training.evaluation.tasks import located
 from graft.training.evaluation.tasks.located import Located, Place
@@ -59,6 +60,7 @@ def read(path: Path, *, run: Path | None = None, data: Path | None = None) -> Ta
         metrics=(Metric(name="pass"), Metric(name="score")),
         max_tokens=max_tokens,
         temperature=temperature,
+        answer_fields=answer_fields_of_items(source["input_messages"], file.value["testing_criteria"]),
     )
 
 

@@ -41,9 +41,8 @@ def write(path: Path, folder: Path) -> list[Path]:
 
 
 def _program(prompt: PromptTemplate) -> dict[str, Any]:
-    templates = [prompt.text] if prompt.text is not None else [text for _, text in prompt.turns]
-    is_plain = all(one.is_plain for one in templates)
-    texts = [one.mustache if is_plain else one.jinja for one in templates]
+    is_plain = all(one.is_plain for one in prompt.templates)
+    texts = [one.mustache if is_plain else one.jinja for one in prompt.templates]
     form = {} if is_plain else {"template_format": "jinja2"}
     if prompt.text is not None:
         return {"type": "text", "prompt": texts[0], **form}

@@ -13,7 +13,8 @@ from typing import Any
 from graft.training.errors import DataError
 from graft.training.evaluation.importing.assertions import Assertions
 from graft.training.evaluation.importing.code import NEVER, code_file, code_in
-from graft.training.evaluation.importing.promptfoo_prompts import Prompts
+from graft.training.evaluation.importing.fields import answer_fields
+from graft.training.evaluation.importing.promptfoo_prompts import Prompts, PromptTemplate
 from graft.training.evaluation.tasks import located
 from graft.training.evaluation.tasks.located import Located, Place
 from graft.training.evaluation.tasks.task import Kind, Metric, Question, Task
@@ -54,8 +55,16 @@ def read(path: Path) -> Task:
         metrics=(Metric(name="pass"), Metric(name="score")),
         max_tokens=max_tokens,
         temperature=temperature,
-        description="",
+        answer_fields=_answer_fields(file, prompts),
     )
+
+
+def _answer_fields(file: Located, prompts: list[PromptTemplate]) -> tuple[str, ...]:
+    """The variables that assertions read and no prompt shows."""
+    tests = file.value.get("tests") or []
+    graded = [one.get("assert") for one in [file.value.get("defaultTest"), *tests] if isinstance(one, dict)]
+    asked = [[one.source for one in prompt.templates] for prompt in prompts]
+    return answer_fields(asked, graded)
 
 
 def _evaluate_options(file: Located) -> None:

@@ -31,6 +31,11 @@ class PromptTemplate:
     text: Template | None = None
     turns: tuple[tuple[str, Template], ...] = ()
 
+    @property
+    def templates(self) -> list[Template]:
+        """All that are filled in."""
+        return [self.text] if self.text is not None else [content for _, content in self.turns]
+
     def fill(self, variables: Mapping[str, Any]) -> Prompt:
         """The prompt with the variables' values. Raises ``BadTemplate``."""
         if self.text is not None:

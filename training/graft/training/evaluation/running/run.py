@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.evaluation.asking.model import Asked, Decoding, Model, Refused, Unanswered
+from graft.training.evaluation.asking.programs import ProgramModel
 from graft.training.evaluation.asking.side_by_side import NUM_STREAMS, each
 from graft.training.evaluation.checks.check import JUDGED
 from graft.training.evaluation.running import marking
@@ -14,6 +15,7 @@ from graft.training.evaluation.running.checking import check_record
 from graft.training.evaluation.running.outcome import WORKED, Outcome, Record, Setting, keys
 from graft.training.evaluation.running.paths import said_paths
 from graft.training.evaluation.tasks import shots as examples
+from graft.training.evaluation.tasks.answers import withheld
 from graft.training.evaluation.tasks.task import Kind, Question, Reading, Step, Task
 
 
@@ -44,7 +46,7 @@ def evaluate(
         DataError: the server took no question at all.
         GraftClientError: the server failed.
     """
-    tasks = [_limited(task, plan.limit) for task in tasks]
+    tasks = [_limited(withheld(task), plan.limit) for task in tasks]
     for task in tasks:
         check(task, plan, models, judge)
     outcomes = [
@@ -83,9 +85,24 @@ def check(task: Task, plan: Plan, models: Sequence[Model], judge: Model | None) 
             f"--judge {judge.name} is a program: it writes its own prompt and is given no rubric. Name the base or an "
             "adapter."
         )
+    for model in models:
+        if isinstance(model, ProgramModel):
+            _check_reads(model, task)
     judged = {check.kind for question in task.questions for check in question.checks} & JUDGED
     if judged and judge is None:
         raise ConfigurationError(f"{task.name} has {', '.join(sorted(judged))}: name the model that judges by --judge.")
+
+
+def _check_reads(program: ProgramModel, task: Task) -> None:
+    """Raises ``ConfigurationError`` where the program reads what the right answer is made from."""
+    fields = {name: value for question in task.questions for name, value in question.variables.items()}
+    read = program.reads({**fields, **dict.fromkeys(task.answer_fields, "0")})
+    if answers := sorted(read.intersection(task.answer_fields)):
+        told = ", ".join(f"`{name}`" for name in answers)
+        raise ConfigurationError(
+            f"{program.name} reads {told}, which holds the answer of {task.name}; it may read: "
+            f"{', '.join(sorted(fields)) or 'nothing'}."
+        )
 
 
 def _limited(task: Task, limit: int | None) -> Task:

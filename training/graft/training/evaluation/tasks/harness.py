@@ -52,7 +52,8 @@ def read(path: Path) -> Task:
         with_steps = _task(Config(file, {**file.value, **worked}, places), data)
         if (with_steps.kind, _figures(with_steps)) != (task.kind, _figures(task)):
             file.refuse(("metadata", WORKED), "its kind, metrics and names of filters must be those of the task.")
-        task = Task(**{**vars(task), "worked": with_steps})
+        fields = tuple(sorted({*task.answer_fields, *with_steps.answer_fields}))
+        task = Task(**{**vars(task), "worked": with_steps, "answer_fields": fields})
     file.check()
     return task
 
@@ -118,6 +119,7 @@ def _task(config: Config, data: Mapping[str, list[Row]]) -> Task:
         temperature=temperature,
         readings=readings,
         version=str(config.mapping("metadata").get("version", "1")),
+        answer_fields=tuple(sorted(documents.answer_fields(data[asked]))),
     )
 
 

@@ -33,6 +33,19 @@ class Documents:
         """The rows as worked examples. Raises as ``questions`` does."""
         return tuple(self._each(rows, self._example))
 
+    def answer_fields(self, rows: Sequence[Row]) -> frozenset[str]:
+        """The fields that ``doc_to_target`` reads, less those that question or choices show whole."""
+        names = frozenset(name for row in rows for name in row)
+        target = self._read("doc_to_target", names, lambda template: template.sources)
+        shown = (self._read(key, names, lambda template: template.shown) for key in ("doc_to_text", "doc_to_choice"))
+        return target.difference(*shown)
+
+    def _read(self, key: str, names: frozenset[str], read: Callable[[Template], frozenset[str]]) -> frozenset[str]:
+        value = self._values.get(key)
+        if not isinstance(value, str):
+            return frozenset()
+        return frozenset({value}) if value in names else read(self._parsed[key])
+
     def _each(self, rows: Sequence[Row], make: Callable[[Row], Any]) -> list[Any]:
         found, num_bad = [], 0
         for number, row in enumerate(rows, start=1):

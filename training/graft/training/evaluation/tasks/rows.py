@@ -87,6 +87,7 @@ def _completions(field: str) -> Callable[[str, Path, Sequence[Row]], Task]:
             max_tokens=_room(answer for _, answer in pairs),
             stop=("\n",),
             readings=(Reading(steps=(Step(function="strip"),)),),
+            answer_fields=("completion",),
         )
 
     return make
@@ -111,6 +112,7 @@ def _answers(name: str, path: Path, rows: Sequence[Row]) -> Task:
         stop=("\n",),
         readings=(_reading(right),),
         answer_instruction=_instruction(right),
+        answer_fields=("answer",),
     )
     return task if not has_steps else _with_steps(task, given)
 
@@ -144,6 +146,7 @@ def _choices(name: str, path: Path, rows: Sequence[Row]) -> Task:
         examples=tuple(Example(prompt=str(one.prompt), answer=one.targets[0]) for one in questions),
         examples_are_questions=True,
         max_tokens=_room(choice for one in questions for choice in one.choices),
+        answer_fields=("answer",),
     )
 
 

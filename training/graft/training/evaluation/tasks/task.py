@@ -108,6 +108,8 @@ class Task:
     """The same questions asked for with their steps; default: in two stages (Kojima et al. 2022, arXiv:2205.11916)."""
     answer_instruction: str = "Therefore, the answer is"
     """Of the second stage."""
+    answer_fields: tuple[str, ...] = ()
+    """Names of variables that the right answer is made from: no prompt program is given them."""
     version: str = "1"
 
     @property

@@ -55,8 +55,30 @@ class Template:
     @property
     def names(self) -> frozenset[str]:
         """The fields that it begins from."""
+        return frozenset(field.name for field in self._fields)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """``names``, and the fields that say which of a list's elements is taken."""
+        keys = [step[1:-1] for field in self._fields for step in field.steps if step.startswith("[")]
+        words = [key.split(".")[0] for key in keys if not (key.isdigit() or key[:1] in "'\"")]
+        return self.names.union(words)
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The fields that stand in it as they are, whole."""
+        return frozenset(field.name for field in self._fields if not field.steps)
+
+    def below(self, name: str, *, whole: bool = False) -> frozenset[str]:
+        """Of a field the keys that it reads: ``answer`` of ``{{item.answer}}``. ``whole``: no part of theirs alone."""
+        fields = [field for field in self._fields if field.name == name and field.steps]
+        steps = [field.steps[0] for field in fields if not whole or len(field.steps) == 1]
+        return frozenset(step.strip("[].").strip("'\"") for step in steps)
+
+    @property
+    def _fields(self) -> list[_Part]:
         fields = [part for part in self.parts if isinstance(part, _Part)]
-        return frozenset(one.name for field in fields for one in (field.several or (field,)))
+        return [one for field in fields for one in (field.several or (field,))]
 
     @property
     def is_plain(self) -> bool:
