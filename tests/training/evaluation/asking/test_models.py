@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
 import pytest
 
-from graft.client import Client, InvalidArgument, NoAnswer, NotFound
+from graft.client import Client, InvalidArgument, NoAnswer, NotFound, ResourceExhausted, Unavailable
 from graft.client.errors import Details, Violation
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.connection import connected
@@ -120,9 +121,63 @@ def test_the_first_failure_ends_an_evaluation() -> None:
     assert each(lambda item: item * 2, range(100)) == [item * 2 for item in range(100)]
 
 
+def away(seconds: float) -> Unavailable:
+    told = Details(retry_after_seconds=seconds)
+    return Unavailable("the engine is being replaced", code=grpc.StatusCode.UNAVAILABLE, details=told)
+
+
+def test_a_server_that_replaces_its_engine_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line tells of it, however many questions wait."""
+    left = [50] * 20
+
+    def ask(item: int) -> int:
+        left[item] -= 1
+        if left[item] > 0:
+            raise away(1e-4)
+        return item
+
+    assert each(ask, range(20)) == list(range(20))
+    assert capsys.readouterr().err.count("the engine is being replaced (asking again for 180 s)") == 1
+
+
+def test_patience_ends() -> None:
+    asked: list[int] = []
+
+    def ask(item: int) -> int:
+        asked.append(item)
+        raise away(0.001)
+
+    with pytest.raises(Unavailable):
+        each(ask, [1], max_wait_seconds=0.0105)
+    assert len(asked) == 11
+
+
+def test_a_quota_that_is_full_for_hours_is_not_waited_for() -> None:
+    def ask(item: int) -> int:
+        told = Details(retry_after_seconds=3600.0)
+        raise ResourceExhausted("quota", code=grpc.StatusCode.RESOURCE_EXHAUSTED, details=told)
+
+    with pytest.raises(ResourceExhausted):
+        each(ask, [1])
+
+
+def test_who_waits_is_ended_by_a_failure() -> None:
+    waits = Event()
+
+    def ask(item: int) -> int:
+        if item:
+            waits.wait()
+            raise NotFound("no such model", code=grpc.StatusCode.NOT_FOUND)
+        waits.set()
+        raise away(170.0)
+
+    with pytest.raises(NotFound):
+        each(ask, [0, 1])
+
+
 @pytest.mark.parametrize(
     ("target", "told"), [("nowhere", "is no HOST:PORT"), ("127.0.0.1:1", "no server answers there")]
 )
 def test_a_server_that_is_not_there(target: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        connected(target)
+        connected(target, token=None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.training.commands import evaluate_tasks
+from graft.training.commands.server_argument import add_server_argument, add_token_argument
 from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sst2.add_argument("--limit", type=int, help="only the first so many lines")
     for suite in (rootstock, sst2):
         where = suite.add_mutually_exclusive_group()
-        where.add_argument("--server", default="localhost:8470", help="host:port of a server (default: %(default)s)")
+        add_server_argument(where)
+        add_token_argument(suite)
         where.add_argument(
             "--local", metavar="BASE", help="load this base in the process instead: name, digest or folder"
         )
@@ -58,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
     if args.local is None:
+        from graft.training.evaluation.asking.connection import connected
         from graft.training.evaluation.remote import RemoteAnswerer
-        from graft.training.job.publish import connect
 
-        return RemoteAnswerer(connect(args.server), model=model)
+        return RemoteAnswerer(connected(args.server, token=args.token), model=model)
     from graft.adapters.base import files as base_files
     from graft.adapters.base.base import find_base
     from graft.adapters.form import ServingForm

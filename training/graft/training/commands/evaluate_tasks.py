@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft.training.commands.server_argument import add_server_argument, add_token_argument
+
 if TYPE_CHECKING:
     from graft.client import Client
     from graft.training.evaluation.asking.model import Model
@@ -51,7 +53,8 @@ _REPORT = "write report.md with pictures, results.json as lm-eval does, junit.xm
 def _of_tasks(parser: argparse.ArgumentParser, *, positional: bool = True) -> None:
     if positional:
         parser.add_argument("task", nargs="+", metavar="TASK", help="a ready task's name, or a file")
-    parser.add_argument("--server", default="localhost:8470", help="host:port of a server (default: %(default)s)")
+    add_server_argument(parser)
+    add_token_argument(parser)
     parser.add_argument("--shots", type=_counts, default=(), metavar="N,N", help="worked examples in the prompt")
     parser.add_argument("--reasoning", type=_reasonings, default=("direct",), help="direct, chain_of_thought or both")
     parser.add_argument("--votes", type=_votes, default=(1,), metavar="N,N", help="sampled paths that vote")
@@ -87,7 +90,7 @@ def _run(args: argparse.Namespace) -> int:
     from graft.training.evaluation.running.run import evaluate
 
     tasks = _read(args.task, args)
-    with _connected(args.server) as client:
+    with _connected(args) as client:
         models = [_model(client, name) for name in dict.fromkeys(args.model or ["base"])]
         outcomes = evaluate(models, tasks, _plan(args), judge=_judge(client, args))
     if args.report is not None:
@@ -152,7 +155,7 @@ def _gate(args: argparse.Namespace) -> int:
 
     rule = Rule(min_delta=args.min_delta, is_certain=args.certain, min_score=args.min_score)
     tasks = _read(args.task, args)
-    with _connected(args.server) as client:
+    with _connected(args) as client:
         verdict = gate(
             _model(client, args.baseline),
             _model(client, args.candidate),
@@ -195,10 +198,10 @@ def _plan(args: argparse.Namespace) -> "Plan":
     )
 
 
-def _connected(server: str) -> "Client":
+def _connected(args: argparse.Namespace) -> "Client":
     from graft.training.evaluation.asking.connection import connected
 
-    return connected(server)
+    return connected(args.server, token=args.token)
 
 
 def _model(client: "Client", name: str) -> "Model":

@@ -18,16 +18,17 @@ pre { background: #f4f4f2; padding: .6rem .8rem; overflow-x: auto; font-size: .8
 """
 
 
-def html(chapters: Sequence[Chapter], *, base: str) -> str:
-    """The page. The same chapters make the same text."""
+def html(chapters: Sequence[Chapter], *, base: str, missing: Sequence[str] = ()) -> str:
+    """The page. The same chapters make the same text; ``missing`` are names of those to which a tour did not come."""
     claims = [claim for chapter in chapters for claim in chapter.claims]
     num_held = sum(claim.held for claim in claims)
     body = "".join(_chapter(number, chapter) for number, chapter in enumerate(chapters, start=1))
+    broken_off = f'<p class="not">The tour broke off: {escape(", ".join(missing))} missing.</p>' if missing else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Prompting: a tour</title>'
         f"<style>{STYLE}</style></head><body><h1>Prompting: a tour</h1>"
         f"<p>Base: {escape(base)}. {num_held} of {len(claims)} claims held; intervals are of 95 %. A claim held where "
-        f"its whole interval reaches the bound.</p>{body}</body></html>\n"
+        f"its whole interval reaches the bound.</p>{broken_off}{body}</body></html>\n"
     )
 
 

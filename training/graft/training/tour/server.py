@@ -1,8 +1,9 @@
-"""A server of the tour's own: `graft serve` as a child process, ended with the tour."""
+"""A server of the tour's own: `graft serve` as a child process that ends with the tour, also with a killed one."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from graft.training.errors import TrainingError
+from graft.training.tour.progress import tell
 
 START_SECONDS, STOP_SECONDS = 180.0, 60.0
+_PR_SET_PDEATHSIG = 1
+"""<linux/prctl.h>"""
 
 
 class NotStarted(TrainingError, RuntimeError):
@@ -38,23 +42,27 @@ def served() -> Iterator[str]:
                 stderr=log,
                 start_new_session=True,
                 env=_environment(),
+                preexec_fn=_end_with_parent(),
             )
         try:
-            with _ended_by_signal():
-                print("Starting a server for the tour …", file=sys.stderr, flush=True)
-                yield f"127.0.0.1:{_wait_ready(process, folder)}"
+            tell("Starting a server for the tour …")
+            yield f"127.0.0.1:{_wait_ready(process, folder)}"
         finally:
             _end(process)
 
 
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that its end is run."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _end_with_parent() -> Callable[[], None] | None:
+    """What the child does before it becomes the server: it asks for SIGTERM when the thread that made it has ended."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 def _command(folder: Path) -> list[str]:

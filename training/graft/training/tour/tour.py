@@ -11,6 +11,7 @@ from graft.training.tour.chapter import Chapter
 from graft.training.tour.chapters import calibration, choosing, continuing, reasoning, sources
 from graft.training.tour.classroom import Classroom
 from graft.training.tour.figure import Figure
+from graft.training.tour.progress import tell
 
 CHAPTERS: Mapping[str, Callable[[Classroom], Chapter]] = {
     "examples": continuing.examples_in_the_prompt,
@@ -36,12 +37,17 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 def walk(room: Classroom, names: Sequence[str]) -> Iterator[Chapter]:
     """Chapter by chapter, as they are measured. Raises GraftClientError."""
-    return (CHAPTERS[name](room) for name in names)
+    for number, name in enumerate(names, start=1):
+        tell(f"Chapter {number} of {len(names)}: {name} …")
+        chapter = CHAPTERS[name](room)
+        room.tidy()
+        yield chapter
 
 
-def found(chapters: Sequence[Chapter]) -> dict[str, Any]:
+def found(chapters: Sequence[Chapter], *, missing: Sequence[str] = ()) -> dict[str, Any]:
     """Every figure by its name (``value``, ``unit``, ``runs``), the number of claims and of those that held, and below
-    ``chapters`` the figures' intervals, and what each claim says with its own.
+    ``chapters`` the figures' intervals, and what each claim says with its own. Where a tour broke off,
+    ``chapters_missing`` names those to which it did not come.
     """
     claims = [claim for chapter in chapters for claim in chapter.claims]
     held = [claim for claim in claims if claim.held]
@@ -56,7 +62,8 @@ def found(chapters: Sequence[Chapter]) -> dict[str, Any]:
         }
         for chapter in chapters
     ]
-    return {**{name: _plain(figure) for name, figure in figures.items()}, "chapters": told}
+    broken_off = {"chapters_missing": list(missing)} if missing else {}
+    return {**{name: _plain(figure) for name, figure in figures.items()}, "chapters": told, **broken_off}
 
 
 def _plain(figure: Figure) -> dict[str, Any]:

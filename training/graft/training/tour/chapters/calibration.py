@@ -19,6 +19,7 @@ from graft.training.tour.chapters.two_classes import NUM_SHOWN, TASKS, Form, Mat
 from graft.training.tour.claim import Claim, gains, variance_falls
 from graft.training.tour.classroom import Classroom, Question
 from graft.training.tour.figure import Figure, Marks, accuracies, deviation, mean_accuracy
+from graft.training.tour.progress import tell
 
 PATTERNS = tuple(tuple(map(int, one)) for one in ("0000", "0001", "1000", "0011", "1100", "0111", "1110", "1111"))
 """The classes of the demonstrations in their order: all of one, three of one with the other first or last, two of each
@@ -114,6 +115,7 @@ def _remark(outcomes: Sequence[Outcome]) -> str:
 def _outcome(room: Classroom, task: Task) -> Outcome:
     raw, calibrated, forms, sides = [], [], [], []
     for index in range(NUM_SETS):
+        tell(f"   {task.name.replace('_', ' ')}: set {index + 1} of {NUM_SETS} …")
         rng = Random(f"{room.seed}/calibration/{task.name}/{index}")
         drawn = material(task, rng, NUM_DEVELOPING + 2 * (3 * room.per_run // 2))
         form, developed = _chosen_form(room, task, drawn)
