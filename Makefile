@@ -62,7 +62,7 @@ demo: setup ## show everything once, on the real engine; leaves nothing running
 
 tour: setup ## what prompting can do on the shipped base, and what it cannot: writes build/tour.html
 	@mkdir -p build
-	@graft tour prompting --html build/tour.html
+	@GRAFT_SERVER= graft tour prompting --html build/tour.html
 
 serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve
