@@ -27,7 +27,11 @@ def right_below(limit: int, name: str) -> ScriptedModel:
         (10, 9, Rule(min_delta=-0.05), True),
         (10, 12, Rule(min_delta=0.1), True),
         (10, 11, Rule(min_delta=0.1), False),
-        (10, 11, Rule(is_certain=True), True),
+        (10, 11, Rule(is_certain=True), False),
+        (10, 15, Rule(is_certain=True), False),
+        (10, 16, Rule(is_certain=True), True),
+        (10, 10, Rule(is_certain=True, min_delta=-0.25), True),
+        (10, 10, Rule(is_certain=True, min_delta=-0.05), False),
         (10, 11, Rule(is_certain=True, min_delta=0.01), False),
         (2, 18, Rule(is_certain=True, min_delta=0.5), True),
         (10, 12, Rule(min_score=0.7), False),
@@ -40,6 +44,15 @@ def test_the_rule(before: int, after: int, rule: Rule, passes: bool) -> None:
     assert (task.baseline, task.candidate) == (before / 20, after / 20)
     assert verdict.report().startswith("PASS" if passes else "FAIL")
     assert f"difference {(after - before) / 20:+.4f}" in verdict.report()
+
+
+@pytest.mark.parametrize("num", [1, 5, 6])
+@pytest.mark.parametrize("min_delta", [0.0, 0.5, -0.05])
+def test_few_questions_are_never_certain(num: int, min_delta: float) -> None:
+    rule = Rule(is_certain=True, min_delta=min_delta)
+    verdict = gate(right_below(0, "old"), right_below(20, "new"), [SUMS], Plan(limit=num), rule)
+    assert verdict.passed == (num == 6 and min_delta < 0.5), verdict.report()
+    assert verdict.tasks[0].comparison.low < verdict.tasks[0].comparison.high
 
 
 def test_every_task_must_pass_and_both_models_are_asked_the_same() -> None:

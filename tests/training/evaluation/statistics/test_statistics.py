@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from graft.training.evaluation.statistics.intervals import mean_of, resampled_means
 from graft.training.evaluation.statistics.pairs import compare, mcnemar
+from graft.training.evaluation.statistics.proportions import newcombe
 
 
 def test_resampled_means_are_those_of_drawing_one_by_one() -> None:
@@ -67,7 +68,28 @@ def test_differences_have_a_sign_and_equal_models_none() -> None:
     assert found.difference == pytest.approx(0.2) and found.low > 0 and found.p_value == pytest.approx(2 / 2**20)
     assert (found.test, found.num_better, found.num_worse) == ("McNemar, exact", 20, 0)
     same = compare(before, before, seed=0)
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    assert (same.difference, same.p_value) == (0, 1) and -0.03 < same.low < 0 < same.high < 0.03
+    resampled = compare(before, before, seed=0, is_only_resampled=True)
+    assert resampled.low == resampled.high == 0
+
+
+def test_newcombe_as_the_paper_has_it() -> None:
+    """Table II of Newcombe (1998), method 10: 36, 12, 2 and 0 of 50 questions."""
+    assert newcombe(36, 12, 2, 0) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+@given(st.tuples(*[st.integers(0, 12)] * 4).filter(any))
+def test_newcombe_holds_the_difference_and_turns_with_the_models(counts: tuple[int, int, int, int]) -> None:
+    both, better, worse, neither = counts
+    low, high = newcombe(both, better, worse, neither)
+    difference = (better - worse) / sum(counts)
+    assert low <= difference + 1e-9 and difference <= high + 1e-9 and low < high
+    assert newcombe(both, worse, better, neither) == pytest.approx((-high, -low))
+
+
+def test_a_bootstrap_of_few_scores_is_not_below_a_sign_test() -> None:
+    assert compare([0.1], [0.9], seed=0).p_value == 1
+    assert compare([0.1] * 5, [0.9, 0.8, 0.7, 0.6, 0.5], seed=0).p_value == pytest.approx(2 / 2**5)
 
 
 def test_scores_that_are_no_marks_are_compared_by_bootstrap() -> None:

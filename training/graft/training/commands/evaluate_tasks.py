@@ -38,7 +38,7 @@ def configure(suites: Any) -> None:
     gate.add_argument("--task", action="append", required=True, metavar="TASK", help="as in run; repeatable")
     _of_tasks(gate, positional=False)
     gate.add_argument("--min-delta", type=float, default=0.0, help="least gain, from -1 to 1 (default: %(default)s)")
-    gate.add_argument("--certain", action="store_true", help="the whole 95%% interval must reach --min-delta")
+    gate.add_argument("--certain", action="store_true", help="the whole 95%% interval must reach it, with p < 0.05")
     gate.add_argument("--min-score", type=float, help="what the candidate must reach by itself")
     gate.add_argument("--output", choices=("text", "json"), default="text")
     for suite in (run_, import_, gate):

@@ -13,12 +13,17 @@ from graft.training.evaluation.statistics.pairs import Comparison, compare
 from graft.training.evaluation.tasks.answers import withheld
 from graft.training.evaluation.tasks.task import Task
 
+MAX_P_VALUE = 0.05
+MIN_QUESTIONS = 6
+"""With fewer no exact two-sided test has a p below ``MAX_P_VALUE``: 2 / 2**5 is 0.0625."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """``min_delta`` is the least difference (candidate minus baseline, from -1 to 1; in a perplexity's stead the mean
-    log-probability's, in nats). Where ``is_certain`` the whole 95 % interval must lie at or above it, else the
-    difference itself. ``min_score`` is what the candidate must reach by itself.
+    log-probability's, in nats). Where ``is_certain`` the whole 95 % interval must lie at or above it, of at least
+    ``MIN_QUESTIONS`` questions, and p be below ``MAX_P_VALUE`` unless ``min_delta`` allows a loss; else the difference
+    itself. ``min_score`` is what the candidate must reach by itself.
     """
 
     min_delta: float = 0.0
@@ -127,6 +132,10 @@ def _against(found: Comparison, after: Outcome, key: str, rule: Rule) -> Iterato
     if reached < rule.min_delta - tolerance:
         what = "lower end" if rule.is_certain else "difference"
         yield f"the {what} {reached:+.4f} is below the least of {rule.min_delta:+.4f}"
+    if rule.is_certain and found.num < MIN_QUESTIONS:
+        yield f"of {found.num} questions nothing is certain: it takes {MIN_QUESTIONS}"
+    if rule.is_certain and rule.min_delta >= 0 and found.p_value >= MAX_P_VALUE:
+        yield f"p = {found.p_value:.3g} is not below {MAX_P_VALUE}: the difference may be chance"
     score = after.interval(key).mean
     if rule.min_score is not None and not _reaches(after, key, score, rule.min_score):
         yield f"the candidate's {score:.4f} does not reach {rule.min_score:.4f}"

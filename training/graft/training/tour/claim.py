@@ -64,7 +64,7 @@ def gains(
     above: float | None = None,
 ) -> Claim:
     """The difference of two settings on the same questions against a bound, with a paired bootstrap interval."""
-    compared = compare(flat(baseline), flat(candidate), seed=seed)
+    compared = compare(flat(baseline), flat(candidate), seed=seed, is_only_resampled=True)
     return Claim(
         says=says,
         value=100 * compared.difference,

@@ -43,7 +43,8 @@ def markdown(outcomes: Sequence[Outcome], pictures: Sequence[tuple[str, str]] = 
 
 def _how(outcomes: Sequence[Outcome]) -> str:
     return (
-        f"Brackets are {CONFIDENCE:.0%} bootstrap intervals over the questions ({NUM_RESAMPLES:,} resamples, seed "
+        f"Brackets are {CONFIDENCE:.0%} intervals over the questions: Wilson's of shares of right answers, Newcombe's "
+        f"of differences that are the same in every question, else a bootstrap's ({NUM_RESAMPLES:,} resamples, seed "
         f"{outcomes[0].seed}). A question that the server refused counts as wrong."
     )
 

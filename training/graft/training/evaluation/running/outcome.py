@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graft.training.evaluation.statistics.intervals import Interval, mean_of
+from graft.training.evaluation.statistics.proportions import wilson
 from graft.training.evaluation.tasks.task import Aggregation, Metric, Task
 
 DIRECT, WORKED = "direct", "chain_of_thought"
@@ -80,11 +81,17 @@ class Outcome:
         return [record.marks[key] for record in self.records]
 
     def interval(self, key: str | None = None) -> Interval:
-        """The figure with its interval. A perplexity's are the exponents of those of the mean log-probability."""
+        """The figure with its interval: of marks that are all 0 or 1 Wilson's, else a bootstrap's. A perplexity's are
+        the exponents of those of the mean log-probability.
+        """
         key = key or self.main_key
-        found = mean_of(self.marks(key), seed=self.seed)
+        marks = self.marks(key)
+        found = mean_of(marks, seed=self.seed)
         if metric_of(self.task, key).aggregation is Aggregation.MEAN:
-            return found
+            if not set(marks) <= {0.0, 1.0}:
+                return found
+            low, high = wilson(round(sum(marks)), len(marks))
+            return replace(found, low=low, high=high)
         perplexity = math.exp(-found.mean)
         return Interval(
             mean=perplexity,
