@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from graft.cli.main import main
+from graft.training.commands import evaluate_tasks
+from tests.training.evaluation.scripted import ScriptedModel
 
 FILES = Path(__file__).parent / "importing" / "files"
 
@@ -31,6 +36,23 @@ def test_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["evaluate", "import", str(FILES / "tickets.json"), "--run", str(FILES / "tickets_run.json")]
     assert main([*run, "--to", str(tmp_path / "tickets")]) == 0
     assert (tmp_path / "tickets.task.json").exists()
+
+
+def test_figures_are_told_before_a_report_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "2+2=", "completion": "4"}\n')
+    monkeypatch.setattr(evaluate_tasks, "_connected", nullcontext)
+    monkeypatch.setattr(evaluate_tasks, "_model", lambda client, name: ScriptedModel(say_=lambda *_: "4", name=name))
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    report = tmp_path / "report"
+    assert main(["evaluate", "run", str(tmp_path / "rows.jsonl"), "--report", str(report)]) == 2
+    told = capsys.readouterr()
+    assert "100.0 %" in told.out and f"{report / 'summary.json'}: No space left on device" in told.err
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from graft.training.evaluation.reports import folder
+from graft.training.evaluation.reports.junit import junit
 from graft.training.evaluation.reports.markdown import markdown
 from graft.training.evaluation.reports.summary import pairs, summary
 from graft.training.evaluation.reports.text import text
@@ -73,6 +77,8 @@ def test_the_folder(outcomes: list[Outcome], tmp_path: Path) -> None:
     assert keys <= found.keys()
     rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert len(rows) == 16 * 20
+    second = [row["prompt"] for row in rows if row["index"] == 1]
+    assert second.count("1+1=") == 8 and all(prompt.endswith("1+1=") for prompt in second), "with examples or without"
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary(outcomes)))
 
 
@@ -85,6 +91,37 @@ def test_junit_counts_failures_and_is_xml(outcomes: list[Outcome], tmp_path: Pat
         "sums / old / 0-shot", "20", "10", "0"
     )  # fmt: skip
     assert len(first.findall("testcase/failure")) == 10
+    assert [case.findtext("system-out") for case in first] == [f"{n}+1=" for n in range(20)]
+
+
+def test_of_a_program_its_variables_are_told(tmp_path: Path) -> None:
+    program = ScriptedModel(name="prompt:sums", say_=lambda prompt, path: "no")
+    found = evaluate([program], [replace(SUMS, answer_fields=("secret",))], Plan(limit=1))
+    assert '{"n": 0}' in markdown(found).replace("\\", "") and '{"n": 0}' in junit(found)
+    folder.write(found, tmp_path, server="localhost:1", seconds_since_epoch=5.0)
+    (row,) = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert row["variables"] == {"n": 0} and "prompt" not in row
+
+
+def test_wrong_answers_are_shown_beside_their_question(outcomes: list[Outcome]) -> None:
+    assert "question | asked | said | right" in markdown(outcomes) and "| 0+1= |" not in markdown(outcomes)
+    assert "| 2 | 1+1= |" in markdown(outcomes)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stays(
+    outcomes: list[Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "summary.json").write_text("old")
+
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        folder.write(outcomes, tmp_path, server="x:1", seconds_since_epoch=5.0)
+    assert caught.value.filename == str(tmp_path / "summary.json")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"summary.json": "old"}
 
 
 def test_pictures_are_the_same_each_time(outcomes: list[Outcome], tmp_path: Path) -> None:

@@ -93,12 +93,12 @@ def _run(args: argparse.Namespace) -> int:
     with _connected(args) as client:
         models = [_model(client, name) for name in dict.fromkeys(args.model or ["base"])]
         outcomes = evaluate(models, tasks, _plan(args), judge=_judge(client, args))
-    if args.report is not None:
-        folder.write(outcomes, args.report, server=args.server, seconds_since_epoch=time.time())
     if args.output == "json":
         print(json.dumps(summary.summary(outcomes), ensure_ascii=False))
     else:
         print(markdown.markdown(outcomes) if args.output == "markdown" else text.text(outcomes))
+    if args.report is not None:  # last: a full disk costs no figures
+        folder.write(outcomes, args.report, server=args.server, seconds_since_epoch=time.time())
     return 0
 
 

@@ -7,32 +7,35 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from graft.training.evaluation.reports import files
+from graft.training.evaluation.reports.asked import asked
 from graft.training.evaluation.reports.harness_results import results
 from graft.training.evaluation.reports.junit import junit
 from graft.training.evaluation.reports.markdown import markdown
 from graft.training.evaluation.reports.pictures import draw
 from graft.training.evaluation.reports.summary import summary
-from graft.training.evaluation.running.outcome import Outcome
+from graft.training.evaluation.running.outcome import Outcome, Record
 
 
 def write(outcomes: Sequence[Outcome], folder: Path, *, server: str, seconds_since_epoch: float) -> None:
     """``report.md`` with its pictures, ``summary.json``, ``junit.xml``, ``samples.jsonl``, and of each model
-    ``<model>/results.json`` as lm-evaluation-harness writes it. Raises OSError.
+    ``<model>/results.json`` as lm-evaluation-harness writes it. Raises OSError that names the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(markdown(outcomes, draw(outcomes, folder)), encoding="utf-8")
-    (folder / "summary.json").write_text(_json(summary(outcomes)), encoding="utf-8")
-    (folder / "junit.xml").write_text(junit(outcomes), encoding="utf-8", errors="replace")
-    with (folder / "samples.jsonl").open("w", encoding="utf-8", errors="replace") as file:
-        for one in outcomes:
-            for record in one.records:
-                row = {"model": one.model, "task": one.task.name, "setting": asdict(one.setting), **asdict(record)}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    files.write(folder / "summary.json", _json(summary(outcomes)))
+    files.write(folder / "samples.jsonl", "".join(_sample(one, record) for one in outcomes for record in one.records))
+    files.write(folder / "junit.xml", junit(outcomes))
+    files.write(folder / "report.md", markdown(outcomes, draw(outcomes, folder)))
     for model in dict.fromkeys(one.model for one in outcomes):
         own = folder / "".join(letter if letter.isalnum() or letter in "-_.@" else "-" for letter in model)
         own.mkdir(exist_ok=True)
         found = results(outcomes, model=model, server=server, seconds_since_epoch=seconds_since_epoch)
-        (own / "results.json").write_text(_json(found), encoding="utf-8")
+        files.write(own / "results.json", _json(found))
+
+
+def _sample(one: Outcome, record: Record) -> str:
+    row = {"model": one.model, "task": one.task.name, "setting": asdict(one.setting)}
+    return json.dumps({**row, **asked(one, record), **asdict(record)}, ensure_ascii=False, default=str) + "\n"
 
 
 def _json(value: object) -> str:

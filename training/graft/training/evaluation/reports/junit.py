@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from graft.training.evaluation.reports.asked import question_of
 from graft.training.evaluation.running.outcome import Outcome, Record
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -13,7 +14,9 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(outcomes: Sequence[Outcome]) -> str:
-    """The document. A question answered wrong is a failure; one that could not be asked or judged an error."""
+    """The document. A question answered wrong is a failure; one that could not be asked or judged an error.
+    ``system-out`` is the question.
+    """
     suites = ElementTree.Element("testsuites", name="graft evaluate")
     for one in outcomes:
         failures = [record for record in one.records if not record.problem and record.marks[one.main_key] < 1]
@@ -42,6 +45,7 @@ def _case(suite: ElementTree.Element, one: Outcome, record: Record, is_marked: b
         right = record.reason or f"right is {' or '.join(record.right)!r}"
         failure = ElementTree.SubElement(case, "failure", message=_clean(right))
         failure.text = _clean(record.answer)
+    ElementTree.SubElement(case, "system-out").text = _clean(question_of(one, record))
 
 
 def _clean(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graft.training.evaluation.reports.asked import question_of
 from graft.training.evaluation.reports.summary import figure, pairs
 from graft.training.evaluation.running.outcome import Outcome
 from graft.training.evaluation.statistics.intervals import CONFIDENCE, NUM_RESAMPLES
@@ -73,13 +74,14 @@ def _wrong(one: Outcome) -> str:
     rows = [
         (
             record.index + 1,
+            _cell(question_of(one, record)),
             _cell(record.problem or record.answer or ("" if record.said else record.reason)),
             _cell(" or ".join(record.right) or record.reason),
         )
         for record in missed
     ]
     head = f"**{_cell(one.task.name)}**, {_cell(one.model)}, {one.setting}"
-    return f"{head}\n\n{table('question | said | right', rows)}"
+    return f"{head}\n\n{table('question | asked | said | right', rows)}"
 
 
 def _cell(text: str, limit: int = 120) -> str:

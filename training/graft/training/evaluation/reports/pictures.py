@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from graft.training.evaluation.reports.files import write
 from graft.training.evaluation.running.outcome import DIRECT, Outcome, metric_of
 from graft.training.evaluation.tasks.task import Aggregation
 
@@ -97,8 +99,10 @@ def _save(figure: Any, path: Path) -> None:
     """The same figures make the same bytes."""
     import matplotlib
 
+    text = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "graft", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    write(path, text.getvalue())
 
 
 def _file(task: str) -> str:
