@@ -165,3 +165,7 @@ def test_what_cannot_be_searched_is_refused(documents: list[Document], problem: 
     with pytest.raises(BadInput) as refusal:
         sources((), documents, Sourcing(passage_words=8), query="x")
     assert problem in str(refusal.value)
+
+
+def test_where_there_are_no_documents_it_is_said() -> None:
+    assert any("no documents" in notice for notice in sources((), (), Sourcing(), query="kite").notices)
