@@ -45,14 +45,16 @@ def test_figures_are_told_before_a_report_fails(
     monkeypatch.setattr(evaluate_tasks, "_connected", nullcontext)
     monkeypatch.setattr(evaluate_tasks, "_model", lambda client, name: ScriptedModel(say_=lambda *_: "4", name=name))
 
-    def full(path: Path, data: bytes) -> int:
+    def full(path: Path, text: str, encoding: str) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", full)
     report = tmp_path / "report"
     assert main(["evaluate", "run", str(tmp_path / "rows.jsonl"), "--report", str(report)]) == 2
     told = capsys.readouterr()
-    assert "100.0 %" in told.out and f"{report / 'summary.json'}: No space left on device" in told.err
+    assert (
+        "100.0 %" in told.out and f"{report / 'summary.json'} could not be written: No space left on device" in told.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,16 @@ async def prepared(
 ) -> Prepared:
     """As if only these demonstrations fitted."""
     draft = await by.draft(one, variables, shown, sources)
-    return Prepared(
-        request=RunRequest(program=one, variables=variables),
-        fitted=Fitted(written=draft.written(shown), num_tokens=0, shown=shown, dropped=()),
+    return prepared_of(
+        RunRequest(program=one, variables=variables),
+        Fitted(written=draft.written(shown), num_tokens=0, shown=shown, dropped=()),
         draft=draft,
-        max_tokens=1,
-        resolved=NOTHING,
-        text=NOTHING,
         chosen=Chosen(indices=tuple(range(len(one.demonstrations))), farthest_first=()),
         sources=sources,
     )
+
+
+def prepared_of(request: RunRequest, fitted: Fitted, *, max_tokens: int = 1, **made: Any) -> Prepared:
+    """Of no model and with no text; what a test does not name is not looked at."""
+    nothing = dict.fromkeys(("resolved", "text", "draft", "chosen", "sources"))
+    return Prepared(request=request, fitted=fitted, max_tokens=max_tokens, **cast(Any, {**nothing, **made}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -14,13 +14,12 @@ from graft.server.prompting.rendering.languages import Templates
 from graft.server.prompting.rendering.layout import default_stop
 from graft.server.prompting.rendering.lint import lint
 from graft.server.prompting.rendering.writing import draft
-from graft.server.prompting.running.preparing import Prepared
 from graft.server.prompting.running.request import RunRequest
 from graft.server.prompting.running.running import task_of
 from tests.server.prompting.reasoning.running import result
+from tests.server.prompting.running.programs import NOTHING, prepared_of
 from tests.server.prompting.scripted import ScriptedAsker
 
-NOTHING = cast(Any, None)
 TEMPLATES = Templates(NOTHING)
 PLAIN = {"inputs": {"q": "2+3"}, "output": "5"}
 REASONED = {**PLAIN, "rationale": "2 and 3 make 5."}
@@ -40,16 +39,9 @@ async def ran(demonstration: dict[str, Any], method: str, said: str, **more: Any
     )
     written = await draft(program, {"q": "1+1"}, (0,), TEMPLATES)
     prompt = written.written((0,))
-    prepared = Prepared(
-        request=RunRequest(program=program, variables={"q": "1+1"}),
-        fitted=Fitted(written=prompt, num_tokens=0, shown=(0,), dropped=()),
-        draft=written,
-        max_tokens=256,
-        resolved=NOTHING,
-        text=NOTHING,
-        chosen=NOTHING,
-        sources=None,
-    )
+    request = RunRequest(program=program, variables={"q": "1+1"})
+    fitted = Fitted(written=prompt, num_tokens=0, shown=(0,), dropped=())
+    prepared = prepared_of(request, fitted, draft=written, max_tokens=256)
     asker = ScriptedAsker(lambda prompt, path: " 2." if prompt.endswith("the answer is") else said)
     return await result(asker, task_of(prepared, prompt, None))
 

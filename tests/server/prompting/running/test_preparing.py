@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -13,24 +13,14 @@ from graft.server.prompting.program.reading import read_program
 from graft.server.prompting.rendering.fitting import Fitted
 from graft.server.prompting.running.preparing import Prepared
 from graft.server.prompting.running.request import RunRequest
-
-_NOTHING = cast(Any, None)
+from tests.server.prompting.running.programs import prepared_of
 
 
 def prepared(program: dict[str, Any], shown: tuple[int, ...] = (0,), decoding: Decoding | None = None) -> Prepared:
     whole = {"prompt": "{{demonstrations}}{{x}}:", "demonstrations": [{"inputs": {"x": "a"}, "output": "b"}], **program}
     request = RunRequest(program=read_program(json.dumps(whole)), decoding=decoding or Decoding())
     fitted = Fitted(written=Written(text=""), num_tokens=0, shown=shown, dropped=())
-    return Prepared(
-        request=request,
-        fitted=fitted,
-        max_tokens=1,
-        resolved=_NOTHING,
-        text=_NOTHING,
-        draft=_NOTHING,
-        chosen=_NOTHING,
-        sources=_NOTHING,
-    )
+    return prepared_of(request, fitted)
 
 
 @pytest.mark.parametrize(

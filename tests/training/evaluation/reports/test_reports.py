@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from graft.training.errors import NotWritten
 from graft.training.evaluation.reports import folder
 from graft.training.evaluation.reports.junit import junit
 from graft.training.evaluation.reports.markdown import markdown
@@ -113,14 +114,14 @@ def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stays(
 ) -> None:
     (tmp_path / "summary.json").write_text("old")
 
-    def full(path: Path, data: bytes) -> int:
+    def full(path: Path, text: str, encoding: str) -> int:
         path.touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(NotWritten, match="No space left on device") as caught:
         folder.write(outcomes, tmp_path, server="x:1", seconds_since_epoch=5.0)
-    assert caught.value.filename == str(tmp_path / "summary.json")
+    assert str(tmp_path / "summary.json") in str(caught.value)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"summary.json": "old"}
 
 

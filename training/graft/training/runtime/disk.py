@@ -83,9 +83,27 @@ def write_whole(file: RawIOBase, data: bytes) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """A file's new content: a reader sees the old one or all of the new one."""
-    draft = path.with_name(f".{path.name}")
+    draft = _draft(path)
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def put_text(path: Path, text: str) -> None:
+    """What a command found, whole or not at all; a half of a character is written as ``?``. Raises ``NotWritten``.
+
+    A pipe or a terminal, which nothing can take the place of, is written into.
+    """
+    text = text.encode(errors="replace").decode()
+    if path.exists() and not path.is_file():
+        with written(path, remedy=AGAIN):
+            path.write_text(text, encoding="utf-8")
+    else:
+        with written(path, draft=_draft(path), remedy=AGAIN):
+            replace_text(path, text)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}")
 
 
 def remove(path: Path) -> None:

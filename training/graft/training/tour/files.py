@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from graft.training.runtime.disk import AGAIN, replace_text, written
+from graft.training.runtime.disk import put_text
 from graft.training.tour.chapter import Chapter
 from graft.training.tour.report import html
 from graft.training.tour.tour import found
@@ -27,13 +27,7 @@ def write(
 
 def _written(path: Path, text: str) -> list[OSError]:
     try:
-        if path.exists() and not path.is_file():
-            # A pipe or a terminal, which nothing can take the place of.
-            with written(path, remedy=AGAIN):
-                path.write_text(text, encoding="utf-8")
-        else:
-            with written(path, draft=path.with_name(f".{path.name}"), remedy=AGAIN):
-                replace_text(path, text)
+        put_text(path, text)
     except OSError as problem:
         return [problem]
     return []

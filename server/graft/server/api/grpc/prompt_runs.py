@@ -12,6 +12,7 @@ from graft.server.api.grpc.inference_messages import answerer_message, sampling_
 from graft.server.api.grpc.prompt_answers import answer_message, preview_message, program_answerer
 from graft.server.api.grpc.types import Context
 from graft.server.operations.logs import current_request_id
+from graft.server.prompting.program.documents import MAX_ID_CHARACTERS
 from graft.server.prompting.program.program import Decoding, Document
 from graft.server.prompting.program.references import read_reference
 from graft.server.prompting.reasoning.task import Growth
@@ -96,8 +97,9 @@ class PromptRuns:
 def _documents(given: Sequence[pb.SourceDocument]) -> tuple[Document, ...]:
     violations = Violations()
     for index, one in violations.until_full(enumerate(given)):
-        if not 1 <= len(one.id) <= 128:
-            violations.add(f"documents[{index}].id", f"has {len(one.id)} characters; allowed are 1 to 128")
+        if not 1 <= len(one.id) <= MAX_ID_CHARACTERS:
+            problem = f"has {len(one.id)} characters; allowed are 1 to {MAX_ID_CHARACTERS}"
+            violations.add(f"documents[{index}].id", problem)
     violations.raise_any()
     return tuple(Document(id=one.id, text=one.text, title=one.title or None) for one in given)
 

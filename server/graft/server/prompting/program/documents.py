@@ -8,6 +8,7 @@ from graft.server.prompting.program.program import Document
 from graft.server.runtime.violations import Violations, shown
 
 MAX_DOCUMENTS = 1000
+MAX_ID_CHARACTERS = 128
 MAX_CHARACTERS = 1_000_000
 """Of all documents together: what is cut and searched in half a second."""
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from graft.training.evaluation.reports import files
 from graft.training.evaluation.reports.asked import asked
 from graft.training.evaluation.reports.harness_results import results
 from graft.training.evaluation.reports.junit import junit
@@ -15,22 +14,23 @@ from graft.training.evaluation.reports.markdown import markdown
 from graft.training.evaluation.reports.pictures import draw
 from graft.training.evaluation.reports.summary import summary
 from graft.training.evaluation.running.outcome import Outcome, Record
+from graft.training.runtime.disk import put_text
 
 
 def write(outcomes: Sequence[Outcome], folder: Path, *, server: str, seconds_since_epoch: float) -> None:
     """``report.md`` with its pictures, ``summary.json``, ``junit.xml``, ``samples.jsonl``, and of each model
-    ``<model>/results.json`` as lm-evaluation-harness writes it. Raises OSError that names the file.
+    ``<model>/results.json`` as lm-evaluation-harness writes it. Raises ``NotWritten``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(folder / "summary.json", _json(summary(outcomes)))
-    files.write(folder / "samples.jsonl", "".join(_sample(one, record) for one in outcomes for record in one.records))
-    files.write(folder / "junit.xml", junit(outcomes))
-    files.write(folder / "report.md", markdown(outcomes, draw(outcomes, folder)))
+    put_text(folder / "summary.json", _json(summary(outcomes)))
+    put_text(folder / "samples.jsonl", "".join(_sample(one, record) for one in outcomes for record in one.records))
+    put_text(folder / "junit.xml", junit(outcomes))
+    put_text(folder / "report.md", markdown(outcomes, draw(outcomes, folder)))
     for model in dict.fromkeys(one.model for one in outcomes):
         own = folder / "".join(letter if letter.isalnum() or letter in "-_.@" else "-" for letter in model)
         own.mkdir(exist_ok=True)
         found = results(outcomes, model=model, server=server, seconds_since_epoch=seconds_since_epoch)
-        files.write(own / "results.json", _json(found))
+        put_text(own / "results.json", _json(found))
 
 
 def _sample(one: Outcome, record: Record) -> str:

@@ -7,9 +7,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from graft.training.evaluation.reports.files import write
 from graft.training.evaluation.running.outcome import DIRECT, Outcome, metric_of
 from graft.training.evaluation.tasks.task import Aggregation
+from graft.training.runtime.disk import put_text
 
 
 def draw(outcomes: Sequence[Outcome], folder: Path) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def _save(figure: Any, path: Path) -> None:
     text = StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "graft", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    write(path, text.getvalue())
+    put_text(path, text.getvalue())
 
 
 def _file(task: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from graft.training.rootstock.corpus import rules
@@ -71,18 +71,20 @@ def _looked_up(rng: Random) -> tuple[Pairs, tuple[str, str]]:
     return pairs, rng.choice(pairs)
 
 
+LEXICON = {"affixed": _affixed, "looked up": _looked_up}
+
+
 def invented_lexicon(room: Classroom) -> Chapter:
     """`thanks -> merci` in a language that nobody speaks."""
-    affixed, looked_up = _asked(room, "affixed", _affixed), _asked(room, "looked up", _looked_up)
-    return Chapter(
+    return _side_by_side(
+        room,
+        LEXICON,
+        {
+            "lexicon_formed": "Words of a language formed by one ending are translated.",
+            "lexicon_looked_up": "A word that the prompt translates is looked up there.",
+        },
         title="An invented lexicon",
         lecture="`thanks -> merci, hello ->`: the pattern of a translation is continued.",
-        figures={"lexicon_formed": accuracy(affixed), "lexicon_looked_up": accuracy(looked_up)},
-        claims=(
-            share_is("Words of a language formed by one ending are translated.", affixed, at_least=80),
-            share_is("A word that the prompt translates is looked up there.", looked_up, at_least=80),
-        ),
-        examples=(_example(room, "affixed", _affixed), _example(room, "looked up", _looked_up)),
     )
 
 
@@ -102,16 +104,15 @@ DATES = {
 
 def date_formats(room: Classroom) -> Chapter:
     """`2014-06-01 -> !06!01!2014!`, beside a format that the base was trained on."""
-    known, invented = (_asked(room, name, draw) for name, draw in DATES.items())
-    return Chapter(
+    return _side_by_side(
+        room,
+        DATES,
+        {
+            "dates_known": "Four examples show a date format that the base was trained on.",
+            "dates_invented": "Four examples show a date format that nobody uses.",
+        },
         title="Dates in an invented format",
         lecture="`2014-06-01 -> !06!01!2014!`: large models take up a format from a few examples.",
-        figures={"dates_known": accuracy(known), "dates_invented": accuracy(invented)},
-        claims=(
-            share_is("Four examples show a date format that the base was trained on.", known, at_least=80),
-            share_is("Four examples show a date format that nobody uses.", invented, at_least=80),
-        ),
-        examples=tuple(_example(room, name, draw) for name, draw in DATES.items()),
     )
 
 
@@ -136,16 +137,15 @@ SCRAMBLES = {"reversed": _scrambled(lambda word, _: word[::-1]), "shuffled": _sc
 
 def unscrambling(room: Classroom) -> Chapter:
     """Reversed words, and words whose inner letters are shuffled."""
-    turned, shuffled = (_asked(room, name, draw) for name, draw in SCRAMBLES.items())
-    return Chapter(
+    return _side_by_side(
+        room,
+        SCRAMBLES,
+        {
+            "unscrambled_reversed": "Reversed words are put right.",
+            "unscrambled_shuffled": "Words with shuffled inner letters are put right.",
+        },
         title="Unscrambling words",
         lecture="Letters are put back into order by examples of it (Brown et al. 2020, section 3.9.2).",
-        figures={"unscrambled_reversed": accuracy(turned), "unscrambled_shuffled": accuracy(shuffled)},
-        claims=(
-            share_is("Reversed words are put right.", turned, at_least=80),
-            share_is("Words with shuffled inner letters are put right.", shuffled, at_least=80),
-        ),
-        examples=tuple(_example(room, name, draw) for name, draw in SCRAMBLES.items()),
         remark="Three in four of the words are invented, and no model could know those once they are shuffled.",
     )
 
@@ -185,6 +185,21 @@ def _near_runs(room: Classroom, method: str) -> list[list[Question]]:
         shown = program(pool, choosing={"method": method, "count": 4, "seed": run})
         runs.append([Question(program=shown, variables={"text": text}, right=right) for text, right in asked])
     return runs
+
+
+def _side_by_side(
+    room: Classroom, draws: Mapping[str, Draw], claims: Mapping[str, str], *, title: str, lecture: str, remark: str = ""
+) -> Chapter:
+    """Kinds of lines, each with a figure and the claim that 80 % come right; `claims` are by the figures' names."""
+    marks = [_asked(room, name, draw) for name, draw in draws.items()]
+    return Chapter(
+        title=title,
+        lecture=lecture,
+        figures=dict(zip(claims, map(accuracy, marks), strict=True)),
+        claims=tuple(share_is(says, one, at_least=80) for says, one in zip(claims.values(), marks, strict=True)),
+        examples=tuple(_example(room, name, draw) for name, draw in draws.items()),
+        remark=remark,
+    )
 
 
 def _runs(room: Classroom) -> range:

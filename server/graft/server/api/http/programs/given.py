@@ -1,4 +1,4 @@
-"""What a request gives a program beside variables: documents, and whether it wants to know the rationale."""
+"""What a request gives a program: variables, documents, and whether it wants to know the rationale."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graft.server.prompting.program.documents import MAX_DOCUMENTS
+from graft.server.prompting.program.documents import MAX_DOCUMENTS, MAX_ID_CHARACTERS
 from graft.server.prompting.program.program import Document
 from graft.server.runtime.violations import Violations, shown
 
 FIELDS = ("variables", "documents", "withhold_rationale")
 """Of a request that calls a program."""
 _OF_DOCUMENT = ("id", "text", "title")
-_MAX_ID = 128
 _MAX_FIELD_CHARACTERS = 40
 
 
@@ -58,9 +57,9 @@ def _document(given: Any, place: str, violations: Violations) -> Document | None
     for name in violations.until_full(name for name in given if name not in _OF_DOCUMENT):
         violations.add(f"{place}.{name[:_MAX_FIELD_CHARACTERS]}", f"is not known; there are {', '.join(_OF_DOCUMENT)}")
     document_id, text, title = (given.get(name) for name in _OF_DOCUMENT)
-    if not isinstance(document_id, str) or not 1 <= len(document_id) <= _MAX_ID:
+    if not isinstance(document_id, str) or not 1 <= len(document_id) <= MAX_ID_CHARACTERS:
         said = "is missing" if document_id is None else f"is {shown(document_id)}"
-        violations.add(f"{place}.id", f"{said}; it must be a text of 1 to {_MAX_ID} characters")
+        violations.add(f"{place}.id", f"{said}; it must be a text of 1 to {MAX_ID_CHARACTERS} characters")
         document_id = None
     if not isinstance(text, str):
         violations.add(f"{place}.text", "is missing" if text is None else f"is {shown(text)}; it must be a text")
