@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm.environment import EngineSettings, cpu_environment, engine_arguments, prepare_environment
+from graft.server.engine.vllm.devices import Cpu
+from graft.server.engine.vllm.environment import EngineSettings, engine_arguments, prepare_environment
 
 
 def main() -> None:
@@ -31,12 +32,12 @@ def _answer(*, base: str, form: str, adapter: str | None, ids: list[int]) -> lis
     )
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     prepare_environment(settings)
-    os.environ.update(cpu_environment(settings))
+    os.environ.update(Cpu().variables(settings))
     from vllm import LLM
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
     from vllm.lora.request import LoRARequest
 
-    engine = LLM(**engine_arguments(settings))
+    engine = LLM(**engine_arguments(settings, Cpu()))
     found = [_log_probabilities(engine, ids, None)]
     if adapter:
         found.append(_log_probabilities(engine, ids, LoRARequest("adapter", 1, adapter)))

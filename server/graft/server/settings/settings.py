@@ -36,6 +36,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_rank": (1, _MAX_RANK),
     "max_model_tokens": (16, 10_000_000),
     "kv_cache_mib": (16, 16_777_216),
+    "gpu_memory_fraction": (0.05, 1),
+    "tensor_parallel_size": (1, 1024),
+    "pipeline_parallel_size": (1, 1024),
+    "max_step_tokens": (16, 10_000_000),
     "max_running": (1, 4096),
     "max_queued": (0, 1_000_000),
     "default_deadline_seconds": (0.1, 86_400),
@@ -85,10 +89,18 @@ class Settings:
     """Largest LoRA rank."""
     max_model_tokens: int | None = None
     """Context length; default: the base's own."""
-    kv_cache_mib: int = 1024
-    """Memory of the key-value cache."""
+    kv_cache_mib: int | None = None
+    """Memory of the key-value cache; default: 1024 on a CPU, what gpu_memory_fraction leaves on a GPU."""
+    gpu_memory_fraction: float = 0.9
+    """Share of a GPU's memory that the engine takes; less leaves room for a trainer beside it."""
+    tensor_parallel_size: int = 1
+    """GPUs over which each layer is split."""
+    pipeline_parallel_size: int = 1
+    """Groups of GPUs over which the layers are split."""
     max_running: int = 64
     """Requests that run at once."""
+    max_step_tokens: int | None = None
+    """Tokens of prompts that one step reads; default: vLLM's for servers, by the device."""
     max_queued: int = 256
     """Requests that wait for a running place."""
     default_deadline_seconds: float = 300.0

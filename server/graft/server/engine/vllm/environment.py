@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
 from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import EngineError
-from graft.server.engine.lora_cpu import choice
-from graft.server.engine.native import numa
 from graft.server.engine.vllm.inside import plugin
+
+if TYPE_CHECKING:
+    from graft.server.engine.vllm.devices import Device
 
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""
-
-CPU_BLOCK_TOKENS = 32
-"""Tokens per block of the KV cache on a CPU: the least that vLLM's attention takes there. What is shared ends at a
-block's end, so that requests that begin alike compute 16 of those tokens anew on average, not 64 as with vLLM's 128.
-"""
 
 _FORMS: dict[ServingForm, dict[str, str]] = {
     ServingForm.NF4: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
@@ -44,9 +39,12 @@ class EngineSettings:
     """What the engine is started with.
 
     `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up); with
-    0 the engine serves no adapters. `max_running` requests run in one batch; `kv_cache_bytes` bounds the paged KV cache
-    (CPU: whole GiB, rounded up). `lora_kernel` computes adapters on CPU (see `lora_cpu.choice`). Beside the slots, at
-    most `host_bytes` of adapters are kept ready in `host_folder` (default: a temporary one).
+    0 the engine serves no adapters. `max_running` requests run in one batch, whose prompts are read `max_step_tokens`
+    at a time (default: vLLM's for servers). `kv_cache_bytes` is the paged KV cache's (CPU: 1 GiB by default, whole GiB,
+    rounded up; GPU: by default what `gpu_memory_fraction` of it leaves beside weights and activations). The base is
+    split over `tensor_parallel_size` times `pipeline_parallel_size` GPUs. `lora_kernel` computes adapters on CPU (see
+    `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters are kept ready in `host_folder` (default: a
+    temporary one).
     """
 
     base_path: Path
@@ -55,8 +53,12 @@ class EngineSettings:
     num_slots: int = 8
     max_rank: int = 64
     max_model_tokens: int | None = None
-    kv_cache_bytes: int = 2**30
+    kv_cache_bytes: int | None = None
+    gpu_memory_fraction: float = 0.9
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
     max_running: int = 64
+    max_step_tokens: int | None = None
     lora_kernel: str = "auto"
     host_folder: Path | None = None
     host_bytes: int = 2**29
@@ -74,7 +76,6 @@ class EngineSettings:
 def prepare_environment(settings: EngineSettings) -> None:
     """Set what vLLM reads from the environment. An inherited `VLLM_PLUGINS` could leave our plugin out."""
     os.environ["VLLM_PLUGINS"] = ",".join(settings.plugins)
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, math.ceil(settings.kv_cache_bytes / 2**30)))
     os.environ.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING", None)
     for name, value in {
         # OpenMP threads spin while they wait for each other, which is costly beside anything else on the cores.
@@ -87,24 +88,6 @@ def prepare_environment(settings: EngineSettings) -> None:
         os.environ.setdefault(name, value)
     if settings.base_path.is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def cpu_environment(settings: EngineSettings) -> dict[str, str]:
-    """What the engine's processes on a CPU get beside that, and this process does not.
-
-    Raises `KernelUnavailable` where a LoRA kernel is demanded that does not run here.
-    """
-    library = choice.choose(settings.lora_kernel)
-    variables = {
-        choice.VARIABLE: "" if library is None else str(library),
-        # vLLM decorates small functions with torch.compile: the first request that needed one would compile C++ for
-        # half a minute in the engine's loop, and where there is no compiler the engine would die of it.
-        "TORCHDYNAMO_DISABLE": "1",
-    }
-    if folder := numa.stand_in():
-        inherited = os.environ.get("LD_LIBRARY_PATH")
-        variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(folder), inherited)))
-    return variables
 
 
 @contextlib.contextmanager
@@ -160,21 +143,21 @@ def _make_own(root: Path) -> None:
         raise OSError(f"{root} is no folder that this user alone can write in (remove it)")
 
 
-def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """Keyword arguments of `AsyncEngineArgs`."""
+def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]:
+    """Keyword arguments of `AsyncEngineArgs` on this kind of device."""
     return {
         "model": str(settings.base_path),
         "served_model_name": settings.base_name,
         "max_model_len": settings.max_model_tokens,
         "max_num_seqs": settings.max_running,
+        "max_num_batched_tokens": settings.max_step_tokens,
         **(_lora_arguments(settings) if settings.num_slots else {}),
         "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
         "enable_prefix_caching": True,
-        # Compiling on CPU took 107 s at load and gained nothing.
-        "enforce_eager": True,
         "generation_config": "vllm",
         "seed": 0,
         **_FORMS[settings.form],
+        **device.arguments(settings),
     }
 
 

@@ -28,9 +28,9 @@ from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
+from graft.server.engine.vllm.devices import device_of
 from graft.server.engine.vllm.environment import (
     EngineSettings,
-    cpu_environment,
     engine_arguments,
     environment,
     prepare_environment,
@@ -47,7 +47,7 @@ def check_fitness(settings: EngineSettings, architecture: str) -> None:
     """
     prepare_environment(settings)
     try:
-        variables = cpu_environment(settings) if current_platform.is_cpu() else {}
+        variables = device_of(current_platform).variables(settings)
     except KernelUnavailable as error:
         raise EngineError(str(error)) from error
     with environment(variables):  # vLLM looks at some models in a process of its own
@@ -58,7 +58,7 @@ def check_fitness(settings: EngineSettings, architecture: str) -> None:
 
 def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     try:
-        config = AsyncEngineArgs(**engine_arguments(settings)).create_model_config()
+        config = AsyncEngineArgs(**engine_arguments(settings, device_of(current_platform))).create_model_config()
     except Exception as error:  # each architecture's configuration has checks and errors of its own
         return [_configuration_reason(error, settings, architecture)]
     if not _generates(config, architecture):
@@ -68,6 +68,7 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     return [
         *_folder_reasons(settings.base_path, config),
         *_form_reasons(settings.form, architecture, _forms(model, config)),
+        *device_of(current_platform).reasons(settings, quantized_before=_is_bitsandbytes(config)),
         *_adapter_reasons(settings.num_slots, architecture, _takes_adapters(model, config)),
         *_head_size_reasons(config),
         *_tied_head_reasons(settings, config),
@@ -153,6 +154,11 @@ def _require_kernels(quantization: Any, shapes: Iterable[Shape], dtype: Any) -> 
                 raise ValueError(
                     f"{weights.num_bits}-bit weights in {groups}{zeros} have no kernel here for {inputs} inputs"
                 ) from None
+
+
+def _is_bitsandbytes(config: ModelConfig) -> bool:
+    described = getattr(config.hf_config, "quantization_config", None) or {}
+    return bool(described.get("quant_method") == "bitsandbytes")
 
 
 def _adapter_reasons(num_slots: int, architecture: str, takes_adapters: bool) -> Iterator[Reason]:

@@ -8,17 +8,17 @@ import functools
 from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.vllm.detokenizer import start_inside_characters
+from graft.server.engine.vllm.devices import device_of
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.environment import (
-    CPU_BLOCK_TOKENS,
     EngineSettings,
-    cpu_environment,
     engine_arguments,
     environment,
     prepare_environment,
@@ -52,16 +52,22 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     """Start the engine's process with whatever LoRA manager it has. Raises `EngineError`."""
     try:
         prepare_environment(settings)
-        variables = cpu_environment(settings) if current_platform.is_cpu() else {}
+        device = device_of(current_platform)
+        variables = device.variables(settings)
     except KernelUnavailable as error:
         raise EngineError(str(error)) from error
     # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
     guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
-    blocks = {"block_size": CPU_BLOCK_TOKENS} if current_platform.is_cpu() else {}
-    arguments = AsyncEngineArgs(**engine_arguments(settings), **blocks, structured_outputs_config=guidance)
+    arguments = AsyncEngineArgs(**engine_arguments(settings, device), structured_outputs_config=guidance)
     heartbeat = Heartbeat()
     start_inside_characters()
-    make = functools.partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[lambda config, index: heartbeat])
+    make = functools.partial(
+        AsyncLLM.from_engine_args,
+        arguments,
+        # As a server reads prompts, 8,192 tokens a step on large GPUs, not as a caller in Python: 2,048.
+        usage_context=UsageContext.OPENAI_API_SERVER,
+        stat_loggers=[lambda config, index: heartbeat],
+    )
     names = _shared_names()
     try:
         async with _STARTING:

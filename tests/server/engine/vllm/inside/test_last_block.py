@@ -11,6 +11,7 @@ from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from graft.adapters.base.base import Base
+from graft.server.engine.vllm.devices import Cpu
 from graft.server.engine.vllm.environment import engine_arguments, prepare_environment
 from graft.server.engine.vllm.inside.cached_prefix import LIMIT
 from tests.server.engine.making import engine_settings
@@ -25,7 +26,7 @@ def config(base: Base) -> VllmConfig:
     settings = engine_settings(base, max_running=RUNNING)
     prepare_environment(settings)
     arguments = AsyncEngineArgs(
-        **engine_arguments(settings), max_num_batched_tokens=STEP_TOKENS, disable_log_stats=False
+        **engine_arguments(settings, Cpu()), max_num_batched_tokens=STEP_TOKENS, disable_log_stats=False
     )
     config = arguments.create_engine_config()
     config.cache_config.num_gpu_blocks = 100

@@ -1,0 +1,91 @@
+"""What an engine is asked on a CPU and on a GPU, which is simulated: vLLM's own argument objects, another platform."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm.engine.arg_utils import AsyncEngineArgs
+
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.errors import InvalidBase
+from graft.adapters.form import ServingForm
+from graft.server.engine.vllm import fitness
+from graft.server.engine.vllm.devices import Cpu, Cuda, Device, device_of
+from graft.server.engine.vllm.environment import EngineSettings, engine_arguments
+from graft.server.engine.vllm.fitness import check_fitness
+
+SETTINGS = EngineSettings(base_path=Path("/base"), base_name="base", form=ServingForm.BF16)
+
+
+class SimulatedCuda:
+    """vLLM's platform as its CUDA build has it, as far as we read it."""
+
+    def is_cpu(self) -> bool:
+        return False
+
+
+def arguments(device: Device, **changes: Any) -> AsyncEngineArgs:
+    return AsyncEngineArgs(**engine_arguments(replace(SETTINGS, **changes), device))
+
+
+@pytest.mark.parametrize("form", list(ServingForm))
+def test_a_gpu_compiles_wherever_it_can(form: ServingForm) -> None:
+    """bitsandbytes' 8-bit products cannot be captured; a CPU gains nothing."""
+    assert arguments(Cuda(), form=form).enforce_eager is (form is ServingForm.LLM_INT8)
+    assert arguments(Cpu(), form=form).enforce_eager is True
+
+
+def test_a_gpus_memory_can_be_said() -> None:
+    default = arguments(Cuda())
+    assert (default.gpu_memory_utilization, default.kv_cache_memory_bytes) == (0.9, None)
+    said = arguments(Cuda(), gpu_memory_fraction=0.4, kv_cache_bytes=2**31)
+    assert (said.gpu_memory_utilization, said.kv_cache_memory_bytes) == (0.4, 2**31)
+    assert "gpu_memory_utilization" not in engine_arguments(SETTINGS, Cpu())
+    assert Cpu().variables(replace(SETTINGS, kv_cache_bytes=2**31 + 1))["VLLM_CPU_KVCACHE_SPACE"] == "3"
+    assert Cpu().variables(SETTINGS)["VLLM_CPU_KVCACHE_SPACE"] == "1"
+
+
+def test_a_base_is_split_over_gpus() -> None:
+    split = arguments(Cuda(), tensor_parallel_size=4, pipeline_parallel_size=2, max_step_tokens=4096)
+    assert (split.tensor_parallel_size, split.pipeline_parallel_size, split.max_num_batched_tokens) == (4, 2, 4096)
+
+
+def test_a_gpus_engine_is_spawned_and_compiles_nothing_in_the_way_of_a_request() -> None:
+    variables = device_of(SimulatedCuda()).variables(SETTINGS)
+    assert variables["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    assert "TORCHDYNAMO_DISABLE" not in variables
+    assert device_of(SimulatedCuda()).arguments(SETTINGS).keys().isdisjoint({"block_size"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "quantized_before", "field"),
+    [
+        ({"form": ServingForm.FP32}, False, "quantization"),
+        ({"form": ServingForm.FP32, "num_slots": 0}, False, None),
+        ({"form": ServingForm.NF4, "tensor_parallel_size": 2}, True, "tensor_parallel_size"),
+        ({"form": ServingForm.NF4, "tensor_parallel_size": 2}, False, None),
+        ({"form": ServingForm.NF4, "pipeline_parallel_size": 2}, True, None),
+    ],
+)
+def test_what_a_gpu_cannot_do_is_said(changes: dict[str, Any], quantized_before: bool, field: str | None) -> None:
+    reasons = list(Cuda().reasons(replace(SETTINGS, **changes), quantized_before=quantized_before))
+    assert [reason.field for reason in reasons] == ([] if field is None else [field])
+    assert all(reason.remedy for reason in reasons)
+
+
+def test_a_cpus_engine_is_in_one_process() -> None:
+    reasons = list(Cpu().reasons(replace(SETTINGS, tensor_parallel_size=2), quantized_before=False))
+    assert [reason.field for reason in reasons] == ["tensor_parallel_size"]
+
+
+def test_a_base_is_judged_before_the_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = Base.from_folder(next(iter(shipped_bases().values())))
+    settings = replace(SETTINGS, base_path=base.path, base_name=base.name, form=ServingForm.FP32)
+    check_fitness(settings, base.architecture)
+    monkeypatch.setattr(fitness, "device_of", lambda platform: Cuda())
+    with pytest.raises(InvalidBase, match="16 bits"):
+        check_fitness(settings, base.architecture)
