@@ -14,7 +14,7 @@ from typing import Literal
 
 from graft.cli.system_parts import PARTS
 
-_PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_lora_cpu"
+_PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_engine"
 _MIN_FREE_BYTES = 5_000_000_000
 _SHARED, _MIN_SHARED_BYTES = Path("/dev/shm"), 48 * 2**20  # an engine's processes meet there in 41 MiB
 _DIAGNOSES = "graft.diagnoses"

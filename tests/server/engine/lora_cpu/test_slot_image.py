@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graft.server.engine.lora_cpu.slot_image import SlotLayout, is_image, scaling, write_image
-from graft.server.engine.lora_cpu.slot_images import SlotImages
-from graft.server.engine.lora_cpu.tensor_file import map_tensors
+from graft.server.engine.lora.slot_image import SlotLayout, is_image, scaling, write_image
+from graft.server.engine.lora.slot_images import SlotImages
+from graft.server.engine.lora.tensor_file import map_tensors
 from tests.server.engine.making import write_adapter
 
 MODULES = {"model.layers.0.q_proj": (6, 4), "model.layers.0.k_proj": (2, 4), "model.layers.0.o_proj": (4, 6)}

@@ -28,7 +28,10 @@ class Platform(Protocol):
 
 
 class Device(Protocol):
-    """A kind of device. Both are the same for the same settings."""
+    """A kind of device: the same settings give the same."""
+
+    manager: str
+    """The class that serves adapters there, `module.Class`; start-up asks the worker for it."""
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         """Keyword arguments of `AsyncEngineArgs`."""
@@ -47,6 +50,8 @@ def device_of(platform: Platform) -> Device:
 
 class Cpu:
     """vLLM's CPU build."""
+
+    manager = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         # Compiling on CPU took 107 s at load and gained nothing.
@@ -75,6 +80,8 @@ class Cpu:
 
 class Cuda:
     """vLLM's CUDA build."""
+
+    manager = "graft.server.engine.lora_cuda.vllm_manager.StagedWorkerManager"
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         return {

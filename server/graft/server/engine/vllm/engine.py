@@ -32,16 +32,16 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.lora_cpu.slot_image import SlotLayout
-from graft.server.engine.lora_cpu.slot_images import SlotImages
+from graft.server.engine.lora.slot_image import SlotLayout
+from graft.server.engine.lora.slot_images import SlotImages
 from graft.server.engine.process.process import EngineProcess
 from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.schema.structured_outputs import structure_within
 from graft.server.engine.tokenizer.token_bytes import TokenBytes
 from graft.server.engine.vllm import conversion
+from graft.server.engine.vllm.devices import device_of
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
-from graft.server.engine.vllm.inside.plugin import MANAGER
 
 
 class VllmEngine:
@@ -75,11 +75,10 @@ class VllmEngine:
         """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
         report = (await self._ask(self.llm.collective_rpc("graft_lora_report")))[0]
         self._lora_kernel = report.get("kernel", report["manager"])
-        if not current_platform.is_cpu():
-            return
-        if report["manager"] != MANAGER:
+        wanted = device_of(current_platform).manager
+        if report["manager"] != wanted:
             raise EngineError(
-                f"the engine's worker serves adapters with {report['manager']}, not with {MANAGER}: "
+                f"the engine's worker serves adapters with {report['manager']}, not with {wanted}: on a CPU "
                 "rows of the base would be answered by an adapter. Is graftserve installed with its entry points "
                 "(`pip install`), and does nothing else set VLLM_PLUGINS?"
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from graft.server.engine.lora_cpu.tensor_file import Scratch, map_tensors, write_tensors
+from graft.server.engine.lora.tensor_file import Scratch, map_tensors, write_tensors
 
 SUFFIX = ".slot"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")

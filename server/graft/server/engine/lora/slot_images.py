@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from graft.adapters.store.session_folder import SessionFolder
-from graft.server.engine.lora_cpu.slot_image import SUFFIX, SlotLayout, write_image
-from graft.server.engine.lora_cpu.tensor_file import Scratch
+from graft.server.engine.lora.slot_image import SUFFIX, SlotLayout, write_image
+from graft.server.engine.lora.tensor_file import Scratch
 
 _NICENESS = 5
 

@@ -1,0 +1,99 @@
+"""vLLM's LoRA managers, with adapters that come as slot images; what CPU and GPU have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.lora_model import LoRAModel
+from vllm.lora.model_manager import LRUCacheLoRAModelManager
+from vllm.lora.request import LoRARequest
+from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
+
+from graft.server.engine.lora.slot_image import is_image
+from graft.server.engine.lora.vllm_image import read_image
+
+
+class LinearSlots(LRUCacheLoRAModelManager):
+    """Adapters in the slots of one model's linear layers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.slices = {name: self.packed_modules.get(name, [name]) for name in self.modules}
+
+    @property
+    def other_layers(self) -> set[str]:
+        """Classes of layers with slots that are not linear ones."""
+        return {
+            type(layer).__name__ for layer in self.modules.values() if not isinstance(layer, BaseLinearLayerWithLoRA)
+        }
+
+    def _create_lora_modules(self) -> None:
+        """Slots for linear layers only: adapters of embeddings and the output head are refused when registered, and
+        their slots would be the largest by far."""
+        tables: set[str] = set(self.model.embedding_modules)
+        linear: list[str] = self.supported_lora_modules  # type: ignore[has-type]  # set by vLLM's class
+        self.supported_lora_modules = [name for name in linear if name not in tables]
+        super()._create_lora_modules()
+
+    def activate_adapter(self, lora_id: int) -> bool:
+        """Copy an adapter into a free slot. One that does not fit leaves no trace."""
+        # The slots change: decide anew which layers are touched.
+        self._last_mapping = None
+        try:
+            entered = bool(super().activate_adapter(lora_id))
+        except BaseException:
+            self.remove_adapter(lora_id)
+            raise
+        self._registered_adapters[lora_id].loras.clear()  # copied: its image need not stay in memory
+        return entered
+
+
+class ImageWorkerManager(LRUCacheWorkerLoRAManager):
+    """The worker's side of loading: an adapter comes as a slot image, made outside the engine's loop."""
+
+    _manager_cls = LinearSlots
+
+    def told(self) -> dict[str, Any]:
+        """`kernel` and `dtype` by name, `max_rank`, and `modules`: the engine's modules, each with the base's modules
+        that are its slices; none where adapters are loaded by vLLM, from their own files.
+        """
+        slots = self._adapter_manager
+        return {
+            "kernel": self.kernel_name,
+            "dtype": str(slots.lora_config.lora_dtype).removeprefix("torch."),
+            "max_rank": slots.lora_config.max_lora_rank,
+            # A model whose modules have other names in vLLM has its adapters loaded by vLLM, which knows how.
+            "modules": {} if slots.other_layers or _renames(slots.model) else slots.slices,
+        }
+
+    @property
+    def kernel_name(self) -> str:
+        """What computes adapters."""
+        raise NotImplementedError
+
+    def _load_adapter(self, lora_request: LoRARequest) -> LoRAModel:
+        if is_image(lora_request.lora_path):
+            return self._read_image(lora_request)
+        return super()._load_adapter(lora_request)
+
+    def _read_image(self, lora_request: LoRARequest) -> LoRAModel:
+        return read_image(lora_request.lora_path, lora_request.lora_int_id, self._adapter_manager.slices)
+
+    def _apply_adapters(self, lora_requests: Iterable[LoRARequest]) -> None:
+        """Each step's adapters; all are in their slots already unless the engine was asked past `Slots`."""
+        active = self._adapter_manager._active_adapters
+        if missing := {request for request in lora_requests if request.lora_int_id not in active}:
+            # Those of the step that are there become the most recently used: none of them makes room.
+            super()._apply_adapters(set(lora_requests) - missing)
+            super()._apply_adapters(missing)
+
+
+def _renames(model: Any) -> bool:
+    mapper = getattr(model, "hf_to_vllm_mapper", None)
+    if mapper is None:
+        return False
+    names = mapper.get_rename_mapper()
+    maps = ("renaming", "regex", "substr", "prefix", "suffix")
+    return any(getattr(names, f"orig_to_new_{kind}") for kind in maps)
