@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm.devices import Cpu, Cuda
+from graft.server.engine.vllm.devices import Cpu
 from graft.server.engine.vllm.environment import EngineSettings, engine_arguments, prepare_environment
+from graft.server.engine.vllm.inside.managers import CUDA
 
 Stacks = dict[str, list[torch.Tensor]]
 
@@ -38,7 +39,7 @@ def main(base: Path, adapter: Path, folder: Path) -> int:
     assert type(runner.lora_manager) is LRUCacheWorkerLoRAManager
     wanted = _entered(engine, runner.lora_manager, adapter)
     del engine, runner
-    use_manager(Cuda.manager)
+    use_manager(CUDA)
     engine = LLM(**engine_arguments(settings, Cpu()))
     manager: Any = engine.llm_engine.model_executor.driver_worker.worker.model_runner.lora_manager
     told = manager.told()

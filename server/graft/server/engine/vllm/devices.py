@@ -12,6 +12,7 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.lora_cpu import choice
 from graft.server.engine.native import numa
 from graft.server.engine.vllm.environment import EngineSettings
+from graft.server.engine.vllm.inside.managers import Platform
 
 CPU_BLOCK_TOKENS = 32
 """Tokens per block of the KV cache on a CPU: the least that vLLM's attention takes there. What is shared ends at a
@@ -21,17 +22,8 @@ CPU_CACHE_BYTES = 2**30
 """Of the KV cache on a CPU, where nothing is said: memory there is not the engine's alone."""
 
 
-class Platform(Protocol):
-    """What is read of vLLM's `current_platform`."""
-
-    def is_cpu(self) -> bool: ...
-
-
 class Device(Protocol):
     """A kind of device: the same settings give the same."""
-
-    manager: str
-    """The class that serves adapters there, `module.Class`; start-up asks the worker for it."""
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         """Keyword arguments of `AsyncEngineArgs`."""
@@ -50,8 +42,6 @@ def device_of(platform: Platform) -> Device:
 
 class Cpu:
     """vLLM's CPU build."""
-
-    manager = "graft.server.engine.lora_cpu.vllm_manager.SlotWorkerManager"
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         # Compiling on CPU took 107 s at load and gained nothing.
@@ -80,8 +70,6 @@ class Cpu:
 
 class Cuda:
     """vLLM's CUDA build."""
-
-    manager = "graft.server.engine.lora_cuda.vllm_manager.StagedWorkerManager"
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
         return {

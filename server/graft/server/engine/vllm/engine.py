@@ -39,9 +39,9 @@ from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.schema.structured_outputs import structure_within
 from graft.server.engine.tokenizer.token_bytes import TokenBytes
 from graft.server.engine.vllm import conversion
-from graft.server.engine.vllm.devices import device_of
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
+from graft.server.engine.vllm.inside.managers import manager_of
 
 
 class VllmEngine:
@@ -75,7 +75,7 @@ class VllmEngine:
         """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
         report = (await self._ask(self.llm.collective_rpc("graft_lora_report")))[0]
         self._lora_kernel = report.get("kernel", report["manager"])
-        wanted = device_of(current_platform).manager
+        wanted = manager_of(current_platform)
         if report["manager"] != wanted:
             raise EngineError(
                 f"the engine's worker serves adapters with {report['manager']}, not with {wanted}: on a CPU "

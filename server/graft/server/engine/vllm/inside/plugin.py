@@ -17,9 +17,9 @@ def register() -> None:
     from graft.server.engine.process.orphans import end_with_parent
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
-    from graft.server.engine.vllm.devices import device_of
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
+    from graft.server.engine.vllm.inside.managers import manager_of
     from graft.server.engine.vllm.inside.seeds import turn_back_seeds
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
@@ -35,7 +35,7 @@ def register() -> None:
         turn_back_seeds()
         shorten()
         sleep_between_polls()
-    use_manager(device_of(current_platform).manager)
+    use_manager(manager_of(current_platform))
 
 
 def use_manager(name: str) -> None:
