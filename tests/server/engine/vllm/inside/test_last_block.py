@@ -23,11 +23,9 @@ DEPTHS = pytest.mark.parametrize("depth", [1, 2])
 
 @pytest.fixture(scope="module")
 def config(base: Base) -> VllmConfig:
-    settings = engine_settings(base, max_running=RUNNING)
+    settings = engine_settings(base, max_running=RUNNING, max_step_tokens=STEP_TOKENS)
     prepare_environment(settings)
-    arguments = AsyncEngineArgs(
-        **engine_arguments(settings, Cpu()), max_num_batched_tokens=STEP_TOKENS, disable_log_stats=False
-    )
+    arguments = AsyncEngineArgs(**engine_arguments(settings, Cpu()), disable_log_stats=False)
     config = arguments.create_engine_config()
     config.cache_config.num_gpu_blocks = 100
     return config
