@@ -10,9 +10,9 @@ from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import BASE, DATA, Identity
 from graft.training.job.lineage import data_digest
 from graft.training.loop.optim import Schedule
-from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE
+from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD
 
-_FREE = ELSEWHERE | CONTROLS | SCHEDULE | {"gradient_accumulation_steps"}
+_FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps"}
 
 
 def identity(

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client import Gauge as PrometheusGauge
 
 from graft.training.errors import ConfigurationError
+from graft.training.loop.progress import Listener
 
 _NAMES = {
     "loss": "loss of the last step, nats per supervised token",
@@ -19,6 +20,12 @@ _NAMES = {
     "memory": "bytes of memory in use",
     "skipped": "steps left out because of their loss or gradient",
 }
+
+
+def listeners(folder: Path, *, start: int, tensorboard: bool, metrics_port: int | None) -> list[Listener]:
+    """Those that were asked for, of a run that goes on from step ``start``. Raises ``ConfigurationError``."""
+    found: list[Listener] = [TensorBoard(folder, start=start)] if tensorboard else []
+    return found if metrics_port is None else [*found, Prometheus(metrics_port)]
 
 
 class TensorBoard:

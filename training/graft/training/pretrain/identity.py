@@ -13,26 +13,9 @@ from graft.training.job.lineage import data_digest
 from graft.training.loop.optim import Schedule
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE
+from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD
 
-_FREE = (
-    ELSEWHERE
-    | CONTROLS
-    | SCHEDULE
-    | frozenset(
-        (
-            "gradient_accumulation_steps",
-            "eval_steps",
-            "gradient_checkpointing",
-            "torch_compile",
-            "validation",
-            "text",
-            "tokenizer",
-            "tensorboard",
-            "metrics_port",
-        )
-    )
-)
+_FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps", "text", "tokenizer"}
 """Settings that a resumed run may change, or whose effect is compared in place of their value."""
 
 

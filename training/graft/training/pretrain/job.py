@@ -17,10 +17,10 @@ from graft.training.launch.processes import Processes, device_kind
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon, schedule_of
-from graft.training.loop.progress import Gauge, Listener
+from graft.training.loop.progress import Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.loop.telemetry import Prometheus, TensorBoard
+from graft.training.loop.telemetry import listeners
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.flops import flops_per_token, peak_of_all
 from graft.training.parallel.distributed import Distributed
@@ -172,19 +172,16 @@ class PretrainText:
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
             gauge=gauge,
-            listeners=self._listeners,
+            listeners=lambda step: listeners(
+                self.work,
+                start=step.number,
+                tensorboard=settings.tensorboard,
+                metrics_port=settings.metrics_port,
+            ),
             checkpoint_steps=settings.save_steps,
             held_out=held_out.measure if held_out is not None and settings.eval_steps else None,
             held_out_steps=settings.eval_steps,
         )
-
-    def _listeners(self, step: Step) -> list[Listener]:
-        found: list[Listener] = []
-        if self.settings.tensorboard:
-            found.append(TensorBoard(self.work, start=step.number))
-        if self.settings.metrics_port is not None:
-            found.append(Prometheus(self.settings.metrics_port))
-        return found
 
 
 def gauge_of(assembly: Assembly, device: str, num_processes: int) -> Gauge:

@@ -15,7 +15,6 @@ class PretrainSettings(TrainingSettings):
     text: tuple[str, ...] = setting(
         (), "files of text (.txt, .md, code; .jsonl, .ndjson or .json rows with `text`; also .gz), separated by commas"
     )
-    validation: str | None = setting(None, "a file of text that is held out")
     tokenizer: str | None = setting(None, "folder of a tokenizer; default: one is trained on the text")
     vocab_size: int = setting(4096, "of the tokenizer that is trained", at_least(1))
 
@@ -54,15 +53,4 @@ class PretrainSettings(TrainingSettings):
         None,
         "what is computed in, bfloat16 (default) or float32; the optimizer's weights are float32 in any case",
         one_of("bfloat16", "float32"),
-    )
-    gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
-    torch_compile: bool = setting(False, "compile the blocks")
-    tensorboard: bool = setting(False, "write scalars for TensorBoard beside the checkpoints")
-    metrics_port: int | None = setting(
-        None,
-        "serve Prometheus metrics on this port of 127.0.0.1",
-        Limit(holds=lambda port: 0 < port < 65536, text="from 1 to 65535"),
-    )
-    eval_steps: int | None = setting(
-        None, "measure on the validation text every so many steps; default: at the end", at_least(1)
     )

@@ -27,8 +27,15 @@ SCHEDULE = frozenset(
 """Settings that are compared by what they make of the learning rates of the steps already taken."""
 CONTROLS = frozenset(("save_steps", "spike_sigmas"))
 """Settings that whoever watches a training may change while it goes on."""
-ELSEWHERE = frozenset(("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"))
-"""Settings that say where a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
+TOLD = frozenset(("validation", "eval_steps", "tensorboard", "metrics_port"))
+"""Settings that say what is measured and told of a training."""
+ELSEWHERE = frozenset(
+    (
+        *("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"),
+        *("gradient_checkpointing", "torch_compile"),
+    )
+)
+"""Settings that say where and how a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
 data-parallel process: only its product with their number is part of the result."""
 
 
@@ -69,6 +76,18 @@ class TrainingSettings:
         Limit(holds=lambda value: 0 <= value < 2**32, text=f"from 0 to {2**32 - 1}"),
     )
     save_steps: int | None = setting(None, "checkpoint every so many steps", at_least(1))
+    validation: str | None = setting(None, "a file like the training's, that is held out and measured on")
+    gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
+    torch_compile: bool = setting(False, "compile the blocks")
+    tensorboard: bool = setting(False, "write scalars for TensorBoard beside the checkpoints")
+    metrics_port: int | None = setting(
+        None,
+        "serve Prometheus metrics on this port of 127.0.0.1",
+        Limit(holds=lambda port: 0 < port < 65536, text="from 1 to 65535"),
+    )
+    eval_steps: int | None = setting(
+        None, "measure on what is held out every so many steps; default: at the end", at_least(1)
+    )
     pp: int = setting(1, "pipeline stages", at_least(1))
     dp_replicate: int = setting(1, "copies of the model", at_least(1))
     dp_shard: int | None = setting(None, "processes that share a copy; default: all that are left")
