@@ -46,6 +46,7 @@ class Step:
         self.working_form, self._max_gradient_norm = working_form, max_gradient_norm
         self._weights = Weights(model)
         masters = self._weights.masters
+        self.layout.hold(self._weights.working, masters)
         self._average_decay = average_decay
         self.state = State(
             masters=masters,

@@ -68,6 +68,5 @@ class Weights:
 def _hand_over(master: nn.Parameter, parameter: Tensor) -> None:
     """What a parameter's gradient is, as a part of its master's."""
     assert parameter.grad is not None
-    gradient = parameter.grad.float()
-    master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+    master.grad = parameter.grad.float() if master.grad is None else master.grad.add_(parameter.grad)
     parameter.grad = None

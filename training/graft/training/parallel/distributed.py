@@ -21,10 +21,14 @@ from transformers import PreTrainedModel
 from graft.training.batch.data import Share
 from graft.training.model.blocks import blocks
 from graft.training.parallel import context
+from graft.training.parallel.buckets import Buckets, Reduction, dealt, local, sum_together
 from graft.training.parallel.layout import Work
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.parallel.pipeline import Pipeline, cut
 from graft.training.parallel.tensor import split_tensors
+
+WORK = ("dp_replicate", "dp_shard", "cp")
+"""The axes along which processes compute different parts of a loss."""
 
 
 class Distributed:
@@ -37,8 +41,10 @@ class Distributed:
         self.is_first = self.rank == 0
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
-        self._work: DeviceMesh = self._devices["dp_replicate", "dp_shard", "cp"]._flatten("work")
-        self._head_norms: list[str] = []
+        self._groups: dict[tuple[str, ...], dist.ProcessGroup] = {}
+        self._partial: list[str] = []
+        """Parameters that each process of tp has a part of the gradient of."""
+        self._buckets = Buckets({}, {}, {})
         self._pipeline: Pipeline | None = None
 
     @property
@@ -80,7 +86,7 @@ class Distributed:
         With ``compute_dtype`` sharded weights stay in float32 and are gathered in that type.
         """
         if self.mesh.tp > 1:
-            self._head_norms = split_tensors(model, self._devices["tp"])
+            self._partial = split_tensors(model, self._devices["tp"])
         if self.mesh.cp > 1:
             assert isinstance(model, PreTrainedModel)
             context.gather_contexts(model, self._devices["cp"].get_group())
@@ -114,33 +120,59 @@ class Distributed:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
         sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
-        dist.all_reduce(sums, group=self._work.get_group())
+        dist.all_reduce(sums, group=self._group(WORK))
         return dict(zip(names, sums.tolist(), strict=True))
 
+    def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
+        self._buckets = Buckets(working, masters, self._reductions(masters))
+
+    def _reductions(self, masters: Mapping[str, nn.Parameter]) -> dict[str, Reduction]:
+        """How gradients are summed that FSDP does not sum by itself."""
+        owners = self._owners(masters) or {}
+        holders = self._devices["dp_shard"].get_group() if owners else None
+        found = {}
+        for name, master in masters.items():
+            axes = ("dp_replicate", "dp_shard", "cp", "tp") if name in self._partial else WORK
+            if _is_sharded(master) or all(getattr(self.mesh, axis) == 1 for axis in axes):
+                continue
+            is_dealt = owners and self.mesh.dp_replicate == 1
+            group = holders if is_dealt and holders is not None else self._group(axes)
+            found[name] = Reduction(group, owners.get(name), holders)
+        return found
+
+    def _group(self, axes: tuple[str, ...]) -> dist.ProcessGroup:
+        """The processes that differ from this one along some axes only."""
+        if axes not in self._groups:
+            mesh = self._devices[axes]
+            self._groups[axes] = (mesh if len(axes) == 1 else mesh._flatten("_".join(axes))).get_group()
+        return self._groups[axes]
+
     def run(self, work: Work) -> dict[str, float]:
+        self._buckets.open()
         if self._pipeline is not None:
-            return self._pipeline.run(work)
-        model = work.model
-        if not isinstance(model, FSDPModule):
-            return work.add_gradients()
-        model.set_requires_gradient_sync(len(work.batches) == 1)  # gradients are exchanged after the last one only
-        return work.add_gradients(before_last=functools.partial(model.set_requires_gradient_sync, True))
+            self._buckets.expect(len(work.batches))
+            means = self._pipeline.run(work)
+        elif isinstance(work.model, FSDPModule):
+            work.model.set_requires_gradient_sync(len(work.batches) == 1)  # exchanged after the last one only
+            means = work.add_gradients(before_last=functools.partial(work.model.set_requires_gradient_sync, True))
+        else:
+            means = work.add_gradients(before_last=functools.partial(self._buckets.expect, 1))
+        self._buckets.reduce_rest()
+        return means
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._buckets.close()
+        together: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
         for name, parameter in parameters.items():
-            if parameter.grad is None:
-                continue
-            local = _local(parameter.grad)
-            if name in self._head_norms:
-                dist.all_reduce(local, group=self._devices["tp"].get_group())
-            if not _is_sharded(parameter):
-                dist.all_reduce(local, group=self._work.get_group())
-            elif self.mesh.cp > 1:
-                dist.all_reduce(local, group=self._devices["cp"].get_group())
+            axes = [*(["cp"] if self.mesh.cp > 1 else []), *(["tp"] if name in self._partial else [])]
+            if axes and parameter.grad is not None and _is_sharded(parameter):
+                together[tuple(axes)].append(local(parameter.grad))
+        for names, gradients in together.items():
+            sum_together(gradients, self._group(names))
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
-        """Squares are summed in each process, then once for each way in which tensors are split."""
-        squares: dict[tuple[Any, ...], Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+        """Squares of what is here are summed in each process, then once for each way in which tensors are split."""
+        squares: dict[tuple[Any, ...], Tensor] = defaultdict(self._zero)
         meshes: dict[tuple[Any, ...], tuple[DeviceMesh, tuple[Any, ...]]] = {}
         for parameter in parameters.values():
             gradient = parameter.grad
@@ -150,15 +182,20 @@ class Distributed:
             if isinstance(gradient, DTensor):
                 key = (gradient.device_mesh.mesh_dim_names, gradient.placements)
                 meshes[key] = (gradient.device_mesh, gradient.placements)
-            squares[key] = squares[key] + _local(gradient).double().square().sum()
+            squares[key] = squares[key] + local(gradient).double().square().sum()
         for key, (mesh, placements) in meshes.items():
             for axis, placement in enumerate(placements):
                 if not isinstance(placement, Replicate):
                     dist.all_reduce(squares[key], group=mesh.get_group(axis))
-        total = torch.stack(list(squares.values())).sum()
+        total = torch.stack([self._zero(), *squares.values()]).sum()
+        if self._owners(parameters) is not None:
+            dist.all_reduce(total, group=self._devices["dp_shard"].get_group())
         if self.mesh.pp > 1:
             dist.all_reduce(total, group=self._devices["pp"].get_group())
         return total.sqrt()
+
+    def _zero(self) -> Tensor:
+        return torch.zeros((), dtype=torch.float64, device=self.device)
 
     def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
         """All that is here; with ``zero_stage`` 1 as many elements as each of the others that share a copy, about."""
@@ -167,11 +204,7 @@ class Distributed:
         return {name: one for name, one in parameters.items() if owners is None or owners[name] == here}
 
     def share_updates(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        owners = self._owners(parameters)
-        if owners is not None:
-            group = self._devices["dp_shard"].get_group()
-            for name, parameter in parameters.items():
-                dist.broadcast(parameter.detach(), group=group, group_src=owners[name])
+        self._buckets.share_updates()
 
     def wait(self) -> None:
         dist.barrier()
@@ -180,17 +213,7 @@ class Distributed:
         """Largest first to whoever has least; None where the optimizer's state is not dealt out by parameter."""
         if self.mesh.zero_stage != 1 or self.mesh.dp_shard == 1:
             return None
-        loads = [0] * self.mesh.dp_shard
-        owners: dict[str, int] = {}
-        for name in sorted(parameters, key=lambda name: (-parameters[name].numel(), name)):
-            owners[name] = loads.index(min(loads))
-            loads[owners[name]] += parameters[name].numel()
-        return owners
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process holds."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        return dealt(parameters, self.mesh.dp_shard)
 
 
 def _is_sharded(parameter: nn.Parameter) -> bool:

@@ -80,11 +80,14 @@ class Layout(Protocol):
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value, summed over the processes that read different data."""
 
+    def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
+        """Before the first step: backward passes add to the gradients of ``working``, hooks there to the masters'."""
+
     def run(self, work: Work) -> dict[str, float]:
         """Forward and backward of a step's micro-batches; gradients add up. Returns the means here."""
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """After the last micro-batch: every process holds its part of the gradients of all data."""
+        """Before the optimizers' step: every process holds its part of the gradients of all data, or those it owns."""
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
         """The 2-norm of all gradients together."""
@@ -126,6 +129,9 @@ class Alone:
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
+
+    def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
+        pass
 
     def run(self, work: Work) -> dict[str, float]:
         return work.add_gradients()
