@@ -237,7 +237,7 @@ class Assembly:
             num_slots=settings.num_slots,
             observer=self.metrics,
             expect=parity.expect,
-            verify=parity.verify,
+            verify=lambda adapter: self.metrics.judged(parity.verify(adapter)),
             distrust=supervisor.distrust,
         )
         return _Engine(supervisor, slots, parity)
@@ -260,6 +260,7 @@ class Assembly:
         """Start the engine, with its listeners; it takes half a minute."""
         supervisor, slots, parity = engine
         self.metrics.resident.set_function(lambda: len(slots.view()))
+        self.metrics.watch_disk(self.settings.data_path)
         supervisor.subscribe(self.metrics.engine_changed)
         supervisor.subscribe(self.readiness.engine_changed)
         await supervisor.start(restore=slots.restore)

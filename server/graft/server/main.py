@@ -22,6 +22,7 @@ from graft.server.assembly import Assembly, Server
 from graft.server.engine.engine import EngineError
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.vllm.factory import VllmEngineFactory
+from graft.server.operations import service_manager
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.shutdown import Shutdown, kill_children_until_the_end
 from graft.server.runtime.background import log_unseen
@@ -58,6 +59,7 @@ async def serve(
                 if server is not None:
                     with _announced(server, settings.host, ready_file):
                         await shutdown.asked.wait()
+                        service_manager.tell(service_manager.STOPPING)
                         await _drain(server.serving, shutdown)
         except Exception as error:
             if not shutdown.asked.is_set():
@@ -138,6 +140,7 @@ def _announced(server: Server, host: str, ready_file: Path | None) -> Iterator[N
         f"on gRPC {shown(host, ports.grpc)} and http://{shown(host, ports.http)}/v1",
         flush=True,
     )
+    service_manager.tell(service_manager.READY)
     try:
         yield
     finally:

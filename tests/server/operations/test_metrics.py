@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+from pathlib import Path
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from graft.server.engine.state import EngineState
+from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.operations.metrics import Metrics, SwapPause
 
 
@@ -40,3 +45,33 @@ def test_restarts_are_counted_once() -> None:
         metrics.engine_changed(EngineState(ready=ready, num_restarts=num_restarts))
     assert metrics.registry.get_sample_value("graft_engine_restarts_total") == 2
     assert metrics.registry.get_sample_value("graft_engine_ready") == 1
+
+
+async def test_each_comparison_counts_once_by_its_end() -> None:
+    metrics = Metrics(CollectorRegistry())
+
+    async def verdict(error: Exception | None) -> None:
+        if error is not None:
+            raise error
+
+    for error in (None, None, ParityFailed("drifted"), ParityUnavailable("no memory"), ValueError("a fault of ours")):
+        if error is None:
+            await metrics.judged(verdict(None))
+        else:
+            with pytest.raises(type(error)):
+                await metrics.judged(verdict(error))
+    counts = {
+        outcome: metrics.registry.get_sample_value("graft_parity_checks_total", {"outcome": outcome})
+        for outcome in ("passed", "failed", "unavailable")
+    }
+    assert counts == {"passed": 2, "failed": 1, "unavailable": 1}
+
+
+def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.watch_disk(tmp_path)
+    told, size = shutil.disk_usage(tmp_path), metrics.registry.get_sample_value("graft_data_size_bytes")
+    assert size == told.total
+    assert 0 < (metrics.registry.get_sample_value("graft_data_free_bytes") or 0) <= told.total
+    metrics.watch_disk(tmp_path / "gone")
+    assert math.isnan(metrics.registry.get_sample_value("graft_data_free_bytes") or 0)

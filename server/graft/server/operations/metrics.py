@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from time import monotonic
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from graft.server.engine.state import PROVEN_SECONDS, EngineState
+from graft.server.errors import ParityFailed, ParityUnavailable
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Gaps shorter than this cannot be the pause that a load causes, and are not kept.
@@ -85,6 +88,16 @@ class Metrics:
             "engine_failures_in_a_row", f"Since an engine last answered for {PROVEN_SECONDS:g} s."
         )
         self.ready = gauge("engine_ready", "1 while the engine answers.")
+        self.parity = counter(
+            "parity_checks_total",
+            "Loaded versions compared with their reference (passed, failed), or whose reference was not to be had "
+            "(unavailable).",
+            "outcome",
+        )
+        for outcome in ("passed", "failed", "unavailable"):
+            self.parity.labels(outcome=outcome)
+        self.free = gauge("data_free_bytes", "Free space where the catalog and the adapters' files are kept.")
+        self.size = gauge("data_size_bytes", "Size of the file system where these are kept.")
 
     def admitted(self, num_running: int, num_queued: int) -> None:
         self.running.set(num_running)
@@ -97,6 +110,34 @@ class Metrics:
             self.failures.labels(cause=now.cause or "death").inc()
         self.failures_in_a_row.set(now.num_failures)
         self._engine = now
+
+    def watch_disk(self, folder: Path) -> None:
+        """The space of the file system of `folder` is asked for with every scrape; NaN while it cannot be told."""
+
+        def space(field: str) -> float:
+            try:
+                return float(getattr(shutil.disk_usage(folder), field))
+            except OSError:
+                return float("nan")
+
+        self.free.set_function(lambda: space("free"))
+        self.size.set_function(lambda: space("total"))
+
+    async def judged(self, verdict: Awaitable[None]) -> None:
+        """Count how a version's comparison ends; what it raises is raised."""
+        outcome = None
+        try:
+            await verdict
+            outcome = "passed"
+        except ParityFailed:
+            outcome = "failed"
+            raise
+        except ParityUnavailable:
+            outcome = "unavailable"
+            raise
+        finally:
+            if outcome is not None:
+                self.parity.labels(outcome=outcome).inc()
 
     def on_load_started(self, digest: str) -> None:
         self._load_started_at[digest] = monotonic()
