@@ -9,7 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from graft.training.batch.permutation import Permutation
 from graft.training.errors import DataError
+
+MAX_LISTED = 1 << 18
+"""Rows whose order is a shuffled list, of 10 MB at most. That of more is computed: of 10^8 a list would take 3.6 GB and
+minutes in each epoch.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +77,14 @@ class OrderedRows:
     def _drawn(self, start: int, num: int) -> Iterator[int]:
         while num:
             epoch, position = divmod(start, self.num_rows)
-            taken = shuffled(self.num_rows, f"{self._seed}/{epoch}")[position : position + num]
+            taken = random_order(self.num_rows, f"{self._seed}/{epoch}")[position : position + num]
             yield from taken
             start, num = start + len(taken), num - len(taken)
+
+
+def random_order(num: int, seed: str) -> Sequence[int]:
+    """The numbers below ``num`` in a random order: of few a list, of many one that takes no memory."""
+    return shuffled(num, seed) if num <= MAX_LISTED else Permutation(num, seed)
 
 
 @functools.lru_cache(maxsize=2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from random import Random
 
+import numpy as np
 import torch
 
 from graft.training.batch.batch import Batch
@@ -13,6 +13,7 @@ from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.order import OrderedRows
 from graft.training.batch.others import Others
 from graft.training.batch.packing import IGNORED, PackedBatch
+from graft.training.corpus.shards.stream import TokenStream
 from graft.training.corpus.texts import Sentences, flat
 
 
@@ -67,14 +68,17 @@ class PackedText(OrderedRows):
     A document that does not fit goes on in the next row, where nothing of it is seen any more.
     """
 
-    def __init__(self, documents: Sequence[Sentences], *, length: int, end_id: int, pad_id: int, **order: int) -> None:
-        """``order`` as in ``OrderedRows``."""
-        pieces = [torch.tensor([*flat(document), end_id], dtype=torch.int32) for document in documents]
-        self._ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
-        """Where in the stream each document is over."""
-        self._stream = torch.cat(pieces)
+    def __init__(
+        self, documents: Sequence[Sentences] | TokenStream, *, length: int, end_id: int, pad_id: int, **order: int
+    ) -> None:
+        """Of a stream, whose documents are ended already, only the rows of a step are read. ``order`` as in
+        ``OrderedRows``.
+        """
+        if not isinstance(documents, TokenStream):
+            documents = TokenStream.of(map(flat, documents), end_id)
+        self._stream = documents
         self._length, self._pad_id = length, pad_id
-        super().__init__(-(-len(self._stream) // length), **order)
+        super().__init__(-(-self._stream.num_tokens // length), **order)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
         batches = self._numbers(step)
@@ -82,10 +86,14 @@ class PackedText(OrderedRows):
             self._batch(batches[0]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
         ]
 
+    @property
+    def num_tokens(self) -> int:
+        """Of all documents, their ends included."""
+        return self._stream.num_tokens
+
     def documents(self) -> Iterator[list[int]]:
         """Every document's tokens, without its end."""
-        begins = [0, *self._ends.tolist()]
-        return (self._stream[begin : end - 1].tolist() for begin, end in pairwise(begins))
+        return self._stream.documents()
 
     def in_order(self, rows_per_batch: int) -> Iterator[PackedBatch]:
         """Every row once."""
@@ -93,17 +101,19 @@ class PackedText(OrderedRows):
             yield self._batch(range(at, min(at + rows_per_batch, self.num_rows)))
 
     def _batch(self, rows: Sequence[int]) -> PackedBatch:
-        at_BL = torch.tensor(rows)[:, None] * self._length + torch.arange(self._length)
-        is_text_BL = at_BL < len(self._stream)
-        at_BL = at_BL.clamp(max=len(self._stream) - 1)
-        document_BL = torch.searchsorted(self._ends, at_BL, right=True)
-        begin_BL = torch.where(document_BL > 0, self._ends[document_BL - 1], 0).maximum(at_BL[:, :1])
-        ids_BL = torch.where(is_text_BL, self._stream[at_BL].long(), self._pad_id)
-        follows_BL = torch.zeros_like(is_text_BL)
-        follows_BL[:, :-1] = is_text_BL[:, 1:] & (document_BL[:, 1:] == document_BL[:, :-1])
+        shape = (len(rows), self._length)
+        ids_BL, labels_BL = torch.full(shape, self._pad_id), torch.full(shape, IGNORED)
+        position_BL, document_BL = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        for number, row in enumerate(rows):
+            begin = row * self._length
+            span = self._stream.span(begin, min(begin + self._length, self._stream.num_tokens))
+            size, begins = len(span.ids_N), np.concatenate(([0], span.ends_D))
+            document = np.repeat(np.arange(len(begins)), np.diff(begins, append=size))
+            follows = document[1:] == document[:-1]
+            ids_BL[number, :size] = torch.from_numpy(span.ids_N)
+            labels_BL[number, : size - 1] = torch.from_numpy(np.where(follows, span.ids_N[1:], IGNORED))
+            position_BL[number, :size] = torch.from_numpy(np.arange(size) - begins[document])
+            document_BL[number, :size] = torch.from_numpy(document + 1)
         return PackedBatch(
-            input_ids_BL=ids_BL,
-            labels_BL=torch.where(follows_BL, ids_BL.roll(-1, dims=1), IGNORED),
-            position_ids_BL=torch.where(is_text_BL, at_BL - begin_BL, 0),
-            document_BL=torch.where(is_text_BL, document_BL - document_BL[:, :1] + 1, 0),
+            input_ids_BL=ids_BL, labels_BL=labels_BL, position_ids_BL=position_BL, document_BL=document_BL
         )
