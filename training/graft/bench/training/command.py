@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from graft.bench.training.comparison import Plan, measure
     from graft.bench.training.report import draw, table, write_json
     from graft.training.errors import ConfigurationError
-    from graft.training.launch.processes import device_kind
     from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+    from graft.training.runtime.device import device_kind
 
     if args.pairs < 1:
         raise ConfigurationError(f"--pairs {args.pairs}: must be at least 1.")

@@ -19,13 +19,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.launch.processes import device_kind
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.progress import METRICS, Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.model.flops import flops_per_token, peak_flops
 from graft.training.objective.causal import CausalObjective
+from graft.training.runtime.device import device_kind
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, MAX_NORM = 1e-3, 0.1, (0.9, 0.95), 1.0
 NUM_WARM = 4

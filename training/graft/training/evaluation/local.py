@@ -13,6 +13,7 @@ from graft.adapters.text.spelling import Spelling
 from graft.training.batch.encoding import end_ids
 from graft.training.evaluation.answerer import Prompt
 from graft.training.model.loading import load_base, load_tokenizer
+from graft.training.runtime.device import device_kind, own_device
 
 
 class LocalAnswerer:
@@ -27,8 +28,8 @@ class LocalAnswerer:
 
     @classmethod
     def load(cls, base: Path, form: ServingForm, adapter: Path | None = None) -> "LocalAnswerer":
-        """Loads the base and, where given, an adapter's folder."""
-        model = load_base(base, form)
+        """Loads the base and, where given, an adapter's folder, onto a GPU where there is one."""
+        model = load_base(base, form, device=own_device(device_kind()))
         if adapter is not None:
             from peft import PeftModel
 
@@ -85,11 +86,12 @@ class LocalAnswerer:
         length = len(prompt) + max(map(len, endings))
         rows = [prompt + ending for ending in endings]
         ids_BL = torch.tensor([row + [self._pad_id] * (length - len(row)) for row in rows])
-        logprobs_BLV = self.model(input_ids=ids_BL).logits.float().log_softmax(-1)
+        logprobs_BLV = self.model(input_ids=ids_BL.to(self.model.device)).logits.float().log_softmax(-1)
         scores = []
         for row, ending in enumerate(endings):
-            predicted = logprobs_BLV[row, len(prompt) - 1 : len(prompt) - 1 + len(ending)]
-            scores.append(float(predicted[torch.arange(len(ending)), torch.tensor(ending, dtype=torch.long)].sum()))
+            predicted_LV = logprobs_BLV[row, len(prompt) - 1 : len(prompt) - 1 + len(ending)]
+            asked_L1 = torch.tensor(ending, dtype=torch.long)[:, None].to(predicted_LV.device)
+            scores.append(float(predicted_LV.gather(1, asked_L1).sum()))
         return scores
 
     def _pad_left(self, encoded: list[list[int]]) -> dict[str, Tensor]:
@@ -97,4 +99,4 @@ class LocalAnswerer:
         length = max(len(ids) for ids in encoded)
         ids = torch.tensor([[self._pad_id] * (length - len(row)) + row for row in encoded])
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in encoded])
-        return {"input_ids": ids, "attention_mask": mask}
+        return {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}

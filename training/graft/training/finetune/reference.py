@@ -38,7 +38,7 @@ def write_reference(model: PreTrainedModel, rows: Sequence[Encoded], form: Servi
 
 def _scored(model: PreTrainedModel, ids: Sequence[int], start: int) -> ReferenceRow:
     """Nats of each token from ``start`` on."""
-    ids_1L = torch.tensor([list(ids)])
+    ids_1L = torch.tensor([list(ids)]).to(model.device)
     logprobs_LV: Tensor = model(input_ids=ids_1L).logits[0].float().log_softmax(-1)
     chosen = logprobs_LV[start - 1 : -1].gather(1, ids_1L[0, start:, None]).flatten()
     return ReferenceRow(
@@ -49,9 +49,12 @@ def _scored(model: PreTrainedModel, ids: Sequence[int], start: int) -> Reference
 
 
 def _drawn(model: PreTrainedModel, first_token: int, generator: torch.Generator) -> list[int]:
-    """``first_token`` and what the model goes on to say, drawn at temperature 1."""
+    """``first_token`` and what the model goes on to say, drawn at temperature 1, with the numbers of a CPU's generator
+    on any device.
+    """
     ids = [first_token]
     while len(ids) < NUM_DRAWN_TOKENS:
-        probabilities_V: Tensor = model(input_ids=torch.tensor([ids])).logits[0, -1].float().softmax(-1)
+        logits_V: Tensor = model(input_ids=torch.tensor([ids]).to(model.device)).logits[0, -1]
+        probabilities_V = logits_V.float().softmax(-1).cpu()
         ids.append(int(torch.multinomial(probabilities_V, 1, generator=generator)))
     return ids

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
+from graft.training.runtime.device import device_kind
 
 LAUNCH = "launch"
 """File in a training's folder."""
@@ -75,10 +76,6 @@ class Job(Protocol):
         """Makes sure that checkpoints in ``work`` are this training's to go on from. Raises ``CheckpointError``."""
 
     def execute(self, processes: Processes, *, resume: bool) -> Any: ...
-
-
-def device_kind() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ from typing import Any
 
 from graft.adapters.errors import GraftError
 from graft.training.errors import ConfigurationError, DataError, OtherRun, TrainingError
-from graft.training.launch.processes import Job, device_kind, joined
+from graft.training.launch.processes import Job, joined
 from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.runtime.device import device_kind
 from graft.training.runtime.startup import prepare
 
 FAILURE = "failure"

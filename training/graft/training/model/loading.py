@@ -23,12 +23,15 @@ from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
 
+CPU = torch.device("cpu")
 PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)
 """What plain weights can be brought into while they are loaded; the others are made by ``graft quantize``."""
 
 
-def load_base(path: Path, form: ServingForm, *, storage: torch.dtype = torch.uint8) -> PreTrainedModel:
-    """Loads a base for evaluation or adaptation; its parameters are frozen.
+def load_base(
+    path: Path, form: ServingForm, *, storage: torch.dtype = torch.uint8, device: torch.device = CPU
+) -> PreTrainedModel:
+    """Loads a base for evaluation or adaptation onto a device, where it is quantized, too; its parameters are frozen.
 
     int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
     multiplies by. ``storage`` is where the bits of NF4 lie.
@@ -47,7 +50,7 @@ def load_base(path: Path, form: ServingForm, *, storage: torch.dtype = torch.uin
         # That we pass how to load what the folder holds is meant.
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, **_quantization(found, form, storage)
+            path, dtype=dtype, local_files_only=True, device_map={"": device}, **_quantization(found, form, storage)
         )
     _keep_odd_sizes_unpacked(model)
     model.requires_grad_(False)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.job.export import check_output
 from graft.training.job.folder import DATA, Identity, JobFolder
-from graft.training.launch.processes import Processes, device_kind
+from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon, schedule_of
@@ -33,6 +33,7 @@ from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, tokenizer_of
 from graft.training.pretrain.text import HeldOutText
+from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
 
 

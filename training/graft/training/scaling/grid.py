@@ -16,7 +16,6 @@ from graft.adapters.digest import digest_of_json
 from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import DataError
-from graft.training.launch.processes import device_kind
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
@@ -26,6 +25,7 @@ from graft.training.parallel.layout import Alone
 from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.settings import PretrainSettings
+from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import replace_text
 from graft.training.scaling.laws import Point
 
