@@ -20,7 +20,7 @@ from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import configuration
 from graft.training.model.family import FAMILIES, Size, family, family_of
-from graft.training.objective.masks import attention_windows
+from graft.training.objective.masks import reaches
 
 KINDS: dict[str, Any] = {
     "decoder": AutoModelForCausalLM,
@@ -61,7 +61,7 @@ def test_what_a_row_names_is_in_the_model(name: str, tokenizer: PreTrainedTokeni
     names = [parameter for parameter, _ in model.named_parameters()]
     assert row.shared_layers is None or any(row.shared_layers in one for one in names)
     if row.kind == "decoder":
-        windows = [attention_windows(made(name, tokenizer, replace(SIZE, window=window))) for window in (4, 8)]
+        windows = [reaches(made(name, tokenizer, replace(SIZE, window=window))) for window in (4, 8)]
         assert (windows[0] != windows[1]) == row.takes_window
     if row.is_splittable:
         assert model.config.base_model_tp_plan

@@ -13,9 +13,9 @@ from graft.adapters.form import ServingForm
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
 from graft.training.model.loading import load_base
-from graft.training.objective import masks
+from graft.training.objective import packable
 from graft.training.objective.causal import CausalObjective
-from graft.training.objective.masks import check_packing
+from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.mesh import Mesh
 
 WINDOW = 6
@@ -43,12 +43,12 @@ READ: dict[str, dict[str, Any]] = {
     "gemma2": WINDOWED,
     "gemma3_text": {**WINDOWED, "layer_types": ["sliding_attention", "full_attention"] * 2},
     "olmo3": {**WINDOWED, "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 128, "attention_chunk_size": 8, "head_dim": 16},
     "gpt_oss": {**WINDOWED, "num_local_experts": 4, "num_experts_per_tok": 2},  # eager only
     "gptj": {"rotary_dim": 8},  # eager only
 }
 REFUSED: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
-    "llama4_text": {"num_local_experts": 2, "intermediate_size_mlp": 128, "attention_chunk_size": 8, "head_dim": 16},
     "recurrent_gemma": {"lru_width": 64, "attention_window_size": WINDOW},
     "bloom": {},
     "mamba": {"state_size": 8},
@@ -92,7 +92,7 @@ def test_T11_layers_that_reach_over_a_border_are_refused(model_type: str) -> Non
         check_packing(made(model_type, REFUSED[model_type]))
 
 
-@pytest.mark.parametrize("model_type", ["lfm2", "recurrent_gemma", "llama4_text"])
+@pytest.mark.parametrize("model_type", ["lfm2", "recurrent_gemma"])
 def test_T11_without_packing_they_are_read_as_they_are(model_type: str) -> None:
     model = made(model_type, REFUSED[model_type])
     for row in rows():
@@ -104,6 +104,7 @@ def test_T11_looking_for_it_changes_nothing(tiny_base: Path) -> None:
     """In evaluation bitsandbytes packs NF4 for a kernel without a gradient: a training after that would go wrong."""
     model = load_base(tiny_base, ServingForm.NF4)
     before, drawn = {name: one.clone() for name, one in model.state_dict().items()}, torch.get_rng_state()
+    check_causal(model)
     check_packing(model)
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(one, after[name]) for name, one in before.items())
@@ -121,6 +122,6 @@ def test_a_lack_of_memory_is_not_taken_for_a_decoder_without_masks(monkeypatch: 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = made("gpt2", {})
-    monkeypatch.setattr(masks, "leaks", exhausted)
+    monkeypatch.setattr(packable.Probe, "leaks", exhausted)
     with pytest.raises(torch.OutOfMemoryError):
         check_packing(model)

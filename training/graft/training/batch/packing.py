@@ -13,6 +13,24 @@ IGNORED = -100
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What of its document a token sees, of those before it and itself."""
+
+    window: int | None = None
+    """So many at most (Mistral: arXiv:2310.06825, §2)."""
+    chunk: int | None = None
+    """Those of its chunk, where documents are cut into chunks of so many tokens (Llama 4)."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it goes back to the document's first token."""
+        return self.window is None and self.chunk is None
+
+
+WHOLE_DOCUMENT = Reach()
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackedBatch:
     """Tokens of several documents side by side. Legend: B rows, L tokens per row."""
 
@@ -43,19 +61,20 @@ class PackedBatch:
         """Whether every row is here and holds one document at most, with padding behind it."""
         return self.place_L is None and bool((self.document_BL <= 1).all())
 
-    def attention_mask(self, window: int | None = None) -> Tensor:
-        """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key.
-
-        With a ``window`` a query sees so many tokens at most, its own included (Mistral: arXiv:2310.06825, §2).
-        """
+    def attention_mask(self, reach: Reach = WHOLE_DOCUMENT) -> Tensor:
+        """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key."""
         ids = self.input_ids_BL
         at_L = torch.arange(ids.shape[1], device=ids.device) if self.place_L is None else self.place_L
         key_at_K = at_L if self.key_place_K is None else self.key_place_K
         key_document_BK = self.document_BL if self.key_document_BK is None else self.key_document_BK
         distance_LK = at_L[:, None] - key_at_K[None, :]
-        seen_LK = (distance_LK >= 0) & (distance_LK < (window or len(key_at_K)))
-        same_BLK = self.document_BL[:, :, None] == key_document_BK[:, None, :]
-        return (same_BLK & seen_LK)[:, None]
+        seen_LK = (distance_LK >= 0) & (distance_LK < (reach.window or len(key_at_K)))
+        seen_BLK = (self.document_BL[:, :, None] == key_document_BK[:, None, :]) & seen_LK
+        if reach.chunk is not None:
+            position_BL1 = self.position_ids_BL[:, :, None]
+            key_position_BLK = position_BL1 - distance_LK  # where it counts: in the query's document
+            seen_BLK &= position_BL1 // reach.chunk == key_position_BLK // reach.chunk
+        return seen_BLK[:, None]
 
     def silent(self) -> PackedBatch:
         """The same, of which nothing is asked: it changes nothing."""

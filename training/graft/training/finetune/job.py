@@ -31,7 +31,7 @@ from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.loading import CPU, load_base
 from graft.training.objective.causal import CausalObjective
-from graft.training.objective.masks import check_packing
+from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.runtime.device import device_kind, own_device
@@ -92,6 +92,7 @@ class Finetune:
             if mesh.shards_weights
             else self._adapted_model(ready.targets, device=own_device(layout.device))
         )
+        check_causal(model)
         if self.settings.packing:
             check_packing(model)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):

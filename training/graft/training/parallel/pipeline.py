@@ -21,7 +21,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from graft.training.batch.packing import PackedBatch
 from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
-from graft.training.objective.masks import attention_windows
+from graft.training.objective.masks import reaches
 from graft.training.parallel.layout import Work
 
 STAGES_PER_PROCESS = {"1f1b": 1, "interleaved": 2}
@@ -43,7 +43,7 @@ class Stage(nn.Module):
         self.norm = _norm(model) if is_last else None
         self.head = model.get_output_embeddings() if is_last else None
         self.rotary = base.rotary_emb
-        (self.window,) = attention_windows(model).values()
+        (self.reach,) = reaches(model).values()
 
     def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor, number: Tensor) -> Tensor:
         """Token ids or the states of the stage before; gives states or the loss."""
@@ -115,10 +115,10 @@ class Pipeline:
         if len({batch.input_ids_BL.shape for batch in batches}) != 1:
             raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
         numbers = torch.arange(len(batches))
-        window = next(iter(self._stages.values())).window
+        reach = next(iter(self._stages.values())).reach
         kwargs = {
             "position_ids": torch.cat([batch.position_ids_BL for batch in batches]),
-            "attention_mask": torch.cat([batch.attention_mask(window) for batch in batches]),
+            "attention_mask": torch.cat([batch.attention_mask(reach) for batch in batches]),
             "number": numbers,
         }
         inputs = (torch.cat([batch.input_ids_BL for batch in batches]),) if 0 in self._stages else ()

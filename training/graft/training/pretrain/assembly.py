@@ -19,7 +19,7 @@ from graft.training.model.loading import load, parts
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.masks import attention_windows
+from graft.training.objective.masks import reaches
 from graft.training.objective.objective import Objective
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
@@ -63,7 +63,7 @@ class Assembly:
         if settings.dtype == "bfloat16" and named.needs_float32:
             raise ConfigurationError(f"{named.name} computes in float32 only: leave dtype out, or say float32.")
         made.plain_objective()
-        if chosen == "prefix" and any(attention_windows(made.skeleton()).values()):
+        if chosen == "prefix" and not all(reach.is_whole for reach in reaches(made.skeleton()).values()):
             raise ConfigurationError(
                 "'prefix' reads the first part of a row from both sides, whatever its length: a sliding_window goes "
                 "with 'causal' only."
