@@ -25,7 +25,7 @@ def read_documents(path: Path) -> list[str]:
     """
     kind = kind_of(path)
     if kind in (*LINES, DOCUMENT):
-        found = [text for _, text in read_rows(path, _text_of)]
+        found = [text for _, text in read_rows(path, text_of)]
     elif kind in (*PROSE, *CODE):
         text = read_text(path)
         found = _articles(text) if _is_wikitext(text) else [text]
@@ -37,7 +37,8 @@ def read_documents(path: Path) -> list[str]:
     return found
 
 
-def _text_of(row: Any) -> str:
+def text_of(row: Any) -> str:
+    """A JSON row's ``text``. Raises ``BadLine``."""
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise BadLine('must be an object with "text".')
     text: str = row["text"]

@@ -7,10 +7,12 @@ editor or the joining of files leaves it, is no text (RFC 3629, §6). What is gz
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from graft.adapters.text.problems import BadLine, UnreadableText, check_characters, parsed
 
@@ -65,25 +67,64 @@ def decoded(line: bytes) -> str:
     return text
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes as a stream, unpacked however many they are. What is raised inside is taken for the file's.
+
+    Raises ``UnreadableText`` as ``read_text`` does.
+    """
+    _check_file(path)
+    is_packed = False
+    try:
+        with path.open("rb") as file:
+            is_packed = file.peek(2).startswith(_GZIP)
+            # Its stream has all that is called here.
+            with gzip.open(file) if is_packed else contextlib.nullcontext(file) as stream:
+                _check_head(path, stream.peek(64)[:64], is_packed=is_packed)
+                yield cast(BinaryIO, stream)
+    except (OSError, EOFError, zlib.error) as error:
+        if is_packed:
+            raise _damaged(path, error) from None
+        raise _unreadable(path, error) from None
+
+
 def _content(path: Path) -> bytes:
     """The bytes, unpacked."""
-    if path.exists() and not path.is_file():
-        raise UnreadableText(f"{path} is no file; name the file itself.")
+    _check_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableText(f"{path} cannot be read: {error.strerror or error}.") from None
-    if data.startswith(_GZIP):
+        raise _unreadable(path, error) from None
+    is_packed = data.startswith(_GZIP)
+    if is_packed:
         data = _unpacked(path)
-        if data.startswith(_GZIP):
-            raise UnreadableText(f"{path} is compressed twice; unpack it once.")
+    _check_head(path, data[:64], is_packed=is_packed)
+    return data
+
+
+def _check_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise UnreadableText(f"{path} is no file; name the file itself.")
+
+
+def _check_head(path: Path, head: bytes, *, is_packed: bool) -> None:
+    """Raises ``UnreadableText`` for what begins like a compressed file, or a text in another encoding."""
+    if is_packed and head.startswith(_GZIP):
+        raise UnreadableText(f"{path} is compressed twice; unpack it once.")
     for magic, name in _OTHER_COMPRESSION.items():
-        if data.startswith(magic) and not _is_text(data[:64]):
+        if head.startswith(magic) and not _is_text(head):
             raise UnreadableText(f"{path} is compressed with {name}; unpack it, or use gzip.")
     for magic, name in _OTHER_ENCODINGS.items():
-        if data.startswith(magic):
+        if head.startswith(magic):
             raise UnreadableText(f"{path}, line 1: the file is {name}, not UTF-8; save it as UTF-8.")
-    return data
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableText:
+    return UnreadableText(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.")
+
+
+def _damaged(path: Path, error: Exception) -> UnreadableText:
+    return UnreadableText(f"{path} is damaged, it cannot be unpacked: {error}; make it again.")
 
 
 def _is_text(head: bytes) -> bool:
@@ -96,7 +137,7 @@ def _unpacked(path: Path) -> bytes:
         with gzip.open(path) as file:
             data = file.read(MAX_UNPACKED_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableText(f"{path} is damaged, it cannot be unpacked: {error}; make it again.") from None
+        raise _damaged(path, error) from None
     if len(data) > MAX_UNPACKED_BYTES:
         raise UnreadableText(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB; split it.")
     return data

@@ -23,13 +23,17 @@ class BadLine(Exception):
     """What is wrong with one line, and what to do about it."""
 
 
-def unreadable(path: Path, problems: Sequence[tuple[int, str]]) -> UnreadableText:
-    """One error for all bad lines of a file: (line number, what is wrong and what to do); of many their numbers."""
+def unreadable(path: Path, problems: Sequence[tuple[int, str]], num: int | None = None) -> UnreadableText:
+    """One error for all bad lines of a file: (line number, what is wrong and what to do); of many their numbers.
+
+    Where ``problems`` are the first of more, ``num`` is how many there are in all.
+    """
     shown = [f"{path}, line {number}: {problem}" for number, problem in problems[:MAX_REPORTED]]
-    if len(problems) > MAX_REPORTED:
+    num_others = (len(problems) if num is None else num) - MAX_REPORTED
+    if num_others > 0:
         others = [str(number) for number, _ in problems[MAX_REPORTED:]]
-        numbers = ", ".join(others[:MAX_NUMBERED]) + (" …" if len(others) > MAX_NUMBERED else "")
-        shown.append(f"… and {len(others)} more bad lines in {path}, in lines {numbers}")
+        numbers = ", ".join(others[:MAX_NUMBERED]) + (" …" if num_others > MAX_NUMBERED else "")
+        shown.append(f"… and {num_others} more bad lines in {path}, in lines {numbers}")
     return UnreadableText("\n".join(shown))
 
 

@@ -37,10 +37,11 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> list[tuple[int, T]]:
     if kind not in LINES:
         raise UnreadableText(f"{path}: {kind or 'no suffix'!r} is no known kind of rows; use .jsonl, .ndjson or .json.")
     lines = ((number, line) for number, line in raw_lines(path) if line.strip(b" \t\r"))
-    return parsed(path, lines, lambda line: parse(_of_line(line)))
+    return parsed(path, lines, lambda line: parse(value_of(line)))
 
 
-def _of_line(line: bytes) -> Any:
+def value_of(line: bytes) -> Any:
+    """The one JSON value of a line. Raises ``BadLine``."""
     check_size(len(line))
     return parse_value(decoded(line))
 
