@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from graft.adapters.digest import digest_of_bytes
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError
+from graft.training.model.loading import CPU
 
 NUM_TOKENS = 32_768
 _LENGTH = 512
@@ -66,33 +68,52 @@ class CalibrationText:
         return list(torch.tensor(ids[: rows * length]).view(rows, length).split(_ROWS_PER_BATCH))
 
 
-class _Enough(Exception):
-    """Ends a forward pass where its rest is not needed."""
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What a block is given beside the hidden states: masks and positions, which depend on the shape only."""
+
+    others: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def to(self, device: torch.device) -> _Given:
+        others, keywords = tree_map(
+            lambda one: one.to(device) if isinstance(one, Tensor) else one, (self.others, self.keywords)
+        )
+        return _Given(others=others, keywords=keywords)
 
 
 @torch.inference_mode()
 def quantize_blocks(
-    model: PreTrainedModel, layers: dict[str, nn.Linear], batches: list[Tensor], quantize: Quantize
+    model: PreTrainedModel,
+    layers: dict[str, nn.Linear],
+    batches: list[Tensor],
+    quantize: Quantize,
+    *,
+    device: torch.device = CPU,
 ) -> None:
     """Block by block, so that each layer is fitted to what the quantized blocks before it really give.
 
-    Batches must have one shape but for the last, whose rows may be fewer.
+    The model lies on the CPU, and each block on ``device`` while it is calibrated. Batches must have one shape but for
+    the last, whose rows may be fewer.
     """
     blocks = _blocks(model)
-    by_rows = {
-        rows: _arguments(model, blocks, batch) for rows, batch in {len(batch): batch for batch in batches}.items()
-    }
-    hidden = [_first_input(model, blocks[0], batch) for batch in batches]
+    is_tuple = _returns_tuple(model, blocks[0], batches[0])
+    hidden, given = [], dict[int, list[_Given]]()
+    for batch in batches:
+        states, given[len(batch)] = _inputs(model, blocks, batch, is_tuple=is_tuple)
+        hidden.append(states)
     paths = {layer: path for path, layer in layers.items()}
     for index, block in enumerate(tqdm(blocks, unit="block", desc="calibrating", disable=None)):
         mine = [module for module in block.modules() if module in paths]
-        runs = [(states, by_rows[len(states)][index]) for states in hidden]
+        block.to(device)
+        runs = [(states, given[len(states)][index]) for states in hidden]
         with _hessians(mine) as hessians:
-            for states, keywords in runs:
-                block(states, **keywords)
+            for states, one in runs:
+                _computed(block, states, one, device)
         for layer in mine:
-            quantize(paths[layer], layer, hessians[layer])
-        hidden = [_output(block(states, **keywords)) for states, keywords in runs]
+            quantize(paths[layer], layer, hessians.pop(layer))
+        hidden = [_computed(block, states, one, device) for states, one in runs]
+        block.to(CPU)
 
 
 def _blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -100,30 +121,21 @@ def _blocks(model: PreTrainedModel) -> nn.ModuleList:
     return max(lists, key=lambda each: sum(parameter.numel() for parameter in each.parameters()))
 
 
-def _arguments(model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) -> list[dict[str, Any]]:
-    """What each block is given beside the hidden states: masks and positions, which depend on the shape only."""
-    seen: list[dict[str, Any]] = []
-
-    def note(block: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        seen.append({key: value for key, value in keywords.items() if key != "hidden_states"})
-
-    hooks = [block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks]
-    model(input_ids=batch, use_cache=False)
-    for hook in hooks:
-        hook.remove()
-    return seen
+class _Enough(Exception):
+    """Ends a forward pass where its rest is not needed."""
 
 
-def _first_input(model: PreTrainedModel, block: nn.Module, batch: Tensor) -> Tensor:
-    seen: list[Tensor] = []
+def _returns_tuple(model: PreTrainedModel, block: nn.Module, batch: Tensor) -> bool:
+    """Whether the blocks of this architecture give their hidden states as the first of several things."""
+    seen: list[bool] = []
 
-    def catch(block: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        seen.append(args[0] if args else keywords["hidden_states"])
+    def note(block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.append(isinstance(output, tuple))
         raise _Enough
 
-    hook = block.register_forward_pre_hook(catch, with_kwargs=True)
+    hook = block.register_forward_hook(note)
     try:
-        model(input_ids=batch, use_cache=False)
+        model(input_ids=batch[:1, :2], use_cache=False)
     except _Enough:
         pass
     finally:
@@ -131,14 +143,38 @@ def _first_input(model: PreTrainedModel, block: nn.Module, batch: Tensor) -> Ten
     return seen[0]
 
 
-def _output(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
+def _inputs(
+    model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor, *, is_tuple: bool
+) -> tuple[Tensor, list[_Given]]:
+    """What goes into the first block, and what each block is given beside it. No block computes."""
+    seen: list[tuple[Tensor, _Given]] = []
+
+    def note(hidden_states: Tensor, *others: Any, **keywords: Any) -> Any:
+        seen.append((hidden_states, _Given(others=others, keywords=keywords)))
+        return (hidden_states,) if is_tuple else hidden_states
+
+    for block in blocks:
+        block.forward = note
+    try:
+        model(input_ids=batch, use_cache=False)
+    finally:
+        for block in blocks:
+            del block.forward
+    return seen[0][0], [given for _, given in seen]
+
+
+def _computed(block: nn.Module, states: Tensor, given: _Given, device: torch.device) -> Tensor:
+    """What a block that lies on the device makes of hidden states on the CPU; on the CPU again."""
+    there = given.to(device)
+    output = block(states.to(device), *there.others, **there.keywords)
+    found: Tensor = (output[0] if isinstance(output, tuple) else output).to(CPU)
+    return found
 
 
 @contextmanager
 def _hessians(layers: list[nn.Linear]) -> Iterator[dict[nn.Linear, Tensor]]:
     """Sums x xᵀ over everything that goes into each layer meanwhile."""
-    sums = {layer: torch.zeros(layer.in_features, layer.in_features) for layer in layers}
+    sums = {layer: torch.zeros(layer.in_features, layer.in_features, device=layer.weight.device) for layer in layers}
 
     def add(layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
         inputs = args[0].flatten(0, -2).float()

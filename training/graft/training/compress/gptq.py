@@ -39,7 +39,7 @@ def _round_columns(weight_OI: Tensor, scale_OI: Tensor, factor_II: Tensor, bits:
     weight_OI, rounded_OI = weight_OI.clone(), torch.empty_like(weight_OI, dtype=torch.int8)
     for start in range(0, weight_OI.shape[1], _BLOCK):
         stop = min(start + _BLOCK, weight_OI.shape[1])
-        error_OB = torch.empty(weight_OI.shape[0], stop - start)
+        error_OB = weight_OI.new_empty(weight_OI.shape[0], stop - start)
         for column in range(start, stop):
             scale_O = scale_OI[:, column]
             rounded_OI[:, column] = codes(weight_OI[:, column], scale_O, bits)

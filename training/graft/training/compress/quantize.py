@@ -30,9 +30,10 @@ from graft.training.compress.share import outside_form, summary
 from graft.training.errors import ConfigurationError
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
-from graft.training.model.loading import load_base, load_tokenizer
+from graft.training.model.loading import CPU, load_base, load_tokenizer
 from graft.training.model.quantized import llm_int8_config, llm_int8_tensors, nf4_config, nf4_tensors
 from graft.training.model.structure import Structure
+from graft.training.runtime.device import device_kind, own_device
 from graft.training.runtime.disk import AGAIN
 
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
@@ -143,10 +144,11 @@ class Quantization:
                 raise ConfigurationError(
                     f"what goes into {path} on the calibration text is not finite: the model's numbers overflow."
                 ) from None
-            layer.weight.data = weights[path].restored().to(layer.weight.dtype)
+            layer.weight.copy_(weights[path].restored())
+            weights[path] = weights[path].to(CPU)
 
         layers = {path: model.get_submodule(path) for path in structure.layers}
-        quantize_blocks(model, layers, batches, quantize)
+        quantize_blocks(model, layers, batches, quantize, device=own_device(device_kind()))
         made = {path: packed_tensors(path, weight) for path, weight in weights.items()}
         section = packed_config(bits=4, group_size=group_size, plain=structure.plain)
         num_tokens = sum(batch.numel() for batch in batches)

@@ -5,7 +5,7 @@ Shapes: O outputs, I inputs, G groups of I / G inputs each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ class IntegerWeight:
     @property
     def group_size(self) -> int:
         return int(self.codes_OI.shape[1] // self.scales_OG.shape[1])
+
+    def to(self, device: torch.device) -> IntegerWeight:
+        return replace(self, codes_OI=self.codes_OI.to(device), scales_OG=self.scales_OG.to(device))
 
     def restored(self) -> Tensor:
         """The float32 weight that the integers stand for."""
