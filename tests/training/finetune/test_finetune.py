@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
+from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_base, load_tokenizer
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
@@ -116,6 +118,36 @@ def test_bfloat16_bases_can_be_adapted_too(tiny_base: Path, tmp_path: Path) -> N
     assert json.loads((folder / "adapter_config.json").read_text())["target_modules"] == ["q_proj", "v_proj"]
     record = TrainedRecord.read(folder)
     assert record is not None and record.form is ServingForm.BF16
+
+
+def test_a_training_is_measured_on_rows_that_are_held_out(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", ROWS)
+    held_out = write_rows(tmp_path / "held_out.jsonl", [{"prompt": "eel -> ", "completion": "EEL"}])
+    output, options = (
+        tmp_path / "out",
+        ["--max-steps", "5", "--eval-steps", "2", "--tensorboard", "--gradient-checkpointing"],
+    )
+    named = ["--base", str(tiny_base), "--data", str(data), "--name", "n", "--output", str(output)]
+    assert main(["finetune", *named, "--validation", str(held_out), *options]) == 0
+    rows = read_metrics(output)
+    assert [row["step"] for row in rows if "validation_loss" in row] == [1, 3, 4]
+    assert all(0 < row["mfu"] < 1 for row in rows)
+    assert list((output / "tensorboard").iterdir())
+    assert f"after 5 steps on {held_out}: loss {rows[-1]['validation_loss']:.4f}" in capsys.readouterr().out
+
+
+def test_measuring_changes_nothing_of_what_is_learned(tmp_path: Path) -> None:
+    """In evaluation bitsandbytes lays NF4 out anew, for a kernel that has no gradient."""
+    losses = []
+    for name, options in (("plain", {}), ("measured", {"eval_steps": 1})):
+        (tmp_path / name).mkdir()
+        finetune = job(find_base("rootstock-5m"), tmp_path / name, max_steps=4, **options)
+        settings = replace(finetune.settings, validation=str(finetune.data) if options else None)
+        replace(finetune, settings=settings).execute()
+        losses.append([(row["loss"], row["gradient_norm"]) for row in read_metrics(finetune.work)])
+    assert losses[0] == losses[1]
 
 
 def test_nothing_is_written_when_a_row_is_too_long_or_a_module_unknown(tiny_base: Path, tmp_path: Path) -> None:

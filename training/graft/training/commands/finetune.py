@@ -56,9 +56,20 @@ def run(args: argparse.Namespace) -> int:
         return 0
     adapter = folder / "adapter"
     print(f"adapter in {adapter}, loss curve in {folder / 'loss_curve.png'}")
+    if settings.validation is not None:
+        print(_measured(folder, settings.validation))
     if args.push is not None:
         _push(args, adapter)
     return 0
+
+
+def _measured(folder: Path, validation: str) -> str:
+    """The last that was measured on what is held out."""
+    from graft.training.loop.progress import read_metrics
+
+    last = [row for row in read_metrics(folder) if row.get("validation_loss") is not None][-1]
+    loss, perplexity = last["validation_loss"], last["validation_perplexity"]
+    return f"after {last['step'] + 1} steps on {validation}: loss {loss:.4f}, perplexity {perplexity:.2f}"
 
 
 def _push(args: argparse.Namespace, adapter: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from graft.training.model.quantized import keep_laid_out
 from graft.training.objective.objective import Objective
 from graft.training.parallel.layout import Alone, Layout, counted
 
@@ -30,6 +31,7 @@ class HeldOut:
         layout = layout or Alone()
         was_training = model.training
         model.eval()
+        keep_laid_out(model)
         with torch.no_grad():
             metrics = self._measured(model, layout)
         model.train(was_training)

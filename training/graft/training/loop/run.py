@@ -45,7 +45,7 @@ class Run:
     """Adds the model to a checkpoint's folder in its own format."""
     held_out: HeldOut | None = None
     held_out_steps: int | None = None
-    """Measure on held-out text after every so many steps."""
+    """Measure on held-out text after every so many steps and the last one."""
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
         """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
@@ -65,7 +65,7 @@ class Run:
         ):
             for number in range(step.number, self.schedule.num_steps):
                 metrics = self._learn(number, recovery)
-                if self.held_out is not None and self.held_out_steps and (number + 1) % self.held_out_steps == 0:
+                if self.held_out is not None and self._is_measured(number + 1):
                     with progress.paused():
                         metrics |= self.held_out.measure(step.model, step.layout)
                 progress.report(number, metrics)
@@ -97,6 +97,10 @@ class Run:
             gauge=self.gauge,
             listeners=self.listeners(self.step),
         )
+
+    def _is_measured(self, num_done: int) -> bool:
+        steps = self.held_out_steps
+        return steps is not None and (num_done % steps == 0 or num_done == self.schedule.num_steps)
 
     def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
         if not self.saves:

@@ -7,7 +7,7 @@ import logging
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from graft.training.model.int8_products import make_products_exact
@@ -37,6 +37,15 @@ def nf4_round_trip(weight: Tensor) -> Tensor:
     packed, state = functional.quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
     restored: Tensor = functional.dequantize_4bit(packed, state)
     return restored
+
+
+def keep_laid_out(model: nn.Module) -> None:
+    """Of a model in evaluation that will be trained on: on CPUs bitsandbytes would lay NF4 out anew for a kernel that
+    has no gradient. Its layers do the same in training otherwise.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.train()
 
 
 def nf4_tensors(path: str, weight: Tensor) -> dict[str, Tensor]:
