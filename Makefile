@@ -25,7 +25,7 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
 
-.PHONY: help setup demo tour serve test test-slow test-processors test-gpu check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
+.PHONY: help setup demo tour serve test test-slow test-processors test-gpu gpu-report check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,13 @@ test-processors: setup ## the tests under each narrower set of instructions that
 
 test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
 	@$(PYTHON) -m pytest -q -m gpu tests/gpu
+
+# Nothing is installed: whichever environment sees the GPU runs it, with what it has.
+gpu-report: ## on a machine with a GPU: what this card gives, in nine minutes, with whatever is installed
+	@for python in .venv-gpu/bin/python $(PYTHON) python3; do \
+	  if $$python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then break; fi; done; \
+	report=$${REPORT:-build/gpu-report.json}; mkdir -p "$$(dirname "$$report")"; \
+	PYTHONPATH=proto:adapters:server:training:. $$python -m graft.bench.training.gpu --json "$$report" $${FLAGS:-}
 
 check: setup ## format, lint, types, import rules, lock, kernels, the house's picture, stubs, contract
 	@ruff format --check --quiet . || { ruff format --check . | tail -20; exit 1; }

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client import Gauge as PrometheusGauge
-
 from graft.training.errors import ConfigurationError
 from graft.training.loop.progress import Listener
 
@@ -51,6 +48,9 @@ class Prometheus:
     """
 
     def __init__(self, port: int) -> None:
+        from prometheus_client import CollectorRegistry, start_http_server
+        from prometheus_client import Gauge as PrometheusGauge
+
         registry = CollectorRegistry()
         self._gauges = {
             name: PrometheusGauge(f"graft_training_{name}", text, registry=registry) for name, text in _NAMES.items()

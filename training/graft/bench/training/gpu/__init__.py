@@ -1,0 +1,1 @@
+"""What one GPU gives: the measurements behind `graft bench gpu`."""
