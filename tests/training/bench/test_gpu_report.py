@@ -28,9 +28,7 @@ def test_what_a_part_said_before_it_fell_is_kept() -> None:
     assert "## pretrain: failed" in text and "| speed | 1235 | tokens/s |" in text and "not here: bitsandbytes" in text
 
 
-def test_a_part_that_fails_or_takes_too_long_leaves_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_fails_or_takes_too_long_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.json"
     monkeypatch.setitem(PARTS, "teller", 60.0)  # type: ignore[index]  # no such part is there
     monkeypatch.setitem(PARTS, "head", 0.0)  # type: ignore[index]
