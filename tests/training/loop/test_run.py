@@ -3,6 +3,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -120,22 +121,17 @@ def test_measuring_is_no_part_of_a_step(tmp_path: Path, monkeypatch: pytest.Monk
         return {"validation_loss": 1.0}
 
     run = recipe(num_steps=2).run(tmp_path)
-    run.data = _Slow(run.data, clock)
+    learn = run.step.learn
+
+    def slowly(*given: Any, **options: Any) -> dict[str, float]:
+        clock.now += 3.0
+        return learn(*given, **options)
+
+    monkeypatch.setattr(run.step, "learn", slowly)
     run.held_out, run.held_out_steps = SimpleNamespace(measure=measure), 1  # type: ignore[assignment]
     run.execute()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["seconds"], line["validation_loss"]) for line in lines] == [(3.0, 1.0)] * 2
-
-
-class _Slow:
-    """Data that take three seconds."""
-
-    def __init__(self, data: Data[PackedBatch], clock: SimpleNamespace) -> None:
-        self.data, self.clock = data, clock
-
-    def batches(self, step: int, share: Share = WHOLE) -> Sequence[PackedBatch]:
-        self.clock.now += 3.0
-        return self.data.batches(step, share)
 
 
 def test_a_gradient_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from graft.training.objective.head import head_cross_entropy, labelled
 def test_value_and_gradients_are_those_of_whole_logits(
     z: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head, "CHUNK_ELEMENTS", rows_at_once * 11)
+    monkeypatch.setattr(head, "CPU_ELEMENTS", rows_at_once * 11)
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(2, 5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 7, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -1,7 +1,8 @@
 """What a step reads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,7 +27,7 @@ class Batch:
     labels: Mapping[str, Tensor]
     """Of each question; ``IGNORED`` where nothing is asked."""
 
-    @property
+    @cached_property
     def num_labels(self) -> Mapping[str, int]:
         """How often each question is asked."""
         return {name: int((labels != IGNORED).sum()) for name, labels in self.labels.items()}
@@ -38,11 +39,20 @@ class Batch:
 
     def to(self, device: str) -> "Batch":
         """The same on another device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs=inputs, labels={name: tensor.to(device) for name, tensor in self.labels.items()})
+        return self.each(lambda one: one.to(device, non_blocking=True))
 
-    @property
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with tensors that ``change`` has copied. What is counted is counted here and goes with it: on a GPU
+        each count would wait for all that the GPU has to do.
+        """
+        inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
+        made = Batch(inputs=inputs, labels={name: change(tensor) for name, tensor in self.labels.items()})
+        made.__dict__.update(num_labels=self.num_labels, num_tokens=self.num_tokens)
+        return made
+
+    @cached_property
     def num_tokens(self) -> int:
+        """Tokens that are read, padding left out."""
         ids = self.inputs["input_ids"]
         mask = self.inputs.get("attention_mask")
         return int(mask.sum()) if mask is not None and mask.shape == ids.shape else ids.numel()

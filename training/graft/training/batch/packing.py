@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,17 +47,17 @@ class PackedBatch:
     key_document_BK: Tensor | None = None
     key_place_K: Tensor | None = None
 
-    @property
+    @cached_property
     def num_labels(self) -> int:
         """Tokens that are asked for."""
         return int((self.labels_BL != IGNORED).sum())
 
-    @property
+    @cached_property
     def num_tokens(self) -> int:
         """All tokens but padding."""
         return int((self.document_BL != 0).sum())
 
-    @property
+    @cached_property
     def is_apart(self) -> bool:
         """Whether every row is here and holds one document at most, with padding behind it."""
         return self.place_L is None and bool((self.document_BL <= 1).all())
@@ -82,8 +83,16 @@ class PackedBatch:
 
     def to(self, device: str) -> PackedBatch:
         """The same on another device."""
+        return self.each(lambda one: one.to(device, non_blocking=True))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
+        """The same with tensors that ``change`` has copied. What is counted is counted here and goes with it: on a GPU
+        each count would wait for all that the GPU has to do.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return PackedBatch(**{name: value if value is None else value.to(device) for name, value in values.items()})
+        made = PackedBatch(**{name: value if value is None else change(value) for name, value in values.items()})
+        made.__dict__.update({name: getattr(self, name) for name in ("num_labels", "num_tokens", "is_apart")})
+        return made
 
     def part(self, places: Sequence[Tensor], index: int) -> PackedBatch:
         """Some tokens of every row, those at ``places[index]``; the keys are those of all places, in their order."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.training.batch.data import Data
+from graft.training.batch.prefetch import Prefetch
 from graft.training.loop.checkpoint import CheckpointWriter
 from graft.training.loop.guard import Guard
 from graft.training.loop.held_out import HeldOut
@@ -16,7 +17,7 @@ from graft.training.loop.optim import Schedule
 from graft.training.loop.progress import Gauge, Listener, Progress, Silence
 from graft.training.loop.recovery import Recovery
 from graft.training.loop.resuming import take_over
-from graft.training.loop.step import Step
+from graft.training.loop.step import Prepared, Step
 
 WriteModel = Callable[[Any, Path], None]
 
@@ -62,9 +63,10 @@ class Run:
             self._progress() as progress,
             CheckpointWriter(self.folder, layout=step.layout, milestone=self.schedule.steady_steps) as checkpoints,
             Recovery(guard=self.guard, step=step, folder=self.folder, checkpoints=checkpoints) as recovery,
+            Prefetch(self._prepared, end=self.schedule.num_steps) as batches,
         ):
             for number in range(step.number, self.schedule.num_steps):
-                metrics = self._learn(number, recovery)
+                metrics = self._learn(number, batches, recovery)
                 if self.held_out is not None and self._is_measured(number + 1):
                     with progress.paused():
                         metrics |= self.held_out.measure(step.model, step.layout)
@@ -75,15 +77,19 @@ class Run:
         step.model.eval()
         return metrics
 
-    def _learn(self, number: int, recovery: Recovery) -> dict[str, float]:
+    def _prepared(self, number: int) -> Prepared:
+        """In a thread of its own."""
+        return self.step.prepare(self.data.batches(number, self.step.layout.share))
+
+    def _learn(self, number: int, batches: Prefetch[Prepared], recovery: Recovery) -> dict[str, float]:
         """A step's metrics."""
         step = self.step
         if number and step.working_form(number) is not step.working_form(number - 1):
             self.guard.begin_anew()
-        metrics = step.forward_backward(self.data.batches(number, step.layout.share))
-        metrics |= step.optimizer_step(
+        metrics = step.learn(
+            batches.take(number),
             self.learning_rate * self.schedule(number),
-            accept=lambda norm: recovery.accepts(number, metrics["loss"], norm),
+            accept=lambda loss, norm: recovery.accepts(number, loss, norm),
         )
         return {**metrics, "skipped": self.guard.num_skipped}
 

@@ -7,17 +7,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learning_rates
 from graft.training.loop.state import State
 from graft.training.loop.weights import Weights, WorkingForm, bfloat16_form
 from graft.training.model.attention import attend_in_blocks
 from graft.training.objective.objective import Objective
-from graft.training.parallel.layout import Alone, Layout, Work, counted
+from graft.training.parallel.layout import Alone, Layout, Work, counted, moved, pinned
 from graft.training.runtime.memory import keep_freed_memory
+
+_TOKENS = "/tokens"
+"""Beside the counts of terms, one of which may be called ``tokens``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A step's micro-batches, as this process computes them, still on the CPU (on a GPU's host in pinned memory)."""
+
+    batches: Sequence[Any]
+    counts: Mapping[str, int]
+    """Of each term and each metric, in them."""
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a backward pass gave."""
+
+    means: Mapping[str, Tensor]
+    """Over all processes, on the device."""
+    num_tokens: float
+    num_supervised: float
+
+
+def _are_finite(loss: float, norm: float) -> bool:
+    return math.isfinite(norm)
 
 
 class Step:
@@ -54,6 +83,7 @@ class Step:
             averages={} if average_decay is None else {name: one.detach().clone() for name, one in masters.items()},
         )
         self._has_gradients = False
+        self._cuda = torch.cuda.current_device() if self.layout.device == "cuda" else None
         attend_in_blocks(model)
         keep_freed_memory()
         self.go_on(0)
@@ -63,6 +93,31 @@ class Step:
         self.number = number
         self._weights.push(self.working_form(number))
 
+    def prepare(self, batches: Sequence[Any]) -> Prepared:
+        """This process's part of micro-batches, counted, for ``learn``. Computes on the CPU only, and may do so in
+        another thread.
+        """
+        own = [self.layout.part(batch) for batch in batches]
+        counts = counted(self.objective.counts(batch) for batch in own)
+        num_tokens = sum(batch.num_tokens for batch in own)
+        if self._cuda is not None:
+            with torch.cuda.device(self._cuda):  # a thread's own is the first one
+                own = [pinned(batch) for batch in own]
+        return Prepared(batches=own, counts=counts, num_tokens=num_tokens)
+
+    def learn(
+        self, prepared: Prepared, lr: float, *, accept: Callable[[float, float], bool] = _are_finite
+    ) -> dict[str, float]:
+        """``forward_backward`` and ``optimizer_step`` in one; ``accept`` is asked with the loss and the norm.
+
+        The device is waited for once: losses, metrics and the norm come in one copy, before the verdict.
+        """
+        found = self._backward(prepared)
+        norm, *means = self._fetched(self._norm(), *found.means.values())
+        metrics = self._metrics(found, means)
+        self._step(lr, norm, is_accepted=self._has_gradients and accept(metrics["loss"], norm))
+        return {**metrics, "gradient_norm": norm}
+
     def forward_backward(self, batches: Sequence[Any]) -> dict[str, float]:
         """Adds the gradients of the objective's loss over this process's micro-batches, as many as each other has.
 
@@ -71,23 +126,8 @@ class Step:
         asked for there is no gradient, and the loss is no number. What fails leaves no gradient, of earlier calls
         neither.
         """
-        self.model.train()
-        weights = self.objective.weights
-        own = [self.layout.local(batch) for batch in batches]
-        counts = self.layout.total(counted(self.objective.counts(batch) for batch in own))
-        num_supervised = max(counts[name] for name in weights)
-        loss, means = math.nan, dict[str, float]()
-        if num_supervised:
-            work = Work(objective=self.objective, model=self.model, batches=own, counts=counts)
-            try:
-                means = self.layout.total(self.layout.run(work))
-            except BaseException:
-                self._forget_gradients()
-                raise
-            loss = self.layout.agree(sum(weights[name] * mean for name, mean in means.items() if name in weights))
-            self._has_gradients = True
-        tokens = self.layout.total({"tokens": sum(batch.num_tokens for batch in own)})
-        return {"loss": loss, **self._named(means), **tokens, "supervised_tokens": num_supervised}
+        found = self._backward(self.prepare(batches))
+        return self._metrics(found, self._fetched(*found.means.values()))
 
     def optimizer_step(self, lr: float, *, accept: Callable[[float], bool] = math.isfinite) -> dict[str, float]:
         """Moves the weights along the gradients so far, at learning rate ``lr``, and forgets the gradients.
@@ -95,16 +135,48 @@ class Step:
         ``accept`` is asked with their norm before they are clipped. Where it says no, or nothing was asked for, the
         weights stay. Returns ``gradient_norm``.
         """
-        masters, norm = self.state.masters, 0.0
-        if self._has_gradients:
-            self.layout.sum_gradients(masters)
-            # Processors round differently: all judge and clip by what the first process found.
-            norm = self.layout.agree(float(self.layout.gradient_norm(masters)))
-            if accept(norm):
-                self._move(lr, norm)
+        (norm,) = self._fetched(self._norm())
+        self._step(lr, norm, is_accepted=self._has_gradients and accept(norm))
+        return {"gradient_norm": norm}
+
+    def _backward(self, prepared: Prepared) -> _Found:
+        self.model.train()
+        totals = self.layout.total({**prepared.counts, _TOKENS: prepared.num_tokens})
+        num_tokens, counts = totals.pop(_TOKENS), totals
+        num_supervised = max(counts[name] for name in self.objective.weights)
+        means: dict[str, Tensor] = {}
+        if num_supervised:
+            try:
+                own = [moved(batch, self.layout.device) for batch in prepared.batches]
+                here = self.layout.run(Work(objective=self.objective, model=self.model, batches=own, counts=counts))
+                means = dict(zip(here, self.layout.summed(torch.stack(list(here.values()))), strict=True))
+            except BaseException:
+                self._forget_gradients()
+                raise
+            self._has_gradients = True
+        return _Found(means=means, num_tokens=num_tokens, num_supervised=num_supervised)
+
+    def _norm(self) -> Tensor:
+        """Of all gradients so far, which every process has after this."""
+        if not self._has_gradients:
+            return torch.zeros(())
+        self.layout.sum_gradients(self.state.masters)
+        return self.layout.gradient_norm(self.state.masters)
+
+    def _fetched(self, *values: Tensor) -> list[float]:
+        """Numbers from the device in one copy. Processors round differently: all judge and clip by what the first
+        process found.
+        """
+        if not values or not self._has_gradients:
+            return [0.0] * len(values)
+        found: list[float] = self.layout.agreed(torch.stack([one.double() for one in values])).tolist()
+        return found
+
+    def _step(self, lr: float, norm: float, *, is_accepted: bool) -> None:
+        if is_accepted:
+            self._move(lr, norm)
         self._forget_gradients()
         self.go_on(self.number + 1)
-        return {"gradient_norm": norm}
 
     def _forget_gradients(self) -> None:
         for master in self.state.masters.values():
@@ -124,9 +196,11 @@ class Step:
             for name, mean in self.state.averages.items():
                 mean.lerp_(masters[name].detach(), 1 - decay)
 
-    def _named(self, means: Mapping[str, float]) -> dict[str, float]:
-        """Terms, where there are several, and metrics."""
-        weights = self.objective.weights
-        terms = {f"loss_{name}": mean for name, mean in means.items() if name in weights}
-        metrics = {name: mean for name, mean in means.items() if name not in weights}
-        return {**(terms if len(terms) > 1 else {}), **metrics}
+    def _metrics(self, found: _Found, means: Sequence[float]) -> dict[str, float]:
+        """The loss, its terms where there are several, and metrics."""
+        weights, named = self.objective.weights, dict(zip(found.means, means, strict=True))
+        loss = sum(weights[name] * mean for name, mean in named.items() if name in weights) if named else math.nan
+        terms = {f"loss_{name}": mean for name, mean in named.items() if name in weights}
+        metrics = {name: mean for name, mean in named.items() if name not in weights}
+        counts = {"tokens": found.num_tokens, "supervised_tokens": found.num_supervised}
+        return {"loss": loss, **(terms if len(terms) > 1 else {}), **metrics, **counts}

@@ -28,6 +28,7 @@ class CausalObjective:
         output = labelled(
             model,
             batch.labels_BL,
+            num_asked=batch.num_labels,
             z=self.z_loss if model.training else 0.0,
             input_ids=batch.input_ids_BL,
             attention_mask=mask_for(model, batch),

@@ -19,7 +19,7 @@ from graft.training.batch.packing import IGNORED, PackedBatch
 from graft.training.corpus.texts import Sentences
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import mask_for
-from graft.training.objective.objective import cross_entropy
+from graft.training.objective.objective import cross_entropy, places
 
 TEMPERATURE = 2.0
 
@@ -58,10 +58,11 @@ class EncoderDistillation:
         student = model(**batch.inputs, output_hidden_states=True)
         with torch.no_grad():
             teacher = self.teacher(**batch.inputs, output_hidden_states=True)
-        asked_BL, is_text_BL = (batch.labels[name] != IGNORED for name in ("soft", "direction"))
-        own_ND, its_ND = student.hidden_states[-1][is_text_BL], teacher.hidden_states[-1][is_text_BL]
+        asked_N, text_M = (places(batch.labels[name], batch.num_labels[name]) for name in ("soft", "direction"))
+        own_ND, its_ND = (one.hidden_states[-1].flatten(0, 1)[text_M] for one in (student, teacher))
+        own_NV, its_NV = (one.logits.flatten(0, 1)[asked_N] for one in (student, teacher))
         return {
-            "soft": soft_cross_entropy(student.logits[asked_BL], teacher.logits[asked_BL], TEMPERATURE),
+            "soft": soft_cross_entropy(own_NV, its_NV, TEMPERATURE),
             "masked": cross_entropy(student.logits, batch.labels["masked"]),
             "direction": (1 - functional.cosine_similarity(own_ND.float(), its_ND.float(), dim=-1)).sum(),
         }
@@ -78,16 +79,17 @@ class DecoderDistillation:
         return dict.fromkeys(self.weights, batch.num_labels)
 
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
-        asked_BL = batch.labels_BL != IGNORED
+        asked_N = places(batch.labels_BL, batch.num_labels)
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids_BL,
             "position_ids": batch.position_ids_BL,
             "use_cache": False,
         }
-        student_NV = model(**inputs, attention_mask=mask_for(model, batch)).logits[asked_BL]
+        student_NV = model(**inputs, attention_mask=mask_for(model, batch)).logits.flatten(0, 1)[asked_N]
         with torch.no_grad():
-            teacher_NV = self.teacher(**inputs, attention_mask=mask_for(self.teacher, batch)).logits[asked_BL]
+            logits_BLV = self.teacher(**inputs, attention_mask=mask_for(self.teacher, batch)).logits
+        teacher_NV = logits_BLV.flatten(0, 1)[asked_N]
         return {
             "soft": soft_cross_entropy(student_NV, teacher_NV, TEMPERATURE),
-            "tokens": cross_entropy(student_NV, batch.labels_BL[asked_BL]),
+            "tokens": cross_entropy(student_NV, batch.labels_BL.flatten()[asked_N]),
         }

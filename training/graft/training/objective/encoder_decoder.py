@@ -35,4 +35,5 @@ class SequenceToSequence(TextObjective):
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         labels_BT = batch.labels["tokens"]
         shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
-        return {"tokens": labelled(model, labels_BT, **batch.inputs, decoder_input_ids=shifted_BT).logits}
+        inputs = {**batch.inputs, "decoder_input_ids": shifted_BT}
+        return {"tokens": labelled(model, labels_BT, num_asked=batch.num_labels["tokens"], **inputs).logits}

@@ -38,9 +38,12 @@ def recorded_routers(model: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def balance_loss(logits: list[Tensor], is_text_N: Tensor, *, num_chosen: int) -> Tensor:
-    """Experts × Σ over experts of (share of the choices that fell on it × mean probability); ``num_chosen`` at best."""
-    logits_NE = torch.cat([one[is_text_N] for one in logits]).float()
+def balance_loss(logits: list[Tensor], text_N: Tensor, *, num_chosen: int) -> Tensor:
+    """Experts × Σ over experts of (share of the choices that fell on it × mean probability); ``num_chosen`` at best.
+
+    Of the tokens ``text_N``, by their places or as true and false.
+    """
+    logits_NE = torch.cat([one[text_N] for one in logits]).float()
     num_experts = logits_NE.shape[-1]
     probability_NE = logits_NE.softmax(-1)
     chosen_NK = probability_NE.topk(num_chosen, dim=-1).indices
@@ -66,5 +69,6 @@ class ExpertsObjective:
         with recorded_routers(model) as logits:
             sums = self.causal.sums(model, batch)
         chosen: int = model.config.num_experts_per_tok
-        loss = balance_loss(logits, (batch.document_BL != 0).flatten(), num_chosen=chosen)
+        text_N = torch.nonzero_static(batch.document_BL.flatten(), size=batch.num_tokens)[:, 0]
+        loss = balance_loss(logits, text_N, num_chosen=chosen)
         return {**sums, "balance": loss * batch.num_labels}

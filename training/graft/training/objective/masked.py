@@ -92,4 +92,5 @@ class MaskedObjective(TextObjective):
         return masked_batch(ids_BL, choose(ids_BL, self.vocabulary, RATE, generator), self.vocabulary, generator)
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return {"masked": labelled(model, batch.labels["masked"], **batch.inputs).logits}
+        num_asked = batch.num_labels["masked"]
+        return {"masked": labelled(model, batch.labels["masked"], num_asked=num_asked, **batch.inputs).logits}

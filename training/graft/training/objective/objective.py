@@ -32,12 +32,23 @@ class Objective(Protocol[BatchT]):
         """Each term, summed over the batch: scalars in nats, with a gradient. So each metric, in a unit of its own."""
 
 
+def places(labels: Tensor, num: int | None = None) -> Tensor:
+    """Where the flattened labels ask for something. Shape: (N,), of which ``num`` is the size where it was counted
+    before: a GPU that is to find it out must be waited for.
+    """
+    asked = labels.flatten() != IGNORED
+    return (asked.nonzero() if num is None else torch.nonzero_static(asked, size=num))[:, 0]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0) -> Tensor:
     """−log p of each label, summed, in float32, and ``z`` times log² Z. Shapes: (…, V) and (…)."""
     total = functional.cross_entropy(
         logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
-    return total + z * logits[labels != IGNORED].float().logsumexp(-1).square().sum() if z else total
+    if not z:
+        return total
+    log_z = logits.float().logsumexp(-1)
+    return total + z * log_z.square().where(labels != IGNORED, 0.0).sum()
 
 
 def rows_of(sequences: Sequence[Sequence[int]], *, length: int, fill: int) -> Tensor:

@@ -53,4 +53,6 @@ class PrefixObjective(TextObjective):
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        return {"tokens": labelled(model, batch.labels["tokens"], **batch.inputs, use_cache=False).logits}
+        inputs = {**batch.inputs, "use_cache": False}
+        found = labelled(model, batch.labels["tokens"], num_asked=batch.num_labels["tokens"], **inputs)
+        return {"tokens": found.logits}

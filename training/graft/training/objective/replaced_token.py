@@ -19,7 +19,7 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
 from graft.training.corpus.texts import Sentences
 from graft.training.objective.masked import RATE, choose_tokens, framed_rows
-from graft.training.objective.objective import cross_entropy
+from graft.training.objective.objective import cross_entropy, places
 from graft.training.objective.text_objective import TextObjective
 
 
@@ -87,19 +87,19 @@ class ReplacedTokenObjective(TextObjective):
         replaced_BL = self._replace(logits_BLV.detach(), batch)
         is_replaced_BL = replaced_BL != batch.inputs["original"]  # a generator that was right replaced nothing
         logits_BL = model.discriminator(input_ids=replaced_BL, attention_mask=mask).logits
-        asked_BL = batch.labels["discriminator"] != IGNORED
+        asked_N = places(batch.labels["discriminator"], batch.num_labels["discriminator"])
         return {
             "generator": cross_entropy(logits_BLV, batch.labels["generator"]),
             "discriminator": functional.binary_cross_entropy_with_logits(
-                logits_BL[asked_BL].float(), is_replaced_BL[asked_BL].float(), reduction="sum"
+                logits_BL.flatten()[asked_N].float(), is_replaced_BL.flatten()[asked_N].float(), reduction="sum"
             ),
         }
 
     def _replace(self, logits_BLV: Tensor, batch: Batch) -> Tensor:
         """The generator's own words at the chosen places: from the batch's draws by the inverse of the distribution."""
-        chosen_BL = batch.labels["generator"] != IGNORED
-        sums_NV = logits_BLV[chosen_BL].double().softmax(-1).cumsum(-1)
-        words_N = torch.searchsorted(sums_NV, batch.inputs["draw"][chosen_BL][:, None]).flatten()
-        replaced_BL = batch.inputs["original"].clone()
-        replaced_BL[chosen_BL] = words_N.clamp(max=sums_NV.shape[-1] - 1)
-        return replaced_BL
+        chosen_N = places(batch.labels["generator"], batch.num_labels["generator"])
+        sums_NV = logits_BLV.flatten(0, 1)[chosen_N].double().softmax(-1).cumsum(-1)
+        words_N = torch.searchsorted(sums_NV, batch.inputs["draw"].flatten()[chosen_N][:, None])[:, 0]
+        original_BL = batch.inputs["original"]
+        replaced_T = original_BL.flatten().index_copy(0, chosen_N, words_N.clamp(max=sums_NV.shape[-1] - 1))
+        return replaced_T.view_as(original_BL)

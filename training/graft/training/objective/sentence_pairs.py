@@ -67,7 +67,8 @@ class SentencePairObjective(TextObjective):
         return Batch(inputs=batch.inputs, labels={**batch.labels, self.question: torch.tensor(answers)})
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        output = labelled(model, batch.labels["masked"], name="prediction_logits", **batch.inputs)
+        inputs = {**batch.inputs, "num_asked": batch.num_labels["masked"], "name": "prediction_logits"}
+        output = labelled(model, batch.labels["masked"], **inputs)
         return {
             "masked": output.prediction_logits,
             self.question: cross_entropy(getattr(output, _LOGITS[self.question]), batch.labels[self.question]),

@@ -18,7 +18,7 @@ from graft.training.batch.packing import IGNORED
 from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.head import labelled
 from graft.training.objective.masked import MASKED, RANDOM, RATE, framed_rows
-from graft.training.objective.objective import cross_entropy
+from graft.training.objective.objective import cross_entropy, places
 from graft.training.objective.text_objective import TextObjective
 from graft.training.objective.vocabulary import Vocabulary
 
@@ -144,18 +144,17 @@ class SpanBoundaryObjective(TextObjective):
     def _sums(self, batch: Batch, model: SpanBoundaryModel) -> Mapping[str, Tensor]:
         beside = {"left", "right", "place"}
         inputs = {name: value for name, value in batch.inputs.items() if name not in beside}
-        output = labelled(model.pretrained, batch.labels["masked"], **inputs, output_hidden_states=True)
+        labels_BL, nums = batch.labels["boundary"], batch.num_labels
+        inputs |= {"num_asked": nums["masked"], "output_hidden_states": True}
+        output = labelled(model.pretrained, batch.labels["masked"], **inputs)
         states_BLD = output.hidden_states[-1]
-        asked_BL = batch.labels["boundary"] != IGNORED
-        row_N = asked_BL.nonzero()[:, 0]
-        predicted_ND = model.boundary(
-            states_BLD[row_N, batch.inputs["left"][asked_BL]],
-            states_BLD[row_N, batch.inputs["right"][asked_BL]],
-            batch.inputs["place"][asked_BL],
-        )
+        asked_N = places(labels_BL, nums["boundary"])
+        row_N = asked_N // labels_BL.shape[1]
+        left_N, right_N, place_N = (batch.inputs[name].flatten()[asked_N] for name in ("left", "right", "place"))
+        predicted_ND = model.boundary(states_BLD[row_N, left_N], states_BLD[row_N, right_N], place_N)
         # The output embeddings are shared with the masked head (§3.2).
         logits_NV = predicted_ND @ model.pretrained.get_input_embeddings().weight.T
         return {
             "masked": output.logits,
-            "boundary": cross_entropy(logits_NV, batch.labels["boundary"][asked_BL]),
+            "boundary": cross_entropy(logits_NV, labels_BL.flatten()[asked_N]),
         }

@@ -22,7 +22,7 @@ from graft.training.batch.data import Share
 from graft.training.model.blocks import blocks
 from graft.training.parallel import context
 from graft.training.parallel.buckets import Buckets, Reduction, dealt, local, sum_together
-from graft.training.parallel.layout import Work
+from graft.training.parallel.layout import Work, moved
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.parallel.pipeline import Pipeline, cut
 from graft.training.parallel.tensor import split_tensors
@@ -52,13 +52,19 @@ class Distributed:
         multiple = self.mesh.pp if self.mesh.schedule == "interleaved" else 1  # whole rounds
         return Share(index=self._data.get_local_rank(), num=self.mesh.dp, least=self.mesh.pp, multiple=multiple)
 
-    def local(self, batch: Any) -> Any:
-        batch = batch if self.device == "cpu" else batch.to(self.device)
+    def part(self, batch: Any) -> Any:
         if self.mesh.cp == 1:
             return batch
-        length = batch.input_ids_BL.shape[1]
-        places = [one.to(self.device) for one in context.places(length, self.mesh.cp)]
+        ids = batch.input_ids_BL
+        places = [one.to(ids.device) for one in context.places(ids.shape[1], self.mesh.cp)]
         return batch.part(places, self._devices["cp"].get_local_rank())
+
+    def local(self, batch: Any) -> Any:
+        return moved(self.part(batch), self.device)
+
+    def agreed(self, values: Tensor) -> Tensor:
+        dist.broadcast(values, src=0)
+        return values
 
     def agree(self, value: float) -> float:
         said = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -120,8 +126,11 @@ class Distributed:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
         sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
-        dist.all_reduce(sums, group=self._group(WORK))
-        return dict(zip(names, sums.tolist(), strict=True))
+        return dict(zip(names, self.summed(sums).tolist(), strict=True))
+
+    def summed(self, values: Tensor) -> Tensor:
+        dist.all_reduce(values, group=self._group(WORK))
+        return values
 
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         self._buckets = Buckets(working, masters, self._reductions(masters))
@@ -147,7 +156,7 @@ class Distributed:
             self._groups[axes] = (mesh if len(axes) == 1 else mesh._flatten("_".join(axes))).get_group()
         return self._groups[axes]
 
-    def run(self, work: Work) -> dict[str, float]:
+    def run(self, work: Work) -> dict[str, Tensor]:
         self._buckets.open()
         if self._pipeline is not None:
             self._buckets.expect(len(work.batches))

@@ -32,16 +32,16 @@ class Work:
         loss = torch.stack([weight[name] * part for name, part in parts.items() if name in weight]).sum()
         return loss, {name: part.detach() for name, part in parts.items()}
 
-    def add_gradients(self, before_last: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def add_gradients(self, before_last: Callable[[], None] = lambda: None) -> dict[str, Tensor]:
         """One micro-batch after the other; see ``Layout.run``."""
-        means = dict.fromkeys((*self.objective.weights, *self.counts), 0.0)
+        means: dict[str, Tensor] = {}
         for number, batch in enumerate(self.batches, start=1):
             if number == len(self.batches):
                 before_last()
             loss, parts = self.loss(batch)
             loss.backward()
             for name, part in parts.items():
-                means[name] += part.item()
+                means[name] = means[name] + part if name in means else part.double()
         return means
 
 
@@ -68,8 +68,11 @@ class Layout(Protocol):
     def rank(self) -> int:
         """This process among all."""
 
+    def part(self, batch: Any) -> Any:
+        """What of a micro-batch this process computes, where the batch is."""
+
     def local(self, batch: Any) -> Any:
-        """What of a micro-batch this process computes."""
+        """The same on this process's device."""
 
     def agree(self, value: float) -> float:
         """What the first process says."""
@@ -77,14 +80,22 @@ class Layout(Protocol):
     def all(self, value: bool) -> bool:
         """Whether it holds in every process."""
 
+    def agreed(self, values: Tensor) -> Tensor:
+        """What the first process says, left on the device."""
+
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value, summed over the processes that read different data."""
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The same of a tensor, left on the device."""
 
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         """Before the first step: backward passes add to the gradients of ``working``, hooks there to the masters'."""
 
-    def run(self, work: Work) -> dict[str, float]:
-        """Forward and backward of a step's micro-batches; gradients add up. Returns the means here."""
+    def run(self, work: Work) -> dict[str, Tensor]:
+        """Forward and backward of a step's micro-batches; gradients add up. Returns the means here, in float64 and on
+        the device: nothing waits for it.
+        """
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """Before the optimizers' step: every process holds its part of the gradients of all data, or those it owns."""
@@ -118,8 +129,14 @@ class Alone:
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
 
+    def part(self, batch: Any) -> Any:
+        return batch
+
     def local(self, batch: Any) -> Any:
-        return batch if self.device == "cpu" else batch.to(self.device)
+        return moved(batch, self.device)
+
+    def agreed(self, values: Tensor) -> Tensor:
+        return values
 
     def agree(self, value: float) -> float:
         return value
@@ -130,10 +147,13 @@ class Alone:
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
 
+    def summed(self, values: Tensor) -> Tensor:
+        return values
+
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         pass
 
-    def run(self, work: Work) -> dict[str, float]:
+    def run(self, work: Work) -> dict[str, Tensor]:
         return work.add_gradients()
 
     def sum_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -151,6 +171,16 @@ class Alone:
 
     def wait(self) -> None:
         pass
+
+
+def moved(batch: Any, device: str) -> Any:
+    """A batch on a device. From pinned memory it is copied while the device computes."""
+    return batch if device == "cpu" else batch.to(device)
+
+
+def pinned(batch: Any) -> Any:
+    """A batch in memory that a GPU can copy from by itself; one that cannot be copied tensor by tensor as it is."""
+    return batch.each(Tensor.pin_memory) if hasattr(batch, "each") else batch
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -104,8 +104,8 @@ class Pipeline:
         self._parts: dict[int, dict[str, Tensor]] = {}
         """Of the terms' means, by the number of the micro-batch."""
 
-    def run(self, work: Work) -> dict[str, float]:
-        """Forward and backward of all; returns the means, in every process. Gradients are added.
+    def run(self, work: Work) -> dict[str, Tensor]:
+        """Forward and backward of all; returns the means, in every process and left on its device. Gradients are added.
 
         Raises ``ConfigurationError`` where the batches are not packed, or not of one size.
         """
@@ -128,11 +128,12 @@ class Pipeline:
         target = None if last is None else numbers
         self._of(len(batches)).step(*inputs, target=target, return_outputs=False, **kwargs)
         names = list(dict.fromkeys((*work.objective.weights, *work.counts)))
-        found = [sum(part[name].item() for part in self._parts.values()) for name in names]
-        means = torch.tensor(found, dtype=torch.float64, device=self._device)
+        means = torch.zeros(len(names), dtype=torch.float64, device=self._device)
+        for part in self._parts.values():
+            means += torch.stack([part[name] for name in names])
         dist.all_reduce(means, group=self._group)
         self._parts.clear()
-        return dict(zip(names, means.tolist(), strict=True))
+        return dict(zip(names, means.unbind(), strict=True))
 
     def _of(self, num_batches: int) -> Any:
         """torch's schedule for so many micro-batches; it keeps what it has found out of their shapes."""
