@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -9,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from graft.training.batch.packing import IGNORED
 from graft.training.objective import head
-from graft.training.objective.head import head_cross_entropy, labelled
+from graft.training.objective.head import _by_logarithms, _in_place, head_cross_entropy, labelled, rows_at_once
 
 
 @pytest.mark.parametrize("z", [0.0, 0.01])
@@ -64,6 +66,47 @@ def test_what_a_model_does_to_its_logits_counts(model_type: str, options: dict[s
     gradient = torch.autograd.grad(found, model.get_input_embeddings().weight)[0]
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("z", [0.0, 0.01])
+@pytest.mark.parametrize("make", [_in_place, _by_logarithms])
+def test_both_ways_of_a_part_are_the_gradient_of_its_loss(make: Any, z: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 9 * torch.randn(6, 50, generator=generator, dtype=torch.float64)
+    logits[0] = torch.arange(50) * 20.0  # of whose probabilities most are below the smallest number
+    labels = torch.randint(50, (6, 1), generator=generator)
+    labels[1], labels[2] = logits[1].argmax(), 0
+    leaf = logits.clone().requires_grad_()
+    log_z = leaf.logsumexp(-1)
+    expected = functional.cross_entropy(leaf, labels[:, 0], reduction="sum") + z * log_z.square().sum()
+    (wanted,) = torch.autograd.grad(expected, leaf)
+    loss, gradient = make(logits.clone(), labels, z, torch.float64)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_asked", [0, 1, 9, 10])
+def test_counting_beforehand_changes_nothing(num_asked: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 5, 7, generator=generator, requires_grad=True)
+    weight = torch.randn(11, 7, generator=generator, requires_grad=True)
+    labels = torch.randint(11, (10,), generator=generator)
+    labels[torch.randperm(10, generator=generator)[num_asked:]] = IGNORED
+    found, expected = (
+        (
+            total := head_cross_entropy(states, weight, None, labels.view(2, 5), num_asked=count),
+            *torch.autograd.grad(total, (states, weight)),
+        )
+        for count in (num_asked, None)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("vocabulary", "rows"), [(4096, 65536), (32_000, 8192), (128_256, 2048), (262_144, 2048)])
+def test_a_gpu_reads_the_heads_weights_few_times(vocabulary: int, rows: int) -> None:
+    """2,048 rows and more keep an H100's products above what its memory bounds (989e12 · 4 / 3.35e12 = 1,181)."""
+    assert rows_at_once(torch.device("cuda"), vocabulary) == rows > 4 * 989e12 / 3.35e12
+    assert rows_at_once(torch.device("cpu"), vocabulary) * vocabulary * 4 <= 16 << 20
 
 
 def test_nothing_asked_is_nothing_lost() -> None:
