@@ -145,7 +145,7 @@ class Assembly:
         catalog = Catalog(database)
         try:
             registered = await asyncio.to_thread(catalog.bases)
-            base = await asyncio.to_thread(choose_base, settings.base, registered, cache_dir=data / "hashes")
+            base = await asyncio.to_thread(choose_base, settings.base, registered, data=data)
             form = choose_form(base, settings.quantization)
             await asyncio.to_thread(catalog.check_base_name, base.name)
             await self.engines.check(settings, base, form)

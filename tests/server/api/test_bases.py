@@ -37,7 +37,7 @@ async def test_an_uploaded_base_is_chosen_by_its_name(server: Server, tmp_path: 
     assert base == again and not base.served
     assert await listed(server) == {server.base.name: True, "oak": False}
     registered = await server.running.catalog.read(lambda catalog: catalog.bases())
-    chosen = choose_base("oak", registered, cache_dir=tmp_path / "hashes")
+    chosen = choose_base("oak", registered, data=tmp_path)
     assert chosen.digest == base.digest and chosen.path.is_relative_to(server.settings.data_path / "bases")
 
 
@@ -64,7 +64,7 @@ async def test_what_is_no_base_is_refused_and_leaves_nothing(server: Server, tmp
     assert await listed(server) == {server.base.name: True}
     registered = await server.running.catalog.read(lambda catalog: catalog.bases())
     with pytest.raises(NotFound):
-        choose_base("oak", registered, cache_dir=tmp_path / "hashes")
+        choose_base("oak", registered, data=tmp_path)
     assert not list((server.settings.data_path / "bases").glob("*"))
 
 

@@ -12,6 +12,8 @@ from typing import Protocol
 from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base import files as base_files
 from graft.adapters.base.files import BaseFiles
+from graft.adapters.base.hub import Hub
+from graft.adapters.base.hub_id import HubId
 from graft.adapters.base.linear_modules import linear_modules
 from graft.adapters.base.quantized import QuantizedRecord
 from graft.adapters.digest import digest_prefix, unique_match
@@ -50,8 +52,9 @@ class Base:
     def from_folder(cls, path: Path | str, name: str | None = None, *, cache_dir: Path | None = None) -> Base:
         """Read the base in the Hugging Face folder `path`; nothing is mapped into memory.
 
-        `name` defaults to the origin's name for a quantized base, else to the folder's. `cache_dir` keeps the hashes
-        of big weight files between runs. Raises InvalidBase listing all that is missing, broken or was changed.
+        `name` defaults to the origin's name for a quantized base, else to the repository's of a hub, else to the
+        folder's. `cache_dir` keeps the hashes of big weight files between runs. Raises InvalidBase listing all that is
+        missing, broken or was changed.
         """
         path = Path(path).resolve()
         files = base_files.read(path)
@@ -59,8 +62,9 @@ class Base:
         if record is not None:
             return cls._quantized(path, files, record, name, cache_dir)
         linear = linear_modules(files.tensors, files.packed)
+        on_hub = HubId.of_folder(path)
         identity = BaseIdentity(
-            name=name or path.name,
+            name=name or (path.name if on_hub is None else on_hub.repository),
             weights_digest=base_files.weights_digest(path, cache_dir=cache_dir),
             tokenizer_digest=base_files.tokenizer_digest(path),
             chat_template_digest=base_files.chat_template_digest(path),
@@ -121,14 +125,23 @@ def shipped_bases() -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir()) if (path / "config.json").is_file()}
 
 
-def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
-    """The folder of the base called `reference`: a name, a digest (or 8 or more of its digits), or a folder.
+def find_base(reference: str, registered: Iterable[KnownBase] = (), *, hub: Hub | None = None) -> Path:
+    """The folder of the base called `reference`: a name, a digest (or 8 or more of its digits), a folder, or where
+    `hub` is given, a model of it (`organisation/name`, or with `@revision`), which may have to be fetched.
 
-    Raises NotFound naming the bases that there are, InvalidBase when a shipped base is broken.
+    A folder comes before a model of the hub. Raises NotFound naming the bases that there are or saying why the hub does
+    not give it, InvalidBase when a shipped base is broken, StoreFull.
     """
     shipped = shipped_bases()
     known = list(registered)
     by_name = {base.identity.name: Path(base.path) for base in known} | shipped
+    folder, on_hub = Path(reference).expanduser(), HubId.parse(reference)
+    if on_hub is not None and hub is not None:
+        if not folder.is_dir():
+            before = HubId.of_folder(by_name.get(on_hub.repository, folder))
+            return hub.model(on_hub, recorded=None if before is None else before.revision)
+        hub.say_shadowed(on_hub)
+        return _folder(folder)
     if reference in by_name:
         return by_name[reference]
     prefix = digest_prefix(reference)
@@ -138,10 +151,16 @@ def find_base(reference: str, registered: Iterable[KnownBase] = ()) -> Path:
         by_digest = {base.identity.digest_without_config: path for base, path in every}
         by_digest |= {base.identity.digest: path for base, path in every}
         return by_digest[unique_match(prefix, set(by_digest), what="base")]
-    folder = Path(reference).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InvalidBase(f"{folder} is not a base", [Reason(field="config.json", problem="is missing")])
-        return folder.resolve()
+        return _folder(folder)
     names = ", ".join(sorted(by_name)) or "none"
-    raise NotFound(f"no base is called {reference!r}, and no such folder exists; bases known by name: {names}")
+    raise NotFound(
+        f"no base is called {reference!r}, and no such folder exists; bases known by name: {names}; one of a model hub "
+        "is called organisation/name or organisation/name@revision"
+    )
+
+
+def _folder(folder: Path) -> Path:
+    if not (folder / base_files.CONFIG).is_file():
+        raise InvalidBase(f"{folder} is not a base", [Reason(field=base_files.CONFIG, problem="is missing")])
+    return folder.resolve()

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from pathlib import Path
 
+from graft.adapters.base import hub
 from graft.adapters.base.base import Base, find_base, shipped_bases
 from graft.adapters.catalog.rows import BaseRecord
-from graft.adapters.errors import InvalidBase, NotFound, Reason
+from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.form import ServingForm
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+\Z", re.ASCII)
-# No code and no pickles are fetched.
-_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
+_log = logging.getLogger(__name__)
 
 _MADE_AT_START = (ServingForm.NF4, ServingForm.BF16, ServingForm.FP32)
 """What the engine makes of plain weights while it loads them."""
 
 
-def choose_base(reference: str, registered: tuple[BaseRecord, ...], *, cache_dir: Path) -> Base:
-    """Find and read the base. Blocks, on the network where `reference` is a hub's id.
+def choose_base(reference: str, registered: tuple[BaseRecord, ...], *, data: Path) -> Base:
+    """Find and read the base. Blocks, for as long as a download takes where `reference` is a model hub's.
 
-    Raises NotFound naming what there is, InvalidBase.
+    Below the folder `data`, the hashes of its files are kept, and which commit of a hub's repository was taken: the
+    next start takes the same. Raises NotFound naming what there is, InvalidBase, StoreFull.
     """
-    try:
-        folder = find_base(reference, registered)
-    except NotFound:
-        if not _HUB_ID.match(reference):
-            raise
-        return Base.from_folder(_fetched(reference), reference, cache_dir=cache_dir)
+    folder = find_base(reference, registered, hub=hub.Hub(pins=data / hub.FILE_NAME, say=_log.info))
     names = {path.resolve(): name for name, path in shipped_bases().items()}
     names |= {Path(record.path).resolve(): record.identity.name for record in registered}
-    return Base.from_folder(folder, names.get(folder.resolve()), cache_dir=cache_dir)
+    return Base.from_folder(folder, names.get(folder.resolve()), cache_dir=data / "hashes")
 
 
 def choose_form(base: Base, asked: ServingForm | None) -> ServingForm:
@@ -51,16 +46,3 @@ def choose_form(base: Base, asked: ServingForm | None) -> ServingForm:
         remedy = f"graft quantize {base.name} --form {asked} --output FOLDER, then graft serve --base FOLDER"
     reason = Reason(field="quantization", problem=problem, remedy=remedy)
     raise InvalidBase(f"the base {base.name} cannot be held in this form", [reason])
-
-
-def _fetched(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(reference, allow_patterns=list(_HUB_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        cause = str(error).strip().split("\n", 1)[0][:300]
-        raise NotFound(
-            f"no base is called {reference!r} here, no such folder exists, and the model hub did not give it: {cause}"
-        ) from None

@@ -66,7 +66,7 @@ class Settings:
     """A server's settings. Raises `InvalidSetting` where a number is outside its limits."""
 
     base: str = "rootstock-5m"
-    """The base to serve: a registered name, a digest, a folder or a model hub id."""
+    """The base to serve: a name, a digest, a folder, or a model hub's organisation/name[@revision]."""
     quantization: ServingForm | None = None
     """The form in which the base is held; default: the folder's own, nf4 where its weights are plain."""
     host: str = "127.0.0.1"

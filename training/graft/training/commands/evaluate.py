@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.training.commands import evaluate_tasks
+from graft.training.commands.base_argument import BASE
 from graft.training.commands.server_argument import add_server_argument, add_token_argument
 from graft.training.runtime.startup import prepare
 
@@ -29,9 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         where = suite.add_mutually_exclusive_group()
         add_server_argument(where)
         add_token_argument(suite)
-        where.add_argument(
-            "--local", metavar="BASE", help="load this base in the process instead: name, digest or folder"
-        )
+        where.add_argument("--local", metavar="BASE", help=f"load this base in the process instead: {BASE}")
         suite.add_argument(
             "--model",
             action="append",
@@ -66,10 +65,11 @@ def _answerer(args: argparse.Namespace, model: str) -> "Answerer":
         return RemoteAnswerer(connected(args.server, token=args.token), model=model)
     from graft.adapters.base import files as base_files
     from graft.adapters.base.base import find_base
+    from graft.adapters.base.hub import Hub
     from graft.adapters.form import ServingForm
     from graft.training.evaluation.local import LocalAnswerer
 
-    folder = find_base(args.local)
+    folder = find_base(args.local, hub=Hub())
     form = ServingForm(args.form) if args.form else base_files.read(folder).form or ServingForm.NF4
     return LocalAnswerer.load(folder, form, Path(model) if model else None)
 

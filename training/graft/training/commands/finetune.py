@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from graft.training.commands.base_argument import BASE
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
 from graft.training.runtime.startup import prepare
@@ -12,9 +13,7 @@ HELP = "train a LoRA adapter on a quantized base"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--base", default="rootstock-5m", help="name, digest or folder of the base (default: %(default)s)"
-    )
+    parser.add_argument("--base", default="rootstock-5m", help=f"{BASE} (default: %(default)s)")
     parser.add_argument(
         "--data", type=Path, required=True, help="JSON lines with messages, or with prompt and completion"
     )
@@ -32,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare()
     from graft.adapters.base.base import Base, find_base
+    from graft.adapters.base.hub import FILE_NAME, Hub
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
-    base = Base.from_folder(find_base(args.base))
+    folder = args.output or Path(".graft") / "finetune" / args.name
+    base = Base.from_folder(find_base(args.base, hub=Hub(pins=folder / FILE_NAME)))
 
     from graft.training.finetune.job import Finetune
 
-    folder = args.output or Path(".graft") / "finetune" / args.name
     job = Finetune(base=base, data=args.data, settings=settings, work=folder)
     if args.push is not None:
         from graft.training.job.publish import check_server_for

@@ -49,14 +49,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
+    from graft.adapters.base.hub import FILE_NAME, Hub
     from graft.adapters.names import check_name
     from graft.training.errors import ConfigurationError
     from graft.training.job.publish import check_server, connect
+    from graft.training.pretrain.fetched import fetched
     from graft.training.pretrain.job import PretrainText
 
     if args.push is not None:
         check_name(args.output.name, what="base")
         check_server(args.push)
+    settings = fetched(settings, Hub(pins=work / FILE_NAME), weights=not args.plan)
     job = PretrainText(settings=settings, work=work, output=args.output)
     if args.plan:
         devices = 1 if args.devices is None else args.devices

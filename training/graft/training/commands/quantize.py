@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from graft.training.commands.base_argument import BASE
 from graft.training.runtime.startup import prepare
 from graft.training.settings.limits import count_of
 
@@ -11,7 +12,7 @@ _FORMS = ("nf4", "llm-int8", "int8", "int4")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="BASE", help="name, digest or folder of the plain base")
+    parser.add_argument("base", metavar="BASE", help=f"{BASE}; its weights must be plain")
     parser.add_argument("--form", choices=_FORMS, required=True, help="int4 is calibrated (GPTQ), the others are not")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -34,12 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare()
     from graft.adapters.base.base import Base, find_base, shipped_bases
+    from graft.adapters.base.hub import Hub
     from graft.adapters.form import ServingForm
     from graft.training.compress.calibration import CalibrationText
     from graft.training.compress.quantize import Quantization
     from graft.training.compress.share import outside_form, summary
 
-    origin = Base.from_folder(find_base(args.base))
+    origin = Base.from_folder(find_base(args.base, hub=Hub()))
     form, text = ServingForm(args.form), None
     if args.calibration is not None:
         text = CalibrationText.from_file(args.calibration)

@@ -18,6 +18,7 @@ from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
+from graft.adapters.base.hub_id import shown
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.base.output_head import own_head
 from graft.adapters.base.quantized import Calibration, QuantizedRecord
@@ -196,7 +197,8 @@ class Quantization:
     def _card(self, folder: Path) -> str:
         return (
             f"# {self.base.name}, {self.form}\n\n"
-            f"Made by `graft quantize` from the base {self.base.digest}, whose identity it keeps: adapters that were "
-            f"trained on {self.base.name} as {self.form} fit. Where it comes from stands in `graft_base.json`.\n\n"
+            f"Made by `graft quantize` from {shown(self.base.path)}, the base {self.base.digest}, whose identity it "
+            f"keeps: adapters that were trained on {self.base.name} as {self.form} fit. Where it comes from "
+            "stands in `graft_base.json`.\n\n"
             f"{summary(outside_form(self.base.path, folder))}.\n"
         )

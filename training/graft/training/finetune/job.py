@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, TaskType
 
 from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
+from graft.adapters.base.hub_id import HubId
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.adapt.lora import inject, write_adapter
@@ -126,6 +127,7 @@ class Finetune:
         settings = self.settings
         model = load_base(self.base.path, self.form, storage=storage, device=device)
         torch.manual_seed(settings.seed)
+        on_hub = HubId.of_folder(self.base.path)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.lora_alpha,
@@ -133,6 +135,7 @@ class Finetune:
             target_modules=list(targets),
             use_rslora=settings.use_rslora,
             task_type=TaskType.CAUSAL_LM,
+            revision=None if on_hub is None else on_hub.revision,
         )
         return inject(model, config, base_name=self.base.name)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from graft.adapters.base.hub_id import shown
 from graft.adapters.digest import digest_of_json
 from graft.training.job.lineage import code_version, data_digest
 from graft.training.pretrain.assembly import Assembly
@@ -46,7 +47,7 @@ def card(name: str, assembly: Assembly, model: nn.Module, metrics: Mapping[str, 
     settings = assembly.settings
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     texts = ", ".join(Path(path).name for path in settings.text)
-    start = "from random weights" if settings.model is None else f"from {Path(settings.model).name}"
+    start = "from random weights" if settings.model is None else f"from {shown(Path(settings.model))}"
     lines = [
         "---",
         f"pipeline_tag: {_PIPELINES[assembly.family.kind]}",
@@ -70,7 +71,7 @@ def card(name: str, assembly: Assembly, model: nn.Module, metrics: Mapping[str, 
 
 
 def _named(value: str | Sequence[str]) -> Any:
-    return Path(value).absolute().name if isinstance(value, str) else [_named(one) for one in value]
+    return shown(Path(value).absolute()) if isinstance(value, str) else [_named(one) for one in value]
 
 
 def _file(path: str, digest: str) -> dict[str, str]:

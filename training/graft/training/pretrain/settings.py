@@ -15,13 +15,17 @@ class PretrainSettings(TrainingSettings):
     text: tuple[str, ...] = setting(
         (), "files of text (.txt, .md, code; .jsonl, .ndjson or .json rows with `text`; also .gz), separated by commas"
     )
-    tokenizer: str | None = setting(None, "folder of a tokenizer; default: one is trained on the text")
+    tokenizer: str | None = setting(
+        None, "folder of a tokenizer, or a model hub's organisation/name; default: one is trained on the text"
+    )
     vocab_size: int = setting(4096, "of the tokenizer that is trained", at_least(1))
 
     family: str | None = setting(None, "architecture: llama (default), gpt2, bert, t5, …")
     objective: str | None = setting(None, "what is learned; default: the family's first")
-    model: str | None = setting(None, "folder of a model to go on from, in place of a new one")
-    teacher: str | None = setting(None, "folder of a model to be distilled")
+    model: str | None = setting(
+        None, "folder of a model to go on from, or a model hub's organisation/name, in place of a new one"
+    )
+    teacher: str | None = setting(None, "folder of a model to be distilled, or a model hub's organisation/name")
     hidden_size: int = setting(256, "width", at_least(1))
     num_hidden_layers: int = setting(4, "layers", at_least(1))
     num_attention_heads: int = setting(4, "heads", at_least(1))

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         default="rootstock-5m",
-        help="plain base: name, folder, or smollm2-135m for random weights of its shape",
+        help="plain base: name, folder, hub's organisation/name, or smollm2-135m for random weights of its shape",
     )
     parser.add_argument(
         "--forms", nargs="+", choices=FORMS, default=list(FORMS), metavar="FORM", help=f"default: {' '.join(FORMS)}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.adapters.base.base import Base, find_base
+from graft.adapters.base.hub import Hub
 from graft.adapters.form import ServingForm
 from graft.bench.serving.adapters import make_adapters
 from graft.bench.serving.figures import picture
@@ -80,7 +81,7 @@ def _write(plan: Plan, origin: Base, figures: Figures) -> None:
 def _origin(plan: Plan, folder: Path) -> Base:
     if plan.base in SHAPES and SHAPES[plan.base].config_class:
         return make_base(SHAPES[plan.base], folder)
-    origin = Base.from_folder(find_base(plan.base))
+    origin = Base.from_folder(find_base(plan.base, hub=Hub()))
     if origin.form is not None:
         raise BenchFailed(f"{origin.path} is {origin.form} already; name the plain base")
     return origin

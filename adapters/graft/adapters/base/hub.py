@@ -1,0 +1,99 @@
+"""Models of a hub: fetched once into its local cache, and kept at the commit that was first taken.
+
+What reaches the hub is huggingface_hub's: its cache, tokens (`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`), the address
+(`HF_ENDPOINT`), offline mode (`HF_HUB_OFFLINE`); a file that breaks off goes on where it was, and files that came whole
+are not fetched again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from graft.adapters.base.hub_download import download, in_cache
+from graft.adapters.base.hub_id import HubId
+
+FILE_NAME = "hub.json"
+"""What a command keeps beside its other files: the commit by repository."""
+
+# Of a tokenizer's folder: no code, no pickles.
+_TOKENIZER_FILES = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model"),
+    *("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
+)
+_MODEL_FILES = (
+    *_TOKENIZER_FILES,
+    *("generation_config.json", "graft_base.json", "*.safetensors", "*.safetensors.index.json"),
+)
+# The same weights once more, as other programs name them.
+_LEFT_OUT = ("*/*.safetensors", "*/*.json", "consolidated*")
+
+
+def _say(line: str) -> None:
+    print(f"graft: {line}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """The model hub, as one command or server sees it.
+
+    `pins` is a file of the commits that were taken before: without a revision, a name means the same commit again.
+    `say` tells people what is fetched, and how far that is.
+    """
+
+    pins: Path | None = None
+    say: Callable[[str], None] = _say
+
+    def model(self, name: HubId, *, recorded: str | None = None) -> Path:
+        """The folder of a model's configuration, tokenizer and safetensors weights, fetched where it is not in the
+        cache. `recorded` is a commit known from elsewhere, for a name that `pins` does not hold.
+
+        Blocks for as long as a download takes. Raises NotFound saying why the hub does not give it, StoreFull.
+        """
+        return self._fetched(name, _MODEL_FILES, recorded=recorded)
+
+    def tokenizer(self, name: HubId) -> Path:
+        """Like `model`, without weights."""
+        return self._fetched(name, _TOKENIZER_FILES)
+
+    def say_shadowed(self, name: HubId) -> None:
+        """Say that a folder of this name is taken, where the cache holds a repository that is called so, too."""
+        if in_cache(name.repository):
+            self.say(f"{name} is a folder here, which is taken, and not the model of that name on the hub")
+
+    def _fetched(self, name: HubId, files: tuple[str, ...], *, recorded: str | None = None) -> Path:
+        pinned = self._pinned().get(name.repository, recorded)
+        wanted = name if name.revision is not None else replace(name, revision=pinned)
+        folder = download(wanted, files=files, left_out=_LEFT_OUT, say=self.say)
+        commit = folder.name
+        if wanted is not name and wanted.revision is not None:
+            kept = f", as before ({name}@main takes what is newest)"
+        else:
+            kept = ""
+        self.say(f"{name.repository} is taken at commit {commit}{kept}")
+        self._pin(name.repository, commit)
+        return folder
+
+    def _pinned(self) -> Mapping[str, str]:
+        if self.pins is None:
+            return {}
+        try:
+            found = json.loads(self.pins.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _pin(self, repository: str, commit: str) -> None:
+        before = self._pinned()
+        if self.pins is None or before.get(repository) == commit:
+            return
+        self.pins.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**before, repository: commit}, indent=1, sort_keys=True) + "\n"
+        with tempfile.NamedTemporaryFile("w", dir=self.pins.parent, delete=False, encoding="utf-8") as draft:
+            draft.write(text)
+        Path(draft.name).replace(self.pins)
