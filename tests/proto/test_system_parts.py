@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.cli import diagnosis, system_parts
+from graft.cli import system_parts
+from graft.cli.diagnosis import diagnosis
 from graft.cli.system_parts import PARTS, SystemPart
 
 MISSING = SystemPart(name="libnowhere.so.9", package="libnowhere9", purpose="nothing works without it")
@@ -45,3 +46,11 @@ def test_the_doctor_looks_at_shared_memory(monkeypatch: pytest.MonkeyPatch, free
     assert finding.state == state
     assert f"{free_mib} MiB free" in finding.found
     assert ("--shm-size" in finding.remedy) == (state == "problem")
+
+
+@pytest.mark.parametrize(("num_gpus", "state", "size"), [(1, "ok", ""), (8, "problem", "--shm-size=8g")])
+def test_several_gpus_need_room_to_meet(monkeypatch: pytest.MonkeyPatch, num_gpus: int, state: str, size: str) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 0, 64 * 2**20))
+    found = diagnosis._shared_memory(num_gpus=num_gpus)
+    assert found.state == state and size in found.remedy

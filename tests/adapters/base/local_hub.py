@@ -44,6 +44,9 @@ class LocalHub:
     url: str = ""
     stop_after_bytes: int | None = None
     """Each answer breaks off after so many bytes."""
+    holds: str | None = None
+    """A file whose bytes never come; `held` is set once it was asked for."""
+    held: threading.Event = field(default_factory=threading.Event)
 
     @property
     def sent(self) -> set[str]:
@@ -92,6 +95,9 @@ def _handler(hub: LocalHub) -> type[BaseHTTPRequestHandler]:
                 return self.answer(json.dumps([_entry(name, body) for name, body in files.items()]).encode())
             if found["file"] not in files:
                 return self.refuse(404, "EntryNotFound", "Entry not found")
+            if found["file"] == hub.holds and self.command == "GET":
+                hub.held.set()
+                threading.Event().wait()
             body = files[found["file"]]
             return self.answer(body, {"ETag": f'"{_digest(body)}"', "X-Repo-Commit": commit})
 

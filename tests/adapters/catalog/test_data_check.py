@@ -15,7 +15,7 @@ from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.data_check import findings
 from graft.adapters.form import ServingForm
 from graft.adapters.store.store import BlobStore
-from graft.cli.diagnosis import diagnose
+from graft.cli.diagnosis.diagnosis import diagnose
 from tests.adapters.making import LIMITS, make_adapter
 
 

