@@ -41,6 +41,18 @@ class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
 
 
+class Interrupted(TrainingError):
+    """A signal ended a training between two steps, behind a checkpoint.
+
+    The exit status is 128 + the signal's number, as a shell reports it (143 for SIGTERM). It is not 0, which Kubernetes
+    and Slurm would take for a finished training.
+    """
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 def first_line(error: Exception) -> str:
     """What a library says went wrong, as far as it fits into a message."""
     return (str(error).strip().splitlines() or [repr(error)])[0][:300]

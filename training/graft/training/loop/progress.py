@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 
 from tqdm import tqdm
 
+from graft.training.errors import Interrupted
 from graft.training.runtime.disk import write_whole, written
 from graft.training.runtime.memory import memory_bytes
 
@@ -116,7 +117,7 @@ class Progress:
         self._file.close()
         for listener in self._listeners:
             listener.close()
-        if kind is None:
+        if kind is None or issubclass(kind, Interrupted):
             try:
                 draw_loss_curve(self._folder)
             except OSError as refused:  # a picture is no reason to lose a training

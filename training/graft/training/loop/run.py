@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,11 @@ from typing import Any
 
 from graft.training.batch.data import Data
 from graft.training.batch.prefetch import Prefetch
+from graft.training.errors import Interrupted
 from graft.training.loop.checkpoint import CheckpointWriter
 from graft.training.loop.guard import Guard
 from graft.training.loop.held_out import HeldOut
+from graft.training.loop.interruption import Interruption
 from graft.training.loop.optim import Schedule
 from graft.training.loop.progress import Gauge, Listener, Progress, Silence
 from graft.training.loop.recovery import Recovery
@@ -53,6 +56,7 @@ class Run:
 
         Raises:
             Diverged: steps cannot be taken, even after going back. Checkpoints so far stay.
+            Interrupted: SIGTERM or SIGINT came to one of the processes; the step's checkpoint is written.
             CheckpointError: a checkpoint cannot be written, or does not fit.
         """
         if resume:
@@ -60,6 +64,7 @@ class Run:
         step, metrics = self.step, dict[str, float]()
         saved_at = time.monotonic()
         with (
+            Interruption(self.folder) as interruption,
             self._progress() as progress,
             CheckpointWriter(self.folder, layout=step.layout, milestone=self.schedule.steady_steps) as checkpoints,
             Recovery(guard=self.guard, step=step, folder=self.folder, checkpoints=checkpoints) as recovery,
@@ -71,9 +76,13 @@ class Run:
                     with progress.paused():
                         metrics |= self.held_out.measure(step.model, step.layout)
                 progress.report(number, metrics)
-                if self._is_due(number + 1, time.monotonic() - saved_at):
+                is_asked, is_late = self._agreed(interruption, time.monotonic() - saved_at)
+                if self.saves and (is_asked or is_late or self._is_due(number + 1)):
                     self._save(number + 1, checkpoints)
                     saved_at = time.monotonic()
+                if is_asked:
+                    checkpoints.wait()
+                    raise self._interrupted(number + 1, interruption.number)
         step.model.eval()
         return metrics
 
@@ -108,13 +117,22 @@ class Run:
         steps = self.held_out_steps
         return steps is not None and (num_done % steps == 0 or num_done == self.schedule.num_steps)
 
-    def _is_due(self, num_done: int, elapsed_seconds: float) -> bool:
-        if not self.saves:
-            return False
+    def _agreed(self, interruption: Interruption, elapsed_seconds: float) -> tuple[bool, bool]:
+        """Whether any process was asked to end, and whether the first one's clock says that a checkpoint is due."""
+        layout, is_late = self.step.layout, elapsed_seconds >= self.checkpoint_seconds
+        is_asked = interruption.is_asked()  # once: a signal may come at any time
+        if layout.all(not is_asked and not is_late):
+            return False, False
+        return not layout.all(not is_asked), bool(layout.agree(is_late))
+
+    def _is_due(self, num_done: int) -> bool:
         by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
-        # Clocks differ: all do what the first process does.
-        by_time = bool(self.step.layout.agree(elapsed_seconds >= self.checkpoint_seconds))
-        return by_steps or by_time or num_done in (self.schedule.num_steps, self.schedule.steady_steps)
+        return by_steps or num_done in (self.schedule.num_steps, self.schedule.steady_steps)
+
+    def _interrupted(self, num_done: int, number: int) -> Interrupted:
+        kept = f"checkpoint-{num_done} is complete in {self.folder}: go on with --resume" if self.saves else "not kept"
+        told = f"{signal.Signals(number).name} after step {num_done:,} of {self.schedule.num_steps:,}; {kept}."
+        return Interrupted(told, number=number)
 
     def _save(self, num_done: int, checkpoints: CheckpointWriter) -> None:
         step, write_model = self.step, self.write_model
