@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from graft.training.loop.checkpoint import CheckpointWriter
+from graft.training.loop.checkpoint import CheckpointWriter, Keeping
 
 
 def save_checkpoint(
     folder: Path, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, keep: int = 2
 ) -> Path:
-    with CheckpointWriter(folder, keep=keep) as writer:
+    with CheckpointWriter(folder, keeping=Keeping(newest=keep)) as writer:
         writer.save(step, tensors, values)
     return folder / f"checkpoint-{step}"

@@ -1,4 +1,6 @@
-"""F13: killed at twenty random steps and resumed, a training ends with the weights of one that was left alone."""
+"""F13: killed at twenty random steps and resumed, a training ends with the weights of one that was left alone; asked to
+end by SIGTERM or SIGINT, no step is taken twice.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,34 @@ from tests.training.loop.killing import NUM_STEPS, WEIGHTS
 NUM_KILLS = 20
 
 
-def run(folder: Path, steps: list[int]) -> None:
+def run(folder: Path, number: signal.Signals, steps: list[int]) -> None:
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "tests.training.loop.killing", str(folder), *map(str, steps)]
+    command = [sys.executable, "-m", "tests.training.loop.killing", str(folder), number.name, *map(str, steps)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_killed_twenty_times_and_bit_equal(tmp_path: Path) -> None:
-    run(tmp_path / "whole", [])
-    run(tmp_path / "killed", sorted(random.Random(1).sample(range(1, NUM_STEPS - 3), NUM_KILLS)))
-    expected, found = (torch.load(tmp_path / name / WEIGHTS, weights_only=True) for name in ("whole", "killed"))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that was left alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, signal.SIGKILL, [])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("number", "num_times"), [(signal.SIGKILL, NUM_KILLS), (signal.SIGTERM, 5), (signal.SIGINT, 2)]
+)
+def test_killed_twenty_times_and_bit_equal(number: signal.Signals, num_times: int, whole: Path, tmp_path: Path) -> None:
+    run(tmp_path, number, sorted(random.Random(1).sample(range(1, NUM_STEPS - 6), num_times)))
+    expected, found = (torch.load(folder / WEIGHTS, weights_only=True) for folder in (whole, tmp_path))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    whole, killed = (
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("whole", "killed")
+    left_alone, killed = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole, tmp_path)
     )
-    assert [row["loss"] for row in killed] == [row["loss"] for row in whole]
+    assert [row["loss"] for row in killed] == [row["loss"] for row in left_alone]
     assert len(killed) == NUM_STEPS
 
 

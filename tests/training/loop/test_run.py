@@ -17,7 +17,7 @@ from graft.training.batch.packing import PackedBatch
 from graft.training.errors import CheckpointError, ConfigurationError, Diverged
 from graft.training.loop import progress
 from graft.training.loop import step as step_module
-from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints
+from graft.training.loop.checkpoint import Keeping, checkpoint_values, complete_checkpoints, step_of
 from graft.training.loop.optim import Schedule, adamw, muon
 from graft.training.loop.resuming import take_over
 from graft.training.loop.state import State
@@ -230,6 +230,27 @@ def test_reading_21_the_first_process_chooses_the_checkpoint_for_all(tmp_path: P
     assert torch.equal(state.masters["w"], torch.full((2,), 2.0))
     with pytest.raises(CheckpointError, match="checkpoint-9"):
         take_over(tmp_path, state, _Hears([1, 9]))
+
+
+@given(st.lists(st.integers(1, 200), unique=True), st.integers(1, 4), st.integers(1, 9) | st.none(), st.integers(0, 99))
+def test_of_checkpoints_the_newest_stay_and_every_nth(
+    steps: list[int], newest: int, every: int | None, milestone: int
+) -> None:
+    steps.sort()
+    keeping = Keeping(newest=newest, every=every, milestone=milestone)
+    gone = keeping.superfluous(steps)
+    stay = [step for step in steps if step not in gone]
+    assert stay[-newest:] == steps[-newest:] and keeping.superfluous(stay) == []
+    assert not any(step % every == 0 for step in gone if every)
+    assert [step for step in stay if step <= milestone][-1:] == [step for step in steps if step <= milestone][-1:]
+    assert len(stay) <= newest + 1 + (sum(step % every == 0 for step in steps) if every else 0)
+
+
+def test_every_nth_checkpoint_is_written_and_stays(tmp_path: Path) -> None:
+    run = recipe(num_steps=7).run(tmp_path)
+    run.keeping, run.checkpoint_steps = Keeping(newest=1, every=3), 2
+    run.execute()
+    assert [step_of(path) for path in complete_checkpoints(tmp_path)] == [3, 6, 7]
 
 
 def test_unfinished_checkpoints_do_not_count(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from graft.training.errors import CheckpointError
-from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.checkpoint import complete_checkpoints, step_of
 from graft.training.loop.progress import METRICS
 from tests.training.pretrain.making import ALONE, job, weights
 
@@ -72,3 +72,19 @@ def test_reading_19_the_advice_of_R7_is_taken(text: Path, tmp_path: Path) -> Non
     assert [path.name for path in complete_checkpoints(first.work)] == ["checkpoint-6", "checkpoint-8"]
     further = job(tmp_path / "further", text, model=str(first.output), max_steps=1)
     further.execute(ALONE, resume=False)
+
+
+def test_checkpoints_that_stay_for_ever_go_where_the_rates_part(text: Path, tmp_path: Path) -> None:
+    """On WSD's way down they are those of a shorter training; what is resumed keeps the ones before."""
+    same: dict[str, Any] = {"lr_scheduler_type": "wsd", "warmup_steps": 2, "keep_every": 3, "save_total_limit": 1}
+    first = job(tmp_path, text, max_steps=10, **same)
+    first.execute(ALONE, resume=False)
+    assert steps_kept(first.work) == [3, 6, 9, 10]  # from step 9 on the rate falls
+    job(tmp_path, text, max_steps=12, **same).execute(ALONE, resume=True)
+    assert steps_kept(first.work) == [3, 6, 9, 10, 12]
+    job(tmp_path, text, max_steps=13, **same | {"keep_every": None}).execute(ALONE, resume=True)
+    assert steps_kept(first.work) == [11, 13]  # the setting may change as the training goes on
+
+
+def steps_kept(work: Path) -> list[int]:
+    return [step_of(path) for path in complete_checkpoints(work)]

@@ -22,7 +22,7 @@ from graft.training.job.export import put_in_place
 from graft.training.job.folder import DATA, JobFolder
 from graft.training.job.lineage import code_version
 from graft.training.launch.processes import Processes
-from graft.training.loop.checkpoint import complete_checkpoints, load_tensors
+from graft.training.loop.checkpoint import Keeping, complete_checkpoints, load_tensors
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import adamw
 from graft.training.loop.run import Run
@@ -157,12 +157,8 @@ class Finetune:
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
             gauge=gauge,
-            listeners=lambda step: listeners(
-                self.work,
-                start=step.number,
-                tensorboard=settings.tensorboard,
-                metrics_port=settings.metrics_port,
-            ),
+            listeners=lambda step: listeners(self.work, settings, start=step.number),
+            keeping=Keeping.of(settings),
             held_out=ready.held_out,
             held_out_steps=settings.eval_steps or schedule.num_steps,
             checkpoint_steps=settings.save_steps or ready.batches.steps_per_epoch,

@@ -23,6 +23,7 @@ from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import Identity
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import schedule_of
+from graft.training.loop.telemetry import check_report_to
 from graft.training.model.loading import load_tokenizer
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.mesh import Mesh
@@ -46,6 +47,7 @@ class Ready:
         cls, base: Base, form: ServingForm, data: Path, settings: FinetuneSettings, mesh: Mesh, *, num_processes: int
     ) -> Ready:
         """Raises ``ConfigurationError``, ``DataError``, ``InvalidBase``: one line says what to change."""
+        check_report_to(settings)
         adaptable = Adaptable.of(base)
         targets = adaptable.targets(settings.target_modules)
         _check_mesh(base, form, settings, mesh, num_processes)

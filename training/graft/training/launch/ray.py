@@ -1,21 +1,31 @@
 """A training on a cluster through Ray Train: Ray places the workers and starts them again when one is lost.
 
 Checkpoints are Graft's own, in the job's folder, which all nodes must see; after a failure the workers go on from the
-newest. So a training can move between one process, ``torchrun`` and Ray.
+newest. So a training can move between one process, ``torchrun`` and Ray. Workers get no signals: SIGTERM to whoever
+started them is passed on by a file in that folder.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from typing import Any
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from graft.adapters.errors import GraftError
-from graft.training.errors import ConfigurationError, DataError, OtherRun, TrainingError
+from graft.training.errors import ConfigurationError, DataError, Interrupted, OtherRun, TrainingError
 from graft.training.launch.processes import Job, joined
 from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.interruption import STOP
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.startup import prepare
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 FAILURE = "failure"
 """File in a training's folder: what no new start would mend."""
@@ -31,6 +41,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         ConfigurationError: Ray is not installed.
         CheckpointError: there are checkpoints and ``resume`` was not asked for.
         TrainingError: the workers failed again and again, or their error.
+        Interrupted: SIGTERM came, and the step's checkpoint is written.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -38,40 +49,69 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train import TrainingFailedError
     except ImportError:
         raise ConfigurationError('Ray is not installed: in a clone of Graft, pip install ".[cluster]".') from None
 
     job.check_work(resume=resume)
-    failure = job.work / FAILURE
-    failure.unlink(missing_ok=True)
-    use_gpu = device_kind() == "cuda"
+    failure, stop = job.work / FAILURE, job.work / STOP
+    for one in (failure, stop):
+        one.unlink(missing_ok=True)
     ray.init(
         address=address,
         include_dashboard=False,
         num_cpus=None if address else num_workers,
         logging_config=ray.LoggingConfig(log_level="ERROR"),
     )
+
+    trainer = _trainer(job, num_workers)
     try:
-        TorchTrainer(
-            _work,
-            train_loop_config={"job": job.absolute()},
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
-            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
-            run_config=RunConfig(
-                name=job.name,
-                storage_path=str(job.work.absolute() / "ray"),
-                failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            ),
-        ).fit()
+        with _passing_on(stop):
+            trainer.fit()
     except TrainingFailedError as error:
         causes = "; ".join(dict.fromkeys(str(cause) for cause in getattr(error, "worker_failures", {}).values()))
         raise TrainingError(f"the workers failed: {causes or error}") from error
     finally:
         ray.shutdown()
     if failure.exists():
-        raise TrainingError(failure.read_text(encoding="utf-8"))
+        told = failure.read_text(encoding="utf-8")
+        raise Interrupted(told, number=signal.SIGTERM) if stop.exists() else TrainingError(told)
+
+
+def _trainer(job: Job, num_workers: int) -> TorchTrainer:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    use_gpu = device_kind() == "cuda"
+    return TorchTrainer(
+        _work,
+        train_loop_config={"job": job.absolute()},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
+        run_config=RunConfig(
+            name=job.name,
+            storage_path=str(job.work.absolute() / "ray"),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _passing_on(stop: Path) -> Iterator[None]:
+    """SIGTERM leaves the file ``stop``, which the workers look for; a second one ends at once. Ray has its own for
+    SIGINT, which ends the workers without a checkpoint of their step.
+    """
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        stop.parent.mkdir(parents=True, exist_ok=True)
+        stop.touch()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -83,6 +123,6 @@ def _work(config: dict[str, Any]) -> None:
         try:
             job.execute(processes, resume=processes.agreed(bool(complete_checkpoints(job.work))))
         # Every worker finds the same, and would again.
-        except (ConfigurationError, DataError, OtherRun, GraftError) as error:
+        except (ConfigurationError, DataError, Interrupted, OtherRun, GraftError) as error:
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(str(error), encoding="utf-8")

@@ -12,8 +12,9 @@ import pickle
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from graft.training.errors import CheckpointError
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.runtime.disk import cause, remove, written
+from graft.training.settings.settings import TrainingSettings
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +39,36 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.Unp
 WriteFiles = Callable[[Path], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Which checkpoints stay when a new one is there."""
+
+    newest: int = 2
+    """So many."""
+    every: int | None = None
+    """And those after a multiple of so many steps, for ever."""
+    milestone: int = 0
+    """And the newest of those up to this step."""
+
+    @classmethod
+    def of(cls, settings: TrainingSettings) -> Keeping:
+        return cls(newest=settings.save_total_limit, every=settings.keep_every)
+
+    def superfluous(self, steps: Sequence[int]) -> list[int]:
+        """Of checkpoints after so many steps each, in rising order, those that go."""
+        before = [step for step in steps if step <= self.milestone]
+        kept = {*steps[-self.newest :], *before[-1:]}
+        return [step for step in steps if step not in kept and not (self.every and step % self.every == 0)]
+
+
 class CheckpointWriter:
     """Writes checkpoints of one folder while the training goes on: tensors are copied, a thread stores the copies.
 
     Every process has one and calls the same at the same time.
     """
 
-    def __init__(self, folder: Path, *, layout: Layout | None = None, keep: int = 2, milestone: int = 0) -> None:
-        """The newest ``keep`` stay, and the newest of those up to step ``milestone``."""
-        self._folder, self._keep, self._milestone = folder, keep, milestone
+    def __init__(self, folder: Path, *, layout: Layout | None = None, keeping: Keeping | None = None) -> None:
+        self._folder, self._keeping = folder, keeping or Keeping()
         self._layout = layout or Alone()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         # Of its own, so that what the thread exchanges does not meet what the training does.
@@ -113,10 +136,8 @@ class CheckpointWriter:
                     _forget(target)
                 draft.rename(target)
                 found = complete_checkpoints(self._folder)
-                before = [one for one in found if step_of(one) <= self._milestone]
-                for old in found[: -self._keep]:
-                    if old not in before[-1:]:
-                        _forget(old)
+                for old in self._keeping.superfluous([step_of(one) for one in found]):
+                    _forget(self._folder / f"checkpoint-{old}")
 
 
 def _written(target: Path, draft: Path) -> contextlib.AbstractContextManager[None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from graft.training.batch.data import Data
 from graft.training.batch.prefetch import Prefetch
 from graft.training.errors import Interrupted
-from graft.training.loop.checkpoint import CheckpointWriter
+from graft.training.loop.checkpoint import CheckpointWriter, Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.interruption import Interruption
@@ -43,6 +43,8 @@ class Run:
     checkpoint_seconds: float = 300.0
     checkpoint_steps: int | None = None
     """Also after every so many steps."""
+    keeping: Keeping = field(default_factory=Keeping)
+    """Which checkpoints stay; one is also due after every ``keeping.every`` steps."""
     saves: bool = True
     """False for a training whose weights nobody wants."""
     write_model: WriteModel | None = None
@@ -66,7 +68,7 @@ class Run:
         with (
             Interruption(self.folder) as interruption,
             self._progress() as progress,
-            CheckpointWriter(self.folder, layout=step.layout, milestone=self.schedule.steady_steps) as checkpoints,
+            CheckpointWriter(self.folder, layout=step.layout, keeping=self._keeping()) as checkpoints,
             Recovery(guard=self.guard, step=step, folder=self.folder, checkpoints=checkpoints) as recovery,
             Prefetch(self._prepared, end=self.schedule.num_steps) as batches,
         ):
@@ -126,8 +128,12 @@ class Run:
         return not layout.all(not is_asked), bool(layout.agree(is_late))
 
     def _is_due(self, num_done: int) -> bool:
-        by_steps = self.checkpoint_steps is not None and num_done % self.checkpoint_steps == 0
+        by_steps = any(each and num_done % each == 0 for each in (self.checkpoint_steps, self.keeping.every))
         return by_steps or num_done in (self.schedule.num_steps, self.schedule.steady_steps)
+
+    def _keeping(self) -> Keeping:
+        """With the newest checkpoint that a longer training could go on from."""
+        return replace(self.keeping, milestone=self.schedule.steady_steps)
 
     def _interrupted(self, num_done: int, number: int) -> Interrupted:
         kept = f"checkpoint-{num_done} is complete in {self.folder}: go on with --resume" if self.saves else "not kept"

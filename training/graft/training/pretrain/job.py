@@ -14,13 +14,13 @@ from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.job.export import check_output
 from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.processes import Processes
-from graft.training.loop.checkpoint import complete_checkpoints
+from graft.training.loop.checkpoint import Keeping, complete_checkpoints
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import MakeOptimizers, adamw, adamw_8bit, muon, schedule_of
 from graft.training.loop.progress import Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.loop.telemetry import listeners
+from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.flops import flops_per_token, peak_of_all
 from graft.training.parallel.distributed import Distributed
@@ -98,6 +98,7 @@ class PretrainText:
     def _ready(self, num_processes: int, *, resume: bool) -> _Ready:
         """Raises whatever the user may have got wrong, before a model is made."""
         settings = self.settings
+        check_report_to(settings)
         documents = documents_of(settings.text)
         validation = None if settings.validation is None else documents_of([settings.validation])
         self.check_work(resume=resume)
@@ -173,12 +174,8 @@ class PretrainText:
             guard=Guard(sigmas=settings.spike_sigmas),
             folder=self.work,
             gauge=gauge,
-            listeners=lambda step: listeners(
-                self.work,
-                start=step.number,
-                tensorboard=settings.tensorboard,
-                metrics_port=settings.metrics_port,
-            ),
+            listeners=lambda step: listeners(self.work, settings, start=step.number),
+            keeping=Keeping.of(settings),
             checkpoint_steps=settings.save_steps,
             held_out=held_out.measure if held_out is not None and settings.eval_steps else None,
             held_out_steps=settings.eval_steps,

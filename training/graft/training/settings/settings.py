@@ -25,9 +25,11 @@ SCHEDULE = frozenset(
     ("max_steps", "num_train_epochs", "warmup_ratio", "warmup_steps", "lr_scheduler_type", "lr_min_ratio")
 )
 """Settings that are compared by what they make of the learning rates of the steps already taken."""
-CONTROLS = frozenset(("save_steps", "spike_sigmas"))
+CONTROLS = frozenset(("save_steps", "save_total_limit", "keep_every", "spike_sigmas"))
 """Settings that whoever watches a training may change while it goes on."""
-TOLD = frozenset(("validation", "eval_steps", "tensorboard", "metrics_port"))
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+"""What ``report_to`` may name."""
+TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metrics_port"))
 """Settings that say what is measured and told of a training."""
 ELSEWHERE = frozenset(
     (
@@ -37,6 +39,9 @@ ELSEWHERE = frozenset(
 )
 """Settings that say where and how a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
 data-parallel process: only its product with their number is part of the result."""
+
+
+_REPORTERS = f"{TENSORBOARD}, {WANDB}, both, or none; Prometheus is served where metrics_port is said"
 
 
 def setting(default: Any, text: str, limit: Limit | None = None) -> Any:
@@ -76,10 +81,18 @@ class TrainingSettings:
         Limit(holds=lambda value: 0 <= value < 2**32, text=f"from 0 to {2**32 - 1}"),
     )
     save_steps: int | None = setting(None, "checkpoint every so many steps", at_least(1))
+    save_total_limit: int = setting(2, "of the checkpoints so many stay, the newest", at_least(1))
+    keep_every: int | None = setting(None, "checkpoint every so many steps, and these stay for ever", at_least(1))
     validation: str | None = setting(None, "a file like the training's, that is held out and measured on")
     gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
     torch_compile: bool = setting(False, "compile the blocks")
-    tensorboard: bool = setting(False, "write scalars for TensorBoard beside the checkpoints")
+    report_to: tuple[str, ...] = setting(
+        (),
+        "who hears of every step beside metrics.jsonl: tensorboard, wandb (its files beside the checkpoints, its "
+        "account by WANDB_… variables) or none, separated by commas; for Prometheus say metrics_port",
+        Limit(holds=lambda names: {TENSORBOARD, WANDB} >= set(names) or names == ("none",), text=_REPORTERS),
+    )
+    tensorboard: bool = setting(False, "the same as report_to tensorboard")
     metrics_port: int | None = setting(
         None,
         "serve Prometheus metrics on this port of 127.0.0.1",
