@@ -17,6 +17,7 @@ from graft.training.corpus.texts import flat
 from graft.training.errors import ConfigurationError
 from graft.training.objective import denoising
 from graft.training.objective.denoising import DenoisingObjective
+from graft.training.objective.encoder_decoder import SequenceToSequence
 from graft.training.objective.masked import MaskedObjective, choose_words
 from graft.training.objective.permutation import PermutationObjective, hidden
 from graft.training.objective.prefix import PrefixObjective
@@ -320,3 +321,13 @@ def test_what_an_objective_needs_and_a_tokenizer_has_not_is_named() -> None:
         MaskedObjective(vocabulary=plain, length=LENGTH)
     with pytest.raises(ConfigurationError, match="no sentinel token"):
         SpanCorruptionObjective(vocabulary=plain, length=LENGTH)
+
+
+@pytest.mark.parametrize("kind", [SpanCorruptionObjective, DenoisingObjective])
+@pytest.mark.parametrize("length", [32, 64, 128])
+def test_how_long_both_sides_are_is_known_beforehand(kind: type[SequenceToSequence], length: int) -> None:
+    objective: SequenceToSequence = kind(vocabulary=vocabulary(), length=length)
+    batch = objective.collate(documents(*[length] * 400), generator())  # cut to what a row holds
+    read, written = objective.row_lengths
+    assert batch.num_tokens / 400 == pytest.approx(read, rel=0.03)
+    assert batch.num_labels["tokens"] / 400 == pytest.approx(written, rel=0.01)

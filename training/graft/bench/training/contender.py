@@ -23,7 +23,8 @@ from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.progress import METRICS, Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.model.flops import flops_per_token, peak_flops
+from graft.training.model.flops import flops_per_token
+from graft.training.model.peaks import peak_flops
 from graft.training.objective.causal import CausalObjective
 from graft.training.runtime.device import device_kind
 

@@ -1,125 +1,148 @@
-"""How much arithmetic a training is, and how much a device could do.
+"""How much arithmetic a training is.
 
 Counted as PaLM does (Chowdhery et al. 2022, arXiv:2204.02311, appendix B): per token 6 for each weight that is
-multiplied by, forward and backward, and 12 · layers · heads · head width · length for attention, causal or not. What is
-computed again to save memory does not count.
+multiplied by, forward and backward, and 12 · layers · heads · head width · length for attention, causal or not. Beyond
+it: a layer with a window counts the keys in its window; a frozen weight has no gradient of its own and counts 4; what
+is computed again to save memory does not count. State-space and linear attention count their matrices only.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from functools import cache
+from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from graft.training.model.family import facts_of
 
-PEAKS = {
-    "B200": 2250e12,
-    "GH200": 989e12,
-    "H200": 989e12,
-    "H100": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L40": 181e12,
-    "L4": 121e12,
-    "A10": 125e12,
-    "V100": 125e12,
-    "V100 PCIE": 112e12,
-}
-"""FLOP/s of dense 16-bit matrix products, from NVIDIA's data sheets (SXM forms, where no other is named)."""
+_NUM_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_EXPERTS_PER_TOKEN = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+"""Names in the configurations of transformers."""
+_WITHOUT_SCORES = ("linear", "mamba", "conv", "recurrent", "rwkv", "mlp", "moe")
+"""Stand in the names of layer types that compare no two tokens."""
 
 
 def num_multiplied(model: nn.Module) -> float:
     """Weights that a token is multiplied by: all matrices but position and token embeddings, the output head where it
-    shares those; of experts those that are asked, and a shared layer as often as it runs (ALBERT).
+    shares those; of experts those that are asked, and a shared layer as often as it runs (ALBERT). Of encoder-decoders
+    those of both sides.
     """
-    weights = {id(parameter): parameter.numel() for parameter in model.parameters() if parameter.ndim > 1}
-    for module in model.modules():
-        if isinstance(module, nn.Embedding):
-            weights.pop(id(module.weight), None)
-    total = float(sum(weights.values()))
-    for one in _models(model):
-        head = one.get_output_embeddings()
-        if head is not None and id(head.weight) not in weights:
-            total += head.weight.numel()
-        total -= _idle_experts(one)
-        total += _repeated(one)
-    return total
+    return sum(share for _, share, _ in _multiplied(model))
 
 
-def flops_per_token(model: nn.Module, length: int) -> float | None:
-    """Of forward and backward, in rows of ``length`` tokens; None for encoder-decoders, whose two sides read different
-    tokens.
+def flops_per_token(model: nn.Module, length: float, *, target_length: float | None = None) -> float | None:
+    """Of forward and backward, in rows of ``length`` tokens; None where it is not known how many experts are asked.
+
+    Encoder-decoders read ``length`` tokens and write ``target_length`` (default: as many); what both sides take is
+    counted for each token that is read.
     """
     models = _models(model)
-    if any(one.config.is_encoder_decoder for one in models):
+    if any(_has_unknown_experts(one) for one in models):
         return None
-    attention = sum(12.0 * one.config.num_hidden_layers * _heads_width(one) * length for one in models)
-    return float(6 * num_multiplied(model) + attention)
+    targets = 1.0 if target_length is None else target_length / length
+    weights = 0.0
+    for name, share, is_trained in _multiplied(model):
+        weights += share * (6 if is_trained else 4) * (targets if _is_of_targets(name, models) else 1)
+    return weights + sum(_attention(one.config, length, targets * length) for one in models)
 
 
-def _heads_width(model: PreTrainedModel) -> int:
-    """Of all query heads together, which need not be the model's."""
-    config = model.config
-    width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return width * int(config.num_attention_heads)
+def _multiplied(model: nn.Module) -> Iterator[tuple[str, float, bool]]:
+    """Each matrix: its name, how many of its weights a token meets, and whether it is trained."""
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, nn.Embedding)}
+    heads = [head for one in _models(model) if (head := one.get_output_embeddings()) is not None]
+    for name, one in model.named_parameters():
+        is_stacked_bias = name.endswith(("bias", "_bias")) and one.ndim == 2
+        if one.ndim > 1 and id(one) not in tables and not is_stacked_bias:
+            yield name, one.numel() * _times_met(model, name, one), one.requires_grad
+    for head in heads:
+        if id(head.weight) in tables:
+            yield "lm_head.weight", float(head.weight.numel()), head.weight.requires_grad
+
+
+def _times_met(model: nn.Module, name: str, weight: nn.Parameter) -> float:
+    """How often a token is multiplied by a matrix: a share, where it is of experts."""
+    config = _models(model)[0].config.get_text_config()
+    part = facts_of(config).shared_layers
+    if part is not None and part in name:
+        return float(config.num_hidden_layers / config.num_hidden_groups)
+    num, asked = _experts(config)
+    if num and asked and (".experts." in name or (weight.ndim == 3 and weight.shape[0] == num)):
+        return asked / num
+    return 1.0
+
+
+def _experts(config: PretrainedConfig) -> tuple[int | None, int | None]:
+    """How many there are in a layer, and how many a token asks."""
+    where = getattr(config, "ffn_config", None) or config  # DBRX
+    num, asked = (
+        next((value for name in names if isinstance(value := getattr(where, name, None), int)), None)
+        for names in (_NUM_EXPERTS, _EXPERTS_PER_TOKEN)
+    )
+    return num, asked
+
+
+def _has_unknown_experts(model: PreTrainedModel) -> bool:
+    has_any = any(".experts." in name for name, _ in model.named_parameters())
+    return has_any and None in _experts(model.config.get_text_config())
+
+
+def _is_of_targets(name: str, models: list[PreTrainedModel]) -> bool:
+    """Whether a matrix of an encoder-decoder meets the tokens that it writes; what the decoder takes from the encoder's
+    states, keys and values, meets those that it reads.
+    """
+    if not models[0].config.is_encoder_decoder or ".encoder." in f".{name}":
+        return False
+    of_encoder = any(part in name for part in ("EncDecAttention.", "encoder_attn.", "cross_attn."))
+    return not (of_encoder and name.split(".")[-2] in ("k", "v", "k_proj", "v_proj"))
+
+
+def _attention(config: PretrainedConfig, length: float, target_length: float) -> float:
+    """Per token that is read."""
+    if not config.is_encoder_decoder:
+        return sum(6.0 * _width(config, kind) * min(reach, length) for kind, reach in _layers(config, length))
+    encoder = 12.0 * _count(config, "encoder") * _side_width(config, "encoder") * length
+    both = 12.0 * _count(config, "decoder") * _side_width(config, "decoder")
+    return encoder + both * (target_length * target_length + target_length * length) / length
+
+
+def _layers(config: PretrainedConfig, length: float) -> Iterator[tuple[str, float]]:
+    """Of each layer that compares tokens: its kind, and how many keys a query is compared with."""
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    window = getattr(config, "sliding_window", None) or length
+    chunk = getattr(config, "attention_chunk_size", None) or length
+    are_windows = getattr(config, "layer_types", None) is None and getattr(config, "use_sliding_window", True)
+    for kind in kinds:
+        if not any(part in kind for part in _WITHOUT_SCORES):
+            is_windowed = "sliding" in kind or are_windows
+            yield kind, window if is_windowed else chunk if "chunked" in kind else length
+
+
+def _width(config: PretrainedConfig, kind: str) -> int:
+    """Of the queries and the values of all heads together, which need not be the model's width."""
+    config = config.get_text_config()
+    heads: int = config.num_attention_heads
+    if (latent := getattr(config, "qk_nope_head_dim", None)) is not None:  # DeepSeek's
+        return int(heads * (latent + config.qk_rope_head_dim + config.v_head_dim))
+    head: Any = getattr(config, "head_dim", None) or config.hidden_size // heads
+    if kind == "full_attention":
+        head = getattr(config, "global_head_dim", None) or head
+    return int(2 * heads * head)
+
+
+def _count(config: PretrainedConfig, side: str) -> int:
+    other = {"encoder": "num_layers", "decoder": "num_decoder_layers"}[side]
+    return int(getattr(config, f"{side}_layers", None) or getattr(config, other))
+
+
+def _side_width(config: PretrainedConfig, side: str) -> int:
+    heads = getattr(config, f"{side}_attention_heads", None) or config.num_attention_heads
+    return int(heads * (getattr(config, "d_kv", None) or config.hidden_size // heads))
 
 
 def _models(model: nn.Module) -> list[PreTrainedModel]:
-    outer = [model] if isinstance(model, PreTrainedModel) else list(model.children())
-    return [one for one in outer if isinstance(one, PreTrainedModel)]
-
-
-def _idle_experts(model: PreTrainedModel) -> float:
-    num = getattr(model.config, "num_local_experts", None)
-    if not num:
-        return 0.0
-    experts = sum(
-        parameter.numel() for name, parameter in model.named_parameters() if ".experts." in name and parameter.ndim > 1
-    )
-    return float(experts * (1 - model.config.num_experts_per_tok / num))
-
-
-def _repeated(model: PreTrainedModel) -> float:
-    part = facts_of(model.config).shared_layers
-    if part is None:
-        return 0.0
-    shared = sum(one.numel() for name, one in model.named_parameters() if part in name and one.ndim > 1)
-    return float(shared * (model.config.num_hidden_layers / model.config.num_hidden_groups - 1))
-
-
-def peak_of(name: str) -> float | None:
-    """Of a GPU by its full name, such as ``NVIDIA H100 80GB HBM3``; None where it is not known, or a part of one."""
-    words = set(re.split(r"[\s-]+", name))
-    fitting = [known for known in PEAKS if set(known.split()) <= words]
-    if not fitting or "MIG" in words:
-        return None
-    return PEAKS[max(fitting, key=len)]
-
-
-def peak_of_all(device: str, num: int) -> float | None:
-    """FLOP/s of so many processes at best; those of one machine without GPUs share its cores."""
-    peak = peak_flops(device)
-    return peak * num if peak is not None and device == "cuda" else peak
-
-
-@cache
-def peak_flops(device: str) -> float | None:
-    """FLOP/s of a device at best, in bfloat16: from the data sheet for a GPU, None where it is not known; for CPUs what
-    a large product reaches, measured in half a second.
-    """
-    if device == "cuda":
-        return peak_of(torch.cuda.get_device_name())
-    size = 1536
-    one = torch.ones(size, size, dtype=torch.bfloat16)  # no random numbers, which are the training's
-    best, end = float("inf"), time.perf_counter() + 0.5  # long enough to find a moment without neighbours
-    while (begin := time.perf_counter()) < end:
-        one @ one
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best
+    """The outermost ones: of adapters their base, of a composite each part."""
+    if isinstance(model, PreTrainedModel):
+        return [model]
+    return [one for child in model.children() for one in _models(child)]

@@ -72,6 +72,12 @@ class DenoisingObjective(SequenceToSequence):
 
     noises: Sequence[Noise] = (permute_sentences, infill_text)
 
+    @property
+    def row_lengths(self) -> tuple[float, float]:
+        """Where spans are infilled each is one mask; the other noises that are used by default change no length."""
+        hidden = RATE * (1 - 1 / MEAN_SPAN) if infill_text in self.noises else 0.0
+        return 2 + (self.length - 2) * (1 - hidden), self.length
+
     def collate(self, documents: Sequence[Sentences], generator: Generator) -> Batch:
         sources, targets = [], []
         for document in documents:

@@ -1,5 +1,6 @@
 """What encoder-decoders have in common."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -21,6 +22,11 @@ class SequenceToSequence(TextObjective):
 
     model_class: ClassVar[Any] = AutoModelForSeq2SeqLM
     weights: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
+
+    @property
+    @abstractmethod
+    def row_lengths(self) -> tuple[float, float]:
+        """Tokens that a full row has on average: that are read, and that are written."""
 
     def batch(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, target_length: int) -> Batch:
         lengths = torch.tensor([len(source) for source in sources])

@@ -63,6 +63,13 @@ class SpanCorruptionObjective(SequenceToSequence):
     rate: float = RATE
     mean_span: float = MEAN_SPAN
 
+    @property
+    def row_lengths(self) -> tuple[float, float]:
+        num = self.length - 1
+        taken = min(max(round(num * self.rate), 1), num - 1)
+        sentinels = num_spans(num, rate=self.rate, mean_span=self.mean_span)
+        return num - taken + sentinels + 1, taken + sentinels + 1
+
     def check_length(self) -> None:
         """Raises ``ConfigurationError`` where a full row has more spans than there are sentinels."""
         has = len(self.vocabulary.sentinel_ids)

@@ -15,9 +15,11 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
 from graft.training.model.family import DEFAULT, Family, Size, family, family_of
+from graft.training.model.flops import flops_per_token
 from graft.training.model.loading import load, parts
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
+from graft.training.objective.encoder_decoder import SequenceToSequence
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import reaches
 from graft.training.objective.objective import Objective
@@ -148,6 +150,14 @@ class Assembly:
                 empty: PreTrainedModel = heads.from_config(saved_config(self.settings.model))
                 return empty
             return catalog.build(self.family, self.objective_name, self.size, self.tokenizer)
+
+    def flops_per_token(self) -> float | None:
+        """Of a full row, for each token that is read; a teacher's are left out."""
+        objective, model = self.plain_objective(), self.skeleton()
+        if isinstance(objective, SequenceToSequence):
+            read, written = objective.row_lengths
+            return flops_per_token(model, read, target_length=written)
+        return flops_per_token(model, self.settings.max_length)
 
     def objective(self, *, device: str = "cpu") -> Objective[Any]:
         """What is learned; a teacher is loaded onto the device."""

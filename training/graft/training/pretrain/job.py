@@ -22,7 +22,7 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.blocks import compile_blocks, keep_no_activations
-from graft.training.model.flops import flops_per_token, peak_of_all
+from graft.training.model.peaks import peak_of_all
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
@@ -183,8 +183,7 @@ class PretrainText:
 
 
 def gauge_of(assembly: Assembly, device: str, num_processes: int) -> Gauge:
-    per_token = flops_per_token(assembly.skeleton(), assembly.settings.max_length)
-    return Gauge(flops_per_token=per_token, peak=peak_of_all(device, num_processes))
+    return Gauge(flops_per_token=assembly.flops_per_token(), peak=peak_of_all(device, num_processes))
 
 
 def optimizers_of(settings: PretrainSettings) -> MakeOptimizers:

@@ -10,7 +10,8 @@ from torch import nn
 
 from graft.training.errors import ConfigurationError
 from graft.training.loop.optim import num_steps_of
-from graft.training.model.flops import flops_per_token, num_multiplied, peak_of_all
+from graft.training.model.flops import num_multiplied
+from graft.training.model.peaks import peak_of_all
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.memory import device_memory, memory
@@ -31,7 +32,7 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
     assembly.check_mesh(mesh, devices)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
     steps = num_steps_of(settings, data)
-    per_token = flops_per_token(model, settings.max_length)
+    per_token = assembly.flops_per_token()
     tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
     lines = [
         f"{assembly.family.name}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is "
@@ -48,7 +49,7 @@ def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | N
 
 def _arithmetic(per_token: float | None, tokens: float, peak: float | None) -> str:
     if per_token is None:
-        return "FLOPs are not counted for encoder-decoders"
+        return "FLOPs are not counted: how many experts a token asks is not known"
     told = f"{per_token * tokens:.3g} FLOPs"
     if peak is None:
         return told
