@@ -37,7 +37,7 @@ def ended(command: list[str], work: Path, who: str) -> tuple[str, int]:
     """What a training said that was asked to end after some step, and its launcher's status."""
     metrics, after = work / METRICS, random.Random(who).randrange(5, NUM_STEPS // 2)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 1200
         while not metrics.exists() or metrics.read_text().count("\n") < after:
             assert process.poll() is None and time.monotonic() < deadline, "the training did not come so far"
             time.sleep(0.02)
@@ -46,7 +46,7 @@ def ended(command: list[str], work: Path, who: str) -> tuple[str, int]:
         target = {"launcher": process.pid, "first": first, "other": others[0]}[who]
         assert target is not None
         psutil.Process(target).send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=900)
     return said, process.returncode
 
 
