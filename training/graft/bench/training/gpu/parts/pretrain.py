@@ -17,7 +17,8 @@ from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.loop.optim import adamw
 from graft.training.loop.step import Step
 from graft.training.model.blocks import compile_blocks
-from graft.training.model.flops import flops_per_token, peak_flops
+from graft.training.model.flops import flops_per_token
+from graft.training.model.peaks import peak_flops
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone
 
