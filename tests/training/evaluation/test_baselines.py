@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.training.batch.text_rows import PackedText, TextRows
+from graft.training.corpus.lines import overlap, sketch_of
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NONE, NGrams, measure
 from graft.training.objective.masked import MaskedObjective
-from graft.training.pretrain.text import overlap
 from tests.training.objective.vocabularies import PAD, SEP, SIZE, documents, vocabulary
 
 
@@ -84,7 +84,7 @@ def test_all_of_a_text_is_counted_however_many_tokens_are_sorted_at_a_time(texts
 def test_what_was_trained_on_is_found_in_a_held_out_text(known: int, share: float) -> None:
     lines = [f"a line of exactly {number} words and letters" for number in range(10, 13)]
     seen = ["\n".join(["  " + line for line in lines[:known]] + ["other lines of text that stand here", "short"])]
-    assert overlap(seen, ["\n".join([*lines, "short"])]) == pytest.approx(share)
+    assert overlap([sketch_of(seen)], ["\n".join([*lines, "short"])]) == pytest.approx(share)
 
 
 SUMS = [f"{number}+35={number + 35}" for number in range(10, 20)]
@@ -106,7 +106,7 @@ CHINESE = ["第一句话很短。\n第二句也短。", "今天下雨，我们�
     ],
 )
 def test_short_lines_count_where_a_document_is_made_of_them(seen: list[str], held_out: list[str], share: float) -> None:
-    assert overlap(seen, held_out) == pytest.approx(share)
+    assert overlap([sketch_of(seen)], held_out) == pytest.approx(share)
 
 
 def test_perplexity_of_packed_rows_and_accuracy_of_masks() -> None:

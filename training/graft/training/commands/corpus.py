@@ -1,14 +1,15 @@
-"""``graft corpus``: writes training rows."""
+"""``graft corpus``: writes training rows, and tokens of text."""
 
 import argparse
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from graft.training.settings.limits import count_of
 
-HELP = "write training rows or documents: for demonstrations, from a labelled data set, or like a base's own"
+HELP = "write training rows or documents, or make tokens of text for large pretrainings"
 _TASKS = ("dates-iso", "dates-us", "reverse", "shout", "initials", "sentiment")
 
 
@@ -30,12 +31,56 @@ def configure(parser: argparse.ArgumentParser) -> None:
     documents.add_argument("--seed", type=int, default=0)
     for source in (demo, sst2, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
+    _configure_tokens(sources)
+
+
+def _configure_tokens(sources: Any) -> None:
+    tokenize = sources.add_parser("tokenize", help="a folder of tokens, which `graft pretrain --text FOLDER` maps")
+    tokenize.add_argument("--text", required=True, help="files of text as for `graft pretrain`, separated by commas")
+    tokenize.add_argument("--tokenizer", type=Path, required=True, help="folder of a tokenizer or of a base")
+    tokenize.add_argument("--output", type=Path, required=True, help="folder to make")
+    tokenize.add_argument("--workers", type=count_of("processes"), help="processes (default: one a processor)")
+    check = sources.add_parser("check", help="compare all bytes of a folder of tokens with its digests")
+    check.add_argument("folder", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.source in ("tokenize", "check"):
+        return {"tokenize": _tokenize, "check": _check}[args.source](args)
     rows = {"demo": _demo, "sst2": _sst2, "documents": _documents}[args.source](args)
     _write(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
+    return 0
+
+
+def _tokenize(args: argparse.Namespace) -> int:
+    from graft.training.corpus.shards.making import Tokenizing
+    from graft.training.errors import ConfigurationError
+    from graft.training.pretrain.corpus import tokenized
+    from graft.training.pretrain.sources import end_id, saved_tokenizer
+
+    if args.output.exists():
+        raise ConfigurationError(f"--output {args.output} is there already: remove it, or choose another folder.")
+    tokenizer = saved_tokenizer(str(args.tokenizer))
+    paths = [Path(one) for one in args.text.split(",") if one]
+    num_workers = args.workers or len(os.sched_getaffinity(0))
+    job = Tokenizing(
+        paths=paths, tokenizer=tokenizer, end_id=end_id(tokenizer), output=args.output, num_workers=num_workers
+    )
+    header = tokenized(job).header
+    print(f"{header.num_tokens:,} tokens of {header.num_documents:,} documents in {args.output} ({header.digest})")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from graft.training.corpus.shards.folder import TokenFolder
+    from graft.training.errors import DataError
+
+    folder = TokenFolder.open(args.folder)
+    if problems := list(folder.damaged()):
+        raise DataError("\n".join(problems))
+    header = folder.header
+    print(f"{header.num_tokens:,} tokens of {header.num_documents:,} documents, as they were written ({header.digest})")
     return 0
 
 

@@ -5,7 +5,7 @@ Byte-level: any text can be encoded, and decoding gives it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -20,7 +20,7 @@ SENTINEL = "<extra_id_{}>"
 
 
 def train_tokenizer(
-    documents: Sequence[str], *, vocab_size: int, context_tokens: int, num_sentinels: int = 0
+    documents: Iterable[str], *, vocab_size: int, context_tokens: int, num_sentinels: int = 0
 ) -> PreTrainedTokenizerFast:
     """Learns ``vocab_size`` tokens from the documents; the same documents give the same tokenizer. So many
     sentinels are among them.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,11 @@ from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.runtime.device import device_kind
+
+Made = TypeVar("Made")
+
+_WAIT, _MADE, _RAISED = "wait", "made", "raised"
+_AGAIN_SECONDS = 20.0
 
 LAUNCH = "launch"
 """File in a training's folder."""
@@ -53,6 +59,28 @@ class Processes:
         said = [value]
         dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
         return said[0]
+
+    def by_first(self, make: Callable[[], Made]) -> Made:
+        """What the first process makes, for all, however long it takes; what it raises is raised by all. Every process
+        calls this; what is made is pickled on its way.
+        """
+        if self.num == 1:
+            return make()
+        outcome: tuple[str, Any] = (_WAIT, None)
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            work = thread.submit(_outcome, make) if self.is_first else None
+            while outcome[0] == _WAIT:
+                # Said again and again: a meeting that waits longer than the process group's timeout would fail.
+                said = [(_WAIT, None)]
+                if work is not None and not wait([work], timeout=_AGAIN_SECONDS).not_done:
+                    said = [work.result()]
+                dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+                outcome = said[0]
+        kind, value = outcome
+        if kind == _RAISED:
+            raise value
+        made: Made = value
+        return made
 
     def layout(self, mesh: Mesh) -> Layout:
         """All of them, arranged. Every process calls this."""
@@ -108,3 +136,10 @@ def _launch() -> str | None:
     """``torchrun``'s own name for the run; where it was given none, its process on this machine."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"agent-{os.getppid()}" if name == "none" else name
+
+
+def _outcome(make: Callable[[], Any]) -> tuple[str, Any]:
+    try:
+        return _MADE, make()
+    except Exception as error:
+        return _RAISED, error

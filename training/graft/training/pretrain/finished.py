@@ -5,6 +5,7 @@ fast it was.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ from graft.training.pretrain.sources import end_id
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime import markdown
 
+_log = logging.getLogger(__name__)
+
+MAX_COUNTED = 1 << 26
+"""Tokens whose triples are counted: their keys take 16 bytes each, and all are sorted again every four million."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
@@ -52,12 +58,24 @@ class Finished:
         """Of the model, and of counting models on the same tokens."""
         found = held_out.measure.measure(model.to(self.device), Alone(self.device))
         model.to("cpu")
-        found["validation_overlap"] = held_out.overlap
+        if held_out.overlap is not None:
+            found["validation_overlap"] = held_out.overlap
+        return found | self._counted(data, held_out)
+
+    def _counted(self, data: PackedText | TextRows, held_out: HeldOutText) -> dict[str, float]:
+        """What counting models know of it, which count all of the text or are left out."""
+        if isinstance(data, PackedText) and data.num_tokens > MAX_COUNTED:
+            _log.warning(
+                "the unigram and the trigram model are left out: they count %d tokens at most, and the text has %d",
+                MAX_COUNTED,
+                data.num_tokens,
+            )
+            return {}
         tokenizer = self.assembly.tokenizer
         end = end_id(tokenizer)
         seen = ([*document, end] for document in data.documents())
         ngrams = NGrams(seen, vocab_size=1 + max(tokenizer.get_vocab().values()))
-        return found | baselines.measure(ngrams, held_out.measure.batches)
+        return baselines.measure(ngrams, held_out.measure.batches)
 
     def _ends(self) -> list[int]:
         """What generation stops at: the end of a document, and of a turn where the tokenizer knows turns."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from graft.adapters.digest import PREFIX, digest_of_json
 from graft.training.job.folder import DATA, Identity
-from graft.training.job.lineage import data_digest
 from graft.training.loop.optim import Schedule
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
@@ -20,13 +19,17 @@ _FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps",
 
 
 def identity(
-    settings: PretrainSettings, tokenizer: PreTrainedTokenizerBase, mesh: Mesh, schedule: Schedule
+    settings: PretrainSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    mesh: Mesh,
+    schedule: Schedule,
+    text_digests: Sequence[str],
 ) -> Identity:
-    """Raises ``OSError`` where the text cannot be read."""
+    """``text_digests`` are of each file or folder that was named."""
     values = {name: value for name, value in asdict(settings).items() if name not in _FREE}
     values |= {
         "micro-batches per step": settings.gradient_accumulation_steps * mesh.dp,
         "tokenizer": digest_of_json(tokenizer.get_vocab()).removeprefix(PREFIX)[:12],
-        DATA: [data_digest(Path(path)) for path in settings.text],
+        DATA: list(text_digests),
     }
     return Identity(values=values, schedule=schedule)

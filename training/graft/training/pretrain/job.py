@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from graft.training.batch.text_rows import PackedText, TextRows
+from graft.training.corpus.shards.folder import TokenFolder
+from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.job.export import check_output
 from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.processes import Processes
@@ -26,12 +29,13 @@ from graft.training.model.peaks import peak_of_all
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
-from graft.training.pretrain import text
+from graft.training.pretrain import reading, text
 from graft.training.pretrain.assembly import Assembly
+from graft.training.pretrain.corpus import Corpus, FoldersOfTokens, corpus_of, forget, made_in
 from graft.training.pretrain.finished import Finished, layout_table
 from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.pretrain.sources import documents_of, tokenizer_of
+from graft.training.pretrain.sources import documents_of, saved_tokenizer, tokenizer_of
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
@@ -46,6 +50,7 @@ class _Ready:
     data: PackedText | TextRows
     held_out: HeldOutText | None
     identity: Identity
+    tokens: Sequence[TokenFolder]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +86,13 @@ class PretrainText:
             ConfigurationError, DataError, CheckpointError, Diverged: one line says what to change.
         """
         check_output(self.output, work=self.work, inputs=self._inputs())
-        ready = self._ready(processes.num, resume=resume)
-        self.folder.num_shared(ready.identity)
+        with self._leaving_nothing(processes):
+            ready = self._ready(processes, resume=resume)
+            self.folder.num_shared(ready.identity)
         layout = processes.layout(ready.mesh)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             if layout.is_first:
+                forget(self.work, but=[folder.path.name for folder in ready.tokens])
                 with written(self.work):
                     ready.assembly.tokenizer.save_pretrained(self.work / "tokenizer")
             gauge = gauge_of(ready.assembly, layout.device, layout.num)
@@ -95,20 +102,32 @@ class PretrainText:
                 print(layout_table(self.settings, ready.mesh, self.work, gauge))
         return metrics
 
-    def _ready(self, num_processes: int, *, resume: bool) -> _Ready:
+    @contextlib.contextmanager
+    def _leaving_nothing(self, processes: Processes) -> Iterator[None]:
+        """What is refused inside leaves nothing in ``work`` that was made of the text for it."""
+        before = made_in(self.work)
+        try:
+            yield
+        except (ConfigurationError, DataError, CheckpointError):
+            if processes.is_first:
+                forget(self.work, but=before)
+            raise
+
+    def _ready(self, processes: Processes, *, resume: bool) -> _Ready:
         """Raises whatever the user may have got wrong, before a model is made."""
         settings = self.settings
         check_report_to(settings)
-        documents = documents_of(settings.text)
+        corpus = corpus_of(settings.text)
         validation = None if settings.validation is None else documents_of([settings.validation])
         self.check_work(resume=resume)
-        assembly = Assembly.of(settings, self._tokenizer(documents))
-        mesh = settings.mesh(num_processes)
-        assembly.check_mesh(mesh, num_processes)
-        data = text.rows(assembly, documents, groups=mesh.dp)
-        held_out = None if validation is None else HeldOutText.of(assembly, validation, documents)
-        own = identity(settings, assembly.tokenizer, mesh, schedule_of(settings, data))
-        return _Ready(assembly=assembly, mesh=mesh, data=data, held_out=held_out, identity=own)
+        assembly = Assembly.of(settings, self._tokenizer(corpus, processes))
+        mesh = settings.mesh(processes.num)
+        assembly.check_mesh(mesh, processes.num)
+        read = reading.read(corpus, assembly, processes, self.work)
+        data = text.rows(assembly, read.text, groups=mesh.dp)
+        held_out = None if validation is None else HeldOutText.of(assembly, validation, read.sketches())
+        own = identity(settings, assembly.tokenizer, mesh, schedule_of(settings, data), read.digests)
+        return _Ready(assembly=assembly, mesh=mesh, data=data, held_out=held_out, identity=own, tokens=read.folders)
 
     def _finish(self, ready: _Ready, device: str) -> dict[str, float]:
         finished = Finished(
@@ -129,21 +148,26 @@ class PretrainText:
         """What it would take on so many devices, without starting it."""
         from graft.training.pretrain.plan import plan
 
-        documents = documents_of(self.settings.text)
-        assembly = Assembly.of(self.settings, self._tokenizer(documents))
-        data = text.rows(assembly, documents, groups=self.settings.mesh(devices).dp)
+        corpus, alone = corpus_of(self.settings.text), Processes(num=1, device=device_kind())
+        assembly = Assembly.of(self.settings, self._tokenizer(corpus, alone))
+        planned = reading.planned(corpus, assembly)
+        data = text.rows(assembly, planned, groups=self.settings.mesh(devices).dp)
         return plan(assembly, data, devices=devices, device_bytes=device_bytes, device=device_kind())
 
     def check_work(self, *, resume: bool) -> None:
         self.folder.check(resume=resume)
 
-    def _tokenizer(self, documents: Sequence[str]) -> PreTrainedTokenizerBase:
-        """The one that this work began with, where it has begun."""
-        saved = self.work / "tokenizer"
-        if self.settings.tokenizer is None and self.settings.model is None and complete_checkpoints(self.work):
+    def _tokenizer(self, corpus: Corpus, processes: Processes) -> PreTrainedTokenizerBase:
+        """The one that this work began with, where it has begun; what is learned from the text, one process learns."""
+        settings, saved = self.settings, self.work / "tokenizer"
+        if settings.tokenizer is None and settings.model is None and complete_checkpoints(self.work):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(saved)
             return tokenizer
-        return tokenizer_of(self.settings, documents)
+        if settings.tokenizer or settings.model or settings.teacher:
+            return tokenizer_of(settings, ())
+        if isinstance(corpus, FoldersOfTokens):
+            return saved_tokenizer(str(corpus.tokenizer))
+        return processes.by_first(lambda: tokenizer_of(settings, corpus.each()))
 
     def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
         settings, assembly, held_out = self.settings, ready.assembly, ready.held_out

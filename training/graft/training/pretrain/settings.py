@@ -13,7 +13,9 @@ class PretrainSettings(TrainingSettings):
     """Settings of one pretraining: the data, the model, the recipe and the mesh."""
 
     text: tuple[str, ...] = setting(
-        (), "files of text (.txt, .md, code; .jsonl, .ndjson or .json rows with `text`; also .gz), separated by commas"
+        (),
+        "files of text (.txt, .md, code; .jsonl, .ndjson or .json rows with `text`; also .gz), or folders of `graft "
+        "corpus tokenize`, separated by commas",
     )
     tokenizer: str | None = setting(
         None, "folder of a tokenizer, or a model hub's organisation/name; default: one is trained on the text"

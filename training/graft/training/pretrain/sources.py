@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
@@ -38,7 +38,7 @@ def documents_of(paths: Sequence[str]) -> list[str]:
     return documents
 
 
-def tokenizer_of(settings: PretrainSettings, documents: Sequence[str]) -> PreTrainedTokenizerBase:
+def tokenizer_of(settings: PretrainSettings, documents: Iterable[str]) -> PreTrainedTokenizerBase:
     """The tokenizer that was named, the model's own, or one that is learned from the documents.
 
     Raises ``ConfigurationError`` where a folder holds none, or one without an end token.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.others import Others
 from graft.training.batch.packing import PackedBatch
 from graft.training.batch.text_rows import PackedText, TextRows
+from graft.training.corpus.lines import Sketch, overlap
+from graft.training.corpus.shards.stream import TokenStream
 from graft.training.corpus.texts import encode, encode_whole, windows
 from graft.training.errors import DataError
 from graft.training.loop.held_out import HeldOut
@@ -22,8 +24,6 @@ _log = logging.getLogger(__name__)
 
 TOLD_OVERLAP = 0.001
 """Of a validation text with the training text: more is worth a warning."""
-_LEAST_BYTES = 24
-"""Shorter lines (``End of chapter.``) stand in every prose; eight letters of Chinese say as much as this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,14 @@ class HeldOutText:
     """A text that is not trained on."""
 
     measure: HeldOut
-    overlap: float
-    """The part of it that stands in the training text, too."""
+    overlap: float | None
+    """The part of it that stands in the training text, too; None where that is not known."""
 
     @classmethod
-    def of(cls, assembly: Assembly, documents: Sequence[str], training: Sequence[str]) -> HeldOutText:
-        """Raises ``DataError`` where they ask nothing."""
+    def of(cls, assembly: Assembly, documents: Sequence[str], training: Sequence[Sketch]) -> HeldOutText:
+        """``training`` are the lines of what is trained on. Raises ``DataError`` where the documents ask nothing."""
         measure, share = held_out(assembly, documents), overlap(training, documents)
-        if share > TOLD_OVERLAP:
+        if share is not None and share > TOLD_OVERLAP:
             _log.warning(
                 "%.1f %% of %s stands in the training text, too: what is measured on it flatters the model",
                 100 * share,
@@ -47,8 +47,10 @@ class HeldOutText:
         return cls(measure=measure, overlap=share)
 
 
-def rows(assembly: Assembly, documents: Sequence[str], *, groups: int = 1) -> PackedText | TextRows:
-    """Rows of the documents for ``groups`` data-parallel processes. Raises ``DataError`` for too little text."""
+def rows(assembly: Assembly, documents: Sequence[str] | TokenStream, *, groups: int = 1) -> PackedText | TextRows:
+    """Rows of the documents for ``groups`` data-parallel processes; a causal objective takes tokens, too. Raises
+    ``DataError`` for too little text.
+    """
     settings = assembly.settings
     options: dict[str, Any] = {
         "rows_per_batch": settings.per_device_train_batch_size,
@@ -70,19 +72,6 @@ def held_out(assembly: Assembly, documents: Sequence[str]) -> HeldOut:
     return HeldOut(objective=assembly.plain_objective(), batches=batches)
 
 
-def overlap(documents: Sequence[str], held_out: Sequence[str]) -> float:
-    """The part of a held-out text that stands in the documents, too, from 0 to 1: by characters, in lines that are the
-    same but for the blanks around them.
-
-    Short lines count in held-out documents that are mostly made of them, as rows of sums or verses are: equal by chance
-    or not, they were trained on.
-    """
-    asked = [line for document in held_out for line in _telling(document)]
-    shared = set(map(hash, asked)).intersection(hash(line) for document in documents for line in _lines(document))
-    total = sum(map(len, asked))
-    return sum(len(line) for line in asked if hash(line) in shared) / total if total else 0.0
-
-
 def _check_asked(assembly: Assembly, batches: Iterable[PackedBatch | Batch], what: str) -> None:
     """Raises ``DataError`` where a part of what is learned is never asked for."""
     never: set[str] | None = None
@@ -99,13 +88,19 @@ def _check_asked(assembly: Assembly, batches: Iterable[PackedBatch | Batch], wha
 
 
 def _rows(
-    assembly: Assembly, documents: Sequence[str], options: dict[str, Any], *, what: str, is_taught: bool
+    assembly: Assembly,
+    documents: Sequence[str] | TokenStream,
+    options: dict[str, Any],
+    *,
+    what: str,
+    is_taught: bool,
 ) -> PackedText | TextRows:
     tokenizer, length = assembly.tokenizer, assembly.settings.max_length
     if assembly.objective_name == "causal":
         end, pad = end_id(tokenizer), tokenizer.pad_token_id
-        whole = encode_whole(documents, tokenizer)
+        whole = documents if isinstance(documents, TokenStream) else encode_whole(documents, tokenizer)
         return PackedText(whole, length=length, end_id=end, pad_id=end if pad is None else pad, **options)
+    assert not isinstance(documents, TokenStream), "sentences are learned from, which tokens do not tell"
     objective: Any = assembly.plain_objective()
     collate = _asked_of_a_teacher(objective.collate) if is_taught else objective.collate
     room = length - 3  # for the special tokens of two segments
@@ -116,14 +111,3 @@ def _rows(
 
 def _asked_of_a_teacher(collate: Callable[..., Batch]) -> Callable[..., Batch]:
     return lambda *arguments: asked_of_a_teacher(collate(*arguments))
-
-
-def _telling(document: str) -> list[str]:
-    """The lines by which a document is known."""
-    lines = list(_lines(document))
-    long = [line for line in lines if len(line.encode()) >= _LEAST_BYTES]
-    return long if 2 * sum(map(len, long)) >= sum(map(len, lines)) else lines
-
-
-def _lines(document: str) -> Iterator[str]:
-    return (stripped for line in document.split("\n") if (stripped := line.strip()))

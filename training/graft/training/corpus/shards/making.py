@@ -25,7 +25,7 @@ from graft.training.corpus.shards.workers import Task, each
 from graft.training.errors import DataError
 from graft.training.runtime.disk import AGAIN, remove, replace_text, written
 
-Report = Callable[[int], None]
+Report = Callable[[int], object]
 """Hears how many bytes of text are done, in all."""
 
 

@@ -30,7 +30,7 @@ class Task:
 
 
 def each(
-    tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, end_id: int, num: int, report: Callable[[int], None]
+    tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, end_id: int, num: int, report: Callable[[int], object]
 ) -> list[Written]:
     """The shards of all tasks. ``report`` hears how many bytes of text are done. Raises what a task raises, and
     ``TrainingError`` where the system ended a process.
@@ -57,7 +57,7 @@ def each(
             pool.shutdown(cancel_futures=True)
 
 
-def _watch(futures: Sequence[Future[Written]], report: Callable[[], None]) -> None:
+def _watch(futures: Sequence[Future[Written]], report: Callable[[], object]) -> None:
     waiting = set(futures)
     while waiting:
         done, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
@@ -71,7 +71,7 @@ class _Here:
 
     is_spoilt = False
 
-    def __init__(self, report: Callable[[int], None]) -> None:
+    def __init__(self, report: Callable[[int], object]) -> None:
         self._report, self._num_bytes = report, 0
 
     def add(self, num_bytes: int) -> None:
