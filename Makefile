@@ -36,7 +36,7 @@ if [[ -z "$$python" ]]; then \
   echo "or name one: make $@ PYTHON_FOR_VENV=/path/to/python3.11" >&2; exit 1; fi
 endef
 
-.PHONY: help setup setup-gpu demo tour serve test test-slow test-processors test-gpu gpu-report check check-gpu-lock check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
+.PHONY: help setup setup-gpu demo tour serve test test-slow test-processors test-gpu gpu-report check check-deploy check-gpu-lock check-stubs check-contract base kernels proto picture release-contract lock bench clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -140,6 +140,14 @@ check-contract:
 	elif ! timeout 60 npx --yes $(BUF) --version > /dev/null 2>&1; then echo "buf: skipped, $(BUF) cannot be fetched"; \
 	else { npx --yes $(BUF) lint && npx --yes $(BUF) breaking --against $(RELEASED); } 2> >(grep -v '^npm warn' >&2); fi
 
+# Kubernetes' own schemas are 16 MB of wheel: not in the lock.
+DEPLOY_TOOLS := build/deploy-tools
+check-deploy: setup ## deploy/: its manifests, rules and metrics, and the CPU image upon a bare Debian (as root, a quarter of an hour)
+	@if [[ ! -d $(DEPLOY_TOOLS)/kubernetes_validate ]]; then \
+	  $(PIP) install --quiet --no-deps --target $(DEPLOY_TOOLS) kubernetes-validate==1.35.0 importlib-resources==7.1.0 2>&1 | $(BRIEF); fi
+	@PYTHONPATH=$(DEPLOY_TOOLS) $(PYTHON) -m pytest -q tests/deploy
+	@$(PYTHON) -m tests.tools.deploy
+
 kernels: setup ## compile the CPU kernels again, with a compiler that comes as a wheel (a hundred megabytes)
 	@$(PIP) install --quiet --target build/zig --upgrade "$(ZIG)"
 	@PYTHONPATH=build/zig $(PYTHON) -m graft.server.engine.native.build $(PYTHON) -m ziglang c++
@@ -156,12 +164,18 @@ release-contract: setup ## keep the contract of today as the released one, which
 	@$(PYTHON) -m grpc_tools.protoc -Iproto --include_imports --descriptor_set_out=$(RELEASED) proto/graft/v1/*.proto
 
 # Where both machines have a package, in the same version. torch is the CUDA build here: what PyPI has for Linux.
-lock: setup ## pin every package again, for the CPU engine and for the CUDA engine
+lock: setup ## pin every package again, for the CPU engine, for the CUDA engine and for images
 	@uv pip compile pyproject.toml --quiet --extra cpu --extra dev --universal --python-version 3.11 --no-header --no-annotate \
 	  $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS} --no-emit-package torch --output-file requirements/cpu.lock
 	@uv pip compile pyproject.toml --quiet --extra server --extra training --extra gpu --extra dev --universal \
 	  --python-version 3.11 --no-config --no-header --no-annotate --constraint requirements/cpu.lock \
 	  --output-file requirements/gpu.lock
+	@uv pip compile pyproject.toml --quiet --extra cpu --extra image --universal --python-version 3.11 --no-header --no-annotate \
+	  $${PIP_FIND_LINKS:+--find-links $$PIP_FIND_LINKS} --no-emit-package torch --constraint requirements/cpu.lock \
+	  --output-file requirements/cpu-image.lock
+	@uv pip compile pyproject.toml --quiet --extra gpu --extra image --python-platform x86_64-manylinux_2_28 \
+	  --python-version 3.11 --no-config --no-header --no-annotate --constraint requirements/gpu.lock \
+	  --output-file requirements/gpu-image.lock
 
 base: setup ## pretrain the shipped base again, about an hour on two cores
 	@graft pretrain --recipe rootstock-5m --output $(BASE)

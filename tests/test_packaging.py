@@ -48,7 +48,14 @@ def test_the_wheel_fits_an_index(wheel: zipfile.ZipFile) -> None:
     assert sum(info.compress_size for info in wheel.infolist()) < 25_000_000
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("cpu", check_lock.CPU_EXTRAS), ("gpu", check_lock.GPU_EXTRAS)])
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [
+        ("cpu", check_lock.CPU_EXTRAS),
+        ("gpu", check_lock.GPU_EXTRAS),
+        *((f"{device}-image", extras) for device, extras in check_lock.IMAGE_EXTRAS.items()),
+    ],
+)
 def test_a_lock_satisfies_every_direct_requirement(repository: Path, lock: str, extras: tuple[str, ...]) -> None:
     assert check_lock.problems(repository / "pyproject.toml", repository / f"requirements/{lock}.lock", extras) == []
 
@@ -59,6 +66,14 @@ def test_both_machines_have_what_both_install_in_one_version(repository: Path) -
     assert check_lock.differences({"a": ("1",), "b": ("1", "2")}, {"a": ("2",), "b": ("2",), "c": ("3",)}) == [
         "a is 1 here and 2 there"
     ]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_an_image_holds_what_the_tests_ran_with_and_no_tools(repository: Path, device: str) -> None:
+    names = (f"{device}-image.lock", f"{device}.lock")
+    image, whole = (check_lock.locked_versions(repository / "requirements" / name) for name in names)
+    assert check_lock.differences(image, whole) == []
+    assert not {"grpcio-tools", "mypy", "pytest", "ruff", "uv"} & image.keys()
 
 
 def test_the_gpu_lock_holds_the_cuda_engine_and_a_torch_for_it(repository: Path) -> None:

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 # A lock holds one engine and the tools: the engines share an import name, and one is never beside the other.
 CPU_EXTRAS = ("cpu", "dev")
 GPU_EXTRAS = ("server", "training", "gpu", "dev")
+# Without tools: what an image holds.
+IMAGE_EXTRAS = {"cpu": ("cpu", "image"), "gpu": ("gpu", "image")}
 
 
 def requirements(pyproject: Path, extras: Iterable[str]) -> Iterator[Requirement]:
@@ -79,6 +81,10 @@ def main() -> int:
     found = [(cpu, one) for one in problems(ROOT / "pyproject.toml", cpu)]
     found += [(gpu, one) for one in problems(ROOT / "pyproject.toml", gpu, GPU_EXTRAS)]
     found += [(gpu, one) for one in differences(locked_versions(gpu), locked_versions(cpu))]
+    for device, extras in IMAGE_EXTRAS.items():
+        whole, image = (ROOT / "requirements" / name for name in (f"{device}.lock", f"{device}-image.lock"))
+        found += [(image, one) for one in problems(ROOT / "pyproject.toml", image, extras)]
+        found += [(image, one) for one in differences(locked_versions(image), locked_versions(whole))]
     for lock, problem in found:
         print(f"requirements/{lock.name}: {problem}; run `make lock`", file=sys.stderr)
     return 1 if found else 0

@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -63,9 +63,11 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         num_cpus=None if address else num_workers,
         logging_config=ray.LoggingConfig(log_level="ERROR"),
     )
-
-    trainer = _trainer(job, num_workers)
     try:
+        # In a running cluster this process may be on a node without the workers' devices.
+        resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        use_gpu = uses_gpus(num_workers, resources) if address else device_kind() == "cuda"
+        trainer = _trainer(job, num_workers, use_gpu=use_gpu)
         with _passing_on(stop):
             trainer.fit()
     except TrainingFailedError as error:
@@ -78,11 +80,25 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         raise Interrupted(told, number=signal.SIGTERM) if stop.exists() else TrainingError(told)
 
 
-def _trainer(job: Job, num_workers: int) -> TorchTrainer:
+def uses_gpus(num_workers: int, resources: Mapping[str, float]) -> bool:
+    """Whether each worker gets a GPU, of a cluster that has these resources in all.
+
+    Raises:
+        ConfigurationError: there are GPUs, but fewer than workers.
+    """
+    num_gpus = int(resources.get("GPU", 0))
+    if 0 < num_gpus < num_workers:
+        raise ConfigurationError(
+            f"--ray is {num_workers}, but the cluster has {num_gpus} GPUs, one for each worker: ask for {num_gpus} "
+            "workers at most, or add nodes."
+        )
+    return num_gpus > 0
+
+
+def _trainer(job: Job, num_workers: int, *, use_gpu: bool) -> TorchTrainer:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    use_gpu = device_kind() == "cuda"
     return TorchTrainer(
         _work,
         train_loop_config={"job": job.absolute()},

@@ -1,0 +1,53 @@
+"""The systemd unit: one that systemd takes, that drains, and that has no rights to speak of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graft.server.settings.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+MAX_EXPOSURE = 2.0
+"""Of `systemd-analyze security`, from 0 to 10; a unit that says nothing has 9.6."""
+
+
+def unit(folder: Path, *, drop_in: bool = False) -> Path:
+    """The unit with a program that is there, as `verify` wants it."""
+    text = (DEPLOY / "graft.service").read_text()
+    path = folder / "graft.service"
+    path.write_text(text.replace("/opt/graft/bin/graft", sys.executable))
+    if drop_in:
+        (folder / "graft.service.d").mkdir()
+        shutil.copy(DEPLOY / "graft-gpu.conf", folder / "graft.service.d/gpu.conf")
+    return path
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("drop_in", [False, True], ids=["cpu", "gpu"])
+def test_systemd_takes_the_unit(tmp_path: Path, drop_in: bool) -> None:
+    done = analyze("verify", str(unit(tmp_path, drop_in=drop_in)))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_exposes_little(tmp_path: Path) -> None:
+    done = analyze("security", "--offline=true", "--no-pager", str(unit(tmp_path)))
+    found = re.search(r"Overall exposure level for graft.service: ([\d.]+)", done.stdout)
+    assert found and float(found[1]) <= MAX_EXPOSURE, done.stdout + done.stderr
+
+
+def test_systemd_waits_until_the_server_has_drained() -> None:
+    text = (DEPLOY / "graft.service").read_text()
+    found = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert found and int(found[1]) >= Settings().drain_seconds + 5
+    assert "\nType=notify\n" in text and "\nKillMode=mixed\n" in text
