@@ -81,6 +81,16 @@ def test_only_what_a_base_needs_is_fetched(hub: LocalHub, base: Base) -> None:
     assert f"oaks/oak is taken at commit {commit}" in said[-1]
 
 
+@pytest.mark.parametrize(("rank", "speaks"), [(None, True), ("0", True), ("3", False)])
+def test_of_many_processes_on_a_machine_one_speaks(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str | None, speaks: bool
+) -> None:
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    find_base("oaks/oak", hub=Hub())
+    assert ("is taken at commit" in capsys.readouterr().err) == speaks
+
+
 def test_a_second_start_takes_the_same_commit_though_the_branch_moved(hub: LocalHub, tmp_path: Path) -> None:
     pins = tmp_path / "job" / FILE_NAME
     first = find_base("oaks/oak", hub=Hub(pins=pins))

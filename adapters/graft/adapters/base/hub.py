@@ -8,6 +8,7 @@ are not fetched again.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -35,7 +36,9 @@ _LEFT_OUT = ("*/*.safetensors", "*/*.json", "consolidated*")
 
 
 def _say(line: str) -> None:
-    print(f"graft: {line}", file=sys.stderr, flush=True)
+    """Once for all processes that torchrun starts on a machine: they share the cache."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"graft: {line}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
