@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
 
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.errors import InvalidBase
@@ -77,6 +80,24 @@ def test_what_a_gpu_cannot_do_is_said(changes: dict[str, Any], quantized_before:
     assert all(reason.remedy for reason in reasons)
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype", "is_refused"),
+    [(75, torch.bfloat16, True), (75, torch.float32, False), (80, torch.bfloat16, False), (90, torch.bfloat16, False)],
+)
+def test_a_card_without_bfloat16_is_refused_before_the_engine_starts(
+    capability: int, dtype: torch.dtype, is_refused: bool
+) -> None:
+    card = SimpleNamespace(
+        is_cuda=lambda: True,
+        has_device_capability=lambda least: capability >= least,
+        get_device_name=lambda: "Tesla T4",
+    )
+    reasons = list(fitness._dtype_reasons(card, dtype))
+    assert bool(reasons) == is_refused
+    assert all("Tesla T4 has no bfloat16" in one.problem and one.remedy for one in reasons)
+    assert not list(fitness._dtype_reasons(current_platform, dtype)), "a CPU has"
+
+
 def test_a_cpus_engine_is_in_one_process() -> None:
     reasons = list(Cpu().reasons(replace(SETTINGS, tensor_parallel_size=2), quantized_before=False))
     assert [reason.field for reason in reasons] == ["tensor_parallel_size"]
@@ -89,3 +110,22 @@ def test_a_base_is_judged_before_the_engine_starts(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fitness, "device_of", lambda platform: Cuda())
     with pytest.raises(InvalidBase, match="16 bits"):
         check_fitness(settings, base.architecture)
+
+
+class OldCard:
+    """The platform here, but for a card without bfloat16."""
+
+    def __getattr__(self, name: str) -> Any:
+        answers: dict[str, Any] = {
+            "is_cuda": lambda: True,
+            "has_device_capability": lambda least: least <= 75,
+            "get_device_name": lambda: "Tesla T4",
+        }
+        return answers.get(name) or getattr(current_platform, name)
+
+
+def test_a_base_is_not_started_on_a_card_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = Base.from_folder(next(iter(shipped_bases().values())))
+    monkeypatch.setattr(fitness, "current_platform", OldCard())
+    with pytest.raises(InvalidBase, match="Tesla T4 has no bfloat16"):
+        check_fitness(replace(SETTINGS, base_path=base.path, base_name=base.name), base.architecture)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from vllm.config import LoadConfig, ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -67,6 +68,7 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
     model, _ = config.registry.resolve_model_cls(config.architectures, model_config=config)
     return [
         *_folder_reasons(settings.base_path, config),
+        *_dtype_reasons(current_platform, config.dtype),
         *_form_reasons(settings.form, architecture, _forms(model, config)),
         *device_of(current_platform).reasons(settings, quantized_before=_is_bitsandbytes(config)),
         *_adapter_reasons(settings.num_slots, architecture, _takes_adapters(model, config)),
@@ -113,6 +115,14 @@ def _form_reasons(form: ServingForm, architecture: str, fitting: tuple[ServingFo
         problem = f"{architecture} cannot be held as {form}; it can be as {', '.join(fitting)}"
         remedy = f"serve the plain weights with --quantization {fitting[0]}"
         yield Reason(field="quantization", problem=problem, remedy=remedy)
+
+
+def _dtype_reasons(platform: Any, dtype: Any) -> Iterator[Reason]:
+    """Cards before Ampere have no bfloat16. vLLM would say so in the engine's process, whose words are in the log."""
+    if platform.is_cuda() and dtype == torch.bfloat16 and not platform.has_device_capability(80):
+        problem = f"{platform.get_device_name()} has no bfloat16, in which every form but fp32 is computed"
+        remedy = "serve on a card of compute capability 8.0 or newer (A100, L4, H100 and the like)"
+        yield Reason(field="GPU", problem=problem, remedy=remedy)
 
 
 def _folder_reasons(folder: Path, config: ModelConfig) -> Iterator[Reason]:
