@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from graft.training.errors import CheckpointError
+from graft.training.loop.staging import Staging
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.runtime.disk import cause, remove, written
 from graft.training.settings.settings import TrainingSettings
@@ -70,6 +71,7 @@ class CheckpointWriter:
     def __init__(self, folder: Path, *, layout: Layout | None = None, keeping: Keeping | None = None) -> None:
         self._folder, self._keeping = folder, keeping or Keeping()
         self._layout = layout or Alone()
+        self._staging = Staging()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         # Of its own, so that what the thread exchanges does not meet what the training does.
         self._group = None if self._layout.is_alone else dist.new_group(backend="gloo")
@@ -116,8 +118,8 @@ class CheckpointWriter:
         with _written(target, draft):
             if write_files is not None:
                 write_files(draft)
-        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-        self._pending = self._thread.submit(self._store, target, draft, copies, dict(values))
+        copies, are_whole = self._staging.copies(tensors)
+        self._pending = self._thread.submit(self._store, target, draft, copies, dict(values), are_whole)
 
     def wait(self) -> None:
         """Until what was begun is there. Raises ``CheckpointError``."""
@@ -126,7 +128,15 @@ class CheckpointWriter:
             pending.result()
             self._layout.wait()
 
-    def _store(self, target: Path, draft: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    def _store(
+        self,
+        target: Path,
+        draft: Path,
+        tensors: dict[str, Tensor],
+        values: dict[str, Any],
+        are_whole: Callable[[], None],
+    ) -> None:
+        are_whole()
         with _written(target, draft), _alone_without_a_word():
             dcp.save(tensors, checkpoint_id=draft / TENSORS, process_group=self._group, no_dist=self._layout.is_alone)
             if self._layout.is_first:  # which returns when all have written
