@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graft.training.loop.weights import Weights
 from graft.training.parallel import buckets
 from graft.training.parallel.buckets import Buckets, Reduction, cut, dealt, sum_together
+from tests.training.parallel.threads import in_threads
 
 WIDTH, NUM_LAYERS = 64, 12
 
@@ -151,3 +152,25 @@ def test_tensors_of_any_shape_are_summed_together(group: dist.ProcessGroup, monk
     sum_together(tensors, group)
     assert all(torch.equal(one, other) for one, other in zip(tensors, before, strict=True))
     assert len(events) == 2
+
+
+def test_a_gradient_that_one_process_alone_has_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [layers() for _ in range(2)]
+    monkeypatch.setattr(buckets, "LEAST_BYTES", 4 * WIDTH * WIDTH)
+    plain = layers()
+    backward(plain)
+    backward(plain[:-2])
+
+    def summed(rank: int) -> dict[str, Tensor | None]:
+        assert dist.group.WORLD is not None
+        weights, found = held(models[rank], dist.group.WORLD)
+        found.open()
+        found.expect(1)
+        backward(models[rank] if rank == 0 else models[rank][:-2])
+        found.reduce_rest()
+        found.close()
+        return {name: one.grad for name, one in weights.masters.items()}
+
+    for gradients in in_threads(2, summed):
+        for name, one in plain.named_parameters():
+            assert gradients[name] is not None and torch.allclose(gradients[name], one.grad), name  # type: ignore[arg-type]

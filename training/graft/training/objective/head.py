@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from graft.training.model.family import facts_of
 from graft.training.objective.objective import cross_entropy, places
+from graft.training.objective.sharded_head import SplitHead, split_cross_entropy
 
 CPU_ELEMENTS = 1 << 22
 """Logits at a time on a CPU: 16 MB of float32, which stay in its caches."""
@@ -198,7 +199,8 @@ def labelled(
     that is no plain matrix, or whose logits may be changed behind it, computes them whole.
     """
     head = model.get_output_embeddings()
-    is_plain = type(head) is nn.Linear and facts_of(model.config).ends_in_its_head
+    is_plain = type(head) is nn.Linear or isinstance(head, SplitHead)
+    is_plain = is_plain and facts_of(model.config).ends_in_its_head
     with _asked(head, labels, num_asked, z) if is_plain else contextlib.nullcontext():
         output = model(**inputs)
     if output[name].ndim > 0:
@@ -210,8 +212,8 @@ def labelled(
 def _asked(head: nn.Linear, labels: Tensor, num_asked: int | None, z: float) -> Iterator[None]:
     # The module itself answers: under sharding its weights are whole only while it runs.
     def forward(states: Tensor) -> Tensor:
-        if isinstance(head.weight, DTensor):  # split by columns
-            return nn.functional.linear(states, head.weight, head.bias)
+        if isinstance(head, SplitHead):
+            return _of_split_head(head, states, labels, num_asked, z)
         return head_cross_entropy(states, head.weight, head.bias, labels, z=z, num_asked=num_asked)
 
     head.forward = forward
@@ -219,3 +221,11 @@ def _asked(head: nn.Linear, labels: Tensor, num_asked: int | None, z: float) -> 
         yield
     finally:
         del head.forward
+
+
+def _of_split_head(head: SplitHead, states: Tensor, labels: Tensor, num_asked: int | None, z: float) -> Tensor:
+    weight, bias, asked_N = head.weight, head.bias, places(labels, num_asked)
+    assert isinstance(weight, DTensor) and (bias is None or isinstance(bias, DTensor))
+    rows = rows_at_once(states.device, max(1, len(weight.to_local())))
+    states_ND = states.reshape(-1, states.shape[-1]).index_select(0, asked_N)
+    return split_cross_entropy(states_ND, weight, bias, labels.flatten().index_select(0, asked_N), z=z, rows=rows)

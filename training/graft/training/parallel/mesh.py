@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from graft.training.errors import ConfigurationError
 from graft.training.model.family import FAMILIES, facts_of
+from graft.training.parallel.plan import reasons_against
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -118,6 +119,7 @@ class Mesh:
     def _tensor_reasons(self, config: PretrainedConfig) -> Iterator[str]:
         if self.tp == 1:
             return
+        yield from reasons_against(config)
         parts = {
             "attention heads": config.num_attention_heads,
             "key-value heads": getattr(config, "num_key_value_heads", None) or config.num_attention_heads,

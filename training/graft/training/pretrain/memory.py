@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from graft.training.model.attention import LONGEST
@@ -63,13 +63,16 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: 
 
 
 def num_held(model: nn.Module, mesh: Mesh) -> float:
-    """Parameters on the device that holds most of them, before they are sharded: tensor parallelism splits the matrices
-    of the blocks only, and in a pipeline the first stage has the embedding, the last one the output head.
+    """Parameters on the device that holds most of them, before they are sharded: tensor parallelism splits all
+    matrices, and in a pipeline the first stage has the embedding, the last one the output head.
     """
     in_blocks = {id(one): one for block in blocks(model) for one in block.parameters()}
     outside = [one for one in model.parameters() if id(one) not in in_blocks]
-    split: float = sum(one.numel() / (mesh.tp if one.ndim > 1 else 1) for one in in_blocks.values())
-    ends = [one.numel() for one in outside]
+
+    def held(one: Tensor) -> float:
+        return float(one.numel()) / (mesh.tp if one.ndim > 1 else 1)
+
+    split, ends = sum(map(held, in_blocks.values())), list(map(held, outside))
     return split / mesh.pp + (max(ends, default=0) if mesh.pp > 1 else sum(ends))
 
 
@@ -79,12 +82,12 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
     tokens = settings.per_device_train_batch_size * settings.max_length / mesh.cp
     in_flight = mesh.pp  # micro-batches of the first stage in 1F1B
     per_layer = KEPT_BYTES if settings.gradient_checkpointing else ACTIVATION_BYTES
-    width = config.hidden_size / (1 if settings.gradient_checkpointing else mesh.tp)
+    width = config.hidden_size / mesh.tp
     scale = 2 if settings.dtype == "float32" else 1
     per_token = width * per_layer * scale + _probability_bytes(config, settings, mesh, device)
     is_fused = mesh.pp == 1 and facts_of(config).ends_in_its_head
     # Fused, the output head keeps its own gradient; else logits and theirs, in 16 bits and in 32.
-    head = (4 * config.hidden_size if is_fused else LOGIT_BYTES * tokens) * vocabulary
+    head = (4 * config.hidden_size if is_fused else LOGIT_BYTES * tokens) * vocabulary / mesh.tp
     return float(tokens * per_token * config.num_hidden_layers / mesh.pp * in_flight + head)
 
 
