@@ -7,6 +7,7 @@ the whole weights that it ended with.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
+from graft.training.model.deferred import drawn
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
@@ -73,6 +75,8 @@ CASES: dict[str, Case] = {
     "pp": Case(mesh=Mesh(pp=4)),
     "pp_interleaved": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved")),
     "pp_tp": Case(mesh=Mesh(pp=2, tp=2)),
+    "fsdp_tp_tied": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="tied llama"),
+    "zero1_dp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2, zero_stage=1)),
     "pp_fsdp": Case(mesh=Mesh(pp=2, dp_shard=2)),
     "dp_warmup": Case(mesh=Mesh(dp_replicate=4), warmup_steps=10),
     "pp_warmup": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved"), warmup_steps=10),
@@ -92,6 +96,7 @@ RESUMED: dict[str, Case] = {"resumed": Case(mesh=Mesh(dp_shard=2), goes_on_from=
 
 
 def model_of(model_type: str) -> PreTrainedModel:
+    """Weights are drawn from a seed."""
     torch.manual_seed(0)
     options: dict[str, Any] = {
         "vocab_size": SIZE,
@@ -104,13 +109,15 @@ def model_of(model_type: str) -> PreTrainedModel:
         "pad_token_id": PAD,
         "bos_token_id": None,
         "eos_token_id": SEP,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": model_type.startswith("tied"),
     }
     if model_type in ("qwen3", "mistral"):
         options["head_dim"] = 8
     if model_type == "mixtral":
         options["num_local_experts"] = 4
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(model_type.removeprefix("tied "), **options)
+    )
     return model
 
 
@@ -169,10 +176,12 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
     dist.init_process_group("gloo", store=store, rank=rank, world_size=num)
     for name in names:
         case = (CASES | FAMILIES | INTERRUPTED | RESUMED)[name]
-        model = model_of(case.model_type)
-        case.mesh.check(model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
+        deferred = drawn(functools.partial(model_of, case.model_type))
+        assert deferred is not None and isinstance(deferred.model, PreTrainedModel)
+        case.mesh.check(deferred.model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
         layout = Distributed(case.mesh)
-        layout.apply(model)
+        model = layout.place(deferred, torch.float32)
+        assert isinstance(model, PreTrainedModel)
         with contextlib.suppress(Stopped):
             own = folder / (case.goes_on_from or name)
             resume = case.goes_on_from is not None

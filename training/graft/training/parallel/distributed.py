@@ -20,8 +20,10 @@ from transformers import PreTrainedModel
 
 from graft.training.batch.data import Share
 from graft.training.model.blocks import blocks
+from graft.training.model.deferred import Deferred
 from graft.training.parallel import context
 from graft.training.parallel.buckets import Buckets, Reduction, dealt, local, sum_together
+from graft.training.parallel.filling import fill
 from graft.training.parallel.layout import Work, moved
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.parallel.pipeline import Pipeline, cut
@@ -76,15 +78,19 @@ class Distributed:
         dist.all_reduce(least, op=dist.ReduceOp.MIN)
         return bool(least)
 
-    def place(self, model: nn.Module, dtype: torch.dtype) -> nn.Module:
-        """A float32 model on this process's device, split and sharded, to be computed with in ``dtype``.
+    def place(self, model: nn.Module | Deferred, dtype: torch.dtype) -> nn.Module:
+        """A model on this process's device, split and sharded, to be computed with in ``dtype``.
 
-        Sharded weights stay in float32 and are gathered in ``dtype``; the others are held in it.
+        Sharded weights stay in float32 and are gathered in ``dtype``; the others are held in it. Of a deferred model no
+        process ever holds more than its part and one parameter.
         """
         is_sharded = self.mesh.shards_weights
-        model = model.to(self.device, torch.float32 if is_sharded else dtype)
-        self.apply(model, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
-        return model
+        held = torch.float32 if is_sharded else dtype
+        made = model.model if isinstance(model, Deferred) else model.to(self.device, held)
+        self.apply(made, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
+        if isinstance(model, Deferred):
+            fill(made, model.read, device=self.device, dtype=held)
+        return made
 
     def apply(self, model: nn.Module, *, compute_dtype: torch.dtype | None = None) -> None:
         """Splits and shards a model in place, before optimizers are made. All processes must hold the same weights.

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
+from graft.training.model.deferred import Deferred, drawn, saved, without_numbers
 from graft.training.model.family import DEFAULT, Family, Size, family, family_of
 from graft.training.model.flops import flops_per_token
 from graft.training.model.loading import load, parts
@@ -141,6 +142,30 @@ class Assembly:
         if self.settings.model is not None:
             return load(Path(self.settings.model), catalog.model_class(self.objective_name))
         return catalog.build(self.family, self.objective_name, self.size, self.tokenizer)
+
+    def deferred(self) -> Deferred | nn.Module:
+        """The same for several processes, each of which takes its parts of the numbers."""
+        torch.manual_seed(self.settings.seed)
+        if self.settings.model is None:
+            found = drawn(lambda: catalog.build(self.family, self.objective_name, self.size, self.tokenizer))
+        else:
+            heads, config = catalog.model_class(self.objective_name), saved_config(self.settings.model)
+            found = saved(Path(self.settings.model), lambda: heads.from_config(config))
+        if found is None:
+            _log.warning("the weights cannot be made or read in parts: each process makes the whole model first")
+        return found or self.model()
+
+    def empty(self) -> nn.Module:
+        """The model in the type that is computed in, with memory but no numbers yet."""
+        if self.settings.model is None:
+            return without_numbers(
+                lambda: catalog.build(self.family, self.objective_name, self.size, self.tokenizer), self.dtype
+            )
+        heads, config = catalog.model_class(self.objective_name), saved_config(self.settings.model)
+        model = without_numbers(lambda: heads.from_config(config), self.dtype)
+        if (Path(self.settings.model) / "generation_config.json").exists():
+            model.generation_config = GenerationConfig.from_pretrained(self.settings.model)
+        return model
 
     def skeleton(self) -> nn.Module:
         """The model's shape, without memory for its weights."""

@@ -49,7 +49,7 @@ class Finished:
 
     def write(self, data: PackedText | TextRows, held_out: HeldOutText | None) -> dict[str, float]:
         """Writes the folder and returns what was measured on ``held_out``."""
-        model = whole_model(self.assembly, self.checkpoint).to(self.assembly.dtype)
+        model = whole_model(self.assembly, self.checkpoint)
         metrics = {} if held_out is None else self._measured(model, data, held_out)
         put_in_place(self.output, lambda folder: self._fill(folder, model, metrics))
         return metrics
@@ -94,8 +94,8 @@ class Finished:
 
 
 def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:
-    """The model of a checkpoint in one process, in float32: its running mean where it holds one."""
-    model = assembly.model().float()
+    """The model of a checkpoint in one process, in the type it was computed in: its running mean where it holds one."""
+    model = assembly.empty()
     kind = "average" if any(name.startswith("average/") for name in stored_tensors(checkpoint)) else "master"
     load_tensors(checkpoint, {f"{kind}/{name}": one.detach() for name, one in model.named_parameters()})
     return model

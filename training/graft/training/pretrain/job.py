@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from graft.training.batch.text_rows import PackedText, TextRows
@@ -25,6 +26,7 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.blocks import compile_blocks, keep_no_activations
+from graft.training.model.deferred import Deferred
 from graft.training.model.peaks import peak_of_all
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
@@ -169,15 +171,19 @@ class PretrainText:
             return saved_tokenizer(str(corpus.tokenizer))
         return processes.by_first(lambda: tokenizer_of(settings, corpus.each()))
 
-    def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
-        settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
-        model = assembly.model()
-        if settings.gradient_checkpointing:
+    def _model(self, assembly: Assembly, layout: Layout) -> nn.Module:
+        """Where it is computed with, in its type."""
+        made = assembly.deferred() if isinstance(layout, Distributed) else assembly.model()
+        model = made.model if isinstance(made, Deferred) else made
+        if self.settings.gradient_checkpointing:
             keep_no_activations(model)
         if isinstance(layout, Distributed):
-            model = layout.place(model, assembly.dtype)
-        else:
-            model = model.to(layout.device, assembly.dtype)
+            return layout.place(made, assembly.dtype)
+        return model.to(layout.device, assembly.dtype)
+
+    def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
+        settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
+        model = self._model(assembly, layout)
         if settings.torch_compile:
             compile_blocks(model)
         # From here on each data-parallel process draws for itself: dropout.
