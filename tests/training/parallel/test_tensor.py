@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._dynamo.utils import counters
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
+from graft.training.model.blocks import blocks
 from graft.training.model.deferred import Part, drawn
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.buckets import local
@@ -23,6 +27,7 @@ from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.filling import part_of
 from graft.training.parallel.layout import Alone, Layout, Work
 from graft.training.parallel.mesh import Mesh
+from graft.training.parallel.tensor import split_tensors
 from graft.training.runtime.collectives import all_gather
 from tests.training.parallel.threads import in_threads
 
@@ -165,3 +170,23 @@ def test_shards_of_parts_that_were_never_whole_find_the_same(model_type: str, ti
             part, gradient = gradients[name]
             whole[part] = gradient
         assert torch.allclose(whole, expected[name], rtol=1e-5, atol=1e-6), name
+
+
+def test_a_split_block_is_compiled_in_one_piece(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    counters["graph_break"].clear()
+    try:
+        mesh = init_device_mesh("cpu", (1,), mesh_dim_names=("tp",))
+        models = [model_of("llama", tie=False) for _ in range(2)]
+        for model in models:
+            split_tensors(model, mesh)
+        for block in blocks(models[0]):
+            block.compile(backend="aot_eager")
+        compiled, eager = (Alone().run(work(model)) for model in models)
+        assert compiled == eager and not counters["graph_break"]
+        for one, other in zip(*(model.parameters() for model in models), strict=True):
+            assert one.grad is not None and other.grad is not None
+            assert torch.equal(local(one.grad), local(other.grad))
+    finally:
+        dist.destroy_process_group()
+        torch._dynamo.reset()

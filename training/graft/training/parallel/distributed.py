@@ -187,7 +187,7 @@ class Distributed:
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
         """Squares of what is here are summed in each process, then once for each way in which tensors are split."""
-        squares: dict[tuple[Any, ...], Tensor] = defaultdict(self._zero)
+        parts: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
         meshes: dict[tuple[Any, ...], tuple[DeviceMesh, tuple[Any, ...]]] = {}
         for parameter in parameters.values():
             gradient = parameter.grad
@@ -197,20 +197,19 @@ class Distributed:
             if isinstance(gradient, DTensor):
                 key = (gradient.device_mesh.mesh_dim_names, gradient.placements)
                 meshes[key] = (gradient.device_mesh, gradient.placements)
-            squares[key] = squares[key] + local(gradient).double().square().sum()
+            parts[key].append(local(gradient))
+        squares = {key: torch.nn.utils.get_total_norm(some).double().square() for key, some in parts.items()}
         for key, (mesh, placements) in meshes.items():
             for axis, placement in enumerate(placements):
                 if not isinstance(placement, Replicate):
                     dist.all_reduce(squares[key], group=mesh.get_group(axis))
-        total = torch.stack([self._zero(), *squares.values()]).sum()
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.stack([zero, *squares.values()]).sum()
         if self._owners(parameters) is not None:
             dist.all_reduce(total, group=self._devices["dp_shard"].get_group())
         if self.mesh.pp > 1:
             dist.all_reduce(total, group=self._devices["pp"].get_group())
         return total.sqrt()
-
-    def _zero(self) -> Tensor:
-        return torch.zeros((), dtype=torch.float64, device=self.device)
 
     def owned(self, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, nn.Parameter]:
         """All that is here; with ``zero_stage`` 1 as many elements as each of the others that share a copy, about."""
