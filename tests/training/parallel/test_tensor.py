@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.model.blocks import blocks
+from graft.training.model.blocks import blocks, keep_no_activations
 from graft.training.model.deferred import Part, drawn
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.buckets import local
@@ -99,6 +99,21 @@ def test_losses_gradients_and_logits_are_those_of_one_process(model_type: str, t
 
     for one in in_threads(2, split):
         assert one.keys() == expected.keys()
+        for name, value in one.items():
+            assert torch.allclose(value.float(), expected[name].float(), rtol=1e-5, atol=1e-6), name
+
+
+def test_what_is_computed_again_on_the_way_back_is_the_same() -> None:
+    expected = found(model_of("llama", tie=False), Alone())
+    models = [model_of("llama", tie=False) for _ in range(2)]
+
+    def split(rank: int) -> dict[str, Tensor]:
+        keep_no_activations(models[rank])
+        layout = Distributed(Mesh(tp=2))
+        layout.apply(models[rank])
+        return found(models[rank], layout)
+
+    for one in in_threads(2, split):
         for name, value in one.items():
             assert torch.allclose(value.float(), expected[name].float(), rtol=1e-5, atol=1e-6), name
 
