@@ -49,8 +49,8 @@ _BY_SIZE: dict[Any, str] = {
     0: "pad_token_id",
 }
 _SIZES = {name: size for size, names in _BY_SIZE.items() for name in names.split()}
-_SIZES["use_sliding_window"] = True
-_SAID: dict[str, Any] = {"sliding_window": int | None}
+_SIZES |= {"use_sliding_window": True, "attention_dropout": 0.0, "attn_pdrop": 0.0}
+_SAID: dict[str, Any] = {"sliding_window": int | None, "attention_dropout": float, "attn_pdrop": float}
 """A default of None is left, but for what it leaves out."""
 _KINDS = ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types")
 """Lists with a kind for each layer: every kind that occurs is kept."""

@@ -27,6 +27,7 @@ from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.model.deferred import drawn
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
@@ -43,6 +44,7 @@ LENGTH = 32
 class Case:
     mesh: Mesh
     model_type: str = "llama"
+    attention: str = "auto"
     warmup_steps: int = 0
     """In which the batch grows."""
     stops: bool = False
@@ -78,6 +80,9 @@ CASES: dict[str, Case] = {
     "fsdp_tp_tied": Case(mesh=Mesh(dp_shard=2, tp=2), model_type="tied llama"),
     "zero1_dp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2, zero_stage=1)),
     "pp_fsdp": Case(mesh=Mesh(pp=2, dp_shard=2)),
+    "cp_varlen": Case(mesh=Mesh(cp=4), attention="varlen"),
+    "cp_varlen_window": Case(mesh=Mesh(dp_replicate=2, cp=2), model_type="mistral", attention="varlen"),
+    "pp_varlen": Case(mesh=Mesh(pp=4), attention="varlen"),
     "dp_warmup": Case(mesh=Mesh(dp_replicate=4), warmup_steps=10),
     "pp_warmup": Case(mesh=Mesh(pp=2, dp_replicate=2, schedule="interleaved"), warmup_steps=10),
 }
@@ -113,6 +118,8 @@ def model_of(model_type: str) -> PreTrainedModel:
     }
     if model_type in ("qwen3", "mistral"):
         options["head_dim"] = 8
+    if model_type == "mistral":
+        options["sliding_window"] = 6
     if model_type == "mixtral":
         options["num_local_experts"] = 4
     model: PreTrainedModel = AutoModelForCausalLM.from_config(
@@ -179,6 +186,8 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         deferred = drawn(functools.partial(model_of, case.model_type))
         assert deferred is not None and isinstance(deferred.model, PreTrainedModel)
         case.mesh.check(deferred.model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
+        split = {"is_split": case.mesh.cp > 1, "is_staged": case.mesh.pp > 1}
+        choose_attention(deferred.model, case.attention, Circumstances(device="cpu", dtype=torch.float32, **split))
         layout = Distributed(case.mesh)
         model = layout.place(deferred, torch.float32)
         assert isinstance(model, PreTrainedModel)

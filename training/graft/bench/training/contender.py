@@ -25,6 +25,7 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.model.flops import flops_per_token
 from graft.training.model.peaks import peak_flops
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.runtime.device import device_kind
 
@@ -69,9 +70,11 @@ def graft(spec: Spec, rows: Sequence[list[int]], model: PreTrainedModel) -> tupl
         seed=0,
         is_shuffled=False,
     )
+    device = device_kind()
+    choose_attention(model, "auto", Circumstances(device=device, dtype=torch.bfloat16))
     with tempfile.TemporaryDirectory() as folder:
         step = Step(
-            model.to(device_kind(), torch.bfloat16),
+            model.to(device, torch.bfloat16),
             objective=CausalObjective(),
             optimizers=adamw(weight_decay=WEIGHT_DECAY, betas=BETAS),
             max_gradient_norm=MAX_NORM,

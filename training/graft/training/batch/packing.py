@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from graft.training.batch.documents import Documents
+
 IGNORED = -100
 """Label of a token that the loss leaves out (PyTorch's and Hugging Face's convention)."""
 
@@ -62,6 +64,13 @@ class PackedBatch:
         """Whether every row is here and holds one document at most, with padding behind it."""
         return self.place_L is None and bool((self.document_BL <= 1).all())
 
+    @cached_property
+    def documents(self) -> Documents:
+        """What the attention of all rows at once goes by, in place of a mask."""
+        if self.place_L is None or self.key_place_K is None:
+            return Documents.of_rows(self.document_BL)
+        return Documents.of_parts(self.document_BL, self.place_L, self.position_ids_BL, self.key_place_K)
+
     def attention_mask(self, reach: Reach = WHOLE_DOCUMENT) -> Tensor:
         """Causal and block-diagonal. Shape: (B, 1, L, K), true where the row's query may see the column's key."""
         ids = self.input_ids_BL
@@ -92,6 +101,7 @@ class PackedBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         made = PackedBatch(**{name: value if value is None else change(value) for name, value in values.items()})
         made.__dict__.update({name: getattr(self, name) for name in ("num_labels", "num_tokens", "is_apart")})
+        made.__dict__["documents"] = self.documents.each(change)
         return made
 
     def part(self, places: Sequence[Tensor], index: int) -> PackedBatch:

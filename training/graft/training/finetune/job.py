@@ -31,6 +31,7 @@ from graft.training.loop.telemetry import listeners
 from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.loading import CPU, load_base
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
@@ -92,6 +93,9 @@ class Finetune:
             self._adapted_model(ready.targets, storage=torch.bfloat16)
             if mesh.shards_weights
             else self._adapted_model(ready.targets, device=own_device(layout.device))
+        )
+        choose_attention(
+            model, self.settings.attn_implementation, Circumstances(device=layout.device, dtype=torch.bfloat16)
         )
         check_causal(model)
         if self.settings.packing:

@@ -24,6 +24,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "graft_blocks"
+PLAIN_NAME = "graft_sdpa"
+"""Torch's fused kernel where it was asked for by name: no block takes its place."""
 BLOCK = 64
 """Queries at a time: the fastest of 32, 64, 128 and 256."""
 LONGEST = 1024
@@ -37,6 +39,12 @@ def attend_in_blocks(model: nn.Module) -> None:
     for one in model.modules():
         if isinstance(one, PreTrainedModel) and one.config._attn_implementation == "sdpa":
             one.config._attn_implementation = NAME
+
+
+def register_plain() -> None:
+    """Makes ``PLAIN_NAME`` known to transformers."""
+    ALL_ATTENTION_FUNCTIONS.register(PLAIN_NAME, ALL_ATTENTION_FUNCTIONS["sdpa"])
+    ALL_MASK_ATTENTION_FUNCTIONS.register(PLAIN_NAME, sdpa_mask)
 
 
 def attention(

@@ -22,6 +22,7 @@ from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
+from graft.training.model.soft_caps import keep_soft_caps
 
 CPU = torch.device("cpu")
 PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)
@@ -53,6 +54,7 @@ def load_base(
             path, dtype=dtype, local_files_only=True, device_map={"": device}, **_quantization(found, form, storage)
         )
     _keep_odd_sizes_unpacked(model)
+    keep_soft_caps(model)
     model.requires_grad_(False)
     model.eval()
     return model
@@ -104,6 +106,7 @@ def load(folder: Path, model_class: Any) -> PreTrainedModel:
         model: PreTrainedModel = model_class.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigurationError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from None
+    keep_soft_caps(model)
     return model
 
 

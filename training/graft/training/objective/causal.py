@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from graft.training.batch.packing import PackedBatch
 from graft.training.objective.head import labelled
-from graft.training.objective.masks import mask_for
+from graft.training.objective.masks import attention_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class CausalObjective:
             num_asked=batch.num_labels,
             z=self.z_loss if model.training else 0.0,
             input_ids=batch.input_ids_BL,
-            attention_mask=mask_for(model, batch),
             position_ids=batch.position_ids_BL,
             use_cache=False,
+            **attention_inputs(model, batch),
         )
         return {"tokens": output.logits}

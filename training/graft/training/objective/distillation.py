@@ -18,7 +18,7 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED, PackedBatch
 from graft.training.corpus.texts import Sentences
 from graft.training.objective.masked import MaskedObjective
-from graft.training.objective.masks import mask_for
+from graft.training.objective.masks import attention_inputs
 from graft.training.objective.objective import cross_entropy, places
 
 TEMPERATURE = 2.0
@@ -85,9 +85,9 @@ class DecoderDistillation:
             "position_ids": batch.position_ids_BL,
             "use_cache": False,
         }
-        student_NV = model(**inputs, attention_mask=mask_for(model, batch)).logits.flatten(0, 1)[asked_N]
+        student_NV = model(**inputs, **attention_inputs(model, batch)).logits.flatten(0, 1)[asked_N]
         with torch.no_grad():
-            logits_BLV = self.teacher(**inputs, attention_mask=mask_for(self.teacher, batch)).logits
+            logits_BLV = self.teacher(**inputs, **attention_inputs(self.teacher, batch)).logits
         teacher_NV = logits_BLV.flatten(0, 1)[asked_N]
         return {
             "soft": soft_cross_entropy(student_NV, teacher_NV, TEMPERATURE),

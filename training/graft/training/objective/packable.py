@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graft.training.batch.packing import Encoded, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.objective.masks import MASKED, decoder_of, kinds_of, mask_for
+from graft.training.objective.masks import MASKED, attention_inputs, decoder_of, kinds_of
 
 _ROUNDING, _ROUNDING_16 = 1e-4, 0.1
 """Part of what a change of its own tokens makes, from which on a change of anything else is more than rounding. The
@@ -131,9 +131,9 @@ class Probe:
         with _without_dropout(self.model):
             found = self.model(
                 input_ids=batch.input_ids_BL,
-                attention_mask=mask_for(self.model, batch),
                 position_ids=batch.position_ids_BL,
                 use_cache=False,
+                **attention_inputs(self.model, batch),
             )
         logits_LV: Tensor = found.logits[0].double()
         found_rows: Sequence[Tensor] = logits_LV.split(length)

@@ -15,6 +15,7 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
 from graft.training.corpus.texts import Sentences, flat
 from graft.training.objective.head import labelled
+from graft.training.objective.masks import decoder_of, fitting
 from graft.training.objective.objective import rows_of
 from graft.training.objective.text_objective import TextObjective
 
@@ -53,6 +54,7 @@ class PrefixObjective(TextObjective):
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        inputs = {**batch.inputs, "use_cache": False}
+        mask = fitting(decoder_of(model), batch.inputs["attention_mask"])
+        inputs = {**batch.inputs, "attention_mask": mask, "use_cache": False}
         found = labelled(model, batch.labels["tokens"], num_asked=batch.num_labels["tokens"], **inputs)
         return {"tokens": found.logits}

@@ -7,6 +7,7 @@ that under a causal mask all have the same work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from graft.training.model import varlen
 from graft.training.model.attention import attention
 
 NAME = "graft_context"
@@ -48,16 +50,25 @@ class _Gather(torch.autograd.Function):
 _groups: list[dist.ProcessGroup] = []
 
 
-def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> Any:
-    group = _groups[-1]
-    key, value = _Gather.apply(key, group), _Gather.apply(value, group)
-    return attention(module, query, key, value, attention_mask, **options)
+def _gathering(attend: Callable[..., Any]) -> Callable[..., Any]:
+    """An attention to the keys of all processes."""
+
+    def attention_to_all(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    ) -> Any:
+        group = _groups[-1]
+        key, value = _Gather.apply(key, group), _Gather.apply(value, group)
+        return attend(module, query, key, value, attention_mask, **options)
+
+    return attention_to_all
 
 
 def gather_contexts(model: PreTrainedModel, group: dist.ProcessGroup) -> None:
-    """From now on the model's attention sees the keys and values of the whole group."""
-    ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
+    """From now on the model's attention sees the keys and values of the whole group, by masks or by where documents
+    begin, as before.
+    """
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _gathering(attention))
+    ALL_ATTENTION_FUNCTIONS.register(varlen.CONTEXT_NAME, _gathering(varlen.attention))
     _groups.append(group)
-    model.config._attn_implementation = NAME
+    by_documents = model.config._attn_implementation == varlen.NAME
+    model.config._attn_implementation = varlen.CONTEXT_NAME if by_documents else NAME

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from graft.training.batch.packing import PackedBatch
 from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
-from graft.training.objective.masks import reaches
+from graft.training.objective.masks import attention_inputs
 from graft.training.parallel.layout import Work
 
 STAGES_PER_PROCESS = {"1f1b": 1, "interleaved": 2}
@@ -43,15 +43,21 @@ class Stage(nn.Module):
         self.norm = _norm(model) if is_last else None
         self.head = model.get_output_embeddings() if is_last else None
         self.rotary = base.rotary_emb
-        (self.reach,) = reaches(model).values()
+        self.offsets: Sequence[Mapping[str, Any]] = ()
+        """Of each micro-batch, where attention goes by documents: of any size, so they are not cut as masks are."""
 
     def forward(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor, number: Tensor) -> Tensor:
         """Token ids or the states of the stage before; gives states or the loss."""
+        offsets = self.offsets[int(number)] if self.offsets else {}
         states_BLD = x if self.embedding is None else self.embedding(x)
         rotary = self.rotary(states_BLD, position_ids)
         for layer in self.layers.values():
             output = layer(
-                states_BLD, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=rotary
+                states_BLD,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                position_embeddings=rotary,
+                **offsets,
             )
             states_BLD = output[0] if isinstance(output, tuple) else output
         norm, head = self.norm, self.head
@@ -115,10 +121,13 @@ class Pipeline:
         if len({batch.input_ids_BL.shape for batch in batches}) != 1:
             raise ConfigurationError("the micro-batches of a step must be of one size for pp.")
         numbers = torch.arange(len(batches))
-        reach = next(iter(self._stages.values())).reach
+        given = [attention_inputs(work.model, batch, is_made_here=True) for batch in batches]
+        masks = [one.pop("attention_mask") for one in given]
+        for stage in self._stages.values():
+            stage.offsets = given
         kwargs = {
             "position_ids": torch.cat([batch.position_ids_BL for batch in batches]),
-            "attention_mask": torch.cat([batch.attention_mask(reach) for batch in batches]),
+            "attention_mask": torch.cat(masks),
             "number": numbers,
         }
         inputs = (torch.cat([batch.input_ids_BL for batch in batches]),) if 0 in self._stages else ()

@@ -28,6 +28,7 @@ from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.blocks import compile_blocks, keep_no_activations
 from graft.training.model.deferred import Deferred
 from graft.training.model.peaks import peak_of_all
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.parallel.mesh import Mesh
@@ -53,6 +54,16 @@ class _Ready:
     held_out: HeldOutText | None
     identity: Identity
     tokens: Sequence[TokenFolder]
+
+    def circumstances(self, device: str) -> Circumstances:
+        """Of its model's attention."""
+        return Circumstances(
+            device=device,
+            dtype=self.assembly.dtype,
+            reads_documents=self.assembly.objective_name == "causal",
+            is_split=self.mesh.cp > 1,
+            is_staged=self.mesh.pp > 1,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,8 @@ class PretrainText:
         check_output(self.output, work=self.work, inputs=self._inputs())
         with self._leaving_nothing(processes):
             ready = self._ready(processes, resume=resume)
+            wanted, circumstances = self.settings.attn_implementation, ready.circumstances(processes.device)
+            choose_attention(ready.assembly.skeleton(), wanted, circumstances)
             self.folder.num_shared(ready.identity)
         layout = processes.layout(ready.mesh)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
@@ -171,10 +184,12 @@ class PretrainText:
             return saved_tokenizer(str(corpus.tokenizer))
         return processes.by_first(lambda: tokenizer_of(settings, corpus.each()))
 
-    def _model(self, assembly: Assembly, layout: Layout) -> nn.Module:
+    def _model(self, ready: _Ready, layout: Layout) -> nn.Module:
         """Where it is computed with, in its type."""
+        assembly = ready.assembly
         made = assembly.deferred() if isinstance(layout, Distributed) else assembly.model()
         model = made.model if isinstance(made, Deferred) else made
+        choose_attention(model, self.settings.attn_implementation, ready.circumstances(layout.device))
         if self.settings.gradient_checkpointing:
             keep_no_activations(model)
         if isinstance(layout, Distributed):
@@ -183,7 +198,7 @@ class PretrainText:
 
     def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
         settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
-        model = self._model(assembly, layout)
+        model = self._model(ready, layout)
         if settings.torch_compile:
             compile_blocks(model)
         # From here on each data-parallel process draws for itself: dropout.

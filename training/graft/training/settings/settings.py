@@ -34,7 +34,7 @@ TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metri
 ELSEWHERE = frozenset(
     (
         *("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"),
-        *("gradient_checkpointing", "torch_compile"),
+        *("gradient_checkpointing", "torch_compile", "attn_implementation"),
     )
 )
 """Settings that say where and how a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
@@ -85,6 +85,12 @@ class TrainingSettings:
     keep_every: int | None = setting(None, "checkpoint every so many steps, and these stay for ever", at_least(1))
     validation: str | None = setting(None, "a file like the training's, that is held out and measured on")
     gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
+    attn_implementation: str = setting(
+        "auto",
+        "auto (by where documents begin on a GPU, else as the model's class does), sdpa, eager, varlen, "
+        "flash_attention_2 or flex_attention",
+        one_of("auto", "sdpa", "eager", "varlen", "flash_attention_2", "flex_attention"),
+    )
     torch_compile: bool = setting(False, "compile the blocks")
     report_to: tuple[str, ...] = setting(
         (),
