@@ -122,6 +122,8 @@ class Progress:
                 draw_loss_curve(self._folder)
             except OSError as refused:  # a picture is no reason to lose a training
                 _log.warning("%s cannot be drawn: %s", self._folder / LOSS_CURVE, refused.strerror or refused)
+            except ImportError as error:
+                _log.warning("%s cannot be drawn: %s", self._folder / LOSS_CURVE, error)
 
 
 class Silence:

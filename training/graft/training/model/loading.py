@@ -11,7 +11,6 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    BitsAndBytesConfig,
     CompressedTensorsConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -85,10 +84,11 @@ def _quantization(found: ServingForm | None, form: ServingForm, storage: torch.d
     """Keyword arguments: what to do to the weights on their way in."""
     if found in (ServingForm.INT8, ServingForm.INT4):
         return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
-    configs: dict[ServingForm, BitsAndBytesConfig] = {}
-    if found is None:
-        configs = {ServingForm.NF4: nf4_config(storage=storage), ServingForm.LLM_INT8: llm_int8_config()}
-    return {"quantization_config": configs[form]} if form in configs else {}
+    if found is None and form is ServingForm.NF4:
+        return {"quantization_config": nf4_config(storage=storage)}
+    if found is None and form is ServingForm.LLM_INT8:
+        return {"quantization_config": llm_int8_config()}
+    return {}
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:

@@ -47,7 +47,8 @@ class Report:
 
     def __init__(self, names: Sequence[str], *, seconds: float, rehearse: bool, path: Path | None) -> None:
         self._names, self._rehearse, self._path = names, rehearse, path
-        self._end = time.monotonic() + seconds
+        self._patience = 5 if rehearse else 1
+        self._end = time.monotonic() + seconds * self._patience
         self.outcomes: dict[str, Outcome] = {}
 
     @property
@@ -56,7 +57,7 @@ class Report:
 
     def execute(self) -> None:
         for name in self._names:
-            limit = min(PARTS[name], self._end - time.monotonic())
+            limit = min(PARTS[name] * self._patience, self._end - time.monotonic())
             self.outcomes[name] = Outcome(status="left out") if limit < 1 else self._measured(name, limit)
             print(told(name, self.outcomes[name]), flush=True)
             if self._path is not None:
