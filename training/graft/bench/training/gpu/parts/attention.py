@@ -17,6 +17,8 @@ _HEADS, _KEY_HEADS, _WIDTH = 32, 8, 64
 _SHAPES = ((4, 4096), (1, 16384))
 """Rows and their length: as many tokens each."""
 _TOY = ((2, 64),)
+_Inputs = tuple[Tensor, Tensor, Tensor]
+"""Queries, keys and values."""
 _DOCUMENTS = 8
 """In a row, of one length."""
 
@@ -34,16 +36,16 @@ def measure(teller: Teller) -> None:
             _measure(teller, f"offsets, {name}", partial(_by_offsets, chosen, *inputs, pieces), inputs)
 
 
-def _made(device: torch.device, rows: int, length: int) -> tuple[tuple[Tensor, ...], Pieces]:
+def _made(device: torch.device, rows: int, length: int) -> tuple[_Inputs, Pieces]:
     """Queries, keys and values (B, L, H, D), and where documents of one length begin."""
     torch.manual_seed(0)
-    inputs = tuple(
+    query, key, value = (
         torch.randn(rows, length, heads, _WIDTH, device=device, dtype=torch.bfloat16, requires_grad=True)
         for heads in (_HEADS, _KEY_HEADS, _KEY_HEADS)
     )
     size = length // _DOCUMENTS
     offsets = torch.arange(0, rows * length + 1, size, dtype=torch.int32, device=device)
-    return inputs, Pieces(query_offsets=offsets, key_offsets=offsets, max_query=size, max_key=size)
+    return (query, key, value), Pieces(query_offsets=offsets, key_offsets=offsets, max_query=size, max_key=size)
 
 
 def _by_offsets(kernel: Kernel, query: Tensor, key: Tensor, value: Tensor, pieces: Pieces) -> Tensor:
@@ -52,11 +54,11 @@ def _by_offsets(kernel: Kernel, query: Tensor, key: Tensor, value: Tensor, piece
 
 
 def _masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    heads = (one.transpose(1, 2) for one in (query, key, value))
-    return functional.scaled_dot_product_attention(*heads, attn_mask=mask, enable_gqa=True)
+    query, key, value = (one.transpose(1, 2) for one in (query, key, value))
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
 
 
-def _measure(teller: Teller, name: str, attend: Callable[[], Tensor], inputs: tuple[Tensor, ...]) -> None:
+def _measure(teller: Teller, name: str, attend: Callable[[], Tensor], inputs: _Inputs) -> None:
     def run() -> None:
         for one in inputs:
             one.grad = None
