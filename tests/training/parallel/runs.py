@@ -26,6 +26,7 @@ from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
+from graft.training.model.blocks import recompute
 from graft.training.model.deferred import drawn
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
@@ -51,6 +52,8 @@ class Case:
     """It ends after a checkpoint in the middle."""
     goes_on_from: str | None = None
     """It resumes what this case left."""
+    offloads: bool = False
+    recomputes: str = "none"
 
 
 class Stopped(Exception):
@@ -69,6 +72,7 @@ CASES: dict[str, Case] = {
     "zero1": Case(mesh=Mesh(dp_shard=4, zero_stage=1)),
     "zero2": Case(mesh=Mesh(dp_shard=4, zero_stage=2)),
     "zero3": Case(mesh=Mesh(dp_shard=4)),
+    "zero3_offload": Case(mesh=Mesh(dp_shard=4), offloads=True, recomputes="selective"),
     "hsdp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2)),
     "tp": Case(mesh=Mesh(tp=4)),
     "fsdp_tp": Case(mesh=Mesh(dp_shard=2, tp=2)),
@@ -188,7 +192,8 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         case.mesh.check(deferred.model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
         split = {"is_split": case.mesh.cp > 1, "is_staged": case.mesh.pp > 1}
         choose_attention(deferred.model, case.attention, Circumstances(device="cpu", dtype=torch.float32, **split))
-        layout = Distributed(case.mesh)
+        recompute(deferred.model, case.recomputes)
+        layout = Distributed(case.mesh, offloads=case.offloads)
         model = layout.place(deferred, torch.float32)
         assert isinstance(model, PreTrainedModel)
         with contextlib.suppress(Stopped):

@@ -29,7 +29,7 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
 from graft.training.loop.weights import Weights, bfloat16_form
-from graft.training.model.blocks import compile_blocks, keep_no_activations
+from graft.training.model.blocks import compile_blocks, recompute
 from graft.training.model.loading import CPU, load_base
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
@@ -109,8 +109,7 @@ class Finetune:
         return self.work / "adapter"
 
     def _lay_out(self, model: PeftModel, layout: Layout) -> None:
-        if self.settings.gradient_checkpointing:
-            keep_no_activations(model)
+        recompute(model, str(self.settings.gradient_checkpointing))
         if isinstance(layout, Distributed):
             layout.apply(model)
         if self.settings.torch_compile:

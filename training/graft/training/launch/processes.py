@@ -82,9 +82,9 @@ class Processes:
         made: Made = value
         return made
 
-    def layout(self, mesh: Mesh) -> Layout:
-        """All of them, arranged. Every process calls this."""
-        return Alone(self.device) if self.num == 1 else Distributed(mesh, device=self.device)
+    def layout(self, mesh: Mesh, *, offloads: bool = False) -> Layout:
+        """All of them, arranged; see ``Distributed`` for ``offloads``. Every process calls this."""
+        return Alone(self.device) if self.num == 1 else Distributed(mesh, device=self.device, offloads=offloads)
 
 
 class Job(Protocol):

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
 from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
+
+RECOMPUTATIONS = ("none", "selective", "full")
+"""What a block computes again on the way back: nothing, all but attention and every other product, or everything."""
+_PRODUCTS = ("mm", "addmm")
+_ATTENTION = (
+    *("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
+    *("_scaled_dot_product_cudnn_attention", "_scaled_dot_product_flash_attention_for_cpu"),
+)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
@@ -17,14 +32,57 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def keep_no_activations(model: nn.Module) -> None:
-    """Each block keeps its input only, and is computed again on the way back (Chen et al. 2016, arXiv:1604.06174)."""
+def recompute(model: nn.Module, how: str = "full") -> None:
+    """One of ``RECOMPUTATIONS``. With ``full`` each block keeps its input only (Chen et al. 2016, arXiv:1604.06174);
+    ``selective`` keeps what costs most to compute for its size (Korthikanti et al. 2022, arXiv:2205.05198, §5; the
+    choice is torchtitan's: Liang et al. 2024, arXiv:2410.06511, §2.1.2).
+    """
+    if how == "none":
+        return
+    options: dict[str, Any] = {"use_reentrant": False}
+    if how == "selective":
+        options["context_fn"] = _selective_contexts
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+            module.gradient_checkpointing_enable(options)
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compiles each block by itself: all of one kind share the code."""
+    """Compiles each block by itself, for every shape anew: all of one kind share the code.
+
+    Recomputation is compiled with its block; what FSDP does before and behind a block is not (as in torchtitan: Liang
+    et al. 2024, arXiv:2410.06511, §2.1.3). So this comes after both.
+    """
     for block in blocks(model):
-        block.compile()
+        forward: Callable[..., Any] = block.forward
+        if getattr(block, "gradient_checkpointing", False):
+            forward = functools.partial(_recomputed, block._gradient_checkpointing_func, forward)
+            block.gradient_checkpointing = False
+        block.forward = torch.compile(forward, dynamic=False)
+
+
+def _recomputed(checkpoint: Callable[..., Any], forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return checkpoint(functools.partial(forward, **kwargs), *args)
+
+
+def _selective_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """For one call of one block: the first, third, … product is kept."""
+    kept = {operation for name in _ATTENTION for operation in _overloads(name)}
+    products = {operation for name in _PRODUCTS for operation in _overloads(name)}
+    seen = {False: 0, True: 0}
+
+    def policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+        if operation in products:
+            seen[context.is_recompute] += 1
+            is_kept = seen[context.is_recompute] % 2 == 1
+        else:
+            is_kept = operation in kept
+        return CheckpointPolicy.MUST_SAVE if is_kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+    return create_selective_checkpoint_contexts(policy)  # type: ignore[no-any-return]
+
+
+def _overloads(name: str) -> list[Any]:
+    """Of an operation of torch, none where this build has it not."""
+    packet = getattr(torch.ops.aten, name, None)
+    return [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]

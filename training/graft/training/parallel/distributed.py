@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from transformers import PreTrainedModel
 
@@ -38,9 +38,12 @@ class Distributed:
 
     is_alone = False
 
-    def __init__(self, mesh: Mesh, *, device: str = "cpu") -> None:
+    def __init__(self, mesh: Mesh, *, device: str = "cpu", offloads: bool = False) -> None:
+        """With ``offloads`` sharded weights, gradients and optimizers lie in the host's memory and are brought to the
+        device block by block (ZeRO-Offload: Ren et al. 2021, arXiv:2101.06840).
+        """
         self.mesh, self.num, self.rank, self.device = mesh, mesh.size, dist.get_rank(), device
-        self.is_first = self.rank == 0
+        self.is_first, self._offloads = self.rank == 0, offloads
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
         self._groups: dict[tuple[str, ...], dist.ProcessGroup] = {}
@@ -121,6 +124,8 @@ class Distributed:
             "mp_policy": policy,
             "reshard_after_forward": self.mesh.zero_stage == 3,
         }
+        if self._offloads:
+            options["offload_policy"] = CPUOffloadPolicy(pin_memory=self.device == "cuda")
         for layer in blocks(model):
             fully_shard(layer, **options)
         fully_shard(model, **options)

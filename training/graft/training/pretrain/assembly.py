@@ -16,6 +16,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
 from graft.training.model.deferred import Deferred, drawn, saved, without_numbers
 from graft.training.model.family import DEFAULT, Family, Size, family, family_of
+from graft.training.model.float8 import reason_against_float8
 from graft.training.model.flops import flops_per_token
 from graft.training.model.loading import load, parts
 from graft.training.objective import catalog
@@ -94,6 +95,16 @@ class Assembly:
             if not has_effect and getattr(settings, name) != getattr(defaults, name)
         ]
 
+    def check_device(self, device: str) -> None:
+        """Raises ``ConfigurationError`` where processes that compute on such a device cannot do what was asked for."""
+        if self.settings.float8 and (reason := reason_against_float8(device)) is not None:
+            raise ConfigurationError(f"{reason}.")
+        if self.settings.cpu_offload and device == "cpu":
+            raise ConfigurationError(
+                "cpu_offload has the value true, and weights lie in the host's memory already where a CPU computes: "
+                "leave it out."
+            )
+
     def check_mesh(self, mesh: Mesh, num_processes: int) -> None:
         """Raises ``ConfigurationError`` with every reason why this cannot be trained on such a mesh."""
         mesh.check(
@@ -112,6 +123,10 @@ class Assembly:
             yield "eval_steps cannot be used with pp: a pipeline measures at the end only"
         if settings.optim != "adamw" and (mesh.tp > 1 or mesh.shards_weights):
             yield f"{settings.optim} needs whole matrices; use adamw where they are split or sharded"
+        if settings.cpu_offload and not mesh.shards_weights:
+            yield "cpu_offload needs weights that are sharded: take dp_shard of 2 or more and zero_stage 2 or 3"
+        if settings.float8 and mesh.tp > 1:
+            yield "float8 cannot be combined with tp yet"
         if self.objective_name != "causal" and (mesh.pp > 1 or mesh.cp > 1):
             yield f"pp and cp compute next-token prediction only, not {self.objective_name}"
 

@@ -26,7 +26,8 @@ def identity(
     text_digests: Sequence[str],
 ) -> Identity:
     """``text_digests`` are of each file or folder that was named."""
-    values = {name: value for name, value in asdict(settings).items() if name not in _FREE}
+    free = _FREE if settings.float8 else _FREE | {"float8"}  # as before there was such a setting
+    values = {name: value for name, value in asdict(settings).items() if name not in free}
     values |= {
         "micro-batches per step": settings.gradient_accumulation_steps * mesh.dp,
         "tokenizer": digest_of_json(tokenizer.get_vocab()).removeprefix(PREFIX)[:12],

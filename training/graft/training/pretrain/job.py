@@ -25,8 +25,9 @@ from graft.training.loop.progress import Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import check_report_to, listeners
-from graft.training.model.blocks import compile_blocks, keep_no_activations
+from graft.training.model.blocks import compile_blocks, recompute
 from graft.training.model.deferred import Deferred
+from graft.training.model.float8 import multiply_in_float8
 from graft.training.model.peaks import peak_of_all
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.parallel.distributed import Distributed
@@ -104,7 +105,7 @@ class PretrainText:
             wanted, circumstances = self.settings.attn_implementation, ready.circumstances(processes.device)
             choose_attention(ready.assembly.skeleton(), wanted, circumstances)
             self.folder.num_shared(ready.identity)
-        layout = processes.layout(ready.mesh)
+        layout = processes.layout(ready.mesh, offloads=self.settings.cpu_offload)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             if layout.is_first:
                 forget(self.work, but=[folder.path.name for folder in ready.tokens])
@@ -138,6 +139,7 @@ class PretrainText:
         assembly = Assembly.of(settings, self._tokenizer(corpus, processes))
         mesh = settings.mesh(processes.num)
         assembly.check_mesh(mesh, processes.num)
+        assembly.check_device(processes.device)
         read = reading.read(corpus, assembly, processes, self.work)
         data = text.rows(assembly, read.text, groups=mesh.dp)
         held_out = None if validation is None else HeldOutText.of(assembly, validation, read.sketches())
@@ -190,8 +192,9 @@ class PretrainText:
         made = assembly.deferred() if isinstance(layout, Distributed) else assembly.model()
         model = made.model if isinstance(made, Deferred) else made
         choose_attention(model, self.settings.attn_implementation, ready.circumstances(layout.device))
-        if self.settings.gradient_checkpointing:
-            keep_no_activations(model)
+        if self.settings.float8:
+            multiply_in_float8(model)
+        recompute(model, str(self.settings.gradient_checkpointing))
         if isinstance(layout, Distributed):
             return layout.place(made, assembly.dtype)
         return model.to(layout.device, assembly.dtype)
@@ -199,7 +202,7 @@ class PretrainText:
     def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
         settings, assembly, held_out = self.settings, ready.assembly, ready.held_out
         model = self._model(ready, layout)
-        if settings.torch_compile:
+        if layout.device == "cuda" if settings.torch_compile is None else settings.torch_compile:
             compile_blocks(model)
         # From here on each data-parallel process draws for itself: dropout.
         torch.manual_seed(settings.seed + layout.share.index)

@@ -19,8 +19,9 @@ from graft.training.pretrain.settings import PretrainSettings
 ACTIVATION_BYTES = 34
 """Per token, layer and unit of width, in 16 bits, attention's probabilities not kept (Korthikanti et al. 2022,
 arXiv:2205.05198, eq. 1)."""
-KEPT_BYTES = 2
-"""The same where blocks keep their input only."""
+KEPT_BYTES = {"none": ACTIVATION_BYTES, "selective": 18, "full": 2}
+"""The same by what is computed again. With ``full`` a block's input stays; with ``selective`` attention's output and
+every other product beside it: of a Llama with a feed-forward of four widths queries, values, gates and the last one."""
 LOGIT_BYTES = 12
 """Per token and entry of the vocabulary, where the head is not fused with its loss."""
 STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "muon": 5.0}
@@ -81,7 +82,7 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
     vocabulary: int = config.vocab_size
     tokens = settings.per_device_train_batch_size * settings.max_length / mesh.cp
     in_flight = mesh.pp  # micro-batches of the first stage in 1F1B
-    per_layer = KEPT_BYTES if settings.gradient_checkpointing else ACTIVATION_BYTES
+    per_layer = KEPT_BYTES[str(settings.gradient_checkpointing)]
     width = config.hidden_size / mesh.tp
     scale = 2 if settings.dtype == "float32" else 1
     per_token = width * per_layer * scale + _probability_bytes(config, settings, mesh, device)
@@ -94,7 +95,7 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
 def _probability_bytes(config: PretrainedConfig, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
     """Per token and layer: what ``graft.training.model.attention`` keeps; half of it where attention is causal."""
     is_used = device == "cpu" and settings.dtype != "float32" and settings.max_length <= LONGEST
-    if not is_used or settings.gradient_checkpointing or settings.torch_compile:
+    if not is_used or settings.gradient_checkpointing != "none" or settings.torch_compile:
         return 0.0
     is_causal = facts_of(config).kind == "decoder"
     heads: int = config.num_attention_heads

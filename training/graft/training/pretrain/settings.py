@@ -60,3 +60,5 @@ class PretrainSettings(TrainingSettings):
         "what is computed in, bfloat16 (default) or float32; the optimizer's weights are float32 in any case",
         one_of("bfloat16", "float32"),
     )
+    cpu_offload: bool = setting(False, "keep the shards of weights and optimizer in the host's memory, not the GPU's")
+    float8: bool = setting(False, "multiply the blocks' matrices in 8 bits; needs torchao and a GPU that can")

@@ -34,7 +34,7 @@ TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metri
 ELSEWHERE = frozenset(
     (
         *("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"),
-        *("gradient_checkpointing", "torch_compile", "attn_implementation"),
+        *("gradient_checkpointing", "torch_compile", "cpu_offload", "attn_implementation"),
     )
 )
 """Settings that say where and how a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
@@ -84,14 +84,19 @@ class TrainingSettings:
     save_total_limit: int = setting(2, "of the checkpoints so many stay, the newest", at_least(1))
     keep_every: int | None = setting(None, "checkpoint every so many steps, and these stay for ever", at_least(1))
     validation: str | None = setting(None, "a file like the training's, that is held out and measured on")
-    gradient_checkpointing: bool = setting(False, "compute activations twice instead of keeping them")
+    gradient_checkpointing: str | bool = setting(
+        "none",
+        "what blocks compute twice instead of keeping it: none, selective (all but attention and every other product) "
+        "or full; alone it means full",
+        one_of("none", "selective", "full"),
+    )
     attn_implementation: str = setting(
         "auto",
         "auto (by where documents begin on a GPU, else as the model's class does), sdpa, eager, varlen, "
         "flash_attention_2 or flex_attention",
         one_of("auto", "sdpa", "eager", "varlen", "flash_attention_2", "flex_attention"),
     )
-    torch_compile: bool = setting(False, "compile the blocks")
+    torch_compile: bool | None = setting(None, "compile the blocks; default: pretraining does on GPUs")
     report_to: tuple[str, ...] = setting(
         (),
         "who hears of every step beside metrics.jsonl: tensorboard, wandb (its files beside the checkpoints, its "
@@ -116,6 +121,8 @@ class TrainingSettings:
     pipeline_schedule: str = setting("1f1b", "1f1b or interleaved")
 
     def __post_init__(self) -> None:
+        if isinstance(self.gradient_checkpointing, bool):
+            object.__setattr__(self, "gradient_checkpointing", "full" if self.gradient_checkpointing else "none")
         for field in dataclasses.fields(self):
             value, limit = getattr(self, field.name), field.metadata["limit"]
             if value is not None and limit is not None:
@@ -151,16 +158,19 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[TrainingSettings]) -> 
     for field in dataclasses.fields(kind):
         flag = "--" + field.name.replace("_", "-")
         text = field.metadata["help"].replace("%", "%%")
-        if field.type == "bool":
+        shown = "" if field.default in (None, ()) else f" ({field.default})"
+        if field.type == "str | bool":
+            group.add_argument(flag, nargs="?", const=True, metavar="VALUE", help=text + shown)
+            group.add_argument(flag.replace("--", "--no-", 1), dest=field.name, action="store_false", default=None)
+        elif str(field.type).startswith("bool"):
             group.add_argument(
                 flag,
                 dest=field.name,
                 action=argparse.BooleanOptionalAction,
                 default=None,
-                help=f"{text} ({field.default})",
+                help=text + shown,
             )
         else:
-            shown = "" if field.default in (None, ()) else f" ({field.default})"
             group.add_argument(flag, dest=field.name, metavar="VALUE", help=text + shown)
 
 
@@ -226,7 +236,7 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         names = value.split(",") if isinstance(value, str) else value
         if isinstance(names, list | tuple) and names and all(isinstance(each, str) and each for each in names):
             return None if list(names) == ["all-linear"] else tuple(names)
-    elif (kind.startswith("bool") and isinstance(value, bool)) or (kind.startswith("str") and isinstance(value, str)):
+    elif ("bool" in kind and isinstance(value, bool)) or (kind.startswith("str") and isinstance(value, str)):
         return value
     elif kind.startswith(("int", "float")) and not isinstance(value, bool):
         try:

@@ -43,7 +43,10 @@ def _heads(teller: Teller) -> Mapping[str, Head]:
     if fused is None:
         teller.lacks("torch.nn.functional.linear_cross_entropy (torch 2.13)")
     else:
-        heads["torch's"] = lambda states, weight, labels: fused(states, weight, labels, reduction="sum")
+        in_parts = torch.nn.LinearCrossEntropyOptions()  # without them it computes all logits
+        heads["torch's"] = lambda states, weight, labels: fused(
+            states, weight, labels, reduction="sum", options=in_parts
+        )
     return heads
 
 
