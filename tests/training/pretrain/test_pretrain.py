@@ -64,6 +64,7 @@ def test_families_and_objectives(family: str, kind: Any, options: dict[str, Any]
         {"ema_decay": 0.9, "batch_warmup_steps": 3, "gradient_accumulation_steps": 3},
         {"z_loss": 1e-3, "lr_scheduler_type": "wsd"},
         {"gradient_checkpointing": True, "dtype": "float32"},
+        {"gradient_checkpointing": "selective", "gradient_accumulation_steps": 2},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -179,6 +180,8 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         ({"seed": 10**30}, ConfigurationError, "seed"),
         ({"validation": "/nowhere"}, DataError, "/nowhere cannot be read"),
         ({"dp_replicate": 3}, ConfigurationError, "dp_replicate 3 asks for 3 processes, and there are 1"),
+        ({"cpu_offload": True}, ConfigurationError, "cpu_offload needs weights that are sharded"),
+        ({"float8": True}, ConfigurationError, "float8 needs a GPU, and this training computes on a CPU"),
         ({"hidden_size": 33}, ConfigurationError, "a width of 33 cannot be split among 2 heads"),
         ({"per_device_train_batch_size": 4000}, DataError, "give more text"),
         ({"family": "xlnet", "dtype": "bfloat16"}, ConfigurationError, "xlnet computes in float32 only"),

@@ -1,10 +1,11 @@
+import argparse
 from pathlib import Path
 
 import pytest
 
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
-from graft.training.settings.settings import read_settings
+from graft.training.settings.settings import add_flags, given, read_settings
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,20 @@ def test_a_date_is_text_in_every_kind_of_file_that_has_dates(tmp_path: Path, dat
     (tmp_path / "s.yaml").write_text(f"seed: {date}")
     with pytest.raises(ConfigurationError, match=f"seed.*{date[-10:]}"):
         FinetuneSettings.from_mapping(read_settings(tmp_path / "s.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "meant"),
+    [
+        ([], ("none", None)),
+        (["--gradient-checkpointing", "--torch-compile"], ("full", True)),
+        (["--gradient-checkpointing", "selective", "--no-torch-compile"], ("selective", False)),
+        (["--no-gradient-checkpointing"], ("none", None)),
+    ],
+)
+def test_flags_that_take_a_word_or_none(flags: list[str], meant: tuple[str, bool | None]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config")
+    add_flags(parser, FinetuneSettings)
+    settings = FinetuneSettings.from_mapping(given(parser.parse_args(flags), FinetuneSettings))
+    assert (settings.gradient_checkpointing, settings.torch_compile) == meant

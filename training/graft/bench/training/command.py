@@ -1,14 +1,28 @@
-"""``graft bench training``: speed, memory and loss of Graft's training loop beside Hugging Face's Trainer."""
+"""``graft bench training``: speed, memory and loss of Graft's training loop beside Hugging Face's Trainer; its output
+head beside torch's; what a step takes beside its model.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.bench.training.comparison import Figure
 
 HELP = "measure pretraining against Hugging Face's Trainer: speed, memory, loss, MFU"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only",
+        choices=("trainer", "head", "host"),
+        default="trainer",
+        help="trainer: against Hugging Face's; head: the output head against torch's; host: the part of a step that is "
+        "not its model's (both on the CPU) (default: %(default)s)",
+    )
     parser.add_argument("--shape", choices=("16m", "1b"), help="size of the model (default: 16m on CPUs, 1b on a GPU)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to train on (default: generated documents)")
     parser.add_argument("--pairs", type=int, default=3, help="trainings by each, in turn (default: %(default)s)")
@@ -21,11 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print a Markdown table and write. Returns 0."""
-    from graft.bench.training.comparison import Plan, measure
     from graft.bench.training.report import draw, table, write_json
     from graft.training.errors import ConfigurationError
-    from graft.training.rootstock.corpus.mixture import ROOTSTOCK
-    from graft.training.runtime.device import device_kind
 
     if args.pairs < 1:
         raise ConfigurationError(f"--pairs {args.pairs}: must be at least 1.")
@@ -34,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.json, args.picture):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigurationError(f"{path}: there is no folder {path.absolute().parent}.")
-    shape = args.shape or ("1b" if device_kind() == "cuda" else "16m")
-    plan = Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
-    figures = measure(plan)
+    figures = _figures(args)
     print(table(figures))
     picture = args.picture or (args.json.with_suffix(".png") if args.json else None)
     if args.json is not None:
@@ -44,3 +53,21 @@ def run(args: argparse.Namespace) -> int:
     if picture is not None:
         draw(figures, picture)
     return 0
+
+
+def _figures(args: argparse.Namespace) -> Mapping[str, Figure]:
+    from graft.bench.training.comparison import Plan, measure
+    from graft.bench.training.head import head_figures
+    from graft.bench.training.host import host_figures, run_16m
+    from graft.training.rootstock.corpus.mixture import ROOTSTOCK
+    from graft.training.rootstock.recipe import rootstock_5m
+    from graft.training.runtime.device import device_kind
+
+    if args.only == "head":
+        return head_figures(num_pairs=args.pairs)
+    if args.only == "host":
+        runs = {"5m": lambda folder, num_steps: rootstock_5m(num_steps=num_steps).run(folder), "16m": run_16m}
+        return host_figures(runs, num_runs=args.pairs, num_steps=args.steps)
+    shape = args.shape or ("1b" if device_kind() == "cuda" else "16m")
+    plan = Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
+    return measure(plan)

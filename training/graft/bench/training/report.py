@@ -44,16 +44,21 @@ def draw(figures: Mapping[str, Figure], path: Path) -> None:
     axes.axvline(1.0, color="gray", linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(ratios)), [name.replace("_", " ") for name in ratios])
     axes.invert_yaxis()
-    axes.set_xlabel("ratio to Hugging Face Trainer (mfu: to the device's peak); thick mark: target; points: runs")
+    axes.set_xlabel("ratio to the peer (mfu: to the device's peak; share: of a step); thick mark: target; points: runs")
     picture.savefig(path, dpi=120)
 
 
 def is_met(name: str, figure: Figure) -> bool:
     target = TARGETS.get(name)
-    return target is None or (figure.value <= target if "memory" in name else figure.value >= target)
+    return target is None or (figure.value <= target if _is_bound(name) else figure.value >= target)
+
+
+def _is_bound(name: str) -> bool:
+    """Whether less is better."""
+    return "memory" in name or "share" in name
 
 
 def _target(name: str) -> str:
     if name not in TARGETS:
         return ""
-    return f"{'≤' if 'memory' in name else '≥'} {TARGETS[name]}"
+    return f"{'≤' if _is_bound(name) else '≥'} {TARGETS[name]}"
