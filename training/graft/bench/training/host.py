@@ -36,7 +36,7 @@ MakeRun = Callable[[Path, int], Run]
 
 @dataclass(kw_only=True)
 class Watch:
-    """How long a training is in the model's own calls, forward, backward and the optimizers' steps, and how long not."""
+    """How long a training is in its model (forward, backward and the optimizers' steps), and how long it is not."""
 
     inside: tuple[float, float] = (0.0, 0.0)
     """By the clock, and seconds of the processor for the thread that computes."""
