@@ -92,7 +92,8 @@ class Distributed:
         made = model.model if isinstance(model, Deferred) else model.to(self.device, held)
         self.apply(made, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
         if isinstance(model, Deferred):
-            fill(made, model.read, device=self.device, dtype=held)
+            own = "cpu" if self._offloads else None
+            fill(made, model.read, device=self.device, dtype=held, parameters_on=own)
         return made
 
     def apply(self, model: nn.Module, *, compute_dtype: torch.dtype | None = None) -> None:

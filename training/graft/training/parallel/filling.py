@@ -17,15 +17,24 @@ _ORDER = ("tp", "dp_shard")
 """In which axes cut: FSDP shards what tensor parallelism has left."""
 
 
-def fill(model: nn.Module, read: Callable[[str, Part], Tensor], *, device: str, dtype: torch.dtype) -> None:
-    """Reads every parameter that is on ``meta`` and moves the buffers, as ``model.to(device, dtype)`` would."""
+def fill(
+    model: nn.Module,
+    read: Callable[[str, Part], Tensor],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    parameters_on: str | None = None,
+) -> None:
+    """Reads every parameter that is on ``meta`` and moves the buffers, as ``model.to(device, dtype)`` would; parameters
+    to another device where that is said.
+    """
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = buffer.to(device, dtype if buffer.is_floating_point() else None)
 
     def own(name: str, parameter: nn.Parameter) -> Tensor:
         part = part_of(parameter)
-        found = read(name, part).to(device, dtype)
+        found = read(name, part).to(parameters_on or device, dtype)
         assert found.shape == local(parameter).shape, (name, part, found.shape, local(parameter).shape)
         return like(parameter, found)
 
