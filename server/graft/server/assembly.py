@@ -34,7 +34,9 @@ from graft.server.engine.text import Text
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
-from graft.server.parity.oracle_process import PeftProcess
+from graft.server.parity.effort import effort_of
+from graft.server.parity.expectations import Expectations
+from graft.server.parity.oracle_process import PeftProcess, peft_form
 from graft.server.parity.parity import Parity
 from graft.server.parity.receipt import VersionRecords
 from graft.server.prompting.catalog.catalog import PromptCatalog
@@ -228,8 +230,7 @@ class Assembly:
             name_of=snapshots.name_of,
             form=form,
             mode=settings.parity,
-            num_tokens=settings.parity_tokens,
-            oracle=PeftProcess(base.path, form, timeout_seconds=settings.parity_timeout_seconds),
+            expectations=self._expectations(supervisor, base, form),
         )
         slots = Slots(
             supervisor,
@@ -241,6 +242,18 @@ class Assembly:
             distrust=supervisor.distrust,
         )
         return _Engine(supervisor, slots, parity)
+
+    def _expectations(self, engine: Supervisor, base: Base, form: ServingForm) -> Expectations:
+        settings, limit = self.settings, self.settings.parity_timeout_seconds
+        effort = effort_of(base, peft_form(form), num_tokens=settings.parity_tokens)
+        return Expectations(
+            engine,
+            PeftProcess(base.path, form, timeout_seconds=limit, effort=effort),
+            form=form,
+            mode=settings.parity,
+            num_tokens=settings.parity_tokens,
+            limit_seconds=limit,
+        )
 
     def _locator(self, snapshots: Snapshots, store: BlobStore, parity: Parity) -> Callable[[str], Awaitable[Located]]:
         # A store that hangs must not take the threads of all else.

@@ -16,7 +16,8 @@ from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
 from graft.server.errors import ParityFailed, ParityUnavailable
-from graft.server.parity.oracle_process import PeftProcess
+from graft.server.parity.effort import Effort
+from graft.server.parity.oracle_process import PeftProcess, Unmeasurable
 from tests.server.engine.making import write_adapter
 
 
@@ -27,6 +28,7 @@ async def process(mode: str, *, timeout_seconds: float = 30, idle_seconds: float
         ServingForm.NF4,
         timeout_seconds=timeout_seconds,
         idle_seconds=idle_seconds,
+        effort=Effort(in_layers=mode in ("scores", "unmeasurable"), seconds=1000.0),
         module="tests.server.engine.answering",
     )
     try:
@@ -83,8 +85,48 @@ async def test_an_idle_process_ends_and_another_takes_its_place() -> None:
 
 async def test_a_slow_reference_is_given_up_with_advice() -> None:
     async with process("hang", timeout_seconds=0.5) as peft:
-        with pytest.raises(ParityUnavailable, match=r"within 0\.5 s.*--parity recorded"):
+        with pytest.raises(ParityUnavailable, match=r"for 0\.5 s.*--parity recorded"):
             await ask(peft)
+
+
+async def test_what_one_reference_took_is_expected_of_the_next() -> None:
+    async with process("scores") as peft:
+        assert peft.expected_seconds == 1000.0
+        assert (await peft.scored(Path("folder"), [[3, 4]])).rows[0].token_ids == (3, 4)
+        assert peft.expected_seconds < 1000.0
+
+
+async def test_silence_counts_and_not_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten signs of life, three seconds apart on the loop's clock, where four of silence are the limit."""
+    loop, passed = asyncio.get_running_loop(), 0.0
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + passed)
+    stream = asyncio.StreamReader()
+    async with process("scores", timeout_seconds=4.0) as peft:
+        heard = asyncio.ensure_future(peft._heard(stream))
+        for step in range(10):
+            await _turns()
+            passed += 3.0
+            stream.feed_data(b'{"progress": %d}\n' % step)
+        await _turns()
+        stream.feed_data(b'{"rows": []}\n')
+        assert await heard == {"rows": []}
+        silent = asyncio.ensure_future(peft._heard(stream))
+        await _turns()
+        passed += 5.0
+        with pytest.raises(TimeoutError):
+            await silent
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_base_that_cannot_be_read_in_layers_is_told_apart() -> None:
+    async with process("unmeasurable") as peft:
+        with pytest.raises(Unmeasurable, match=r"fused experts.*--parity auto"):
+            await peft.scored(Path("folder"), [[3, 4]])
 
 
 @pytest.mark.parametrize(("mode", "how"), [("crash", "ended with code 1"), ("killed", "was ended by SIGKILL")])
@@ -150,7 +192,7 @@ async def test_peft_says_the_same_of_an_adapter_whatever_was_asked_before(tmp_pa
     one, two = (write_adapter(tmp_path / str(seed), layers, rank=8, seed=seed) for seed in (1, 2))
     said = []
     for folders in ((one, two), (two,)):
-        peft = PeftProcess(base.path, ServingForm.NF4, timeout_seconds=120)
+        peft = PeftProcess(base.path, ServingForm.NF4, timeout_seconds=600)
         try:
             said.append([await peft.reference(folder, num_rows=2, num_tokens=16) for folder in folders])
         finally:

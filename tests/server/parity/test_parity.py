@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.engine import ContinuationScore, EngineAdapter, EngineDied, EngineInfo, TokenLogprob
 from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.parity import parity as parity_module
+from graft.server.parity.expectations import Expectations
 from graft.server.parity.parity import Parity
 from graft.server.parity.receipt import KIND, Source
 
@@ -76,12 +77,25 @@ class FakeOracle:
         self.form = ServingForm.NF4
         self.error: Exception | None = None
         self.num_asked = 0
+        self.in_layers, self.expected_seconds = False, 1.0
 
     async def reference(self, folder: Path, *, num_rows: int, num_tokens: int) -> Reference:
         self.num_asked += 1
         if self.error:
             raise self.error
         return reference(self.says, form=self.form)
+
+    async def scored(self, folder: Path, rows: Sequence[Sequence[int]]) -> Reference:
+        self.num_asked += 1
+        if self.error:
+            raise self.error
+        return Reference(
+            form=self.form,
+            rows=tuple(
+                ReferenceRow(token_ids=tuple(row), num_prompt_tokens=1, logprobs=(self.says,) * (len(row) - 1))
+                for row in rows
+            ),
+        )
 
     def warm(self) -> None:
         pass
@@ -109,8 +123,14 @@ class Bench:
             name_of=lambda digest: "joe@1",
             form=form,
             mode=mode,
-            num_tokens=32,
-            oracle=self.oracle,
+            expectations=Expectations(
+                self.engine,  # type: ignore[arg-type]
+                self.oracle,
+                form=form,
+                mode=mode,
+                num_tokens=32,
+                limit_seconds=90.0,
+            ),
         )
 
     async def load(self, parity: Parity) -> None:

@@ -1,10 +1,12 @@
-"""`python -m graft.server.parity.oracle <base> <form>`: what an adapter says as peft computes it.
+"""`python -m graft.server.parity.oracle <base> <form> [threads]`: what an adapter says as peft computes it.
 
 A process of its own, so that neither torch's memory nor its threads weigh on serving. One JSON object per line comes
 in, `{"folder": …, "num_rows": …, "num_tokens": …}`, and one goes out, `{"rows": [{"token_ids": […], "logprobs": […]},
 …]}` or `{"error": …}`. The tokens are drawn from the adapted model itself, always in the same way; the natural
-logarithms are those of every token of a row but its first. The process ends with its standard input, hence with the
-server.
+logarithms are those of every token of a row but its first. With a number of threads the base is never whole in memory
+(see `layers`): `{"folder": …, "rows": [[…], …]}` comes in with the tokens, `{"progress": share}` goes out every second
+before the answer, and `{"unmeasurable": …}` where the base is none that can be read so. The process ends with its
+standard input, hence with the server.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _NICENESS = 10
+_PROGRESS_SECONDS = 1.0
 
 
-def main(base: str, form: str) -> int:
+def main(base: str, form: str, num_threads: str = "") -> int:
     """Answer until the input ends."""
     os.nice(_NICENESS)
     # Libraries print as they like: what they print must not get among the answers.
@@ -34,18 +38,49 @@ def main(base: str, form: str) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
-    oracle: _Oracle | None = None
+
+    def answer(said: Mapping[str, object]) -> None:
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
+
+    def make() -> Any:
+        return _layered(base, form, int(num_threads), answer) if num_threads else _Oracle(base, form)
+
+    oracle: Any = None
     with contextlib.suppress(Exception):  # whoever asks is told why it does not load
-        oracle = _Oracle(base, form)
+        oracle = make()
     while True:
         request = json.loads(requests.get())
         try:
-            oracle = oracle or _Oracle(base, form)
-            answer: dict[str, object] = {"rows": oracle.rows(**request)}
+            oracle = oracle or make()
+            answer({"rows": oracle.rows(**request)})
         except Exception as error:
-            oracle, answer = None, {"error": str(error)[:1000] or type(error).__name__}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            oracle, kind = None, "unmeasurable" if isinstance(error, Unmeasurable) else "error"
+            answer({kind: str(error)[:1000] or type(error).__name__})
+
+
+class Unmeasurable(Exception):
+    """A base that cannot be read module by module, whatever the adapter is: the message says why."""
+
+
+Answer = Callable[[Mapping[str, object]], None]
+
+
+def _layered(base: str, form: str, num_threads: int, answer: Answer) -> object:
+    import torch
+
+    from graft.server.parity.layers import LayeredOracle
+
+    torch.set_num_threads(num_threads)
+    told = time.monotonic()
+
+    def progress(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _PROGRESS_SECONDS:
+            told = time.monotonic()
+            answer({"progress": round(share, 4)})
+
+    return LayeredOracle(base, form, progress=progress)
 
 
 def _read(requests: queue.SimpleQueue[str]) -> None:
@@ -98,7 +133,7 @@ class _Oracle:
         self._adapt(folder)
         with torch.inference_mode():
             rows = _drawn(self._model, num_rows, num_tokens)
-            return [{"token_ids": row, "logprobs": _logprobs(self._model, row)} for row in rows]
+            return [{"token_ids": row, "logprobs": logprobs(self._model, row)} for row in rows]
 
     def _adapt(self, folder: str) -> None:
         from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
@@ -115,10 +150,7 @@ class _Oracle:
             self._model.set_adapter(name)
             self._model.delete_adapter(old)
         placed = set_peft_model_state_dict(self._model, load_peft_weights(folder, device="cpu"), adapter_name=name)
-        if placed.unexpected_keys:
-            raise ValueError(
-                f"{len(placed.unexpected_keys)} tensors are of no target module: {placed.unexpected_keys[0]}"
-            )
+        check_placed(placed.unexpected_keys)
         for key, parameter in self._model.named_parameters():
             if ".lora_" in key:
                 parameter.data = parameter.data.to(self._base.dtype)  # the precision in which the engine holds them
@@ -138,7 +170,14 @@ def _drawn(model: PeftModel, num_rows: int, num_tokens: int) -> list[list[int]]:
     return rows
 
 
-def _logprobs(model: PeftModel, row: Sequence[int]) -> list[float]:
+def check_placed(unexpected: Sequence[str]) -> None:
+    """Raises `ValueError` where an adapter's file names tensors of no module that it adapts."""
+    if unexpected:
+        raise ValueError(f"{len(unexpected)} tensors are of no target module: {unexpected[0]}")
+
+
+def logprobs(model: PeftModel, row: Sequence[int]) -> list[float]:
+    """Natural logarithms of the probabilities of a row's tokens but the first."""
     import torch
 
     ids_L = torch.tensor(row)
@@ -148,4 +187,7 @@ def _logprobs(model: PeftModel, row: Sequence[int]) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    # As the module that `layers` imports, not as a second one of other classes.
+    from graft.server.parity import oracle as this
+
+    sys.exit(this.main(*sys.argv[1:]))

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.server.engine.process.process import how_it_ended
 from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.parity.effort import Effort
 from graft.server.runtime.background import watched
 
 _log = logging.getLogger(__name__)
@@ -27,8 +29,19 @@ _MAX_LINE_BYTES = 1 << 20
 _NUM_LAST_BYTES = 4000
 
 
+def peft_form(form: ServingForm) -> ServingForm:
+    """In which the reference of a version that is served so is computed."""
+    return form if form in PEFT_FORMS else ServingForm.BF16
+
+
+class Unmeasurable(ParityUnavailable):
+    """No reference can be computed on this base, whatever the adapter is."""
+
+
 class PeftProcess:
-    """References for adapters that brought none. One is computed at a time; memory is bounded by one base."""
+    """References for adapters that brought none. One is computed at a time; memory is bounded by one base, or, where
+    the base is read in layers, by its largest module.
+    """
 
     def __init__(
         self,
@@ -36,12 +49,15 @@ class PeftProcess:
         form: ServingForm,
         *,
         timeout_seconds: float,
+        effort: Effort | None = None,
         idle_seconds: float = 60.0,
         module: str = "graft.server.parity.oracle",
     ) -> None:
         self._base_path = base_path
-        self._form = form if form in PEFT_FORMS else ServingForm.BF16
+        self._form = peft_form(form)
         self._timeout_seconds = timeout_seconds
+        self._effort = effort or Effort(in_layers=False, seconds=0.0)
+        self._took_seconds: float | None = None
         self._idle_seconds = idle_seconds
         self._module = module
         self._turn = asyncio.Lock()
@@ -55,25 +71,49 @@ class PeftProcess:
     async def reference(self, folder: Path, *, num_rows: int, num_tokens: int) -> Reference:
         """Rows of `num_tokens` that the adapter in `folder` draws, with their log-probabilities.
 
-        Raises `ParityFailed` where peft cannot compute it, `ParityUnavailable` where the process ends or takes longer
-        than its time.
+        Raises `ParityFailed` where peft cannot compute it, `ParityUnavailable` where the process ends or is silent
+        for longer than its time.
         """
-        request = {"folder": str(folder), "num_rows": num_rows, "num_tokens": num_tokens}
+        return await self._answered({"folder": str(folder), "num_rows": num_rows, "num_tokens": num_tokens})
+
+    @property
+    def in_layers(self) -> bool:
+        """Whether rows are scored, and none are drawn."""
+        return self._effort.in_layers
+
+    @property
+    def expected_seconds(self) -> float:
+        """What the last one took; before the first, an estimate."""
+        return self._effort.seconds if self._took_seconds is None else self._took_seconds
+
+    async def scored(self, folder: Path, rows: Sequence[Sequence[int]]) -> Reference:
+        """The rows with the log-probabilities that the adapter in `folder` gives their tokens.
+
+        Raises as `reference` does, and `Unmeasurable`.
+        """
+        start = time.monotonic()
+        found = await self._answered({"folder": str(folder), "rows": [list(row) for row in rows]})
+        self._took_seconds = time.monotonic() - start
+        return found
+
+    async def _answered(self, request: Mapping[str, object]) -> Reference:
         async with self._turn:
             self._stay()
             try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    answer = await self._ask(request)
+                answer = await self._ask(request)
             except TimeoutError:
                 await self._end()
                 raise ParityUnavailable(
-                    f"the reference of a foreign adapter was not computed within {self._timeout_seconds:g} s: try "
-                    "again, or start the server with a longer --parity-timeout-seconds, or with --parity recorded"
+                    f"the process that computes the reference of a foreign adapter said nothing for "
+                    f"{self._timeout_seconds:g} s: try again, or start the server with a longer "
+                    "--parity-timeout-seconds, or with --parity recorded"
                 ) from None
             except BaseException:
                 await self._end()
                 raise
             self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go)
+        if "unmeasurable" in answer:
+            raise Unmeasurable(f"{answer['unmeasurable']}: start the server with --parity auto, or --parity recorded")
         if "error" in answer:
             raise ParityFailed(
                 f"peft cannot compute what the adapter should say ({answer['error']}), so nothing shows that it is "
@@ -112,19 +152,35 @@ class PeftProcess:
         with contextlib.suppress(ConnectionError):  # then it has ended, and its answer is empty
             process.stdin.write(json.dumps(request).encode() + b"\n")
             await process.stdin.drain()
-        line = await process.stdout.readline()
-        if not line.endswith(b"\n"):
+        answer = await self._heard(process.stdout)
+        if answer is None:
             raise ParityUnavailable(await self._obituary(process))
-        answer: dict[str, Any] = json.loads(line)
         return answer
+
+    async def _heard(self, stream: asyncio.StreamReader) -> dict[str, Any] | None:
+        """The answer, behind any number of signs of life; None where the process has ended. Raises TimeoutError."""
+        told = -1
+        while True:
+            async with asyncio.timeout(self._timeout_seconds):  # of silence: a large base takes as long as it takes
+                line = await stream.readline()
+            if not line.endswith(b"\n"):
+                return None
+            answer: dict[str, Any] = json.loads(line)
+            if "progress" not in answer:
+                return answer
+            if (tenths := int(answer["progress"] * 10)) > told:
+                told = tenths
+                _log.info("the reference of a foreign adapter: %d %% of the base is read", tenths * 10)
 
     async def _started(self) -> asyncio.subprocess.Process:
         await self._end()
         _log.info("peft is started to compute what foreign adapters should say; the first answer takes a while")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by _end
-        # A thread of its own would compete with the engine's, and so would the accelerator's memory.
-        quiet = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
-        command = (sys.executable, "-m", self._module, str(self._base_path), self._form.value)
+        # More threads would compete with the engine's, and so would the accelerator's memory.
+        threads = str(self._effort.threads)
+        quiet = {"OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+        how = (threads,) if self.in_layers else ()
+        command = (sys.executable, "-m", self._module, str(self._base_path), self._form.value, *how)
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Callable, Coroutine, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from graft.adapters.accepting import NOOP_RECORD
 from graft.adapters.errors import GraftError
-from graft.adapters.folder.reference import Reference, ReferenceRow
+from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import Engine, EngineAdapter
-from graft.server.errors import ParityFailed, ParityUnavailable
-from graft.server.parity.oracle_process import PEFT_FORMS
-from graft.server.parity.probes import choose_probes
+from graft.server.errors import ParityFailed
+from graft.server.parity.expectations import Expectations, Expected
 from graft.server.parity.receipt import (
     KIND,
     MAX_MEAN_ABS_DELTA,
@@ -46,30 +44,6 @@ _WRITE_TRIES = 3
 _RETRY_SECONDS = 1.0
 
 
-class Oracle(Protocol):
-    """Says what an adapter without a recorded reference should say."""
-
-    async def reference(self, folder: Path, *, num_rows: int, num_tokens: int) -> Reference:
-        """Raises `ParityFailed`, `ParityUnavailable`."""
-        ...
-
-    def warm(self) -> None:
-        """One may be asked for soon."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Expected:
-    """What a version is compared with: a reference's probes, and what the base alone says of the first. Or nothing."""
-
-    source: Source = Source.NONE
-    form: ServingForm | None = None
-    probes: Sequence[ReferenceRow] = ()
-    base: Sequence[float] = ()
-
-
 class Parity:
     """Receipts by version digest, for this form, engine and kernel. One that was written is not asked for again."""
 
@@ -81,19 +55,17 @@ class Parity:
         name_of: Callable[[str], str],
         form: ServingForm,
         mode: ParityMode,
-        num_tokens: int,
-        oracle: Oracle,
+        expectations: Expectations,
     ) -> None:
         self._engine = engine
         self._records = records
         self._name_of = name_of
         self._form = form
         self._mode = mode
-        self._num_tokens = num_tokens
-        self._oracle = oracle
+        self._expectations = expectations
         self._loop = asyncio.get_running_loop()
         self._receipts: dict[str, Receipt] = {}
-        self._beside: dict[str, asyncio.Task[_Expected | None]] = {}
+        self._beside: dict[str, asyncio.Task[Expected | None]] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     def receipt(self, digest: str) -> Receipt | None:
@@ -120,7 +92,7 @@ class Parity:
         """A version may be loaded soon whose files are in `folder` now: begin as `expect` does. From any thread."""
         reference = Reference.read(folder) if self._mode != "off" else None
         if reference is not None:
-            self._loop.call_soon_threadsafe(lambda: self._begin(digest, self._probed(Source.TRAINER, reference)))
+            self._loop.call_soon_threadsafe(lambda: self._begin(digest, self._expectations.of_trainer(reference)))
 
     def expect(self, adapter: EngineAdapter) -> Callable[[], None]:
         """Beside a load: begin with what the check needs and the adapter is not needed for.
@@ -128,7 +100,7 @@ class Parity:
         Returns what must be called where the load fails.
         """
         if self._mode != "off":
-            self._begin(adapter.digest, self._recorded(adapter.path))
+            self._begin(adapter.digest, self._expectations.recorded(adapter.path))
         return lambda: self._drop(adapter.digest)
 
     async def verify(self, adapter: EngineAdapter) -> None:
@@ -146,8 +118,7 @@ class Parity:
 
     def foreign(self) -> None:
         """An adapter that recorded no reference is coming in: get ready to ask for one. From any thread."""
-        if self._mode == "full":
-            self._loop.call_soon_threadsafe(self._oracle.warm)
+        self._loop.call_soon_threadsafe(self._expectations.warm)
 
     async def settled(self) -> None:
         """Wait until every receipt stands in the catalog, or was given up."""
@@ -157,7 +128,7 @@ class Parity:
         """End the oracle; no receipt is left unwritten."""
         for digest in list(self._beside):
             self._drop(digest)
-        await self._oracle.close()
+        await self._expectations.close()
         await self.settled()
 
     async def _check(self, adapter: EngineAdapter) -> Receipt:
@@ -170,20 +141,23 @@ class Parity:
             reference_form=expected.form,
             deltas=await self._compared(adapter, expected) if expected.probes else None,
             checked_at=datetime.now(UTC),
+            why=expected.why,
         )
 
-    async def _expected(self, adapter: EngineAdapter) -> _Expected:
+    async def _expected(self, adapter: EngineAdapter) -> Expected:
         # Taken before it is awaited: from now on nobody else ends it.
-        beside = self._beside.pop(adapter.digest, None) or asyncio.ensure_future(self._recorded(adapter.path))
-        return await beside or await self._asked(adapter.path)
+        beside = self._beside.pop(adapter.digest, None) or asyncio.ensure_future(
+            self._expectations.recorded(adapter.path)
+        )
+        return await beside or await self._expectations.asked(adapter)
 
-    def _begin(self, digest: str, work: Coroutine[Any, Any, _Expected | None]) -> None:
+    def _begin(self, digest: str, work: Coroutine[Any, Any, Expected | None]) -> None:
         """Unless it is known or under way. What fails is asked again by whoever needs it."""
         if digest in self._receipts or digest in self._beside:
             work.close()
             return
 
-        def ended(task: asyncio.Task[_Expected | None]) -> None:
+        def ended(task: asyncio.Task[Expected | None]) -> None:
             if (task.cancelled() or task.exception()) and self._beside.get(digest) is task:
                 del self._beside[digest]
 
@@ -197,55 +171,17 @@ class Parity:
         if task is not None:
             task.cancel()
 
-    async def _recorded(self, folder: Path) -> _Expected | None:
-        """From the adapter's own reference.json; None where it has none that could be used."""
-        reference = await asyncio.to_thread(Reference.read, folder)
-        return await self._probed(Source.TRAINER, reference) if reference is not None else None
-
-    async def _asked(self, folder: Path) -> _Expected:
-        """From peft, where that is to be asked."""
-        if self._mode != "full":
-            return _Expected()
-        try:
-            reference = await self._oracle.reference(folder, num_rows=1, num_tokens=self._num_tokens)
-        except (ParityFailed, ParityUnavailable) as error:
-            if self._form in PEFT_FORMS:
-                raise
-            # In another form it would only be measured; not every packed folder can be loaded by transformers.
-            _log.warning("no reference in a form like %s: %s", self._form, error)
-            return _Expected()
-        return await self._probed(Source.PEFT, reference) or _Expected()
-
-    async def _probed(self, source: Source, reference: Reference) -> _Expected | None:
-        """None where no row fits the context: that is no record."""
-        room = (await self._engine.info()).max_model_tokens
-        probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
-        if not probes:
-            return None
-        # One probe without the adapter tells a no-op as well as all would.
-        base = await self._scored(probes[0], None)
-        return _Expected(source=source, form=reference.form, probes=probes, base=base)
-
-    async def _compared(self, adapter: EngineAdapter, expected: _Expected) -> Deltas:
-        served = await all_or_none([self._scored(probe, adapter) for probe in expected.probes])
+    async def _compared(self, adapter: EngineAdapter, expected: Expected) -> Deltas:
+        served = await all_or_none([self._expectations.scored(probe, adapter) for probe in expected.probes])
         deltas = compare(reference=[row.logprobs for row in expected.probes], served=served, base=[expected.base])
         if deltas.base_mean_abs_delta > _CLOSE_TO_BASE:
             return deltas
         # Is this no effect, or rounding that differs between batches? Asked together, they most likely share one.
         first = expected.probes[0]
-        same, base = await all_or_none([self._scored(first, adapter), self._scored(first, None)])
+        scored = self._expectations.scored
+        same, base = await all_or_none([scored(first, adapter), scored(first, None)])
         apart = compare(reference=[base], served=[same], base=[base])
         return replace(deltas, base_mean_abs_delta=apart.mean_abs_delta)
-
-    async def _scored(self, probe: ReferenceRow, adapter: EngineAdapter | None) -> list[float]:
-        start = probe.num_prompt_tokens
-        score = await self._engine.score(
-            probe.token_ids[:start],
-            probe.token_ids[start:],
-            request_id=f"parity-{uuid.uuid4().hex}",
-            adapter=adapter,
-        )
-        return [token.logprob for token in score.tokens]
 
     async def _judge(self, digest: str, receipt: Receipt) -> None:
         deltas = receipt.deltas
@@ -286,7 +222,8 @@ class Parity:
         return None
 
     def _suffices(self, receipt: Receipt) -> bool:
-        return receipt.source is not Source.NONE or self._mode != "full"
+        """One that compared nothing is no answer where there would be a comparison now."""
+        return receipt.source is not Source.NONE or not self._expectations.asks_peft
 
     def _keep(self, digest: str, receipt: Receipt) -> None:
         task = watched(self._write(digest, receipt), f"writing the receipt of {digest}")

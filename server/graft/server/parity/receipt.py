@@ -59,13 +59,16 @@ class Circumstances:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """One check of one version. `reference_form` and `deltas` are None where nothing was compared."""
+    """One check of one version. `reference_form` and `deltas` are None where nothing was compared; `why` says the
+    reason where it was not the operator's word.
+    """
 
     source: Source
     circumstances: Circumstances
     reference_form: ServingForm | None
     deltas: Deltas | None
     checked_at: datetime
+    why: str = ""
 
     @property
     def is_noop(self) -> bool:
@@ -89,6 +92,8 @@ class Receipt:
             "kernel": self.circumstances.kernel,
             "checked_at": self.checked_at.isoformat(),
         }
+        if self.why:
+            body["not_measured"] = self.why
         if self.deltas is not None:
             deltas = self.deltas
             body |= {name: getattr(deltas, name) for name in Deltas.__dataclass_fields__}
@@ -108,6 +113,7 @@ class Receipt:
                 reference_form=None if form is None else ServingForm(str(form)),
                 deltas=_deltas(body) if "num_tokens" in body else None,
                 checked_at=datetime.fromisoformat(str(body["checked_at"])),
+                why=str(body.get("not_measured", "")),
             )
         except (KeyError, TypeError, ValueError):
             return None

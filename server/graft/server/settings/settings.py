@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 from graft.adapters.form import ServingForm
 
 LogFormat = Literal["text", "json"]
-ParityMode = Literal["full", "recorded", "off"]
+ParityMode = Literal["auto", "full", "recorded", "off"]
 LoraKernel = Literal["auto", "compiled", "torch", "avx512-bf16", "avx512", "avx2"]
 _CHOICES: dict[str, tuple[str, ...]] = {
     "log_format": ("text", "json"),
     "lora_kernel": get_args(LoraKernel),
-    "parity": ("full", "recorded", "off"),
+    "parity": get_args(ParityMode),
 }
 _MAX_RANK = 512
 
@@ -135,12 +135,12 @@ class Settings:
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"
     """What computes adapters on CPU: compiled (or one instruction set of it), torch, or auto: compiled if it runs."""
-    parity: ParityMode = "full"
-    """Compare what a version says before it serves: full, recorded (only where its trainer recorded it) or off."""
+    parity: ParityMode = "auto"
+    """Compare before serving: auto (as recorded, else by peft if in time), full (peft has no limit), recorded, off."""
     parity_tokens: int = 16
     """Tokens that are run to compare a version; as many again may run without it."""
     parity_timeout_seconds: float = 90.0
-    """Time for peft to compute the reference of an adapter that brought none."""
+    """Silence after which peft is given up that computes the reference of an adapter that brought none."""
     tool_call_parser: str | None = None
     """vLLM's parser of the calls that the base writes; default: its family's by the chat template, else hermes."""
     reasoning_parser: str | None = None
