@@ -22,6 +22,12 @@ MAX_CONTINUATIONS = 256
 MAX_MESSAGES = 4096
 MAX_LOGIT_BIASES = 1024
 MAX_LIST_ENTRIES = 1_024
+MAX_STOP_TOKEN_IDS = 100
+"""vLLM's runner on GPUs holds 128 beside `min_tokens`, the base's own among them, and ends at one more."""
+MAX_BAD_WORDS_BYTES = 4096
+"""Of all bad words together, in UTF-8. Each is tokenized twice, with a space before it and without; a token has a byte
+at least, and what a GPU's runner holds of their tokens is set in the engine's environment.
+"""
 MAX_SEQUENCES = 128
 
 

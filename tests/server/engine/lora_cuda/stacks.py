@@ -32,6 +32,7 @@ def main(base: Path, adapter: Path, folder: Path) -> int:
     from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 
     from graft.server.engine.lora.slot_image import SlotLayout, write_image
+    from graft.server.engine.lora.tensor_file import map_tensors
     from graft.server.engine.vllm.inside.plugin import use_manager
 
     engine = LLM(**engine_arguments(settings, Cpu()))
@@ -45,7 +46,13 @@ def main(base: Path, adapter: Path, folder: Path) -> int:
     told = manager.told()
     image = folder / "adapter.slot"
     write_image(adapter, image, SlotLayout(told["modules"], getattr(torch, told["dtype"]), told["max_rank"]))
-    return _compare(_entered(engine, manager, image), wanted)
+    reserved = len(manager._staging._host)
+    entered = _entered(engine, manager, image)
+    # Of the largest rank and on every module: what it passes through was there, and not a byte more.
+    assert reserved == len(manager._staging._host) == sum(part.nbytes for part in map_tensors(image).values())
+    # An embedding's slots, and the head's, would be the largest by far.
+    assert all(".layers." in name for name in manager._adapter_manager.modules)
+    return _compare(entered, wanted)
 
 
 def _entered(engine: Any, manager: Any, path: Path) -> Stacks:

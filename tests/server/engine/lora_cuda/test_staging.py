@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 
 from graft.adapters.base.base import Base, shipped_bases
+from graft.server.engine.lora.tensor_file import Scratch, write_tensors
+from graft.server.engine.lora.vllm_image import image_model, map_image
+from graft.server.engine.lora.vllm_manager import LinearSlots
 from graft.server.engine.lora_cuda.staging import Staging
 from tests.server.engine.making import write_adapter
 
@@ -38,6 +41,28 @@ def test_one_piece_of_memory_is_used_again() -> None:
     assert first["a"].untyped_storage().data_ptr() == first["b"].untyped_storage().data_ptr()
     second = staging.moved({"c": torch.zeros(150)})
     assert second["c"].untyped_storage().data_ptr() == first["a"].untyped_storage().data_ptr()
+
+
+def test_what_is_reserved_is_what_is_used() -> None:
+    """A load pins nothing, and takes nothing of a GPU whose rest is the KV cache's."""
+    staging = Staging(torch.device("cpu"))
+    staging.reserve(400)
+    before = staging.moved({"a": torch.ones(1)})["a"].untyped_storage().data_ptr()
+    after = staging.moved({"a": torch.ones(60), "b": torch.ones(40)})["b"].untyped_storage()
+    assert (after.data_ptr(), after.nbytes()) == (before, 400)
+
+
+def test_a_worker_takes_the_layers_that_it_has(tmp_path: Path) -> None:
+    """The stages of a pipeline map one image; vLLM's merging would look at the first module, of which there is none."""
+    image = {f"layers.{layer}.qkv.{part}.{side}": torch.ones(2, 3) for layer in "01" for part in "01" for side in "ab"}
+    write_tensors(tmp_path / "adapter.slot", image, torch.float32, Scratch())
+    slices = {"layers.1.qkv": ["layers.1.q", "layers.1.k"]}
+    mapped = map_image(str(tmp_path / "adapter.slot"), slices)
+    assert {name.split(".")[1] for name in mapped} == {"1"}
+    assert image_model(mapped, 1, slices).loras.keys() == slices.keys()
+    nothing = image_model(map_image(str(tmp_path / "adapter.slot"), {"layers.2.qkv": ["q"]}), 1, {})
+    LinearSlots._create_merged_loras_inplace(LinearSlots.__new__(LinearSlots), nothing)
+    assert not nothing.loras
 
 
 def test_every_tensor_is_on_the_device() -> None:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graft.server.api.http.openai_fields import CHAT, Endpoint
-from graft.server.api.limits import MAX_LIST_ENTRIES, MAX_LOGIT_BIASES, MAX_SEQUENCES, check_structures
+from graft.server.api.limits import (
+    MAX_BAD_WORDS_BYTES,
+    MAX_LIST_ENTRIES,
+    MAX_LOGIT_BIASES,
+    MAX_SEQUENCES,
+    MAX_STOP_TOKEN_IDS,
+    check_structures,
+)
 from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine.schema.structured_outputs import COMPLETION_TOKENS
 from graft.server.runtime.violations import Violations, shown
@@ -47,7 +54,7 @@ def _checks(endpoint: Endpoint, vocab_size: int) -> dict[str, Check]:
         "include_stop_str_in_output": _boolean,
         "skip_special_tokens": _boolean,
         "allowed_token_ids": _tokens(token, at_least=1),
-        "stop_token_ids": _tokens(token, at_least=0),
+        "stop_token_ids": _tokens(token, at_least=0, at_most=MAX_STOP_TOKEN_IDS),
         "bad_words": _words,
         "logit_bias": _biases(token),
         "reasoning_effort": _text,
@@ -130,11 +137,14 @@ def _words(field: str, value: Any, violations: Violations) -> None:
     for index, word in enumerate(value):
         if not isinstance(word, str) or not word.strip():
             violations.add(f"{field}[{index}]", f"is {shown(word)}; it must be text that is not blank")
+    num_bytes = sum(len(word.encode(errors="replace")) for word in value if isinstance(word, str))
+    if num_bytes > MAX_BAD_WORDS_BYTES:
+        violations.add(field, f"has {num_bytes} bytes; the limit is {MAX_BAD_WORDS_BYTES}")
 
 
-def _tokens(token: Range, *, at_least: int) -> Check:
+def _tokens(token: Range, *, at_least: int, at_most: int = MAX_LIST_ENTRIES) -> Check:
     def check(field: str, value: Any, violations: Violations) -> None:
-        if _too_many(field, value, MAX_LIST_ENTRIES, violations):
+        if _too_many(field, value, at_most, violations):
             return
         if len(value) < at_least:
             violations.add(field, "is empty; name at least one token id")

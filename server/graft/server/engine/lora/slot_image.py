@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +34,17 @@ class SlotLayout:
         if module not in self._places:
             raise ValueError(f"the engine has no module {module} with adapter slots")
         return self._places[module]
+
+
+def layout_of(reports: Sequence[Mapping[str, Any]]) -> SlotLayout | None:
+    """The layout that several workers' slots have together: under pipeline parallelism each has some of the layers.
+
+    None where a worker's adapters are loaded by vLLM, from their own files.
+    """
+    if not all(report["modules"] for report in reports):
+        return None
+    modules = {name: parts for report in reports for name, parts in report["modules"].items()}
+    return SlotLayout(modules, getattr(torch, reports[0]["dtype"]), reports[0]["max_rank"])
 
 
 def is_image(path: str) -> bool:

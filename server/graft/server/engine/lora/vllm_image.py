@@ -12,16 +12,21 @@ from vllm.lora.lora_weights import LoRALayerWeights, PackedLoRALayerWeights
 from graft.server.engine.lora.tensor_file import map_tensors
 
 
-def read_image(path: str, adapter_id: int, slices: Mapping[str, Sequence[str]]) -> LoRAModel:
-    """Map the image; nothing is read before it is copied into a slot. Raises `OSError`, and as `lora_model`."""
-    return lora_model(map_tensors(Path(path)), adapter_id, slices)
+class ImageModel(LoRAModel):
+    """An adapter whose slices are merged already, as the slots hold them."""
 
 
-def lora_model(image: Mapping[str, torch.Tensor], adapter_id: int, slices: Mapping[str, Sequence[str]]) -> LoRAModel:
-    """An adapter of an image's tensors, by name. `slices` names those of each module.
+def map_image(path: str, slices: Mapping[str, Sequence[str]]) -> dict[str, torch.Tensor]:
+    """The image's tensors of the modules in `slices`, mapped; nothing is read before it is copied.
 
-    Raises `ValueError`, `KeyError` for a module that is not among them.
+    Under pipeline parallelism a worker has some of the model's layers, and the image all of them.
+    Raises `ValueError` for a broken file, `OSError`.
     """
+    return {key: tensor for key, tensor in map_tensors(Path(path)).items() if key.rsplit(".", 2)[0] in slices}
+
+
+def image_model(image: Mapping[str, torch.Tensor], adapter_id: int, slices: Mapping[str, Sequence[str]]) -> ImageModel:
+    """An adapter of the tensors of `map_image`, by name. `slices` names those of each module."""
     tensors: dict[str, dict[tuple[int, str], torch.Tensor]] = {}
     for key, tensor in image.items():
         name, index, side = key.rsplit(".", 2)
@@ -34,7 +39,7 @@ def lora_model(image: Mapping[str, torch.Tensor], adapter_id: int, slices: Mappi
         b = [each if each is None else each.t() for each in (found.get((index, "b")) for index in range(count))]
         rank = max(rank, *(each.shape[0] for each in a if each is not None))
         loras[name] = _weights(name, rank, a, b)
-    return LoRAModel(adapter_id, rank, loras)
+    return ImageModel(adapter_id, rank, loras)
 
 
 def _weights(name: str, rank: int, a: list[torch.Tensor | None], b: list[torch.Tensor | None]) -> LoRALayerWeights:

@@ -12,7 +12,7 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 
 from graft.server.engine.lora.slot_image import is_image
-from graft.server.engine.lora.vllm_image import read_image
+from graft.server.engine.lora.vllm_image import ImageModel, image_model, map_image
 
 
 class LinearSlots(LRUCacheLoRAModelManager):
@@ -36,6 +36,12 @@ class LinearSlots(LRUCacheLoRAModelManager):
         linear: list[str] = self.supported_lora_modules  # type: ignore[has-type]  # set by vLLM's class
         self.supported_lora_modules = [name for name in linear if name not in tables]
         super()._create_lora_modules()
+
+    def _create_merged_loras_inplace(self, lora_model: LoRAModel) -> None:
+        """An image has nothing to merge. vLLM's merging reads the first module, of which there may be none in this
+        stage of a pipeline, and prints a tensor to learn its device, which waits for a GPU."""
+        if not isinstance(lora_model, ImageModel):
+            super()._create_merged_loras_inplace(lora_model)
 
     def activate_adapter(self, lora_id: int) -> bool:
         """Copy an adapter into a free slot. One that does not fit leaves no trace."""
@@ -64,9 +70,13 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
             "kernel": self.kernel_name,
             "dtype": str(slots.lora_config.lora_dtype).removeprefix("torch."),
             "max_rank": slots.lora_config.max_lora_rank,
-            # A model whose modules have other names in vLLM has its adapters loaded by vLLM, which knows how.
-            "modules": {} if slots.other_layers or _renames(slots.model) else slots.slices,
+            "modules": slots.slices if self.takes_images else {},
         }
+
+    @property
+    def takes_images(self) -> bool:
+        """A model whose modules have other names in vLLM has its adapters loaded by vLLM, which knows how."""
+        return not (self._adapter_manager.other_layers or _renames(self._adapter_manager.model))
 
     @property
     def kernel_name(self) -> str:
@@ -79,7 +89,8 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
         return super()._load_adapter(lora_request)
 
     def _read_image(self, lora_request: LoRARequest) -> LoRAModel:
-        return read_image(lora_request.lora_path, lora_request.lora_int_id, self._adapter_manager.slices)
+        slices = self._adapter_manager.slices
+        return image_model(map_image(lora_request.lora_path, slices), lora_request.lora_int_id, slices)
 
     def _apply_adapters(self, lora_requests: Iterable[LoRARequest]) -> None:
         """Each step's adapters; all are in their slots already unless the engine was asked past `Slots`."""

@@ -8,7 +8,10 @@ import torch
 
 
 class Staging:
-    """Memory that every adapter passes through: pinned on the host, and as much on the device; it grows as needed.
+    """Memory that every adapter passes through: pinned on the host, and as much on the device.
+
+    It is reserved once, where the largest adapter is known: what a load would have to pin would hold up the engine's
+    loop, and what it would take of a GPU is the KV cache's by then. Else it grows as needed.
 
     Pinning a fresh page costs more than filling it, and each copy over the bus has a price of its own: an adapter has
     hundreds of tensors. Copies are asynchronous, in the order of the current stream.
@@ -27,7 +30,9 @@ class Staging:
             begin = -(-end // tensor.dtype.itemsize) * tensor.dtype.itemsize
             end = begin + tensor.numel() * tensor.dtype.itemsize
             places[name] = (begin, end)
-        self._make_room(end)
+        if self._left is not None:
+            self._left.synchronize()  # what was sent before has left the pinned memory
+        self.reserve(end)
         for name, (begin, stop) in places.items():
             self._host[begin:stop].view(tensors[name].dtype).view(tensors[name].shape).copy_(tensors[name])
         self._there[:end].copy_(self._host[:end], non_blocking=True)
@@ -39,9 +44,8 @@ class Staging:
             for name, (begin, stop) in places.items()
         }
 
-    def _make_room(self, num_bytes: int) -> None:
-        if self._left is not None:
-            self._left.synchronize()  # what was sent before has left the pinned memory
+    def reserve(self, num_bytes: int) -> None:
+        """Have room for an adapter of `num_bytes` bytes."""
         if len(self._host) < num_bytes:
             self._host = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
             self._there = torch.empty(num_bytes, dtype=torch.uint8, device=self._device)

@@ -5,14 +5,13 @@ Stock `add_lora` parses, casts and pins every tensor in the engine's loop, and c
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 from vllm.lora.lora_model import LoRAModel
 from vllm.lora.request import LoRARequest
 
-from graft.server.engine.lora.tensor_file import map_tensors
-from graft.server.engine.lora.vllm_image import lora_model
+from graft.server.engine.lora.vllm_image import image_model, map_image
 from graft.server.engine.lora.vllm_manager import ImageWorkerManager
 from graft.server.engine.lora_cuda.staging import Staging
 
@@ -28,6 +27,20 @@ class StagedWorkerManager(ImageWorkerManager):
     def kernel_name(self) -> str:
         return "punica"
 
+    def create_lora_manager(self, *args: Any, **kwargs: Any) -> Any:
+        """With memory for the largest adapter, before vLLM measures what is left for the KV cache."""
+        model = super().create_lora_manager(*args, **kwargs)
+        if self.takes_images:
+            self._staging.reserve(sum(map(largest_bytes, self._adapter_manager.modules.values())))
+        return model
+
     def _read_image(self, lora_request: LoRARequest) -> LoRAModel:
-        tensors = self._staging.moved(map_tensors(Path(lora_request.lora_path)))
-        return lora_model(tensors, lora_request.lora_int_id, self._adapter_manager.slices)
+        slices = self._adapter_manager.slices
+        tensors = self._staging.moved(map_image(lora_request.lora_path, slices))
+        return image_model(tensors, lora_request.lora_int_id, slices)
+
+
+def largest_bytes(layer: BaseLinearLayerWithLoRA) -> int:
+    """Bytes of A and B of the largest rank for one layer: whole matrices, of which tensor parallelism takes slices."""
+    base, a, b = layer.base_layer, layer.lora_a_stacked[0], layer.lora_b_stacked[0]
+    return int(b.shape[-1] * (layer.n_slices * base.input_size + base.output_size) * a.element_size())

@@ -27,6 +27,7 @@ from graft.server.engine.tokenizer.token_bytes import TokenBytes, spelled
 from graft.server.engine.vllm.inside.cached_prefix import LIMIT
 
 _log = logging.getLogger(__name__)
+_MAX_CHOICES = 2**16
 FAILED = "the engine failed on this request: the server's log has the details"
 
 
@@ -87,8 +88,11 @@ def likeliest_only(top_p: float, top_k: int) -> tuple[float, int]:
 
 
 def usable_seed(seed: int | None) -> int | None:
-    """vLLM takes -1 for no seed, also where a choice's number has been added: seeds below zero become large ones."""
-    return None if seed is None else seed % 2**63
+    """vLLM takes -1 for no seed, also where a choice's number has been added: seeds below zero become large ones.
+
+    Its runner on GPUs keeps seeds in 64 bits with a sign: a larger number would end the engine.
+    """
+    return None if seed is None else seed % (2**63 - _MAX_CHOICES)
 
 
 def sampling_params(sampling: Sampling, structure: Mapping[str, Any] | None = None) -> SamplingParams:

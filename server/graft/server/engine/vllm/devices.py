@@ -21,6 +21,9 @@ block's end, so that requests that begin alike compute 16 of those tokens anew o
 CPU_CACHE_BYTES = 2**30
 """Of the KV cache on a CPU, where nothing is said: memory there is not the engine's alone."""
 
+BAD_WORDS_TOKENS = 2**14
+"""Of all bad words of one request, in memory on a GPU for each request that runs."""
+
 
 class Device(Protocol):
     """A kind of device: the same settings give the same."""
@@ -30,6 +33,9 @@ class Device(Protocol):
 
     def variables(self, settings: EngineSettings) -> dict[str, str]:
         """What the engine's processes get, and this process does not. Raises `KernelUnavailable`."""
+
+    def num_workers(self, settings: EngineSettings) -> int:
+        """Processes below the engine's own, which meet it in shared memory."""
 
     def reasons(self, settings: EngineSettings, *, quantized_before: bool) -> Iterator[Reason]:
         """What of the settings cannot be had. `quantized_before`: the base's folder holds bitsandbytes' weights."""
@@ -62,6 +68,9 @@ class Cpu:
             variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, (str(folder), inherited)))
         return variables
 
+    def num_workers(self, settings: EngineSettings) -> int:
+        return 1
+
     def reasons(self, settings: EngineSettings, *, quantized_before: bool) -> Iterator[Reason]:
         for field in ("tensor_parallel_size", "pipeline_parallel_size"):
             if (size := getattr(settings, field)) != 1:
@@ -88,7 +97,14 @@ class Cuda:
             "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
             # It compiles on first use, with nvcc, which no server need have.
             "VLLM_USE_FLASHINFER_SAMPLER": "0",
+            # A request with more tokens of bad words ends the engine: as many as the API lets through.
+            "VLLM_MAX_BAD_WORDS_TOTAL_TOKENS": str(BAD_WORDS_TOKENS),
         }
+
+    def num_workers(self, settings: EngineSettings) -> int:
+        """A single one runs in the engine's own process."""
+        size = settings.tensor_parallel_size * settings.pipeline_parallel_size
+        return size if size > 1 else 0
 
     def reasons(self, settings: EngineSettings, *, quantized_before: bool) -> Iterator[Reason]:
         if settings.form is ServingForm.FP32 and settings.num_slots:

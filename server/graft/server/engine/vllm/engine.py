@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from pathlib import Path
 from typing import Any
 
-import torch
 import vllm
 from vllm import SamplingParams
 from vllm.inputs import TokensPrompt
@@ -32,7 +31,7 @@ from graft.server.engine.engine import (
     LoadFailed,
     Sampling,
 )
-from graft.server.engine.lora.slot_image import SlotLayout
+from graft.server.engine.lora.slot_image import SlotLayout, layout_of
 from graft.server.engine.lora.slot_images import SlotImages
 from graft.server.engine.process.process import EngineProcess
 from graft.server.engine.process.shared_names import SharedNames
@@ -72,18 +71,18 @@ class VllmEngine:
             self._instruction_sets = (await self._ask(self.llm.collective_rpc("graft_processor_report")))[0]
 
     async def check_lora(self) -> None:
-        """Ask the worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
-        report = (await self._ask(self.llm.collective_rpc("graft_lora_report")))[0]
-        self._lora_kernel = report.get("kernel", report["manager"])
+        """Ask each worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
+        reports = await self._ask(self.llm.collective_rpc("graft_lora_report"))
+        self._lora_kernel = reports[0].get("kernel", reports[0]["manager"])
         wanted = manager_of(current_platform)
-        if report["manager"] != wanted:
+        if others := {report["manager"] for report in reports} - {wanted}:
             raise EngineError(
-                f"the engine's worker serves adapters with {report['manager']}, not with {wanted}: on a CPU "
+                f"the engine's workers serve adapters with {', '.join(sorted(others))}, not with {wanted}: on a CPU "
                 "rows of the base would be answered by an adapter. Is graftserve installed with its entry points "
                 "(`pip install`), and does nothing else set VLLM_PLUGINS?"
             )
-        if report["modules"]:
-            layout = SlotLayout(report["modules"], getattr(torch, report["dtype"]), report["max_rank"])
+        layout = layout_of(reports)
+        if layout is not None:
             try:
                 self._images = await asyncio.to_thread(self._make_images, layout)
             except (OSError, GraftError) as error:
@@ -175,6 +174,8 @@ class VllmEngine:
         except Exception as error:
             if self.gone:
                 raise EngineDied("the engine's process ended; it is being replaced, try again") from error
+            # Some of several workers may have taken what another one refused.
+            await self._ask(self.llm.remove_lora(adapter.engine_id))
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
     def lora_request(self, adapter: EngineAdapter | None) -> LoRARequest | None:

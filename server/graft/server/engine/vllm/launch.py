@@ -68,7 +68,7 @@ async def launch(settings: EngineSettings) -> VllmEngine:
         usage_context=UsageContext.OPENAI_API_SERVER,
         stat_loggers=[lambda config, index: heartbeat],
     )
-    names = _shared_names()
+    names = _shared_names(device.num_workers(settings))
     try:
         async with _STARTING:
             with environment(variables), sockets_in_a_folder() as folder, names.given():
@@ -82,8 +82,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     return VllmEngine(llm, settings, heartbeat, folder, names)
 
 
-def _shared_names() -> SharedNames:
-    if current_platform.is_cpu() and (problem := vllm_queues.lack_of_room()):
+def _shared_names(num_workers: int) -> SharedNames:
+    if num_workers and (problem := vllm_queues.lack_of_room(num_workers)):
         raise EngineError(f"the engine cannot start: {problem}")
     try:
         return SharedNames()

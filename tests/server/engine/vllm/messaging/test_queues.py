@@ -57,15 +57,38 @@ for message in sent:
 receiver.join()
 assert read == sent
 print(writer.buffer.total_bytes_of_buffer)"""
-    assert 2 * int(_in_an_engine_process(script)) <= vllm_queues.NEEDED_BYTES < _DOCKER_BYTES
+    assert 2 * int(_in_an_engine_process(script)) <= vllm_queues.needed_bytes(1) < _DOCKER_BYTES
 
 
-@pytest.mark.parametrize(("free_mib", "says"), [(64, ""), (1, "has 1 MiB free, and an engine needs 41")])
+def test_queues_are_as_short_on_a_gpus_engine() -> None:
+    """A container's 64 MiB would end the first worker that writes beyond them: vLLM asks for 160, and 240 a worker."""
+    script = """
+import importlib
+from vllm import platforms
+class Cuda(type(platforms.current_platform)):
+    def is_cpu(self):
+        return False
+platforms.current_platform = Cuda()
+from vllm.distributed.device_communicators import shm_broadcast
+importlib.reload(shm_broadcast)
+plugin.register()
+print(shm_broadcast.MessageQueue(1, 1, max_chunk_bytes=16 * 2**20).buffer.total_bytes_of_buffer)"""
+    assert int(_in_an_engine_process(script)) <= vllm_queues.needed_bytes(1) // 2
+
+
+@pytest.mark.parametrize(
+    ("free_mib", "num_workers", "says"),
+    [
+        (64, 1, ""),
+        (1, 1, "has 1 MiB free, and an engine needs 41"),
+        (64, 8, "64 MiB free, and an engine needs 181: make it larger (mount -o remount,size=1g"),
+    ],
+)
 def test_a_lack_of_shared_memory_is_said_before_a_process_starts(
-    monkeypatch: pytest.MonkeyPatch, free_mib: int, says: str
+    monkeypatch: pytest.MonkeyPatch, free_mib: int, num_workers: int, says: str
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**40, 0, free_mib * 2**20))
-    problem = vllm_queues.lack_of_room()
+    problem = vllm_queues.lack_of_room(num_workers)
     assert says in problem
     assert bool(problem) == bool(says)

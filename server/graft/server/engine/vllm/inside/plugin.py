@@ -10,7 +10,7 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, and on CPU the queues. May run several times in a process."""
+    read from the cache, and the queues. May run several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
@@ -30,10 +30,10 @@ def register() -> None:
     read_every_tokenizer()
     limit_reads()
     share_last_blocks()
+    shorten()
     if current_platform.is_cpu():
         use_tiles_with_leave()
         turn_back_seeds()
-        shorten()
         sleep_between_polls()
     use_manager(manager_of(current_platform))
 

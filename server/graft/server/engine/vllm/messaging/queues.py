@@ -7,30 +7,37 @@ import time
 from typing import Any
 
 FOLDER = "/dev/shm"
-# vLLM asks for 160 and 240 MiB, and a container has 64 by default: what is larger than a chunk goes through a socket.
-_CHUNK_BYTES, _CHUNKS, _QUEUES = 2 * 2**20, 10, 2
-NEEDED_BYTES = _QUEUES * _CHUNKS * (_CHUNK_BYTES + 4096)
-"""For the queues of one engine on CPU."""
+# vLLM asks for 160 MiB, and for 240 a worker, and a container has 64 by default: what is larger than a chunk goes
+# through a socket.
+_CHUNK_BYTES, _CHUNKS = 2 * 2**20, 10
 
 _SECONDS_BETWEEN_POLLS = 1e-4
 
 
-def lack_of_room() -> str:
+def needed_bytes(num_workers: int) -> int:
+    """For the queues of an engine with so many worker processes: one to all of them, and one from each."""
+    return (1 + num_workers) * _CHUNKS * (_CHUNK_BYTES + 4096)
+
+
+def lack_of_room(num_workers: int) -> str:
     """What to say where the queues of an engine find no room, or the empty string."""
     try:
         free_bytes = shutil.disk_usage(FOLDER).free
     except OSError as error:
         return f"{FOLDER} cannot be used ({error.strerror}), and the engine's processes meet there: mount a tmpfs"
-    if free_bytes >= NEEDED_BYTES:
+    needed = needed_bytes(num_workers)
+    if free_bytes >= needed:
         return ""
+    # The GPUs' communication puts something beside the queues.
+    size = "256m" if num_workers == 1 else "1g"
     return (
-        f"{FOLDER} has {free_bytes >> 20} MiB free, and an engine needs {-(-NEEDED_BYTES >> 20)}: make it larger "
-        f"(mount -o remount,size=256m {FOLDER}; in a container: docker run --shm-size=256m)"
+        f"{FOLDER} has {free_bytes >> 20} MiB free, and an engine needs {-(-needed >> 20)}: make it larger "
+        f"(mount -o remount,size={size} {FOLDER}; in a container: docker run --shm-size={size})"
     )
 
 
 def shorten() -> None:
-    """Let the queues that this process makes keep to `NEEDED_BYTES`. May run several times in a process."""
+    """Let the queues that this process makes keep to `needed_bytes`. May run several times in a process."""
     from vllm.distributed.device_communicators import shm_broadcast
 
     class ShortRing(shm_broadcast.ShmRingBuffer):
