@@ -88,7 +88,7 @@ class Settings:
     max_rank: int = 64
     """Largest LoRA rank."""
     max_model_tokens: int | None = None
-    """Context length; default: the base's own."""
+    """Context length; default: the base's own, or as much of it as the key-value cache holds."""
     kv_cache_mib: int | None = None
     """Memory of the key-value cache; default: 1024 on a CPU, what gpu_memory_fraction leaves on a GPU."""
     gpu_memory_fraction: float = 0.9

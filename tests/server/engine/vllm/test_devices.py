@@ -51,6 +51,13 @@ def test_a_gpus_memory_can_be_said() -> None:
     assert Cpu().variables(SETTINGS)["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
+def test_a_context_is_as_long_as_the_cache_holds_unless_it_is_said() -> None:
+    """A base of 131,072 tokens on a card that holds 20,000 of them is served, not refused."""
+    for device in (Cpu(), Cuda()):
+        assert arguments(device).max_model_len == -1
+        assert arguments(device, max_model_tokens=4096).max_model_len == 4096
+
+
 def test_a_base_is_split_over_gpus() -> None:
     split = arguments(Cuda(), tensor_parallel_size=4, pipeline_parallel_size=2, max_step_tokens=4096)
     assert (split.tensor_parallel_size, split.pipeline_parallel_size, split.max_num_batched_tokens) == (4, 2, 4096)
@@ -96,6 +103,13 @@ def test_a_card_without_bfloat16_is_refused_before_the_engine_starts(
     assert bool(reasons) == is_refused
     assert all("Tesla T4 has no bfloat16" in one.problem and one.remedy for one in reasons)
     assert not list(fitness._dtype_reasons(current_platform, dtype)), "a CPU has"
+
+
+def test_workers_meet_in_shared_memory_where_there_are_several() -> None:
+    """On a CPU the engine's process has one below it, on a GPU none unless the base is split."""
+    assert Cpu().num_workers(SETTINGS) == 1
+    assert Cuda().num_workers(SETTINGS) == 0
+    assert Cuda().num_workers(replace(SETTINGS, tensor_parallel_size=4, pipeline_parallel_size=2)) == 8
 
 
 def test_a_cpus_engine_is_in_one_process() -> None:

@@ -148,7 +148,8 @@ def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]
     return {
         "model": str(settings.base_path),
         "served_model_name": settings.base_name,
-        "max_model_len": settings.max_model_tokens,
+        # -1: the base's own, or what of it the memory for the KV cache holds.
+        "max_model_len": -1 if settings.max_model_tokens is None else settings.max_model_tokens,
         "max_num_seqs": settings.max_running,
         "max_num_batched_tokens": settings.max_step_tokens,
         **(_lora_arguments(settings) if settings.num_slots else {}),

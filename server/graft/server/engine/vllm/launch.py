@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 
-from vllm.config import StructuredOutputsConfig
+from vllm.config import ModelConfig, StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
@@ -27,6 +28,7 @@ from graft.server.engine.vllm.environment import (
 from graft.server.engine.vllm.heartbeat import Heartbeat
 from graft.server.engine.vllm.messaging import queues as vllm_queues
 
+_log = logging.getLogger(__name__)
 _STARTING = asyncio.Lock()
 """One engine starts at a time: what its processes get stands in this process's environment meanwhile."""
 
@@ -79,7 +81,20 @@ async def launch(settings: EngineSettings) -> VllmEngine:
             raise
         raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
     names.remove()
+    if settings.max_model_tokens is None:
+        _tell_of_a_shorter_context(llm.model_config)
     return VllmEngine(llm, settings, heartbeat, folder, names)
+
+
+def _tell_of_a_shorter_context(config: ModelConfig) -> None:
+    made_for = config.get_and_verify_max_len(-1)
+    if config.max_model_len < made_for:
+        _log.warning(
+            "the context holds %d tokens of the %d that the base was made for: the key-value cache has no room for more"
+            " (see --kv-cache-mib, --gpu-memory-fraction)",
+            config.max_model_len,
+            made_for,
+        )
 
 
 def _shared_names(num_workers: int) -> SharedNames:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vllm.platforms import current_platform
+
 from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, Prompt, Sampling
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest
@@ -45,6 +47,10 @@ COMPLETIONS: Mapping[str, Mapping[str, Any]] = {
     "top-p, top-k, min-p": {**_DRAWN, "top_p": 0.5, "top_k": 5, "min_p": 0.01},
     "penalties": {**_DRAWN, "frequency_penalty": 0.5, "presence_penalty": 0.5, "repetition_penalty": 1.1},
     "bias": {"logit_bias": {"1": 1.0}},
+    "allowed tokens": {"allowed_token_ids": [1, 2, 3]},
+    "bad words": {"bad_words": ["a", "bc"]},
+    "tokens at least": {"min_tokens": 1, "stop_token_ids": [3]},
+    "all that is written": {"ignore_eos": True, "skip_special_tokens": False, "include_stop_str_in_output": True},
     "several choices": {**_DRAWN, "n": 2},
     "several greedy choices": {"temperature": 0.0, "n": 2},
     "stop": {"stop": ["\n"]},
@@ -60,6 +66,11 @@ CHATS: Mapping[str, Mapping[str, Any]] = {
     "regular expression": {"structured_outputs": {"regex": "[ab]{1,2}"}},
     "grammar": {"structured_outputs": {"grammar": 'root ::= "a" | "b"'}},
 }
+
+LIKELIEST = (0, 1, 2, 4, 8, 15, 16)
+"""How many of the likeliest tokens are told: one number for each kernel that a GPU compiles for them. These are made
+for a power of two of columns, for one column and for multiples of sixteen; the token that was drawn has a column, too.
+"""
 
 # Far more than a large base needs on a busy processor, and an end to the wait for an engine that hangs.
 _LIMIT_SECONDS = 600.0
@@ -78,14 +89,18 @@ class _NoMeter:
         pass
 
 
-async def warm_up(engine: VllmEngine, base: Base) -> int:
+async def warm_up(engine: VllmEngine, base: Base, *, each_alone: bool | None = None) -> int:
     """Pass once through every kind of request, on the base and on an adapter; returns how many kinds there were.
 
+    `each_alone`: not in a batch only, whose widest row is what a kernel is compiled for; by default on a GPU.
     Raises `EngineError`, naming the kinds, where the engine refuses one, does not live through it or does not end it.
     """
     await _try({"a first token": _generate(engine, None)})  # alone: a batch would hide what one row alone does
     kinds = _kinds(engine, VllmOpenAIBackend(lambda: engine, base.name))
     await _try(kinds)
+    if each_alone or (each_alone is None and not current_platform.is_cpu()):
+        for name, kind in kinds.items():
+            await _try({name: kind})
     if not (await engine.info()).num_slots:
         return len(kinds)
     with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
@@ -107,8 +122,19 @@ def _kinds(engine: VllmEngine, openai: OpenAIBackend) -> dict[str, Kind]:
     kinds |= {
         name: _over_http(openai, {"messages": [message], "max_tokens": 8, **body}) for name, body in CHATS.items()
     }
+    kinds |= _likeliest(openai)
     scores = {"score": _score(engine, None), "score of what is in the cache": _score_twice(engine)}
     return {**kinds, **scores, "JSON over gRPC": _generate(engine, None, json=True)}
+
+
+def _likeliest(openai: OpenAIBackend) -> dict[str, Kind]:
+    """Of a reply's tokens and of a prompt's, whose logits have another type."""
+    echo = {"prompt": _TEXT, "max_tokens": 0, "echo": True}
+    return {
+        f"{count} likeliest tokens of {what}": _over_http(openai, {**body, "logprobs": count})
+        for what, body in (("a reply", {"prompt": _TEXT, "max_tokens": 2}), ("a prompt", echo))
+        for count in LIKELIEST
+    }
 
 
 def _over_http(openai: OpenAIBackend, body: dict[str, Any]) -> Kind:
