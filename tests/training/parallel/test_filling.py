@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from graft.training.model.deferred import drawn
+from graft.training.model import deferred
+from graft.training.model.deferred import Part, drawn, saved
+from graft.training.parallel.buckets import local
 from graft.training.parallel.distributed import Distributed
+from graft.training.parallel.filling import part_of
 from graft.training.parallel.mesh import Mesh
 from tests.training.parallel.threads import in_threads
+
+Pieces = list[tuple[str, Part, Tensor]]
 
 
 class Allocated(TorchDispatchMode):
@@ -86,25 +93,61 @@ def test_a_process_holds_its_share_and_one_parameter_at_most(mesh: Mesh, share: 
     size, largest = (how(one.nbytes for one in whole.parameters()) for how in (sum, max))
     one_at_a_time = threading.Lock()  # torch's generator is all threads'
 
-    def place(rank: int) -> tuple[int, int, nn.Module]:
+    def place(rank: int) -> tuple[int, int, Pieces]:
         layout = Distributed(mesh)
         with one_at_a_time, Allocated() as allocated:
-            deferred = drawn(lambda: model_of(tie))
-            assert deferred is not None
+            made = drawn(lambda: model_of(tie))
+            assert made is not None
             drawing = allocated.most
-            model = layout.place(deferred, torch.float32)
-        return drawing, allocated.most, model
+            model = layout.place(made, torch.float32)
+        return drawing, allocated.most, places(model)
 
-    for drawing, most, model in in_threads(4, place):
+    found = in_threads(4, place)
+    for drawing, most, _ in found:
         assert drawing <= 2.1 * largest
         assert most <= 1.02 * size * share + 2.1 * largest < 0.75 * size
-        for name, one in model.named_parameters():
-            assert_is_a_part(one, expected[name])
+    assert_whole([pieces for _, _, pieces in found], expected)
 
 
-def assert_is_a_part(parameter: Tensor, whole: Tensor) -> None:
-    """Every row that is here is one of the whole matrix, or a piece of one."""
-    own = parameter.to_local() if isinstance(parameter, DTensor) else parameter
-    own, rows = own.detach().flatten(1) if own.ndim > 1 else own.detach()[:, None], whole.reshape(len(whole), -1)
-    pieces = rows.split(max(1, own.shape[1]), dim=1)
-    assert any((piece[None] == own[:, None]).all(-1).any(1).all() for piece in pieces)
+def test_of_a_saved_model_a_process_reads_its_parts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, read = model_of(), dict[int, int]()
+    whole.save_pretrained(tmp_path, max_shard_size="1MB")
+    expected = {name: one.detach() for name, one in whole.named_parameters()}
+    real = deferred._read
+
+    def counted(path: Path, name: str, part: Part) -> Tensor:
+        found = real(path, name, part)
+        read[threading.get_ident()] = read.get(threading.get_ident(), 0) + found.nbytes
+        return found
+
+    monkeypatch.setattr(deferred, "_read", counted)
+    one_at_a_time = threading.Lock()  # a module's registration of parameters is all threads'
+
+    def place(rank: int) -> tuple[int, Pieces]:
+        layout = Distributed(Mesh(dp_shard=2, tp=2))
+        with one_at_a_time:
+            made = saved(tmp_path, lambda: AutoModelForCausalLM.from_config(whole.config))
+            assert made is not None
+            model = layout.place(made, torch.float32)
+        return read[threading.get_ident()], places(model)
+
+    found = in_threads(4, place)
+    for num_read, pieces in found:
+        assert num_read == sum(numbers.nbytes for _, _, numbers in pieces)
+        assert num_read < 0.26 * sum(one.nbytes for one in whole.parameters())
+    assert_whole([pieces for _, pieces in found], expected)
+
+
+def places(model: nn.Module) -> Pieces:
+    """Where in the whole parameters what is here lies."""
+    return [(name, part_of(one), local(one)) for name, one in model.named_parameters()]
+
+
+def assert_whole(pieces: Iterable[Pieces], expected: Mapping[str, Tensor]) -> None:
+    """All processes' pieces make the model."""
+    found = {name: torch.full_like(one, torch.nan) for name, one in expected.items()}
+    for own in pieces:
+        for name, part, numbers in own:
+            found[name][part] = numbers
+    for name, one in expected.items():
+        assert torch.equal(found[name], one), name

@@ -176,6 +176,7 @@ class Buckets:
         if name not in self._left:
             return
         self._left[name] -= 1
+        assert self._left[name] >= 0, f"{name} is added to behind its sum"
         if self._left[name] == 0:
             bucket.num_missing -= 1
         while self._num_begun < len(self.buckets) and not self.buckets[self._num_begun].num_missing:

@@ -3,7 +3,8 @@ Korthikanti et al. 2022, arXiv:2205.05198, §4.2).
 
 Parameters are DTensors, so that checkpoints and FSDP know what of them is where; computed is with their local parts.
 Inside an attention or a feed-forward every process has all tokens and some channels; between them all channels of some
-tokens. The embedding and the output head are split along the vocabulary.
+tokens. The embedding and the output head are split along the vocabulary. Dropout between layers draws the same for each
+part of the tokens, as all processes of a group have one generator.
 """
 
 from __future__ import annotations
