@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.model.blocks import blocks, keep_no_activations
+from graft.training.model.blocks import blocks, recompute
 from graft.training.model.deferred import Part, drawn
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.buckets import local
@@ -108,7 +108,7 @@ def test_what_is_computed_again_on_the_way_back_is_the_same() -> None:
     models = [model_of("llama", tie=False) for _ in range(2)]
 
     def split(rank: int) -> dict[str, Tensor]:
-        keep_no_activations(models[rank])
+        recompute(models[rank])
         layout = Distributed(Mesh(tp=2))
         layout.apply(models[rank])
         return found(models[rank], layout)
