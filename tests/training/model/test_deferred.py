@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.model import deferred
-from graft.training.model.deferred import Part, drawn, saved
+from graft.training.model.deferred import Part, drawn
 from graft.training.model.family import FAMILIES, Size, trainable
+from graft.training.model.loading import load_in_parts
 from graft.training.objective import catalog
 
 SIZE = Size(width=32, num_layers=2, num_heads=4, feed_forward=64, length=32, num_kv_heads=2, num_experts=4)
@@ -77,7 +78,7 @@ def test_saved_weights_are_read_in_parts(tie: bool, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path, max_shard_size="40KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     state = torch.get_rng_state()
-    found = saved(tmp_path, lambda: AutoModelForCausalLM.from_config(llama(tie=tie)))
+    found = load_in_parts(tmp_path, lambda: AutoModelForCausalLM.from_config(llama(tie=tie)))
     assert found is not None and torch.equal(torch.get_rng_state(), state)
     assert all(one.is_meta for one in found.model.parameters())
     for name, one in model.named_parameters():
@@ -91,7 +92,7 @@ def test_weights_under_other_names_are_not_taken_for_these(tmp_path: Path) -> No
     model: PreTrainedModel = LlamaForCausalLM(llama(tie=False))
     state = {name.replace("model.layers", "model.blocks"): one.contiguous() for name, one in model.state_dict().items()}
     save_file(state, tmp_path / "model.safetensors")
-    assert saved(tmp_path, lambda: LlamaForCausalLM(llama(tie=False))) is None
+    assert load_in_parts(tmp_path, lambda: LlamaForCausalLM(llama(tie=False))) is None
 
 
 def test_what_is_made_in_a_way_that_is_not_followed_is_said() -> None:

@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from graft.training.model import deferred
-from graft.training.model.deferred import Part, drawn, saved
+from graft.training.model import loading
+from graft.training.model.deferred import Part, drawn
+from graft.training.model.loading import load_in_parts
 from graft.training.parallel.buckets import local
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.filling import part_of
@@ -113,20 +114,20 @@ def test_of_a_saved_model_a_process_reads_its_parts_alone(tmp_path: Path, monkey
     whole, read = model_of(), dict[int, int]()
     whole.save_pretrained(tmp_path, max_shard_size="1MB")
     expected = {name: one.detach() for name, one in whole.named_parameters()}
-    real = deferred._read
+    real = loading._read
 
     def counted(path: Path, name: str, part: Part) -> Tensor:
         found = real(path, name, part)
         read[threading.get_ident()] = read.get(threading.get_ident(), 0) + found.nbytes
         return found
 
-    monkeypatch.setattr(deferred, "_read", counted)
+    monkeypatch.setattr(loading, "_read", counted)
     one_at_a_time = threading.Lock()  # a module's registration of parameters is all threads'
 
     def place(rank: int) -> tuple[int, Pieces]:
         layout = Distributed(Mesh(dp_shard=2, tp=2))
         with one_at_a_time:
-            made = saved(tmp_path, lambda: AutoModelForCausalLM.from_config(whole.config))
+            made = load_in_parts(tmp_path, lambda: AutoModelForCausalLM.from_config(whole.config))
             assert made is not None
             model = layout.place(made, torch.float32)
         return read[threading.get_ident()], places(model)

@@ -8,13 +8,11 @@ weights are read from their files, where no more than the part is read. No more 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,6 +20,7 @@ _KEPT = 1 << 16
 """Elements; what a parameter holds before it is filled is kept of so small ones: norms and biases of ones or zeros."""
 
 Part = tuple[slice, ...]
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,58 +173,15 @@ def _is_filled(fills: Sequence[_Fill], parameter: Tensor) -> bool:
     return first is not None and torch.Size(first.size).numel() == parameter.numel() and first.offset == 0
 
 
-def saved(folder: Path, make: Callable[[], nn.Module]) -> Deferred | None:
-    """A model whose weights lie in a folder's safetensors under their own names; None where they have others."""
+def undrawn(make: Callable[[], ModelT]) -> ModelT:
+    """What ``make`` makes, with its parameters on ``meta``. Nothing is drawn."""
     with _without_memory(_Recorder(draws=False)), torch.random.fork_rng(devices=[]):
-        model = make()
-    files = {name: path for path in sorted(folder.glob("*.safetensors")) for name in _names(path)}
-    places = _places(model, files)
-    if places is None:
-        return None
-    for name, buffer in model.named_buffers():
-        if name in files:
-            buffer.copy_(_read(files[name], name, (slice(None),) * buffer.ndim))
-
-    def read(name: str, part: Part) -> Tensor:
-        return _read(files[places[name]], places[name], part)
-
-    return Deferred(model=model, read=read)
-
-
-def _places(model: nn.Module, files: Mapping[str, Path]) -> dict[str, str] | None:
-    """The name in the files of each parameter, which may have several in the model where it is tied."""
-    names: dict[int, list[str]] = {}
-    for name, one in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(one), []).append(name)
-    found: dict[str, str] = {}
-    for name, one in model.named_parameters():
-        place = next((other for other in names[id(one)] if other in files), None)
-        if place is None or _shape(files[place], place) != tuple(one.shape):
-            return None
-        found[name] = place
-    return found
-
-
-def _names(path: Path) -> Sequence[str]:
-    with safe_open(path, framework="pt") as file:
-        return list(file.keys())
-
-
-def _shape(path: Path, name: str) -> tuple[int, ...]:
-    with safe_open(path, framework="pt") as file:
-        return tuple(file.get_slice(name).get_shape())
-
-
-def _read(path: Path, name: str, part: Part) -> Tensor:
-    with safe_open(path, framework="pt") as file:
-        found: Tensor = file.get_slice(name)[part] if part else file.get_tensor(name)
-        return found
+        return make()
 
 
 def without_numbers(make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
     """What ``make`` makes, of a type, with memory for its parameters. Nothing is drawn."""
-    with _without_memory(_Recorder(draws=False)), torch.random.fork_rng(devices=[]):
-        model = make()
+    model = undrawn(make)
     give(model, lambda name, one: torch.empty_like(one, device="cpu", dtype=dtype))
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):

@@ -1,13 +1,13 @@
 """Loading what was saved: a base in the form it is trained on and served in, its tokenizer, a model to train on."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -15,11 +15,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.utils.logging import disable_progress_bar
 
 from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
+from graft.training.model.deferred import Deferred, Part, undrawn
 from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
 from graft.training.model.soft_caps import keep_soft_caps
 
@@ -116,3 +119,74 @@ def parts(model: nn.Module) -> Mapping[str, PreTrainedModel]:
         return {"": model}
     found: Mapping[str, PreTrainedModel] = model.parts
     return found
+
+
+Place = tuple[Path, str]
+"""A file, and a tensor's name in it."""
+
+
+def load_in_parts(folder: Path, make: Callable[[], PreTrainedModel]) -> Deferred | None:
+    """A model whose weights lie in a folder's safetensors as they are; None where they are made from what lies there,
+    such as experts in one piece from single ones.
+    """
+    model = undrawn(make)
+    places = _places(model, _named_as_in(model, sorted(folder.glob("*.safetensors"))))
+    if places is None:
+        return None
+    for name, buffer in model.named_buffers():
+        if name in places:
+            buffer.copy_(_read(*places[name], (slice(None),) * buffer.ndim))
+
+    def read(name: str, part: Part) -> Tensor:
+        return _read(*places[name], part)
+
+    return Deferred(model=model, read=read)
+
+
+def _named_as_in(model: PreTrainedModel, files: Sequence[Path]) -> dict[str, Place]:
+    """What lies there unchanged, under the names that it has in the model: Hugging Face renames older ones (Pythia's
+    ``embed_out``), and adds or leaves out the base model's prefix.
+    """
+    transforms = get_model_conversion_mapping(model)
+    renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
+    converters = [one for one in transforms if isinstance(one, WeightConverter)]
+    there = model.state_dict()
+    found = {}
+    for path in files:
+        for own in _names(path):
+            name, made_by = rename_source_key(own, renamings, converters, model.base_model_prefix, there)
+            if made_by is None:
+                found[own if name not in there and own in there else name] = path, own
+    return found
+
+
+def _places(model: nn.Module, files: Mapping[str, Place]) -> dict[str, Place] | None:
+    """Where each parameter lies, which may have several names in the model where it is tied, and each buffer that lies
+    there.
+    """
+    names: dict[int, list[str]] = {}
+    for name, one in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(one), []).append(name)
+    found = {name: files[name] for name, _ in model.named_buffers() if name in files}
+    for name, one in model.named_parameters():
+        place = next((files[other] for other in names[id(one)] if other in files), None)
+        if place is None or _shape(*place) != tuple(one.shape):
+            return None
+        found[name] = place
+    return found
+
+
+def _names(path: Path) -> Sequence[str]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def _shape(path: Path, name: str) -> tuple[int, ...]:
+    with safe_open(path, framework="pt") as file:
+        return tuple(file.get_slice(name).get_shape())
+
+
+def _read(path: Path, name: str, part: Part) -> Tensor:
+    with safe_open(path, framework="pt") as file:
+        found: Tensor = file.get_slice(name)[part] if part else file.get_tensor(name)
+        return found

@@ -14,11 +14,11 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, Pr
 
 from graft.training.errors import ConfigurationError
 from graft.training.model.configuration import num_positions
-from graft.training.model.deferred import Deferred, drawn, saved, without_numbers
+from graft.training.model.deferred import Deferred, drawn, without_numbers
 from graft.training.model.family import DEFAULT, Family, Size, family, family_of
 from graft.training.model.float8 import reason_against_float8
 from graft.training.model.flops import flops_per_token
-from graft.training.model.loading import load, parts
+from graft.training.model.loading import load, load_in_parts, parts
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
 from graft.training.objective.encoder_decoder import SequenceToSequence
@@ -165,7 +165,7 @@ class Assembly:
             found = drawn(lambda: catalog.build(self.family, self.objective_name, self.size, self.tokenizer))
         else:
             heads, config = catalog.model_class(self.objective_name), saved_config(self.settings.model)
-            found = saved(Path(self.settings.model), lambda: heads.from_config(config))
+            found = load_in_parts(Path(self.settings.model), lambda: heads.from_config(config))
         if found is None:
             _log.warning("the weights cannot be made or read in parts: each process makes the whole model first")
         return found or self.model()
