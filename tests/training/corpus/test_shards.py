@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import resource
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from graft.training.corpus.shards.header import FILE, Header
 from graft.training.corpus.shards.making import Tokenizing
 from graft.training.corpus.shards.spelled import tokenizer_digest
 from graft.training.corpus.texts import encode_whole, read_documents
-from graft.training.errors import DataError
+from graft.training.errors import DataError, NotWritten
 
 END = 2
 
@@ -271,3 +273,52 @@ def test_a_vocabulary_beyond_16_bits_is_kept_in_32(tmp_path: Path, files: list[P
     assert made.header.dtype == "uint32" and made.header.max_id == max(ids) == wide.convert_tokens_to_ids("<65535>")
     narrow = train_tokenizer(["some text"], vocab_size=300, context_tokens=64)
     assert tokenizing([files[0]], narrow, tmp_path / "narrow").make().header.dtype == "uint16"
+
+
+def test_memory_does_not_grow_with_the_text(
+    speller: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2 MB of further text a tenth is seen at most, for the sketch of its lines."""
+    monkeypatch.setattr(shard_writer, "_BATCH_CHARACTERS", 20_000)
+    peaks, sizes = [], []
+    for number, num_rows in enumerate((8_000, 8_000, 24_000)):  # the first loads what is loaded once
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("".join(json.dumps({"text": f"{row} abcd abc" * 9}) + "\n" for row in range(num_rows)))
+        tracemalloc.start()
+        try:
+            tokenizing([path], speller, tmp_path / f"tokens {number}").make()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        sizes.append(path.stat().st_size)
+    assert sizes[2] - sizes[1] > 2_000_000
+    assert peaks[2] - peaks[1] < (sizes[2] - sizes[1]) / 4
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_full_disk_is_told_in_one_line_and_what_is_finished_is_kept(
+    num_workers: int, files: list[Path], speller: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """The largest file that a process may write is smaller than a shard's."""
+    job = tokenizing(files, speller, tmp_path / "tokens", piece_bytes=5000, num_workers=num_workers)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(NotWritten, match="tokens could not be written: File too large; nothing was there before"):
+            job.make()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not job.output.exists()
+    assert job.make().header.num_documents > 0
+
+
+def test_a_file_that_is_named_twice_is_read_twice(
+    files: list[Path], speller: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    made = tokenizing([files[1], files[1]], speller, tmp_path / "tokens", piece_bytes=5000).make()
+    expected = [ids for (ids,) in encode_whole(read_documents(files[1]), speller)]
+    assert list(stream_of([made]).documents()) == expected * 2
+    (tmp_path / "bad.jsonl").write_text("\n[\n")
+    with pytest.raises(DataError) as caught:
+        tokenizing([tmp_path / "bad.jsonl"] * 2, speller, tmp_path / "no").make()
+    assert str(caught.value).count("line 2") == 1

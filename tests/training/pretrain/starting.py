@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +66,34 @@ def memory() -> dict[str, int]:
     return {name: int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile")}
 
 
+def clocks() -> dict[str, float]:
+    """Seconds by the clock, and those that processors worked for this process."""
+    return {"seconds": time.monotonic(), "processor_seconds": time.process_time()}
+
+
 class FirstStep:
     """A listener that remembers when it heard of the first step, and the memory then."""
 
     def __init__(self) -> None:
-        self.at: float | None = None
-        self.memory: dict[str, int] = {}
+        self.at: dict[str, float] = {}
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        if self.at is None:
-            self.at, self.memory = time.monotonic(), memory()
+        self.at = self.at or {**clocks(), **memory()}
 
     def close(self) -> None:
         pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(PretrainText):
+    """Remembers when everything was read and the model is to be made."""
+
+    read: dict[str, float]
+
+    def _ready(self, *arguments: Any, **options: Any) -> Any:
+        found = super()._ready(*arguments, **options)
+        self.read.update(clocks())
+        return found
 
 
 def started(folder: Path, tokens: Path) -> dict[str, float]:
@@ -92,14 +108,12 @@ def started(folder: Path, tokens: Path) -> dict[str, float]:
         return [*listeners(*arguments, **options), heard]
 
     jobs.listeners = with_mine
-    before, begun = memory(), time.monotonic()
-    PretrainText(settings=settings, work=folder / "work", output=folder / "base").execute(
-        Processes(num=1, device="cpu"), resume=False
-    )
+    begun: dict[str, float] = {**clocks(), **memory()}
+    training = Timed(settings=settings, work=folder / "work", output=folder / "base", read={})
+    training.execute(Processes(num=1, device="cpu"), resume=False)
     jobs.listeners = listeners
-    assert heard.at is not None
-    growth = {name: heard.memory[name] - before[name] for name in before}
-    return {"seconds": heard.at - begun, **growth}
+    found = {name: heard.at[name] - value for name, value in begun.items()}
+    return found | {f"reading_{name}": at - begun[name] for name, at in training.read.items()}
 
 
 def main(folder: Path, small: Path, tokens: Path, figures: Path) -> None:

@@ -37,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _configure_tokens(sources: Any) -> None:
     tokenize = sources.add_parser("tokenize", help="a folder of tokens, which `graft pretrain --text FOLDER` maps")
     tokenize.add_argument("--text", required=True, help="files of text as for `graft pretrain`, separated by commas")
-    tokenize.add_argument("--tokenizer", type=Path, required=True, help="folder of a tokenizer or of a base")
+    tokenize.add_argument(
+        "--tokenizer", required=True, help="folder of a tokenizer or a base, or a hub's organisation/name"
+    )
     tokenize.add_argument("--output", type=Path, required=True, help="folder to make")
     tokenize.add_argument("--workers", type=count_of("processes"), help="processes (default: one a processor)")
     check = sources.add_parser("check", help="compare all bytes of a folder of tokens with its digests")
@@ -54,14 +56,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tokenize(args: argparse.Namespace) -> int:
+    from graft.adapters.base.hub import Hub
     from graft.training.corpus.shards.making import Tokenizing
     from graft.training.errors import ConfigurationError
     from graft.training.pretrain.corpus import tokenized
+    from graft.training.pretrain.fetched import fetched
+    from graft.training.pretrain.settings import PretrainSettings
     from graft.training.pretrain.sources import end_id, saved_tokenizer
 
     if args.output.exists():
         raise ConfigurationError(f"--output {args.output} is there already: remove it, or choose another folder.")
-    tokenizer = saved_tokenizer(str(args.tokenizer))
+    settings = fetched(PretrainSettings(tokenizer=args.tokenizer), Hub(), weights=False)
+    tokenizer = saved_tokenizer(settings.tokenizer or args.tokenizer)
     paths = [Path(one) for one in args.text.split(",") if one]
     num_workers = args.workers or len(os.sched_getaffinity(0))
     job = Tokenizing(
