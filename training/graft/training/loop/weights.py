@@ -62,7 +62,9 @@ class Weights:
         """Rewrites the working weights from the masters."""
         for name, parameter in self.working.items():
             if parameter is not self.masters[name]:
-                parameter.copy_(form(name, self.masters[name]))
+                # Rounded on the way, where the form is nothing else: no second copy is made.
+                plain = form is bfloat16_form and parameter.dtype == torch.bfloat16
+                parameter.copy_(self.masters[name] if plain else form(name, self.masters[name]))
 
 
 def _hand_over(master: nn.Parameter, parameter: Tensor) -> None:
