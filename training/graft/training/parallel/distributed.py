@@ -44,6 +44,8 @@ class Distributed:
         """
         self.mesh, self.num, self.rank, self.device = mesh, mesh.size, dist.get_rank(), device
         self.is_first, self._offloads = self.rank == 0, offloads
+        # What the hosts know is told among them, where they can: a GPU would have to be waited for.
+        self._numbers_on = "cpu" if "cpu:" in dist.get_backend_config() else device
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
         self._data: DeviceMesh = self._devices["dp_replicate", "dp_shard"]._flatten("dp")
         self._groups: dict[tuple[str, ...], dist.ProcessGroup] = {}
@@ -72,12 +74,12 @@ class Distributed:
         return values
 
     def agree(self, value: float) -> float:
-        said = torch.tensor([value], dtype=torch.float64, device=self.device)
+        said = torch.tensor([value], dtype=torch.float64, device=self._numbers_on)
         dist.broadcast(said, src=0)
         return float(said)
 
     def all(self, value: bool) -> bool:
-        least = torch.tensor([float(value)], device=self.device)
+        least = torch.tensor([float(value)], device=self._numbers_on)
         dist.all_reduce(least, op=dist.ReduceOp.MIN)
         return bool(least)
 
@@ -137,7 +139,7 @@ class Distributed:
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
         names = sorted(values)
-        sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self.device)
+        sums = torch.tensor([values[name] for name in names], dtype=torch.float64, device=self._numbers_on)
         return dict(zip(names, self.summed(sums).tolist(), strict=True))
 
     def summed(self, values: Tensor) -> Tensor:
