@@ -13,6 +13,7 @@ from graft.training.model.attention import LONGEST
 from graft.training.model.blocks import blocks
 from graft.training.model.family import facts_of
 from graft.training.model.loading import parts
+from graft.training.objective.head import rows_at_once
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
 
@@ -87,8 +88,10 @@ def _activation_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, 
     scale = 2 if settings.dtype == "float32" else 1
     per_token = width * per_layer * scale + _probability_bytes(config, settings, mesh, device)
     is_fused = mesh.pp == 1 and facts_of(config).ends_in_its_head
-    # Fused, the output head keeps its own gradient; else logits and theirs, in 16 bits and in 32.
-    head = (4 * config.hidden_size if is_fused else LOGIT_BYTES * tokens) * vocabulary / mesh.tp
+    # Fused, the output head keeps its own gradient, and of a part logits and their logarithms; else all logits and
+    # their gradients, in 16 bits and in 32.
+    part = min(tokens, rows_at_once(torch.device(device), vocabulary))
+    head = (4 * config.hidden_size + 8 * part if is_fused else LOGIT_BYTES * tokens) * vocabulary / mesh.tp
     return float(tokens * per_token * config.num_hidden_layers / mesh.pp * in_flight + head)
 
 
