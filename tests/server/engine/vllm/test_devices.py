@@ -15,6 +15,7 @@ from vllm.platforms import current_platform
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.errors import InvalidBase
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm import fitness
 from graft.server.engine.vllm.devices import Cpu, Cuda, Device, device_of
 from graft.server.engine.vllm.environment import EngineSettings, engine_arguments
@@ -126,20 +127,23 @@ def test_a_base_is_judged_before_the_engine_starts(monkeypatch: pytest.MonkeyPat
         check_fitness(settings, base.architecture)
 
 
-class OldCard:
-    """The platform here, but for a card without bfloat16."""
+class OtherPlatform:
+    """The platform here, but for some answers."""
+
+    def __init__(self, **answers: Any) -> None:
+        self._answers = {name: (lambda *_, answer=answer: answer) for name, answer in answers.items()}
 
     def __getattr__(self, name: str) -> Any:
-        answers: dict[str, Any] = {
-            "is_cuda": lambda: True,
-            "has_device_capability": lambda least: least <= 75,
-            "get_device_name": lambda: "Tesla T4",
-        }
-        return answers.get(name) or getattr(current_platform, name)
+        return self._answers.get(name) or getattr(current_platform, name)
 
 
 def test_a_base_is_not_started_on_a_card_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     base = Base.from_folder(next(iter(shipped_bases().values())))
-    monkeypatch.setattr(fitness, "current_platform", OldCard())
+    settings = replace(SETTINGS, base_path=base.path, base_name=base.name)
+    card = OtherPlatform(is_cuda=True, has_device_capability=False, get_device_name="Tesla T4")
+    monkeypatch.setattr(fitness, "current_platform", card)
     with pytest.raises(InvalidBase, match="Tesla T4 has no bfloat16"):
-        check_fitness(replace(SETTINGS, base_path=base.path, base_name=base.name), base.architecture)
+        check_fitness(settings, base.architecture)
+    monkeypatch.setattr(fitness, "current_platform", OtherPlatform(is_unspecified=True))
+    with pytest.raises(EngineError, match="finds none that it can use here: graft doctor"):
+        check_fitness(settings, base.architecture)

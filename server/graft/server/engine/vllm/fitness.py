@@ -47,6 +47,11 @@ def check_fitness(settings: EngineSettings, architecture: str) -> None:
     `architecture` is what the base's config.json names.
     """
     prepare_environment(settings)
+    if current_platform.is_unspecified():
+        raise EngineError(
+            "the engine is vLLM's build for GPUs, and finds none that it can use here: graft doctor says what is "
+            "missing; on CPUs the engine is another one (in a clone of Graft: make setup)"
+        )
     try:
         variables = device_of(current_platform).variables(settings)
     except KernelUnavailable as error:
