@@ -21,7 +21,7 @@ def cuda_engine(device: None) -> None:
     try:
         version("vllm")
     except PackageNotFoundError:
-        pytest.skip('vLLM for CUDA is not installed: in a clone, pip install ".[server,training,gpu]"')
+        pytest.skip("vLLM for CUDA is not installed: make setup-gpu")
 
 
 @pytest.fixture(scope="session")
