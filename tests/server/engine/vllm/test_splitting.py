@@ -1,0 +1,57 @@
+"""What cannot be split over GPUs is said before a process starts; the GPUs are simulated, the base is real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from vllm.config import ModelConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+
+from graft.adapters.base.base import Base, shipped_bases
+from graft.adapters.form import ServingForm
+from graft.server.engine.vllm.devices import Cuda
+from graft.server.engine.vllm.environment import EngineSettings, engine_arguments
+from graft.server.engine.vllm.fitness import split_reasons
+
+BASE = Base.from_folder(next(iter(shipped_bases().values())))
+SETTINGS = EngineSettings(base_path=BASE.path, base_name=BASE.name, form=ServingForm.BF16)
+
+
+class Gpus:
+    """vLLM's platform with so many cards."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def is_cpu(self) -> bool:
+        return self._count == 0
+
+    def device_count(self) -> int:
+        return self._count
+
+
+@pytest.fixture(scope="module")
+def config() -> ModelConfig:
+    return AsyncEngineArgs(**engine_arguments(SETTINGS, Cuda())).create_model_config()
+
+
+@pytest.mark.parametrize(
+    ("changes", "count", "says"),
+    [
+        ({}, 1, []),
+        ({"tensor_parallel_size": 2}, 2, []),
+        ({"tensor_parallel_size": 2}, 0, []),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, 4, []),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, 2, ["is 4, and there are 2 GPUs"]),
+        ({"tensor_parallel_size": 7}, 8, ["attention heads cannot be shared out so"]),
+        ({"tensor_parallel_size": 7}, 4, ["is 7, and there are 4 GPUs", "attention heads"]),
+    ],
+)
+def test_what_cannot_be_split_is_said(
+    config: ModelConfig, changes: dict[str, Any], count: int, says: list[str]
+) -> None:
+    reasons = list(split_reasons(replace(SETTINGS, **changes), config, Gpus(count)))
+    assert len(reasons) == len(says)
+    assert all(words in reason.problem and reason.remedy for words, reason in zip(says, reasons, strict=True))
