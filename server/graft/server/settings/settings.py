@@ -90,7 +90,7 @@ class Settings:
     max_model_tokens: int | None = None
     """Context length; default: the base's own, or as much of it as the key-value cache holds."""
     kv_cache_mib: int | None = None
-    """Memory of the key-value cache; default: 1024 on a CPU, what gpu_memory_fraction leaves on a GPU."""
+    """Memory of the key-value cache; default: 1024 on a CPU, what gpu_memory_fraction leaves on each GPU."""
     gpu_memory_fraction: float = 0.9
     """Share of a GPU's memory that the engine takes; less leaves room for a trainer beside it."""
     tensor_parallel_size: int = 1
