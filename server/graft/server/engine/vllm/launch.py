@@ -26,6 +26,7 @@ from graft.server.engine.vllm.environment import (
     sockets_in_a_folder,
 )
 from graft.server.engine.vllm.heartbeat import Heartbeat
+from graft.server.engine.vllm.inside.last_words import told_why
 from graft.server.engine.vllm.messaging import queues as vllm_queues
 
 _log = logging.getLogger(__name__)
@@ -74,12 +75,14 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     try:
         async with _STARTING:
             with environment(variables), sockets_in_a_folder() as folder, names.given():
-                llm = await asyncio.to_thread(make)
-    except BaseException as error:
+                try:
+                    llm = await asyncio.to_thread(make)
+                except Exception as error:
+                    why = told_why(folder.path) or error
+                    raise EngineError(f"the engine did not start on {settings.base_name}: {why}") from error
+    except BaseException:
         names.close()
-        if isinstance(error, EngineError) or not isinstance(error, Exception):
-            raise
-        raise EngineError(f"the engine did not start on {settings.base_name}: {error}") from error
+        raise
     names.remove()
     if settings.max_model_tokens is None:
         _tell_of_a_shorter_context(llm.model_config)

@@ -19,12 +19,14 @@ def register() -> None:
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
+    from graft.server.engine.vllm.inside.last_words import tell_why
     from graft.server.engine.vllm.inside.managers import manager_of
     from graft.server.engine.vllm.inside.seeds import turn_back_seeds
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
     from graft.server.engine.vllm.messaging.rendezvous import meet_beside_sockets
 
     end_with_parent()
+    tell_why()
     adopt_names()
     meet_beside_sockets()
     read_every_tokenizer()
