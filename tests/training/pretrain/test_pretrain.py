@@ -94,6 +94,20 @@ def test_a_model_goes_on_from_where_it_was(text: Path, tmp_path: Path) -> None:
     assert after["validation_loss"] < before["validation_loss"] + 0.1
 
 
+@pytest.mark.parametrize("attention", ["varlen", "eager", "sdpa"])
+def test_every_attention_learns_the_same(attention: str, text: Path, tmp_path: Path) -> None:
+    """With windows narrower than rows, in float32."""
+    options: dict[str, Any] = {"family": "mistral", "sliding_window": 6, "dtype": "float32", "validation": str(text)}
+    expected, found = (
+        job(tmp_path / wanted, text, attn_implementation=wanted, **options) for wanted in ("auto", attention)
+    )
+    losses = [one.execute(ALONE, resume=False)["validation_loss"] for one in (expected, found)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    learned, its = weights(found.output), weights(expected.output)
+    off = sum((learned[name].float() - its[name].float()).square().sum() for name in its)
+    assert off <= 1e-4 * sum(one.float().square().sum() for one in its.values())
+
+
 @pytest.mark.parametrize(("family", "student"), [("llama", "llama"), ("bert", "distilbert")])
 def test_a_student_learns_from_its_teacher(family: str, student: str, text: Path, tmp_path: Path) -> None:
     teacher = job(tmp_path / "teacher", text, family=family, max_steps=40, learning_rate=5e-3)
@@ -192,6 +206,10 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
             "goes with 'causal' only",
         ),
         ({"dropout": 0.1}, ConfigurationError, "llama has no dropout but attention's"),
+        ({"attn_implementation": "quick"}, ConfigurationError, "attn_implementation"),
+        ({"attn_implementation": "flash_attention_2"}, ConfigurationError, "flash-attn is not installed; take varlen"),
+        ({"attn_implementation": "flex_attention"}, ConfigurationError, "no backward pass of it for this device"),
+        ({"attn_implementation": "varlen", "family": "bert"}, ConfigurationError, "rows of whole documents only"),
     ],
 )
 def test_what_is_refused_leaves_nothing(

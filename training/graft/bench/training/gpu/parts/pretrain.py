@@ -19,6 +19,7 @@ from graft.training.loop.step import Step
 from graft.training.model.blocks import compile_blocks
 from graft.training.model.flops import flops_per_token
 from graft.training.model.peaks import peak_flops
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone
 
@@ -47,6 +48,7 @@ def measure(teller: Teller) -> None:
 
 def _trained(teller: Teller, shape: Shape, name: str, *, compiles: bool, documents: int) -> None:
     model = _model(shape).to(teller.device, torch.bfloat16)
+    choose_attention(model, "auto", Circumstances(device=teller.device.type, dtype=torch.bfloat16))
     per_token = flops_per_token(model, shape.length)
     if compiles:
         compile_blocks(model)
