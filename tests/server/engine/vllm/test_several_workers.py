@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from vllm.platforms import current_platform
+from vllm.utils import jit_monitor
 
 from graft.server.engine.engine import EngineAdapter, EngineError, LoadFailed
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.inside.managers import manager_of
+from graft.server.engine.vllm.inside.plugin import WorkerReport
 from tests.server.engine.vllm.test_devices import SETTINGS
 
 OURS = manager_of(current_platform)
@@ -74,3 +76,12 @@ async def test_what_one_worker_refuses_stays_in_none(sentinel: int) -> None:
         await engine.load(ADAPTER)
     assert workers.removed == [ADAPTER.engine_id]
     engine._process.expect_end()
+
+
+def test_a_worker_tells_what_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By vLLM's own watch over kernels, which is on once an engine has started."""
+    monkeypatch.setattr(jit_monitor, "_handle_jit_event", jit_monitor._handle_jit_event)
+    worker = WorkerReport()
+    assert worker.graft_compilations() == []
+    jit_monitor._handle_jit_event(backend="Triton", event="JIT compilation", fn_name="_ranks_kernel")
+    assert worker.graft_compilations() == ["_ranks_kernel"]

@@ -64,6 +64,21 @@ class WorkerReport:
         limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or "no limit"
         return {"torch": torch.backends.cpu.get_cpu_capability(), "oneDNN": limit, "AMX tiles": ask_for_tiles()}
 
+    def graft_compilations(self) -> list[str]:
+        """Kernels that this worker compiled, by name, since it was first asked; of a GPU, by vLLM's own watch."""
+        from vllm.utils import jit_monitor
+
+        if not hasattr(self, "_compiled"):
+            self._compiled: list[str] = []
+            handle = jit_monitor._handle_jit_event
+
+            def noted(**event: Any) -> None:
+                self._compiled.append(str(event["fn_name"]))
+                handle(**event)
+
+            jit_monitor._handle_jit_event = noted
+        return list(self._compiled)
+
     def graft_lora_report(self) -> dict[str, Any]:
         """`manager`: the class that serves adapters in this worker, as `module.Class`; with ours, what it tells."""
         manager = self.model_runner.lora_manager
