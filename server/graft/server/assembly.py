@@ -238,7 +238,9 @@ class Assembly:
             num_slots=settings.num_slots,
             observer=self.metrics,
             expect=parity.expect,
-            verify=lambda adapter: self.metrics.judged(parity.verify(adapter)),
+            verify=lambda adapter: self.metrics.judged(
+                parity.verify(adapter), compared=lambda: parity.has_compared(adapter.digest)
+            ),
             distrust=supervisor.distrust,
         )
         return _Engine(supervisor, slots, parity)

@@ -54,17 +54,16 @@ async def test_each_comparison_counts_once_by_its_end() -> None:
         if error is not None:
             raise error
 
-    for error in (None, None, ParityFailed("drifted"), ParityUnavailable("no memory"), ValueError("a fault of ours")):
-        if error is None:
-            await metrics.judged(verdict(None))
-        else:
-            with pytest.raises(type(error)):
-                await metrics.judged(verdict(error))
+    for compared in (True, True, False):
+        await metrics.judged(verdict(None), compared=lambda compared=compared: compared)
+    for error in (ParityFailed("drifted"), ParityUnavailable("no memory"), ValueError("a fault of ours")):
+        with pytest.raises(type(error)):
+            await metrics.judged(verdict(error), compared=lambda: True)
     counts = {
         outcome: metrics.registry.get_sample_value("graft_parity_checks_total", {"outcome": outcome})
-        for outcome in ("passed", "failed", "unavailable")
+        for outcome in ("passed", "failed", "unmeasured", "unavailable")
     }
-    assert counts == {"passed": 2, "failed": 1, "unavailable": 1}
+    assert counts == {"passed": 2, "failed": 1, "unmeasured": 1, "unavailable": 1}
 
 
 def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ class Metrics:
         self.ready = gauge("engine_ready", "1 while the engine answers.")
         self.parity = counter(
             "parity_checks_total",
-            "Loaded versions compared with their reference (passed, failed), or whose reference was not to be had "
-            "(unavailable).",
+            "Loaded versions compared with their reference (passed, failed), served without one (unmeasured), or whose "
+            "reference was not to be had (unavailable).",
             "outcome",
         )
-        for outcome in ("passed", "failed", "unavailable"):
+        for outcome in ("passed", "failed", "unmeasured", "unavailable"):
             self.parity.labels(outcome=outcome)
         self.free = gauge("data_free_bytes", "Free space where the catalog and the adapters' files are kept.")
         self.size = gauge("data_size_bytes", "Size of the file system where these are kept.")
@@ -123,12 +123,12 @@ class Metrics:
         self.free.set_function(lambda: space("free"))
         self.size.set_function(lambda: space("total"))
 
-    async def judged(self, verdict: Awaitable[None]) -> None:
-        """Count how a version's comparison ends; what it raises is raised."""
+    async def judged(self, verdict: Awaitable[None], *, compared: Callable[[], bool]) -> None:
+        """Count how a version's comparison ends, and whether there was any; what it raises is raised."""
         outcome = None
         try:
             await verdict
-            outcome = "passed"
+            outcome = "passed" if compared() else "unmeasured"
         except ParityFailed:
             outcome = "failed"
             raise

@@ -72,6 +72,11 @@ class Parity:
         """The receipt of a version that was loaded; None where none was checked."""
         return self._receipts.get(digest)
 
+    def has_compared(self, digest: str) -> bool:
+        """Whether a version was compared with a reference when it was checked."""
+        receipt = self._receipts.get(digest)
+        return receipt is not None and receipt.deltas is not None
+
     def keep_only(self, digests: Set[str]) -> None:
         """Forget the receipts of all other versions; the catalog still has them."""
         self._receipts = {digest: receipt for digest, receipt in self._receipts.items() if digest in digests}
