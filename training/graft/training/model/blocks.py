@@ -68,6 +68,7 @@ def _recomputed(checkpoint: Callable[..., Any], forward: Callable[..., Any], *ar
 def _selective_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """For one call of one block: the first, third, … product is kept."""
     kept = {operation for name in _ATTENTION for operation in _overloads(name)}
+    kept |= set(_overloads("_varlen_attn", torch.ops.torch_attn))
     products = {operation for name in _PRODUCTS for operation in _overloads(name)}
     seen = {False: 0, True: 0}
 
@@ -82,7 +83,7 @@ def _selective_contexts() -> tuple[AbstractContextManager[Any], AbstractContextM
     return create_selective_checkpoint_contexts(policy)  # type: ignore[no-any-return]
 
 
-def _overloads(name: str) -> list[Any]:
+def _overloads(name: str, space: Any = torch.ops.aten) -> list[Any]:
     """Of an operation of torch, none where this build has it not."""
-    packet = getattr(torch.ops.aten, name, None)
+    packet = getattr(space, name, None)
     return [] if packet is None else [getattr(packet, overload) for overload in packet.overloads()]

@@ -49,6 +49,8 @@ def reference(query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scal
     found = []
     bounds = zip(pairwise(pieces.query_offsets.tolist()), pairwise(pieces.key_offsets.tolist()), strict=True)
     for (begin, end), (key_begin, key_end) in bounds:
+        if begin == end:
+            continue
         own, keys, values = query[begin:end], key[key_begin:key_end], value[key_begin:key_end]
         at = torch.arange(len(own), device=query.device) + len(keys) - len(own)
         distance = at[:, None] - torch.arange(len(keys), device=query.device)
