@@ -141,6 +141,25 @@ def test_torch_s_kernel_takes_what_it_is_given(window: int | None) -> None:
     assert [one.shape for one in torch.autograd.grad(output.sum(), given)] == [torch.Size(one) for one in shapes]
 
 
+@pytest.mark.parametrize("window", [None, 6])
+def test_a_compiled_block_traces_it_in_one_piece(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, in place of CUDA."""
+    kernel = varlen_kernels._torch_kernel()
+    assert kernel is not None
+    monkeypatch.setitem(varlen_kernels.KERNELS, "meta", kernel)
+    given = [one.detach().to("meta", torch.bfloat16).requires_grad_() for one in heads(rows=4)]
+    whole = batch().to("meta")
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        return varlen.attention(MODULE, query, key, value, None, sliding_window=window, **options)[0]
+
+    compiled = torch.compile(attend, backend="aot_eager", fullgraph=True, dynamic=False)
+    output = compiled(*given, **whole.documents.arguments)
+    assert output.shape == (4, LENGTH, 4, 8)
+    output.sum().backward()
+    assert all(one.grad is not None for one in given)
+
+
 def test_a_window_counts_a_query_s_own_token() -> None:
     """Kernels count those before it: ``window_size`` of FlashAttention."""
     assert varlen_kernels._sides(6) == (5, 0) and varlen_kernels._sides(None) == (-1, 0)

@@ -18,7 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from graft.training.model import attention as masked
-from graft.training.model.varlen_kernels import Pieces, kernel_for, reference
+from graft.training.model.varlen_kernels import KERNELS, Pieces, reference
 
 NAME = "graft_varlen"
 CONTEXT_NAME = "graft_varlen_context"
@@ -74,7 +74,7 @@ def attention(
     # In latent attention values are narrower; kernels want one width.
     value_SGD = functional.pad(value_SGD, (0, query.shape[-1] - value.shape[-1]))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kernel = kernel_for(device) or reference
+    kernel = KERNELS.get(device, reference)
     found_THD = kernel(query_THD, key_SGD, value_SGD, pieces, scale=scale, window=sliding_window)
     return found_THD[..., : value.shape[-1]].unflatten(0, (query.shape[0], query.shape[2])), None
 

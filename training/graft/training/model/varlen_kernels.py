@@ -63,9 +63,16 @@ def reference(query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scal
     return torch.cat(found)
 
 
+KERNELS: dict[str, Kernel] = {}
+"""By kinds of devices, those that were asked for: a lookup is all that a compiled block has to trace."""
+
+
 def kernel_for(device: str) -> Kernel | None:
     """The best that is installed for a kind of device; None where there is none."""
-    return (_torch_kernel() or _flash_kernel()) if device == "cuda" else None
+    found = (_torch_kernel() or _flash_kernel()) if device == "cuda" else None
+    if found is not None:
+        KERNELS[device] = found
+    return found
 
 
 @cache
@@ -78,13 +85,14 @@ def _torch_kernel() -> Kernel | None:
     taken = inspect.signature(varlen_attn).parameters
     if not {"window_size", "scale"} <= set(taken):
         return None
+    takes_groups = "enable_gqa" in taken
 
     def kernel(
         query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scale: float, window: int | None
     ) -> Tensor:
         shared = query.shape[1] // key.shape[1]
         options: dict[str, Any] = {"scale": scale, "window_size": _sides(window)}
-        if "enable_gqa" in taken:
+        if takes_groups:
             options["enable_gqa"] = shared > 1
         elif shared > 1:
             key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
