@@ -1,4 +1,4 @@
-"""Arithmetic against torch's own count and published ones, and what a plan says of memory (number 22)."""
+"""Arithmetic against torch's own count and published ones (number 22)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ from transformers import (
 from graft.training.model import flops
 from graft.training.model.flops import flops_per_token, num_multiplied
 from graft.training.model.peaks import PEAKS
-from graft.training.parallel.mesh import Mesh
-from graft.training.pretrain.memory import memory, num_held
-from graft.training.pretrain.settings import PretrainSettings
 
 LENGTH, ROWS = 32, 2
 
@@ -240,34 +237,3 @@ def test_heads_need_not_be_as_wide_as_the_model() -> None:
     head = 1024 * 151_936
     assert num_multiplied(model) - head == pytest.approx(0.44e9, rel=5e-3)
     assert flops_per_token(model, 4096) == 6 * num_multiplied(model) + 12 * 28 * 16 * 128 * 4096
-
-
-def test_tensor_parallelism_splits_all_matrices() -> None:
-    model = made("llama")
-    sizes = {name: one.numel() for name, one in model.named_parameters()}
-    is_split = {name: "norm" not in name for name in sizes}
-    assert num_held(model, Mesh(tp=2)) == sum(size / (2 if is_split[name] else 1) for name, size in sizes.items())
-    in_a_third = sum(size for name, size in sizes.items() if ".layers.0." in name)
-    assert num_held(model, Mesh(pp=3)) == in_a_third + sizes["lm_head.weight"]
-    # The vocabulary need not be a multiple of anything: the last process has less of it.
-    Mesh(tp=2).check(model.config, num_processes=2, batches_per_step=1)
-
-
-@pytest.mark.parametrize("stage", [2, 3])
-def test_reading_22_fsdp_adds_up_micro_batches_in_float32_and_whole(stage: int) -> None:
-    model, mesh = made("llama"), Mesh(dp_shard=4, zero_stage=stage)
-    num = sum(one.numel() for one in model.parameters())
-    small = {"max_length": LENGTH, "per_device_train_batch_size": 1}
-    once = memory(model, PretrainSettings(**small), mesh, device="cuda")
-    often = memory(model, PretrainSettings(gradient_accumulation_steps=2, **small), mesh, device="cuda")
-    assert often.gradients == num * (4 / 4 + 4) and once.gradients < num * 2
-    # Float32 masters in four parts; beside them, in 16 bits, two blocks of three, or with ZeRO-2 all.
-    assert once.weights == pytest.approx(num * (4 / 4 + (2 if stage == 2 else 2 * 2 / 3)))
-
-
-def test_reading_22_logits_count_where_the_head_is_not_fused() -> None:
-    model = made("llama", vocab_size=30_000)
-    rows = 65536 // LENGTH  # more than the fused head takes at once
-    settings = PretrainSettings(max_length=LENGTH, per_device_train_batch_size=rows)
-    one, pipeline = (memory(model, settings, mesh, device="cuda").activations for mesh in (Mesh(), Mesh(pp=3)))
-    assert pipeline - one > 12 * rows * LENGTH * 30_000 / 2

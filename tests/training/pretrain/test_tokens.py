@@ -16,6 +16,7 @@ from graft.training.corpus.shards import making
 from graft.training.corpus.shards.folder import TokenFolder
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.launch.machine import Machine
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.pretrain import finished
 from graft.training.pretrain.corpus import FOLDER
@@ -145,8 +146,9 @@ def test_ids_beyond_the_vocabulary_are_refused_before_a_step(tokens: Path, tmp_p
 def test_a_plan_reads_tokens_and_text_alike_and_writes_nothing(
     text: Path, speller: Path, tokens: Path, tmp_path: Path
 ) -> None:
-    plain = job(tmp_path / "a", text, tokenizer=str(speller)).plan(devices=4, device_bytes=1e9)
-    assert job(tmp_path / "b", tokens).plan(devices=4, device_bytes=1e9) == plain
+    four = Machine.named(None, num=4, room=1e9)
+    plain = job(tmp_path / "a", text, tokenizer=str(speller)).plan(four)
+    assert job(tmp_path / "b", tokens).plan(four) == plain
     assert not list(tmp_path.iterdir())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from graft.training.commands.base_argument import BASE
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
+from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
 
@@ -15,14 +16,15 @@ HELP = "train a LoRA adapter on a quantized base"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", default="rootstock-5m", help=f"{BASE} (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, required=True, help="JSON lines with messages, or with prompt and completion"
+        "--data", type=Path, help="JSON lines with messages, or with prompt and completion; --plan needs none"
     )
-    parser.add_argument("--name", required=True, help="name of the adapter")
+    parser.add_argument("--name", help="name of the adapter; --plan needs none")
     parser.add_argument(
         "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/finetune/NAME)"
     )
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     launching.add_flags(parser)
+    add_plan_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, FinetuneSettings)
@@ -35,12 +37,18 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 
+    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
+    check_plan_flags(args)
+    if args.plan:
+        return _plan(args, settings)
+    for flag in ("data", "name"):
+        if getattr(args, flag) is None:
+            raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
     check_adapter_name(args.name)
     if args.alias is not None:
         check_name(args.alias, what="alias")
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
-    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
     folder = args.output or Path(".graft") / "finetune" / args.name
     base = Base.from_folder(find_base(args.base, hub=Hub(pins=folder / FILE_NAME)))
 
@@ -60,6 +68,20 @@ def run(args: argparse.Namespace) -> int:
         print(_measured(folder, settings.validation))
     if args.push is not None:
         _push(args, adapter)
+    return 0
+
+
+def _plan(args: argparse.Namespace, settings: FinetuneSettings) -> int:
+    """From the base's configuration: of a hub nothing else is fetched."""
+    from graft.adapters.base.base import find_base
+    from graft.adapters.base.hub import Hub
+    from graft.adapters.base.hub_id import HubId
+    from graft.training.finetune.plan import plan
+
+    on_hub = HubId.parse(args.base)
+    is_folder = Path(args.base).expanduser().is_dir()
+    folder = find_base(args.base) if on_hub is None or is_folder else Hub(pins=None).tokenizer(on_hub)
+    print(plan(folder, settings, Machine.of(args)))
     return 0
 
 

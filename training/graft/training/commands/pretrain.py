@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.training.launch import launching
+from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.runtime.startup import prepare
-from graft.training.settings.limits import number, require
 from graft.training.settings.settings import add_flags, given
 
 _TOLD = ("validation_loss", "perplexity", "accuracy")
@@ -25,11 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", help="make a shipped base again, from generated documents: rootstock-5m")
     launching.add_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="register the finished base with this server")
-    parser.add_argument("--plan", action="store_true", help="print what it would take and the layouts that fit")
-    parser.add_argument("--devices", type=int, help="with --plan: so many (default: 1)")
-    parser.add_argument(
-        "--memory", metavar="BYTES", help="with --plan: of each device, such as 80G (default: this one's)"
-    )
+    add_plan_flags(parser)
     parser.add_argument(
         "--trials",
         type=int,
@@ -51,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
 def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: Path) -> int:
     from graft.adapters.base.hub import FILE_NAME, Hub
     from graft.adapters.names import check_name
-    from graft.training.errors import ConfigurationError
     from graft.training.job.publish import check_server, connect
     from graft.training.pretrain.fetched import fetched
     from graft.training.pretrain.job import PretrainText
@@ -59,16 +54,12 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
     if args.push is not None:
         check_name(args.output.name, what="base")
         check_server(args.push)
+    check_plan_flags(args)
     settings = fetched(settings, Hub(pins=work / FILE_NAME), weights=not args.plan)
     job = PretrainText(settings=settings, work=work, output=args.output)
     if args.plan:
-        devices = 1 if args.devices is None else args.devices
-        require(devices >= 1, "--devices", devices, "at least 1")
-        print(job.plan(devices=devices, device_bytes=number("--memory", args.memory) if args.memory else None))
+        print(job.plan(Machine.of(args)))
         return 0
-    for flag in ("devices", "memory"):
-        if getattr(args, flag) is not None:
-            raise ConfigurationError(f"--{flag} is for --plan: add that, or leave it out.")
     is_first, metrics = launching.launch(job, args)
     if is_first:
         told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
@@ -88,7 +79,9 @@ def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) ->
 
     recipe = recipe_of(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     check_output(args.output, work=work, inputs=())
-    flags = {name for name in ("push", "ray", "ray_address", "devices", "memory") if getattr(args, name) is not None}
+    flags = {
+        name for name in ("push", "ray", "ray_address", "devices", "memory", "gpu") if getattr(args, name) is not None
+    }
     if others := sorted(set(values) - {"max_steps", "seed"} | flags):
         raise ConfigurationError(
             f"--recipe {args.recipe} decides everything but --max-steps and --seed; leave out {', '.join(others)}."

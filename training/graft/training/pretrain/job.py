@@ -17,6 +17,7 @@ from graft.training.corpus.shards.folder import TokenFolder
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
 from graft.training.job.export import check_output
 from graft.training.job.folder import DATA, Identity, JobFolder
+from graft.training.launch.machine import Machine
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping, complete_checkpoints
 from graft.training.loop.guard import Guard
@@ -161,15 +162,15 @@ class PretrainText:
         named = (*settings.text, settings.validation, settings.tokenizer, settings.model, settings.teacher)
         return [Path(one) for one in named if one is not None]
 
-    def plan(self, *, devices: int, device_bytes: float | None) -> str:
-        """What it would take on so many devices, without starting it."""
+    def plan(self, machine: Machine) -> str:
+        """What it would take there, without starting it."""
         from graft.training.pretrain.plan import plan
 
         corpus, alone = corpus_of(self.settings.text), Processes(num=1, device=device_kind())
         assembly = Assembly.of(self.settings, self._tokenizer(corpus, alone))
         planned = reading.planned(corpus, assembly)
-        data = text.rows(assembly, planned, groups=self.settings.mesh(devices).dp)
-        return plan(assembly, data, devices=devices, device_bytes=device_bytes, device=device_kind())
+        data = text.rows(assembly, planned, groups=self.settings.mesh(machine.num).dp)
+        return plan(assembly, data, machine)
 
     def check_work(self, *, resume: bool) -> None:
         self.folder.check(resume=resume)

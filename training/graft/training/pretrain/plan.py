@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from torch import nn
 
 from graft.training.errors import ConfigurationError
+from graft.training.launch.machine import Machine
 from graft.training.loop.optim import num_steps_of
 from graft.training.model.flops import num_multiplied
-from graft.training.model.peaks import peak_of_all
-from graft.training.parallel.mesh import Mesh
+from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.memory import device_memory, memory
+from graft.training.pretrain.memory import memory
 from graft.training.runtime import markdown
 
 GUESSED_UTILISATION = 0.4
 """For the time, where nothing is measured yet."""
 
 
-def plan(assembly: Assembly, data: Any, *, devices: int, device_bytes: float | None, device: str) -> str:
-    """The plan in words and a table; ``device_bytes`` defaults to this machine's."""
+def plan(assembly: Assembly, data: Any, machine: Machine) -> str:
+    """The plan in words and a table."""
     settings = assembly.settings
     model = assembly.skeleton()
     num = sum(parameter.numel() for parameter in model.parameters())
-    room = device_memory(device, devices) if device_bytes is None else device_bytes
-    peak = peak_of_all(device, devices)
-    mesh = settings.mesh(devices)
-    assembly.check_mesh(mesh, devices)
+    mesh = settings.mesh(machine.num)
+    assembly.check_mesh(mesh, machine.num)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
     steps = num_steps_of(settings, data)
-    per_token = assembly.flops_per_token()
     tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
     lines = [
         f"{assembly.family.name}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is "
         f"multiplied by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
         f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
         f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
-        _arithmetic(per_token, tokens, peak),
-        f"memory: {room / 1e9:,.1f} GB for each of {devices} {device} device{'s' * (devices > 1)}",
+        _arithmetic(assembly.flops_per_token(), tokens, machine.peak),
+        f"memory: {machine.said}; gradients arise as activations go: both are not needed at a time",
         "",
-        _table(assembly, model, devices, room, device=device, chosen=mesh),
+        *_layouts(assembly, model, machine, chosen=mesh),
     ]
     return "\n".join(lines)
 
@@ -57,16 +55,61 @@ def _arithmetic(per_token: float | None, tokens: float, peak: float | None) -> s
     return f"{told}, about {_duration(seconds)} at {GUESSED_UTILISATION:.0%} MFU"
 
 
-def _table(assembly: Assembly, model: nn.Module, devices: int, room: float, *, device: str, chosen: Mesh) -> str:
-    need_of = "weights | gradients | optimizer | activations | GB each"
+def _layouts(assembly: Assembly, model: nn.Module, machine: Machine, *, chosen: Mesh) -> Iterator[str]:
+    """A row for each, and what to change where the chosen one does not fit."""
+    needs = {
+        mesh: memory(model, assembly.settings, mesh, device=machine.kind) for mesh in _meshes(assembly, machine.num)
+    }
     rows = []
-    for mesh in _meshes(assembly, devices):
-        need = memory(model, assembly.settings, mesh, device=device)
-        parts_of_it = (need.weights, need.gradients, need.optimizer, need.activations, need.total)
+    for mesh, need in needs.items():
+        parts_of_it = (need.weights, need.gradients, need.optimizer, need.activations, max(need.head, need.back))
         stage = mesh.zero_stage if mesh.dp_shard > 1 else "–"
-        verdict = ("yes" if need.total < room else "no") + (", chosen" if mesh == chosen else "")
-        rows.append([*mesh.shape, stage, *(f"{one / 1e9:.3g}" for one in parts_of_it), verdict])
-    return markdown.table(f"PP | DP replicate | DP shard | CP | TP | ZeRO | {need_of} | fits", rows)
+        verdict = ("yes" if need.total < machine.usable else "no") + (", chosen" if mesh == chosen else "")
+        rows.append([*mesh.shape, stage, *(f"{one / 1e9:.3g}" for one in (*parts_of_it, need.total)), verdict])
+    need_of = "weights | gradients | optimizer | activations | besides | GB each"
+    yield markdown.table(f"PP | DP replicate | DP shard | CP | TP | ZeRO | {need_of} | fits", rows)
+    if needs[chosen].total < machine.usable:
+        return
+    yield ""
+    fitting = [mesh for mesh, need in needs.items() if need.total < machine.usable]
+    if fitting:  # what splits matrices, rows or layers costs most in speed
+        best = min(fitting, key=lambda mesh: (mesh.pp * mesh.cp * mesh.tp, needs[mesh].total))
+        yield f"the chosen layout does not fit; {_named(best)} does, with {needs[best].total / 1e9:.3g} GB"
+    else:
+        yield _remedy(assembly, model, machine, list(needs))
+
+
+def _named(mesh: Mesh) -> str:
+    """The flags that choose it."""
+    sizes = [f"--{axis.replace('_', '-')} {getattr(mesh, axis)}" for axis in AXES if getattr(mesh, axis) > 1]
+    return " ".join([*sizes, *([f"--zero-stage {mesh.zero_stage}"] if mesh.dp_shard > 1 else [])]) or "one device"
+
+
+def _remedy(assembly: Assembly, model: nn.Module, machine: Machine, meshes: list[Mesh]) -> str:
+    """What of the settings to lower so that one of the layouts fits, the cheapest first."""
+    settings = assembly.settings
+    changes: dict[str, Any] = {}
+    tried: list[tuple[str, Any]] = [("gradient_checkpointing", True)]
+    batch, length = settings.per_device_train_batch_size, settings.max_length
+    while batch > 1:
+        tried.append(("per_device_train_batch_size", batch := batch // 2))
+    while length >= 256:
+        tried.append(("max_length", length := length // 2))
+    for name, value in tried:
+        changes[name] = value
+        lowered = replace(settings, **changes)
+        needs = {mesh: memory(model, lowered, mesh, device=machine.kind).total for mesh in meshes}
+        mesh = min(meshes, key=needs.__getitem__)
+        need = needs[mesh]
+        if need < machine.usable:
+            said = " ".join(
+                f"--{key.replace('_', '-')}" + ("" if one is True else f" {one}") for key, one in changes.items()
+            )
+            return f"nothing fits as it is; with {said} it does: {need / 1e9:.3g} GB on {_named(mesh)}"
+    return (
+        f"nothing fits, even with {', '.join(changes)} lowered ({need / 1e9:.3g} GB on {_named(mesh)}): take more "
+        "devices, larger ones, or a smaller model"
+    )
 
 
 def _meshes(assembly: Assembly, devices: int) -> Iterator[Mesh]:

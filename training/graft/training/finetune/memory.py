@@ -1,0 +1,92 @@
+"""How much of a device's memory a fine-tuning will take, before a weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from graft.adapters.form import ServingForm
+from graft.training.model.blocks import blocks
+from graft.training.model.cost.activations import Activations, activations, probability_bytes, recomputed
+from graft.training.model.family import facts_of
+from graft.training.model.quantized import BLOCK
+from graft.training.objective.head import rows_at_once
+
+FORM_BYTES = {ServingForm.NF4: 0.5 + 4 / BLOCK, ServingForm.LLM_INT8: 1.0}
+"""Per weight of the blocks' linear layers, with float32 scales of blocks or of rows; all else is held in 16 bits, and
+packed integers are computed with as such."""
+ADAPTER_BYTES = 2 + 4 + 4 + 8
+"""Per weight of an adapter: what is computed with, its float32 master, its gradient, and AdamW's two moments."""
+LOGIT_BYTES = 12
+"""Per logit where the head is not fused with its loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptingMemory:
+    """Bytes of one device that holds the whole base."""
+
+    base: float
+    adapter: float
+    activations: float
+    """Kept for the way back."""
+    besides: float
+    """The more of what the output head and what the way back take: some rows of logits; a layer that is made plain, a
+    block that is computed again, gradients of activations."""
+
+    @property
+    def total(self) -> float:
+        return self.base + self.adapter + self.activations + self.besides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """A base with adapters, on the meta device."""
+
+    model: PreTrainedModel
+    """The base's own class, in which the adapters lie."""
+    form: ServingForm
+
+    @property
+    def num_adapter(self) -> int:
+        return sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+
+    @property
+    def base_bytes(self) -> float:
+        in_form = sum(one.numel() for one in self._layers())
+        everything = sum(one.numel() for one in self.model.parameters() if not one.requires_grad)
+        return float(FORM_BYTES.get(self.form, 2.0) * in_form + 2.0 * (everything - in_form))
+
+    def memory(self, *, rows: int, length: int, recomputes: str | bool, device: str) -> AdaptingMemory:
+        """With so many rows of so many tokens in a micro-batch."""
+        found = self._activations(rows, length)
+        again = recomputed(self.model, recomputes)
+        made_plain = 0.0 if self.form is ServingForm.BF16 else 2.0 * max(one.numel() for one in self._layers())
+        probabilities = 0.0
+        if device == "cpu" and again == "none":
+            probabilities = probability_bytes(self.model.config, rows=rows, length=length) * len(found.blocks)
+        return AdaptingMemory(
+            base=self.base_bytes,
+            adapter=float(ADAPTER_BYTES * self.num_adapter),
+            activations=found.kept(again) + probabilities,
+            besides=max(self._head_bytes(rows * length, device), found.on_the_way_back(again) + made_plain),
+        )
+
+    def _activations(self, rows: int, length: int) -> Activations:
+        return activations(self.model, rows=rows, length=length, dtype=torch.bfloat16)
+
+    def _layers(self) -> list[nn.Parameter]:
+        """Frozen matrices of linear layers in the blocks."""
+        layers = [module for block in blocks(self.model) for module in block.modules() if isinstance(module, nn.Linear)]
+        return [module.weight for module in layers if not module.weight.requires_grad]
+
+    def _head_bytes(self, tokens: int, device: str) -> float:
+        """The frozen head has no gradient of its own; only its states have."""
+        config = self.model.config.get_text_config()
+        if not facts_of(config).ends_in_its_head:
+            return float(LOGIT_BYTES * tokens * config.vocab_size)
+        rows = min(tokens, rows_at_once(torch.device(device), config.vocab_size))
+        each = 10 if device == "cuda" else 6
+        return float(each * rows * config.vocab_size + 2 * tokens * config.hidden_size)

@@ -1,0 +1,119 @@
+"""What a fine-tuning will take, from the base's configuration alone: memory by batch size, with and without computing
+blocks again, and which of them fits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, TaskType
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from graft.adapters.base.form_of_folder import folder_form
+from graft.adapters.form import ServingForm
+from graft.training.adapt.lora import inject
+from graft.training.errors import ConfigurationError, first_line
+from graft.training.finetune.memory import Adapted
+from graft.training.finetune.settings import FinetuneSettings
+from graft.training.launch.machine import Machine
+from graft.training.model.cost.activations import recomputed
+from graft.training.model.flops import flops_per_token
+from graft.training.runtime import markdown
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+UTILISATION = 0.4
+"""For the speed, where nothing is measured yet."""
+
+
+def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
+    """The plan in words and a table; of the folder its config.json is read. Raises ``ConfigurationError``."""
+    adapted = Adapted(model=_adapted(folder, settings), form=_form(folder, settings))
+    num = sum(one.numel() for one in adapted.model.parameters() if not one.requires_grad)
+    per_token = flops_per_token(adapted.model, settings.max_length)
+    lines = [
+        f"{folder.name} in {adapted.form}: {num / 1e9:,.2f}B parameters, {adapted.base_bytes / 1e9:.2f} GB on a device",
+        f"adapters of rank {settings.r}: {adapted.num_adapter / 1e6:,.1f}M parameters",
+        f"memory: {machine.said}",
+    ]
+    if machine.peak is not None and per_token is not None:
+        speed = UTILISATION * machine.peak / per_token
+        lines.append(
+            f"at {UTILISATION:.0%} MFU about {speed:,.0f} tokens/s; 4-bit weights that are made plain cost more"
+        )
+    return "\n".join([*lines, "", *_table(adapted, settings, machine)])
+
+
+def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine) -> Iterator[str]:
+    rows, largest = [], dict[bool, int]()
+    smallest = float("inf")
+    for is_checkpointed in (False, True):
+        for batch in sorted({*BATCHES, settings.per_device_train_batch_size}):
+            need = adapted.memory(
+                rows=batch, length=settings.max_length, recomputes=is_checkpointed, device=machine.kind
+            )
+            smallest, fits = min(smallest, need.total), need.total < machine.usable
+            if fits:
+                largest[is_checkpointed] = batch
+            is_said = recomputed(adapted.model, settings.gradient_checkpointing) != "none"
+            chosen = (batch, is_checkpointed) == (settings.per_device_train_batch_size, is_said)
+            parts = (need.base, need.adapter, need.activations, need.besides, need.total)
+            verdict = ("yes" if fits else "no") + (", chosen" if chosen else "")
+            again = "yes" if is_checkpointed else "no"
+            rows.append([batch, settings.max_length, again, *(f"{one / 1e9:.3g}" for one in parts), verdict])
+    head = "rows | tokens each | computed again | base | adapter | activations | besides | GB | fits"
+    yield markdown.table(head, rows)
+    yield ""
+    yield _verdict(largest, smallest, machine)
+
+
+def _verdict(largest: dict[bool, int], smallest: float, machine: Machine) -> str:
+    if not largest:
+        return (
+            f"nothing fits: the least is {smallest / 1e9:.3g} GB of {machine.usable / 1e9:.3g}. Lower --max-length, "
+            "take --load-in-4bit, or a larger device"
+        )
+    said = {False: "without computing blocks again", True: "with --gradient-checkpointing"}
+    told = [f"{largest[key]} {words}" for key, words in said.items() if key in largest]
+    return f"the largest --per-device-train-batch-size of these that fits is {', '.join(told)}"
+
+
+def _adapted(folder: Path, settings: FinetuneSettings) -> PreTrainedModel:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config  # shapes are those of the plain model
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    except Exception as error:  # each architecture's configuration has checks and errors of its own
+        raise ConfigurationError(f"{folder / 'config.json'} makes no decoder: {first_line(error)}") from None
+    model.requires_grad_(False)
+    head = model.get_output_embeddings()
+    names = {
+        path.rpartition(".")[2] for path, one in model.named_modules() if isinstance(one, nn.Linear) and one is not head
+    }
+    wanted = names if settings.target_modules is None else set(settings.target_modules)
+    if not names or any(name.rpartition(".")[2] not in names for name in wanted):
+        raise ConfigurationError(
+            f"setting 'target_modules' has the value {settings.target_modules}; the linear layers of {folder.name} are "
+            f"{', '.join(sorted(names)) or 'none'}."
+        )
+    lora = LoraConfig(r=settings.r, target_modules=sorted(wanted), task_type=TaskType.CAUSAL_LM)
+    with torch.device("meta"):
+        inject(model, lora, base_name=folder.name)
+    return model
+
+
+def _form(folder: Path, settings: FinetuneSettings) -> ServingForm:
+    """The folder's own where its weights are quantized already."""
+    own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    if own in (ServingForm.INT8, ServingForm.INT4):
+        return ServingForm.BF16  # as which they are computed with
+    if own is not None:
+        return own
+    if settings.load_in_8bit:
+        return ServingForm.LLM_INT8
+    return ServingForm.NF4 if settings.load_in_4bit else ServingForm.BF16
