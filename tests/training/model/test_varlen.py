@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
 from graft.training.batch.packing import Encoded, PackedBatch, Reach, batch_of_rows
@@ -158,6 +159,28 @@ def test_a_compiled_block_traces_it_in_one_piece(window: int | None, monkeypatch
     assert output.shape == (4, LENGTH, 4, 8)
     output.sum().backward()
     assert all(one.grad is not None for one in given)
+
+
+def test_parts_of_any_documents_run_the_same_compiled_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that a process reads are as many as its documents make them."""
+    kernel = varlen_kernels._torch_kernel()
+    assert kernel is not None
+    monkeypatch.setitem(varlen_kernels.KERNELS, "meta", kernel)
+    counter = CompileCounterWithBackend("aot_eager")
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        return varlen.attention(MODULE, query, key, value, None, **options)[0]
+
+    compiled = torch.compile(attend, backend=counter, fullgraph=True, dynamic=False)
+    sizes = set()
+    for first in (19, 17, 21, 18):
+        row = [Encoded(input_ids=[5] * size, supervised=[True] * size) for size in (first, LENGTH - first)]
+        part = batch_of_rows([row] * 4, length=LENGTH, pad_id=0).part(places(LENGTH, 2), 0).to("meta")
+        query, key, value = (one.detach().to("meta", torch.bfloat16) for one in heads(rows=4))
+        compiled(query[:, :, : LENGTH // 2], key, value, **part.documents.arguments)
+        assert part.documents.key_index is not None
+        sizes.add(len(part.documents.key_index))
+    assert len(sizes) > 1 and counter.frame_count == 1
 
 
 def test_a_window_counts_a_query_s_own_token() -> None:

@@ -74,7 +74,10 @@ class Documents:
     @property
     def arguments(self) -> dict[str, Any]:
         """Of a Hugging Face model, which hands them down to its attention (``FlashAttentionKwargs``)."""
-        own = {} if self.key_index is None else {"key_index": self.key_index}
+        own = {}
+        if self.key_index is not None:  # its size is another in each batch, and compiled blocks take any
+            torch._dynamo.maybe_mark_dynamic(self.key_index, 0)
+            own = {"key_index": self.key_index}
         return {
             "cu_seq_lens_q": self.query_offsets,
             "cu_seq_lens_k": self.key_offsets,
