@@ -21,7 +21,7 @@ from graft.training.objective.head import head_cross_entropy
 SHAPES: Mapping[str, tuple[int, int, int]] = {
     "4k": (2048, 256, 4096),
     "32k": (1024, 256, 32768),
-    "128k": (512, 256, 131072),
+    "128k": (128, 256, 131072),
 }
 """By the vocabulary: asked tokens, width, entries."""
 
