@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Gemma2Config, GPTNeoXConfig, LlamaConfig, PreTrainedConfig, Qwen2Config
@@ -15,7 +16,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from graft.adapters.base.base import shipped_bases
 from graft.server.parity.layers import LayeredOracle
-from graft.server.parity.oracle import Unmeasurable, _Oracle
+from graft.server.parity.oracle import Unmeasurable, _Oracle, logprobs
 from tests.server.engine.making import write_adapter
 
 _SMALL = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
@@ -62,6 +63,24 @@ def test_modules_say_what_the_whole_model_says(name: str, form: str, tmp_path: P
             assert one["logprobs"] == pytest.approx(other["logprobs"], abs=1e-5)
     assert told == sorted(told[: len(told) // 2]) * 2 and told[-1] == 1.0
     assert max(later - before for before, later in pairwise(told)) < 0.5
+
+
+def test_soft_caps_are_computed_as_the_engine_computes_them(tmp_path: Path) -> None:
+    """At a cap of 1 the scores are far from what torch's fused kernel, which knows none, makes of them."""
+    config = Gemma2Config(
+        **_SMALL, **_HEADS, head_dim=16, sliding_window=8, attn_logit_softcapping=1.0, query_pre_attn_scalar=1
+    )
+    config.initializer_range = 0.5
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path / "base")
+    base, folder = str(tmp_path / "base"), str(_adapter(tmp_path / "base", tmp_path / "adapter"))
+    (row,) = _Oracle(base, "fp32").rows(folder=folder, num_rows=1, num_tokens=12)
+    (again,) = LayeredOracle(base, "fp32").rows(folder=folder, rows=[row["token_ids"]])  # type: ignore[list-item]
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager"), folder
+    ).eval()
+    for one in (row, again):
+        assert one["logprobs"] == pytest.approx(logprobs(model, row["token_ids"]), abs=1e-4)  # type: ignore[arg-type]
 
 
 def test_a_base_that_is_quantized_already_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from transformers.quantizers.base import get_keys_to_not_convert
 
 from graft.adapters.base.files import loaded_files
 from graft.server.parity.oracle import Unmeasurable, check_placed, logprobs
+from graft.server.parity.soft_caps import attention_of
 
 Progress = Callable[[float], None]
 _NAME = "adapter"
@@ -59,7 +60,8 @@ class LayeredOracle:
             raise Unmeasurable("the base's weights are quantized already, and are not read module by module")
         try:
             with init_empty_weights(include_buffers=False):
-                return AutoModelForCausalLM.from_config(config, dtype=self._dtype).eval()
+                attention = attention_of(config)
+                return AutoModelForCausalLM.from_config(config, dtype=self._dtype, attn_implementation=attention).eval()
         except Exception as error:  # each architecture's class has checks and errors of its own
             raise Unmeasurable(f"transformers makes no model of the base: {error}") from error
 

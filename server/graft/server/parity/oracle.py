@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graft.server.parity.soft_caps import attention_of
+
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
@@ -92,7 +94,7 @@ def _read(requests: queue.SimpleQueue[str]) -> None:
 def _load_base(base: str, form: str) -> PreTrainedModel:
     """`form` is nf4, bf16 or fp32; a folder that is quantized already is taken as it is."""
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
     torch.set_num_threads(1)
     # What the engine does in flight: NF4 without a second quantisation of the scales, computing in bfloat16.
@@ -106,6 +108,7 @@ def _load_base(base: str, form: str) -> PreTrainedModel:
         base,
         dtype=torch.float32 if form == "fp32" else torch.bfloat16,
         quantization_config=nf4 if form == "nf4" else None,
+        attn_implementation=attention_of(AutoConfig.from_pretrained(base, local_files_only=True)),
         local_files_only=True,
     )
     for module in model.modules():
