@@ -86,7 +86,7 @@ CASES = [
         silent=["CheckpointException"],
         then=lambda folder: [
             nothing_but("text.jsonl", "work")(folder),
-            nothing_but("job.json", "metrics.jsonl", "tokenizer", inside="work")(folder),
+            nothing_but("job.json", "metrics.jsonl", "tokenizer", "tokens", inside="work")(folder),
         ],
     ),
     CommandCase(

@@ -38,10 +38,12 @@ _BY_REASON = {
     ),
     "does not hand down where documents begin": ("moshi", "nemotron"),
     "do not say their window": ("phimoe", "qwen2_moe"),
-    "cannot be asked without weights": ("dbrx", "gemma3n_text", "jetmoe", "longcat_flash", "opt"),
+    "cannot be asked without weights": ("dbrx", "jetmoe", "longcat_flash", "opt"),
 }
 BY_MASKS = {model_type: reason for reason, types in _BY_REASON.items() for model_type in types}
-BY_DOCUMENTS = [model_type for model_type in TAKEN if model_type not in BY_MASKS]
+UNSURE = {"gemma3n_text"}
+"""Without weights it can be asked only where its class has computed in this process before: masks, or documents."""
+BY_DOCUMENTS = [model_type for model_type in TAKEN if model_type not in {*BY_MASKS, *UNSURE}]
 
 
 @pytest.mark.parametrize("model_type", BY_DOCUMENTS)
