@@ -53,6 +53,12 @@ def test_secrets_are_files_that_git_does_not_take() -> None:
     assert "secrets/" in (DEPLOY / ".gitignore").read_text().split()
 
 
+def test_the_gpus_are_given_where_they_are_asked_for() -> None:
+    one = compose("compose.gpu.yaml")["services"]["graft"]
+    assert one["environment"]["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert "NVIDIA_VISIBLE_DEVICES" not in compose()["services"]["graft"]["environment"]
+
+
 @pytest.mark.parametrize(("name", "target"), [("compose.yaml", "cpu"), ("compose.gpu.yaml", "cuda")])
 def test_images_are_targets_of_the_containerfile(name: str, target: str) -> None:
     one = compose(name)["services"]["graft"]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-
-
-def stages() -> dict[str, tuple[str, str]]:
-    """By name: what a stage is built from, and its instructions with continued lines joined."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY / "Containerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    found = re.findall(r"^FROM (\S+) AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL)
-    return {name: (base, body) for base, name, body in found}
+from tests.deploy.containerfile import DEPLOY, stages, variables
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
@@ -29,13 +24,39 @@ def test_the_last_stage_inherits_no_build(target: str) -> None:
     assert len(installed) == 1
     assert not re.search(r"\b(gcc|g\+\+|clang|build-essential|make|\S+-dev|python3-pip|python3-venv)\b", installed[0])
     copied = re.findall(r"^COPY .* (\S+) (\S+)$", stages()[target][1], re.MULTILINE)
-    assert copied == [("/opt/graft", "/opt/graft"), ("/var/cache/graft", "/var/cache/graft")]
+    assert copied == [("/opt/graft", "/opt/graft")]
+
+
+def test_what_the_build_makes_of_caches_lies_where_the_entry_point_looks_and_below_no_volume() -> None:
+    """A volume hides what an image has in its place."""
+    (entrypoint,) = re.findall(r"^COPY deploy/entrypoint (\S+)$", stages()["runtime"][1], re.MULTILINE)
+    seed, caches = Path(entrypoint).with_name("cache-seed"), Path(variables("runtime")["XDG_CACHE_HOME"])
+    assert Path(variables("cpu-build")["XDG_CACHE_HOME"]) == seed
+    triton = Path(variables("runtime")["TRITON_CACHE_DIR"]).relative_to(caches)
+    assert Path(variables("cuda-build")["TRITON_CACHE_DIR"]) == seed / triton
+    (volumes,) = re.findall(r"^VOLUME (.*)$", stages()["runtime"][1], re.MULTILINE)
+    assert str(caches) in json.loads(volumes)
+    assert not {seed, *seed.parents} & {Path(folder) for folder in json.loads(volumes)}
+
+
+def test_a_container_gets_gpus_only_where_they_are_asked_for() -> None:
+    """NVIDIA's runtime gives a container those that the image names, whether a pod asks for any or not."""
+    assert not [name for name in stages() if "NVIDIA_VISIBLE_DEVICES" in variables(name)]
+
+
+def test_triton_is_told_where_the_driver_lies() -> None:
+    """It asks for the folder even where it compiles nothing: at the start `/sbin/ldconfig -p`, whose list a container with
+    a read-only root never gets the driver into.
+    """
+    assert Path(variables("cuda")["TRITON_LIBCUDA_PATH"]).is_absolute()
 
 
 def test_both_images_begin_as_the_server_without_rights() -> None:
     body = stages()["runtime"][1]
     assert re.search(r"^USER (?!0\b|root\b)\d+:\d+$", body, re.MULTILINE)
-    assert re.search(r'^ENTRYPOINT \["/usr/bin/tini", "--", "/opt/graft/bin/graft"\]$', body, re.MULTILINE)
+    (begun,) = re.findall(r"^ENTRYPOINT (.*)$", body, re.MULTILINE)
+    assert json.loads(begun) == ["/usr/bin/tini", "--", "/opt/graft/entrypoint", "/opt/graft/bin/graft"]
+    assert os.access(DEPLOY / "entrypoint", os.X_OK)
     assert re.search(r'^CMD \["serve"\]$', body, re.MULTILINE) and "\nHEALTHCHECK " in body
 
 

@@ -85,6 +85,21 @@ def test_what_a_pod_writes_to_is_a_volume(overlay: str) -> None:
                 assert {"/var/lib/graft", "/var/cache/graft", "/tmp", "/dev/shm"} <= mounts.keys()
 
 
+@pytest.mark.parametrize("overlay", manifests.OVERLAYS)
+def test_the_images_entry_point_runs_before_whatever_uses_the_caches(overlay: str) -> None:
+    """KubeRay gives containers a command of its own: there an init container is begun by it, on the same volumes."""
+    for pod in pods(overlay):
+        for container in pod["containers"]:
+            mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            if "/var/cache/graft" not in mounts or (overlay in SERVERS and "command" not in container):
+                continue
+            (before,) = pod["initContainers"]
+            assert before["command"] == ["/opt/graft/entrypoint", "true"] and before["image"] == container["image"]
+            for mount in before["volumeMounts"]:
+                assert mounts[mount["mountPath"]] == mount["name"]
+            assert {"/var/cache/graft", "/tmp"} == {mount["mountPath"] for mount in before["volumeMounts"]}
+
+
 @pytest.mark.parametrize("overlay", SERVERS)
 def test_probes_ask_what_they_should(overlay: str) -> None:
     (container,) = one(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
@@ -141,10 +156,29 @@ def test_the_ray_job_asks_for_the_workers_that_its_cluster_has(repository: Any) 
     words = spec["entrypoint"].split()
     assert words[:2] == ["graft", "pretrain"] and "--resume" in words
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
-    assert int(words[words.index("--ray") + 1]) == group["replicas"] == group["minReplicas"] == group["maxReplicas"]
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
+    (worker,) = group["template"]["spec"]["containers"]
+    assert worker["resources"]["limits"] == worker["resources"]["requests"]
+    num_gpus = worker["resources"]["limits"]["nvidia.com/gpu"]
+    assert int(words[words.index("--ray") + 1]) == group["replicas"] * num_gpus
+    assert num_gpus > 1, "GPUs of different pods exchange nothing by NVLink: a pod is a node with all its GPUs"
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     assert f"ray[train]=={spec['rayClusterSpec']['rayVersion']}" in project["optional-dependencies"]["cluster"]
     assert spec["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
+def test_the_ray_head_offers_nothing_to_workers() -> None:
+    head = one("kuberay", "RayJob", "graft-pretrain")["spec"]["rayClusterSpec"]["headGroupSpec"]
+    assert {head["rayStartParams"][f"num-{kind}"] for kind in ("cpus", "gpus")} == {"0"}
+
+
+def test_rays_objects_fit_into_the_pods_shared_memory() -> None:
+    """Otherwise Ray keeps them on a disk."""
+    cluster = one("kuberay", "RayJob", "graft-pretrain")["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        volumes = {volume["name"]: volume for volume in group["template"]["spec"]["volumes"]}
+        limit = volumes["shared-memory"]["emptyDir"]["sizeLimit"]
+        assert int(group["rayStartParams"]["object-store-memory"]) < int(limit.removesuffix("Gi")) * 2**30 / 2
 
 
 def test_the_ray_jobs_settings_are_those_of_pretrain() -> None:

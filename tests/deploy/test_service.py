@@ -46,6 +46,18 @@ def test_the_unit_exposes_little(tmp_path: Path) -> None:
     assert found and float(found[1]) <= MAX_EXPOSURE, done.stdout + done.stderr
 
 
+def test_the_gpus_files_are_made_before_the_service_begins_where_they_can_be() -> None:
+    """As root (`+`), since a unit without rights can make none; no failure (`-`) stands in a start's way. systemd reads
+    the names of device groups when the unit begins (systemd.resource-control(5)): the modules must be there by then.
+    """
+    text = (DEPLOY / "graft-gpu.conf").read_text()
+    commands = re.findall(r"^ExecStartPre=(.*)$", text, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["-+/usr/bin/nvidia-modprobe", "-+/usr/bin/nvidia-smi"]
+    assert all(line.split()[1] == "rwm" for line in re.findall(r"^DeviceAllow=(.*)$", text, re.MULTILINE))
+    for relation in ("Wants", "After"):
+        assert f"\n{relation}=modprobe@nvidia_uvm.service\n" in text
+
+
 def test_systemd_waits_until_the_server_has_drained() -> None:
     text = (DEPLOY / "graft.service").read_text()
     found = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)

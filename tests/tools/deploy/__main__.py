@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -60,6 +61,7 @@ def _check() -> Iterator[str]:
     yield f"image: every step of the Containerfile ran on a bare Debian, {time.monotonic() - start:.0f} s"
     with builder.mounted(image) as root:
         yield from _files(root, config)
+        yield from _caches(root, config)
         (root / TENANTS[1:]).parent.mkdir()
         (root / TENANTS[1:]).write_text(f"{TOKEN}: checker\n")
         log = FOLDER / "container.log"
@@ -85,6 +87,33 @@ def _files(root: Path, config: Config) -> Iterator[str]:
     writable = [path for path in _all(root) if path.lstat().st_uid == user and not outside & {path, *path.parents}]
     _demand(not writable, f"the image's user owns {writable[:5]}")
     yield f"image: user {config.user} owns nothing but {' and '.join(config.volumes)}"
+
+
+def _caches(root: Path, config: Config) -> Iterator[str]:
+    *begun, _ = config.entrypoint
+    seed, caches = Path(begun[-1]).with_name("cache-seed"), config.environment["XDG_CACHE_HOME"]
+    brought = [path.relative_to(root / str(seed)[1:]) for path in _all(root / str(seed)[1:]) if path.is_file()]
+    _demand(bool(brought), f"the image has nothing in {seed}")
+    compare = f'cd {seed} && find . -type f | xargs -I NAME cmp NAME "$XDG_CACHE_HOME"/NAME'
+    others = tuple(folder for folder in config.volumes if folder != caches)
+    for volume, volumes in (("a new", config.volumes), ("an old", config.volumes), ("no", others)):
+        if volume == "an old":
+            _write(root / caches[1:] / brought[0], "of an older image", owner=int(config.user.partition(":")[0]))
+        log, changed = FOLDER / "caches.log", replace(config, volumes=volumes)
+        with Container(root, changed, [*begun, "sh", "-c", compare], environment={}, log=log) as container:
+            code = container.process.wait(timeout=60)
+        told = log.read_text(errors="replace")
+        _demand(code == 0, f"with {volume} volume at {caches} the entry point leaves caches incomplete: {told}")
+        _demand(bool(told) == (volume == "no"), f"with {volume} volume at {caches} the entry point says: {told!r}")
+    yield f"container: with a new, an old and no volume at {caches} its caches have the image's {len(brought)} files"
+
+
+def _write(path: Path, text: str, *, owner: int) -> None:
+    for folder in reversed([one for one in path.parents if not one.exists()]):
+        folder.mkdir()
+        os.chown(folder, owner, owner)
+    path.write_text(text)
+    os.chown(path, owner, owner)
 
 
 def _serving(container: Container, config: Config, address: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.tools.deploy.image import Config
 
 # Volumes are tmpfs that begin with the image's files, as named volumes do; temporary folders are empty; all else is
-# read-only.
+# read-only, a folder that the image calls a volume, too, where `volumes` of the configuration leaves it out.
 _INSIDE = """
 root=$1 volumes=$2; shift 2
 mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"
