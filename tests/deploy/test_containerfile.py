@@ -45,8 +45,8 @@ def test_a_container_gets_gpus_only_where_they_are_asked_for() -> None:
 
 
 def test_triton_is_told_where_the_driver_lies() -> None:
-    """It asks for the folder even where it compiles nothing: at the start `/sbin/ldconfig -p`, whose list a container with
-    a read-only root never gets the driver into.
+    """It asks even where it compiles nothing: by itself `/sbin/ldconfig -p`, in whose list a container with a read-only
+    root never gets the driver.
     """
     assert Path(variables("cuda")["TRITON_LIBCUDA_PATH"]).is_absolute()
 

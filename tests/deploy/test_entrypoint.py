@@ -135,6 +135,7 @@ def test_what_cannot_be_replaced_is_said_and_the_command_runs(image: Image) -> N
     folder.chmod(0o755)
     assert (done.returncode, done.stdout) == (0, "here\n")
     assert f"entrypoint: {image.caches} lacks files of the image" in done.stderr
+    assert held(image.caches) == {**BROUGHT, LAUNCHER: b"old"}
 
 
 def test_it_becomes_its_command(image: Image) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.running import Server
+from tests.running import Server, free_port
 from tests.tools.deploy import promql
 
 MONITORING = Path(__file__).parents[2] / "deploy/monitoring"
@@ -109,8 +109,8 @@ def test_the_dashboard_draws_each_panel_once_and_side_by_side() -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Prometheus that has our configuration and has scraped the session's server twice."""
+def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Asks a Prometheus that has our configuration and has scraped the session's server twice."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed: apt-get install prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
@@ -121,55 +121,50 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     graft["static_configs"] = [{"targets": [server.http.removeprefix("http://")]}]
     config["scrape_configs"] = [graft]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    port = _free_port()
+    port = free_port()
     flags = [f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "log").open("wb") as log:
         command = ["prometheus", *flags, f"--web.listen-address=127.0.0.1:{port}"]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait_for_samples(f"http://127.0.0.1:{port}", process, folder / "log")
-        yield f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
+            _wait_for_samples(client, process, folder / "log")
+            yield client
     finally:
         process.terminate()
         process.wait(timeout=60)
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-def _wait_for_samples(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_samples(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         try:
-            if _value(address, "count_over_time(up[5m])") >= 2:
+            if _value(client, "count_over_time(up[5m])") >= 2:
                 return
         except httpx.TransportError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     pytest.fail(f"prometheus did not scrape the server: {log.read_text()[-2000:]}")
 
 
-def _value(address: str, expression: str) -> float:
-    answer = httpx.get(f"{address}/api/v1/query", params={"query": expression})
+def _value(client: httpx.Client, expression: str) -> float:
+    answer = client.get("query", params={"query": expression})
     result = answer.json().get("data", {}).get("result", [])
     return float(result[0]["value"][1]) if result else 0.0
 
 
-@pytest.mark.parametrize(("title", "expression"), panels())
-def test_prometheus_answers_what_the_dashboard_asks(prometheus: str, title: str, expression: str) -> None:
-    asked = expression.replace("$instance", ".*").replace("$__rate_interval", "1m")
-    answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": asked}).json()
-    assert answer["status"] == "success", f"{title}: {answer}"
-    for name in promql.series(expression):
-        found = httpx.get(f"{prometheus}/api/v1/metadata", params={"metric": name.removesuffix("_bucket")}).json()
-        assert found["data"], f"{title}: the server exports no {name}"
+def test_prometheus_answers_what_the_dashboard_asks(prometheus: httpx.Client) -> None:
+    known = prometheus.get("metadata").json()["data"]
+    for title, expression in panels():
+        asked = expression.replace("$instance", ".*").replace("$__rate_interval", "1m")
+        answer = prometheus.get("query", params={"query": asked}).json()
+        assert answer["status"] == "success", f"{title}: {answer}"
+        unknown = [name for name in promql.series(expression) if name.removesuffix("_bucket") not in known]
+        assert not unknown, f"{title}: Prometheus knows no {unknown}"
 
 
-def test_no_alert_fires_for_a_server_that_is_well(prometheus: str) -> None:
-    groups = httpx.get(f"{prometheus}/api/v1/rules").json()["data"]["groups"]
+def test_no_alert_fires_for_a_server_that_is_well(prometheus: httpx.Client) -> None:
+    groups = prometheus.get("rules").json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) == len(alerts())
     assert {rule["name"]: rule["health"] for rule in rules if rule["health"] not in ("ok", "unknown")} == {}

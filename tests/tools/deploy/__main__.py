@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 import httpx
 
+from tests.running import free_port
 from tests.tools.deploy.container import Container
 from tests.tools.deploy.image import ROOT, Builder, Config, missing
 
 FOLDER = ROOT / "build/check-deploy"
 TOKEN, TENANTS = "token-of-the-check", "/run/secrets/tenants.yaml"
 START_SECONDS, STOP_SECONDS = 600.0, 45.0
+_HEADERS = {"authorization": f"Bearer {TOKEN}"}
+_BODY = {"model": "base", "messages": [{"role": "user", "content": "12+35?"}], "max_tokens": 40, "temperature": 0}
 _COMPILER = re.compile(r"((.*-)?(gcc|g\+\+|cpp|cc|c\+\+|clang|ld|as|make|nvcc|ptxas)|pip\d?)(-?\d[\d.]*)?")
 # What Kubernetes sets for a Service called graft, where service links are on.
 _SERVICE = {
@@ -66,7 +67,7 @@ def _check() -> Iterator[str]:
         (root / TENANTS[1:]).write_text(f"{TOKEN}: checker\n")
         log = FOLDER / "container.log"
         settings = {**_SERVICE, "GRAFT_TENANTS_FILE": TENANTS, "GRAFT_HOST": "127.0.0.1"}
-        settings |= {"GRAFT_GRPC_PORT": str(_free_port()), "GRAFT_HTTP_PORT": str(_free_port())}
+        settings |= {"GRAFT_GRPC_PORT": str(free_port()), "GRAFT_HTTP_PORT": str(free_port())}
         command = [*config.entrypoint, *config.command]
         with Container(root, config, command, environment=settings, log=log) as container:
             try:
@@ -128,8 +129,8 @@ def _serving(container: Container, config: Config, address: str) -> Iterator[str
     _demand(shells.returncode == 0, f"a login shell finds no graft or ray: {shells.stderr}")
     yield "container: its health check passes, and a login shell finds graft and ray"
     before = _written(container, config)
-    _demand(_chat(address, token=None).status_code == 401, "a chat without a token is answered")
-    answer = _chat(address, token=TOKEN)
+    _demand(_chat(address, headers={}).status_code == 401, "a chat without a token is answered")
+    answer = _chat(address, headers=_HEADERS)
     _demand(answer.status_code == 200, f"a chat is answered with {answer.status_code}: {answer.text}")
     text = answer.json()["choices"][0]["message"]["content"]
     _demand(bool(text), "a chat is answered with nothing")
@@ -160,12 +161,7 @@ def _ending(container: Container, address: str) -> Iterator[str]:
     yield f"container: SIGTERM reaches the server: a stream of {len(lines)} lines ends whole, exit code 0"
 
 
-_HEADERS = {"authorization": f"Bearer {TOKEN}"}
-_BODY = {"model": "base", "messages": [{"role": "user", "content": "12+35?"}], "max_tokens": 40, "temperature": 0}
-
-
-def _chat(address: str, *, token: str | None) -> httpx.Response:
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+def _chat(address: str, *, headers: dict[str, str]) -> httpx.Response:
     return httpx.post(f"{address}/v1/chat/completions", json=_BODY, headers=headers, timeout=60)
 
 
@@ -190,13 +186,6 @@ def _written(container: Container, config: Config) -> set[str]:
 def _all(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         yield from (Path(folder) / name for name in (*folders, *files))
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def _demand(held: bool, problem: str) -> None:
