@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,36 @@ def test_what_the_build_makes_of_caches_lies_where_the_entry_point_looks_and_bel
 def test_a_container_gets_gpus_only_where_they_are_asked_for() -> None:
     """NVIDIA's runtime gives a container those that the image names, whether a pod asks for any or not."""
     assert not [name for name in stages() if "NVIDIA_VISIBLE_DEVICES" in variables(name)]
+
+
+_TRITON = """#!/bin/sh
+mkdir -p "$TRITON_CACHE_DIR/KEY"
+echo 'int cuInit(unsigned); int begin(void) { return cuInit(0); }' > "$TRITON_CACHE_DIR/KEY/main.c"
+"${CC:-gcc}" "$TRITON_CACHE_DIR/KEY/main.c" -O3 -shared -fPIC -o "$TRITON_CACHE_DIR/KEY/cuda_utils.so" \\
+  -l:libcuda.so.1 "-L$TRITON_LIBCUDA_PATH"
+exit 1
+"""
+"""What Triton does in the build: it compiles and links, then cannot load what it made, as there is no driver."""
+
+
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("readelf")), reason="no gcc here")
+def test_what_is_compiled_without_a_driver_looks_for_it_where_it_is_loaded(tmp_path: Path) -> None:
+    """A linker told `--as-needed`, as Debian's gcc does, drops a library that gives nothing."""
+    (step,) = re.findall(r"^RUN (.*CudaUtils.*)$", stages()["cuda-build"][1], re.MULTILINE)
+    for folder in ("driver", "cache-seed"):
+        step = re.sub(rf"/[\w/]+/{folder}\b", str(tmp_path / folder), step)
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(_TRITON)
+    python.chmod(0o755)
+    cache = tmp_path / "cache-seed/triton"
+    environment = {"PATH": f"{python.parent}:/usr/bin:/bin", "TRITON_CACHE_DIR": str(cache)}
+    done = subprocess.run(["sh", "-c", step], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = subprocess.run(
+        ["readelf", "--dynamic", cache / "KEY/cuda_utils.so"], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"NEEDED.*\[libcuda\.so\.1\]", found.stdout)
 
 
 def test_triton_is_told_where_the_driver_lies() -> None:
