@@ -148,8 +148,9 @@ def _wait_for_samples(client: httpx.Client, process: subprocess.Popen[bytes], lo
 
 
 def _value(client: httpx.Client, expression: str) -> float:
+    """0 where there is none, and while Prometheus reads its log (503)."""
     answer = client.get("query", params={"query": expression})
-    result = answer.json().get("data", {}).get("result", [])
+    result = answer.json()["data"]["result"] if answer.is_success else []
     return float(result[0]["value"][1]) if result else 0.0
 
 
