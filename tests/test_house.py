@@ -24,8 +24,8 @@ LOOSE = {
 }  # fmt: skip
 """The files that lie beside a portion's rooms; all others lie in one."""
 PORTIONS = [
-    "graft.adapters", "graft.bench.serving", "graft.bench.training", "graft.cli", "graft.client", "graft.server",
-    "graft.training",
+    "graft.adapters", "graft.bench.serving", "graft.bench.training", "graft.cli", "graft.client", "graft.machine",
+    "graft.server", "graft.training",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
 from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
+from graft.machine.processors import num_processors
 from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
@@ -247,7 +248,7 @@ class Assembly:
 
     def _expectations(self, engine: Supervisor, base: Base, form: ServingForm) -> Expectations:
         settings, limit = self.settings, self.settings.parity_timeout_seconds
-        effort = effort_of(base, peft_form(form), num_tokens=settings.parity_tokens)
+        effort = effort_of(base, peft_form(form), num_tokens=settings.parity_tokens, num_processors=num_processors())
         return Expectations(
             engine,
             PeftProcess(base.path, form, timeout_seconds=limit, effort=effort),

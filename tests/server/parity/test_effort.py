@@ -11,25 +11,28 @@ from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import Delta, EngineDied
 from graft.server.errors import ParityFailed, ParityUnavailable
-from graft.server.parity.effort import effort_of
+from graft.server.parity.effort import Effort, effort_of
 from graft.server.parity.oracle_process import Unmeasurable
-from tests.server.parity.test_parity import DIGEST, Bench, bench, reference
+from tests.server.parity.bench import DIGEST, Bench, reference
 
-__all__ = ["bench"]
 SHIPPED = Base.from_folder(next(iter(shipped_bases().values())))
 
 
-def seconds(num_parameters: float, form: ServingForm = ServingForm.BF16, **given: Any) -> float:
+def seconds(num_parameters: float, form: ServingForm = ServingForm.BF16, **given: int) -> float:
     base = replace(SHIPPED, num_parameters=int(num_parameters))
-    return effort_of(base, form, **{"num_tokens": 16, "num_processors": 4, **given}).seconds
+    return effort(base, form, **given).seconds
+
+
+def effort(base: Base, form: ServingForm, *, num_tokens: int = 16, num_processors: int = 4) -> Effort:
+    return effort_of(base, form, num_tokens=num_tokens, num_processors=num_processors)
 
 
 def test_a_small_base_is_held_whole_and_a_large_one_is_read_in_layers() -> None:
-    assert not effort_of(SHIPPED, ServingForm.NF4, num_tokens=16).in_layers
+    assert not effort(SHIPPED, ServingForm.NF4).in_layers
     large = replace(SHIPPED, num_parameters=8_000_000_000)
-    assert effort_of(large, ServingForm.NF4, num_tokens=16).in_layers
+    assert effort(large, ServingForm.NF4).in_layers
     packed = replace(SHIPPED, num_parameters=1_000_000_000, form=ServingForm.NF4)
-    assert not effort_of(packed, ServingForm.NF4, num_tokens=16).in_layers
+    assert not effort(packed, ServingForm.NF4).in_layers
 
 
 def test_what_is_expected_grows_with_the_base_and_falls_with_the_processors() -> None:

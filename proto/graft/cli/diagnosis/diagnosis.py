@@ -14,6 +14,7 @@ from graft.cli.diagnosis import compilers, gpu, packages
 from graft.cli.diagnosis.finding import Finding, State
 from graft.cli.diagnosis.nvidia import cards
 from graft.cli.system_parts import PARTS
+from graft.machine.processors import num_processors
 
 _PLUGIN_GROUP, _PLUGIN = "vllm.general_plugins", "graft_engine"
 _MIN_FREE_BYTES = 5_000_000_000
@@ -83,7 +84,9 @@ def _cpu() -> Finding:
     flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
     wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
     present = [flag for flag in wanted if flag in flags]
-    found = f"{os.cpu_count()} cores, {' '.join(present) or 'no vector extensions known here'}"
+    usable, there = num_processors(), os.cpu_count() or 1
+    cores = f"{usable} cores" if usable == there else f"{usable} of {there} cores"
+    found = f"{cores}, {' '.join(present) or 'no vector extensions known here'}"
     if "avx512f" not in flags:
         return Finding(subject="CPU", state="notice", found=found, remedy="serving on this CPU will be slow")
     return Finding(subject="CPU", state="ok", found=found)

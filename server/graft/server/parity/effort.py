@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from graft.adapters.base.base import Base
@@ -30,11 +29,11 @@ class Effort:
     threads: int = 1
 
 
-def effort_of(base: Base, form: ServingForm, *, num_tokens: int, num_processors: int | None = None) -> Effort:
-    """On this machine, of whose processors a quarter is used. `form` is one of `PEFT_FORMS`."""
+def effort_of(base: Base, form: ServingForm, *, num_tokens: int, num_processors: int) -> Effort:
+    """Of `num_processors`, of which a quarter is used. `form` is one of `PEFT_FORMS`."""
     limit = WHOLE_PARAMETERS if base.form is None else WHOLE_QUANTIZED_PARAMETERS
     if base.num_parameters <= limit:
         return Effort(in_layers=False, seconds=0.0)
-    threads = max(1, (num_processors or os.cpu_count() or 1) // 4)
+    threads = max(1, num_processors // 4)
     passes = max(1.0, num_tokens / _TOKENS)
     return Effort(in_layers=True, seconds=base.num_parameters * passes / (_SPEED[form] * threads), threads=threads)

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from graft.machine.processors import num_processors
 from graft.training.settings.limits import count_of
 
 HELP = "write training rows or documents, or make tokens of text for large pretrainings"
@@ -69,7 +69,7 @@ def _tokenize(args: argparse.Namespace) -> int:
     settings = fetched(PretrainSettings(tokenizer=args.tokenizer), Hub(), weights=False)
     tokenizer = saved_tokenizer(settings.tokenizer or args.tokenizer)
     paths = [Path(one) for one in args.text.split(",") if one]
-    num_workers = args.workers or len(os.sched_getaffinity(0))
+    num_workers = args.workers or num_processors()
     job = Tokenizing(
         paths=paths, tokenizer=tokenizer, end_id=end_id(tokenizer), output=args.output, num_workers=num_workers
     )

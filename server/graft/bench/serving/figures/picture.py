@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from graft.bench.serving.figures.figures import RATIO, Figure, Figures, target_of
+from graft.machine.processors import num_processors
 
 _MET, _MISSED, _PLAIN, _LINE = "#2e7d32", "#c62828", "#546e7a", "#212121"
 
@@ -18,7 +18,7 @@ def write(figures: Figures, title: str, *, json: Path | None, picture: Path | No
     if json is not None:
         figures.write(json)
     if picture is not None and figures.taken:
-        _draw(figures.taken, f"{title}, {os.cpu_count()} cores, {platform.machine()}", picture)
+        _draw(figures.taken, f"{title}, {num_processors()} cores, {platform.machine()}", picture)
 
 
 def _draw(figures: Mapping[str, Figure], title: str, path: Path) -> None:
