@@ -104,6 +104,16 @@ def test_a_second_start_takes_the_same_commit_though_the_branch_moved(hub: Local
     assert find_base(f"oaks/oak@{first.name}", hub=Hub(pins=pins)) == first
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"oaks/oak": 1}'])
+def test_a_file_of_commits_that_is_broken_is_no_word_that_nothing_was_taken(
+    hub: LocalHub, tmp_path: Path, text: str
+) -> None:
+    (pins := tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(NotFound, match=rf"{FILE_NAME} does not say which commits were taken before.*remove it"):
+        find_base("oaks/oak", hub=Hub(pins=pins))
+    assert not hub.asked and pins.read_text() == text
+
+
 def test_a_registered_base_that_the_cache_lost_is_fetched_at_its_commit(hub: LocalHub, tmp_path: Path) -> None:
     registered = Base.from_folder(find_base("oaks/oak", hub=Hub()))
     hub.repositories["oaks/oak"].commit(make_base(tmp_path / "newer", seed=1).path)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from graft.adapters.base.hub_download import download, in_cache
 from graft.adapters.base.hub_id import HubId
+from graft.adapters.errors import NotFound
 
 FILE_NAME = "hub.json"
 """What a command keeps beside its other files: the commit by repository."""
@@ -31,6 +32,7 @@ _MODEL_FILES = (
     *_TOKENIZER_FILES,
     *("generation_config.json", "graft_base.json", "*.safetensors", "*.safetensors.index.json"),
 )
+_FORGET = "mend it, or remove it to take what is newest"
 # The same weights once more, as other programs name them.
 _LEFT_OUT = ("*/*.safetensors", "*/*.json", "consolidated*")
 
@@ -56,7 +58,8 @@ class Hub:
         """The folder of a model's configuration, tokenizer and safetensors weights, fetched where it is not in the
         cache. `recorded` is a commit known from elsewhere, for a name that `pins` does not hold.
 
-        Blocks for as long as a download takes. Raises NotFound saying why the hub does not give it, StoreFull.
+        Blocks for as long as a download takes. Raises NotFound saying why the hub does not give it, or that
+        `pins` is broken, StoreFull.
         """
         return self._fetched(name, _MODEL_FILES, recorded=recorded)
 
@@ -70,33 +73,32 @@ class Hub:
             self.say(f"{name} is a folder here, which is taken, and not the model of that name on the hub")
 
     def _fetched(self, name: HubId, files: tuple[str, ...], *, recorded: str | None = None) -> Path:
-        pinned = self._pinned().get(name.repository, recorded)
-        wanted = name if name.revision is not None else replace(name, revision=pinned)
+        pinned = self._pinned()
+        before = None if name.revision is not None else pinned.get(name.repository, recorded)
+        wanted = name if before is None else replace(name, revision=before)
         folder = download(wanted, files=files, left_out=_LEFT_OUT, say=self.say)
-        commit = folder.name
-        if wanted is not name and wanted.revision is not None:
-            kept = f", as before ({name}@main takes what is newest)"
-        else:
-            kept = ""
-        self.say(f"{name.repository} is taken at commit {commit}{kept}")
-        self._pin(name.repository, commit)
+        kept = "" if before is None else f", as before ({name}@main takes what is newest)"
+        self.say(f"{name.repository} is taken at commit {folder.name}{kept}")
+        self._pin({**pinned, name.repository: folder.name}, before=pinned)
         return folder
 
     def _pinned(self) -> Mapping[str, str]:
-        if self.pins is None:
+        """The commit by repository. A file that cannot be read is no word that nothing was taken."""
+        if self.pins is None or not self.pins.exists():
             return {}
         try:
             found = json.loads(self.pins.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        except (OSError, ValueError) as error:
+            raise NotFound(f"{self.pins} does not say which commits were taken before ({error}): {_FORGET}") from None
+        if not isinstance(found, dict) or not all(isinstance(commit, str) for commit in found.values()):
+            raise NotFound(f"{self.pins} does not say which commits were taken before: {_FORGET}")
+        return found
 
-    def _pin(self, repository: str, commit: str) -> None:
-        before = self._pinned()
-        if self.pins is None or before.get(repository) == commit:
+    def _pin(self, commits: Mapping[str, str], *, before: Mapping[str, str]) -> None:
+        if self.pins is None or commits == before:
             return
         self.pins.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**before, repository: commit}, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(commits, indent=1, sort_keys=True) + "\n"
         with tempfile.NamedTemporaryFile("w", dir=self.pins.parent, delete=False, encoding="utf-8") as draft:
             draft.write(text)
         Path(draft.name).replace(self.pins)
