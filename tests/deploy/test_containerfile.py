@@ -100,6 +100,19 @@ def test_torch_is_the_makefiles(repository: Path) -> None:
         assert f"ARG {name}={said}\n" in body
 
 
+def test_the_image_holds_what_triton_would_compile(repository: Path) -> None:
+    """The stage `cuda-build` compiles Triton's driver module against an empty libcuda, and the last stage finds it in
+    the cache by a key. In Triton 3.7 the source and the platform make the key, not where libcuda lies."""
+    (version,) = re.findall(
+        r"^triton==(\d+\.\d+)", (repository / "requirements/gpu-image.lock").read_text(), re.MULTILINE
+    )
+    assert version == "3.7", (
+        f"Triton {version}: read what the key of compile_module_from_src (triton/runtime/build.py) is made of. Where "
+        "the library's folder or the driver is part of it, the stage cuda-build must compile as the last stage would. "
+        "Then build the image, start it on a GPU (it has no compiler), and write the version here"
+    )
+
+
 def test_packages_come_from_the_projects_index_only_by_the_builders_word(repository: Path) -> None:
     """Addresses in deploy/ are of the machine itself, of services beside it, or PyTorch's own index."""
     named = set()
