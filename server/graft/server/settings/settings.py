@@ -1,16 +1,15 @@
-"""Everything that can be set about a server, with units, defaults and limits. Read once, by `settings_sources`."""
+"""Everything that can be set about a server, with units, defaults and limits. Read once, by `sources`."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from graft.adapters.form import ServingForm
 
@@ -88,11 +87,11 @@ class Settings:
     max_rank: int = 64
     """Largest LoRA rank."""
     max_model_tokens: int | None = None
-    """Context length; default: the base's own, or as much of it as the key-value cache holds."""
+    """Context length; default: the base's own, or as much of it as the key-value cache of the first engine holds."""
     kv_cache_mib: int | None = None
     """Memory of the key-value cache; default: 1024 on a CPU, what gpu_memory_fraction leaves on each GPU."""
     gpu_memory_fraction: float = 0.9
-    """Share of a GPU's memory that the engine takes; less leaves room for a trainer beside it."""
+    """Share of a GPU's memory that the engine takes; less leaves room beside it. Without effect with kv_cache_mib."""
     tensor_parallel_size: int = 1
     """GPUs over which each layer is split."""
     pipeline_parallel_size: int = 1
@@ -169,81 +168,8 @@ class Settings:
         return self.data_dir.expanduser().absolute()
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a text that is not empty")
-    return value
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("must be a whole number")
-    try:
-        return int(value)
-    except ValueError:
-        raise ValueError("must be a whole number") from None
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number")
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError("must be a number") from None
-
-
-def _boolean(value: object) -> bool:
-    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise ValueError("must be true or false")
-
-
-def _folders(value: object) -> tuple[Path, ...]:
-    parts = value.split(":") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("must be a list of folders")
-    return tuple(Path(_text(part)).expanduser().absolute() for part in parts)
-
-
-def _form(value: object) -> ServingForm:
-    try:
-        return ServingForm(_text(value).lower())
-    except ValueError:
-        raise ValueError(f"must be one of {', '.join(ServingForm)}") from None
-
-
-_PARSERS: dict[str, Callable[[object], Any]] = {
-    "str": _text,
-    "str | None": _text,
-    "int": _integer,
-    "int | None": _integer,
-    "float": _number,
-    "bool": _boolean,
-    "Path": lambda value: Path(_text(value)),
-    "Path | None": lambda value: Path(_text(value)),
-    "tuple[Path, ...]": _folders,
-    "ServingForm | None": _form,
-    "LogFormat": _text,
-    "LoraKernel": _text,
-    "ParityMode": _text,
-}
-
 _FIELDS = {one.name: one for one in fields(Settings)}
 NAMES = tuple(_FIELDS)
-
-
-def parse(name: str, value: object, *, source: str) -> Any:
-    """The value of setting `name` as its type. Raises `InvalidSetting`; `source` says where the value was set."""
-    try:
-        return _PARSERS[str(_FIELDS[name].type)](value)
-    except ValueError as error:
-        low, high = LIMITS.get(name, (None, None))
-        limits = "" if low is None else f" between {low:.15g} and {high:.15g}"
-        raise InvalidSetting(f"{name} = {value!r} ({source}): {error}{limits}") from None
 
 
 def describe(name: str) -> str:

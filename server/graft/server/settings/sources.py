@@ -12,7 +12,8 @@ from typing import Any
 
 from graft.adapters.text.file import read_text
 from graft.adapters.text.problems import UnreadableText
-from graft.server.settings.settings import NAMES, InvalidSetting, Settings, describe, parse
+from graft.server.settings.parsing import parse
+from graft.server.settings.settings import NAMES, InvalidSetting, Settings, describe
 
 PREFIX = "GRAFT_"
 CONFIG_VARIABLE = "GRAFT_CONFIG"
