@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from graft.cli.diagnosis import compilers, gpu
-from graft.cli.diagnosis.compilers import Compilers
+from graft.cli.diagnosis import gpu
 from graft.cli.diagnosis.finding import Finding
 from graft.cli.diagnosis.nvidia import Card, Cards, Process
 from graft.cli.diagnosis.packages import Packages
@@ -131,19 +130,3 @@ def test_several_cards_need_nccl_and_are_best_alike() -> None:
 def test_hidden_cards_are_said(value: str, state: str) -> None:
     found = {one.subject: one for one in said(HERE, environment={"CUDA_VISIBLE_DEVICES": value})}
     assert found["CUDA_VISIBLE_DEVICES"].state == state
-
-
-@pytest.mark.parametrize(
-    ("here", "states"),
-    [
-        (Compilers(c="gcc", nvcc="nvcc", has_headers=True, has_cache=False), ["ok", "ok"]),
-        (Compilers(c=None, nvcc=None, has_headers=True, has_cache=False), ["problem", "notice"]),
-        (Compilers(c="gcc", nvcc=None, has_headers=False, has_cache=False), ["problem", "notice"]),
-        (Compilers(c=None, nvcc=None, has_headers=False, has_cache=True), ["notice", "notice"]),
-    ],
-)
-def test_what_compiles_while_the_engine_starts(here: Compilers, states: list[str]) -> None:
-    found = list(compilers.findings(here))
-    assert [one.state for one in found] == states
-    if here.c is None:
-        assert "a C compiler" in found[0].found and "apt-get install gcc" in found[0].remedy

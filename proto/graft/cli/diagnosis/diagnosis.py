@@ -35,7 +35,7 @@ def diagnose(*, data_dir: str, ports: Sequence[int], with_data: bool = False) ->
         *packages.findings(there, has_gpu=has_gpu),
         _plugin(),
         *gpu.findings(here, there, os.environ),
-        *(compilers.findings(compilers.compilers()) if on_gpu else ()),
+        *(compilers.findings(compilers.compilers(), [card.capability for card in here.cards]) if on_gpu else ()),
         _cpu(),
         _shared_memory(num_gpus=len(here.cards) if on_gpu else 0),
         _disk(place),
