@@ -30,6 +30,7 @@ from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
 from graft.server.engine.factory import EngineFactory
+from graft.server.engine.succession import Succession
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Text
 from graft.server.management import Management
@@ -221,7 +222,7 @@ class Assembly:
     def _engine(self, catalog: CatalogThread, snapshots: Snapshots, store: BlobStore) -> _Engine:
         settings, base, form = self.settings, snapshots.base, snapshots.form
         supervisor = Supervisor(
-            lambda: self.engines.start(settings, base, form),
+            Succession(self.engines, settings, base, form).next,
             canary_interval_seconds=settings.canary_interval_seconds,
             canary_timeout_seconds=settings.canary_timeout_seconds,
         )
