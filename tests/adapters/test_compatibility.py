@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,33 @@ def test_an_adapted_output_head_is_refused(base: Base, tmp_path: Path) -> None:
     }
     problems = [reason.problem for reason in _reasons(make_adapter(tmp_path / "a", tensors=tensors), untied)]
     assert problems == ["an adapted output head would be left out when prompts are scored"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"block_sparse_moe.experts.{number}.{matrix}" for number in range(8) for matrix in ("w1", "w2", "w3")],
+        ["mlp.experts", "mlp.experts.base_layer"],  # as PEFT saves experts of one piece
+    ],
+)
+def test_adapted_experts_are_refused_once(names: list[str], base: Base, tmp_path: Path) -> None:
+    """Whether the base's files hold them one by one or not; the router and a shared expert are layers like others."""
+    others = {
+        f"model.layers.{layer}.mlp.{name}": (3, WIDTH) for layer in range(2) for name in ("gate", "shared_expert")
+    }
+    experts = {f"model.layers.{layer}.{name}": (3, WIDTH) for layer in range(2) for name in names}
+    mixture = dataclasses.replace(base, modules={**base.modules, **others, **experts})
+
+    def tensors(modules: Iterable[str]) -> dict[str, Any]:
+        shapes = {"A": (4, WIDTH), "B": (3, 4)}
+        return {f"base_model.model.{module}.lora_{side}.weight": np.ones(shapes[side], np.float32)
+                for module in modules for side in shapes}  # fmt: skip
+
+    def found(folder: str, modules: Iterable[str], served: Base) -> tuple[Reason, ...]:
+        config = {"target_modules": "all-linear"}
+        return _reasons(make_adapter(tmp_path / folder, tensors=tensors(modules), config=config), served)
+
+    assert not found("others", others, mixture)
+    for folder, served in (("listed", mixture), ("not listed", base)):
+        (reason,) = found(folder, experts, served)
+        assert f"{min(experts)} and {len(experts) - 1} more" in reason.problem and "exclude_modules" in reason.remedy

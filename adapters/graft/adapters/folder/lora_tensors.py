@@ -6,16 +6,16 @@ y = W x + (alpha / r) B A x, with A of shape (r, in_features) and B of shape (ou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from graft.adapters.errors import Reason
 from graft.adapters.folder import peft_patterns
+from graft.adapters.folder.adaptable import is_expert, is_head
 from graft.adapters.folder.manifest import CONFIG_FILE, TENSOR_FILE, Manifest
 from graft.adapters.folder.tensor_header import TensorInfo
 
-_OUTPUT_HEADS = ("lm_head", "embed_out")
 _NAME = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight\Z")
 # Whole matrices with a row for each token, as a trainer saves them that added tokens, and the low-rank updates of such.
 _PER_TOKEN = re.compile(
@@ -48,10 +48,11 @@ class _Pair:
 def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """Everything that keeps the tensors from being a LoRA of `base`; at most 20 of one kind are spelled out."""
     pairs, strange = _pairs(manifest.tensors)
-    known = {module: pair for module, pair in pairs.items() if module in base.modules}
-    unknown = [_unknown(module, base) for module in pairs if module not in known]
-    found = []
-    if not known:
+    experts = sorted(filter(is_expert, pairs))
+    known = {module: pair for module, pair in pairs.items() if module in base.modules and not is_expert(module)}
+    unknown = [_unknown(module, base) for module in pairs if module not in base.modules and not is_expert(module)]
+    found = [_of_experts(experts)] if experts else []
+    if not known and not experts:
         problem = f"no tensor belongs to a linear module of the base {base.name}: the base would answer instead"
         remedy = f"this base has modules such as {', '.join(sorted(base.modules)[:3])}"
         found.append(Reason(field="target_modules", problem=problem, remedy=remedy))
@@ -66,7 +67,7 @@ def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
         for module, pair in known.items()
         for reason in _pair_reasons(module, pair, resolved.ranks.get(module, manifest.rank), base)
     ]
-    left_out = [_left_out(module) for module in known if module not in resolved.targeted and not _is_head(module)]
+    left_out = [_left_out(module) for module in known if module not in resolved.targeted and not is_head(module)]
     return found + _capped(left_out) + _capped(wrong)
 
 
@@ -109,6 +110,13 @@ def _unknown(module: str, base: Base) -> Reason:
     return Reason(field=f"{TENSOR_FILE}:{module[:200]}", problem=problem, remedy=remedy)
 
 
+def _of_experts(modules: Sequence[str]) -> Reason:
+    others = f" and {len(modules) - 1} more" if len(modules) > 1 else ""
+    problem = f"{modules[0]}{others}: adapters of a mixture's experts are not served, whose slots would be the largest"
+    remedy = "train with exclude_modules=r'.*\\.experts\\b.*' (attention, routers and shared experts stay), or merge it"
+    return Reason(field=TENSOR_FILE, problem=problem, remedy=remedy)
+
+
 def _left_out(module: str) -> Reason:
     problem = f"target_modules, exclude_modules and layers_to_transform of {CONFIG_FILE} leave it out, as PEFT would"
     remedy = "name the module there, or save the adapter without it"
@@ -116,7 +124,7 @@ def _left_out(module: str) -> Reason:
 
 
 def _pair_reasons(module: str, pair: _Pair, rank: int, base: Base) -> Iterator[Reason]:
-    if _is_head(module):
+    if is_head(module):
         # vLLM computes a prompt's log-probabilities without knowing which adapter the prompt belongs to.
         problem, remedy = "an adapted output head would be left out when prompts are scored", "train without it"
         yield Reason(field=f"{TENSOR_FILE}:{module}", problem=problem, remedy=remedy)
@@ -128,10 +136,6 @@ def _pair_reasons(module: str, pair: _Pair, rank: int, base: Base) -> Iterator[R
         elif info.shape != shape:
             problem = f"has shape {list(info.shape)}; rank {rank} on this base needs {list(shape)}"
             yield Reason(field=field, problem=problem, remedy="the rank or the base differs from the training's")
-
-
-def _is_head(module: str) -> bool:
-    return module.rpartition(".")[2] in _OUTPUT_HEADS
 
 
 def _capped(found: list[Reason]) -> list[Reason]:

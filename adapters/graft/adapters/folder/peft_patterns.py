@@ -18,11 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.adapters.folder.adaptable import is_head
+
 CPU_SECONDS = 2
 _WALL_SECONDS = 60.0
 _PLAIN = re.compile(r"[A-Za-z0-9_.^$-]{1,500}\Z")
 _ANY_LAYER = r".*?\.[^.]*\.(?P<idx>\d+)\."
-_OUTPUT_HEADS = ("lm_head", "embed_out")
 # Reads {expressions: [[text, whole]], names, libraries} and writes, for each expression, {name: layer or null}.
 _CHILD = f"""
 import json, resource, sys
@@ -126,7 +127,7 @@ def _targeted(config: Mapping[str, object], name: str, found: Mapping[Expression
     if excluded and _named(excluded, name, found):
         return False
     if isinstance(targets, str) and is_all_linear("target_modules", targets):
-        return name.rpartition(".")[2] not in _OUTPUT_HEADS
+        return not is_head(name)
     if not _named(targets, name, found):
         return False
     layers = config.get("layers_to_transform")
