@@ -17,8 +17,9 @@ from typing import Any
 
 from graft.adapters.form import ServingForm
 from graft.server.engine.lora.slot_image import layout_of, write_image
-from graft.server.engine.vllm.devices import Cpu
-from graft.server.engine.vllm.environment import EngineSettings, engine_arguments, prepare_environment
+from graft.server.engine.vllm.devices.arguments import engine_arguments
+from graft.server.engine.vllm.devices.cpu import Cpu
+from graft.server.engine.vllm.environment import EngineSettings, prepare_environment
 from graft.server.engine.vllm.inside import plugin
 from graft.server.engine.vllm.inside.managers import CUDA
 

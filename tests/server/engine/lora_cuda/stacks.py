@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm.devices import Cpu
-from graft.server.engine.vllm.environment import EngineSettings, engine_arguments, prepare_environment
+from graft.server.engine.vllm.devices.arguments import engine_arguments
+from graft.server.engine.vllm.devices.cpu import Cpu
+from graft.server.engine.vllm.environment import EngineSettings, prepare_environment
 from graft.server.engine.vllm.inside.managers import CUDA
 
 Stacks = dict[str, list[torch.Tensor]]

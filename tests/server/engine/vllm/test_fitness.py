@@ -59,15 +59,21 @@ def test_a_decoder_of_linear_layers_is_served_in_every_form_that_is_made_at_the_
             check(family_base(name), form, num_slots)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "mixtral"])
-def test_c6_what_the_engine_serves_plain_and_alone_says_both_at_once(name: str, family_base: Make) -> None:
-    said = problems(family_base(name))
+def test_c6_what_the_engine_serves_plain_and_alone_says_both_at_once(family_base: Make) -> None:
+    said = problems(family_base("gpt2"))
     assert said.keys() == {"quantization", "num_slots"}
     assert "it can be as bf16, fp32" in said["quantization"] and "--quantization bf16" in said["quantization"]
     assert "--num-slots 0" in said["num_slots"]
-    assert problems(family_base(name), ServingForm.BF16).keys() == {"num_slots"}
-    assert problems(family_base(name), ServingForm.NF4, 0).keys() == {"quantization"}
-    check(family_base(name), ServingForm.BF16, 0)
+    assert problems(family_base("gpt2"), ServingForm.BF16).keys() == {"num_slots"}
+    assert problems(family_base("gpt2"), ServingForm.NF4, 0).keys() == {"quantization"}
+    check(family_base("gpt2"), ServingForm.BF16, 0)
+
+
+def test_a_mixture_of_experts_takes_adapters_and_is_plain_on_a_cpu(family_base: Make) -> None:
+    """Its experts have no quantized kernels there."""
+    said = problems(family_base("mixtral"))
+    assert said.keys() == {"quantization"} and "--quantization bf16" in said["quantization"]
+    check(family_base("mixtral"), ServingForm.BF16)
 
 
 @pytest.mark.parametrize("name", OTHERS)

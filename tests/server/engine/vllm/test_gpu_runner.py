@@ -17,8 +17,7 @@ from graft.server.api.limits import (
     MAX_STOP_TOKEN_IDS,
 )
 from graft.server.engine.vllm.conversion import usable_seed
-from graft.server.engine.vllm.devices import Cuda
-from tests.server.engine.vllm.test_devices import SETTINGS
+from tests.server.engine.vllm.devices.simulated import CUDA, SETTINGS
 
 _MOST_ENDS = 16  # that a base names itself; Llama 3's three are many
 
@@ -33,7 +32,7 @@ def test_bad_words_fit() -> None:
     """A token has a byte at least, and each word is tokenized with a space and without."""
     num_words = 64  # vLLM refuses more than 128 after it has tokenized each twice
     most = 2 * MAX_BAD_WORDS_BYTES + num_words
-    assert most <= int(Cuda().variables(SETTINGS)["VLLM_MAX_BAD_WORDS_TOTAL_TOKENS"])
+    assert most <= int(CUDA.variables(SETTINGS)["VLLM_MAX_BAD_WORDS_TOTAL_TOKENS"])
 
 
 @pytest.mark.parametrize("seed", [2**63 - 1, -1, -(2**63), 0, 7])

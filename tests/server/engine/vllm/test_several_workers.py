@@ -17,7 +17,7 @@ from graft.server.engine.engine import EngineAdapter, EngineError, LoadFailed
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.inside.managers import manager_of
 from graft.server.engine.vllm.inside.plugin import WorkerReport
-from tests.server.engine.vllm.test_devices import SETTINGS
+from tests.server.engine.vllm.devices.simulated import SETTINGS
 
 OURS = manager_of(current_platform)
 ADAPTER = EngineAdapter(digest="sha256:a", engine_id=7, path=Path("/adapter"))
@@ -32,7 +32,7 @@ class Workers:
         process = SimpleNamespace(pid=0, sentinel=sentinel, exitcode=None)
         manager = SimpleNamespace(processes=[process])
         self.engine_core = SimpleNamespace(resources=SimpleNamespace(engine_manager=manager))
-        self._reports = [{"manager": name, "modules": {}} for name in managers]
+        self._reports = [{"manager": name, "modules": {}, "slot_bytes": at} for at, name in enumerate(managers, 7)]
         self.removed: list[int] = []
 
     async def collective_rpc(self, name: str) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def engine_of(workers: Workers) -> VllmEngine:
 
 async def test_every_worker_is_asked_for_its_manager(sentinel: int) -> None:
     engine = engine_of(Workers(sentinel, [OURS, OURS]))
-    await engine.check_lora()
+    assert await engine.check_lora() == 8, "stages of a pipeline may have other layers"
     engine._process.expect_end()
     lost = engine_of(Workers(sentinel, [OURS, "vllm.lora.worker_manager.LRUCacheWorkerLoRAManager"]))
     with pytest.raises(EngineError, match=r"vllm\.lora\.worker_manager\.LRUCacheWorkerLoRAManager, not with graft"):

@@ -10,6 +10,7 @@ from vllm.lora.lora_model import LoRAModel
 from vllm.lora.model_manager import LRUCacheLoRAModelManager
 from vllm.lora.request import LoRARequest
 from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
+from vllm.model_executor.layers.fused_moe import MoERunner
 
 from graft.server.engine.lora.slot_image import is_image
 from graft.server.engine.lora.vllm_image import ImageModel, image_model, map_image
@@ -29,12 +30,18 @@ class LinearSlots(LRUCacheLoRAModelManager):
             type(layer).__name__ for layer in self.modules.values() if not isinstance(layer, BaseLinearLayerWithLoRA)
         }
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all slots, on this worker's device."""
+        layers = self.modules.values()
+        return sum(each.nbytes for layer in layers for each in (*layer.lora_a_stacked, *layer.lora_b_stacked))
+
     def _create_lora_modules(self) -> None:
-        """Slots for linear layers only: adapters of embeddings and the output head are refused when registered, and
-        their slots would be the largest by far."""
-        tables: set[str] = set(self.model.embedding_modules)
+        """Slots for linear layers only: adapters of embeddings, the output head and a mixture's experts are refused
+        when registered, and their slots would be the largest by far."""
+        others = {*self.model.embedding_modules, *_experts(self.model)}
         linear: list[str] = self.supported_lora_modules  # type: ignore[has-type]  # set by vLLM's class
-        self.supported_lora_modules = [name for name in linear if name not in tables]
+        self.supported_lora_modules = [name for name in linear if name not in others]
         super()._create_lora_modules()
 
     def _create_merged_loras_inplace(self, lora_model: LoRAModel) -> None:
@@ -62,21 +69,25 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
     _manager_cls = LinearSlots
 
     def told(self) -> dict[str, Any]:
-        """`kernel` and `dtype` by name, `max_rank`, and `modules`: the engine's modules, each with the base's modules
-        that are its slices; none where adapters are loaded by vLLM, from their own files.
+        """`kernel` and `dtype` by name, `max_rank`, `slot_bytes` of all slots together, and `modules`: the engine's
+        modules, each with the base's modules that are its slices; none where adapters are loaded by vLLM, from their
+        own files.
         """
         slots = self._adapter_manager
         return {
             "kernel": self.kernel_name,
             "dtype": str(slots.lora_config.lora_dtype).removeprefix("torch."),
             "max_rank": slots.lora_config.max_lora_rank,
+            "slot_bytes": slots.num_bytes,
             "modules": slots.slices if self.takes_images else {},
         }
 
     @property
     def takes_images(self) -> bool:
         """A model whose modules have other names in vLLM has its adapters loaded by vLLM, which knows how."""
-        return not (self._adapter_manager.other_layers or _renames(self._adapter_manager.model))
+        slots = self._adapter_manager
+        parts = [part for each in slots.slices.values() for part in each]
+        return not (slots.other_layers or _renames(slots.model, parts))
 
     @property
     def kernel_name(self) -> str:
@@ -101,10 +112,22 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
             super()._apply_adapters(missing)
 
 
-def _renames(model: Any) -> bool:
+def _experts(model: Any) -> set[str]:
+    """What the experts of a mixture are called in their layer; nothing where there are none."""
+    return {name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, MoERunner)}
+
+
+def _renames(model: Any, names: Iterable[str]) -> bool:
+    """Whether a module that is called one of `names` in vLLM may have another name in the base's files."""
     mapper = getattr(model, "hf_to_vllm_mapper", None)
     if mapper is None:
         return False
-    names = mapper.get_rename_mapper()
-    maps = ("renaming", "regex", "substr", "prefix", "suffix")
-    return any(getattr(names, f"orig_to_new_{kind}") for kind in maps)
+    maps = mapper.get_rename_mapper()
+    weights = [f"{name}.weight" for name in names]
+    return bool(
+        maps.orig_to_new_renaming
+        or maps.orig_to_new_regex
+        or any(new in weight for new in maps.orig_to_new_substr.values() for weight in weights)
+        or any(weight.startswith(new) for new in maps.orig_to_new_prefix.values() for weight in weights)
+        or any(weight.endswith(new) for new in maps.orig_to_new_suffix.values() for weight in weights)
+    )

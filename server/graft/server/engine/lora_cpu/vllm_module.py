@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
 
-from graft.server.engine.lora_cpu.kernel import Kernel
+from graft.server.engine.lora_cpu.kernel import AddLora, Kernel
 from graft.server.engine.lora_cpu.slot_weights import SlotWeights
 
 _Slices: TypeAlias = torch.Tensor | list[torch.Tensor | None]
@@ -26,7 +26,9 @@ class SlottedLinear:
         a = [stack.squeeze(1) for stack in layer.lora_a_stacked]
         b = [stack.view(stack.shape[0], stack.shape[3], stack.shape[2]) for stack in layer.lora_b_stacked]
         self.weights = SlotWeights(a, b)
-        self._add = kernel.bind(self.weights)
+        add = kernel.bind(self.weights)
+        # Some routers' outputs have another type than their inputs: float32 beside bfloat16.
+        self._add = add if _output_type(layer) in (None, self.weights.dtype) else _to_any_type(add)
         self._with_adapters = self._forward if layer.tp_size == 1 else layer.forward
         layer.set_lora = self.put
         layer.reset_lora = self.weights.clear
@@ -66,6 +68,21 @@ class SlottedLinear:
         """Under tensor parallelism vLLM's forward pass calls this before it adds up or gathers the parts."""
         self._add(x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1]))
         return y
+
+
+def _output_type(layer: BaseLinearLayerWithLoRA) -> torch.dtype | None:
+    """None where it is the inputs'."""
+    found: torch.dtype | None = getattr(layer.base_layer, "out_dtype", None)
+    return found
+
+
+def _to_any_type(add: AddLora) -> AddLora:
+    def added(x: torch.Tensor, y: torch.Tensor) -> None:
+        update = torch.zeros_like(y, dtype=x.dtype)
+        add(x, update)
+        y += update
+
+    return added
 
 
 def _as_list(slices: _Slices) -> list[torch.Tensor | None]:

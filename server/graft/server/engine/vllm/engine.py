@@ -70,8 +70,10 @@ class VllmEngine:
         if current_platform.is_cpu():
             self._instruction_sets = (await self._ask(self.llm.collective_rpc("graft_processor_report")))[0]
 
-    async def check_lora(self) -> None:
-        """Ask each worker what serves adapters there, and take its slots' layout. Raises `EngineError`."""
+    async def check_lora(self) -> int:
+        """Ask each worker what serves adapters there, and take its slots' layout. Returns the bytes of all slots, of
+        the worker that has most. Raises `EngineError`.
+        """
         reports = await self._ask(self.llm.collective_rpc("graft_lora_report"))
         self._lora_kernel = reports[0].get("kernel", reports[0]["manager"])
         wanted = manager_of(current_platform)
@@ -87,6 +89,7 @@ class VllmEngine:
                 self._images = await asyncio.to_thread(self._make_images, layout)
             except (OSError, GraftError) as error:
                 raise EngineError(f"there is no place for adapters beside the slots: {error}") from error
+        return max(int(report["slot_bytes"]) for report in reports)
 
     def _make_images(self, layout: SlotLayout) -> SlotImages:
         folder = self._settings.host_folder or self._folder.path / "slots"

@@ -1,4 +1,4 @@
-"""The environment that the engine's processes must run in, and the engine's arguments."""
+"""What an engine is started with, and the environment that its processes must run in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from graft.adapters.errors import GraftError
 from graft.adapters.form import ServingForm
@@ -17,21 +16,8 @@ from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import EngineError
 from graft.server.engine.vllm.inside import plugin
 
-if TYPE_CHECKING:
-    from graft.server.engine.vllm.devices import Device
-
 RANK_STEPS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes as `max_lora_rank`."""
-
-_FORMS: dict[ServingForm, dict[str, str]] = {
-    ServingForm.NF4: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
-    ServingForm.LLM_INT8: {"dtype": "bfloat16", "quantization": "bitsandbytes"},
-    # What the folder's config.json says: packed by `graft quantize`.
-    ServingForm.INT8: {"dtype": "bfloat16", "quantization": "compressed-tensors"},
-    ServingForm.INT4: {"dtype": "bfloat16", "quantization": "compressed-tensors"},
-    ServingForm.BF16: {"dtype": "bfloat16"},
-    ServingForm.FP32: {"dtype": "float32"},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +27,10 @@ class EngineSettings:
     `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up); with
     0 the engine serves no adapters. `max_running` requests run in one batch, whose prompts are read `max_step_tokens`
     at a time (default: vLLM's for servers). `kv_cache_bytes` is the paged KV cache's (CPU: 1 GiB by default, whole GiB,
-    rounded up; GPU: by default what `gpu_memory_fraction` of it leaves beside weights and activations). The base is
-    split over `tensor_parallel_size` times `pipeline_parallel_size` GPUs. `lora_kernel` computes adapters on CPU (see
-    `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters are kept ready in `host_folder` (default: a
-    temporary one).
+    rounded up; GPU: by default what `gpu_memory_fraction` of it leaves beside all else; with bytes the fraction is
+    without effect). The base is split over `tensor_parallel_size` times `pipeline_parallel_size` GPUs.
+    `lora_kernel` computes adapters on CPU (see `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters
+    are kept ready in `host_folder` (default: a temporary one).
     """
 
     base_path: Path
@@ -141,31 +127,3 @@ def _make_own(root: Path) -> None:
     found = root.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise OSError(f"{root} is no folder that this user alone can write in (remove it)")
-
-
-def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]:
-    """Keyword arguments of `AsyncEngineArgs` on this kind of device."""
-    return {
-        "model": str(settings.base_path),
-        "served_model_name": settings.base_name,
-        # -1: the base's own, or what of it the memory for the KV cache holds.
-        "max_model_len": -1 if settings.max_model_tokens is None else settings.max_model_tokens,
-        "max_num_seqs": settings.max_running,
-        "max_num_batched_tokens": settings.max_step_tokens,
-        **(_lora_arguments(settings) if settings.num_slots else {}),
-        "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
-        "enable_prefix_caching": True,
-        "generation_config": "vllm",
-        "seed": 0,
-        **_FORMS[settings.form],
-        **device.arguments(settings),
-    }
-
-
-def _lora_arguments(settings: EngineSettings) -> dict[str, Any]:
-    return {
-        "enable_lora": True,
-        "max_loras": settings.num_slots,
-        "max_cpu_loras": settings.num_slots,
-        "max_lora_rank": settings.rank_step,
-    }

@@ -29,10 +29,10 @@ from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
-from graft.server.engine.vllm.devices import device_of
+from graft.server.engine.vllm.devices.arguments import engine_arguments
+from graft.server.engine.vllm.devices.device import device_of
 from graft.server.engine.vllm.environment import (
     EngineSettings,
-    engine_arguments,
     environment,
     prepare_environment,
 )
@@ -77,7 +77,7 @@ def _reasons(settings: EngineSettings, architecture: str) -> list[Reason]:
         *_form_reasons(settings.form, architecture, _forms(model, config)),
         *device_of(current_platform).reasons(settings, quantized_before=_is_bitsandbytes(config)),
         *split_reasons(settings, config, current_platform),
-        *_adapter_reasons(settings.num_slots, architecture, _takes_adapters(model, config)),
+        *_adapter_reasons(settings.num_slots, architecture, takes_adapters=bool(supports_lora(model))),
         *_head_size_reasons(config),
         *_tied_head_reasons(settings, config),
     ]
@@ -105,10 +105,6 @@ def _forms(model: Any, config: ModelConfig) -> tuple[ServingForm, ...]:
     """Quantized layers need the model's word on what it fuses; experts have no quantized kernels on CPUs."""
     quantized = hasattr(model, "packed_modules_mapping") and not (config.is_moe and current_platform.is_cpu())
     return tuple(ServingForm) if quantized else _PLAIN
-
-
-def _takes_adapters(model: Any, config: ModelConfig) -> bool:
-    return bool(supports_lora(model)) and not (config.is_moe and current_platform.is_cpu())
 
 
 def _no_decoder(architecture: str) -> Reason:
@@ -148,6 +144,7 @@ def split_reasons(settings: EngineSettings, config: ModelConfig, platform: Devic
         problem = f"times pipeline_parallel_size is {tensor * pipeline}, and there are {count} GPUs"
         remedy = "ask for as many as there are; CUDA_VISIBLE_DEVICES may hide some"
         yield Reason(field="tensor_parallel_size", problem=problem, remedy=remedy)
+        return  # vLLM refuses what follows for that very reason
     try:
         config.verify_with_parallel_config(ParallelConfig(tensor_parallel_size=tensor))
     except ValueError:
@@ -165,7 +162,7 @@ def _folder_reasons(folder: Path, config: ModelConfig) -> Iterator[Reason]:
         return
     try:
         quantization: Any = get_quant_config(config, LoadConfig())
-        if current_platform.is_cpu() and config.quantization == "compressed-tensors":
+        if config.quantization == "compressed-tensors":
             _require_kernels(quantization, base_files.read(folder).packed.values(), config.dtype)
     except ValueError as error:
         remedy = "take the plain weights and quantize them with graft quantize"
@@ -205,7 +202,7 @@ def _is_bitsandbytes(config: ModelConfig) -> bool:
     return bool(described.get("quant_method") == "bitsandbytes")
 
 
-def _adapter_reasons(num_slots: int, architecture: str, takes_adapters: bool) -> Iterator[Reason]:
+def _adapter_reasons(num_slots: int, architecture: str, *, takes_adapters: bool) -> Iterator[Reason]:
     if num_slots and not takes_adapters:
         problem = f"is {num_slots}, but the engine takes no adapters on {architecture}"
         yield Reason(field="num_slots", problem=problem, remedy="serve the base alone with --num-slots 0")

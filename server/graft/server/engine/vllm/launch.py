@@ -16,11 +16,11 @@ from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.process.shared_names import SharedNames
 from graft.server.engine.vllm.detokenizer import start_inside_characters
-from graft.server.engine.vllm.devices import device_of
+from graft.server.engine.vllm.devices.arguments import engine_arguments
+from graft.server.engine.vllm.devices.device import device_of
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.environment import (
     EngineSettings,
-    engine_arguments,
     environment,
     prepare_environment,
     sockets_in_a_folder,
@@ -44,7 +44,10 @@ async def start_engine(settings: EngineSettings) -> VllmEngine:
     try:
         await engine.look_at_processor()
         if settings.num_slots:
-            await engine.check_lora()
+            slot_bytes = await engine.check_lora()
+            _log.info(
+                "%d adapter slots of rank %d take %.1f MiB", settings.num_slots, settings.rank_step, slot_bytes / 2**20
+            )
     except BaseException:
         await engine.close()
         raise
@@ -56,9 +59,11 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     try:
         prepare_environment(settings)
         device = device_of(current_platform)
-        variables = device.variables(settings)
+        variables, plan = device.variables(settings), device.plan(settings)
     except KernelUnavailable as error:
         raise EngineError(str(error)) from error
+    if plan:
+        _log.info("the engine takes %s", plan)
     # One for all requests: vLLM's engine keeps the backend of its first one. It reads our grammars (see `schema`).
     guidance = StructuredOutputsConfig(backend="guidance", disable_any_whitespace=True)
     arguments = AsyncEngineArgs(**engine_arguments(settings, device), structured_outputs_config=guidance)
@@ -79,7 +84,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
                     llm = await asyncio.to_thread(make)
                 except Exception as error:
                     why = told_why(folder.path) or error
-                    raise EngineError(f"the engine did not start on {settings.base_name}: {why}") from error
+                    taken = f" (it takes {plan})" if plan else ""
+                    raise EngineError(f"the engine did not start on {settings.base_name}: {why}{taken}") from error
     except BaseException:
         names.close()
         raise

@@ -11,8 +11,9 @@ from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from graft.adapters.base.base import Base
-from graft.server.engine.vllm.devices import Cpu
-from graft.server.engine.vllm.environment import engine_arguments, prepare_environment
+from graft.server.engine.vllm.devices.arguments import engine_arguments
+from graft.server.engine.vllm.devices.cpu import Cpu
+from graft.server.engine.vllm.environment import prepare_environment
 from graft.server.engine.vllm.inside.cached_prefix import LIMIT
 from tests.server.engine.making import engine_settings
 from tests.server.engine.vllm.inside.symbolic import BLOCK, SymbolicEngine

@@ -10,7 +10,7 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, and the queues. May run several times in a process."""
+    read from the cache, experts without slots, and the queues. May run several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
@@ -18,6 +18,7 @@ def register() -> None:
     from graft.server.engine.process.shared_names import adopt_names
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
+    from graft.server.engine.vllm.inside.experts import leave_experts_alone
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.inside.last_words import tell_why
     from graft.server.engine.vllm.inside.managers import manager_of
@@ -32,6 +33,7 @@ def register() -> None:
     read_every_tokenizer()
     limit_reads()
     share_last_blocks()
+    leave_experts_alone()
     shorten()
     if current_platform.is_cpu():
         use_tiles_with_leave()

@@ -9,11 +9,13 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from graft.adapters.base.base import Base
+from graft.adapters.folder.adaptable import is_expert
 
 
 def write_warm_up_adapter(folder: Path, base: Base) -> None:
-    """PEFT's files of an adapter of rank 1 on the linear layers of `base`, all zeros."""
-    modules = {name: shape for name, shape in base.modules.items() if ".layers." in name or ".h." in name}
+    """PEFT's files of an adapter of rank 1 on the linear layers of `base` that have slots, all zeros."""
+    in_blocks = {name: shape for name, shape in base.modules.items() if ".layers." in name or ".h." in name}
+    modules = {name: shape for name, shape in in_blocks.items() if not is_expert(name)}
     tensors = {}
     for name, (num_outputs, num_inputs) in modules.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = np.zeros((1, num_inputs), np.float32)
