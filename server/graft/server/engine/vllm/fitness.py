@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from vllm.config import LoadConfig, ModelConfig, ParallelConfig
+from vllm.config import LoadConfig, ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.model_executor.kernels.linear import MPLinearLayerConfig, choose_mp_linear_kernel
 from vllm.model_executor.layers.quantization.compressed_tensors.schemes.compressed_tensors_wNa16 import (
@@ -31,6 +31,7 @@ from graft.server.engine.engine import EngineError
 from graft.server.engine.lora_cpu.choice import KernelUnavailable
 from graft.server.engine.vllm.devices.arguments import engine_arguments
 from graft.server.engine.vllm.devices.device import device_of
+from graft.server.engine.vllm.devices.splitting import split_reasons
 from graft.server.engine.vllm.environment import (
     EngineSettings,
     environment,
@@ -125,35 +126,6 @@ def _dtype_reasons(platform: Any, dtype: Any) -> Iterator[Reason]:
         problem = f"{platform.get_device_name()} has no bfloat16, in which every form but fp32 is computed"
         remedy = "serve on a card of compute capability 8.0 or newer (A100, L4, H100 and the like)"
         yield Reason(field="GPU", problem=problem, remedy=remedy)
-
-
-class Devices(Protocol):
-    """What is read of vLLM's `current_platform`."""
-
-    def is_cpu(self) -> bool: ...
-
-    def device_count(self) -> int: ...
-
-
-def split_reasons(settings: EngineSettings, config: ModelConfig, platform: Devices) -> Iterator[Reason]:
-    """Why the base cannot be split so; nothing where it is not split."""
-    tensor, pipeline = settings.tensor_parallel_size, settings.pipeline_parallel_size
-    if tensor * pipeline == 1 or platform.is_cpu():
-        return
-    if (count := platform.device_count()) < tensor * pipeline:
-        problem = f"times pipeline_parallel_size is {tensor * pipeline}, and there are {count} GPUs"
-        remedy = "ask for as many as there are; CUDA_VISIBLE_DEVICES may hide some"
-        yield Reason(field="tensor_parallel_size", problem=problem, remedy=remedy)
-        return  # vLLM refuses what follows for that very reason
-    try:
-        config.verify_with_parallel_config(ParallelConfig(tensor_parallel_size=tensor))
-    except ValueError:
-        heads = config.model_arch_config.total_num_attention_heads
-        problem = f"is {tensor}, and the base's {heads} attention heads cannot be shared out so"
-        yield Reason(field="tensor_parallel_size", problem=problem, remedy=f"take a divisor of {heads}")
-    if pipeline > 1 and not config.registry.is_pp_supported_model(config.architectures, config):
-        problem = f"is {pipeline}, and the engine has no pipeline for {config.architecture}"
-        yield Reason(field="pipeline_parallel_size", problem=problem, remedy="split it by --tensor-parallel-size")
 
 
 def _folder_reasons(folder: Path, config: ModelConfig) -> Iterator[Reason]:

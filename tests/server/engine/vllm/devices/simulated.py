@@ -20,7 +20,7 @@ SETTINGS = EngineSettings(base_path=BASE.path, base_name=BASE.name, form=Serving
 
 
 class SimulatedCuda:
-    """One H100, or another card."""
+    """One H100, or other cards; with none of them a CPU."""
 
     def __init__(self, *, capability: tuple[int, int] = (9, 0), total_bytes: int = 80 * 2**30, count: int = 1) -> None:
         self._capability = DeviceCapability(*capability)
@@ -28,7 +28,7 @@ class SimulatedCuda:
         self._count = count
 
     def is_cpu(self) -> bool:
-        return False
+        return self._count == 0
 
     def device_count(self) -> int:
         return self._count

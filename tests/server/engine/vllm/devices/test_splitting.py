@@ -10,21 +10,8 @@ from vllm.config import ModelConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from graft.server.engine.vllm.devices.arguments import engine_arguments
-from graft.server.engine.vllm.fitness import split_reasons
-from tests.server.engine.vllm.devices.simulated import CUDA, SETTINGS
-
-
-class Gpus:
-    """vLLM's platform with so many cards."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def is_cpu(self) -> bool:
-        return self._count == 0
-
-    def device_count(self) -> int:
-        return self._count
+from graft.server.engine.vllm.devices.splitting import split_reasons
+from tests.server.engine.vllm.devices.simulated import CUDA, SETTINGS, SimulatedCuda
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +35,6 @@ def config() -> ModelConfig:
 def test_what_cannot_be_split_is_said(
     config: ModelConfig, changes: dict[str, Any], count: int, says: list[str]
 ) -> None:
-    reasons = list(split_reasons(replace(SETTINGS, **changes), config, Gpus(count)))
+    reasons = list(split_reasons(replace(SETTINGS, **changes), config, SimulatedCuda(count=count)))
     assert len(reasons) == len(says)
     assert all(words in reason.problem and reason.remedy for words, reason in zip(says, reasons, strict=True))

@@ -19,6 +19,8 @@ BAD_WORDS_TOKENS = 2**14
 class CudaPlatform(Platform, Protocol):
     """What is read of vLLM's `current_platform` on a machine with GPUs."""
 
+    def device_count(self) -> int: ...
+
     def get_device_capability(self) -> NamedTuple | None:
         """Major and minor."""
 
