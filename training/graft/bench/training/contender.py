@@ -23,8 +23,9 @@ from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.progress import METRICS, Gauge
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.model.flops import flops_per_token
-from graft.training.model.peaks import peak_flops
+from graft.training.model.casting import cast
+from graft.training.model.cost.flops import flops_per_token
+from graft.training.model.cost.peaks import peak_flops
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.runtime.device import device_kind
@@ -74,7 +75,7 @@ def graft(spec: Spec, rows: Sequence[list[int]], model: PreTrainedModel) -> tupl
     choose_attention(model, "auto", Circumstances(device=device, dtype=torch.bfloat16))
     with tempfile.TemporaryDirectory() as folder:
         step = Step(
-            model.to(device, torch.bfloat16),
+            cast(model, torch.bfloat16, device),
             objective=CausalObjective(),
             optimizers=adamw(weight_decay=WEIGHT_DECAY, betas=BETAS),
             max_gradient_norm=MAX_NORM,

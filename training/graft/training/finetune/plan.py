@@ -21,7 +21,7 @@ from graft.training.finetune.memory import Adapted
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.machine import Machine
 from graft.training.model.cost.activations import recomputed
-from graft.training.model.flops import flops_per_token
+from graft.training.model.cost.flops import flops_per_token
 from graft.training.runtime import markdown
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

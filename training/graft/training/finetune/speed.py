@@ -6,8 +6,8 @@ from torch import nn
 
 from graft.adapters.base.base import Base
 from graft.training.loop.progress import Gauge
-from graft.training.model.flops import flops_per_token, num_multiplied
-from graft.training.model.peaks import peak_of_all
+from graft.training.model.cost.flops import flops_per_token, num_multiplied
+from graft.training.model.cost.peaks import peak_of_all
 from graft.training.model.structure import empty_decoder
 
 

@@ -55,7 +55,7 @@ class Machine:
     @classmethod
     def named(cls, gpu: str | None, *, num: int, room: float | None) -> Self:
         """So many GPUs of a name, or so many devices of this machine. Raises ``ConfigurationError``."""
-        from graft.training.model.peaks import FLOAT16_ONLY, PEAKS, peak_of, peak_of_all
+        from graft.training.model.cost.peaks import FLOAT16_ONLY, PEAKS, peak_of, peak_of_all
         from graft.training.runtime.device import device_kind
 
         if gpu is None:

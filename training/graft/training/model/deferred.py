@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from graft.training.model.casting import cast_buffers
+
 _KEPT = 1 << 16
 """Elements; what a parameter holds before it is filled is kept of so small ones: norms and biases of ones or zeros."""
 
@@ -183,9 +185,7 @@ def without_numbers(make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Mod
     """What ``make`` makes, of a type, with memory for its parameters. Nothing is drawn."""
     model = undrawn(make)
     give(model, lambda name, one: torch.empty_like(one, device="cpu", dtype=dtype))
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = buffer.to(dtype) if buffer.is_floating_point() else buffer
+    cast_buffers(model, dtype)
     return model
 
 

@@ -19,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from graft.training.errors import ConfigurationError
 from graft.training.model import varlen
 from graft.training.model.attention import PLAIN_NAME, register_plain
+from graft.training.model.casting import cast
 from graft.training.model.soft_caps import has_soft_caps
 from graft.training.model.varlen_kernels import kernel_for
 from graft.training.objective.masks import FLASH, FLEX, decoder_of, reaches
@@ -183,7 +184,8 @@ def _calls(decoder: PreTrainedModel, circumstances: Circumstances) -> list[_Call
     ALL_ATTENTION_FUNCTIONS.register(_PROBE, record)
     ALL_MASK_ATTENTION_FUNCTIONS.register(_PROBE, sdpa_mask)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        twin = type(decoder)(copy.deepcopy(decoder.config)).bfloat16().train()  # which experts' products need
+        made = type(decoder)(copy.deepcopy(decoder.config))
+        twin = cast(made, torch.bfloat16).train()  # which experts' products need
         for one in twin.modules():
             if isinstance(one, PreTrainedModel):
                 one.config._attn_implementation = _PROBE

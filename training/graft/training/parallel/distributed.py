@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from graft.training.batch.data import Share
 from graft.training.model.blocks import blocks
+from graft.training.model.casting import cast
 from graft.training.model.deferred import Deferred
 from graft.training.parallel import context
 from graft.training.parallel.buckets import Buckets, Reduction, dealt, local, sum_together
@@ -91,7 +92,7 @@ class Distributed:
         """
         is_sharded = self.mesh.shards_weights
         held = torch.float32 if is_sharded else dtype
-        made = model.model if isinstance(model, Deferred) else model.to(self.device, held)
+        made = model.model if isinstance(model, Deferred) else cast(model, held, self.device)
         self.apply(made, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
         if isinstance(model, Deferred):
             own = "cpu" if self._offloads else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from graft.training.model.casting import cast_buffers
 from graft.training.model.deferred import Part, give
 from graft.training.parallel.buckets import like, local
 
@@ -25,12 +26,10 @@ def fill(
     dtype: torch.dtype,
     parameters_on: str | None = None,
 ) -> None:
-    """Reads every parameter that is on ``meta`` and moves the buffers, as ``model.to(device, dtype)`` would; parameters
+    """Reads every parameter that is on ``meta`` and moves the buffers, as ``cast`` would; parameters
     to another device where that is said.
     """
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = buffer.to(device, dtype if buffer.is_floating_point() else None)
+    cast_buffers(model, dtype, device)
 
     def own(name: str, parameter: nn.Parameter) -> Tensor:
         part = part_of(parameter)

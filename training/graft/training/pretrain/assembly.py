@@ -13,11 +13,12 @@ from torch import nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from graft.training.errors import ConfigurationError
+from graft.training.model.casting import cast
 from graft.training.model.configuration import num_positions
+from graft.training.model.cost.flops import flops_per_token
 from graft.training.model.deferred import Deferred, drawn, without_numbers
 from graft.training.model.family import DEFAULT, Family, Size, family, family_of
 from graft.training.model.float8 import reason_against_float8
-from graft.training.model.flops import flops_per_token
 from graft.training.model.loading import load, load_in_parts, parts
 from graft.training.objective import catalog
 from graft.training.objective.distillation import DecoderDistillation, EncoderDistillation
@@ -205,7 +206,7 @@ class Assembly:
         if self.settings.teacher is None:
             return plain
         teacher = load(Path(self.settings.teacher), catalog.model_class(self.objective_name))
-        teacher = teacher.requires_grad_(False).to(device, self.dtype)
+        cast(teacher.requires_grad_(False), self.dtype, device)
         if isinstance(plain, MaskedObjective):
             return EncoderDistillation(masked=plain, teacher=teacher)
         return DecoderDistillation(teacher=teacher)

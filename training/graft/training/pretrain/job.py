@@ -27,9 +27,10 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.blocks import compile_blocks, recompute
+from graft.training.model.casting import cast
+from graft.training.model.cost.peaks import peak_of_all
 from graft.training.model.deferred import Deferred
 from graft.training.model.float8 import multiply_in_float8
-from graft.training.model.peaks import peak_of_all
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
@@ -198,7 +199,7 @@ class PretrainText:
         recompute(model, str(self.settings.gradient_checkpointing))
         if isinstance(layout, Distributed):
             return layout.place(made, assembly.dtype)
-        return model.to(layout.device, assembly.dtype)
+        return cast(model, assembly.dtype, layout.device)
 
     def _run(self, ready: _Ready, layout: Layout, gauge: Gauge) -> Run:
         settings, assembly, held_out = self.settings, ready.assembly, ready.held_out

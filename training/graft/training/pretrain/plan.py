@@ -12,7 +12,7 @@ from torch import nn
 from graft.training.errors import ConfigurationError
 from graft.training.launch.machine import Machine
 from graft.training.loop.optim import num_steps_of
-from graft.training.model.flops import num_multiplied
+from graft.training.model.cost.flops import num_multiplied
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.memory import memory

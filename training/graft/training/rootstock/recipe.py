@@ -13,6 +13,7 @@ from graft.training.loop.optim import MakeOptimizers, Schedule, muon
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.weights import WorkingForm, bfloat16_form, nf4_form
+from graft.training.model.casting import cast
 from graft.training.objective.causal import CausalObjective
 from graft.training.rootstock.corpus.mixture import ROOTSTOCK, Mixture
 from graft.training.rootstock.corpus.packed_mixture import PackedMixture
@@ -48,7 +49,7 @@ class Recipe:
     def run(self, folder: Path) -> Run:
         """Makes the freshly initialised model and its run."""
         torch.manual_seed(self.seed)
-        model = LlamaForCausalLM(self.config).to(torch.bfloat16)
+        model = cast(LlamaForCausalLM(self.config), torch.bfloat16)
         data = PackedMixture(
             mixture=self.mixture, tokenizer=self.tokenizer, num_rows=self.num_rows, length=self.length, seed=self.seed
         )

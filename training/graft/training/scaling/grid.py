@@ -20,7 +20,8 @@ from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.model.flops import num_multiplied
+from graft.training.model.casting import cast
+from graft.training.model.cost.flops import num_multiplied
 from graft.training.parallel.layout import Alone
 from graft.training.pretrain import text
 from graft.training.pretrain.assembly import Assembly
@@ -113,7 +114,7 @@ class Grid:
         device = device_kind()
         model = assembly.model()
         parameters = num_multiplied(model)
-        model = model.to(device, torch.bfloat16)
+        cast(model, torch.bfloat16, device)
         optimizers = adamw(weight_decay=0.1, betas=(0.9, 0.95))
         Run(
             step=Step(model, objective=assembly.objective(), optimizers=optimizers, layout=Alone(device)),

@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from graft.training.model.attention import LONGEST
 from graft.training.model.blocks import blocks
+from graft.training.model.casting import cast
 from graft.training.model.family import facts_of
 
 NAME = "graft_planned"
@@ -68,7 +69,7 @@ def recomputed(model: PreTrainedModel, setting: str | bool) -> str:
 @lru_cache(maxsize=8)
 def activations(model: PreTrainedModel, *, rows: int, length: int, dtype: torch.dtype) -> Activations:
     """Of a model on the meta device, which stays as it was but for the type of its weights."""
-    model = model.to(dtype)
+    cast(model, dtype)
     try:
         return _traced(model, rows, length)
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, KeyError):

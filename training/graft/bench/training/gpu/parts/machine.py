@@ -9,7 +9,7 @@ import torch
 
 from graft.bench.training.gpu.teller import Teller
 from graft.bench.training.gpu.timing import cost
-from graft.training.model.peaks import peak_of
+from graft.training.model.cost.peaks import peak_of
 
 _PACKAGES = (
     *("torch", "triton", "transformers", "peft", "accelerate", "bitsandbytes", "torchao"),

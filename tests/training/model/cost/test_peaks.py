@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch._inductor.analysis.device_info import _device_mapping
 
-from graft.training.model import peaks
-from graft.training.model.peaks import peak_flops, peak_of
+from graft.training.model.cost import peaks
+from graft.training.model.cost.peaks import peak_flops, peak_of
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from transformers import (
     T5Config,
 )
 
-from graft.training.model import flops
-from graft.training.model.flops import flops_per_token, num_multiplied
-from graft.training.model.peaks import PEAKS
+from graft.training.model.cost import flops
+from graft.training.model.cost.flops import flops_per_token, num_multiplied
+from graft.training.model.cost.peaks import PEAKS
 
 LENGTH, ROWS = 32, 2
 
