@@ -10,8 +10,10 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from graft.training.batch.packing import IGNORED
-from graft.training.objective import head
-from graft.training.objective.head import _by_logarithms, _in_place, head_cross_entropy, labelled, rows_at_once
+from graft.training.objective import logits as of_logits
+from graft.training.objective.head import head_cross_entropy, labelled
+from graft.training.objective.logits import rows_at_once
+from graft.training.objective.softmax import by_logarithms, in_place
 
 
 @pytest.mark.parametrize("z", [0.0, 0.01])
@@ -19,7 +21,7 @@ from graft.training.objective.head import _by_logarithms, _in_place, head_cross_
 def test_value_and_gradients_are_those_of_whole_logits(
     z: float, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head, "CPU_ELEMENTS", rows_at_once * 11)
+    monkeypatch.setattr(of_logits, "CPU_ELEMENTS", rows_at_once * 11)
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(2, 5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 7, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -69,7 +71,7 @@ def test_what_a_model_does_to_its_logits_counts(model_type: str, options: dict[s
 
 
 @pytest.mark.parametrize("z", [0.0, 0.01])
-@pytest.mark.parametrize("make", [_in_place, _by_logarithms])
+@pytest.mark.parametrize("make", [in_place, by_logarithms])
 def test_both_ways_of_a_part_are_the_gradient_of_its_loss(make: Any, z: float) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 9 * torch.randn(6, 50, generator=generator, dtype=torch.float64)

@@ -14,34 +14,14 @@ from random import Random
 from statistics import median
 
 from tqdm import tqdm
-from transformers import LlamaConfig
 
 from graft.bench.training.contender import Result, Spec
+from graft.bench.training.shape import SHAPES, Shape
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import DataError, TrainingError
 
 RATIO = "ratio"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A Llama, and the batch it is trained with."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    feed_forward: int
-    vocab_size: int
-    rows: int
-    length: int
-
-
-SHAPES = {
-    "16m": Shape(width=384, num_layers=6, num_heads=6, feed_forward=1024, vocab_size=8192, rows=16, length=256),
-    "1b": Shape(width=2048, num_layers=16, num_heads=32, feed_forward=8192, vocab_size=32000, rows=8, length=2048),
-}
-"""For two cores, and for one large GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +109,7 @@ def _prepare(plan: Plan, shape: Shape, folder: Path) -> dict[str, Path]:
     tokenizer = train_tokenizer(documents, vocab_size=shape.vocab_size, context_tokens=shape.length)
     end: int = tokenizer.eos_token_id
     encoded: list[list[int]] = tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"]
-    LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.width,
-        intermediate_size=shape.feed_forward,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        num_key_value_heads=shape.num_heads,
-        max_position_embeddings=shape.length,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-    ).save_pretrained(folder)
+    shape.config(pad_token_id=tokenizer.pad_token_id).save_pretrained(folder)
     num = plan.num_steps * shape.rows
     stream = [one for ids in encoded for one in [*ids, end]]
     full = [stream[at : at + shape.length] for at in range(0, len(stream) - shape.length, shape.length)]

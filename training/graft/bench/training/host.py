@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from graft.bench.training.comparison import RATIO, SHAPES, Figure
+from graft.bench.training.comparison import RATIO, Figure
+from graft.bench.training.shape import SHAPES
 from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
@@ -153,22 +153,13 @@ def _timed_backward(watch: Watch) -> Iterator[None]:
 def run_16m(folder: Path, num_steps: int) -> Run:
     """A Llama of 15.7M parameters, rows of random documents, AdamW."""
     shape = SHAPES["16m"]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.width,
-        intermediate_size=shape.feed_forward,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        max_position_embeddings=shape.length,
-        tie_word_embeddings=True,
-    )
+    model = shape.model(torch.device("cpu"))
     documents = [
         [torch.randint(1, shape.vocab_size, (int(size),)).tolist()]
         for size in torch.randint(20, 400, (4 * num_steps + 40,))
     ] * (shape.rows // 4)
     return Run(
-        step=Step(LlamaForCausalLM(config).to(torch.bfloat16), objective=CausalObjective(), optimizers=adamw()),
+        step=Step(model, objective=CausalObjective(), optimizers=adamw()),
         data=PackedText(
             documents,
             length=shape.length,

@@ -13,7 +13,7 @@ from graft.training.model.blocks import blocks
 from graft.training.model.cost.activations import Activations, activations, probability_bytes, recomputed
 from graft.training.model.family import facts_of
 from graft.training.model.quantized import BLOCK
-from graft.training.objective.head import rows_at_once
+from graft.training.objective.logits import rows_at_once
 
 FORM_BYTES = {ServingForm.NF4: 0.5 + 4 / BLOCK, ServingForm.LLM_INT8: 1.0}
 """Per weight of the blocks' linear layers, with float32 scales of blocks or of rows; all else is held in 16 bits, and

@@ -72,8 +72,7 @@ class GatheredHead(SplitHead):
 
     def forward(self, x: Tensor) -> Tensor:
         found = nn.functional.linear(x, _own(self.weight), None if self.bias is None else _own(self.bias))
-        size = -(-self.out_features // self.tokens.num)
-        filled = nn.functional.pad(found, (0, size - found.shape[-1]))
+        filled = nn.functional.pad(found, (0, self.num_entries - found.shape[-1]))
         return join(filled, -1, self.tokens.group)[..., : self.out_features]
 
 

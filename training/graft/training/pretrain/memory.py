@@ -13,7 +13,7 @@ from graft.training.model.blocks import blocks
 from graft.training.model.cost.activations import Activations, activations, probability_bytes, recomputed
 from graft.training.model.family import facts_of
 from graft.training.model.loading import parts
-from graft.training.objective.head import rows_at_once
+from graft.training.objective.logits import rows_at_once
 from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain.settings import PretrainSettings
 

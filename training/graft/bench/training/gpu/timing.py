@@ -9,6 +9,9 @@ from statistics import median
 
 import torch
 
+from graft.bench.training.gpu.teller import Teller
+from graft.training.errors import first_line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -37,3 +40,15 @@ def cost(run: Callable[[], object], device: torch.device, *, rounds: int = 5, wa
         seconds.append(time.perf_counter() - begin)
     peak = torch.cuda.max_memory_allocated(device) - before if is_cuda else 0
     return Cost(seconds=median(seconds), peak_bytes=peak)
+
+
+def told_cost(teller: Teller, name: str, run: Callable[[], object]) -> Cost | None:
+    """The same, told; None where this card has no room for it, or this torch no such operation: that is told, too."""
+    try:
+        found = cost(run, teller.device)
+    except (RuntimeError, TypeError, AttributeError) as error:  # torch says so by each of them
+        teller.lacks(f"{name}: {type(error).__name__}: {first_line(error)}")
+        return None
+    teller.figure(f"{name}: time", 1e3 * found.seconds, "ms")
+    teller.figure(f"{name}: memory above its inputs", found.peak_bytes / 1e6, "MB")
+    return found

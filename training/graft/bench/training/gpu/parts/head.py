@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from graft.bench.training.gpu.teller import Teller
-from graft.bench.training.gpu.timing import cost
+from graft.bench.training.gpu.timing import told_cost
 from graft.training.objective.head import head_cross_entropy
 
 _SHAPES = ((8192, 2048, 32000), (8192, 2048, 128256), (8192, 4096, 151936))
@@ -40,10 +40,11 @@ def _heads(teller: Teller) -> Mapping[str, Head]:
         ),
     }
     fused = getattr(functional, "linear_cross_entropy", None)
-    if fused is None:
-        teller.lacks("torch.nn.functional.linear_cross_entropy (torch 2.13)")
+    options = getattr(torch.nn, "LinearCrossEntropyOptions", None)
+    if fused is None or options is None:
+        teller.lacks("torch.nn.functional.linear_cross_entropy with options (torch 2.13)")
     else:
-        in_parts = torch.nn.LinearCrossEntropyOptions()  # without them it computes all logits
+        in_parts = options()  # without them it computes all logits
         heads["torch's"] = lambda states, weight, labels: fused(
             states, weight, labels, reduction="sum", options=in_parts
         )
@@ -55,12 +56,6 @@ def _measure(teller: Teller, name: str, head: Head, states: Tensor, weight: Tens
         states.grad = weight.grad = None
         head(states, weight, labels).backward()
 
-    try:
-        found = cost(run, teller.device)
-    except (torch.OutOfMemoryError, NotImplementedError, TypeError) as error:
-        teller.lacks(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
-        return
-    flops = 6 * states.numel() * weight.shape[0]
-    teller.figure(f"{name}: time", 1e3 * found.seconds, "ms")
-    teller.figure(f"{name}: speed", flops / found.seconds / 1e12, "TFLOP/s")
-    teller.figure(f"{name}: memory above its inputs", found.peak_bytes / 1e6, "MB")
+    if (found := told_cost(teller, name, run)) is not None:
+        flops = 6 * states.numel() * weight.shape[0]
+        teller.figure(f"{name}: speed", flops / found.seconds / 1e12, "TFLOP/s")

@@ -9,16 +9,15 @@ from statistics import median
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from graft.bench.training.comparison import SHAPES, Shape
 from graft.bench.training.gpu.teller import Teller
+from graft.bench.training.shape import SHAPES, Shape
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.loop.optim import adamw
 from graft.training.loop.step import Step
 from graft.training.model.blocks import compile_blocks
-from graft.training.model.flops import flops_per_token
-from graft.training.model.peaks import peak_flops
+from graft.training.model.cost.flops import flops_per_token
+from graft.training.model.cost.peaks import peak_flops
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone
@@ -47,7 +46,7 @@ def measure(teller: Teller) -> None:
 
 
 def _trained(teller: Teller, shape: Shape, name: str, *, compiles: bool, documents: int) -> None:
-    model = _model(shape).to(teller.device, torch.bfloat16)
+    model = shape.model(teller.device)
     choose_attention(model, "auto", Circumstances(device=teller.device.type, dtype=torch.bfloat16))
     per_token = flops_per_token(model, shape.length)
     if compiles:
@@ -96,25 +95,6 @@ def _profile(step: Step, batch: PackedBatch, teller: Teller) -> str:
         own = getattr(one, order.replace("cuda", "device"))
         lines.append(f"{own / total:6.1%} {own / 1e3:9.2f} ms {one.count:5d} × {one.key[:90]}")
     return "\n".join(lines)
-
-
-def _model(shape: Shape) -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.width,
-        intermediate_size=shape.feed_forward,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        num_key_value_heads=shape.num_heads,
-        max_position_embeddings=shape.length,
-        tie_word_embeddings=True,
-    )
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    made = model.to_empty(device="cpu")
-    made.init_weights()
-    return made
 
 
 def _batch(shape: Shape, documents: int) -> PackedBatch:
