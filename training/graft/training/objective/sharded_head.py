@@ -25,8 +25,8 @@ class SplitHead(nn.Linear):
         """Of the process that has most, which all know alike."""
         weight = self.weight
         assert isinstance(weight, DTensor)
-        num: int = weight.device_mesh.size()
-        return -(-self.out_features // num)
+        num: int = -(-self.out_features // weight.device_mesh.size())
+        return num
 
 
 @dataclass(frozen=True, kw_only=True)
