@@ -20,7 +20,7 @@ from tests.tools.deploy.image import ROOT, Builder, Config, missing
 
 FOLDER = ROOT / "build/check-deploy"
 TOKEN, TENANTS = "token-of-the-check", "/run/secrets/tenants.yaml"
-START_SECONDS, STOP_SECONDS = 600.0, 45.0
+START_SECONDS, STOP_SECONDS = 1800.0, 45.0
 _HEADERS = {"authorization": f"Bearer {TOKEN}"}
 _BODY = {"model": "base", "messages": [{"role": "user", "content": "12+35?"}], "max_tokens": 40, "temperature": 0}
 _COMPILER = re.compile(r"((.*-)?(gcc|g\+\+|cpp|cc|c\+\+|clang|ld|as|make|nvcc|ptxas)|pip\d?)(-?\d[\d.]*)?")
@@ -102,7 +102,7 @@ def _caches(root: Path, config: Config) -> Iterator[str]:
             _write(root / caches[1:] / brought[0], "of an older image", owner=int(config.user.partition(":")[0]))
         log, changed = FOLDER / "caches.log", replace(config, volumes=volumes)
         with Container(root, changed, [*begun, "sh", "-c", compare], environment={}, log=log) as container:
-            code = container.process.wait(timeout=60)
+            code = container.process.wait(timeout=START_SECONDS)
         told = log.read_text(errors="replace")
         _demand(code == 0, f"with {volume} volume at {caches} the entry point leaves caches incomplete: {told}")
         _demand(bool(told) == (volume == "no"), f"with {volume} volume at {caches} the entry point says: {told!r}")
