@@ -142,6 +142,7 @@ def test_a_foreign_adapter_is_compared_with_peft_before_its_alias_moves(
         assert graft.generate("a", model=name, max_tokens=1).answerer.parity.source == "peft"
 
 
+@pytest.mark.slow
 def test_in_full_precision_peft_and_the_engine_agree_closely(
     layers: dict[str, tuple[int, int]], tmp_path: Path
 ) -> None:
