@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from graft.training.errors import DataError
+from graft.training.errors import DataError, Interrupted
 from graft.training.launch import processes
 from graft.training.launch.processes import joined
 
@@ -37,13 +37,19 @@ def main(folder: Path) -> None:
     def never() -> str:
         raise DataError(f"refused by {dist.get_rank()}")
 
+    def unpassable() -> str:
+        raise Interrupted("a keyword of its own is lost on the way", number=15)
+
     with joined() as all_of_them:
         made = all_of_them.by_first(slowly)
-        try:
-            all_of_them.by_first(never)
-        except DataError as error:
-            found = {"made": made, "refused": str(error), "waited": said[: NUM_WAITED - 1]}
-            (folder / str(dist.get_rank())).write_text(json.dumps(found))
+        refused = []
+        for make in (never, unpassable):
+            try:
+                all_of_them.by_first(make)
+            except (DataError, Interrupted, RuntimeError) as error:
+                refused.append(str(error))
+        found = {"made": made, "refused": refused, "waited": said[: NUM_WAITED - 1]}
+        (folder / str(dist.get_rank())).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint import filesystem
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
-from graft.training.loop.checkpoint import CheckpointWriter, load_tensors
+from graft.training.loop.checkpoint import CheckpointWriter, complete_checkpoints, load_tensors
 from graft.training.loop.staging import Staging
+from graft.training.parallel.layout import Alone
 from tests.training.parallel.threads import in_threads
 
 
@@ -37,6 +39,28 @@ def test_what_training_does_meanwhile_is_not_stored(tmp_path: Path, monkeypatch:
             found = {"weights": torch.empty(6)}
             load_tensors(tmp_path / f"checkpoint-{step}", found)
             assert torch.equal(found["weights"], torch.arange(6.0) + 10 * (step - 1))
+
+
+def test_beside_a_gpu_the_training_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of torch's two ways to bring tensors to the host one synchronizes the current stream every ten million bytes; and
+    whatever a thread asks of CUDA, it asks of the first GPU until it takes its process's.
+    """
+    taken: dict[str, int] = {}
+
+    def take(index: int) -> None:
+        taken[threading.current_thread().name] = index
+
+    def looking_ahead(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("this one waits for the training")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", take)
+    monkeypatch.setattr(filesystem, "_OverlappingCpuLoader", looking_ahead)
+    with CheckpointWriter(tmp_path, layout=Alone("cuda")) as writer:
+        writer.save(1, {"weights": torch.arange(6.0)}, {"step": 1})
+    assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoint-1"]
+    assert taken == {"checkpoint_0": 3}
 
 
 def test_the_same_memory_serves_as_long_as_shapes_stay() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch.distributed as dist
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
-from graft.training.runtime.device import device_kind
+from graft.training.runtime.device import check_own_gpus, device_kind, gpu_of_process, taking_device
 
 Made = TypeVar("Made")
 
@@ -67,24 +68,26 @@ class Processes:
         if self.num == 1:
             return make()
         outcome: tuple[str, Any] = (_WAIT, None)
-        with ThreadPoolExecutor(max_workers=1) as thread:
+        with ThreadPoolExecutor(max_workers=1, initializer=taking_device(self.device)) as thread:
             work = thread.submit(_outcome, make) if self.is_first else None
             while outcome[0] == _WAIT:
                 # Said again and again: a meeting that waits longer than the process group's timeout would fail.
-                said = [(_WAIT, None)]
+                said = [outcome]
                 if work is not None and not wait([work], timeout=_AGAIN_SECONDS).not_done:
-                    said = [work.result()]
+                    said = [_passable(*work.result())]
                 dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
                 outcome = said[0]
-        kind, value = outcome
+        kind, value = outcome if work is None else work.result()
         if kind == _RAISED:
             raise value
         made: Made = value
         return made
 
-    def layout(self, mesh: Mesh, *, offloads: bool = False) -> Layout:
-        """All of them, arranged; see ``Distributed`` for ``offloads``. Every process calls this."""
-        return Alone(self.device) if self.num == 1 else Distributed(mesh, device=self.device, offloads=offloads)
+    def layout(self, mesh: Mesh, *, offloads: bool = False, sums_each_batch: bool = False) -> Layout:
+        """All of them, arranged; see ``Distributed`` for the options. Every process calls this."""
+        if self.num == 1:
+            return Alone(self.device)
+        return Distributed(mesh, device=self.device, offloads=offloads, sums_each_batch=sums_each_batch)
 
 
 class Job(Protocol):
@@ -120,16 +123,25 @@ def joined() -> Iterator[Processes]:
         yield Processes(num=1, device=device, launch=_launch())
         return
     if device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(gpu_of_process(torch.cuda.device_count()))
     # torchrun keeps one store for all attempts, in which a restarted worker would find the addresses of dead ones.
     store, rank, num = next(dist.rendezvous("env://"))
     attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=num)
     try:
+        if device == "cuda":
+            check_own_gpus(_gathered(str(torch.cuda.get_device_properties().uuid), num))
         yield Processes(num=num, device=device, launch=_launch())
     finally:
         dist.destroy_process_group()
+
+
+def _gathered(value: str, num: int) -> list[str]:
+    """What each process says, told among the hosts."""
+    said: list[Any] = [None] * num
+    dist.all_gather_object(said, value)
+    return said
 
 
 def _launch() -> str | None:
@@ -143,3 +155,14 @@ def _outcome(make: Callable[[], Any]) -> tuple[str, Any]:
         return _MADE, make()
     except Exception as error:
         return _RAISED, error
+
+
+def _passable(kind: str, value: Any) -> tuple[str, Any]:
+    """An outcome, or its error's words where pickle cannot carry it to the others: they would wait for it in vain."""
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        if kind != _RAISED:
+            raise
+        return kind, RuntimeError(f"{type(value).__name__}: {value}")
+    return kind, value

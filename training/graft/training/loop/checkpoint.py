@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from graft.training.errors import CheckpointError
 from graft.training.loop.staging import Staging
 from graft.training.parallel.layout import Alone, Layout
+from graft.training.runtime.device import taking_device
 from graft.training.runtime.disk import cause, remove, written
 from graft.training.settings.settings import TrainingSettings
 
@@ -72,7 +73,9 @@ class CheckpointWriter:
         self._folder, self._keeping = folder, keeping or Keeping()
         self._layout = layout or Alone()
         self._staging = Staging()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="checkpoint", initializer=taking_device(self._layout.device)
+        )
         # Of its own, so that what the thread exchanges does not meet what the training does.
         self._group = None if self._layout.is_alone else dist.new_group(backend="gloo")
         self._pending: Future[None] | None = None
@@ -138,7 +141,9 @@ class CheckpointWriter:
     ) -> None:
         are_whole()
         with _written(target, draft), _alone_without_a_word():
-            dcp.save(tensors, checkpoint_id=draft / TENSORS, process_group=self._group, no_dist=self._layout.is_alone)
+            # Looking ahead, the writer would wait for the training's stream again and again. The copies are here.
+            writer = dcp.FileSystemWriter(draft / TENSORS, per_thread_copy_ahead=0)
+            dcp.save(tensors, storage_writer=writer, process_group=self._group, no_dist=self._layout.is_alone)
             if self._layout.is_first:  # which returns when all have written
                 (draft / VALUES).write_text(json.dumps(values), encoding="utf-8")
                 (draft / MARKER).touch()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from graft.training.runtime.pinned import pinned_room
+
 
 class Staging:
     """Its copies hold until the next are made: what stores them must have ended then."""
@@ -46,9 +48,9 @@ def _fits(room: Tensor, tensor: Tensor) -> bool:
 
 
 def _new(tensor: Tensor) -> Tensor:
-    """Where a GPU's tensor is copied to is pinned. A DTensor stays one of its mesh."""
+    """Where a GPU's tensor is copied to is pinned, if it can be. A DTensor stays one of its mesh."""
     own = _local(tensor)
-    room = torch.empty_like(own, device="cpu", pin_memory=own.is_cuda)
+    room = pinned_room(own) if own.is_cuda else torch.empty_like(own, device="cpu")
     return DTensor(room, tensor._spec, requires_grad=False) if isinstance(tensor, DTensor) else room
 
 
