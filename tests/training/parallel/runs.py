@@ -53,6 +53,7 @@ class Case:
     goes_on_from: str | None = None
     """It resumes what this case left."""
     offloads: bool = False
+    sums_each_batch: bool = False
     recomputes: str = "none"
 
 
@@ -72,6 +73,7 @@ CASES: dict[str, Case] = {
     "zero1": Case(mesh=Mesh(dp_shard=4, zero_stage=1)),
     "zero2": Case(mesh=Mesh(dp_shard=4, zero_stage=2)),
     "zero3": Case(mesh=Mesh(dp_shard=4)),
+    "zero3_summed_each": Case(mesh=Mesh(dp_shard=2, cp=2), sums_each_batch=True),
     "zero3_offload": Case(mesh=Mesh(dp_shard=4), offloads=True, recomputes="selective"),
     "hsdp": Case(mesh=Mesh(dp_replicate=2, dp_shard=2)),
     "tp": Case(mesh=Mesh(tp=4)),
@@ -193,7 +195,7 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         split = {"is_split": case.mesh.cp > 1, "is_staged": case.mesh.pp > 1}
         choose_attention(deferred.model, case.attention, Circumstances(device="cpu", dtype=torch.float32, **split))
         recompute(deferred.model, case.recomputes)
-        layout = Distributed(case.mesh, offloads=case.offloads)
+        layout = Distributed(case.mesh, offloads=case.offloads, sums_each_batch=case.sums_each_batch)
         model = layout.place(deferred, torch.float32)
         assert isinstance(model, PreTrainedModel)
         with contextlib.suppress(Stopped):

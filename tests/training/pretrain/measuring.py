@@ -94,6 +94,10 @@ SHARED: dict[str, Case] = {
     for again in ({}, AGAIN)
 } | {
     "dp": Case(mesh=Mesh(dp_replicate=2)),
+    "zero3_summed_each": Case(mesh=Mesh(dp_shard=2), settings={**TWICE, "sync_each_batch": True}),
+    "zero2_summed_each_checkpointed": Case(
+        mesh=Mesh(dp_shard=2, zero_stage=2), settings={**TWICE, **AGAIN, "sync_each_batch": True}
+    ),
     "zero3_float32": Case(mesh=Mesh(dp_shard=2), settings={"dtype": "float32"}),
     "zero3_few_tokens": Case(
         mesh=Mesh(dp_shard=2),
@@ -117,7 +121,7 @@ def measured(case: Case) -> int:
     if case.mesh.size == 1:
         model = model.to(dtype)
     else:
-        layout = Distributed(case.mesh)
+        layout = Distributed(case.mesh, sums_each_batch=settings.sync_each_batch)
         layout.place(model, dtype)
     data = PackedText(
         documents(*[settings.max_length + 5] * 40),

@@ -49,6 +49,22 @@ def test_what_is_offloaded_takes_the_hosts_memory() -> None:
     assert here.optimizer == 8 * num / 2 and there.optimizer == 0
 
 
+def test_what_is_summed_behind_each_micro_batch_is_held_in_parts() -> None:
+    """Whole sums of four bytes a parameter are not there, and the parts are."""
+    with torch.device("meta"):
+        model = Case().model()
+    num, mesh, twice = (
+        sum(one.numel() for one in model.parameters()),
+        Mesh(dp_shard=4),
+        {"gradient_accumulation_steps": 2},
+    )
+    whole, parts = (
+        memory(model, Case(settings={**twice, "sync_each_batch": each}).all_settings, mesh, device="cuda")
+        for each in (False, True)
+    )
+    assert parts.gradients_before == 4 * num / 4 and whole.gradients_before == 4 * num + 4 * num / 4
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_one_process_holds_what_was_planned(name: str) -> None:
     assert planned(ALONE[name]) == pytest.approx(measured(ALONE[name]), rel=TOLERANCE)

@@ -195,6 +195,7 @@ def test_a_tokenizer_that_does_not_fit_the_model(text: Path, tmp_path: Path) -> 
         ({"validation": "/nowhere"}, DataError, "/nowhere cannot be read"),
         ({"dp_replicate": 3}, ConfigurationError, "dp_replicate 3 asks for 3 processes, and there are 1"),
         ({"cpu_offload": True}, ConfigurationError, "cpu_offload needs weights that are sharded"),
+        ({"sync_each_batch": True}, ConfigurationError, "sync_each_batch is for weights that are sharded"),
         ({"float8": True}, ConfigurationError, "float8 needs a GPU, and this training computes on a CPU"),
         ({"hidden_size": 33}, ConfigurationError, "a width of 33 cannot be split among 2 heads"),
         ({"per_device_train_batch_size": 4000}, DataError, "give more text"),

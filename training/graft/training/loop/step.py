@@ -139,6 +139,21 @@ class Step:
         self._step(lr, norm, is_accepted=self._has_gradients and accept(norm))
         return {"gradient_norm": norm}
 
+    @torch.no_grad()
+    def finish(self) -> nn.Module:
+        """The model as it is to be kept: with its weights after the last step, or the running mean where there is one.
+
+        What only learning needs is let go: masters, gradients, optimizers. This ends the steps.
+        """
+        for name, mean in self.state.averages.items():
+            self.state.masters[name].copy_(mean)
+        self._weights.push(self.working_form(self.number))
+        self._forget_gradients()
+        self._weights.release()
+        self.layout.release()
+        self.state = State(masters={}, optimizers=[])
+        return self.model.eval()
+
     def _backward(self, prepared: Prepared) -> _Found:
         self.model.train()
         totals = self.layout.total({**prepared.counts, _TOKENS: prepared.num_tokens})

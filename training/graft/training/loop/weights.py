@@ -53,9 +53,17 @@ class Weights:
             name: parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
             for name, parameter in self.working.items()
         }
-        for name, parameter in self.working.items():
-            if parameter is not self.masters[name]:
-                parameter.register_post_accumulate_grad_hook(functools.partial(_hand_over, self.masters[name]))
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(functools.partial(_hand_over, self.masters[name]))
+            for name, parameter in self.working.items()
+            if parameter is not self.masters[name]
+        ]
+
+    def release(self) -> None:
+        """Lets the masters go: the model is left with the working weights."""
+        for hook in self._hooks:
+            hook.remove()
+        self.working, self.masters, self._hooks = {}, {}, []
 
     @torch.no_grad()
     def push(self, form: WorkingForm) -> None:

@@ -23,8 +23,8 @@ def cast(model: ModelT, dtype: torch.dtype, device: torch.device | str | None = 
     return model
 
 
-def cast_buffers(model: nn.Module, dtype: torch.dtype, device: torch.device | str | None = None) -> None:
-    """The same of a model whose parameters are still to come."""
+def cast_buffers(model: nn.Module, dtype: torch.dtype | None, device: torch.device | str | None = None) -> None:
+    """The same of a model whose parameters are still to come; without a type each keeps its own."""
     for module, name, one in _buffers(model):
         is_cast = one.is_floating_point() and not _is_frequency(name)
         module._buffers[name] = one.to(device=device, dtype=dtype if is_cast else None)

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 
 BUCKET_BYTES = 25 << 20
 """As in DistributedDataParallel: large enough for the full speed of a link, small enough to begin early."""
@@ -130,8 +131,16 @@ class Buckets:
         self._of = {name: bucket for bucket in self.buckets for name in bucket.masters}
         self._left: dict[str, int] = {}
         self._num_begun = 0
-        for name in self._of:
+        self._hooks = [
             working[name].register_post_accumulate_grad_hook(functools.partial(self._arrived, name))
+            for name in self._of
+        ]
+
+    def release(self) -> None:
+        """Lets gradients and masters go: nothing is summed any more."""
+        for hook in self._hooks:
+            hook.remove()
+        self.buckets, self._of, self._hooks = [], {}, []
 
     def open(self) -> None:
         """Before the first micro-batch of a call."""
@@ -220,12 +229,13 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def like(master: Tensor, part: Tensor) -> Tensor:
-    """This process's part of a tensor that is split as ``master`` is."""
+    """This process's part of a tensor that is split as ``master`` is. It stays where it lies, which may be the host's
+    memory in a mesh of GPUs: ``DTensor.from_local`` would move it to the mesh's kind of device.
+    """
     if not isinstance(master, DTensor):
         return part
-    return DTensor.from_local(
-        part, master.device_mesh, master.placements, run_check=False, shape=master.shape, stride=master.stride()
-    )
+    meta = TensorMeta(master.shape, master.stride(), part.dtype)
+    return DTensor(part, DTensorSpec(master.device_mesh, master.placements, meta), requires_grad=False)
 
 
 @torch.no_grad()

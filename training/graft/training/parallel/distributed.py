@@ -39,12 +39,15 @@ class Distributed:
 
     is_alone = False
 
-    def __init__(self, mesh: Mesh, *, device: str = "cpu", offloads: bool = False) -> None:
+    def __init__(
+        self, mesh: Mesh, *, device: str = "cpu", offloads: bool = False, sums_each_batch: bool = False
+    ) -> None:
         """With ``offloads`` sharded weights, gradients and optimizers lie in the host's memory and are brought to the
-        device block by block (ZeRO-Offload: Ren et al. 2021, arXiv:2101.06840).
+        device block by block (ZeRO-Offload: Ren et al. 2021, arXiv:2101.06840). With ``sums_each_batch`` their
+        gradients are exchanged behind every micro-batch, so that no process adds them up whole.
         """
         self.mesh, self.num, self.rank, self.device = mesh, mesh.size, dist.get_rank(), device
-        self.is_first, self._offloads = self.rank == 0, offloads
+        self.is_first, self._offloads, self._sums_each_batch = self.rank == 0, offloads, sums_each_batch
         # What the hosts know is told among them, where they can: a GPU would have to be waited for.
         self._numbers_on = "cpu" if "cpu:" in dist.get_backend_config() else device
         self._devices: DeviceMesh = init_device_mesh(device, mesh.shape, mesh_dim_names=AXES)
@@ -120,6 +123,12 @@ class Distributed:
             for stage in stages:
                 self._shard(stage, compute_dtype)
 
+    def rest(self, model: nn.Module) -> None:
+        """What a forward pass without a way back has left gathered is let go: parameters are sharded again."""
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
     def _shard(self, model: nn.Module, compute_dtype: torch.dtype | None) -> None:
         mesh = self._devices["dp_replicate", "dp_shard"] if self.mesh.dp_replicate > 1 else self._devices["dp_shard"]
         policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
@@ -150,6 +159,10 @@ class Distributed:
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         self._buckets = Buckets(working, masters, self._reductions(masters))
 
+    def release(self) -> None:
+        self._buckets.release()
+        self._pipeline = None
+
     def _reductions(self, masters: Mapping[str, nn.Parameter]) -> dict[str, Reduction]:
         """How gradients are summed that FSDP does not sum by itself."""
         owners = self._owners(masters) or {}
@@ -177,7 +190,7 @@ class Distributed:
             self._buckets.expect(len(work.batches))
             means = self._pipeline.run(work)
         elif isinstance(work.model, FSDPModule):
-            work.model.set_requires_gradient_sync(len(work.batches) == 1)  # exchanged after the last one only
+            work.model.set_requires_gradient_sync(self._sums_each_batch or len(work.batches) == 1)
             means = work.add_gradients(before_last=functools.partial(work.model.set_requires_gradient_sync, True))
         else:
             means = work.add_gradients(before_last=functools.partial(self._buckets.expect, 1))
@@ -195,7 +208,9 @@ class Distributed:
             sum_together(gradients, self._group(names))
 
     def gradient_norm(self, parameters: Mapping[str, nn.Parameter]) -> Tensor:
-        """Squares of what is here are summed in each process, then once for each way in which tensors are split."""
+        """Squares of what is here are summed in each process, then once for each way in which tensors are split. The
+        sums meet on this process's device, wherever gradients lie.
+        """
         parts: dict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
         meshes: dict[tuple[Any, ...], tuple[DeviceMesh, tuple[Any, ...]]] = {}
         for parameter in parameters.values():
@@ -207,7 +222,8 @@ class Distributed:
                 key = (gradient.device_mesh.mesh_dim_names, gradient.placements)
                 meshes[key] = (gradient.device_mesh, gradient.placements)
             parts[key].append(local(gradient))
-        squares = {key: torch.nn.utils.get_total_norm(some).double().square() for key, some in parts.items()}
+        norms = {key: torch.nn.utils.get_total_norm(some) for key, some in parts.items()}
+        squares = {key: norm.to(self.device, torch.float64).square() for key, norm in norms.items()}
         for key, (mesh, placements) in meshes.items():
             for axis, placement in enumerate(placements):
                 if not isinstance(placement, Replicate):

@@ -23,17 +23,19 @@ def fill(
     read: Callable[[str, Part], Tensor],
     *,
     device: str,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     parameters_on: str | None = None,
 ) -> None:
-    """Reads every parameter that is on ``meta`` and moves the buffers, as ``cast`` would; parameters
-    to another device where that is said.
+    """Reads every parameter that is on ``meta`` and moves the buffers, as ``cast`` would; without ``dtype`` each keeps its
+    own. Parameters go to another device where that is said.
     """
     cast_buffers(model, dtype, device)
 
     def own(name: str, parameter: nn.Parameter) -> Tensor:
         part = part_of(parameter)
         found = read(name, part).to(parameters_on or device, dtype)
+        if found.untyped_storage().nbytes() > found.nbytes:  # else the whole would stay for the part's sake
+            found = found.clone(memory_format=torch.contiguous_format)
         assert found.shape == local(parameter).shape, (name, part, found.shape, local(parameter).shape)
         return like(parameter, found)
 

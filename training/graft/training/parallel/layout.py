@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graft.training.batch.data import WHOLE, Share
 from graft.training.objective.objective import Objective
+from graft.training.runtime.pinned import pinned_copy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,9 @@ class Layout(Protocol):
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         """Before the first step: backward passes add to the gradients of ``working``, hooks there to the masters'."""
 
+    def release(self) -> None:
+        """After the last step: what is held of the model and its gradients is let go."""
+
     def run(self, work: Work) -> dict[str, Tensor]:
         """Forward and backward of a step's micro-batches; gradients add up. Returns the means here, in float64 and on
         the device: nothing waits for it.
@@ -153,6 +157,9 @@ class Alone:
     def hold(self, working: Mapping[str, nn.Parameter], masters: Mapping[str, nn.Parameter]) -> None:
         pass
 
+    def release(self) -> None:
+        pass
+
     def run(self, work: Work) -> dict[str, Tensor]:
         return work.add_gradients()
 
@@ -180,7 +187,7 @@ def moved(batch: Any, device: str) -> Any:
 
 def pinned(batch: Any) -> Any:
     """A batch in memory that a GPU can copy from by itself; one that cannot be copied tensor by tensor as it is."""
-    return batch.each(Tensor.pin_memory) if hasattr(batch, "each") else batch
+    return batch.each(pinned_copy) if hasattr(batch, "each") else batch
 
 
 def counted(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

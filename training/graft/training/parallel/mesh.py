@@ -65,6 +65,11 @@ class Mesh:
     def shards_weights(self) -> bool:
         return self.dp_shard > 1 and self.zero_stage > 1
 
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether each process has the whole model and computes with it by itself."""
+        return not self.shards_weights and self.pp == self.cp == self.tp == 1
+
     def check(
         self,
         config: PretrainedConfig,

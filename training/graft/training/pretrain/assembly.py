@@ -126,6 +126,8 @@ class Assembly:
             yield f"{settings.optim} needs whole matrices; use adamw where they are split or sharded"
         if settings.cpu_offload and not mesh.shards_weights:
             yield "cpu_offload needs weights that are sharded: take dp_shard of 2 or more and zero_stage 2 or 3"
+        if settings.sync_each_batch and (mesh.pp > 1 or not mesh.shards_weights):
+            yield "sync_each_batch is for weights that are sharded, and not for pp: take dp_shard, or leave it out"
         if settings.float8 and mesh.tp > 1:
             yield "float8 cannot be combined with tp yet"
         if self.objective_name != "causal" and (mesh.pp > 1 or mesh.cp > 1):
@@ -165,8 +167,7 @@ class Assembly:
         if self.settings.model is None:
             found = drawn(lambda: catalog.build(self.family, self.objective_name, self.size, self.tokenizer))
         else:
-            heads, config = catalog.model_class(self.objective_name), saved_config(self.settings.model)
-            found = load_in_parts(Path(self.settings.model), lambda: heads.from_config(config))
+            found = load_in_parts(Path(self.settings.model), self._unloaded)
         if found is None:
             _log.warning("the weights cannot be made or read in parts: each process makes the whole model first")
         return found or self.model()
@@ -177,10 +178,14 @@ class Assembly:
             return without_numbers(
                 lambda: catalog.build(self.family, self.objective_name, self.size, self.tokenizer), self.dtype
             )
-        heads, config = catalog.model_class(self.objective_name), saved_config(self.settings.model)
-        model = without_numbers(lambda: heads.from_config(config), self.dtype)
-        if (Path(self.settings.model) / "generation_config.json").exists():
-            model.generation_config = GenerationConfig.from_pretrained(self.settings.model)
+        return without_numbers(self._unloaded, self.dtype)
+
+    def _unloaded(self) -> PreTrainedModel:
+        """What ``settings.model`` says of itself beside its weights."""
+        folder = str(self.settings.model)
+        model: PreTrainedModel = catalog.model_class(self.objective_name).from_config(saved_config(folder))
+        if (Path(folder) / "generation_config.json").exists():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
         return model
 
     def skeleton(self) -> nn.Module:

@@ -37,15 +37,14 @@ class Memory:
     """What the output head takes, on the way there and back."""
     back: float
     """What comes and goes on the way back: gradients of activations, blocks that are computed again, exchanges."""
-    has_gradients_before: bool
-    """Whether there is room for all gradients from the beginning, for sums over micro-batches or processes; else they
-    arise as activations go."""
+    gradients_before: float
+    """Those for which there is room from the beginning, for sums over micro-batches or processes; the others arise as
+    activations go."""
 
     @property
     def total(self) -> float:
         """At the worst of three times: in the output head, as the way back begins, and at its end."""
-        before = self.gradients if self.has_gradients_before else 0.0
-        turn = before + self.activations + max(self.head, self.back)
+        turn = self.gradients_before + self.activations + max(self.head, self.back)
         return self.weights + self.optimizer + max(turn, self.gradients + self.back)
 
 
@@ -84,12 +83,16 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: 
     held = Held.of(model, mesh)
     item = 4 if settings.dtype == "float32" else 2
     is_added_up = settings.gradient_accumulation_steps > 1 or mesh.pp > 1
-    weights, gradients, exchanged = (_sharded if mesh.shards_weights else _whole)(held, mesh, item, is_added_up)
+    adds_whole = is_added_up and not settings.sync_each_batch
+    weights, gradients, exchanged = (_sharded if mesh.shards_weights else _whole)(held, mesh, item, adds_whole)
     states = _state_bytes(model, settings, held) / mesh.dp_shard
     averages = 0 if settings.ema_decay is None else 4 * held.num / (mesh.dp_shard if mesh.shards_weights else 1)
     if settings.cpu_offload and mesh.shards_weights:  # shards of all lie in the host's memory
         shards = 4 * held.num / mesh.dp_shard
         weights, gradients, states, averages = weights - shards, gradients - shards, 0.0, 0.0
+    before = gradients if adds_whole or (mesh.size > 1 and not mesh.shards_weights) else 0.0
+    if is_added_up and not adds_whole:  # the sums of the micro-batches before
+        before = 0.0 if settings.cpu_offload else 4 * held.num / mesh.dp_shard
     models = parts(model).values()
     return Memory(
         weights=weights + averages,
@@ -98,11 +101,11 @@ def memory(model: nn.Module, settings: PretrainSettings, mesh: Mesh, *, device: 
         activations=sum(_kept(one, settings, mesh, device) for one in models),
         head=_head_bytes(model, settings, mesh, device),
         back=exchanged + max(_back(one, settings, mesh) for one in models),
-        has_gradients_before=is_added_up or (mesh.size > 1 and not mesh.shards_weights),
+        gradients_before=before,
     )
 
 
-def _whole(held: Held, mesh: Mesh, item: int, is_added_up: bool) -> tuple[float, float, float]:
+def _whole(held: Held, mesh: Mesh, item: int, adds_whole: bool) -> tuple[float, float, float]:
     """Weights, gradients, and what an exchange takes, where each process has all: masters, and beside them copies in
     what is computed in. Gradients are float32, in the buckets in which they are summed.
     """
@@ -110,19 +113,19 @@ def _whole(held: Held, mesh: Mesh, item: int, is_added_up: bool) -> tuple[float,
     return 4 * held.num + copies, 4 * held.num, item * held.largest_block
 
 
-def _sharded(held: Held, mesh: Mesh, item: int, is_added_up: bool) -> tuple[float, float, float]:
+def _sharded(held: Held, mesh: Mesh, item: int, adds_whole: bool) -> tuple[float, float, float]:
     """The same of FSDP2. Float32 masters are sharded; what is computed with is gathered: what lies outside of the
     blocks and, with ZeRO-2 for the whole step, the blocks; with ZeRO-3 two of them at a time, the next one's while one
     computes.
 
-    Micro-batches are added up in float32 and whole. Else a block's gradients are whole until they are summed, under the
-    float32 buffer of the exchange, and those outside of the blocks to the end.
+    Micro-batches are added up in float32, whole unless they are summed one by one. Else a block's gradients are whole
+    until they are summed, under the float32 buffer of the exchange, and those outside of the blocks to the end.
     """
     shards = 4 * held.num / mesh.dp_shard
     gathered = held.in_blocks if mesh.zero_stage == 2 else min(2 * held.largest_block, held.in_blocks)
     weights = shards + item * (held.outside + gathered)
     exchanged = (item + 4) * held.largest_block
-    if is_added_up:
+    if adds_whole:
         return weights, 4 * held.num + shards, exchanged
     return weights, shards + (item + 4) * held.outside, exchanged
 

@@ -61,4 +61,8 @@ class PretrainSettings(TrainingSettings):
         one_of("bfloat16", "float32"),
     )
     cpu_offload: bool = setting(False, "keep the shards of weights and optimizer in the host's memory, not the GPU's")
+    sync_each_batch: bool = setting(
+        False,
+        "with sharded weights, sum gradients behind every micro-batch: more exchanges, and no process holds them whole",
+    )
     float8: bool = setting(False, "multiply the blocks' matrices in 8 bits; needs torchao and a GPU that can")

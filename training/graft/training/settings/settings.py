@@ -34,7 +34,8 @@ TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metri
 ELSEWHERE = frozenset(
     (
         *("pp", "dp_replicate", "dp_shard", "cp", "tp", "zero_stage", "pipeline_schedule"),
-        *("gradient_checkpointing", "torch_compile", "cpu_offload", "attn_implementation"),
+        *("gradient_checkpointing", "torch_compile", "attn_implementation"),
+        *("cpu_offload", "sync_each_batch"),
     )
 )
 """Settings that say where and how a training runs, not what comes out. ``gradient_accumulation_steps`` counts for each
