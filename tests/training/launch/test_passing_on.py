@@ -1,4 +1,4 @@
-"""SIGTERM on its way to Ray's workers and back, without Ray."""
+"""SIGTERM and SIGINT on their way to Ray's workers and back, without Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +16,62 @@ import pytest
 from graft.training.errors import Interrupted
 from graft.training.launch import ray
 from graft.training.launch.processes import Processes
-from graft.training.loop.interruption import STOP
+from graft.training.loop.interruption import STOP, asked_by
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
-def test_the_first_sigterm_leaves_a_file_and_gives_the_handler_back(tmp_path: Path) -> None:
-    stop, before = tmp_path / "work" / STOP, signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_leaves_a_file_and_gives_the_handlers_back(number: signal.Signals, tmp_path: Path) -> None:
+    stop, before = tmp_path / "work" / STOP, [signal.getsignal(one) for one in SIGNALS]
     with ray._passing_on(stop):
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.exists()
-    assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), number)
+        assert asked_by(stop) == number
+    assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
-def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ray._passing_on(tmp_path / STOP):
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not (tmp_path / STOP).exists()
+
+
+def test_a_file_without_a_number_stands_for_sigterm(tmp_path: Path) -> None:
+    assert asked_by(tmp_path / STOP) == signal.SIGTERM
+    (tmp_path / STOP).touch()
+    assert asked_by(tmp_path / STOP) == signal.SIGTERM
+
+
+def test_ray_does_not_find_itself_in_the_main_thread(tmp_path: Path) -> None:
+    """There it would take SIGINT over; and the signal is heard while it works."""
+    stop, done = tmp_path / STOP, threading.Event()
+
+    class Trainer:
+        def fit(self) -> None:
+            assert threading.current_thread() is not threading.main_thread()
+            os.kill(os.getpid(), signal.SIGINT)
+            deadline = time.monotonic() + 60
+            while not stop.exists():
+                assert time.monotonic() < deadline
+            done.set()
+
+    ray._fit(Trainer(), stop)  # type: ignore[arg-type]
+    assert done.is_set() and asked_by(stop) == signal.SIGINT
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_second_signal_ends_at_once(second: signal.Signals, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from graft.training.launch import ray\n"
         f"with ray._passing_on(Path({str(tmp_path / STOP)!r})):\n"
-        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    for number in (signal.SIGINT, {int(second)}): os.kill(os.getpid(), number)\n"
         "    sys.exit(0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == -second
 
 
 class Ending:

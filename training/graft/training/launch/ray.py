@@ -1,8 +1,8 @@
 """A training on a cluster through Ray Train: Ray places the workers and starts them again when one is lost.
 
 Checkpoints are Graft's own, in the job's folder, which all nodes must see; after a failure the workers go on from the
-newest. So a training can move between one process, ``torchrun`` and Ray. Workers get no signals: SIGTERM to whoever
-started them is passed on by a file in that folder.
+newest. So a training can move between one process, ``torchrun`` and Ray. Workers get no signals: SIGTERM and SIGINT to
+whoever started them are passed on by a file in that folder.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from graft.adapters.errors import GraftError
 from graft.training.errors import ConfigurationError, DataError, Interrupted, OtherRun, TrainingError
 from graft.training.launch.processes import Job, joined
 from graft.training.loop.checkpoint import complete_checkpoints
-from graft.training.loop.interruption import STOP
+from graft.training.loop.interruption import SIGNALS, STOP, asked_by
 from graft.training.runtime.device import device_kind
+from graft.training.runtime.disk import replace_text
 from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         ConfigurationError: Ray is not installed.
         CheckpointError: there are checkpoints and ``resume`` was not asked for.
         TrainingError: the workers failed again and again, or their error.
-        Interrupted: SIGTERM came, and the step's checkpoint is written.
+        Interrupted: SIGTERM or SIGINT came, and the step's checkpoint is written.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -67,9 +69,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         # In a running cluster this process may be on a node without the workers' devices.
         resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         use_gpu = uses_gpus(num_workers, resources) if address else device_kind() == "cuda"
-        trainer = _trainer(job, num_workers, use_gpu=use_gpu)
-        with _passing_on(stop):
-            trainer.fit()
+        _fit(_trainer(job, num_workers, use_gpu=use_gpu), stop)
     except TrainingFailedError as error:
         causes = "; ".join(dict.fromkeys(str(cause) for cause in getattr(error, "worker_failures", {}).values()))
         raise TrainingError(f"the workers failed: {causes or error}") from error
@@ -77,7 +77,7 @@ def train_on_ray(job: Job, *, num_workers: int, address: str | None, resume: boo
         ray.shutdown()
     if failure.exists():
         told = failure.read_text(encoding="utf-8")
-        raise Interrupted(told, number=signal.SIGTERM) if stop.exists() else TrainingError(told)
+        raise Interrupted(told, number=asked_by(stop)) if stop.exists() else TrainingError(told)
 
 
 def uses_gpus(num_workers: int, resources: Mapping[str, float]) -> bool:
@@ -112,22 +112,35 @@ def _trainer(job: Job, num_workers: int, *, use_gpu: bool) -> TorchTrainer:
     )
 
 
+def _fit(trainer: TorchTrainer, stop: Path) -> None:
+    """In a thread: where Ray finds itself in the main one it takes SIGINT over, and ends the workers without a
+    checkpoint of their step.
+    """
+    with _passing_on(stop), ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray") as thread:
+        thread.submit(trainer.fit).result()
+
+
 @contextlib.contextmanager
 def _passing_on(stop: Path) -> Iterator[None]:
-    """SIGTERM leaves the file ``stop``, which the workers look for; a second one ends at once. Ray has its own for
-    SIGINT, which ends the workers without a checkpoint of their step.
+    """The first of ``SIGNALS`` leaves its number in the file ``stop``, which the workers look for; a second one ends at
+    once. One that was ignored stays so, as under ``nohup``.
     """
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         stop.parent.mkdir(parents=True, exist_ok=True)
-        stop.touch()
-        signal.signal(number, signal.SIG_DFL)
+        replace_text(stop, str(number))
+        for one in heard:
+            signal.signal(one, signal.SIG_DFL)
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+    before = {one: signal.getsignal(one) for one in SIGNALS}
+    heard = [one for one, handler in before.items() if handler is not signal.SIG_IGN]
+    for one in heard:
+        signal.signal(one, pass_on)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one in heard:
+            signal.signal(one, before[one])
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP = "stop"
-"""File in a run's folder that stands for a signal, where processes get none: in Ray's workers."""
+"""File in a run's folder that holds a signal's number, where processes get none: in Ray's workers."""
 SAME_SECONDS = 1.0
 """A terminal signals the launcher and its workers, and the launcher the workers again: so soon it is the same."""
 
@@ -38,7 +38,7 @@ class Interruption:
     @property
     def number(self) -> int:
         """Of the signal that asked; SIGTERM where another process heard it."""
-        return self._number or signal.SIGTERM
+        return self._number or asked_by(self._mark)
 
     def is_asked(self) -> bool:
         return bool(self._number) or (not self._has_signals and self._mark.exists())
@@ -84,6 +84,14 @@ class Interruption:
         elif time.monotonic() - self._heard_at > SAME_SECONDS:
             _log.warning("%s again: ending at once, without a checkpoint of this step", name)
             os._exit(128 + number)
+
+
+def asked_by(mark: Path) -> int:
+    """The signal's number in a file; SIGTERM's where it is not there."""
+    try:
+        return signal.Signals(int(mark.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return signal.SIGTERM
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
