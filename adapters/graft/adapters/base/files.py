@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -216,7 +217,9 @@ def _read_cache(cache_dir: Path | None) -> dict[str, str]:
 
 
 def _write_cache(cache_dir: Path, hashes: Mapping[str, str]) -> None:
-    cache_dir.mkdir(parents=True, exist_ok=True)
+    """One that cannot be written is hashed anew."""
     temporary = cache_dir / f"{_CACHE_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(cache_dir / _CACHE_FILE)
+    with contextlib.suppress(OSError):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(cache_dir / _CACHE_FILE)

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     folder = args.output or Path(".graft") / "finetune" / args.name
-    base = Base.from_folder(find_base(args.base, hub=Hub(pins=folder / FILE_NAME)))
+    found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
+    base = Base.from_folder(found, cache_dir=Path(".graft") / "hashes")
 
     from graft.training.finetune.job import Finetune
 
