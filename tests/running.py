@@ -20,8 +20,6 @@ BASE = "rootstock-5m"
 STARTED: list[subprocess.Popen[bytes]] = []
 """The servers of this session, in order."""
 _PR_SET_PDEATHSIG = 1
-_START_SECONDS = 1200
-"""For a server that hangs. One that ends is noticed at once, and a start of 20 s took 300 beside other work."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def start_server(folder: Path, *flags: str, environment: Mapping[str, str] | Non
             preexec_fn=_end_with_the_tests,
         )
     STARTED.append(process)
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + 300
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()

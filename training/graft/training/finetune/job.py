@@ -1,34 +1,39 @@
 """From a base and rows to an adapter in its folder."""
 
 import functools
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
 from graft.adapters.base.hub_id import HubId
 from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
-from graft.training.adapt.lora import inject, write_adapter
+from graft.training.adapt.lora import inject, save_adapter, whole_adapter, write_adapter
+from graft.training.finetune.parts import STORAGE, BaseInParts
 from graft.training.finetune.ready import Ready
-from graft.training.finetune.reference import write_reference
+from graft.training.finetune.reference import recorded
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.speed import gauge_of
-from graft.training.job.export import put_in_place
+from graft.training.job.export import behind_it, put_in_place
 from graft.training.job.folder import DATA, JobFolder
 from graft.training.job.lineage import code_version
 from graft.training.launch.processes import Processes
-from graft.training.loop.checkpoint import Keeping, complete_checkpoints, load_tensors
+from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
-from graft.training.loop.weights import Weights, bfloat16_form
 from graft.training.model.blocks import compile_blocks, recompute
 from graft.training.model.loading import CPU, load_base
 from graft.training.objective.attending import Circumstances, choose_attention
@@ -37,6 +42,9 @@ from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.runtime.device import device_kind, own_device
+from graft.training.runtime.memory import free_memory
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,49 +96,47 @@ class Finetune:
         ready = Ready.of(self.base, self.form, self.data, self.settings, mesh, num_processes=processes.num)
         self.folder.num_shared(ready.identity)
         layout = processes.layout(mesh)
-        # FSDP takes shards to their device block by block; what is whole lies there from the beginning.
-        model = (
-            self._adapted_model(ready.targets, storage=torch.bfloat16)
-            if mesh.shards_weights
-            else self._adapted_model(ready.targets, device=own_device(layout.device))
-        )
-        choose_attention(
-            model, self.settings.attn_implementation, Circumstances(device=layout.device, dtype=torch.bfloat16)
-        )
+        model = self._model(ready.targets, layout)
         check_causal(model)
         if self.settings.packing:
             check_packing(model)
+        if isinstance(layout, Distributed):
+            layout.rest(model)
+        if self.settings.torch_compile:
+            compile_blocks(model)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
-            self._lay_out(model, layout)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            self._run(model, ready, layout).execute(resume=resume)
-            if layout.is_first:  # the others need not wait for what it does alone
-                self._write(model if layout.is_alone else self._whole_model(ready.targets, layout), ready)
+            run = self._run(model, ready, layout)
+            run.execute(resume=resume)
+            run.step.finish()
+            free_memory()
+            self._write(model, ready, processes, is_sharded=mesh.shards_weights)
         return self.work / "adapter"
 
-    def _lay_out(self, model: PeftModel, layout: Layout) -> None:
+    def _model(self, targets: tuple[str, ...], layout: Layout) -> PeftModel:
+        """The base with new adapters, where it is computed with; of a sharded one each process has its parts."""
+        is_sharded = isinstance(layout, Distributed) and layout.mesh.shards_weights
+        in_parts = BaseInParts.of(self.base.path, self.form) if is_sharded else None
+        inject_here = functools.partial(self._inject, targets)
+        if in_parts is not None:
+            model = in_parts.adapted(inject_here)
+        elif is_sharded:  # FSDP takes shards to their device block by block
+            _log.warning("the base cannot be read in parts: each process makes all of it first, in the host's memory")
+            model = inject_here(load_base(self.base.path, self.form, storage=STORAGE, device=CPU))
+        else:
+            model = inject_here(load_base(self.base.path, self.form, device=own_device(layout.device)))
+        attends = Circumstances(device=layout.device, dtype=torch.bfloat16)
+        choose_attention(model, self.settings.attn_implementation, attends)
         recompute(model, str(self.settings.gradient_checkpointing))
         if isinstance(layout, Distributed):
             layout.apply(model)
-        if self.settings.torch_compile:
-            compile_blocks(model)
-
-    def _whole_model(self, targets: tuple[str, ...], layout: Layout) -> PeftModel:
-        """The trained adapter on a base of this process alone, from the last checkpoint."""
-        model = self._adapted_model(targets, device=own_device(layout.device))
-        weights = Weights(model)
-        into = {f"master/{name}": master.detach() for name, master in weights.masters.items()}
-        load_tensors(complete_checkpoints(self.work)[-1], into)
-        weights.push(bfloat16_form)
+        if in_parts is not None:
+            in_parts.fill(model, own_device(layout.device))
         return model
 
-    def _adapted_model(
-        self, targets: tuple[str, ...], *, storage: torch.dtype = torch.uint8, device: torch.device = CPU
-    ) -> PeftModel:
-        settings = self.settings
-        model = load_base(self.base.path, self.form, storage=storage, device=device)
+    def _inject(self, targets: tuple[str, ...], base: PreTrainedModel) -> PeftModel:
+        settings, on_hub = self.settings, HubId.of_folder(self.base.path)
         torch.manual_seed(settings.seed)
-        on_hub = HubId.of_folder(self.base.path)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.lora_alpha,
@@ -140,7 +146,7 @@ class Finetune:
             task_type=TaskType.CAUSAL_LM,
             revision=None if on_hub is None else on_hub.revision,
         )
-        return inject(model, config, base_name=self.base.name)
+        return inject(base, config, base_name=self.base.name)
 
     def _run(self, model: PeftModel, ready: Ready, layout: Layout) -> Run:
         settings, schedule = self.settings, ready.identity.schedule
@@ -168,18 +174,35 @@ class Finetune:
             write_model=functools.partial(write_adapter, layout=layout),
         )
 
-    def _write(self, model: PeftModel, ready: Ready) -> None:
+    def _write(self, model: PeftModel, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
+        """The adapter first, and then its reference, for which the base is computed with: with sharded weights by all
+        processes together. Every process calls this, and stays until the first has written: a launcher ends those that
+        are left when some have gone.
+        """
+        target, whole = self.work / "adapter", whole_adapter(model)
+
+        def put(reference: Reference | None = None) -> None:
+            put_in_place(target, lambda folder: self._fill(folder, model, whole, ready, reference))
+
+        def record() -> Reference:
+            with behind_it(target, what="its reference.json", remedy="repeat that with --resume where there is more"):
+                found: Reference = recorded(model, ready.rows, self.form)
+            return found
+
+        processes.by_first(put)
+        reference = record() if is_sharded else None
+        processes.by_first(lambda: put(reference or record()))
+
+    def _fill(
+        self, folder: Path, model: PeftModel, whole: Mapping[str, Tensor], ready: Ready, reference: Reference | None
+    ) -> None:
         lineage = Lineage(
             job=f"finetune-{ready.identity.digest}",
             data_digest=ready.identity.values[DATA],
             code_version=code_version(),
             seed=self.settings.seed,
         )
-        record = TrainedRecord(base=self.base.identity, form=self.form, lineage=lineage)
-
-        def write(folder: Path) -> None:
-            write_adapter(model, folder)
-            write_reference(model, ready.rows, self.form, folder)
-            record.write(folder)
-
-        put_in_place(self.work / "adapter", write)
+        save_adapter(model, whole, folder)
+        TrainedRecord(base=self.base.identity, form=self.form, lineage=lineage).write(folder)
+        if reference is not None:
+            reference.write(folder)

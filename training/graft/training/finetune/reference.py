@@ -1,39 +1,49 @@
 """Log-probabilities recorded by the trainer, so that a server can show it computes the same (the parity receipt)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from graft.adapters.folder.reference import MAX_ROW_TOKENS, Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.training.batch.packing import Encoded
+from graft.training.model.quantized import keep_laid_out
+from graft.training.runtime.compiling import uncompiled
 
 NUM_ROWS = 8
 NUM_DRAWN_ROWS = 2
 NUM_DRAWN_TOKENS = 16
 
 
-@torch.inference_mode()
-def write_reference(model: PreTrainedModel, rows: Sequence[Encoded], form: ServingForm, folder: Path) -> Path:
-    """Writes ``reference.json``: of the first eight rows the answers' log-probabilities, and of two short rows that the
-    adapter draws itself those of every token but the first.
+@torch.no_grad()
+def recorded(model: PreTrainedModel, rows: Sequence[Encoded], form: ServingForm) -> Reference:
+    """Of the first eight rows the answers' log-probabilities, and of two short rows that the adapter draws itself those
+    of every token but the first.
 
     A server that has no time for whole rows compares the drawn ones: they cost no prompt, and tokens that the model
-    finds likely carry little of bfloat16's rounding noise (see DECISIONS). Every row runs alone, without padding.
+    finds likely carry little of bfloat16's rounding noise (see DECISIONS). Every row runs alone, without padding. Where
+    a model's weights are sharded, every process calls this: all compute the same.
     """
     model.eval()
+    if any(isinstance(one, DTensor) for one in model.parameters()):
+        keep_laid_out(model)  # a part of NF4's bytes is in no layout
+    with uncompiled():  # each row has a length of its own
+        return _recorded(model, rows, form)
+
+
+def _recorded(model: PreTrainedModel, rows: Sequence[Encoded], form: ServingForm) -> Reference:
     seen = [row.input_ids[:MAX_ROW_TOKENS] for row in rows[:NUM_ROWS]]
     starts = [max(1, list(row.supervised).index(True)) for row in rows[:NUM_ROWS]]
-    recorded = [_scored(model, ids, start) for ids, start in zip(seen, starts, strict=True) if start < len(ids)]
+    found = [_scored(model, ids, start) for ids, start in zip(seen, starts, strict=True) if start < len(ids)]
     generator = torch.Generator().manual_seed(0)
     first_tokens = [ids[0] for ids in seen]
     for index in range(NUM_DRAWN_ROWS):
         drawn = _drawn(model, first_tokens[index % len(first_tokens)], generator)
-        recorded.append(_scored(model, drawn, 1))
-    return Reference(form=form, rows=tuple(recorded)).write(folder)
+        found.append(_scored(model, drawn, 1))
+    return Reference(form=form, rows=tuple(found))
 
 
 def _scored(model: PreTrainedModel, ids: Sequence[int], start: int) -> ReferenceRow:

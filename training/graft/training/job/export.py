@@ -2,15 +2,17 @@
 nothing that is another's.
 """
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from graft.adapters.base.file_names import is_base_file
-from graft.training.errors import ConfigurationError
+from graft.training.errors import ConfigurationError, TrainingError, first_line
 from graft.training.runtime.disk import GO_ON, remove, written
 
 _PARTS = frozenset(("generator",))
@@ -25,20 +27,16 @@ def write_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
         eos_token_id=model.config.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    write_models({"": model}, tokenizer, folder, card=card)
+    write_models({"": model}, tokenizer, folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    make_readable(folder)
 
 
-def write_models(
-    models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, folder: Path, *, card: str
-) -> None:
-    """Writes each model into its part of ``folder``, the base's own into the folder itself; tokenizer and model card
-    beside that.
-    """
+def write_models(models: Mapping[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes each model into its part of ``folder``, the base's own into the folder itself; the tokenizer beside it."""
     for part, model in models.items():
         model.save_pretrained(folder / part)
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    make_readable(folder)
 
 
 def make_readable(folder: Path) -> None:
@@ -96,3 +94,15 @@ def put_in_place(target: Path, write: Callable[[Path], None], *, remedy: str = G
                 old.rename(target)
             raise
     remove(old)
+
+
+@contextlib.contextmanager
+def behind_it(target: Path, *, what: str, remedy: str) -> Iterator[None]:
+    """What is done with a model whose folder is in place: that memory does not suffice for it is said so."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{target} is written and whole, but for {what}, for which the device's memory did not suffice "
+            f"({first_line(error)}): {remedy}."
+        ) from error

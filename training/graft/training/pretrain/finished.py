@@ -1,15 +1,14 @@
-"""A finished pretraining: its base, taken whole from the last checkpoint, measured and written with its origin, and how
-fast it was.
-"""
+"""A finished pretraining: its base, written with its origin and then measured, and how fast it was."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +16,7 @@ from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.chat_template import IM_END
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
-from graft.training.job.export import put_in_place, write_models
+from graft.training.job.export import behind_it, make_readable, put_in_place, write_models
 from graft.training.loop.checkpoint import load_tensors, stored_tensors
 from graft.training.loop.progress import METRICS, Gauge, read_metrics
 from graft.training.model.loading import parts
@@ -29,6 +28,8 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import end_id
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime import markdown
+from graft.training.runtime.compiling import uncompiled
+from graft.training.runtime.disk import replace_text, written
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ MAX_COUNTED = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What one process makes of the last checkpoint, whatever the mesh was."""
+    """What one process makes of what was trained, whatever the mesh was."""
 
     assembly: Assembly
     checkpoint: Path
@@ -47,17 +48,30 @@ class Finished:
     """Where it is measured."""
     text_digests: Sequence[str]
 
-    def write(self, data: PackedText | TextRows, held_out: HeldOutText | None) -> dict[str, float]:
-        """Writes the folder and returns what was measured on ``held_out``."""
-        model = whole_model(self.assembly, self.checkpoint)
-        metrics = {} if held_out is None else self._measured(model, data, held_out)
-        put_in_place(self.output, lambda folder: self._fill(folder, model, metrics))
+    def write(
+        self, data: PackedText | TextRows, held_out: HeldOutText | None, trained: nn.Module | None
+    ) -> dict[str, float]:
+        """Writes the folder, and then what is measured on ``held_out``, which is returned.
+
+        ``trained`` is the model where this process has it whole, else it is read from the checkpoint. Raises
+        ``TrainingError`` where there is no memory to measure it with: the folder is whole without it.
+        """
+        model = whole_model(self.assembly, self.checkpoint) if trained is None else trained
+        record = origin(self.assembly.settings, self.text_digests)
+        put_in_place(self.output, lambda folder: self._fill(folder, model, record))
+        if held_out is None:
+            return {}
+        remedy = "repeat that with --resume where there is more, or leave --validation out"
+        with behind_it(self.output, what="its measures on held-out text", remedy=remedy):
+            metrics = self._measured(model, data, held_out)
+        with written(self.output):
+            self._describe(self.output, model, record, metrics)
         return metrics
 
     def _measured(self, model: nn.Module, data: PackedText | TextRows, held_out: HeldOutText) -> dict[str, float]:
         """Of the model, and of counting models on the same tokens."""
-        found = held_out.measure.measure(model.to(self.device), Alone(self.device))
-        model.to("cpu")
+        with uncompiled():
+            found = held_out.measure.measure(model.to(self.device), Alone(self.device))
         if held_out.overlap is not None:
             found["validation_overlap"] = held_out.overlap
         return found | self._counted(data, held_out)
@@ -82,15 +96,20 @@ class Finished:
         turn = self.assembly.tokenizer.get_vocab().get(IM_END)
         return [end_id(self.assembly.tokenizer), *([] if turn is None else [turn])]
 
-    def _fill(self, folder: Path, model: nn.Module, metrics: dict[str, float]) -> None:
-        record = origin(self.assembly.settings, self.text_digests, metrics)
+    def _fill(self, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
         models = parts(model)
         for one in models.values():
             if one.can_generate() and one.generation_config is not None:
                 one.generation_config.eos_token_id = self._ends()
-        (folder / "training.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        text = card(self.output.name, self.assembly, model, metrics)
-        write_models(models, self.assembly.tokenizer, folder, card=text)
+        write_models(models, self.assembly.tokenizer, folder)
+        self._describe(folder, model, record, {})
+
+    def _describe(
+        self, folder: Path, model: nn.Module, record: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        replace_text(folder / "training.json", json.dumps({**record, "metrics": dict(metrics)}, indent=1))
+        replace_text(folder / "README.md", card(self.output.name, self.assembly, model, metrics))
+        make_readable(folder)
 
 
 def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:

@@ -45,6 +45,7 @@ from graft.training.pretrain.sources import documents_of, saved_tokenizer, token
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
+from graft.training.runtime.memory import free_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +108,27 @@ class PretrainText:
             wanted, circumstances = self.settings.attn_implementation, ready.circumstances(processes.device)
             choose_attention(ready.assembly.skeleton(), wanted, circumstances)
             self.folder.num_shared(ready.identity)
-        layout = processes.layout(ready.mesh, offloads=self.settings.cpu_offload)
+        settings = self.settings
+        layout = processes.layout(ready.mesh, offloads=settings.cpu_offload, sums_each_batch=settings.sync_each_batch)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             if layout.is_first:
                 forget(self.work, but=[folder.path.name for folder in ready.tokens])
                 with written(self.work):
                     ready.assembly.tokenizer.save_pretrained(self.work / "tokenizer")
             gauge = gauge_of(ready.assembly, layout.device, layout.num)
-            metrics = self._run(ready, layout, gauge).execute(resume=resume)
-            if layout.is_first:  # the others need not wait for what it does alone
-                metrics |= self._finish(ready, layout.device)
+            metrics, trained = self._trained(self._run(ready, layout, gauge), ready, resume=resume)
+            free_memory()
+            # All stay until the first has written: a launcher ends those that are left when some have gone.
+            metrics |= processes.by_first(lambda: self._finish(ready, layout.device, trained))
+            if layout.is_first:
                 print(layout_table(self.settings, ready.mesh, self.work, gauge))
         return metrics
+
+    def _trained(self, run: Run, ready: _Ready, *, resume: bool) -> tuple[dict[str, float], nn.Module | None]:
+        """The last metrics, and the model where each process has it as it will be loaded, whole and plain."""
+        metrics = run.execute(resume=resume)
+        model = run.step.finish()
+        return metrics, model if ready.mesh.keeps_whole and not self.settings.float8 else None
 
     @contextlib.contextmanager
     def _leaving_nothing(self, processes: Processes) -> Iterator[None]:
@@ -148,7 +158,7 @@ class PretrainText:
         own = identity(settings, assembly.tokenizer, mesh, schedule_of(settings, data), read.digests)
         return _Ready(assembly=assembly, mesh=mesh, data=data, held_out=held_out, identity=own, tokens=read.folders)
 
-    def _finish(self, ready: _Ready, device: str) -> dict[str, float]:
+    def _finish(self, ready: _Ready, device: str, trained: nn.Module | None) -> dict[str, float]:
         finished = Finished(
             assembly=ready.assembly,
             checkpoint=complete_checkpoints(self.work)[-1],
@@ -156,7 +166,7 @@ class PretrainText:
             device=device,
             text_digests=ready.identity.values[DATA],
         )
-        return finished.write(ready.data, ready.held_out)
+        return finished.write(ready.data, ready.held_out, trained)
 
     def _inputs(self) -> list[Path]:
         settings = self.settings

@@ -24,8 +24,8 @@ _WEIGHTS = (".safetensors", ".bin", ".json", ".model", ".jinja")
 _PIPELINES = {"decoder": "text-generation", "encoder": "fill-mask", "encoder-decoder": "text2text-generation"}
 
 
-def origin(settings: PretrainSettings, text_digests: Sequence[str], metrics: dict[str, float]) -> dict[str, Any]:
-    """The content of ``training.json``; the text may be another by now. Raises ``OSError``."""
+def origin(settings: PretrainSettings, text_digests: Sequence[str]) -> dict[str, Any]:
+    """The content of ``training.json`` but for what is measured; the text may be another by now. Raises ``OSError``."""
     kept = {name: value for name, value in asdict(settings).items() if value is not None}
     named = {name: _named(kept[name]) for name in PATHS if name in kept}
     held_out = [] if settings.validation is None else [settings.validation]
@@ -38,7 +38,6 @@ def origin(settings: PretrainSettings, text_digests: Sequence[str], metrics: dic
             name: {"name": _named(path), "digest": _folder_digest(Path(path))} for name, path in folders.items()
         },
         "code_version": code_version(),
-        "metrics": metrics,
     }
 
 
