@@ -26,8 +26,8 @@ def fill(
     dtype: torch.dtype | None,
     parameters_on: str | None = None,
 ) -> None:
-    """Reads every parameter that is on ``meta`` and moves the buffers, as ``cast`` would; without ``dtype`` each keeps its
-    own. Parameters go to another device where that is said.
+    """Reads every parameter that is on ``meta`` and moves the buffers, as ``cast`` would; without ``dtype`` each keeps
+    its own. Parameters go to another device where that is said.
     """
     cast_buffers(model, dtype, device)
 
