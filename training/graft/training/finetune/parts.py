@@ -86,7 +86,7 @@ class _Layer:
         """Of the whole weight. Its scales are left in the module, which needs all of them whatever bits it holds."""
         from bitsandbytes.nn import Params4bit
 
-        if issubclass(self.module.source_cls, Conv1D):  # type: ignore[arg-type]
+        if issubclass(self.module.source_cls, Conv1D):
             weight = weight.T
         packed: Tensor = Params4bit(weight, requires_grad=False, **self.options).to(device).data
         return packed
