@@ -1,25 +1,62 @@
-"""SIGTERM under load: admitted streams end whole, new work is refused, nothing is left behind."""
+"""SIGKILL, and SIGTERM under load: admitted streams end whole, new work is refused, nothing is left behind."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from graft.client import Client, GraftClientError, Unavailable
-from tests.running import assert_gone, children_of, shared_names, start_server, stop_server
+from graft.client import Client, Generation, GraftClientError, Unavailable
+from tests.running import Server, assert_gone, children_of, shared_names, start_server, stop_server
 from tests.server.engine.making import write_adapter
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
+@dataclass(frozen=True, kw_only=True)
+class Successor:
+    """A server on the data of one that SIGKILL ended, after both answered with the same adapter."""
+
+    num_children: int
+    before: Generation
+    after: Generation
+    server: Server
 
 
-def test_drains_then_exits(folder: Path) -> None:
-    server = start_server(folder, "--quantization", "bf16", "--drain-seconds", "60")
+@pytest.fixture(scope="module")
+def successor(
+    short_folder: Path, layers: dict[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Successor]:
+    folder = tmp_path_factory.mktemp("killed")
+    flags, environment = ("--quantization", "bf16", "--drain-seconds", "60"), {"TMPDIR": str(short_folder)}
+    first = start_server(folder, *flags, environment=environment)
+    children = children_of(first.process.pid)
+    names = shared_names([first.process.pid, *children])
+    with Client(first.grpc) as client:
+        client.push_adapter(write_adapter(folder / "adapter", layers, rank=8, seed=5), name="kept", alias="stable")
+        before = client.generate("a -> ", model="kept", max_tokens=12)
+    first.process.kill()
+    first.process.wait(timeout=30)
+    assert_gone(children)
+    assert names and not any(Path("/dev/shm", name).exists() for name in names)
+    (folder / "ready.json").unlink()
+    second = start_server(folder, *flags, environment=environment)
+    with Client(second.grpc) as client:
+        after = client.generate("a -> ", model="kept", max_tokens=12)
+    yield Successor(num_children=len(children), before=before, after=after, server=second)
+    if second.process.poll() is None:
+        stop_server(second)
+
+
+def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapters(successor: Successor) -> None:
+    assert successor.num_children >= 2
+    assert (successor.after.text, successor.after.answerer) == (successor.before.text, successor.before.answerer)
+
+
+def test_drains_then_exits(successor: Successor, short_folder: Path) -> None:
+    server = successor.server
     lengths, errors, started = [], [], threading.Barrier(5, timeout=60)
 
     def stream(client: Client) -> None:
@@ -52,28 +89,5 @@ def test_drains_then_exits(folder: Path) -> None:
     assert not any(Path("/dev/shm", name).exists() for name in names)
     log = server.log.read_text(errors="replace")
     assert not [word for word in ("leaked", "Traceback", "EngineDeadError") if word in log], log[-4000:]
-
-
-def test_a_killed_server_takes_its_engine_with_it_and_the_next_one_has_its_adapters(
-    folder: Path, short_folder: Path, layers: dict[str, tuple[int, int]]
-) -> None:
-    first = start_server(folder, "--quantization", "bf16", environment={"TMPDIR": str(short_folder)})
-    children = children_of(first.process.pid)
-    names = shared_names([first.process.pid, *children])
-    with Client(first.grpc) as client:
-        client.push_adapter(write_adapter(folder / "adapter", layers, rank=8, seed=5), name="kept", alias="stable")
-        before = client.generate("a -> ", model="kept", max_tokens=12)
-    first.process.kill()
-    first.process.wait(timeout=30)
-    assert len(children) >= 2
-    assert_gone(children)
-    assert names and not any(Path("/dev/shm", name).exists() for name in names)
-
-    (folder / "ready.json").unlink()
-    second = start_server(folder, "--quantization", "bf16", environment={"TMPDIR": str(short_folder)})
-    with Client(second.grpc) as client:
-        after = client.generate("a -> ", model="kept", max_tokens=12)
-    assert (after.text, after.answerer) == (before.text, before.answerer)
-    assert stop_server(second) == 0
     left = [path for path in short_folder.rglob("*") if not path.is_dir()]
-    assert not [path for path in left if "torchinductor" not in str(path)], "neither of the two left a file"
+    assert not [path for path in left if "torchinductor" not in str(path)], "neither of the two servers left a file"
