@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
+from graft.training.model.int8_inputs import forget_inputs
 from graft.training.model.int8_products import make_products_exact
 
 BLOCK = 64
@@ -27,6 +28,7 @@ def bitsandbytes_functional() -> ModuleType:
     import bitsandbytes.functional
 
     make_products_exact()
+    forget_inputs()
     module: ModuleType = bitsandbytes.functional
     return module
 
