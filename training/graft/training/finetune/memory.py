@@ -61,7 +61,7 @@ class Adapted:
 
     def memory(self, *, rows: int, length: int, recomputes: str | bool, device: str) -> AdaptingMemory:
         """With so many rows of so many tokens in a micro-batch."""
-        found = self._activations(rows, length)
+        found = self.activations(rows, length)
         again = recomputed(self.model, recomputes)
         made_plain = 0.0 if self.form is ServingForm.BF16 else 2.0 * max(one.numel() for one in self._layers())
         probabilities = 0.0
@@ -74,7 +74,8 @@ class Adapted:
             besides=max(self._head_bytes(rows * length, device), found.on_the_way_back(again) + made_plain),
         )
 
-    def _activations(self, rows: int, length: int) -> Activations:
+    def activations(self, rows: int, length: int) -> Activations:
+        """Of one micro-batch."""
         return activations(self.model, rows=rows, length=length, dtype=torch.bfloat16)
 
     def _layers(self) -> list[nn.Parameter]:

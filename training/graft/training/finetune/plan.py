@@ -20,7 +20,7 @@ from graft.training.errors import ConfigurationError, first_line
 from graft.training.finetune.memory import Adapted
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.machine import Machine
-from graft.training.model.cost.activations import recomputed
+from graft.training.model.cost.activations import recomputed, told
 from graft.training.model.cost.flops import flops_per_token
 from graft.training.runtime import markdown
 
@@ -44,6 +44,7 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
         lines.append(
             f"at {UTILISATION:.0%} MFU about {speed:,.0f} tokens/s; 4-bit weights that are made plain cost more"
         )
+    lines += told(adapted.activations(settings.per_device_train_batch_size, settings.max_length))
     return "\n".join([*lines, "", *_table(adapted, settings, machine)])
 
 

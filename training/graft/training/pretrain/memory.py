@@ -147,7 +147,7 @@ def _kept(model: PreTrainedModel, settings: PretrainSettings, mesh: Mesh, device
     """Activations of one model, of as many micro-batches as the first stage of 1F1B has under way. Tensor parallelism
     splits channels inside the halves of a block and tokens between them.
     """
-    found = _activations(model, settings, mesh)
+    found = activations_of(model, settings, mesh)
     again = recomputed(model, settings.gradient_checkpointing)
     probabilities = 0.0
     if device == "cpu" and settings.dtype != "float32" and again == "none" and not settings.torch_compile:
@@ -169,11 +169,12 @@ def _context_bytes(config: PretrainedConfig, settings: PretrainSettings) -> floa
 
 
 def _back(model: PreTrainedModel, settings: PretrainSettings, mesh: Mesh) -> float:
-    found = _activations(model, settings, mesh)
+    found = activations_of(model, settings, mesh)
     return found.on_the_way_back(recomputed(model, settings.gradient_checkpointing)) / mesh.tp
 
 
-def _activations(model: PreTrainedModel, settings: PretrainSettings, mesh: Mesh) -> Activations:
+def activations_of(model: PreTrainedModel, settings: PretrainSettings, mesh: Mesh) -> Activations:
+    """Of one micro-batch, before it is split along tp."""
     dtype = torch.float32 if settings.dtype == "float32" else torch.bfloat16
     length = max(1, settings.max_length // mesh.cp)
     return activations(model, rows=settings.per_device_train_batch_size, length=length, dtype=dtype)

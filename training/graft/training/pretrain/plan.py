@@ -12,10 +12,12 @@ from torch import nn
 from graft.training.errors import ConfigurationError
 from graft.training.launch.machine import Machine
 from graft.training.loop.optim import num_steps_of
+from graft.training.model.cost.activations import told
 from graft.training.model.cost.flops import num_multiplied
+from graft.training.model.loading import parts
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.pretrain.assembly import Assembly
-from graft.training.pretrain.memory import memory
+from graft.training.pretrain.memory import activations_of, memory
 from graft.training.runtime import markdown
 
 GUESSED_UTILISATION = 0.4
@@ -39,6 +41,7 @@ def plan(assembly: Assembly, data: Any, machine: Machine) -> str:
         f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
         _arithmetic(assembly.flops_per_token(), tokens, machine.peak),
         f"memory: {machine.said}; gradients arise as activations go: both are not needed at a time",
+        *(line for one in parts(model).values() for line in told(activations_of(one, settings, mesh))),
         "",
         *_layouts(assembly, model, machine, chosen=mesh),
     ]

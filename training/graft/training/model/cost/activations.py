@@ -7,6 +7,7 @@ Attention keeps queries, keys, values, output and one number for each query and 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
+from graft.training.errors import first_line
 from graft.training.model.attention import LONGEST
 from graft.training.model.blocks import blocks
 from graft.training.model.casting import cast
@@ -30,6 +32,9 @@ NAME = "graft_planned"
 FORMULA_BYTES = 34
 """Per token, layer and unit of width in 16 bits (Korthikanti et al. 2022, arXiv:2205.05198, eq. 1), for models whose
 code needs values, not only shapes."""
+_UNTRACED = (RuntimeError, ValueError)
+"""What a class says that cannot be traced: it asks for values where there are shapes only (DBRX, JetMoE, XLM), or takes
+no mask of pairs (Bloom, Mamba, XLNet)."""
 
 TRANSIENTS = 2
 """Gradients of a block's largest tensor that are there at a time: on both sides of what is computed."""
@@ -49,6 +54,8 @@ class Activations:
     """Kept between the blocks and behind them."""
     largest: int
     """The largest tensor that a block keeps."""
+    obstacle: str | None = None
+    """Why these are a formula's, and not counted."""
 
     def kept(self, again: str) -> int:
         """When the forward pass has ended; ``again`` says what blocks compute again, as in ``recomputed``."""
@@ -66,14 +73,25 @@ def recomputed(model: PreTrainedModel, setting: str | bool) -> str:
     return setting if isinstance(setting, str) else ("full" if setting else "none")
 
 
+def told(found: Activations) -> list[str]:
+    """What a plan says of where its activations come from, beside what it says of all."""
+    if found.obstacle is None:
+        return []
+    return [
+        f"activations by formula: {FORMULA_BYTES} bytes in 16 bits for each token, layer and unit of width, because "
+        f"{found.obstacle}"
+    ]
+
+
 @lru_cache(maxsize=8)
 def activations(model: PreTrainedModel, *, rows: int, length: int, dtype: torch.dtype) -> Activations:
     """Of a model on the meta device, which stays as it was but for the type of its weights."""
     cast(model, dtype)
     try:
         return _traced(model, rows, length)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, KeyError):
-        return _by_formula(model, rows * length, dtype.itemsize)
+    except _UNTRACED as error:
+        obstacle = f"{type(model).__name__} cannot be traced ({type(error).__name__}: {first_line(error)})"
+        return _by_formula(model, rows * length, dtype.itemsize, obstacle)
 
 
 def _traced(model: PreTrainedModel, rows: int, length: int) -> Activations:
@@ -86,6 +104,8 @@ def _traced(model: PreTrainedModel, rows: int, length: int) -> Activations:
         # As it is in training: made beforehand. Else its making asks for values.
         options |= {"attention_mask": torch.ones(rows, 1, length, length, dtype=torch.bool, device="meta")}
         options |= {"use_cache": False}
+        if "position_ids" in inspect.signature(model.base_model.forward).parameters:
+            options["position_ids"] = ids
     with _planned(model), seen.watching(), torch.autograd.graph.saved_tensors_hooks(seen.keep, lambda one: one):
         output = model.base_model(**options)
     del output
@@ -134,9 +154,10 @@ class _Seen:
 
         return enter
 
-    def _multiplied(self, module: nn.Module, args: Any, output: Tensor) -> None:
+    def _multiplied(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._now is not None:
-            self._products[self._now].append(output.nbytes)
+            own = output if isinstance(output, Tensor) else output[0]  # routers tell their choice, too
+            self._products[self._now].append(own.nbytes)
 
     def found(self) -> Activations:
         kept = [0] * len(self._blocks)
@@ -196,19 +217,24 @@ class _Fused(torch.autograd.Function):
 
 
 def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """Hugging Face's interface; see ``graft.training.model.attention``."""
     return _Fused.apply(query, key, value), None
 
 
-def _by_formula(model: PreTrainedModel, num_tokens: int, itemsize: int) -> Activations:
+def _by_formula(model: PreTrainedModel, num_tokens: int, itemsize: int, obstacle: str) -> Activations:
     config = model.config.get_text_config()
     num = max(1, len(blocks(model)))
     unit = num_tokens * config.hidden_size * itemsize
     each = unit * FORMULA_BYTES // 2
     return Activations(
-        blocks=(each,) * num, inputs=(unit,) * num, selected=(each // 2,) * num, outside=4 * unit, largest=4 * unit
+        blocks=(each,) * num,
+        inputs=(unit,) * num,
+        selected=(each // 2,) * num,
+        outside=4 * unit,
+        largest=4 * unit,
+        obstacle=obstacle,
     )
 
 
