@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -53,6 +54,25 @@ def test_two_processes_on_one_gpu_are_refused() -> None:
     check_own_gpus(["a", "b", "c"])
     with pytest.raises(ConfigurationError, match=re.escape("processes 1 and 3 have the same GPU (b)")):
         check_own_gpus(["a", "b", "c", "b"])
+
+
+def test_processes_that_meet_on_one_gpu_part_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before NCCL is asked for anything."""
+    ended: list[bool] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(processes, "device_kind", lambda: "cuda")
+    monkeypatch.setattr(processes, "_gathered", lambda value, num: [value] * num)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"GPU-{index}"))
+    monkeypatch.setattr(dist, "rendezvous", lambda url: iter([(dist.HashStore(), 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: ended.append(True))
+    refused = pytest.raises(ConfigurationError, match=re.escape("processes 0 and 1 have the same GPU (GPU-0)"))
+    with refused, processes.joined():
+        raise AssertionError("they do not begin")
+    assert ended == [True]
 
 
 def test_a_thread_takes_the_device_of_whoever_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:

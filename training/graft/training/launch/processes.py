@@ -131,7 +131,7 @@ def joined() -> Iterator[Processes]:
     dist.init_process_group(backend, store=attempt, rank=rank, world_size=num)
     try:
         if device == "cuda":
-            check_own_gpus(_gathered(str(torch.cuda.get_device_properties().uuid), num))
+            check_own_gpus(_gathered(str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid), num))
         yield Processes(num=num, device=device, launch=_launch())
     finally:
         dist.destroy_process_group()
