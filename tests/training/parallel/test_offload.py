@@ -5,10 +5,12 @@ computed of both meets in one place.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
@@ -44,6 +46,14 @@ def test_shards_are_filled_and_learn_where_they_lie(monkeypatch: pytest.MonkeyPa
     norm = float(torch.nn.utils.get_total_norm([one.grad for one in optimized.values() if one.grad is not None]))
     step(optimized, norm)
     one_at_a_time, met = threading.Lock(), threading.Barrier(2)
+    summed: list[type[Tensor]] = []
+    all_reduce = dist.all_reduce
+
+    def noted(tensor: Tensor, *args: Any, **options: Any) -> Any:
+        summed.append(type(tensor))
+        return all_reduce(tensor, *args, **options)
+
+    monkeypatch.setattr(dist, "all_reduce", noted)
 
     def learn(rank: int) -> float:
         layout, model = sharded(one_at_a_time)
@@ -65,6 +75,7 @@ def test_shards_are_filled_and_learn_where_they_lie(monkeypatch: pytest.MonkeyPa
         return float(found.inner)
 
     assert in_threads(2, learn) == pytest.approx([norm] * 2, rel=1e-6)
+    assert summed == [SecondDeviceTensor] * 2
 
 
 def step(parameters: dict[str, nn.Parameter], norm: float) -> None:
