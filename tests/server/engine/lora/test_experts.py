@@ -23,17 +23,12 @@ from graft.server.engine.vllm.devices.gpu_memory import gpu_memory
 from graft.server.engine.vllm.launch import start_engine
 from graft.server.engine.vllm.warm_up.adapter import write_warm_up_adapter
 from graft.server.engine.vllm.warm_up.warm_up import warm_up
-from tests.cases.harness.bases import make_base
-from tests.server.engine.lora.mixtures import qwen2_moe
+from tests.server.engine.lora.mixtures import mixtral, qwen2_moe, qwen3_moe
 from tests.server.engine.lora_cuda.test_split import IDS, asked
 from tests.server.engine.making import engine_settings, write_adapter
 
 START = 4
 MAX_MEAN_DIFFERENCE = 0.03
-
-
-def mixtral(folder: Path) -> Path:
-    return make_base("mixtral", folder)
 
 
 def adaptable(base: Base) -> dict[str, tuple[int, int]]:
@@ -57,7 +52,7 @@ def merged_logprobs(base: Base, adapter: Path) -> list[float]:
     return [float(logprobs[at - 1, IDS[at]]) for at in range(START, len(IDS))]
 
 
-@pytest.mark.parametrize("make", [qwen2_moe, mixtral])
+@pytest.mark.parametrize("make", [qwen2_moe, qwen3_moe, mixtral])
 async def test_all_but_the_experts_is_adapted(make: Callable[[Path], Path], tmp_path: Path) -> None:
     base = Base.from_folder(make(tmp_path / "base"))
     adapter = write_adapter(tmp_path / "adapter", adaptable(base), rank=8, seed=3)
