@@ -15,7 +15,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from graft.training.loop.optim import adamw, clip_gradients, set_learning_rates
+from graft.training.model.casting import cast
 from graft.training.model.deferred import drawn
+from graft.training.parallel import distributed
 from graft.training.parallel.buckets import like, local
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.filling import fill, part_of
@@ -76,6 +78,40 @@ def test_shards_are_filled_and_learn_where_they_lie(monkeypatch: pytest.MonkeyPa
 
     assert in_threads(2, learn) == pytest.approx([norm] * 2, rel=1e-6)
     assert summed == [SecondDeviceTensor] * 2
+
+
+@pytest.mark.parametrize(
+    ("mesh", "expected"),
+    [
+        (Mesh(dp_shard=2), None),
+        (Mesh(dp_shard=2, zero_stage=2), None),
+        (Mesh(dp_replicate=2), "cpu"),
+        (Mesh(tp=2), "cpu"),
+    ],
+    ids=["zero3", "zero2", "dp", "tp"],
+)
+def test_what_is_whole_goes_to_its_device_at_once_unless_it_is_sharded(
+    mesh: Mesh, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP takes it there block by block."""
+    asked: list[Any] = []
+
+    def noted(model: nn.Module, dtype: torch.dtype, device: Any) -> nn.Module:
+        asked.append(device)
+        return cast(model, dtype, device)
+
+    monkeypatch.setattr(distributed, "cast", noted)
+    one_at_a_time = threading.Lock()
+
+    def place(rank: int) -> None:
+        layout = Distributed(mesh)
+        with one_at_a_time:
+            model = model_of("qwen3", tie=False)
+        placed = layout.place(model, torch.bfloat16)
+        assert {local(one).device.type for one in placed.parameters()} == {"cpu"}
+
+    in_threads(2, place)
+    assert asked == [expected] * 2
 
 
 def step(parameters: dict[str, nn.Parameter], norm: float) -> None:

@@ -95,7 +95,9 @@ class Distributed:
         """
         is_sharded = self.mesh.shards_weights
         held = torch.float32 if is_sharded else dtype
-        made = model.model if isinstance(model, Deferred) else cast(model, held, self.device)
+        # FSDP takes whole weights to their device block by block: all of them may have no room there.
+        whole_on = None if is_sharded and self.mesh.tp == self.mesh.pp == 1 else self.device
+        made = model.model if isinstance(model, Deferred) else cast(model, held, whole_on)
         self.apply(made, compute_dtype=dtype if is_sharded and dtype != torch.float32 else None)
         if isinstance(model, Deferred):
             own = "cpu" if self._offloads else None
