@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.model import varlen
+from graft.training.model.blocks import compile_blocks
+from graft.training.model.casting import cast
 from graft.training.model.varlen_kernels import Kernel, Pieces, kernel_for, reference
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
@@ -112,7 +115,7 @@ def model_of(model_type: str) -> PreTrainedModel:
         options["layer_types"] = ["sliding_attention", "full_attention"] * 2  # type: ignore[assignment]
     torch.manual_seed(0)
     found: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes, **options))
-    return found.to("cuda", torch.bfloat16)
+    return cast(found, torch.bfloat16, "cuda")
 
 
 def learned(model: PreTrainedModel, batch: PackedBatch) -> tuple[float, Tensor]:
@@ -130,14 +133,15 @@ def test_a_model_learns_by_documents_as_by_masks(kernel: Kernel, model_type: str
     choose_attention(model, "auto", Circumstances(device="cuda", dtype=torch.bfloat16))
     assert model.config._attn_implementation == varlen.NAME
     if compiles:
-        for layer in model.base_model.layers:
-            layer.compile()
+        counters.clear()
+        compile_blocks(model)
     found, its_gradient = learned(model, given)
     assert found == pytest.approx(loss, rel=5e-3)
     assert (its_gradient - gradient).norm() <= 5e-2 * gradient.norm()
     if compiles:  # other sizes of documents, and other numbers of them
         other = batch([512], [256, 256], [100] * 5, [500]).to("cuda")
-        assert learned(model, other)[0] > 0
+        before = counters["stats"]["unique_graphs"]
+        assert learned(model, other)[0] > 0 and counters["stats"]["unique_graphs"] == before > 0
 
 
 def test_nothing_waits_for_the_device_to_count_documents(kernel: Kernel) -> None:

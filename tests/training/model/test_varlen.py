@@ -93,21 +93,15 @@ def test_what_goes_to_a_device_was_counted_before() -> None:
     moved = batch().to("meta")
     assert moved.documents.max_query == 32 and isinstance(moved.documents.max_query, int)
     assert moved.documents.query_offsets.device.type == "meta" and moved.documents.query_offsets.dtype == torch.int32
-    assert moved.documents.query_offsets.shape == (17,)  # nine documents, three ends of padding, and four of nothing
+    assert moved.documents.query_offsets.shape == (13,)  # nine documents and three ends of padding
 
 
-def test_batches_have_few_shapes() -> None:
-    """What is compiled is compiled for each anew."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = set()
-    for _ in range(50):
-        cuts = torch.randperm(LENGTH - 1, generator=generator)[:7].sort().values.add(1).tolist()
-        sizes = [end - begin for begin, end in zip([0, *cuts], [*cuts, LENGTH], strict=True)]
-        row = [Encoded(input_ids=[5] * size, supervised=[True] * size) for size in sizes]
-        documents = batch_of_rows([row] * 2, length=LENGTH, pad_id=0).documents
-        assert documents.max_query >= max(sizes)
-        shapes.add((documents.query_offsets.shape, documents.max_query))
-    assert len(shapes) <= 3
+def test_the_longest_document_is_taken_to_be_a_row() -> None:
+    """A number of Python's, for which a block would be compiled anew."""
+    whole, parts = batch(), places(LENGTH, 2)
+    part = whole.part(parts, 1)
+    assert (whole.documents.max_query, whole.documents.max_key) == (LENGTH, LENGTH)
+    assert (part.documents.max_query, part.documents.max_key) == (LENGTH // 2, LENGTH)
 
 
 @pytest.mark.parametrize("obstacle", [{"dropout": 0.5}, {"position_bias": torch.zeros(1, 4, LENGTH, LENGTH)}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from dataclasses import replace
@@ -19,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.errors import ConfigurationError
-from graft.training.model.blocks import blocks, recompute
+from graft.training.model.blocks import RECOMPUTATIONS, compile_blocks, recompute
 from graft.training.model.deferred import Part, drawn
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.buckets import local
@@ -187,7 +188,9 @@ def test_shards_of_parts_that_were_never_whole_find_the_same(model_type: str, ti
         assert torch.allclose(whole, expected[name], rtol=1e-5, atol=1e-6), name
 
 
-def test_a_split_block_is_compiled_in_one_piece(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", RECOMPUTATIONS)
+def test_a_split_block_is_compiled_in_one_piece(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
     counters["graph_break"].clear()
     try:
@@ -195,8 +198,8 @@ def test_a_split_block_is_compiled_in_one_piece(tmp_path: Path) -> None:
         models = [model_of("llama", tie=False) for _ in range(2)]
         for model in models:
             split_tensors(model, mesh)
-        for block in blocks(models[0]):
-            block.compile(backend="aot_eager")
+        recompute(models[0], how)
+        compile_blocks(models[0])
         compiled, eager = (Alone().run(work(model)) for model in models)
         assert compiled == eager and not counters["graph_break"]
         for one, other in zip(*(model.parameters() for model in models), strict=True):

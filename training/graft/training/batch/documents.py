@@ -3,8 +3,8 @@
 They read all rows as one: a document is a piece of the queries, and a piece of the keys whose last one is the last
 query's own. Legend: N documents, padding at a row's end counted as one.
 
-What is compiled is compiled for each shape anew: numbers of documents and the longest one's length are rounded up to a
-power of two, and documents of no token fill the rest.
+What is compiled would be compiled anew for other numbers in each batch. So the longest document is taken to be as long
+as a row, which is the same in all, and how many documents there are is a size that compiled blocks take as it comes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Documents:
     """Made of tensors on the CPU: a kernel's launch must not wait for the device to say how long the longest is."""
 
     query_offsets: Tensor
-    """Where each document begins among the queries of all rows, and their number. Shape: (≥ N + 1,), int32."""
+    """Where each document begins among the queries of all rows, and their number. Shape: (N + 1,), int32."""
     key_offsets: Tensor
     max_query: int
-    """Tokens of the longest, or more."""
+    """Tokens of a row, which no document is longer than."""
     max_key: int
     key_index: Tensor | None = None
     """Which of the keys of all rows are read, in this order; None for all, as they lie."""
@@ -34,9 +34,8 @@ class Documents:
     def of_rows(cls, document_BL: Tensor) -> Documents:
         """Of whole rows, by the number of each token's document."""
         offsets, _ = _pieces(document_BL, None)
-        longest = _rounded(int(offsets.diff().max()))
-        filled = _filled(offsets)
-        return cls(query_offsets=filled, key_offsets=filled, max_query=longest, max_key=longest)
+        length = document_BL.shape[1]
+        return cls(query_offsets=offsets, key_offsets=offsets, max_query=length, max_key=length)
 
     @classmethod
     def of_parts(cls, document_BL: Tensor, place_L: Tensor, position_BL: Tensor, key_place_K: Tensor) -> Documents:
@@ -55,10 +54,10 @@ class Documents:
         places = (place_L[at_N] - position_N).repeat_interleave(keys_N) + within_K
         rows = row_N.repeat_interleave(keys_N) * len(key_place_K)
         return cls(
-            query_offsets=_filled(offsets),
-            key_offsets=_filled(key_offsets.int()),
-            max_query=_rounded(int(length_N.max())),
-            max_key=_rounded(int(keys_N.max())),
+            query_offsets=offsets,
+            key_offsets=key_offsets.int(),
+            max_query=len(place_L),
+            max_key=len(key_place_K),
             key_index=rows + key_place_K.argsort()[places],
         )
 
@@ -74,10 +73,11 @@ class Documents:
     @property
     def arguments(self) -> dict[str, Any]:
         """Of a Hugging Face model, which hands them down to its attention (``FlashAttentionKwargs``)."""
-        own = {}
-        if self.key_index is not None:  # its size is another in each batch, and compiled blocks take any
-            torch._dynamo.maybe_mark_dynamic(self.key_index, 0)
-            own = {"key_index": self.key_index}
+        sized = (self.query_offsets, self.key_offsets, self.key_index)
+        for one in sized:  # of another size in each batch
+            if one is not None:
+                torch._dynamo.maybe_mark_dynamic(one, 0)
+        own = {} if self.key_index is None else {"key_index": self.key_index}
         return {
             "cu_seq_lens_q": self.query_offsets,
             "cu_seq_lens_k": self.key_offsets,
@@ -95,13 +95,3 @@ def _pieces(document_BL: Tensor, place_L: Tensor | None) -> tuple[Tensor, Tensor
         begins_BL[:, 1:] |= place_L.diff() != 1
     begin_N = begins_BL.flatten().nonzero().flatten()
     return torch.cat((begin_N, begin_N.new_tensor([document_BL.numel()]))).int(), begin_N
-
-
-def _rounded(number: int) -> int:
-    """Up to a power of two."""
-    return 1 << (number - 1).bit_length()
-
-
-def _filled(offsets: Tensor) -> Tensor:
-    num = len(offsets) - 1
-    return torch.cat((offsets, offsets[-1:].expand(_rounded(num) - num)))

@@ -103,7 +103,7 @@ class Finetune:
         if isinstance(layout, Distributed):
             layout.rest(model)
         if self.settings.torch_compile:
-            compile_blocks(model)
+            compile_blocks(model, lengths_vary=True)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
             run = self._run(model, ready, layout)

@@ -14,6 +14,11 @@ from transformers import PreTrainedModel
 
 RECOMPUTATIONS = ("none", "selective", "full")
 """What a block computes again on the way back: nothing, all but attention and every other product, or everything."""
+VARIANTS = 64
+"""Of one block's code, before torch would go on without compiling: kinds of layers, times learning and measuring, times
+shapes of rows."""
+_CHOICE = "context_fn"
+"""torch's word for it among what a checkpoint is told."""
 _PRODUCTS = ("mm", "addmm")
 _ATTENTION = (
     *("_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention"),
@@ -41,24 +46,34 @@ def recompute(model: nn.Module, how: str = "full") -> None:
         return
     options: dict[str, Any] = {"use_reentrant": False}
     if how == "selective":
-        options["context_fn"] = _selective_contexts
+        options[_CHOICE] = _selective_contexts
     for module in model.modules():
         if isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
             module.gradient_checkpointing_enable(options)
 
 
-def compile_blocks(model: nn.Module) -> None:
-    """Compiles each block by itself, for every shape anew: all of one kind share the code.
+def compile_blocks(model: nn.Module, *, lengths_vary: bool = False) -> None:
+    """Compiles each block by itself, for every shape anew, or for any where rows have other lengths in each batch: all
+    of one kind share the code.
 
-    Recomputation is compiled with its block; what FSDP does before and behind a block is not (as in torchtitan: Liang
-    et al. 2024, arXiv:2410.06511, §2.1.3). So this comes after both.
+    A choice of what to compute again is compiled with its block, as it is made of what is traced. Full recomputation is
+    not: compiled, it would have to keep the mesh of split weights, which autograd cannot. Nor is what FSDP does before
+    and behind a block (as in torchtitan: Liang et al. 2024, arXiv:2410.06511, §2.1.3). So this comes after both.
     """
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, VARIANTS)
     for block in blocks(model):
         forward: Callable[..., Any] = block.forward
-        if getattr(block, "gradient_checkpointing", False):
+        if _chooses(block):
             forward = functools.partial(_recomputed, block._gradient_checkpointing_func, forward)
             block.gradient_checkpointing = False
-        block.forward = torch.compile(forward, dynamic=False)
+        block.forward = torch.compile(forward, dynamic=None if lengths_vary else False)
+
+
+def _chooses(block: nn.Module) -> bool:
+    """Whether it computes a part of itself again."""
+    checkpoint: Any = getattr(block, "_gradient_checkpointing_func", None)
+    return bool(getattr(block, "gradient_checkpointing", False)) and _CHOICE in checkpoint.keywords
 
 
 def _recomputed(checkpoint: Callable[..., Any], forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
