@@ -11,6 +11,7 @@ from graft.client import Client
 
 # Longer than a cache block, so that the prefix cache is warm for both versions.
 PROMPT = "Once upon a time there was a small fox who lived at the edge of a dark wood. " * 5
+SUM = "12 + 30 = "
 
 
 def uncached_logprob(client: Client, model: str, token: str) -> float:
@@ -42,24 +43,32 @@ def test_no_stale_answer(client: Client, two_versions: str, num_swaps: int) -> N
         assert answer.choices[0].token_ids == expected[number], f"stale answer after swap {swap}"
 
 
+def certain_tokens(client: Client, model: str) -> list[int]:
+    """Of a greedy answer, the tokens ahead of the first that another stood near. Batches differ from run to run, and in
+    bf16 their sizes choose kernels that round otherwise: log-probabilities move by 0.07.
+    """
+    (choice,) = client.generate(SUM, model=model, max_tokens=60, ignore_eos=True, logprobs=2).choices
+    tops = [sorted((one.logprob for one in position.alternatives), reverse=True) for position in choice.logprobs]
+    num = next((place for place, (first, second) in enumerate(tops) if first - second < 0.2), len(tops))
+    assert num >= 3, f"{model}: the answer is a matter of rounding from token {num + 1} on"
+    return list(choice.token_ids[:num])
+
+
 def test_streams_that_run_while_the_alias_moves_stay_on_their_version(client: Client, two_versions: str) -> None:
     name = two_versions
     client.set_alias(name, "stable", 1)
-    expected = {
-        number: client.generate("a -> ", model=f"{name}@{number}", max_tokens=60, ignore_eos=True).choices[0].token_ids
-        for number in (1, 2)
-    }
+    expected = {number: certain_tokens(client, f"{name}@{number}") for number in (1, 2)}
+    assert expected[1][:3] != expected[2][:3]
     wrong: list[str] = []
     answered: Counter[int] = Counter()
     stop = threading.Event()
 
     def stream() -> None:
         while not stop.is_set():
-            answer = client.generate("a -> ", model=name, max_tokens=60, ignore_eos=True)
+            answer = client.generate(SUM, model=name, max_tokens=60, ignore_eos=True)
             number = answer.answerer.version_number
             answered[number] += 1
-            # Batches differ from run to run and NF4 computes in bf16, so greedy may part ways late: not early.
-            if answer.choices[0].token_ids[:8] != expected[number][:8]:
+            if answer.choices[0].token_ids[: len(expected[number])] != expected[number]:
                 wrong.append(f"version {number} answered {answer.text!r}")
 
     threads = [threading.Thread(target=stream) for _ in range(8)]
@@ -67,7 +76,7 @@ def test_streams_that_run_while_the_alias_moves_stay_on_their_version(client: Cl
         thread.start()
     for swap in range(10):
         client.set_alias(name, "stable", 2 - swap % 2)
-        client.generate("a -> ", model=f"{name}:stable", max_tokens=20, ignore_eos=True)
+        client.generate(SUM, model=f"{name}:stable", max_tokens=20, ignore_eos=True)
     stop.set()
     for thread in threads:
         thread.join()
