@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ from graft.training.batch.text_rows import PackedText
 from graft.training.loop.optim import Schedule, adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
-from graft.training.model.blocks import recompute
+from graft.training.model.blocks import RECOMPUTATIONS, compile_blocks, recompute
 from graft.training.model.deferred import drawn
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
@@ -55,6 +56,7 @@ class Case:
     offloads: bool = False
     sums_each_batch: bool = False
     recomputes: str = "none"
+    compiles: bool = False
 
 
 class Stopped(Exception):
@@ -103,6 +105,12 @@ FAMILIES: dict[str, Case] = {
 } | {"zero3_mixtral": Case(mesh=Mesh(dp_shard=4), model_type="mixtral")}
 INTERRUPTED: dict[str, Case] = {"interrupted": Case(mesh=Mesh(dp_shard=2, tp=2), stops=True)}
 RESUMED: dict[str, Case] = {"resumed": Case(mesh=Mesh(dp_shard=2), goes_on_from="interrupted")}
+"""In two processes."""
+COMPILED: dict[str, Case] = {
+    f"{name}_{how}": Case(mesh=mesh, recomputes=how, compiles=True)
+    for name, mesh in (("tp", Mesh(tp=2)), ("zero3", Mesh(dp_shard=2)))
+    for how in RECOMPUTATIONS
+}
 """In two processes."""
 
 
@@ -188,7 +196,7 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
     store = dist.FileStore(str(folder / f"store-{num}"), num)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=num)
     for name in names:
-        case = (CASES | FAMILIES | INTERRUPTED | RESUMED)[name]
+        case = (CASES | FAMILIES | INTERRUPTED | RESUMED | COMPILED)[name]
         deferred = drawn(functools.partial(model_of, case.model_type))
         assert deferred is not None and isinstance(deferred.model, PreTrainedModel)
         case.mesh.check(deferred.model.config, num_processes=num, batches_per_step=BATCHES_PER_STEP, length=LENGTH)
@@ -198,6 +206,9 @@ def main(rank: int, num: int, folder: Path, names: list[str]) -> None:
         layout = Distributed(case.mesh, offloads=case.offloads, sums_each_batch=case.sums_each_batch)
         model = layout.place(deferred, torch.float32)
         assert isinstance(model, PreTrainedModel)
+        if case.compiles:
+            with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend="aot_eager")):
+                compile_blocks(model)  # traced and split into ways there and back, and no code is made of it
         with contextlib.suppress(Stopped):
             own = folder / (case.goes_on_from or name)
             resume = case.goes_on_from is not None
