@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_no_stale_answer(client: Client, two_versions: str, num_swaps: int) -> N
         assert answer.choices[0].token_ids == expected[number], f"stale answer after swap {swap}"
 
 
-def certain_tokens(client: Client, model: str) -> list[int]:
+def certain_tokens(client: Client, model: str) -> Sequence[int]:
     """Of a greedy answer, the tokens ahead of the first that another stood near. Batches differ from run to run, and in
     bf16 their sizes choose kernels that round otherwise: log-probabilities move by 0.07.
     """
@@ -51,7 +52,7 @@ def certain_tokens(client: Client, model: str) -> list[int]:
     tops = [sorted((one.logprob for one in position.alternatives), reverse=True) for position in choice.logprobs]
     num = next((place for place, (first, second) in enumerate(tops) if first - second < 0.2), len(tops))
     assert num >= 3, f"{model}: the answer is a matter of rounding from token {num + 1} on"
-    return list(choice.token_ids[:num])
+    return choice.token_ids[:num]
 
 
 def test_streams_that_run_while_the_alias_moves_stay_on_their_version(client: Client, two_versions: str) -> None:
