@@ -51,7 +51,8 @@ class Image:
 
 @pytest.fixture
 def image() -> Iterator[Image]:
-    with tempfile.TemporaryDirectory(prefix="image-") as name:
+    # TMPDIR may lie in a folder that only its owner enters.
+    with tempfile.TemporaryDirectory(prefix="image-", dir="/tmp") as name:
         root = Path(name)
         root.chmod(0o755)
         for folder in ("opt", "caches", "read-only", "temporary"):

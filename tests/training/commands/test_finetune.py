@@ -25,9 +25,9 @@ def test_weights_that_have_not_changed_are_not_hashed_again(
         return real(path)
 
     monkeypatch.setattr(files, "sha256_of_file", counted)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if not is_writable:  # whoever may write everywhere cannot make a folder of a file
-        Path(".graft").touch()
+        (tmp_path / "cache").touch()
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "ant -> ", "completion": "ANT"}) + "\n")
     for number in range(2):

@@ -1,6 +1,7 @@
 """``graft finetune``: trains a LoRA adapter on a quantized base."""
 
 import argparse
+import os
 from pathlib import Path
 
 from graft.training.commands.base_argument import BASE
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     folder = args.output or Path(".graft") / "finetune" / args.name
     found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
-    base = Base.from_folder(found, cache_dir=Path(".graft") / "hashes")
+    base = Base.from_folder(found, cache_dir=_hashes())
 
     from graft.training.finetune.job import Finetune
 
@@ -70,6 +71,11 @@ def run(args: argparse.Namespace) -> int:
     if args.push is not None:
         _push(args, adapter)
     return 0
+
+
+def _hashes() -> Path:
+    """In the user's cache (XDG Base Directory Specification): the folder that a command runs in is not for that."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "graft" / "hashes"
 
 
 def _plan(args: argparse.Namespace, settings: FinetuneSettings) -> int:
