@@ -112,7 +112,10 @@ class ContinuationScore:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """Facts about the running engine. `instruction_sets`: what its processes use of the processor, part by part."""
+    """Facts about the running engine. `num_cache_blocks`: of its KV cache; None where it has none.
+
+    `instruction_sets`: what its processes use of the processor, part by part.
+    """
 
     pid: int
     engine_version: str
@@ -120,6 +123,7 @@ class EngineInfo:
     max_model_tokens: int
     num_slots: int
     max_rank: int
+    num_cache_blocks: int | None = None
     instruction_sets: Mapping[str, str] = field(default_factory=dict)
 
 

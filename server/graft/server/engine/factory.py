@@ -6,6 +6,7 @@ from typing import Protocol
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineInfo
 from graft.server.engine.openai import OpenAIBackend
 from graft.server.engine.supervisor import MortalEngine, Supervisor
 from graft.server.engine.text import Tokenizer
@@ -19,8 +20,9 @@ class EngineFactory(Protocol):
         """Raises InvalidBase where no engine can serve the base as is asked, `InvalidSetting`, `EngineError`."""
         ...
 
-    async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
-        """Start an engine on the base. Raises `EngineError`."""
+    async def start(self, settings: Settings, base: Base, form: ServingForm, like: EngineInfo | None) -> MortalEngine:
+        """Start an engine on the base, with the context and the KV cache of the one that `like` is about. Raises
+        `EngineError`."""
         ...
 
     async def tokenizer(self, base: Base) -> Tokenizer: ...

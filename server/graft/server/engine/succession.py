@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineInfo
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.supervisor import MortalEngine
 from graft.server.settings.settings import Settings
 
 
 class Succession:
-    """All have the context of the first. Where none is set an engine measures how much its memory holds, and a later
-    one may find less; but requests are checked by the first one's, and callers have been told it.
+    """All have the context of the first: requests are checked by it, and callers have been told it. They have its KV
+    cache, too. Where no context is set it is the longest that the measured memory holds, to the block, and a later
+    measurement that finds a block less would refuse it.
     """
 
     def __init__(self, engines: EngineFactory, settings: Settings, base: Base, form: ServingForm) -> None:
@@ -21,14 +21,15 @@ class Succession:
         self._settings = settings
         self._base = base
         self._form = form
+        self._first: EngineInfo | None = None
 
     async def next(self) -> MortalEngine:
-        """Start an engine. Raises `EngineError`, also where there is no memory for the first one's context."""
-        engine = await self._engines.start(self._settings, self._base, self._form)
+        """Start an engine. Raises `EngineError`, also where there is no memory for the first one's KV cache."""
+        engine = await self._engines.start(self._settings, self._base, self._form, self._first)
         try:
-            context = (await engine.info()).max_model_tokens
+            info = await engine.info()
         except BaseException:
             await engine.close()
             raise
-        self._settings = replace(self._settings, max_model_tokens=context)
+        self._first = self._first or info
         return engine

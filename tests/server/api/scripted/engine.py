@@ -292,7 +292,7 @@ class ScriptedEngineFactory:
     async def check(self, settings: Settings, base: Base, form: ServingForm) -> None:
         """A scripted engine serves anything."""
 
-    async def start(self, settings: Settings, base: Base, form: ServingForm) -> ScriptedEngine:
+    async def start(self, settings: Settings, base: Base, form: ServingForm, like: EngineInfo | None) -> ScriptedEngine:
         await self._script.start_allowed.wait()
         engine = ScriptedEngine(self._script)
         self._script.engines.append(engine)

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineInfo
 from graft.server.main import serve
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.shutdown import to_the_end
@@ -53,7 +54,7 @@ class ChildEngineFactory(ScriptedEngineFactory):
         self._fault = fault
         self._num_started = 0
 
-    async def start(self, settings: Settings, base: Base, form: ServingForm) -> ScriptedEngine:
+    async def start(self, settings: Settings, base: Base, form: ServingForm, like: EngineInfo | None) -> ScriptedEngine:
         self._num_started += 1
         if self._num_started > 1 and self._fault == "never-back":
             await asyncio.to_thread(subprocess.run, ["sleep", "1000"], check=True)

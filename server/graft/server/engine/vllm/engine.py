@@ -212,6 +212,7 @@ class VllmEngine:
             max_model_tokens=self.max_model_tokens,
             num_slots=self._settings.num_slots,
             max_rank=self._settings.rank_step,
+            num_cache_blocks=self.llm.vllm_config.cache_config.num_gpu_blocks,
             instruction_sets=self._instruction_sets,
         )
 

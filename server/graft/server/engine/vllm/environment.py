@@ -28,9 +28,10 @@ class EngineSettings:
     0 the engine serves no adapters. `max_running` requests run in one batch, whose prompts are read `max_step_tokens`
     at a time (default: vLLM's for servers). `kv_cache_bytes` is the paged KV cache's (CPU: 1 GiB by default, whole GiB,
     rounded up; GPU: by default what `gpu_memory_fraction` of it leaves beside all else; with bytes the fraction is
-    without effect). The base is split over `tensor_parallel_size` times `pipeline_parallel_size` GPUs.
-    `lora_kernel` computes adapters on CPU (see `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters
-    are kept ready in `host_folder` (default: a temporary one).
+    without effect), unless `num_cache_blocks` says its blocks, as vLLM counts them. The base is split over
+    `tensor_parallel_size` times `pipeline_parallel_size` GPUs. `lora_kernel` computes adapters on CPU (see
+    `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters are kept ready in `host_folder` (default: a
+    temporary one).
     """
 
     base_path: Path
@@ -40,6 +41,7 @@ class EngineSettings:
     max_rank: int = 64
     max_model_tokens: int | None = None
     kv_cache_bytes: int | None = None
+    num_cache_blocks: int | None = None
     gpu_memory_fraction: float = 0.9
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1

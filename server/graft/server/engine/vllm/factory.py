@@ -6,11 +6,13 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.server.engine.engine import EngineInfo
 from graft.server.engine.native import numa
 from graft.server.engine.openai import OpenAIBackend
 from graft.server.engine.supervisor import MortalEngine, Supervisor
@@ -37,10 +39,13 @@ class VllmEngineFactory:
             await asyncio.to_thread(_check, _engine_settings(settings, base, form), base)
             await asyncio.to_thread(_parsers, settings, base)
 
-    async def start(self, settings: Settings, base: Base, form: ServingForm) -> MortalEngine:
+    async def start(self, settings: Settings, base: Base, form: ServingForm, like: EngineInfo | None) -> MortalEngine:
         with phase(_log, "importing vLLM"):
             start = await asyncio.to_thread(_imported)
-        return await start(_engine_settings(settings, base, form), base)
+        asked = _engine_settings(settings, base, form)
+        if like is not None:
+            asked = replace(asked, max_model_tokens=like.max_model_tokens, num_cache_blocks=like.num_cache_blocks)
+        return await start(asked, base)
 
     async def tokenizer(self, base: Base) -> Tokenizer:
         return await asyncio.to_thread(_tokenizer, base.path)

@@ -27,6 +27,8 @@ def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]
         "served_model_name": settings.base_name,
         # -1: the base's own, or what of it the memory for the KV cache holds.
         "max_model_len": -1 if settings.max_model_tokens is None else settings.max_model_tokens,
+        # Else as many as the memory holds that was found or said.
+        "num_gpu_blocks_override": settings.num_cache_blocks,
         "max_num_seqs": settings.max_running,
         "max_num_batched_tokens": settings.max_step_tokens,
         **(_lora_arguments(settings) if settings.num_slots else {}),
