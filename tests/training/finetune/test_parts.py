@@ -36,6 +36,7 @@ from graft.training.parallel.filling import part_of
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.rootstock.recipe import llama_config
+from tests.training.objective.tiny_models import tiny
 from tests.training.parallel.test_filling import Allocated
 from tests.training.parallel.test_tensor import batch
 from tests.training.parallel.threads import in_threads
@@ -169,6 +170,31 @@ def test_layers_that_lie_the_other_way_round(tmp_path: Path, tokenizer: PreTrain
             assert are_same(local(one), whole[name].data[part_of(one)]), name
 
     in_threads(2, place)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("qwen3_5_text", ServingForm.BF16),  # a parameter is made from another one
+        ("gptj", ServingForm.BF16),  # sines of places, which are computed with what numbers are made of at the time
+        ("gemma3n_text", ServingForm.NF4),  # the last layer, which stays, is another one while weights are not tied
+    ],
+)
+def test_all_is_as_hugging_face_loads_it(
+    kind: str, form: ServingForm, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    base = tiny(kind, vocab_size=len(tokenizer), vocab_size_per_layer_input=len(tokenizer)).to(torch.bfloat16)
+    write_base(base, tokenizer, tmp_path / "base", card="")
+    whole = adapted(load_base(tmp_path / "base", form, storage=STORAGE))
+    parts = BaseInParts.of(tmp_path / "base", form)
+    assert parts is not None
+    model = parts.adapted(adapted)
+    parts.fill(model, CPU)
+    for name, expected in whole.named_parameters():
+        assert are_same(model.get_parameter(name).detach(), expected.detach()), name
+    for name, expected in whole.named_buffers():
+        assert model.get_buffer(name).dtype == expected.dtype and torch.equal(model.get_buffer(name), expected), name
+    assert len(list(model.parameters())) == len(list(whole.parameters()))
 
 
 def test_what_is_not_read_in_parts_is_said_to_be_so(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -13,12 +13,14 @@ from typing import Any, Self
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_tie_weights
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import AutoHfQuantizer
+from transformers.quantizers.base import get_keys_to_not_convert
 
 from graft.adapters.form import ServingForm
-from graft.training.model.deferred import Deferred, Part
+from graft.training.model.deferred import Deferred, Part, undrawn
 from graft.training.model.loading import load_in_parts
 from graft.training.model.quantized import nf4_config
 from graft.training.model.soft_caps import keep_soft_caps
@@ -44,13 +46,13 @@ class BaseInParts:
     def of(cls, folder: Path, form: ServingForm) -> Self | None:
         """None where the folder's weights are not the model's as they lie there, such as single experts of a stack."""
         config, dtype = AutoConfig.from_pretrained(folder, local_files_only=True), _DTYPES[form]
-        deferred = load_in_parts(folder, lambda: AutoModelForCausalLM.from_config(config, dtype=dtype))
+        deferred = load_in_parts(folder, lambda: _made(config, dtype))
         if deferred is None or not isinstance(deferred.model, PreTrainedModel):
             return None
         model = deferred.model
         if model._keep_in_fp32_modules or model._keep_in_fp32_modules_strict:
             return None
-        layers = _quantized(model) if form is ServingForm.NF4 else {}
+        layers = _quantized(model, _unconverted(config)) if form is ServingForm.NF4 else {}
         keep_soft_caps(model)
         model.requires_grad_(False)
         model.eval()
@@ -92,11 +94,34 @@ class _Layer:
         return packed
 
 
-def _quantized(model: PreTrainedModel) -> dict[str, _Layer]:
-    """The layers that become 4-bit ones, as ``from_pretrained`` chooses and makes them. Their weights get the shape of
+def _made(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """One of a type whose buffers have the numbers that ``from_pretrained`` gives them: it computes them in float32,
+    and then rounds those that the model has in its own type.
+    """
+    exact = dict(AutoModelForCausalLM.from_config(config, dtype=torch.float32).named_buffers())
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for name, buffer in model.named_buffers():
+        buffer.copy_(exact[name])
+    return model
+
+
+def _unconverted(config: PretrainedConfig) -> list[str]:
+    """The layers that ``from_pretrained`` leaves as they are. It asks a model whose weights are not tied yet: which one
+    is the last depends on that.
+    """
+    with no_tie_weights():
+        untied = undrawn(lambda: AutoModelForCausalLM.from_config(config))
+    found: list[str] = get_keys_to_not_convert(untied)
+    return found
+
+
+def _quantized(model: PreTrainedModel, unconverted: list[str]) -> dict[str, _Layer]:
+    """The other linear layers become 4-bit ones, as ``from_pretrained`` makes them. Their weights get the shape of
     their bits.
     """
-    quantizer = AutoHfQuantizer.from_config(nf4_config(storage=STORAGE), pre_quantized=False)
+    config = nf4_config(storage=STORAGE)
+    config.llm_int8_skip_modules = unconverted
+    quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
     quantizer.preprocess_model(model, device_map=None)
     quantizer.postprocess_model(model)
     found = {}

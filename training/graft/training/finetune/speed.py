@@ -20,7 +20,7 @@ def gauge_of(base: Base, adapted: nn.Module, *, length: float, device: str, num_
 
 def adapting_flops(base: Base, *, num_trained: int, length: float) -> float | None:
     """FLOPs of a token, forward and backward. Frozen weights are multiplied by twice, as they have no gradient of their
-    own: 4 for each in place of 6 (``model.flops``); 6 for each that is trained.
+    own: 4 for each in place of 6 (``model.cost.flops``); 6 for each that is trained.
     """
     skeleton = empty_decoder(base)
     whole = flops_per_token(skeleton, round(length))

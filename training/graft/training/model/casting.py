@@ -1,6 +1,9 @@
 """A model in the numbers that it is computed with: all of it but the frequencies of rotary positions (Su et al. 2021,
 arXiv:2104.09864, §3.2.2), which are multiplied by places up to the length of a context. bfloat16 has eight bits, so an
 angle at place 10,000 would be off by whole turns. Hugging Face's ``from_pretrained`` leaves them in float32, too.
+
+It leaves more, which is rounded here: finished sines (``embed_positions`` of GPT-J and CodeGen), which lose no turns,
+and what routers add to their scores (``e_score_correction_bias`` of DeepSeek-V3 and its kin).
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ class _Unknown(Exception):
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes what is written to tensors on ``meta``, and draws from the generator what they would have drawn."""
+    """Notes what is written to tensors on ``meta``, and draws from the generator what they would have drawn. Where it
+    does not draw nothing will be repeated, and nothing is noted.
+    """
 
     def __init__(self, *, draws: bool) -> None:
         super().__init__()
@@ -73,11 +75,12 @@ class _Recorder(TorchDispatchMode):
         if not isinstance(target, Tensor) or not target.is_meta:
             return func(*args, **kwargs)
         found = func(*args, **kwargs)
+        if not self._draws:
+            return found
         if _writes(func):
             if any(isinstance(one, Tensor) and one.is_meta for one in (*args[1:], *kwargs.values())):
                 raise _Unknown
-            if self._draws:
-                self._note(func, target, args[1:], kwargs)
+            self._note(func, target, args[1:], kwargs)
         elif _copies(func, args) and _key(target) in self.fills:
             self._kept.append(found.untyped_storage())
             self.fills[_key(found)] = list(self.fills[_key(target)])
@@ -85,9 +88,11 @@ class _Recorder(TorchDispatchMode):
 
     def begin(self, empty: Tensor, value: Tensor) -> None:
         """``empty`` stands for ``value`` from now on."""
+        if not self._draws:
+            return
         self._kept.append(empty.untyped_storage())
         self.fills[_key(empty)] = []
-        if self._draws and value.numel() <= _KEPT:
+        if value.numel() <= _KEPT:
             copy = torch.ops.aten.copy_.default
             shape = tuple(empty.shape), tuple(empty.stride())
             self.fills[_key(empty)] = [_Fill(copy, *shape, 0, (value.detach().clone(),), {}, None)]
