@@ -98,9 +98,23 @@ def test_the_parts_are_told() -> None:
     assert rest is not None and rest.startswith("72.00 GiB of each GPU: ") and rest.endswith("key-value cache the rest")
 
 
-def test_what_no_card_here_holds_is_refused_with_its_parts() -> None:
+def test_what_no_card_here_holds_is_refused_with_its_parts(caplog: pytest.LogCaptureFixture) -> None:
+    """Of what is estimated a word is said, no more: activations may be smaller."""
     card = Cuda(SimulatedCuda(total_bytes=24 * GIB))
     assert not list(card.reasons(replace(SETTINGS, kv_cache_bytes=20 * GIB), quantized_before=False))
-    (reason,) = card.reasons(replace(SETTINGS, kv_cache_bytes=22 * GIB), quantized_before=False)
-    assert "each has 24.00 GiB" in reason.problem and "key-value cache 22.00 GiB" in reason.problem
+    assert not caplog.records
+    assert not list(card.reasons(replace(SETTINGS, kv_cache_bytes=22 * GIB), quantized_before=False))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "each has 24.00 GiB" in record.message
+    (reason,) = card.reasons(replace(SETTINGS, kv_cache_bytes=24 * GIB), quantized_before=False)
+    assert "each has 24.00 GiB" in reason.problem and "key-value cache 24.00 GiB" in reason.problem
     assert "--kv-cache-mib" in reason.remedy and "--num-slots" in reason.remedy
+
+
+@pytest.mark.parametrize("cache_bytes", [21 * GIB, 22 * GIB, 23 * GIB])
+def test_a_card_that_the_engine_fills_is_not_asked_for_all_of_its_memory(cache_bytes: int) -> None:
+    """CUDA's own part is never free."""
+    card = SimulatedCuda(total_bytes=24 * GIB)
+    said, reckoned = arguments(card, kv_cache_bytes=cache_bytes), replace(SETTINGS, kv_cache_bytes=cache_bytes)
+    assert starts(said, card, 24 * GIB - 2**29)
+    assert not starts(said, card, gpu_memory(reckoned).reckoned_bytes - 2**20)

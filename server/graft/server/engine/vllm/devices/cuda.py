@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from graft.adapters.errors import Reason
 from graft.adapters.form import ServingForm
 from graft.server.engine.vllm.devices.flashinfer import attention
-from graft.server.engine.vllm.devices.gpu_memory import gpu_memory
+from graft.server.engine.vllm.devices.gpu_memory import SLACK_BYTES, gpu_memory
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.inside.managers import Platform
+
+_log = logging.getLogger(__name__)
 
 BAD_WORDS_TOKENS = 2**14
 """Of all bad words of one request, in memory on a GPU for each request that runs."""
@@ -46,10 +49,12 @@ class Cuda:
         }
 
     def _memory_fraction(self, settings: EngineSettings) -> float:
-        """vLLM starts only where so much is free. Where the KV cache's bytes are said, that is what is needed."""
+        """vLLM starts only where so much is free. Where the KV cache's bytes are said, that is what is needed; of a
+        card that the engine fills, no more than what is reckoned, for it is never all free."""
         if settings.kv_cache_bytes is None:
             return settings.gpu_memory_fraction
-        return min(1.0, gpu_memory(settings).num_bytes / self._platform.get_device_total_memory())
+        memory, total = gpu_memory(settings), self._platform.get_device_total_memory()
+        return min(1.0, memory.num_bytes / total, max(memory.reckoned_bytes, total - SLACK_BYTES) / total)
 
     def _major(self) -> int | None:
         capability = self._platform.get_device_capability()
@@ -90,13 +95,14 @@ class Cuda:
         yield from self._memory_reasons(settings)
 
     def _memory_reasons(self, settings: EngineSettings) -> Iterator[Reason]:
+        """Only of what is reckoned; of what is estimated, too, a word in the log."""
         memory, total = gpu_memory(settings), self._platform.get_device_total_memory()
-        if memory.num_bytes > total:
-            problem = (
-                f"each has {total / 2**30:.2f} GiB, and the engine needs {memory.num_bytes / 2**30:.2f} ({memory})"
-            )
-            remedy = (
-                "serve fewer --num-slots, a lower --max-rank, a smaller --kv-cache-mib, another --quantization, or "
-                "split the base over more GPUs by --tensor-parallel-size"
-            )
+        problem = f"each has {total / 2**30:.2f} GiB, and the engine needs {memory.num_bytes / 2**30:.2f} ({memory})"
+        remedy = (
+            "serve fewer --num-slots, a lower --max-rank, a smaller --kv-cache-mib, another --quantization, or "
+            "split the base over more GPUs by --tensor-parallel-size"
+        )
+        if memory.reckoned_bytes > total:
             yield Reason(field="GPU memory", problem=problem, remedy=remedy)
+        elif memory.num_bytes > total:
+            _log.warning("the GPU's memory may not suffice: %s; should the engine not start, %s", problem, remedy)

@@ -31,9 +31,14 @@ class GpuMemory:
     kv_cache_bytes: int | None
 
     @property
+    def reckoned_bytes(self) -> int:
+        """Weights, slots and KV cache, without a KV cache that takes what is left."""
+        return self.weights_bytes + self.slot_bytes + (self.kv_cache_bytes or 0)
+
+    @property
     def num_bytes(self) -> int:
-        """All together, without a KV cache that takes what is left."""
-        return self.weights_bytes + self.slot_bytes + (self.kv_cache_bytes or 0) + SLACK_BYTES
+        """All together, with what is estimated."""
+        return self.reckoned_bytes + SLACK_BYTES
 
     def __str__(self) -> str:
         cache = "the rest" if self.kv_cache_bytes is None else _gib(self.kv_cache_bytes)
