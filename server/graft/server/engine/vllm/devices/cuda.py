@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from graft.adapters.errors import Reason
 from graft.adapters.form import ServingForm
-from graft.server.engine.vllm.devices.flashinfer import attention
 from graft.server.engine.vllm.devices.gpu_memory import SLACK_BYTES, gpu_memory
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.inside.managers import Platform
@@ -23,9 +22,6 @@ class CudaPlatform(Platform, Protocol):
     """What is read of vLLM's `current_platform` on a machine with GPUs."""
 
     def device_count(self) -> int: ...
-
-    def get_device_capability(self) -> NamedTuple | None:
-        """Major and minor."""
 
     def get_device_total_memory(self) -> int:
         """Bytes."""
@@ -45,7 +41,6 @@ class Cuda:
             "kv_cache_memory_bytes": settings.kv_cache_bytes,
             "tensor_parallel_size": settings.tensor_parallel_size,
             "pipeline_parallel_size": settings.pipeline_parallel_size,
-            "attention_config": {"backend_per_kind": attention(self._major())},
         }
 
     def _memory_fraction(self, settings: EngineSettings) -> float:
@@ -55,10 +50,6 @@ class Cuda:
             return settings.gpu_memory_fraction
         memory, total = gpu_memory(settings), self._platform.get_device_total_memory()
         return min(1.0, memory.num_bytes / total, max(memory.reckoned_bytes, total - SLACK_BYTES) / total)
-
-    def _major(self) -> int | None:
-        capability = self._platform.get_device_capability()
-        return None if capability is None else capability[0]
 
     def variables(self, settings: EngineSettings) -> dict[str, str]:
         return {

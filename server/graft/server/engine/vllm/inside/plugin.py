@@ -10,7 +10,7 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, experts without slots, and the queues. May run several times in a process."""
+    read from the cache, experts without slots, attention, and the queues. May run several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
@@ -19,6 +19,7 @@ def register() -> None:
     from graft.server.engine.tokenizer.for_grammars import read_every_tokenizer
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.inside.experts import leave_experts_alone
+    from graft.server.engine.vllm.inside.flashinfer import pass_over_uncompiled
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.inside.last_words import tell_why
     from graft.server.engine.vllm.inside.managers import manager_of
@@ -39,6 +40,8 @@ def register() -> None:
         use_tiles_with_leave()
         turn_back_seeds()
         sleep_between_polls()
+    else:
+        pass_over_uncompiled()
     use_manager(manager_of(current_platform))
 
 
