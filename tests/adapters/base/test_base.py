@@ -79,6 +79,15 @@ def test_weights_are_hashed_once_and_again_after_a_change(
     assert Base.from_folder(made.path, cache_dir=cache).identity.weights_digest == other.identity.weights_digest
 
 
+def test_hashes_that_cannot_be_kept_are_told(base: Base, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = make_base(tmp_path / "base")
+    (tmp_path / "file").touch()
+    assert Base.from_folder(made.path, cache_dir=tmp_path / "file" / "cache").digest == base.digest
+    assert [one.getMessage() for one in caplog.records] == [
+        f"hashes of weights cannot be kept in {tmp_path}/file/cache (Not a directory): they are computed anew"
+    ]
+
+
 def test_bases_are_found_by_name_digest_prefix_and_folder(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graft.adapters.base.base.shipped_bases", dict)
     for reference in ("tiny", base.digest, base.digest[:15], base.digest[7:15], str(base.path)):

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from graft.adapters.digest import digest_of_bytes
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
-from graft.training.errors import CheckpointError, ConfigurationError, DataError
+from graft.training.errors import CheckpointError, ConfigurationError, DataError, NotMeasured
+from graft.training.finetune import job as finetuning
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
@@ -82,6 +84,22 @@ def test_the_same_training_gives_the_same_files_resumed_or_not(tiny_base: Path, 
         assert all(torch.equal(first[name], other[name]) for name in first)
     configs = {(folder / "adapter_config.json").read_text() for folder in adapters}
     assert len(configs) == 1
+
+
+def test_a_training_repeated_keeps_what_was_measured_of_the_same_adapter(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    folder = job(tiny_base, tmp_path, max_steps=1).execute()
+    before = (folder / "reference.json").read_bytes()
+    monkeypatch.setattr(finetuning, "recorded", full)
+    job(tiny_base, tmp_path, max_steps=1).execute(resume=True)
+    assert (folder / "reference.json").read_bytes() == before
+    with pytest.raises(NotMeasured, match=r"is written and whole, but for its reference.json"):
+        job(tiny_base, tmp_path, max_steps=2).execute(resume=True)
+    assert not (folder / "reference.json").exists()  # another adapter's
 
 
 def test_checkpoints_of_another_training_are_not_continued(tiny_base: Path, tmp_path: Path) -> None:

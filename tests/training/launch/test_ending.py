@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.training.launch.test_launchers import TORCHRUN, run, write_text
+
+
+def test_ctrl_c_waits_for_nothing_that_is_being_made() -> None:
+    """Python itself waits, when it ends, for what executors have begun."""
+    code = """
+import threading, torch.distributed as dist
+from graft.training.launch import processes
+def interrupted(*_, **__): raise KeyboardInterrupt
+dist.get_rank, dist.broadcast_object_list, processes._AGAIN_SECONDS = lambda: 0, interrupted, 0.01
+processes.Processes(num=2, device="cpu").by_first(threading.Event().wait)
+"""
+    found = subprocess.run([sys.executable, "-c", code], timeout=120, check=False, stderr=subprocess.DEVNULL)
+    assert found.returncode == -signal.SIGINT
 
 
 def test_all_end_with_what_ended_the_first(tmp_path: Path) -> None:

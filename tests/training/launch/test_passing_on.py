@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import torch
 
 from graft.training.errors import Interrupted
+from graft.training.job.export import behind_it
 from graft.training.launch import ray
 from graft.training.launch.processes import Processes
 from graft.training.loop.interruption import STOP, asked_by
@@ -74,20 +77,39 @@ def test_a_second_signal_ends_at_once(second: signal.Signals, tmp_path: Path) ->
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == -second
 
 
+def test_a_full_disk_gives_the_handlers_back_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, text: str) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ray, "replace_text", full)
+    with ray._passing_on(tmp_path / STOP):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [signal.getsignal(one) for one in SIGNALS] == [signal.SIG_DFL] * 2
+    assert "No space left on device" in caplog.text and not (tmp_path / STOP).exists()
+
+
 class Ending:
-    """A job that a worker's run ends behind a checkpoint."""
+    """A job that a worker's run ends behind a checkpoint, or behind what it has written."""
 
     name = "ending"
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self, work: Path, *, is_full: bool) -> None:
+        self.work, self.is_full = work, is_full
 
     def execute(self, processes: Processes, *, resume: bool) -> Any:
-        raise Interrupted("SIGTERM after step 3 of 9", number=signal.SIGTERM)
+        if not self.is_full:
+            raise Interrupted("SIGTERM after step 3 of 9", number=signal.SIGTERM)
+        with behind_it(self.work / "base", what="its measures", remedy="repeat that where there is more"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def test_a_worker_that_was_stopped_is_not_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("is_full", "words"), [(False, "SIGTERM after step 3 of 9"), (True, "is written and whole")])
+def test_a_worker_that_would_end_so_again_is_not_started_again(
+    is_full: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It returns, and leaves the words for the command that waits."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    ray._work({"job": Ending(tmp_path)})
-    assert (tmp_path / ray.FAILURE).read_text() == "SIGTERM after step 3 of 9"
+    ray._work({"job": Ending(tmp_path, is_full=is_full)})
+    assert words in (tmp_path / ray.FAILURE).read_text()

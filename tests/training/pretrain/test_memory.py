@@ -36,6 +36,17 @@ def test_reading_22_logits_count_where_the_head_is_not_fused() -> None:
     assert pipeline == 12 * 8 * 128 * 30_000 and one < pipeline + 6 * 128 * 30_000
 
 
+def test_a_split_vocabulary_has_more_rows_of_fewer_logits_at_a_time() -> None:
+    """Of Llama 3's each of two GPUs takes 4,096 rows (2^28 logits, in whole tiles of 256), and twice the bytes of
+    float32: the logarithm of a sum of exponentials has those beside the logits (ATen's ``logsumexp``).
+    """
+    with torch.device("meta"):
+        model = Case(shape={"vocab_size": 128_256}).model()
+    settings = Case(settings={"max_length": 1024}).all_settings
+    split = memory(model, settings, Mesh(tp=2), device="cuda").head
+    assert split == 4 * 64_128 * 128 + 8 * 4096 * 64_128 + 2 * 8 * 1024 * 128
+
+
 def test_what_is_offloaded_takes_the_hosts_memory() -> None:
     """Of eight bytes for a master and its gradient and eight for its moments, in two parts, nothing is left."""
     with torch.device("meta"):

@@ -37,6 +37,12 @@ class NotWritten(TrainingError, OSError):
     """The disk refused what was to be written: it is full, or may not be written to."""
 
 
+class NotMeasured(TrainingError, RuntimeError):
+    """What was made is written and whole, but memory did not suffice to measure it: on these devices no new try would
+    find more.
+    """
+
+
 class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
 

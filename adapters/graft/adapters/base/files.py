@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.folder.tensor_header import TensorInfo, read_tensor_header
 from graft.adapters.form import ServingForm
+
+_log = logging.getLogger(__name__)
 
 # The limit that the safetensors library itself sets.
 _MAX_HEADER_BYTES = 100_000_000
@@ -217,9 +219,11 @@ def _read_cache(cache_dir: Path | None) -> dict[str, str]:
 
 
 def _write_cache(cache_dir: Path, hashes: Mapping[str, str]) -> None:
-    """One that cannot be written is hashed anew."""
+    """Where it cannot be written the files are hashed anew the next time, which is said."""
     temporary = cache_dir / f"{_CACHE_FILE}.{os.getpid()}"
-    with contextlib.suppress(OSError):
+    try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
         temporary.replace(cache_dir / _CACHE_FILE)
+    except OSError as error:
+        _log.warning("hashes of weights cannot be kept in %s (%s): they are computed anew", cache_dir, error.strerror)

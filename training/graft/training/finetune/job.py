@@ -1,5 +1,7 @@
 """From a base and rows to an adapter in its folder."""
 
+import contextlib
+import filecmp
 import functools
 import logging
 from collections.abc import Mapping
@@ -15,7 +17,9 @@ from transformers import PreTrainedModel
 from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
 from graft.adapters.base.hub_id import HubId
-from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.errors import InvalidAdapter
+from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
+from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
 from graft.adapters.form import ServingForm
 from graft.training.adapt.lora import inject, save_adapter, whole_adapter, write_adapter
@@ -176,20 +180,22 @@ class Finetune:
 
     def _write(self, model: PeftModel, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
         """The adapter first, and then its reference, for which the base is computed with: with sharded weights by all
-        processes together. Every process calls this, and stays until the first has written: a launcher ends those that
-        are left when some have gone.
+        processes together. An adapter that is there already, with its reference, stays. Every process calls this, and
+        stays until the first has written: a launcher ends those that are left when some have gone.
         """
         target, whole = self.work / "adapter", whole_adapter(model)
 
-        def put(reference: Reference | None = None) -> None:
+        def put(reference: Reference | None = None) -> bool:
             put_in_place(target, lambda folder: self._fill(folder, model, whole, ready, reference))
+            return (target / REFERENCE_FILE).exists()
 
         def record() -> Reference:
             with behind_it(target, what="its reference.json", remedy="repeat that with --resume where there is more"):
                 found: Reference = recorded(model, ready.rows, self.form)
             return found
 
-        processes.by_first(put)
+        if processes.by_first(put):
+            return
         reference = record() if is_sharded else None
         processes.by_first(lambda: put(reference or record()))
 
@@ -204,5 +210,15 @@ class Finetune:
         )
         save_adapter(model, whole, folder)
         TrainedRecord(base=self.base.identity, form=self.form, lineage=lineage).write(folder)
+        reference = reference or _reference_of_the_same(self.work / "adapter", folder)
         if reference is not None:
             reference.write(folder)
+
+
+def _reference_of_the_same(there: Path, folder: Path) -> Reference | None:
+    """What was measured of the very adapter that is in a folder, where it lies ``there`` already."""
+    names = ["adapter_config.json", "adapter_model.safetensors", TRAINED_FILE]
+    same, _, _ = filecmp.cmpfiles(there, folder, names, shallow=False)
+    with contextlib.suppress(InvalidAdapter):
+        return Reference.read(there) if same == names else None
+    return None

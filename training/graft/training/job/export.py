@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from graft.adapters.base.file_names import is_base_file
-from graft.training.errors import ConfigurationError, TrainingError, first_line
+from graft.training.errors import ConfigurationError, NotMeasured, first_line
 from graft.training.runtime.disk import GO_ON, remove, written
 
 _PARTS = frozenset(("generator",))
@@ -98,11 +98,14 @@ def put_in_place(target: Path, write: Callable[[Path], None], *, remedy: str = G
 
 @contextlib.contextmanager
 def behind_it(target: Path, *, what: str, remedy: str) -> Iterator[None]:
-    """What is done with a model whose folder is in place: that memory does not suffice for it is said so."""
+    """What is done with a model whose folder is in place.
+
+    Raises ``NotMeasured`` where the device's memory does not suffice for it.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
+        raise NotMeasured(
             f"{target} is written and whole, but for {what}, for which the device's memory did not suffice "
             f"({first_line(error)}): {remedy}."
         ) from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -63,20 +64,20 @@ class Processes:
 
     def by_first(self, make: Callable[[], Made]) -> Made:
         """What the first process makes, for all, however long it takes; what it raises is raised by all. Every process
-        calls this; what is made is pickled on its way.
+        calls this; what is made is pickled on its way. Ctrl-C ends it at once, whatever is being made: a file may stay
+        half written beside the one that it was to replace.
         """
         if self.num == 1:
             return make()
         outcome: tuple[str, Any] = (_WAIT, None)
-        with ThreadPoolExecutor(max_workers=1, initializer=taking_device(self.device)) as thread:
-            work = thread.submit(_outcome, make) if self.is_first else None
-            while outcome[0] == _WAIT:
-                # Said again and again: a meeting that waits longer than the process group's timeout would fail.
-                said = [outcome]
-                if work is not None and not wait([work], timeout=_AGAIN_SECONDS).not_done:
-                    said = [_passable(*work.result())]
-                dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
-                outcome = said[0]
+        work = _begun(make, self.device) if self.is_first else None
+        while outcome[0] == _WAIT:
+            # Said again and again: a meeting that waits longer than the process group's timeout would fail.
+            said = [outcome]
+            if work is not None and not wait([work], timeout=_AGAIN_SECONDS).not_done:
+                said = [_passable(*work.result())]
+            dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+            outcome = said[0]
         kind, value = outcome if work is None else work.result()
         if kind == _RAISED:
             raise value
@@ -148,6 +149,21 @@ def _launch() -> str | None:
     """``torchrun``'s own name for the run; where it was given none, its process on this machine."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     return f"agent-{os.getppid()}" if name == "none" else name
+
+
+def _begun(make: Callable[[], Any], device: str) -> Future[tuple[str, Any]]:
+    """In a thread that nobody waits for when the process ends, as an executor's would be."""
+    taken, begun = taking_device(device), Future[tuple[str, Any]]()
+
+    def work() -> None:
+        try:
+            taken()
+            begun.set_result(_outcome(make))
+        except BaseException as error:
+            begun.set_exception(error)
+
+    threading.Thread(target=work, name="first", daemon=True).start()
+    return begun
 
 
 def _outcome(make: Callable[[], Any]) -> tuple[str, Any]:

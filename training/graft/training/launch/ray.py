@@ -8,6 +8,7 @@ whoever started them are passed on by a file in that folder.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -18,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from graft.adapters.errors import GraftError
-from graft.training.errors import ConfigurationError, DataError, Interrupted, OtherRun, TrainingError
+from graft.training.errors import ConfigurationError, DataError, Interrupted, NotMeasured, OtherRun, TrainingError
 from graft.training.launch.processes import Job, joined
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.interruption import SIGNALS, STOP, asked_by
@@ -28,6 +29,8 @@ from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
+
+_log = logging.getLogger(__name__)
 
 FAILURE = "failure"
 """File in a training's folder: what no new start would mend."""
@@ -123,14 +126,22 @@ def _fit(trainer: TorchTrainer, stop: Path) -> None:
 @contextlib.contextmanager
 def _passing_on(stop: Path) -> Iterator[None]:
     """The first of ``SIGNALS`` leaves its number in the file ``stop``, which the workers look for; a second one ends at
-    once. One that was ignored stays so, as under ``nohup``.
+    once, also where the disk refused that file, which is said. One that was ignored stays so, as under ``nohup``.
     """
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        stop.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(stop, str(number))
-        for one in heard:
+        for one in heard:  # first: the disk may be full
             signal.signal(one, signal.SIG_DFL)
+        try:
+            stop.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(stop, str(number))
+        except OSError as error:
+            _log.error(
+                "%s cannot be written (%s), so that the workers go on; a second signal ends them at once, without a "
+                "checkpoint of their step",
+                stop,
+                error.strerror,
+            )
 
     before = {one: signal.getsignal(one) for one in SIGNALS}
     heard = [one for one, handler in before.items() if handler is not signal.SIG_IGN]
@@ -152,6 +163,6 @@ def _work(config: dict[str, Any]) -> None:
         try:
             job.execute(processes, resume=processes.agreed(bool(complete_checkpoints(job.work))))
         # Every worker finds the same, and would again.
-        except (ConfigurationError, DataError, Interrupted, OtherRun, GraftError) as error:
+        except (ConfigurationError, DataError, Interrupted, NotMeasured, OtherRun, GraftError) as error:
             failure.parent.mkdir(parents=True, exist_ok=True)
             failure.write_text(str(error), encoding="utf-8")

@@ -182,18 +182,20 @@ def activations_of(model: PreTrainedModel, settings: PretrainSettings, mesh: Mes
 
 def _head_bytes(model: nn.Module, settings: PretrainSettings, mesh: Mesh, device: str) -> float:
     """Fused, the output head has its weight's gradient in float32 and then once more, and some rows of logits at a
-    time; else all logits are there.
+    time; else all logits are there. Split, it has fewer entries of more rows.
     """
     config = parts(model)[""].config
     tokens = settings.per_device_train_batch_size * settings.max_length / mesh.cp
     if mesh.pp > 1 or not facts_of(config).ends_in_its_head:
         return float(LOGIT_BYTES * tokens * config.vocab_size)
     item = 4 if settings.dtype == "float32" else 2
-    weight = config.vocab_size * config.hidden_size
-    rows = min(tokens, rows_at_once(torch.device(device), config.vocab_size))
-    if device == "cuda":  # logits and their logarithms in float32, and the gradient in what is computed in
-        there = (8 + item) * rows * config.vocab_size
-    else:
-        there = (4 + item) * rows * config.vocab_size + item * weight
+    entries = -(-config.vocab_size // mesh.tp)
+    weight = entries * config.hidden_size
+    logits = min(tokens, rows_at_once(torch.device(device), entries)) * entries
+    if mesh.tp > 1:
+        there = 8  # in float32, and once more while log Z is found
+    else:  # in float32, on a GPU their logarithms, and the gradient in what is computed in
+        there = (8 if device == "cuda" else 4) + item
+    product = 0 if device == "cuda" else item * weight
     again = item * weight if item < 4 else 0
-    return float((4 * weight + max(there, again)) / mesh.tp + item * tokens * config.hidden_size)
+    return float(4 * weight + max(there * logits + product, again) + item * tokens * config.hidden_size)
