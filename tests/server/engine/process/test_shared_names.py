@@ -72,8 +72,10 @@ def server() -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str, int]]
             os.kill(pid, signal.SIGKILL)
 
 
-def test_an_engine_whose_server_was_killed_removes_its_names(server: Callable[..., tuple]) -> None:  # type: ignore[type-arg]
-    process, prefix, _ = server("watches")
+@pytest.mark.parametrize("kind", ["watches", "late"])
+def test_an_engine_whose_server_was_killed_removes_its_names(server: Callable[..., tuple], kind: str) -> None:  # type: ignore[type-arg]
+    """Also where the server had gone before the engine came to watch it."""
+    process, prefix, _ = server(kind)
     assert len(left(prefix)) == 3
     process.kill()
     until(lambda: not left(prefix))
