@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ class Image:
     read_only: Path
     temporary: Path
 
-    def run(self, caches: Path, *command: str) -> subprocess.CompletedProcess[str]:
-        """Begun as a user without rights, with the variables that the Containerfile sets."""
+    def run(self, caches: Path, *command: str, **variable: str) -> subprocess.CompletedProcess[str]:
+        """Begun as a user without rights, with the variables that the Containerfile sets, and with others."""
         environment = {
             name: value.replace("/var/cache/graft", str(caches)) for name, value in variables("runtime").items()
         }
-        environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(self.temporary)}
+        environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(self.temporary), **variable}
         return subprocess.run(
             [str(self.entrypoint), *command],
             env=environment,
@@ -137,6 +137,58 @@ def test_what_cannot_be_replaced_is_said_and_the_command_runs(image: Image) -> N
     assert (done.returncode, done.stdout) == (0, "here\n")
     assert f"entrypoint: {image.caches} lacks files of the image" in done.stderr
     assert held(image.caches) == {**BROUGHT, LAUNCHER: b"old"}
+
+
+def test_a_folder_in_a_file_s_place_is_said_and_stays_as_it_is(image: Image) -> None:
+    write(image.caches, {f"{LAUNCHER}/inside": b"a user's"})
+    done = image.run(image.caches, "echo", "here")
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    folder, rest = done.stderr.splitlines()
+    assert f"{LAUNCHER} is a folder" in folder and "move it away" in folder
+    assert f"{image.caches} lacks files of the image" in rest
+    assert held(image.caches) == {f"{LAUNCHER}/inside": b"a user's", ANSWERS: BROUGHT[ANSWERS]}
+
+
+def test_names_with_blanks_at_their_ends_are_brought_too(image: Image) -> None:
+    blank = {" first/ name ": b"blank"}
+    write(image.entrypoint.parent / "cache-seed", blank)
+    done = image.run(image.caches, "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert held(image.caches) == {**BROUGHT, **blank}
+
+
+def test_through_a_link_it_finds_what_lies_beside_it(image: Image) -> None:
+    link = image.temporary / "entrypoint"
+    link.symlink_to(image.entrypoint)
+    done = replace(image, entrypoint=link).run(image.caches, "true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert held(image.caches) == BROUGHT
+
+
+def test_files_that_the_image_lacks_are_said_and_the_command_runs(image: Image) -> None:
+    seed = image.entrypoint.parent / "cache-seed"
+    shutil.rmtree(seed)
+    done = image.run(image.caches, "echo", "here")
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    missing, rest = done.stderr.splitlines()
+    assert missing.startswith(f"entrypoint: {seed} is missing")
+    assert f"{image.caches} lacks files of the image" in rest
+
+
+@pytest.mark.skipif(os.access("/var/cache/graft", os.W_OK), reason="this machine has the image's own folder")
+def test_no_folder_for_caches_means_that_of_the_containerfile(image: Image) -> None:
+    assert variables("runtime")["XDG_CACHE_HOME"] == "/var/cache/graft"
+    done = image.run(image.caches, "echo", "here", XDG_CACHE_HOME="")
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    assert "entrypoint: /var/cache/graft cannot be written" in done.stderr
+    assert held(image.temporary / "graft-cache") == BROUGHT
+
+
+def test_nowhere_to_write_is_said_with_what_to_do_and_the_command_runs(image: Image) -> None:
+    done = image.run(image.read_only, "echo", "here", TMPDIR=str(image.read_only))
+    assert (done.returncode, done.stdout) == (0, "here\n")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("entrypoint: neither") and "Mount a volume" in said and "TMPDIR" in said
 
 
 def test_it_becomes_its_command(image: Image) -> None:
