@@ -87,7 +87,7 @@ def _flashinfer(here: Compilers, asked_first: Sequence[tuple[int, int]]) -> Find
     if asked_first:
         version = "{}.{}".format(*asked_first[0])
         found = f"{found}; on compute capability {version} its attention is vLLM's first choice"
-        remedy = "none is needed: graft serve asks for FlashAttention there, and for Triton's where attention is latent"
+        remedy = "none is needed: the engine passes over FlashInfer and takes the next kernels that compute the base"
     home = here.toolkit or "a CUDA toolkit"
     remedy = f"{remedy}; to have it, set CUDA_HOME to {home} and put ninja on PATH"
     return Finding(subject=subject, state="notice", found=found, remedy=remedy)
