@@ -33,7 +33,7 @@ def test_what_compiles_while_the_engine_starts(here: Compilers, states: list[str
 def test_blackwell_without_nvcc_is_told_what_it_gets(capability: tuple[int, int], is_first: bool) -> None:
     _, found = findings(Compilers(c="gcc", nvcc=None), [None, capability])
     assert ("vLLM's first choice" in found.found) is is_first
-    assert ("graft serve asks for FlashAttention" in found.remedy) is is_first
+    assert ("the engine passes over FlashInfer" in found.remedy) is is_first
     assert "CUDA_HOME to a CUDA toolkit" in found.remedy
 
 
