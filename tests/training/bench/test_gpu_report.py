@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graft.bench.training.gpu import __main__ as module
 from graft.bench.training.gpu.parts import attention, head
 from graft.bench.training.gpu.report import PARTS, Outcome, Report, read, told
 from graft.bench.training.gpu.teller import Teller
@@ -57,8 +58,11 @@ def test_without_a_gpu_nothing_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["bench", "gpu", "--json", str(tmp_path / "report.json")]) == 2
-    assert "no CUDA device is here" in capsys.readouterr().err
+    report = ["--json", str(tmp_path / "report.json")]
+    for command, words in ((main, ["bench", "gpu", *report]), (module.main, report)):
+        assert command(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no CUDA device is here" in line
     assert main(["bench", "gpu", "--rehearse", "--only", "haed"]) == 2
     assert "--only haed: the parts are machine, finetune, head, attention" in capsys.readouterr().err
 

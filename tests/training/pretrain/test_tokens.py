@@ -172,13 +172,25 @@ def test_the_command_tokenises_checks_and_says_what_is_wrong(
     assert "is there already" in capsys.readouterr().err
     assert main(["corpus", "check", str(output)]) == 0
     assert "60 documents, as they were written" in capsys.readouterr().out
+    spelled = output / "tokenizer" / "tokenizer.json"
+    before, values = spelled.read_text(), json.loads(spelled.read_text())
+    for other in (json.dumps({**values, "normalizer": {"type": "Lowercase"}}), before[: len(before) // 2]):
+        spelled.write_text(other)
+        assert main(["corpus", "check", str(output)]) == 2
+        assert f"{output / 'tokenizer'} is damaged" in capsys.readouterr().err
+    spelled.write_text(before)
     data = bytearray((output / "00000.lines").read_bytes())
     data[len(data) // 2 - 1] ^= 1
     (output / "00000.lines").write_bytes(data)
     assert main(["corpus", "check", str(output)]) == 2
     assert "00000.lines" in capsys.readouterr().err
-    bad = tmp_path / "bad.jsonl"
+    bad, empty = tmp_path / "bad.jsonl", tmp_path / "empty.txt"
     bad.write_text('{"text": 1}\n')
+    empty.write_text("\n")
+    for named, words in ((",", "--text , names no text"), (str(empty), f"{empty}")):
+        assert main(["corpus", "tokenize", "--text", named, *command[4:], str(tmp_path / "no")]) == 2
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "no").exists() and not list(tmp_path.glob(".*"))
     assert main(["corpus", "tokenize", "--text", str(bad), *command[4:], str(tmp_path / "no")]) == 2
     said = capsys.readouterr().err
     assert 'line 1: must be an object with "text"' in said and "Traceback" not in said

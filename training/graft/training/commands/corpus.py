@@ -1,13 +1,18 @@
 """``graft corpus``: writes training rows, and tokens of text."""
 
+from __future__ import annotations
+
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graft.machine.processors import num_processors
 from graft.training.settings.limits import count_of
+
+if TYPE_CHECKING:
+    from graft.training.corpus.shards.folder import TokenFolder
 
 HELP = "write training rows or documents, or make tokens of text for large pretrainings"
 _TASKS = ("dates-iso", "dates-us", "reverse", "shout", "initials", "sentiment")
@@ -66,9 +71,11 @@ def _tokenize(args: argparse.Namespace) -> int:
 
     if args.output.exists():
         raise ConfigurationError(f"--output {args.output} is there already: remove it, or choose another folder.")
+    paths = [Path(one) for one in args.text.split(",") if one]
+    if not paths:
+        raise ConfigurationError(f"--text {args.text} names no text: give files, separated by commas.")
     settings = fetched(PretrainSettings(tokenizer=args.tokenizer), Hub(), weights=False)
     tokenizer = saved_tokenizer(settings.tokenizer or args.tokenizer)
-    paths = [Path(one) for one in args.text.split(",") if one]
     num_workers = args.workers or num_processors()
     job = Tokenizing(
         paths=paths, tokenizer=tokenizer, end_id=end_id(tokenizer), output=args.output, num_workers=num_workers
@@ -83,11 +90,24 @@ def _check(args: argparse.Namespace) -> int:
     from graft.training.errors import DataError
 
     folder = TokenFolder.open(args.folder)
-    if problems := list(folder.damaged()):
+    if problems := [*folder.damaged(), *_tokenizer_problems(folder)]:
         raise DataError("\n".join(problems))
     header = folder.header
     print(f"{header.num_tokens:,} tokens of {header.num_documents:,} documents, as they were written ({header.digest})")
     return 0
+
+
+def _tokenizer_problems(folder: TokenFolder) -> Iterator[str]:
+    """What is wrong with the tokenizer that lies beside the tokens: trainings read it."""
+    from graft.training.corpus.shards.spelled import tokenizer_digest
+    from graft.training.errors import ConfigurationError
+    from graft.training.pretrain.sources import saved_tokenizer
+
+    try:
+        if tokenizer_digest(saved_tokenizer(str(folder.tokenizer))) != folder.header.tokenizer:
+            yield f"{folder.tokenizer} is damaged: it is not the tokenizer that spelled the tokens"
+    except ConfigurationError as error:
+        yield f"{folder.tokenizer} is damaged: {error}"
 
 
 def _demo(args: argparse.Namespace) -> list[Any]:

@@ -2,10 +2,22 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from graft.bench.training.gpu.command import HELP, configure, run
+from graft.training.errors import TrainingError
 
-if __name__ == "__main__":
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status; a mistake of the user's is told in one line, as ``graft`` tells it."""
     parser = argparse.ArgumentParser(prog="python -m graft.bench.training.gpu", description=HELP)
     configure(parser)
-    sys.exit(run(parser.parse_args()))
+    try:
+        return run(parser.parse_args(argv))
+    except TrainingError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -76,7 +76,13 @@ class Tokenizing:
         whole = [next(made) if one is None else one for one in found]
         if problems := problems_of([reading for one in whole for reading in one.readings]):
             raise DataError("\n".join(problems))
-        return [one.shard for one in whole if one.shard.num_documents]
+        shards = [one.shard for one in whole if one.shard.num_documents]
+        if not shards:
+            remove(draft)
+            raise DataError(
+                f"no documents in {', '.join(map(str, self.paths)) or 'no file'}: name text that has some with --text."
+            )
+        return shards
 
     def _check_unchanged(self, sources: Sequence[Source]) -> None:
         changed = [str(one.path) for one in sources if Source.of(one.path) != one]
