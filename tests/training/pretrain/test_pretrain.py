@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from graft.adapters.base.base import find_base
 from graft.cli.main import main
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
@@ -221,7 +222,7 @@ def test_what_is_refused_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_of_anybodys_is_written_over(text: Path, tmp_path: Path) -> None:
+def test_nothing_of_anybodys_is_written_over(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = job(tmp_path, text)
     own = text.parent / "copy.jsonl"
     own.write_bytes(text.read_bytes())
@@ -239,8 +240,23 @@ def test_nothing_of_anybodys_is_written_over(text: Path, tmp_path: Path) -> None
             dataclasses.replace(first, output=output).execute(ALONE, resume=False)
     assert (tmp_path / "full" / "thesis.txt").read_text() == "precious" and not first.work.exists()
     first.execute(ALONE, resume=False)
-    again = dataclasses.replace(first, work=tmp_path / "work2")
-    again.execute(ALONE, resume=False)  # a base may take the place of a base
+    before = (first.output / "model.safetensors").read_bytes()
+    other = dataclasses.replace(first.settings, seed=3)
+    for resume, again in (
+        (False, dataclasses.replace(first, work=tmp_path / "work2")),
+        (True, dataclasses.replace(first, work=tmp_path / "work2", settings=other)),
+    ):
+        with pytest.raises(ConfigurationError, match="holds a finished base that is not this training's: choose"):
+            again.execute(ALONE, resume=resume)
+        assert not again.work.exists() and (first.output / "model.safetensors").read_bytes() == before
+    first.execute(ALONE, resume=True)  # its own, again
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "abcd", "completion": "efgh"}\n')
+    command = ["finetune", "--base", str(first.output), "--data", str(rows), "--name", "one", "--output"]
+    assert main([*command, str(first.output)]) == 2
+    assert "holds what is no fine-tuning's (config.json)" in capsys.readouterr().err
+    assert main([*command, str(rows)]) == 2
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_one_training_works_in_a_folder_at_a_time(text: Path, tmp_path: Path) -> None:
@@ -336,7 +352,11 @@ def test_the_command_plans_trains_and_says_what_is_wrong(
     assert "--devices is for --plan" in capsys.readouterr().err
     assert main([*common, "--push", "nonsense"]) == 2
     assert "'nonsense' is no HOST:PORT" in capsys.readouterr().err
-    assert main([*common, "--recipe", "rootstock-5m"]) == 2
+    recipe = ["pretrain", "--recipe", "rootstock-5m", "--output"]
+    assert main([*recipe, str(tmp_path / "base"), "--plan"]) == 2
+    assert "holds a finished base that is not this training's" in capsys.readouterr().err
+    assert main([*recipe, str(find_base("rootstock-5m")), "--plan"]) == 0
+    assert main([*common, "--output", str(tmp_path / "none"), "--recipe", "rootstock-5m"]) == 2
     assert "leave out text" in capsys.readouterr().err
 
 

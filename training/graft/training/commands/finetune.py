@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.base.hub import FILE_NAME, Hub
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
+    from graft.training.job.export import check_adapter_output
 
     settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
     check_plan_flags(args)
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     folder = args.output or Path(".graft") / "finetune" / args.name
+    check_adapter_output(folder)
     found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
     base = Base.from_folder(found, cache_dir=_hashes())
 

@@ -73,12 +73,14 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
 
 def _make_again(args: argparse.Namespace, values: dict[str, Any], work: Path) -> int:
     from graft.training.errors import ConfigurationError
-    from graft.training.job.export import check_output
+    from graft.training.job.export import check_output, check_replaced
+    from graft.training.rootstock.card import is_made_by
     from graft.training.rootstock.job import Pretrain
     from graft.training.rootstock.recipe import recipe_of
 
     recipe = recipe_of(args.recipe, num_steps=values.get("max_steps"), seed=values.get("seed", 0))
     check_output(args.output, work=work, inputs=())
+    check_replaced(args.output, is_own=lambda folder: is_made_by(recipe, folder))
     flags = {
         name for name in ("push", "ray", "ray_address", "devices", "memory", "gpu") if getattr(args, name) is not None
     }

@@ -68,6 +68,27 @@ def check_output(output: Path, *, work: Path, inputs: Iterable[Path]) -> None:
         raise ConfigurationError(f"--output {output} cannot be written: {parent}: {error.strerror}.") from None
 
 
+def check_replaced(output: Path, *, is_own: Callable[[Path], bool]) -> None:
+    """Raises ``ConfigurationError`` where a base lies in ``output`` that this training did not make."""
+    if output.is_dir() and any(output.iterdir()) and not is_own(output):
+        raise ConfigurationError(
+            f"--output {output} holds a finished base that is not this training's: choose another --output, or remove "
+            "that folder first."
+        )
+
+
+_OTHERS = ("config.json", "adapter_config.json", "tokens.json")
+"""Each stands for a finished folder: a base, an adapter, tokens."""
+
+
+def check_adapter_output(output: Path) -> None:
+    """Raises ``ConfigurationError`` where a fine-tuning would write into what is something else."""
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"--output {output} is a file: name a folder that is not there yet.")
+    if found := next((name for name in _OTHERS if (output / name).exists()), None):
+        raise ConfigurationError(f"--output {output} holds what is no fine-tuning's ({found}): choose another folder.")
+
+
 def _belongs(path: Path) -> bool:
     return is_base_file(path.name) or (path.is_dir() and path.name in _PARTS)
 

@@ -50,6 +50,11 @@ class Identity:
         """12 hex digits: the same training has the same when it is resumed."""
         return digest_of_json(self.record).removeprefix(PREFIX)[:12]
 
+    @property
+    def run(self) -> str:
+        """12 hex digits of all but the schedule, which a training may change as it goes on."""
+        return digest_of_json(dict(self.values)).removeprefix(PREFIX)[:12]
+
     def changes(self, before: Mapping[str, Any]) -> list[str]:
         """What another training's record says otherwise."""
         return [

@@ -33,6 +33,7 @@ from graft.training.runtime.disk import replace_text, written
 
 _log = logging.getLogger(__name__)
 
+_ORIGIN = "training.json"
 MAX_COUNTED = 1 << 26
 """Tokens whose triples are counted: their keys take 16 bytes each, and all are sorted again every four million."""
 
@@ -47,6 +48,8 @@ class Finished:
     device: str
     """Where it is measured."""
     text_digests: Sequence[str]
+    run: str
+    """``Identity.run`` of the training."""
 
     def write(
         self, data: PackedText | TextRows, held_out: HeldOutText | None, trained: nn.Module | None
@@ -57,7 +60,7 @@ class Finished:
         ``TrainingError`` where there is no memory to measure it with: the folder is whole without it.
         """
         model = whole_model(self.assembly, self.checkpoint) if trained is None else trained
-        record = origin(self.assembly.settings, self.text_digests)
+        record = {**origin(self.assembly.settings, self.text_digests), "run": self.run}
         put_in_place(self.output, lambda folder: self._fill(folder, model, record))
         if held_out is None:
             return {}
@@ -107,9 +110,18 @@ class Finished:
     def _describe(
         self, folder: Path, model: nn.Module, record: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        replace_text(folder / "training.json", json.dumps({**record, "metrics": dict(metrics)}, indent=1))
+        replace_text(folder / _ORIGIN, json.dumps({**record, "metrics": dict(metrics)}, indent=1))
         replace_text(folder / "README.md", card(self.output.name, self.assembly, model, metrics))
         make_readable(folder)
+
+
+def run_of(folder: Path) -> str | None:
+    """Which training made the base there; None where it does not say."""
+    try:
+        record = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record.get("run") if isinstance(record, dict) else None
 
 
 def whole_model(assembly: Assembly, checkpoint: Path) -> nn.Module:

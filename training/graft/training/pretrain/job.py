@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from graft.training.batch.text_rows import PackedText, TextRows
 from graft.training.corpus.shards.folder import TokenFolder
 from graft.training.errors import CheckpointError, ConfigurationError, DataError
-from graft.training.job.export import check_output
+from graft.training.job.export import check_output, check_replaced
 from graft.training.job.folder import DATA, Identity, JobFolder
 from graft.training.launch.machine import Machine
 from graft.training.launch.processes import Processes
@@ -38,7 +38,7 @@ from graft.training.parallel.mesh import Mesh
 from graft.training.pretrain import reading, text
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.corpus import Corpus, FoldersOfTokens, corpus_of, forget, made_in
-from graft.training.pretrain.finished import Finished, layout_table
+from graft.training.pretrain.finished import Finished, layout_table, run_of
 from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, saved_tokenizer, tokenizer_of
@@ -108,6 +108,8 @@ class PretrainText:
             wanted, circumstances = self.settings.attn_implementation, ready.circumstances(processes.device)
             choose_attention(ready.assembly.skeleton(), wanted, circumstances)
             self.folder.num_shared(ready.identity)
+            run = ready.identity.run
+            check_replaced(self.output, is_own=lambda folder: resume and run_of(folder) == run)
         settings = self.settings
         layout = processes.layout(ready.mesh, offloads=settings.cpu_offload, sums_each_batch=settings.sync_each_batch)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
@@ -165,6 +167,7 @@ class PretrainText:
             output=self.output,
             device=device,
             text_digests=ready.identity.values[DATA],
+            run=ready.identity.run,
         )
         return finished.write(ready.data, ready.held_out, trained)
 

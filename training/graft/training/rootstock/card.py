@@ -1,6 +1,7 @@
 """The model card of a base made from generated documents."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from graft.training.rootstock.recipe import Recipe
 
@@ -43,6 +44,14 @@ Text `12+39?` is answered with steps, `12+39=` directly; `abc -> cba` lines show
 It knows no language beyond its documents and no facts: it is for demonstrations and tests.
 Contexts beyond {length} tokens were not trained.
 """
+
+
+def is_made_by(recipe: Recipe, folder: Path) -> bool:
+    """Whether the base in a folder says that the recipe made it."""
+    try:
+        return f"`graft pretrain --recipe {recipe.name}` made it" in (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def card(recipe: Recipe, tables: Mapping[str, str] | None = None) -> str:
