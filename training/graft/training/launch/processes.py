@@ -19,6 +19,7 @@ from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.parallel.mesh import Mesh
 from graft.training.runtime.device import check_own_gpus, device_kind, gpu_of_process, taking_device
+from graft.training.runtime.parent import end_with
 
 Made = TypeVar("Made")
 
@@ -120,6 +121,8 @@ def joined() -> Iterator[Processes]:
     if dist.is_initialized():  # Ray decides by itself when to resume
         yield Processes(num=dist.get_world_size(), device=device)
         return
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a killed torchrun would leave its ranks training
+        end_with(os.getppid())
     if num == 1:
         yield Processes(num=1, device=device, launch=_launch())
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import json
 import os
 import signal
@@ -11,16 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from graft.training.errors import TrainingError
+from graft.training.runtime.parent import end_with
 from graft.training.tour.progress import tell
 
 START_SECONDS, STOP_SECONDS = 180.0, 60.0
-_PR_SET_PDEATHSIG = 1
-"""<linux/prctl.h>"""
 
 
 class NotStarted(TrainingError, RuntimeError):
@@ -42,27 +41,13 @@ def served() -> Iterator[str]:
                 stderr=log,
                 start_new_session=True,
                 env=_environment(),
-                preexec_fn=_end_with_parent(),
+                preexec_fn=functools.partial(end_with, os.getpid()),
             )
         try:
             tell("Starting a server for the tour …")
             yield f"127.0.0.1:{_wait_ready(process, folder)}"
         finally:
             _end(process)
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes the server: it asks for SIGTERM when the thread that made it has ended."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def _command(folder: Path) -> list[str]:
