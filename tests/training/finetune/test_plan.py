@@ -111,6 +111,9 @@ def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.Cap
     [
         (["--plan", "--target-modules", "q_prj"], "q_proj"),
         (["--plan", "--base", "nowhere"], "nowhere"),
+        (["--plan", "--devices", "2", "--tp", "2"], "tp cannot split a base with adapters on it"),
+        (["--plan", "--devices", "2", "--load-in-8bit"], "LLM.int8 cannot be sharded"),
+        (["--plan", "--dp-shard", "8"], "dp_shard 8 asks for 8 processes, and there are 1"),
         ([], "--data is missing; without it there is only --plan"),
         (["--memory", "8G"], "--memory is for --plan"),
     ],
@@ -121,6 +124,30 @@ def test_a_plan_refuses_in_a_line(
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_3_8B))
     assert main(["finetune", "--base", str(tmp_path), *flags]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_eight_devices_hold_an_eighth_each_and_what_is_gathered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of Llama 3 8B in NF4: an eighth of all, two of 32 blocks, and 1.05 billion weights outside of the blocks."""
+    flags = ["--gpu", "H100", "--memory", "80G", "--devices", "8"]
+    whole = 6.98 * (0.5 + 4 / 64) + 2 * 1.05
+    zero3 = whole / 8 + 6.98 * (0.5 + 4 / 64) * 2 / 32 + 2 * 1.05
+    for layout, expected in {
+        (): zero3,
+        ("--dp-shard", "8"): zero3,
+        ("--zero-stage", "2"): whole / 8 + whole,
+        ("--zero-stage", "1"): whole,
+        ("--dp-replicate", "8"): whole,
+    }.items():
+        cells = table(planned(LLAMA_3_8B, tmp_path, capsys, *flags, *layout))
+        assert float(cells[1, "no"][0]) == pytest.approx(expected, rel=0.01)
+
+
+def test_rows_beyond_the_base_s_positions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--gpu", "H100", "--memory", "80G", "--max-length"]
+    assert "positions" not in planned(LLAMA_3_8B, tmp_path, capsys, *flags, "8192")
+    assert "max_length is 8193, and base has 8192 positions" in planned(LLAMA_3_8B, tmp_path, capsys, *flags, "8193")
 
 
 SMALL: dict[str, Any] = {

@@ -14,6 +14,7 @@ from graft.training.model.cost.activations import Activations, activations, prob
 from graft.training.model.family import facts_of
 from graft.training.model.quantized import BLOCK
 from graft.training.objective.logits import rows_at_once
+from graft.training.parallel.mesh import Mesh
 
 FORM_BYTES = {ServingForm.NF4: 0.5 + 4 / BLOCK, ServingForm.LLM_INT8: 1.0}
 """Per weight of the blocks' linear layers, with float32 scales of blocks or of rows; all else is held in 16 bits, and
@@ -26,7 +27,7 @@ LOGIT_BYTES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptingMemory:
-    """Bytes of one device that holds the whole base."""
+    """Bytes of one device."""
 
     base: float
     adapter: float
@@ -55,12 +56,23 @@ class Adapted:
 
     @property
     def base_bytes(self) -> float:
-        in_form = sum(one.numel() for one in self._layers())
-        everything = sum(one.numel() for one in self.model.parameters() if not one.requires_grad)
-        return float(FORM_BYTES.get(self.form, 2.0) * in_form + 2.0 * (everything - in_form))
+        return self._frozen_bytes(self.model)
 
-    def memory(self, *, rows: int, length: int, recomputes: str | bool, device: str) -> AdaptingMemory:
-        """With so many rows of so many tokens in a micro-batch."""
+    def base_bytes_on(self, mesh: Mesh) -> float:
+        """Of one device. FSDP2 gathers what it has sharded: what lies outside of the blocks and, with ZeRO-2 for the
+        whole step, the blocks; with ZeRO-3 two of them at a time.
+        """
+        if not mesh.shards_weights:
+            return self.base_bytes
+        each = [self._frozen_bytes(block) for block in blocks(self.model)]
+        gathered = sum(each) if mesh.zero_stage == 2 else min(2 * max(each), sum(each))
+        return self.base_bytes / mesh.dp_shard + (self.base_bytes - sum(each)) + gathered
+
+    def memory(
+        self, *, rows: int, length: int, recomputes: str | bool, device: str, mesh: Mesh | None = None
+    ) -> AdaptingMemory:
+        """With so many rows of so many tokens in a micro-batch; on one device, or on each of a mesh."""
+        mesh = mesh or Mesh()
         found = self.activations(rows, length)
         again = recomputed(self.model, recomputes)
         made_plain = 0.0 if self.form is ServingForm.BF16 else 2.0 * max(one.numel() for one in self._layers())
@@ -68,8 +80,8 @@ class Adapted:
         if device == "cpu" and again == "none":
             probabilities = probability_bytes(self.model.config, rows=rows, length=length) * len(found.blocks)
         return AdaptingMemory(
-            base=self.base_bytes,
-            adapter=float(ADAPTER_BYTES * self.num_adapter),
+            base=self.base_bytes_on(mesh),
+            adapter=self._adapter_bytes(mesh),
             activations=found.kept(again) + probabilities,
             besides=max(self._head_bytes(rows * length, device), found.on_the_way_back(again) + made_plain),
         )
@@ -77,6 +89,20 @@ class Adapted:
     def activations(self, rows: int, length: int) -> Activations:
         """Of one micro-batch."""
         return activations(self.model, rows=rows, length=length, dtype=torch.bfloat16)
+
+    def _adapter_bytes(self, mesh: Mesh) -> float:
+        """Sharded, all of it is gathered at the most."""
+        if not mesh.shards_weights:
+            return float(ADAPTER_BYTES * self.num_adapter)
+        return self.num_adapter * (ADAPTER_BYTES / mesh.dp_shard + 2)
+
+    def _frozen_bytes(self, module: nn.Module) -> float:
+        """Of the model or of a block."""
+        layers = {id(one) for one in self._layers()}
+        frozen = [one for one in module.parameters() if not one.requires_grad]
+        return float(
+            sum(one.numel() * (FORM_BYTES.get(self.form, 2.0) if id(one) in layers else 2.0) for one in frozen)
+        )
 
     def _layers(self) -> list[nn.Parameter]:
         """Frozen matrices of linear layers in the blocks."""

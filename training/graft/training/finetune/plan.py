@@ -18,10 +18,14 @@ from graft.adapters.form import ServingForm
 from graft.training.adapt.lora import inject
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.finetune.memory import Adapted
+from graft.training.finetune.mesh import check_mesh
+from graft.training.finetune.positions import beyond_positions
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.machine import Machine
+from graft.training.model.configuration import num_positions
 from graft.training.model.cost.activations import recomputed, told
 from graft.training.model.cost.flops import flops_per_token
+from graft.training.parallel.mesh import Mesh
 from graft.training.runtime import markdown
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -31,11 +35,15 @@ UTILISATION = 0.4
 
 def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
     """The plan in words and a table; of the folder its config.json is read. Raises ``ConfigurationError``."""
-    adapted = Adapted(model=_adapted(folder, settings), form=_form(folder, settings))
+    own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    adapted = Adapted(model=_adapted(folder, settings), form=_form(own, settings))
+    config, mesh = adapted.model.config, settings.mesh(machine.num)
+    check_mesh(config, settings, mesh, own=own, form=adapted.form, num_processes=machine.num)
     num = sum(one.numel() for one in adapted.model.parameters() if not one.requires_grad)
     per_token = flops_per_token(adapted.model, settings.max_length)
     lines = [
-        f"{folder.name} in {adapted.form}: {num / 1e9:,.2f}B parameters, {adapted.base_bytes / 1e9:.2f} GB on a device",
+        f"{folder.name} in {adapted.form}: {num / 1e9:,.2f}B parameters, "
+        f"{adapted.base_bytes_on(mesh) / 1e9:.2f} GB on a device{_sharing(adapted, mesh)}",
         f"adapters of rank {settings.r}: {adapted.num_adapter / 1e6:,.1f}M parameters",
         f"memory: {machine.said}",
     ]
@@ -44,17 +52,25 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
         lines.append(
             f"at {UTILISATION:.0%} MFU about {speed:,.0f} tokens/s; 4-bit weights that are made plain cost more"
         )
+    if said := beyond_positions(folder.name, num_positions(config), settings.max_length):
+        lines.append(said)
     lines += told(adapted.activations(settings.per_device_train_batch_size, settings.max_length))
-    return "\n".join([*lines, "", *_table(adapted, settings, machine)])
+    return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh)])
 
 
-def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine) -> Iterator[str]:
+def _sharing(adapted: Adapted, mesh: Mesh) -> str:
+    if not mesh.shards_weights:
+        return ""
+    return f": its share of {adapted.base_bytes / 1e9:.2f} GB among {mesh.dp_shard}, and what is gathered at a time"
+
+
+def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh: Mesh) -> Iterator[str]:
     rows, largest = [], dict[bool, int]()
     smallest = float("inf")
     for is_checkpointed in (False, True):
         for batch in sorted({*BATCHES, settings.per_device_train_batch_size}):
             need = adapted.memory(
-                rows=batch, length=settings.max_length, recomputes=is_checkpointed, device=machine.kind
+                rows=batch, length=settings.max_length, recomputes=is_checkpointed, device=machine.kind, mesh=mesh
             )
             smallest, fits = min(smallest, need.total), need.total < machine.usable
             if fits:
@@ -108,9 +124,8 @@ def _adapted(folder: Path, settings: FinetuneSettings) -> PreTrainedModel:
     return model
 
 
-def _form(folder: Path, settings: FinetuneSettings) -> ServingForm:
+def _form(own: ServingForm | None, settings: FinetuneSettings) -> ServingForm:
     """The folder's own where its weights are quantized already."""
-    own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     if own in (ServingForm.INT8, ServingForm.INT4):
         return ServingForm.BF16  # as which they are computed with
     if own is not None:

@@ -18,6 +18,8 @@ from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
 from graft.training.finetune.identity import identity
+from graft.training.finetune.mesh import check_mesh
+from graft.training.finetune.positions import beyond_positions
 from graft.training.finetune.rows import read_examples
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import Identity
@@ -50,7 +52,10 @@ class Ready:
         check_report_to(settings)
         adaptable = Adaptable.of(base)
         targets = adaptable.targets(settings.target_modules)
-        _check_mesh(base, form, settings, mesh, num_processes)
+        config = AutoConfig.from_pretrained(base.path, local_files_only=True)
+        check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
+        if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
+            _log.warning("%s", said)
         tokenizer = load_tokenizer(base.path)
         rows = _rows(data, tokenizer, adaptable, settings)
         batches = _batches(rows, tokenizer, settings, mesh)
@@ -66,25 +71,6 @@ class Ready:
         """Tokens of the row that a token stands in, on average."""
         lengths = [len(row.input_ids) for row in self.rows]
         return sum(length**2 for length in lengths) / sum(lengths)
-
-
-def _check_mesh(base: Base, form: ServingForm, settings: FinetuneSettings, mesh: Mesh, num_processes: int) -> None:
-    """Raises ``ConfigurationError`` with every reason why this base cannot be adapted on such a mesh."""
-    config = AutoConfig.from_pretrained(base.path, local_files_only=True)
-    reasons = [
-        f"{axis} cannot split a base with adapters on it; use dp_replicate and dp_shard"
-        for axis in ("pp", "cp", "tp")
-        if getattr(mesh, axis) > 1
-    ]
-    if mesh.shards_weights and base.form is not None:
-        reasons.append(
-            f"the folder's weights are {base.form} already, whose bytes cannot be sharded; take the plain "
-            "base, dp_replicate or zero_stage 1"
-        )
-    elif mesh.shards_weights and form is ServingForm.LLM_INT8:
-        reasons.append("LLM.int8 cannot be sharded; use load_in_4bit, dp_replicate or zero_stage 1")
-    accumulated = settings.gradient_accumulation_steps * mesh.dp
-    mesh.check(config, num_processes=num_processes, batches_per_step=accumulated, further=reasons)
 
 
 def _rows(path: Path, tokenizer: PreTrainedTokenizerFast, base: Adaptable, settings: FinetuneSettings) -> list[Encoded]:
