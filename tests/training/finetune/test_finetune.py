@@ -197,7 +197,9 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert not output.exists()
 
 
-def test_a_row_behind_the_last_learned_position_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_row_behind_the_last_learned_position_is_refused(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+) -> None:
     config = OPTConfig(
         vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=1, ffn_dim=64, num_attention_heads=2,
         max_position_embeddings=32, word_embed_proj_dim=64, eos_token_id=2, pad_token_id=0,
@@ -211,6 +213,7 @@ def test_a_row_behind_the_last_learned_position_is_refused(tmp_path: Path, token
     with pytest.raises(DataError) as caught:
         finetune.execute()
     first, second = str(caught.value).splitlines()
+    assert "max_length is 512, and opt has 32 positions" in caplog.text
     assert "line 2: 33 tokens, opt has 32 positions" in first and "line 3: 42 tokens" in second
     write_rows(data, rows[:1])
     assert finetune.execute().is_dir()
