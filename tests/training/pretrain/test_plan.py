@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from graft.cli.main import main
+from tests.training.finetune.test_plan import LLAMA_3_8B
 
 LLAMA_7B = [
     *("--hidden-size", "4096", "--num-hidden-layers", "32", "--num-attention-heads", "32"),
@@ -95,3 +96,25 @@ def test_a_card_that_is_not_known_is_not_guessed(
 ) -> None:
     assert main(["pretrain", "--text", str(text), "--output", str(tmp_path / "base"), *flags]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_eight_gpus_are_planned_for_before_there_is_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a configuration alone: Llama 3 8B has 8.03 billion parameters."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA_3_8B))
+    typed = ["pretrain", "--model", str(folder), "--output", str(tmp_path / "base"), "--plan", "--devices", "8"]
+    typed += ["--gpu", "H100", "--memory", "80G", "--max-length", "2048", "--per-device-train-batch-size", "1"]
+    assert main(typed) == 0
+    said = capsys.readouterr().out
+    assert "8,030.26M parameters" in said and "vocabulary 128256" in said and "epochs" not in said
+    assert "\nsteps of 8 rows of 2048 tokens; how many steps is told with --max-steps" in said
+    assert re.search(r"FLOPs a token, [\d,]+ tokens/s at 40% MFU", said)
+    assert layouts(said)["1 1 8 1 1 3"][1].endswith("chosen")
+    assert main([*typed, "--max-steps", "1000"]) == 0
+    assert "1,000 steps of 8 rows of 2048 tokens: 16.4M tokens\n" in capsys.readouterr().out
+
+
+def test_a_plan_without_text_model_and_tokenizer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--output", str(tmp_path / "base"), "--plan"]) == 2
+    assert "name files with --text; for a plan --tokenizer or --model do" in capsys.readouterr().err

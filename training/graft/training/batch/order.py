@@ -55,10 +55,6 @@ class OrderedRows:
         self._rows_per_batch, self._seed = rows_per_batch, seed
         self._size = BatchSize(batches_per_step=batches_per_step, warmup_steps=warmup_steps)
 
-    def num_batches(self, num_steps: int) -> int:
-        """Micro-batches of so many steps."""
-        return self._size.before(num_steps)
-
     def num_steps(self, epochs: float) -> int:
         """The fewest steps that read every row so many times, a rising batch size included."""
         wanted = math.ceil(round(epochs * self.num_rows, 6) / self._rows_per_batch)

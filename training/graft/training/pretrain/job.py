@@ -41,7 +41,7 @@ from graft.training.pretrain.corpus import Corpus, FoldersOfTokens, corpus_of, f
 from graft.training.pretrain.finished import Finished, layout_table, run_of
 from graft.training.pretrain.identity import identity
 from graft.training.pretrain.settings import PretrainSettings
-from graft.training.pretrain.sources import documents_of, saved_tokenizer, tokenizer_of
+from graft.training.pretrain.sources import documents_of, planned_tokenizer, saved_tokenizer, tokenizer_of
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
@@ -180,6 +180,8 @@ class PretrainText:
         """What it would take there, without starting it."""
         from graft.training.pretrain.plan import plan
 
+        if not self.settings.text:
+            return plan(Assembly.of(self.settings, planned_tokenizer(self.settings)), None, machine)
         corpus, alone = corpus_of(self.settings.text), Processes(num=1, device=device_kind())
         assembly = Assembly.of(self.settings, self._tokenizer(corpus, alone))
         planned = reading.planned(corpus, assembly)

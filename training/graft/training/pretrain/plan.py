@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from graft.training.batch.order import BatchSize
 from graft.training.errors import ConfigurationError
 from graft.training.launch.machine import Machine
 from graft.training.loop.optim import num_steps_of
@@ -18,27 +19,28 @@ from graft.training.model.loading import parts
 from graft.training.parallel.mesh import AXES, Mesh
 from graft.training.pretrain.assembly import Assembly
 from graft.training.pretrain.memory import activations_of, memory
+from graft.training.pretrain.settings import PretrainSettings
 from graft.training.runtime import markdown
 
 GUESSED_UTILISATION = 0.4
 """For the time, where nothing is measured yet."""
 
 
-def plan(assembly: Assembly, data: Any, machine: Machine) -> str:
-    """The plan in words and a table."""
+def plan(assembly: Assembly, data: Any | None, machine: Machine) -> str:
+    """The plan in words and a table. Without data no epochs are told, and steps where ``max_steps`` says them."""
     settings = assembly.settings
     model = assembly.skeleton()
     num = sum(parameter.numel() for parameter in model.parameters())
     mesh = settings.mesh(machine.num)
     assembly.check_mesh(mesh, machine.num)
     rows = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * mesh.dp
-    steps = num_steps_of(settings, data)
-    tokens = data.num_batches(steps) * settings.per_device_train_batch_size * settings.max_length
+    steps = settings.max_steps if data is None else num_steps_of(settings, data)
+    tokens = None if steps is None else _num_tokens(settings, mesh, steps)
     lines = [
         f"{assembly.family.name}, {assembly.objective_name}: {num / 1e6:,.2f}M parameters, of which a token is "
         f"multiplied by {num_multiplied(model) / 1e6:,.2f}M; vocabulary {len(assembly.tokenizer)}",
-        f"{steps:,} steps of {rows} rows of {settings.max_length} tokens: {tokens / 1e6:,.1f}M tokens, "
-        f"{tokens / (data.num_rows * settings.max_length):.2f} epochs of the text",
+        f"{'' if steps is None else f'{steps:,} '}steps of {rows} rows of {settings.max_length} tokens"
+        f"{_read(tokens, None if data is None else data.num_rows * settings.max_length)}",
         _arithmetic(assembly.flops_per_token(), tokens, machine.peak),
         f"memory: {machine.said}; gradients arise as activations go: both are not needed at a time",
         *(line for one in parts(model).values() for line in told(activations_of(one, settings, mesh))),
@@ -48,9 +50,29 @@ def plan(assembly: Assembly, data: Any, machine: Machine) -> str:
     return "\n".join(lines)
 
 
-def _arithmetic(per_token: float | None, tokens: float, peak: float | None) -> str:
+def _num_tokens(settings: PretrainSettings, mesh: Mesh, steps: int) -> int:
+    """That are read in so many steps."""
+    size = BatchSize(
+        batches_per_step=settings.gradient_accumulation_steps * mesh.dp, warmup_steps=settings.batch_warmup_steps
+    )
+    return size.before(steps) * settings.per_device_train_batch_size * settings.max_length
+
+
+def _read(tokens: int | None, in_text: int | None) -> str:
+    """So many tokens, beside those of the text, as far as both are known."""
+    if tokens is None:
+        return "; how many steps is told with --max-steps, or with --text"
+    return f": {tokens / 1e6:,.1f}M tokens" + (
+        "" if in_text is None else f", {tokens / in_text:.2f} epochs of the text"
+    )
+
+
+def _arithmetic(per_token: float | None, tokens: int | None, peak: float | None) -> str:
     if per_token is None:
         return "FLOPs are not counted: how many experts a token asks is not known"
+    if tokens is None:
+        speed = "" if peak is None else f", {peak * GUESSED_UTILISATION / per_token:,.0f} tokens/s"
+        return f"{per_token:.3g} FLOPs a token{speed and f'{speed} at {GUESSED_UTILISATION:.0%} MFU'}"
     told = f"{per_token * tokens:.3g} FLOPs"
     if peak is None:
         return told

@@ -6,18 +6,23 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
 from graft.training.errors import ConfigurationError, DataError, first_line
 from graft.training.model.configuration import first_id
-from graft.training.model.family import DEFAULT, family
+from graft.training.model.family import DEFAULT, family, family_of
 from graft.training.model.loading import load_tokenizer
 from graft.training.objective.span_corruption import num_sentinels
 from graft.training.pretrain.settings import PretrainSettings
 
 _log = logging.getLogger(__name__)
+
+_TOKENIZERS = ("tokenizer*", "vocab*", "*.model")
+"""Files of which a folder with a tokenizer has one, in any of the hub's forms."""
 
 
 def documents_of(paths: Sequence[str]) -> list[str]:
@@ -58,6 +63,29 @@ def tokenizer_of(settings: PretrainSettings, documents: Iterable[str]) -> PreTra
     tokenizer = saved_tokenizer(named)
     end_id(tokenizer)
     return tokenizer
+
+
+def planned_tokenizer(settings: PretrainSettings) -> PreTrainedTokenizerBase:
+    """For a plan without a text: one that was named or, of a model that has none yet, a stand-in as large as its
+    vocabulary, which 'causal' asks nothing of. Raises ``ConfigurationError`` where there is neither.
+    """
+    folder = settings.tokenizer or settings.model or settings.teacher
+    if folder is None:
+        raise ConfigurationError("no text to train on: name files with --text; for a plan --tokenizer or --model do.")
+    if folder != settings.model or _holds_tokenizer(Path(folder)):
+        return tokenizer_of(settings, ())
+    config = saved_config(folder)
+    objective = family_of(config).objective(settings.objective)
+    if objective != "causal":
+        raise ConfigurationError(
+            f"{folder} holds no tokenizer, and {objective!r} learns from special tokens: name one with --tokenizer."
+        )
+    words = {str(number): number for number in range(config.vocab_size)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="0")), eos_token="0")
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any(found for pattern in _TOKENIZERS for found in folder.glob(pattern))
 
 
 def saved_tokenizer(folder: str) -> PreTrainedTokenizerBase:
