@@ -94,6 +94,8 @@ def test_what_is_chosen_is_marked_and_what_does_not_fit_is_said(
     assert table(said)[3, "yes"][-1] == "yes, chosen" and "at 40% MFU about" in said
     said = planned(LLAMA_3_8B, tmp_path, capsys, "--gpu", "A10", "--memory", "16G", "--no-load-in-4bit")
     assert said.splitlines()[-1].startswith("nothing fits: the least is 1") and "--load-in-4bit" in said
+    said = planned(LLAMA_3_8B, tmp_path, capsys, "--gpu", "A10", "--memory", "2G")
+    assert said.splitlines()[-1].startswith("nothing fits: the least is") and "--load-in-4bit" not in said
 
 
 def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +118,7 @@ def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.Cap
         (["--plan", "--dp-shard", "8"], "dp_shard 8 asks for 8 processes, and there are 1"),
         ([], "--data is missing; without it there is only --plan"),
         (["--memory", "8G"], "--memory is for --plan"),
+        (["--plan", "--per-device-train-batch-size", "1" + "0" * 20], "it must be from 1 to 65536"),
     ],
 )
 def test_a_plan_refuses_in_a_line(

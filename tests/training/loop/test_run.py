@@ -165,6 +165,20 @@ def test_a_step_that_is_no_number_is_skipped_and_counted(tmp_path: Path) -> None
     assert all(torch.isfinite(parameter).all() for parameter in run.step.model.parameters())
 
 
+@pytest.mark.parametrize("spoils", [True, False])
+def test_what_ends_in_no_numbers_is_no_model(spoils: bool, tmp_path: Path) -> None:
+    """The last step's loss, or the weights behind it; and neither when the finished run is repeated."""
+    made = dataclasses.replace(recipe(num_steps=2), nf4_share=0.0)
+    for resume in (False, True):
+        run = made.run(tmp_path)
+        if spoils:
+            run.step.objective = _Spoilt({1})
+        else:
+            run.learning_rate = float("inf")
+        with pytest.raises(Diverged, match="are no numbers after step 1, the last: nothing is made"):
+            run.execute(resume=resume)
+
+
 def test_after_several_the_run_goes_back_and_then_on(tmp_path: Path) -> None:
     """Steps 4 to 6 are spoilt: the weights are those of the checkpoint after step 3 when step 7 begins."""
     run = dataclasses.replace(recipe(num_steps=8), nf4_share=0.0).run(tmp_path)

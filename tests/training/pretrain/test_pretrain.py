@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -298,7 +300,9 @@ def test_a_damaged_checkpoint_is_passed_over(
     path = one.work / "checkpoint-6" / damaged
     path.write_bytes(path.read_bytes()[:40] if damaged.endswith("distcp") else b"")
     one.execute(ALONE, resume=True)
-    assert "checkpoint-6 is damaged" in caplog.text and "going on from the checkpoint before it" in caplog.text
+    (told,) = [one.getMessage() for one in caplog.records if "checkpoint-6 is damaged" in one.getMessage()]
+    assert told.endswith(". Going on from the checkpoint before it.") and told.count("before it") == 1
+    assert ": ." not in told
     found = weights(one.output)
     assert all(torch.equal(found[name], one_weight) for name, one_weight in expected.items())
 
@@ -348,6 +352,17 @@ def test_the_command_plans_trains_and_says_what_is_wrong(
     assert "add --resume" in capsys.readouterr().err
     assert main([*common, "--learning-rate", "fast"]) == 2
     assert "'fast'; it must be of type float" in capsys.readouterr().err
+    assert main([*common, "--num-train-epochs", "1e308"]) == 2
+    assert "at most a million" in capsys.readouterr().err
+    huge = ["--work", str(tmp_path / "huge"), "--output", str(tmp_path / "no"), "--hidden-size", "100000000"]
+    before = resource.getrlimit(resource.RLIMIT_AS)  # on a large machine it would begin
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (8 << 30), before[1]))
+    try:
+        assert main([*common, *small[2:], *huge]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "memory does not suffice for a model of" in line and "parameters" in line and "--plan" in line
     assert main([*common, "--devices", "2"]) == 2
     assert "--devices is for --plan" in capsys.readouterr().err
     assert main([*common, "--push", "nonsense"]) == 2

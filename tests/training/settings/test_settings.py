@@ -37,6 +37,13 @@ def test_the_same_settings_from_three_kinds_of_files(tmp_path: Path, name: str, 
         ({"lr_scheduler_type": "polynomial"}, "'cosine' or 'linear'"),
         ({"bnb_4bit_quant_type": "fp4"}, "'nf4'"),
         ({"target_modules": []}, "target_modules"),
+        (
+            {"num_train_epochs": 1e308},
+            "'num_train_epochs' has the value 1e+308; it must be above 0 and at most a million",
+        ),
+        ({"per_device_train_batch_size": 10**20}, "it must be from 1 to 65536"),
+        ({"num_train_epochs": 0}, "above 0"),
+        ({"max_length": 10**20}, "it must be from 1 to 16777216"),
     ],
 )
 def test_bad_settings_name_the_value(values: dict[str, object], wrong: str) -> None:

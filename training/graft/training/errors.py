@@ -59,9 +59,11 @@ class Interrupted(TrainingError):
         self.exit_code = 128 + number
 
 
-def first_line(error: Exception) -> str:
-    """What a library says went wrong, as far as it fits into a message."""
-    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+def first_line(error: BaseException) -> str:
+    """What a library says went wrong, as far as it fits into a message; behind a colon with the line that follows."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    num = 2 if lines[0].endswith(":") else 1
+    return " ".join(lines[:num])[:300]
 
 
 def of_data(read: Callable[Given, Read], *args: Given.args, **keywords: Given.kwargs) -> Read:

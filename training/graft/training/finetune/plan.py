@@ -84,15 +84,15 @@ def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh:
     head = "rows | tokens each | computed again | base | adapter | activations | besides | GB | fits"
     yield markdown.table(head, rows)
     yield ""
-    yield _verdict(largest, smallest, machine)
+    may_shrink = adapted.form is not ServingForm.NF4 and (settings.load_in_8bit or not settings.load_in_4bit)
+    yield _verdict(largest, smallest, machine, may_shrink=may_shrink)
 
 
-def _verdict(largest: dict[bool, int], smallest: float, machine: Machine) -> str:
+def _verdict(largest: dict[bool, int], smallest: float, machine: Machine, *, may_shrink: bool) -> str:
     if not largest:
-        return (
-            f"nothing fits: the least is {smallest / 1e9:.3g} GB of {machine.usable / 1e9:.3g}. Lower --max-length, "
-            "take --load-in-4bit, or a larger device"
-        )
+        ways = ["lower --max-length", *(["take --load-in-4bit"] if may_shrink else []), "or take a larger device"]
+        least = f"the least is {smallest / 1e9:.3g} GB of {machine.usable / 1e9:.3g}"
+        return f"nothing fits: {least}; {', '.join(ways)}"
     said = {False: "without computing blocks again", True: "with --gradient-checkpointing"}
     told = [f"{largest[key]} {words}" for key, words in said.items() if key in largest]
     return f"the largest --per-device-train-batch-size of these that fits is {', '.join(told)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.training.settings.limits import BELOW_1, POSITIVE, Limit, at_least, one_of
+from graft.training.settings.limits import BELOW_1, EPOCHS, MAX_LENGTH, POSITIVE, Limit, between, one_of
 from graft.training.settings.settings import TrainingSettings, setting
 
 MAX_RANK = 512
@@ -16,8 +16,8 @@ class FinetuneSettings(TrainingSettings):
     """Settings of one QLoRA training."""
 
     learning_rate: float = setting(2e-3, "peak; take 2e-4 for billions of parameters", POSITIVE)
-    num_train_epochs: float = setting(3.0, "times that all rows are seen", POSITIVE)
-    max_length: int = setting(512, "tokens of a row; a longer one is an error, not cut", at_least(1))
+    num_train_epochs: float = setting(3.0, "times that all rows are seen", EPOCHS)
+    max_length: int = setting(512, "tokens of a row; a longer one is an error, not cut", between(1, MAX_LENGTH))
     packing: bool = setting(True, "several rows in one line of the batch")
     assistant_only_loss: bool = setting(True, "learn answers only")
     r: int = setting(16, "rank", _RANK)

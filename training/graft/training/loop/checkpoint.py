@@ -23,7 +23,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from graft.training.errors import CheckpointError
+from graft.training.errors import CheckpointError, first_line
 from graft.training.loop.staging import Staging
 from graft.training.parallel.layout import Alone, Layout
 from graft.training.runtime.device import taking_device
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 MARKER = "COMPLETE"
 TENSORS = "state"
 VALUES = "state.json"
+REMEDY = "Remove it to go on from the one before it."
 _STEP = re.compile(r"checkpoint-\d+")
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, dcp.CheckpointException)
 
@@ -196,11 +197,9 @@ def checkpoint_values(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads((path / VALUES).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged, or of an earlier version of Graft: {error}. Remove it to go on from the one before it."
-        ) from None
+        raise CheckpointError(f"{path} is damaged, or of an earlier version of Graft: {error}. {REMEDY}") from None
     if not isinstance(values, dict) or "step" not in values:
-        raise CheckpointError(f"{path} is damaged: {VALUES} holds no step. Remove it to go on from the one before it.")
+        raise CheckpointError(f"{path} is damaged: {VALUES} holds no step. {REMEDY}")
     return values
 
 
@@ -209,7 +208,7 @@ def stored_tensors(path: Path) -> dict[str, TensorStorageMetadata]:
     try:
         metadata = dcp.FileSystemReader(path / TENSORS).read_metadata()
     except Exception as error:  # what damaged bytes unpickle to may fail in any way
-        raise CheckpointError(f"{path} is damaged: {error}. Remove it to go on from the one before it.") from None
+        raise CheckpointError(f"{path} is damaged: {first_line(error)}. {REMEDY}") from None
     return {name: one for name, one in metadata.state_dict_metadata.items() if isinstance(one, TensorStorageMetadata)}
 
 
@@ -220,7 +219,7 @@ def load_tensors(path: Path, into: Mapping[str, Tensor], *, layout: Layout | Non
             dcp.load(dict(into), checkpoint_id=path / TENSORS, no_dist=(layout or Alone()).is_alone)
     except _UNREADABLE as error:
         raise CheckpointError(
-            f"{path} is damaged, or of another model: {cause(error)}. Remove it to go on from the one before it."
+            f"{path} is damaged, or of another model: {first_line(cause(error))}. {REMEDY}"
         ) from error
 
 

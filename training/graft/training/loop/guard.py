@@ -47,13 +47,15 @@ class Guard:
     num_returns: int = 0
     skipped: list[int] = field(default_factory=list)
     """The first thousand steps that were left out."""
+    last_is_number: bool = True
+    """Whether loss and gradient of the last step were."""
     _in_a_row: int = 0
     _taken_since_return: int = 0
     _seen: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def judge(self, loss: float, gradient_norm: float, *, step: int) -> Verdict:
         """What to do with a step of this loss and this gradient."""
-        is_number = math.isfinite(loss) and math.isfinite(gradient_norm)
+        is_number = self.last_is_number = math.isfinite(loss) and math.isfinite(gradient_norm)
         if is_number and not self._is_usual(loss, gradient_norm) and self._has_just_returned:
             self.begin_anew()
         if is_number and self._is_usual(loss, gradient_norm):
@@ -78,6 +80,7 @@ class Guard:
             "num_skipped": self.num_skipped,
             "num_returns": self.num_returns,
             "skipped": self.skipped,
+            "last_is_number": self.last_is_number,
             "in_a_row": self._in_a_row,
             "taken_since_return": self._taken_since_return,
             "seen": [list(pair) for pair in self._seen],
@@ -86,6 +89,7 @@ class Guard:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes over what ``state`` gave, of this version or an earlier one."""
         self.num_skipped, self.num_returns = int(state["num_skipped"]), int(state["num_returns"])
+        self.last_is_number = bool(state.get("last_is_number", True))
         self.skipped = [int(step) for step in state.get("skipped", ())]
         self._in_a_row, self._taken_since_return = int(state["in_a_row"]), int(state.get("taken_since_return", WINDOW))
         self._seen.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.training.errors import CheckpointError
-from graft.training.loop.checkpoint import checkpoint_values, complete_checkpoints, step_of, stored_tensors
+from graft.training.loop.checkpoint import REMEDY, checkpoint_values, complete_checkpoints, step_of, stored_tensors
 from graft.training.loop.state import State
 from graft.training.parallel.layout import Layout
 
@@ -24,7 +24,7 @@ def take_over(folder: Path, state: State, layout: Layout) -> dict[str, Any] | No
     error: CheckpointError | None = None
     for path in _candidates(folder, layout):
         if error is not None and layout.is_first:
-            _log.warning("%s; going on from the checkpoint before it", error)
+            _log.warning("%s Going on from the checkpoint before it.", str(error).removesuffix(f" {REMEDY}"))
         values, error = _read(path, state, layout)
         if values is not None:
             return values

@@ -11,7 +11,7 @@ from typing import Any
 
 from graft.training.batch.data import Data
 from graft.training.batch.prefetch import Prefetch
-from graft.training.errors import Interrupted
+from graft.training.errors import Diverged, Interrupted
 from graft.training.loop.checkpoint import CheckpointWriter, Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.held_out import HeldOut
@@ -57,7 +57,8 @@ class Run:
         """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
 
         Raises:
-            Diverged: steps cannot be taken, even after going back. Checkpoints so far stay.
+            Diverged: steps cannot be taken, even after going back, or the last one gave no numbers. Checkpoints so far
+                stay.
             Interrupted: SIGTERM or SIGINT came to one of the processes; the step's checkpoint is written.
             CheckpointError: a checkpoint cannot be written, or does not fit.
         """
@@ -85,6 +86,11 @@ class Run:
                 if is_asked:
                     checkpoints.wait()
                     raise self._interrupted(number + 1, interruption.number)
+        if not self.guard.last_is_number or not step.is_finite():
+            raise Diverged(
+                f"loss, gradient or weights are no numbers after step {self.schedule.num_steps - 1}, the last: nothing "
+                "is made of them. Lower the learning rate or look at the data, and start anew in another folder."
+            )
         step.model.eval()
         return metrics
 

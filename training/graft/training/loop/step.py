@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learning_rates
 from graft.training.loop.state import State
@@ -138,6 +139,12 @@ class Step:
         (norm,) = self._fetched(self._norm())
         self._step(lr, norm, is_accepted=self._has_gradients and accept(norm))
         return {"gradient_norm": norm}
+
+    @torch.no_grad()
+    def is_finite(self) -> bool:
+        """Whether all weights of all processes are numbers."""
+        own = (one.to_local() if isinstance(one, DTensor) else one for one in self.state.masters.values())
+        return self.layout.all(all(bool(each.isfinite().all()) for each in own))
 
     @torch.no_grad()
     def finish(self) -> nn.Module:

@@ -197,6 +197,13 @@ class Assembly:
                 return empty
             return catalog.build(self.family, self.objective_name, self.size, self.tokenizer)
 
+    def size_said(self) -> str:
+        """For an error."""
+        num = sum(one.numel() for one in self.skeleton().parameters())
+        return (
+            f"a model of {num:,} parameters ({4 * num / 1e9:,.1f} GB in float32, and as much again thrice to train it)"
+        )
+
     def flops_per_token(self) -> float | None:
         """Of a full row, for each token that is read; a teacher's are left out."""
         objective, model = self.plain_objective(), self.skeleton()

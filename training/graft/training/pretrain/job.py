@@ -45,7 +45,7 @@ from graft.training.pretrain.sources import documents_of, planned_tokenizer, sav
 from graft.training.pretrain.text import HeldOutText
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
-from graft.training.runtime.memory import free_memory
+from graft.training.runtime.memory import free_memory, holding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +108,8 @@ class PretrainText:
             wanted, circumstances = self.settings.attn_implementation, ready.circumstances(processes.device)
             choose_attention(ready.assembly.skeleton(), wanted, circumstances)
             self.folder.num_shared(ready.identity)
-            run = ready.identity.run
-            check_replaced(self.output, is_own=lambda folder: resume and run_of(folder) == run)
+            own = ready.identity.run
+            check_replaced(self.output, is_own=lambda folder: resume and run_of(folder) == own)
         settings = self.settings
         layout = processes.layout(ready.mesh, offloads=settings.cpu_offload, sums_each_batch=settings.sync_each_batch)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
@@ -118,7 +118,9 @@ class PretrainText:
                 with written(self.work):
                     ready.assembly.tokenizer.save_pretrained(self.work / "tokenizer")
             gauge = gauge_of(ready.assembly, layout.device, layout.num)
-            metrics, trained = self._trained(self._run(ready, layout, gauge), ready, resume=resume)
+            with holding(ready.assembly.size_said, remedy="train a smaller one; --plan says what a training takes"):
+                run = self._run(ready, layout, gauge)
+            metrics, trained = self._trained(run, ready, resume=resume)
             free_memory()
             # All stay until the first has written: a launcher ends those that are left when some have gone.
             metrics |= processes.by_first(lambda: self._finish(ready, layout.device, trained))

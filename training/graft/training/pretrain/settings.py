@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.training.settings.limits import BELOW_1, NOT_NEGATIVE, SHARE, Limit, at_least, one_of
+from graft.training.settings.limits import (
+    BELOW_1,
+    MAX_LENGTH,
+    MAX_WIDTH,
+    NOT_NEGATIVE,
+    SHARE,
+    Limit,
+    at_least,
+    between,
+    one_of,
+)
 from graft.training.settings.settings import TrainingSettings, setting
 
 
@@ -28,7 +38,7 @@ class PretrainSettings(TrainingSettings):
         None, "folder of a model to go on from, or a model hub's organisation/name, in place of a new one"
     )
     teacher: str | None = setting(None, "folder of a model to be distilled, or a model hub's organisation/name")
-    hidden_size: int = setting(256, "width", at_least(1))
+    hidden_size: int = setting(256, "width", between(1, MAX_WIDTH))
     num_hidden_layers: int = setting(4, "layers", at_least(1))
     num_attention_heads: int = setting(4, "heads", at_least(1))
     num_key_value_heads: int | None = setting(None, "default: as many as heads", at_least(1))
@@ -40,7 +50,7 @@ class PretrainSettings(TrainingSettings):
     dropout: float | None = setting(
         None, "of embeddings and blocks, none of attention; default: the family's own", BELOW_1
     )
-    max_length: int = setting(256, "tokens per row", at_least(8))
+    max_length: int = setting(256, "tokens per row", between(8, MAX_LENGTH))
     whole_word_masking: bool = setting(False, "mask all tokens of a word or none")
 
     lr_min_ratio: float = setting(0.1, "part of the peak that remains at the end", SHARE)

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+from collections.abc import Callable, Iterator
 
 import psutil
 import torch
 
+from graft.training.errors import ConfigurationError
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """Of glibc's ``mallopt(3)``."""
+
+
+_LACKS = ("can't allocate memory", "not enough memory")
+"""In torch's error on the host, which has no type of its own."""
+
+
+@contextlib.contextmanager
+def holding(what: Callable[[], str], *, remedy: str) -> Iterator[None]:
+    """Raises ``ConfigurationError`` that names ``what`` is made inside, where memory does not suffice for it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        is_known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not is_known and not any(words in str(error) for words in _LACKS):
+            raise
+        room = f"this machine has {psutil.virtual_memory().total / 1e9:,.1f} GB"
+        if torch.cuda.is_available():
+            room += f", its GPU {torch.cuda.mem_get_info()[1] / 1e9:,.1f} GB"
+        raise ConfigurationError(f"memory does not suffice for {what()}; {room}: {remedy}.") from error
 
 
 def memory_bytes() -> int:

@@ -25,12 +25,19 @@ def at_least(least: int) -> Limit:
     return Limit(holds=lambda value: value >= least, text=f"at least {least}")
 
 
+def between(least: int, most: int) -> Limit:
+    return Limit(holds=lambda value: least <= value <= most, text=f"from {least} to {most}")
+
+
 def one_of(*allowed: object) -> Limit:
     return Limit(holds=lambda value: value in allowed, text=" or ".join(map(repr, allowed)))
 
 
 NOT_NEGATIVE = Limit(holds=lambda value: value >= 0, text="0 or more")
 POSITIVE = Limit(holds=lambda value: 0 < value < math.inf, text="above 0 and finite")
+EPOCHS = Limit(holds=lambda value: 0 < value <= 1e6, text="above 0 and at most a million")
+MAX_ROWS, MAX_LENGTH, MAX_WIDTH = 1 << 16, 1 << 24, 1 << 27
+"""Of a forward pass, tokens of a row, a model's width: beyond every device, and sizes made of them can be told."""
 SHARE = Limit(holds=lambda value: 0 <= value <= 1, text="from 0 to 1")
 BELOW_1 = Limit(holds=lambda value: 0 <= value < 1, text="from 0 to below 1")
 

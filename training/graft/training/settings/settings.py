@@ -17,7 +17,20 @@ from graft.adapters.text.json_values import parse_value
 from graft.adapters.text.problems import BadLine, UnreadableText
 from graft.training.errors import ConfigurationError
 from graft.training.parallel.mesh import AXES, Mesh
-from graft.training.settings.limits import BELOW_1, NOT_NEGATIVE, POSITIVE, SHARE, Limit, at_least, one_of, require
+from graft.training.settings.limits import (
+    BELOW_1,
+    EPOCHS,
+    MAX_LENGTH,
+    MAX_ROWS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Limit,
+    at_least,
+    between,
+    one_of,
+    require,
+)
 
 NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
 """Known names that no command can honour yet; saying so beats ignoring them."""
@@ -55,9 +68,9 @@ class TrainingSettings:
     """What every training has. Construction checks the values and raises ``ConfigurationError``."""
 
     learning_rate: float = setting(1e-3, "peak of the schedule", POSITIVE)
-    per_device_train_batch_size: int = setting(16, "rows per forward pass", at_least(1))
+    per_device_train_batch_size: int = setting(16, "rows per forward pass", between(1, MAX_ROWS))
     gradient_accumulation_steps: int = setting(1, "forward passes per step and data-parallel process", at_least(1))
-    num_train_epochs: float = setting(1.0, "times that all data are seen", POSITIVE)
+    num_train_epochs: float = setting(1.0, "times that all data are seen", EPOCHS)
     max_steps: int | None = setting(None, "optimizer steps, in place of --num-train-epochs", at_least(1))
     warmup_ratio: float = setting(0.05, "part of the steps in which the learning rate rises", BELOW_1)
     warmup_steps: int | None = setting(None, "the same in steps, in place of --warmup-ratio", NOT_NEGATIVE)
@@ -75,7 +88,7 @@ class TrainingSettings:
         "only what is no number",
         Limit(holds=lambda value: 0 <= value < math.inf, text="0 or more, and finite"),
     )
-    max_length: int = setting(512, "tokens per row", at_least(1))
+    max_length: int = setting(512, "tokens per row", between(1, MAX_LENGTH))
     seed: int = setting(
         0,
         "decides weights and the order of data",
