@@ -47,6 +47,15 @@ def test_several_in_a_row_go_back_and_then_give_up() -> None:
     ]
 
 
+def test_a_last_step_without_a_number_loses_a_training_that_had_hardly_begun() -> None:
+    whole, begun = settled(), Guard()
+    begun.judge(3.0, 1.0, step=0)
+    assert not begun.is_lost
+    for guard in (whole, begun):
+        guard.judge(NAN, 1.0, step=64)
+    assert begun.is_lost and not whole.is_lost
+
+
 def test_a_resumed_guard_judges_alike() -> None:
     guard, again = settled(), Guard()
     guard.judge(9.0, 9.0, step=64)

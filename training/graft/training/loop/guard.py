@@ -70,6 +70,11 @@ class Guard:
         self._taken_since_return = 0
         return Verdict.GIVE_UP if self.num_returns > self.max_returns else Verdict.GO_BACK
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the last step gave no number, and too few before it did to say that its batch alone is to blame."""
+        return not self.last_is_number and len(self._seen) < MIN_SEEN
+
     def begin_anew(self) -> None:
         """What is computed from now on is not to be compared with what was."""
         self._seen.clear()

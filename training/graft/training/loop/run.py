@@ -57,8 +57,8 @@ class Run:
         """Trains to the last step and returns its metrics; ``resume`` goes on from the newest finished checkpoint.
 
         Raises:
-            Diverged: steps cannot be taken, even after going back, or the last one gave no numbers. Checkpoints so far
-                stay.
+            Diverged: steps cannot be taken, even after going back, or the training ended in no numbers. Checkpoints so
+                far stay.
             Interrupted: SIGTERM or SIGINT came to one of the processes; the step's checkpoint is written.
             CheckpointError: a checkpoint cannot be written, or does not fit.
         """
@@ -86,7 +86,7 @@ class Run:
                 if is_asked:
                     checkpoints.wait()
                     raise self._interrupted(number + 1, interruption.number)
-        if not self.guard.last_is_number or not step.is_finite():
+        if self.guard.is_lost or not step.is_finite():
             raise Diverged(
                 f"loss, gradient or weights are no numbers after step {self.schedule.num_steps - 1}, the last: nothing "
                 "is made of them. Lower the learning rate or look at the data, and start anew in another folder."
