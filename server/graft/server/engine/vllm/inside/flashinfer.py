@@ -41,4 +41,4 @@ def _can_compile() -> bool:
 def __getattr__(name: str) -> Any:
     if f"{__name__}.{name}" == _ABSENT:
         raise ImportError("FlashInfer's kernels are compiled by nvcc and ninja, and one of the two is not here")
-    raise AttributeError(f"{__name__} has no {name}")
+    raise AttributeError(f"this module has no {name}")
