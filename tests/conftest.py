@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -37,6 +38,15 @@ def nothing_left_running() -> Iterator[None]:
     before = len(STARTED)
     yield
     end_started(STARTED[before:])
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command that is run here sends our log to the stderr of its test, which is closed behind it."""
+    log = logging.getLogger("graft")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = before
 
 
 @pytest.fixture(scope="session")
