@@ -1,0 +1,73 @@
+"""Which charts a training's ``metrics.jsonl`` makes: its losses, whatever its objective tells, and how fast it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graft.training.report.chart import Curve, chart
+from graft.training.report.page import Section, paragraph
+
+_LOSS, _VALIDATION = "loss", "validation_"
+_UNITS = {
+    "gradient_norm": "2-norm of the gradient",
+    "tokens_per_second": "tokens per second",
+    "memory": "bytes",
+    "mfu": "share of the devices' peak",
+}
+_COUNTED = frozenset(("step", "seconds", "tokens", "supervised_tokens", "skipped", _LOSS))
+"""Not curves, or drawn by name."""
+_SMOOTH = 0.95
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Of the lines of ``metrics.jsonl``, in the order in which people ask: did it learn, what else, at what speed."""
+    named = {name: _curve(rows, name) for name in _names(rows)}
+    loss = _curve(rows, _LOSS)
+    if not loss.steps:
+        return [Section(title="Curves", body=paragraph("no step told a loss that is a number", kind="bad"))]
+    shown = [Curve(name="each step", steps=loss.steps, values=loss.values, is_faint=True), _smooth(loss)]
+    held_out = named.pop(_VALIDATION + _LOSS, None)
+    shown += [] if held_out is None else [_called(held_out, "held out")]
+    charts = [chart(shown, unit="loss (nats)")]
+    charts += [chart(group, unit=unit) for unit, group in _groups(named).items()]
+    return [Section(title="Curves", body="".join(charts))]
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of what is a number in some row, as they come first."""
+    found = {name: None for row in rows for name, value in row.items() if isinstance(value, int | float)}
+    return [name for name in found if name not in _COUNTED]
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
+    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return Curve(
+        name=name,
+        steps=[step for step, _ in points],
+        values=[value for _, value in points],
+        is_measured=len(points) < len(rows),
+    )
+
+
+def _called(curve: Curve, name: str) -> Curve:
+    return Curve(name=name, steps=curve.steps, values=curve.values, is_measured=curve.is_measured)
+
+
+def _smooth(curve: Curve) -> Curve:
+    values, mean = [], curve.values[0]
+    for value in curve.values:
+        mean = _SMOOTH * mean + (1 - _SMOOTH) * value
+        values.append(mean)
+    return Curve(name="running mean", steps=curve.steps, values=values)
+
+
+def _groups(named: Mapping[str, Curve]) -> dict[str, list[Curve]]:
+    """What shares a unit shares a chart: ``rewards/chosen`` and ``rewards/rejected``, a metric and it held out."""
+    groups: dict[str, list[Curve]] = {}
+    for name, curve in named.items():
+        whole = name.removeprefix(_VALIDATION)
+        family = whole.partition("/")[0] if "/" in whole else whole
+        groups.setdefault(_UNITS.get(family, family.replace("_", " ")), []).append(curve)
+    speed = [unit for unit in _UNITS.values() if unit in groups]
+    return {unit: group for unit, group in groups.items() if unit not in speed} | {unit: groups[unit] for unit in speed}

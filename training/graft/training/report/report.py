@@ -1,0 +1,48 @@
+"""One page on a finished training: what it learned, from what, how that went, and what to do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graft.training.loop.progress import read_metrics
+from graft.training.report.curves import curves
+from graft.training.report.page import Section, definitions, page, verbatim
+from graft.training.report.summary import summary
+from graft.training.runtime.disk import replace_text, written
+
+FILE = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a training says of itself beside its metrics."""
+
+    title: str
+    lead: str
+    """What was made, in a sentence."""
+    origin: Mapping[str, object]
+    """Base, form, method, digests, code version: where it comes from."""
+    settings: Mapping[str, object]
+    sections: Sequence[Section] = ()
+    """Of the kind of training: examples, the audit of its rows, receipts."""
+    commands: Sequence[str] = field(default=())
+    """What people do next, as they would type it."""
+
+    def write(self, folder: Path) -> Path:
+        """Writes ``report.html`` beside ``metrics.jsonl``, whole or not at all. Raises ``NotWritten``."""
+        path = folder / FILE
+        with written(path):
+            replace_text(path, self.html(folder))
+        return path
+
+    def html(self, folder: Path) -> str:
+        """The page, with the curves of the metrics in ``folder``. Raises ``OSError`` where there are none."""
+        rows = read_metrics(folder)
+        told = [Section(title="In short", body=definitions(summary(rows)))]
+        told += [*curves(rows), *self.sections, Section(title="Where it comes from", body=definitions(self.origin))]
+        if self.commands:
+            told.insert(1, Section(title="What to do with it", body=verbatim("\n".join(self.commands))))
+        told.append(Section(title="Settings", body=definitions(self.settings)))
+        return page(self.title, self.lead, told)
