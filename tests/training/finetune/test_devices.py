@@ -12,8 +12,8 @@ import torch
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.training.adapt import adapted
 from graft.training.evaluation.local import LocalAnswerer
-from graft.training.finetune import job
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.processes import Processes
@@ -32,8 +32,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
         def loaded(path: Path, form: ServingForm, *, device: torch.device, **options: Any) -> Any:
             return load_base(path, form, **options).to(device)
 
-        monkeypatch.setattr(job, "load_base", loaded)
-        monkeypatch.setattr(job, "own_device", lambda kind: torch.device(kind))
+        monkeypatch.setattr(adapted, "load_base", loaded)
+        monkeypatch.setattr(adapted, "own_device", lambda kind: torch.device(kind))
         yield device
 
 

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
-from graft.training.adapt.lora import inject
+from graft.training.adapt.methods.through_peft import inject
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
 from graft.training.finetune.memory import Adapted

@@ -8,7 +8,8 @@ from peft import LoraConfig, TaskType
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.training.adapt.lora import inject, write_adapter
+from graft.training.adapt.methods.through_peft import inject, save_adapter
+from graft.training.adapt.written import whole_adapter
 from graft.training.compress.quantize import Quantization
 from graft.training.job.export import write_base
 from graft.training.model.loading import load_base, load_tokenizer
@@ -32,6 +33,7 @@ def test_what_lies_beside_an_adapter_keeps_its_rights(tiny_base: Path, tmp_path:
     """A checkpoint's folder gets the adapter from one process while others open their own files in it already."""
     lora = LoraConfig(r=2, target_modules=["q_proj"], task_type=TaskType.CAUSAL_LM)
     (tmp_path / "state").mkdir()
-    write_adapter(inject(load_base(tiny_base, ServingForm.BF16), lora, base_name="tiny"), tmp_path)
+    model = inject(load_base(tiny_base, ServingForm.BF16), lora, base_name="tiny")
+    save_adapter(model, whole_adapter(model), tmp_path)
     rights = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert rights == {"state": 0o755, "adapter_config.json": 0o644, "adapter_model.safetensors": 0o644}

@@ -1,36 +1,25 @@
 """From a base and rows to an adapter in its folder."""
 
-import contextlib
-import filecmp
+from __future__ import annotations
+
 import functools
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import nn
 
-from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
-from graft.adapters.base.hub_id import HubId
-from graft.adapters.errors import InvalidAdapter
-from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
-from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
-from graft.adapters.folder.reference import Reference
+from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
-from graft.training.adapt.lora import inject, save_adapter, whole_adapter, write_adapter
-from graft.training.finetune.parts import STORAGE, BaseInParts
+from graft.training.adapt.adapted import adapted
+from graft.training.adapt.reference import recorded
+from graft.training.adapt.speed import gauge_of
+from graft.training.adapt.written import Written, lineage, write_checkpoint
 from graft.training.finetune.ready import Ready
-from graft.training.finetune.reference import recorded
 from graft.training.finetune.settings import FinetuneSettings
-from graft.training.finetune.speed import gauge_of
-from graft.training.job.export import behind_it, put_in_place
-from graft.training.job.folder import DATA, JobFolder
-from graft.training.job.lineage import code_version
+from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
@@ -38,23 +27,19 @@ from graft.training.loop.optim import adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
-from graft.training.model.blocks import compile_blocks, recompute
-from graft.training.model.loading import CPU, load_base
-from graft.training.objective.attending import Circumstances, choose_attention
+from graft.training.model.blocks import compile_blocks
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
-from graft.training.runtime.device import device_kind, own_device
+from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
-    """One QLoRA training (Dettmers et al. 2023, arXiv:2305.14314). ``work`` gets checkpoints, metrics and
-    ``adapter/``.
+    """One supervised training of a method on a base (QLoRA: Dettmers et al. 2023, arXiv:2305.14314). ``work`` gets
+    checkpoints, metrics and ``adapter/``.
     """
 
     base: Base
@@ -65,11 +50,7 @@ class Finetune:
     @property
     def form(self) -> ServingForm:
         """The folder's own form where ``graft quantize`` made it."""
-        if self.base.form is not None:
-            return self.base.form
-        if self.settings.load_in_8bit:
-            return ServingForm.LLM_INT8
-        return ServingForm.NF4 if self.settings.load_in_4bit else ServingForm.BF16
+        return self.base.form or self.settings.form
 
     @property
     def name(self) -> str:
@@ -100,7 +81,7 @@ class Finetune:
         ready = Ready.of(self.base, self.form, self.data, self.settings, mesh, num_processes=processes.num)
         self.folder.num_shared(ready.identity)
         layout = processes.layout(mesh)
-        model = self._model(ready.targets, layout)
+        model = adapted(ready.base, self.form, ready.method, self.settings, layout)
         check_causal(model)
         if self.settings.packing:
             check_packing(model)
@@ -117,42 +98,7 @@ class Finetune:
             self._write(model, ready, processes, is_sharded=mesh.shards_weights)
         return self.work / "adapter"
 
-    def _model(self, targets: tuple[str, ...], layout: Layout) -> PeftModel:
-        """The base with new adapters, where it is computed with; of a sharded one each process has its parts."""
-        is_sharded = isinstance(layout, Distributed) and layout.mesh.shards_weights
-        in_parts = BaseInParts.of(self.base.path, self.form) if is_sharded else None
-        inject_here = functools.partial(self._inject, targets)
-        if in_parts is not None:
-            model = in_parts.adapted(inject_here)
-        elif is_sharded:  # FSDP takes shards to their device block by block
-            _log.warning("the base cannot be read in parts: each process makes all of it first, in the host's memory")
-            model = inject_here(load_base(self.base.path, self.form, storage=STORAGE, device=CPU))
-        else:
-            model = inject_here(load_base(self.base.path, self.form, device=own_device(layout.device)))
-        attends = Circumstances(device=layout.device, dtype=torch.bfloat16)
-        choose_attention(model, self.settings.attn_implementation, attends)
-        recompute(model, str(self.settings.gradient_checkpointing))
-        if isinstance(layout, Distributed):
-            layout.apply(model)
-        if in_parts is not None:
-            in_parts.fill(model, own_device(layout.device))
-        return model
-
-    def _inject(self, targets: tuple[str, ...], base: PreTrainedModel) -> PeftModel:
-        settings, on_hub = self.settings, HubId.of_folder(self.base.path)
-        torch.manual_seed(settings.seed)
-        config = LoraConfig(
-            r=settings.r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=list(targets),
-            use_rslora=settings.use_rslora,
-            task_type=TaskType.CAUSAL_LM,
-            revision=None if on_hub is None else on_hub.revision,
-        )
-        return inject(base, config, base_name=self.base.name)
-
-    def _run(self, model: PeftModel, ready: Ready, layout: Layout) -> Run:
+    def _run(self, model: nn.Module, ready: Ready, layout: Layout) -> Run:
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
         step = Step(
@@ -175,50 +121,14 @@ class Finetune:
             held_out=ready.held_out,
             held_out_steps=settings.eval_steps or schedule.num_steps,
             checkpoint_steps=settings.save_steps or ready.batches.steps_per_epoch,
-            write_model=functools.partial(write_adapter, layout=layout),
+            write_model=functools.partial(write_checkpoint, ready.method, layout),
         )
 
-    def _write(self, model: PeftModel, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
-        """The adapter first, and then its reference, for which the base is computed with: with sharded weights by all
-        processes together. An adapter that is there already, with its reference, stays. Every process calls this, and
-        stays until the first has written: a launcher ends those that are left when some have gone.
-        """
-        target, whole = self.work / "adapter", whole_adapter(model)
-
-        def put(reference: Reference | None = None) -> bool:
-            put_in_place(target, lambda folder: self._fill(folder, model, whole, ready, reference))
-            return (target / REFERENCE_FILE).exists()
-
-        def record() -> Reference:
-            with behind_it(target, what="its reference.json", remedy="repeat that with --resume where there is more"):
-                found: Reference = recorded(model, ready.rows, self.form)
-            return found
-
-        if processes.by_first(put):
-            return
-        reference = record() if is_sharded else None
-        processes.by_first(lambda: put(reference or record()))
-
-    def _fill(
-        self, folder: Path, model: PeftModel, whole: Mapping[str, Tensor], ready: Ready, reference: Reference | None
-    ) -> None:
-        lineage = Lineage(
-            job=f"finetune-{ready.identity.digest}",
-            data_digest=ready.identity.values[DATA],
-            code_version=code_version(),
-            seed=self.settings.seed,
+    def _write(self, model: nn.Module, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
+        record = TrainedRecord(
+            base=self.base.identity,
+            form=self.form,
+            lineage=lineage("finetune", ready.identity, seed=self.settings.seed),
         )
-        save_adapter(model, whole, folder)
-        TrainedRecord(base=self.base.identity, form=self.form, lineage=lineage).write(folder)
-        reference = reference or _reference_of_the_same(self.work / "adapter", folder)
-        if reference is not None:
-            reference.write(folder)
-
-
-def _reference_of_the_same(there: Path, folder: Path) -> Reference | None:
-    """What was measured of the very adapter that is in a folder, where it lies ``there`` already."""
-    names = ["adapter_config.json", "adapter_model.safetensors", TRAINED_FILE]
-    same, _, _ = filecmp.cmpfiles(there, folder, names, shallow=False)
-    with contextlib.suppress(InvalidAdapter):
-        return Reference.read(there) if same == names else None
-    return None
+        written = Written(target=self.work / "adapter", method=ready.method, record=record)
+        written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)

@@ -15,10 +15,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.adapters.base.form_of_folder import folder_form
 from graft.adapters.form import ServingForm
-from graft.training.adapt.lora import inject
+from graft.training.adapt.mesh import check_mesh
+from graft.training.adapt.methods.through_peft import inject
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.finetune.memory import Adapted
-from graft.training.finetune.mesh import check_mesh
 from graft.training.finetune.positions import beyond_positions
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.machine import Machine
@@ -130,6 +130,4 @@ def _form(own: ServingForm | None, settings: FinetuneSettings) -> ServingForm:
         return ServingForm.BF16  # as which they are computed with
     if own is not None:
         return own
-    if settings.load_in_8bit:
-        return ServingForm.LLM_INT8
-    return ServingForm.NF4 if settings.load_in_4bit else ServingForm.BF16
+    return settings.form

@@ -14,11 +14,13 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.identity import identity
+from graft.training.adapt.mesh import check_mesh
+from graft.training.adapt.method import Method
+from graft.training.adapt.methods.catalog import method_of
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.finetune.identity import identity
-from graft.training.finetune.mesh import check_mesh
 from graft.training.finetune.positions import beyond_positions
 from graft.training.finetune.rows import read_examples
 from graft.training.finetune.settings import FinetuneSettings
@@ -37,8 +39,8 @@ _log = logging.getLogger(__name__)
 class Ready:
     """Checked, before the base is loaded."""
 
-    targets: tuple[str, ...]
-    """Names of the layers that are adapted."""
+    base: Adaptable
+    method: Method
     rows: list[Encoded]
     batches: SupervisedRows
     held_out: HeldOut | None
@@ -51,7 +53,8 @@ class Ready:
         """Raises ``ConfigurationError``, ``DataError``, ``InvalidBase``: one line says what to change."""
         check_report_to(settings)
         adaptable = Adaptable.of(base)
-        targets = adaptable.targets(settings.target_modules)
+        method = method_of(settings)
+        method.check(adaptable)
         config = AutoConfig.from_pretrained(base.path, local_files_only=True)
         check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
         if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
@@ -64,7 +67,7 @@ class Ready:
             held_out = _held_out(Path(settings.validation), rows, tokenizer, adaptable, settings)
         check_numbers(base.path, leftovers=adaptable.leftovers)
         own = identity(base, form, data, settings, schedule_of(settings, batches), dp=mesh.dp)
-        return cls(targets=targets, rows=rows, batches=batches, held_out=held_out, identity=own)
+        return cls(base=adaptable, method=method, rows=rows, batches=batches, held_out=held_out, identity=own)
 
     @property
     def mean_length(self) -> float:

@@ -1,4 +1,4 @@
-"""What decides the result of a fine-tuning."""
+"""What decides the result of a training on a base."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from pathlib import Path
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import BASE, DATA, Identity
 from graft.training.job.lineage import data_digest
 from graft.training.loop.optim import Schedule
-from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD
+from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD, TrainingSettings
 
 _FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps"}
 
 
 def identity(
-    base: Base, form: ServingForm, data: Path, settings: FinetuneSettings, schedule: Schedule, *, dp: int
+    base: Base, form: ServingForm, data: Path, settings: TrainingSettings, schedule: Schedule, *, dp: int
 ) -> Identity:
     """Raises ``OSError`` where the data cannot be read."""
     values = {name: str(value) for name, value in vars(settings).items() if name not in _FREE}

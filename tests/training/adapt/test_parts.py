@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from graft.adapters.form import ServingForm
-from graft.training.adapt.lora import inject
-from graft.training.finetune.parts import STORAGE, BaseInParts
+from graft.training.adapt.methods.through_peft import inject
+from graft.training.adapt.parts import STORAGE, BaseInParts
 from graft.training.job.export import write_base
 from graft.training.loop.optim import adamw
 from graft.training.loop.step import Step

@@ -1,4 +1,4 @@
-"""Adding LoRA matrices to a frozen base (Hu et al. 2022, arXiv:2106.09685), and writing them as PEFT files."""
+"""Adding what peft trains to a frozen base, and writing it as PEFT's files."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
-
-from graft.training.parallel.layout import Layout
 
 
 def inject(model: PreTrainedModel, config: LoraConfig, *, base_name: str) -> PeftModel:
@@ -26,25 +23,8 @@ def inject(model: PreTrainedModel, config: LoraConfig, *, base_name: str) -> Pef
     return adapted
 
 
-def write_adapter(model: PeftModel, folder: Path, *, layout: Layout | None = None) -> None:
-    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``. Every process of a layout calls this, the first
-    writes.
-    """
-    whole = whole_adapter(model)
-    if layout is None or layout.is_first:
-        save_adapter(model, whole, folder)
-
-
-def whole_adapter(model: PeftModel) -> dict[str, Tensor]:
-    """The trained matrices on the CPU, by their names. Where they are sharded, every process calls this."""
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return {
-        name: (one.full_tensor() if isinstance(one, DTensor) else one).detach().cpu() for name, one in trained.items()
-    }
-
-
 def save_adapter(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
-    """Writes what ``whole_adapter`` gave."""
+    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which get the tensors of ``whole``."""
     model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False, state_dict=dict(whole))
     config = folder / "adapter_config.json"
     values = json.loads(config.read_text(encoding="utf-8"))

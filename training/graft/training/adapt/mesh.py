@@ -5,13 +5,13 @@ from __future__ import annotations
 from transformers import PretrainedConfig
 
 from graft.adapters.form import ServingForm
-from graft.training.finetune.settings import FinetuneSettings
 from graft.training.parallel.mesh import Mesh
+from graft.training.settings.settings import TrainingSettings
 
 
 def check_mesh(
     config: PretrainedConfig,
-    settings: FinetuneSettings,
+    settings: TrainingSettings,
     mesh: Mesh,
     *,
     own: ServingForm | None,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_tie_weights
@@ -58,12 +57,12 @@ class BaseInParts:
         model.eval()
         return cls(model=model, _deferred=deferred, _dtype=dtype, _layers=layers)
 
-    def adapted(self, inject: Callable[[PreTrainedModel], PeftModel]) -> PeftModel:
+    def adapted(self, inject: Callable[[PreTrainedModel], nn.Module]) -> nn.Module:
         """With adapters, whose numbers are there."""
         with _seeming_there(self.model):
             return inject(self.model)
 
-    def fill(self, adapted: PeftModel, device: torch.device) -> None:
+    def fill(self, adapted: nn.Module, device: torch.device) -> None:
         """This process's parts of the base, once it is sharded."""
         fill(adapted, lambda name, part: self._read(_in_base(name), part, device), device=str(device), dtype=None)
 
