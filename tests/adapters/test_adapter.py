@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.adapters.adapter import AdapterFile, Lineage, Provenance, version_digest
+from graft.adapters.adapter import AdapterFile, Lineage, Parent, Provenance, version_digest
 from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidAdapter, InvalidReference
 from graft.adapters.folder.record import TrainedRecord
@@ -24,6 +24,7 @@ FILES = [
     AdapterFile(name="adapter_config.json", size_bytes=5, sha256="a" * 64),
 ]
 LINEAGE = Lineage(job="j", data_digest=None, code_version="0.1", seed=3)
+PARENTS = (Parent(digest="sha256:" + "7" * 64, weight=0.7), Parent(digest="sha256:" + "8" * 64, weight=-1.0))
 
 
 def test_the_version_digest_is_this_json_and_no_other() -> None:
@@ -55,6 +56,9 @@ def test_every_part_of_the_content_counts_and_labels_do_not() -> None:
         {"form": ServingForm.BF16},
         {"provenance": Provenance.DECLARED},
         {"lineage": replace(LINEAGE, seed=4)},
+        {"lineage": replace(LINEAGE, parents=PARENTS)},
+        {"lineage": replace(LINEAGE, parents=PARENTS[:1])},
+        {"lineage": replace(LINEAGE, parents=PARENTS[::-1])},
     ]
     digests = {version_digest(**(same | change)) for change in [{}, *changes]}  # type: ignore[arg-type]
     assert len(digests) == len(changes) + 1
@@ -141,4 +145,26 @@ def test_a_base_digest_that_is_not_of_its_parts_is_refused(base: Base, tmp_path:
     path = TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
     path.write_text(path.read_text().replace(base.digest, "sha256:" + "e" * 64))
     with pytest.raises(InvalidAdapter, match="is not the digest of its parts"):
+        TrainedRecord.read(tmp_path)
+
+
+def test_parents_are_written_where_there_are_any(tmp_path: Path) -> None:
+    """Servers of before refuse a key that they do not know."""
+    plain = TrainedRecord(base=REFERENCE, form=ServingForm.NF4, lineage=LINEAGE)
+    written = json.loads(plain.write(tmp_path).read_text())
+    assert (set(written), "parents" in written["lineage"]) == ({"base", "form", "lineage"}, False)
+    made = replace(plain, lineage=replace(LINEAGE, parents=PARENTS), provenance=Provenance.DECLARED)
+    made.write(tmp_path)
+    assert TrainedRecord.read(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"digest": "sha256:7", "weight": 1.0}, {"digest": "sha256:" + "7" * 64, "weight": float("nan")}, 3]
+)
+def test_a_parent_is_a_digest_with_a_number(tmp_path: Path, wrong: object) -> None:
+    path = TrainedRecord(base=REFERENCE, form=ServingForm.NF4, lineage=LINEAGE).write(tmp_path)
+    body = json.loads(path.read_text())
+    body["lineage"]["parents"] = [wrong]
+    path.write_text(json.dumps(body))
+    with pytest.raises(InvalidAdapter, match=r"graft\.json"):
         TrainedRecord.read(tmp_path)

@@ -75,7 +75,7 @@ def accept_folder(
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
         files=manifest.files,
-        provenance=Provenance.TRAINED if trained else Provenance.DECLARED,
+        provenance=trained.provenance if trained else Provenance.DECLARED,
         lineage=trained.lineage if trained else UNKNOWN_LINEAGE,
         records=_permissions(form, serving_form, allow_noop, allow_other_quantization),
     )

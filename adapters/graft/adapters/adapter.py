@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import StrictInt
+from pydantic import Field, StrictFloat, StrictInt
 
 from graft.adapters.digest import Digest, digest_of_json
 from graft.adapters.form import ServingForm
@@ -26,6 +27,15 @@ class Provenance(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parent:
+    """What a version was made of without training: a version that it is a sum of, or an adapter that was compiled."""
+
+    digest: Digest
+    weight: Annotated[StrictFloat, Field(allow_inf_nan=False)]
+    """What its updates were multiplied by."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lineage:
     """Where a version comes from; None where it is not known."""
 
@@ -33,6 +43,17 @@ class Lineage:
     data_digest: str | None
     code_version: str | None
     seed: StrictInt | None
+    parents: tuple[Parent, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As JSON; without `parents` where there are none, as it was written before there could be any."""
+        values = {name: value for name, value in vars(self).items() if name != "parents"}
+        return values | ({"parents": [vars(parent) for parent in self.parents]} if self.parents else {})
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> Lineage:
+        """What `record` gave."""
+        return cls(**{**values, "parents": tuple(Parent(**parent) for parent in values.get("parents", ()))})
 
 
 UNKNOWN_LINEAGE = Lineage(job=None, data_digest=None, code_version=None, seed=None)
@@ -135,14 +156,15 @@ def version_digest(
 
     Names, number and time stay outside: the same content under two names is one digest, one folder, one engine slot.
     """
-    # Versions of bases whose configuration was not recorded keep their digest.
+    # Versions of bases whose configuration was not recorded keep their digest, as do those without parents.
     config = [] if base.config_digest is None else [base.config_digest]
+    parents = [[[parent.digest, parent.weight] for parent in lineage.parents]] if lineage.parents else []
     return digest_of_json(
         {
             "files": sorted([file.name, file.sha256] for file in files),
             "base": [base.weights_digest, base.tokenizer_digest, base.chat_template_digest, *config],
             "form": form.value,
             "provenance": provenance.value,
-            "lineage": [lineage.job, lineage.data_digest, lineage.code_version, lineage.seed],
+            "lineage": [lineage.job, lineage.data_digest, lineage.code_version, lineage.seed, *parents],
         }
     )

@@ -71,7 +71,7 @@ def version(row: Row) -> AdapterVersion:
         files=files,
         size_bytes=sum(file.size_bytes for file in files),
         provenance=Provenance(row["provenance"]),
-        lineage=Lineage(**row["lineage"]),
+        lineage=Lineage.of_record(row["lineage"]),
         create_time=row["create_time"],
     )
 
@@ -80,7 +80,8 @@ def version_row(value: AdapterVersion) -> dict[str, Any]:
     """The row of `versions` that holds a version."""
     row = asdict(value)
     del row["size_bytes"]
-    return row | {"form": value.form.value, "provenance": value.provenance.value}
+    origin = {"provenance": value.provenance.value, "lineage": value.lineage.record()}
+    return row | {"form": value.form.value} | origin
 
 
 def _identity(found: Mapping[str, Any]) -> BaseIdentity:

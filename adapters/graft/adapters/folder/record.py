@@ -17,7 +17,7 @@ from typing import Annotated, TypeVar
 from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, with_config
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from graft.adapters.adapter import BaseIdentity, Lineage
+from graft.adapters.adapter import BaseIdentity, Lineage, Provenance
 from graft.adapters.errors import GraftError, InvalidAdapter, Reason
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
@@ -57,10 +57,14 @@ class TrainedRecord:
     base: RecordedBase
     form: ServingForm
     lineage: Lineage
+    provenance: Provenance = Provenance.TRAINED
+    """Declared where somebody stated the base of what this was compiled from or added up of."""
 
     def write(self, folder: Path) -> Path:
         """Write `graft.json` into `folder` and return its path. Raises OSError."""
-        return write_record(folder / TRAINED_FILE, self)
+        body = {"base": self.base, "form": self.form, "lineage": self.lineage.record()}
+        stated = {} if self.provenance is Provenance.TRAINED else {"provenance": self.provenance}
+        return write_record(folder / TRAINED_FILE, body | stated)
 
     @classmethod
     def read(cls, folder: Path) -> TrainedRecord | None:

@@ -33,6 +33,7 @@ def version_message(version: values.AdapterVersion) -> pb.AdapterVersion:
         data_digest=version.lineage.data_digest or "",
         code_version=version.lineage.code_version or "",
         seed=version.lineage.seed,
+        parents=[pb.Parent(digest=one.digest, weight=one.weight) for one in version.lineage.parents],
     )
     return pb.AdapterVersion(
         name=f"adapters/{version.adapter}/versions/{version.number}",
