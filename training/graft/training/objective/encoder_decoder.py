@@ -39,7 +39,13 @@ class SequenceToSequence(TextObjective):
         )
 
     def sums(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        labels_BT = batch.labels["tokens"]
-        shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
-        inputs = {**batch.inputs, "decoder_input_ids": shifted_BT}
-        return {"tokens": labelled(model, labels_BT, num_asked=batch.num_labels["tokens"], **inputs).logits}
+        return {"tokens": target_sum(model, batch)}
+
+
+def target_sum(model: nn.Module, batch: Batch) -> Tensor:
+    """−log p of the target's tokens, ``labels["tokens"]`` (B, T), summed, each from those before it."""
+    labels_BT = batch.labels["tokens"]
+    shifted_BT = model.prepare_decoder_input_ids_from_labels(labels_BT)
+    inputs = {**batch.inputs, "decoder_input_ids": shifted_BT}
+    total: Tensor = labelled(model, labels_BT, num_asked=batch.num_labels["tokens"], **inputs).logits
+    return total
