@@ -7,7 +7,8 @@ Liger Kernel: Hsu et al. 2024, arXiv:2410.10989, §3.2). Legend: N asked tokens,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -46,10 +47,10 @@ class _HeadCrossEntropy(torch.autograd.Function):
             bias_grad = weight_VD.new_zeros(len(weight_VD), dtype=torch.float32)
         total = states_TD.new_zeros((), dtype=torch.float32)
         logits = Logits.of(states_TD, weight_VD, bias_V, min(rows, len(labels_N)))
-        for own in _parts(len(labels_N), rows):
-            part_ND = _asked_states(states_TD, asked_N, own)
-            loss, grad_NV = softmax.loss_and_gradient(logits(part_ND), labels_N[own, None], z, states_TD.dtype)
-            total += loss
+        for own in parts(len(labels_N), rows):
+            part_ND = asked_states(states_TD, asked_N, own)
+            loss_N1, grad_NV = softmax.losses_and_gradient(logits(part_ND), labels_N[own, None], z, states_TD.dtype)
+            total += loss_N1.sum()
             if states_grad is not None:
                 _put(states_grad, asked_N, own, grad_NV @ weight_VD)
             if weight_grad is not None:
@@ -67,11 +68,11 @@ class _HeadCrossEntropy(torch.autograd.Function):
         return (*scaled, None, None, None, None, None)
 
 
-def _parts(num: int, rows: int) -> Iterator[slice]:
+def parts(num: int, rows: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, num, rows))
 
 
-def _asked_states(states_TD: Tensor, asked_N: Tensor | None, own: slice) -> Tensor:
+def asked_states(states_TD: Tensor, asked_N: Tensor | None, own: slice) -> Tensor:
     return states_TD[own] if asked_N is None else states_TD.index_select(0, asked_N[own])
 
 
@@ -107,8 +108,8 @@ def head_cross_entropy(
         return total
     logits = Logits.of(states_TD, weight_VD, bias_V, min(rows, len(labels_N)))
     sums = [
-        softmax.loss(logits(_asked_states(states_TD, asked_N, own)), labels_N[own, None])
-        for own in _parts(len(labels_N), rows)
+        softmax.losses(logits(asked_states(states_TD, asked_N, own)), labels_N[own, None]).sum()
+        for own in parts(len(labels_N), rows)
     ]
     return torch.stack(sums).sum() if sums else states.new_zeros((), dtype=torch.float32)
 
@@ -127,10 +128,7 @@ def labelled(
     ``num_asked`` labels are not ``IGNORED``, where that was counted before. ``name`` is the field of the output. A head
     that is no plain matrix, or whose logits may be changed behind it, computes them whole.
     """
-    head = model.get_output_embeddings()
-    is_plain = type(head) is nn.Linear or isinstance(head, SplitHead)
-    is_plain = is_plain and facts_of(model.config).ends_in_its_head
-    with _asked(head, labels, num_asked, z) if is_plain else contextlib.nullcontext():
+    with answered(model, functools.partial(head_cross_entropy, labels=labels, z=z, num_asked=num_asked)):
         output = model(**inputs)
     if output[name].ndim > 0:
         output[name] = cross_entropy(output[name], labels, z=z)
@@ -138,7 +136,16 @@ def labelled(
 
 
 @contextlib.contextmanager
-def _asked(head: nn.Linear, labels: Tensor, num_asked: int | None, z: float) -> Iterator[None]:
+def answered(model: nn.Module, answer: Callable[..., Tensor]) -> Iterator[None]:
+    """The model's head gives ``answer(states, weight, bias, …)``, where it is a plain matrix with nothing behind it; of
+    one along whose vocabulary processes are split with their ``softmax`` and ``num_entries``.
+    """
+    head = model.get_output_embeddings()
+    is_plain = type(head) is nn.Linear or isinstance(head, SplitHead)
+    if not (is_plain and facts_of(model.config).ends_in_its_head):
+        yield
+        return
+
     # The module itself answers: under sharding its weights are whole only while it runs.
     def forward(states: Tensor) -> Tensor:
         weight, bias, options = head.weight, head.bias, dict[str, Any]()
@@ -146,7 +153,7 @@ def _asked(head: nn.Linear, labels: Tensor, num_asked: int | None, z: float) -> 
             assert isinstance(weight, DTensor) and (bias is None or isinstance(bias, DTensor))
             weight, bias = weight.to_local(), None if bias is None else bias.to_local()
             options = {"softmax": SplitSoftmax.of(head), "num_entries": head.num_entries}
-        return head_cross_entropy(states, weight, bias, labels, z=z, num_asked=num_asked, **options)
+        return answer(states, weight, bias, **options)
 
     head.forward = forward
     try:

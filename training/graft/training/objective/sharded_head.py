@@ -46,23 +46,23 @@ class SplitSoftmax:
         mesh = weight.device_mesh
         return cls(first=head.num_entries * mesh.get_local_rank(), group=mesh.get_group())
 
-    def loss(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+    def losses(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
         log_z_N1, asked_N1 = self._exchanged(logits_NV, *self._places(logits_NV, labels_N1))
-        return (log_z_N1 - asked_N1).sum()
+        return log_z_N1 - asked_N1
 
-    def loss_and_gradient(
+    def losses_and_gradient(
         self, logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         place_N1, is_here_N1 = self._places(logits_NV, labels_N1)
         log_z_N1, asked_N1 = self._exchanged(logits_NV, place_N1, is_here_N1)
-        loss = (log_z_N1 - asked_N1).sum()
+        loss_N1 = log_z_N1 - asked_N1
         grad_NV = logits_NV.sub_(log_z_N1).exp_()
         if z:
-            loss += z * log_z_N1.square().sum()
+            loss_N1 += z * log_z_N1.square()
             grad_NV *= 1 + 2 * z * log_z_N1
         if grad_NV.shape[1]:
             grad_NV.scatter_add_(1, place_N1, -is_here_N1.to(grad_NV.dtype))
-        return loss, grad_NV.to(dtype)
+        return loss_N1, grad_NV.to(dtype)
 
     def _places(self, logits_NV: Tensor, labels_N1: Tensor) -> tuple[Tensor, Tensor]:
         """Of each label among the entries here, 0 for one that is elsewhere, and whether it is here."""

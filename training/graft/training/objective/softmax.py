@@ -8,29 +8,28 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from graft.training.objective.objective import cross_entropy
+from torch.nn import functional
 
 
 class Softmax(Protocol):
     """Over a vocabulary, which may be spread over processes: all call the same at the same time."""
 
-    def loss(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
-        """Summed over the rows, without z. The logits may be changed."""
+    def losses(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        """Of each row, without z. The logits may be changed. Shape: (N, 1)."""
 
-    def loss_and_gradient(
+    def losses_and_gradient(
         self, logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """The sum over the rows, and the gradient at each logit in a type. The logits may be changed. Shape: (N, V)."""
+        """Of each row, and its gradient at each logit in a type. The logits may be changed. Shapes: (N, 1), (N, V)."""
 
 
 class WholeSoftmax:
     """Of logits that are all here."""
 
-    def loss(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
-        return cross_entropy(logits_NV, labels_N1[:, 0])
+    def losses(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        return functional.cross_entropy(logits_NV.float(), labels_N1[:, 0], reduction="none")[:, None]
 
-    def loss_and_gradient(
+    def losses_and_gradient(
         self, logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         return (by_logarithms if logits_NV.is_cuda else in_place)(logits_NV, labels_N1, z, dtype)
@@ -43,25 +42,25 @@ def in_place(logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype)
     sum_N1 = grad_NV.sum(-1, keepdim=True)
     grad_NV /= sum_N1
     log_z_N1 = highest_N1 + sum_N1.log()
-    loss = (log_z_N1 - asked_logit_N1).sum()
+    loss_N1 = log_z_N1 - asked_logit_N1
     if z:
-        loss += z * log_z_N1.square().sum()
+        loss_N1 += z * log_z_N1.square()
         grad_NV *= 1 + 2 * z * log_z_N1
     grad_NV.scatter_add_(1, labels_N1, grad_NV.new_full((1, 1), -1.0).expand_as(labels_N1))
-    return loss, grad_NV.to(dtype)
+    return loss_N1, grad_NV.to(dtype)
 
 
 def by_logarithms(logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The same in 22 bytes of traffic for a float32 logit in place of 46: a GPU's memory bounds it."""
     logs_NV = logits_NV.log_softmax(-1)
     asked_N1 = logs_NV.gather(1, labels_N1)
-    loss, at_label_N1 = -asked_N1.sum(), asked_N1.expm1()
+    loss_N1, at_label_N1 = -asked_N1, asked_N1.expm1()
     if z:
         log_z_N1 = logits_NV.gather(1, labels_N1) - asked_N1
-        loss += z * log_z_N1.square().sum()
+        loss_N1 += z * log_z_N1.square()
         factor_N1 = 1 + 2 * z * log_z_N1
         at_label_N1 = asked_N1.exp() * factor_N1 - 1
         grad_NV = logs_NV.exp_().mul_(factor_N1).to(dtype)
     else:
         grad_NV = torch.exp(logs_NV, out=logs_NV.new_empty(logs_NV.shape, dtype=dtype))
-    return loss, grad_NV.scatter_(1, labels_N1, at_label_N1.to(dtype))
+    return loss_N1, grad_NV.scatter_(1, labels_N1, at_label_N1.to(dtype))
