@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from graft.training.batch.documents import Documents
 
 IGNORED = -100
 """Label of a token that the loss leaves out (PyTorch's and Hugging Face's convention)."""
+LENGTH_STEP = 32
+"""Rows are padded to a multiple of this. The CPU's matrix library keeps compiled code and buffers for every shape that
+it has seen: with lengths as they come, 60 steps took 1.3 GB, with these 0.7 GB, and less time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +130,9 @@ class Encoded:
     supervised: Sequence[bool]
 
 
+EncodedT = TypeVar("EncodedT", bound=Encoded)
+
+
 def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: int, max_misses: int = 8) -> PackedBatch:
     """As many rows of documents as were asked for (``first_fit``)."""
     rows = first_fit(documents, length=length, num_rows=num_rows, max_misses=max_misses)
@@ -133,14 +140,14 @@ def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: in
 
 
 def first_fit(
-    documents: Iterable[Encoded], *, length: int, num_rows: int | None = None, max_misses: int = 8
-) -> list[list[Encoded]]:
+    documents: Iterable[EncodedT], *, length: int, num_rows: int | None = None, max_misses: int = 8
+) -> list[list[EncodedT]]:
     """Puts each document into the first row with room, until ``max_misses`` documents found none.
 
     A document is never cut; one longer than ``length`` counts as a miss. Without ``num_rows`` there is always another
     row.
     """
-    rows: list[list[Encoded]] = []
+    rows: list[list[EncodedT]] = []
     room: list[int] = []
     misses = 0
     for document in documents:
@@ -157,6 +164,16 @@ def first_fit(
             if misses == max_misses:
                 break
     return rows
+
+
+def lines_of(documents: Sequence[EncodedT], *, packing: bool) -> tuple[list[list[EncodedT]], int]:
+    """A batch's lines, and how long they are: one for each document, or as few as ``first_fit`` makes of the longest's
+    length.
+    """
+    length = -(-max(len(one.input_ids) for one in documents) // LENGTH_STEP) * LENGTH_STEP
+    if not packing:
+        return [[one] for one in documents], length
+    return first_fit(sorted(documents, key=lambda one: -len(one.input_ids)), length=length), length
 
 
 def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int) -> PackedBatch:

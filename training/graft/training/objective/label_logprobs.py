@@ -9,6 +9,7 @@ N asked ones, D width, V vocabulary.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class _HeadLogProbs(torch.autograd.Function):
         asked_N, *kept = context.saved_tensors
         weight_grad = bias_grad = None
         if context.head_learns:
-            grad_ND, weight_grad, bias_grad = _made_again(context, *kept, asked_N, factor_N)
+            grad_ND, weight_grad, bias_grad = _made_again(context, asked_N, kept, factor_N)
         else:
             (grad_ND,) = kept
             grad_ND = grad_ND * -factor_N[:, None].to(grad_ND.dtype)
@@ -68,15 +69,10 @@ class _HeadLogProbs(torch.autograd.Function):
 
 
 def _made_again(
-    context: Any,
-    states_TD: Tensor,
-    weight_VD: Tensor,
-    bias_V: Tensor | None,
-    labels_N: Tensor,
-    asked_N: Tensor,
-    factor_N: Tensor,
+    context: Any, asked_N: Tensor, kept: Sequence[Any], factor_N: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The gradients of the asked states, of the weight and of the bias."""
+    states_TD, weight_VD, bias_V, labels_N = kept
     logits = Logits.of(states_TD, weight_VD, bias_V, min(context.rows, len(labels_N)))
     grad_ND = states_TD.new_empty(len(labels_N), states_TD.shape[1])
     weight_grad = torch.zeros_like(weight_VD, dtype=torch.float32)
