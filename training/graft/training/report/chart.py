@@ -25,6 +25,7 @@ class Curve:
     is_measured: bool = False
     """At some steps only: shown with its points."""
     is_faint: bool = False
+    """In the colour of the next one, of which it shows the single values."""
 
 
 def chart(curves: Sequence[Curve], *, unit: str) -> str:
@@ -38,10 +39,13 @@ def chart(curves: Sequence[Curve], *, unit: str) -> str:
     with matplotlib.rc_context(options):
         drawing: Any = Figure(figsize=(8, 3.2), layout="constrained")
         plot = drawing.subplots()
-        for one, color in zip(map(thinned, curves), itertools.cycle(_COLORS), strict=False):
+        colors = itertools.cycle(_COLORS)
+        color = next(colors)
+        for one in map(thinned, curves):
             style: dict[str, Any] = {"marker": "o", "markersize": 4} if one.is_measured else {}
             style |= {"alpha": 0.35, "linewidth": 0.8} if one.is_faint else {"linewidth": 1.6}
             plot.plot(one.steps, one.values, label=one.name, color=color, **style)
+            color = color if one.is_faint else next(colors)
         plot.set_xlabel("step")
         plot.set_ylabel(unit)
         plot.grid(alpha=0.25)

@@ -55,10 +55,11 @@ def _called(curve: Curve, name: str) -> Curve:
 
 
 def _smooth(curve: Curve) -> Curve:
-    values, mean = [], curve.values[0]
+    """Without the pull of where it began (Kingma & Ba 2015, arXiv:1412.6980, §3)."""
+    values, mean, weight = [], 0.0, 0.0
     for value in curve.values:
-        mean = _SMOOTH * mean + (1 - _SMOOTH) * value
-        values.append(mean)
+        mean, weight = _SMOOTH * mean + (1 - _SMOOTH) * value, _SMOOTH * weight + 1 - _SMOOTH
+        values.append(mean / weight)
     return Curve(name="running mean", steps=curve.steps, values=values)
 
 

@@ -22,7 +22,7 @@ th, td { text-align: left; vertical-align: top; padding: .2rem 1.2rem .2rem 0; b
 th { font-weight: 500; color: var(--quiet); white-space: nowrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { background: var(--box); padding: .6rem .8rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
-svg { max-width: 100%; height: auto }
+svg { width: 100%; height: auto }
 .wide { overflow-x: auto } .quiet { color: var(--quiet) } .good { color: var(--good) } .bad { color: var(--bad) }
 """
 
