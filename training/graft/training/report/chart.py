@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_GREY = "#888888"
+GREY = "#888888"
 """Of axes and letters: it is read on white and on black."""
 _COLORS = ("#2a9d5c", "#d1495b", "#3d7ea6", "#c58b1b", "#8a62a8", "#5b8c8c")
 MAX_POINTS = 600
@@ -30,15 +31,7 @@ class Curve:
 
 def chart(curves: Sequence[Curve], *, unit: str) -> str:
     """``<svg>…</svg>``. The same curves make the same text."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    options = {"svg.hashsalt": "graft", "svg.fonttype": "none"}
-    options |= {f"{part}.color": _GREY for part in ("text", "xtick", "ytick", "grid")}
-    options |= {"axes.edgecolor": _GREY, "axes.labelcolor": _GREY}
-    with matplotlib.rc_context(options):
-        drawing: Any = Figure(figsize=(8, 3.2), layout="constrained")
-        plot = drawing.subplots()
+    with drawing(height=3.2) as (plot, svg):
         colors = itertools.cycle(_COLORS)
         color = next(colors)
         for one in map(thinned, curves):
@@ -50,10 +43,28 @@ def chart(curves: Sequence[Curve], *, unit: str) -> str:
         plot.set_ylabel(unit)
         plot.grid(alpha=0.25)
         if len(curves) > 1:
-            plot.legend(frameon=False, labelcolor=_GREY)
-        file = io.StringIO()
-        drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return file.getvalue()[file.getvalue().index("<svg") :]
+            plot.legend(frameon=False, labelcolor=GREY)
+        return svg()
+
+
+@contextlib.contextmanager
+def drawing(*, height: float) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Axes of matplotlib to draw on, ``height`` inches high and eight wide, and what makes ``<svg>…</svg>`` of them."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    options = {"svg.hashsalt": "graft", "svg.fonttype": "none"}
+    options |= {f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")}
+    options |= {"axes.edgecolor": GREY, "axes.labelcolor": GREY}
+    with matplotlib.rc_context(options):
+        figure: Any = Figure(figsize=(8, height), layout="constrained")
+
+        def svg() -> str:
+            file = io.StringIO()
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            return file.getvalue()[file.getvalue().index("<svg") :]
+
+        yield figure.subplots(), svg
 
 
 def thinned(curve: Curve) -> Curve:
