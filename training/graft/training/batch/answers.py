@@ -33,6 +33,10 @@ class Answer(Encoded):
         return sum(self.supervised[1 : self.num_prompt])
 
     @property
+    def num_answer(self) -> int:
+        return len(self.input_ids) - self.num_prompt
+
+    @property
     def num_answer_asked(self) -> int:
         return len(self.input_ids) - max(1, self.num_prompt)
 

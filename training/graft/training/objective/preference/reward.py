@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from graft.training.objective.masks import attention_inputs
+from graft.training.objective.masks import attention_inputs, decoder_of
 from graft.training.objective.preference.pairs import PairBatch
 
 _METRICS = ("accuracy", "margin", "mean_reward")
@@ -51,13 +51,21 @@ class RewardObjective:
 
 
 def rewards(model: nn.Module, batch: PairBatch) -> Tensor:
-    """What a decoder with a scalar head finds at each answer's last token, in float32. Shape: (S,)."""
+    """What a decoder with a scalar head (Hugging Face's classes for sequence classification) finds at each answer's
+    last token, in float32. Shape: (S,).
+    """
     answers, packed = batch.answers, batch.answers.packed
-    output = model(
-        input_ids=packed.input_ids_BL,
-        position_ids=packed.position_ids_BL,
-        use_cache=False,
-        **attention_inputs(model, packed),
-    )
-    reward_S: Tensor = output.logits.flatten(0, 1).index_select(0, answers.end_S)[:, 0]
-    return reward_S.float()
+    found: list[Tensor] = []
+    # The class itself looks at one token of a line, and a line holds several answers.
+    heard = decoder_of(model).score.register_forward_hook(lambda module, inputs, output: found.append(output))
+    try:
+        model(
+            input_ids=packed.input_ids_BL,
+            position_ids=packed.position_ids_BL,
+            use_cache=False,
+            **attention_inputs(model, packed),
+        )
+    finally:
+        heard.remove()
+    (reward_BL1,) = found
+    return reward_BL1.flatten().index_select(0, answers.end_S).float()
