@@ -1,11 +1,10 @@
 """Encoded rows in batches: a new random order each epoch, every row whole."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.training.batch.data import WHOLE, Share
-from graft.training.batch.order import shuffled
+from graft.training.batch.epochs import Epochs
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows, lines_of
 
 
@@ -27,22 +26,27 @@ class SupervisedRows:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.rows) // (self.rows_per_batch * self.batches_per_step))
+        return self._epochs.steps_per_epoch
 
     def num_steps(self, epochs: float) -> int:
         """Steps that see every row so many times."""
-        return math.ceil(self.steps_per_epoch * epochs)
+        return self._epochs.num_steps(epochs)
 
     def batches(self, step: int, share: Share = WHOLE) -> list[PackedBatch]:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        num = len(self.rows)
-        order = shuffled(num, f"{self.seed}/{epoch}") if self.is_shuffled else range(num)
-        per_step = self.rows_per_batch * self.batches_per_step
-        chosen = [self.rows[index] for index in order[position * per_step : (position + 1) * per_step]]
-        batches = [chosen[start : start + self.rows_per_batch] for start in range(0, len(chosen), self.rows_per_batch)]
+        batches = [[self.rows[number] for number in numbers] for numbers in self._epochs.numbers(step)]
         return [
-            self._batch(chosen[:1]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
+            self._batch(batches[0][:1]).silent() if rows is None else self._batch(rows) for rows in share.alike(batches)
         ]
+
+    @property
+    def _epochs(self) -> Epochs:
+        return Epochs(
+            num_rows=len(self.rows),
+            rows_per_batch=self.rows_per_batch,
+            batches_per_step=self.batches_per_step,
+            seed=self.seed,
+            is_shuffled=self.is_shuffled,
+        )
 
     def _batch(self, rows: Sequence[Encoded]) -> PackedBatch:
         lines, length = lines_of(rows, packing=self.packing)
