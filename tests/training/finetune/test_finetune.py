@@ -32,13 +32,14 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
 
 def job(base: Path, folder: Path, **settings: object) -> Finetune:
     data = write_rows(folder / "rows.jsonl", ROWS)
-    checked = FinetuneSettings.from_mapping({"per_device_train_batch_size": 4, "learning_rate": 0.01, **settings})
+    few = {"per_device_train_batch_size": 4, "learning_rate": 0.01, "report_examples": 0}
+    checked = FinetuneSettings.from_mapping({**few, **settings})
     return Finetune(base=Base.from_folder(base), data=data, settings=checked, work=folder / "run")
 
 
 def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> None:
     base = find_base("rootstock-5m")
-    finetune = job(base, tmp_path, max_steps=30, save_steps=20, learning_rate=0.005)
+    finetune = job(base, tmp_path, max_steps=30, save_steps=20, learning_rate=0.005, report_examples=2)
     folder = finetune.execute()
     assert {path.name for path in folder.iterdir()} == {
         "adapter_config.json",
@@ -68,6 +69,20 @@ def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> 
     start = reference["num_prompt_tokens"]
     again = [float(logprobs[i - 1, ids[0, i]]) for i in range(start, ids.shape[1])]
     assert again == pytest.approx(reference["logprobs"], abs=1e-4)
+
+    page = (finetune.work / "report.html").read_text()
+    for told in ("lora on rootstock-5m", "<td>bee -&gt; </td><td>BEE</td>", "graft adapters push", record.base.digest):
+        assert told in page, told
+    assert page.count("<td>BEE</td>") == 2  # expected and after, not before
+
+
+def test_a_page_that_cannot_be_written_loses_no_training(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    folder = job(tiny_base, tmp_path, max_steps=1).execute()
+    assert (folder / "reference.json").exists()
+    assert "report.html is left out" in caplog.text
 
 
 def test_the_same_training_gives_the_same_files_resumed_or_not(tiny_base: Path, tmp_path: Path) -> None:

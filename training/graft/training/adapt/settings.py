@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graft.adapters.form import ServingForm
-from graft.training.settings.limits import BELOW_1, POSITIVE, Limit, one_of
+from graft.training.settings.limits import BELOW_1, POSITIVE, Limit, between, one_of
 from graft.training.settings.settings import TrainingSettings, setting
 
 MAX_RANK = 512
@@ -27,6 +27,7 @@ class AdaptSettings(TrainingSettings):
     bnb_4bit_quant_type: str = setting("nf4", "the form of 4-bit numbers", one_of("nf4"))
     bnb_4bit_use_double_quant: bool = setting(False, "quantize the quantization's scales", one_of(False))
     bnb_4bit_compute_dtype: str = setting("bfloat16", "what 4-bit weights are multiplied in", one_of("bfloat16"))
+    report_examples: int = setting(3, "answers before and after in report.html", between(0, 20))
 
     @property
     def form(self) -> ServingForm:

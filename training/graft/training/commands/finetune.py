@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_first:
         return 0
     adapter = folder / "adapter"
-    print(f"adapter in {adapter}, loss curve in {folder / 'loss_curve.png'}")
+    print(f"adapter in {adapter}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
         print(_measured(folder, settings.validation))
     if args.push is not None:

@@ -19,6 +19,7 @@ from graft.training.adapt.speed import gauge_of
 from graft.training.adapt.written import Written, lineage, write_checkpoint
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
+from graft.training.finetune.told import write_report
 from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
@@ -132,3 +133,4 @@ class Finetune:
         )
         written = Written(target=self.work / "adapter", method=ready.method, record=record)
         written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)
+        processes.by_first(lambda: write_report(self.work, model, ready, self.settings, record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graft.training.report.chart import Curve, chart
@@ -15,23 +16,30 @@ _UNITS = {
     "memory": "bytes",
     "mfu": "share of the devices' peak",
 }
+"""What tells how a training runs."""
 _COUNTED = frozenset(("step", "seconds", "tokens", "supervised_tokens", "skipped", _LOSS))
 """Not curves, or drawn by name."""
-_SMOOTH = 0.95
 
 
-def curves(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
-    """Of the lines of ``metrics.jsonl``, in the order in which people ask: did it learn, what else, at what speed."""
-    named = {name: _curve(rows, name) for name in _names(rows)}
+def curves(rows: Sequence[Mapping[str, Any]]) -> Section:
+    """Whether it learned: the loss, and whatever its objective tells. Of the lines of ``metrics.jsonl``."""
     loss = _curve(rows, _LOSS)
     if not loss.steps:
-        return [Section(title="Curves", body=paragraph("no step told a loss that is a number", kind="bad"))]
-    shown = [Curve(name="each step", steps=loss.steps, values=loss.values, is_faint=True), _smooth(loss)]
+        return Section(title="Curves", body=paragraph("no step told a loss that is a number", kind="bad"))
+    named = {name: _curve(rows, name) for name in _names(rows) if name not in _UNITS}
+    shown = [replace(loss, name="each step", is_faint=True), _smooth(loss)]
     held_out = named.pop(_VALIDATION + _LOSS, None)
-    shown += [] if held_out is None else [_called(held_out, "held out")]
+    shown += [] if held_out is None else [replace(held_out, name="held out")]
     charts = [chart(shown, unit="loss (nats)")]
     charts += [chart(group, unit=unit) for unit, group in _groups(named).items()]
-    return [Section(title="Curves", body="".join(charts))]
+    return Section(title="Curves", body="".join(charts))
+
+
+def speed(rows: Sequence[Mapping[str, Any]]) -> Section:
+    """How it ran."""
+    names = [name for name in _names(rows) if name in _UNITS]
+    charts = [chart([_curve(rows, name)], unit=_UNITS[name]) for name in names]
+    return Section(title="How it ran", body="".join(charts) or paragraph("no step told it", kind="quiet"))
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -50,15 +58,12 @@ def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
     )
 
 
-def _called(curve: Curve, name: str) -> Curve:
-    return Curve(name=name, steps=curve.steps, values=curve.values, is_measured=curve.is_measured)
-
-
 def _smooth(curve: Curve) -> Curve:
     """Without the pull of where it began (Kingma & Ba 2015, arXiv:1412.6980, §3)."""
+    keep = 1 - 1 / min(50, max(3, len(curve.values) / 15))
     values, mean, weight = [], 0.0, 0.0
     for value in curve.values:
-        mean, weight = _SMOOTH * mean + (1 - _SMOOTH) * value, _SMOOTH * weight + 1 - _SMOOTH
+        mean, weight = keep * mean + (1 - keep) * value, keep * weight + 1 - keep
         values.append(mean / weight)
     return Curve(name="running mean", steps=curve.steps, values=values)
 
@@ -69,6 +74,5 @@ def _groups(named: Mapping[str, Curve]) -> dict[str, list[Curve]]:
     for name, curve in named.items():
         whole = name.removeprefix(_VALIDATION)
         family = whole.partition("/")[0] if "/" in whole else whole
-        groups.setdefault(_UNITS.get(family, family.replace("_", " ")), []).append(curve)
-    speed = [unit for unit in _UNITS.values() if unit in groups]
-    return {unit: group for unit, group in groups.items() if unit not in speed} | {unit: groups[unit] for unit in speed}
+        groups.setdefault(family.replace("_", " "), []).append(curve)
+    return groups

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from graft.training.loop.progress import read_metrics
-from graft.training.report.curves import curves
+from graft.training.report.curves import curves, speed
 from graft.training.report.page import Section, definitions, page, verbatim
 from graft.training.report.summary import summary
-from graft.training.runtime.disk import replace_text, written
+from graft.training.runtime.disk import put_text
 
 FILE = "report.html"
 
@@ -31,18 +31,18 @@ class Report:
     """What people do next, as they would type it."""
 
     def write(self, folder: Path) -> Path:
-        """Writes ``report.html`` beside ``metrics.jsonl``, whole or not at all. Raises ``NotWritten``."""
+        """Writes ``report.html`` beside ``metrics.jsonl``, whole or not. Raises ``NotWritten``, ``OSError``."""
         path = folder / FILE
-        with written(path):
-            replace_text(path, self.html(folder))
+        put_text(path, self.html(folder))
         return path
 
     def html(self, folder: Path) -> str:
         """The page, with the curves of the metrics in ``folder``. Raises ``OSError`` where there are none."""
         rows = read_metrics(folder)
         told = [Section(title="In short", body=definitions(summary(rows)))]
-        told += [*curves(rows), *self.sections, Section(title="Where it comes from", body=definitions(self.origin))]
         if self.commands:
-            told.insert(1, Section(title="What to do with it", body=verbatim("\n".join(self.commands))))
+            told.append(Section(title="What to do with it", body=verbatim("\n".join(self.commands))))
+        told += [curves(rows), *self.sections, speed(rows)]
+        told.append(Section(title="Where it comes from", body=definitions(self.origin)))
         told.append(Section(title="Settings", body=definitions(self.settings)))
         return page(self.title, self.lead, told)

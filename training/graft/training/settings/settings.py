@@ -42,7 +42,7 @@ CONTROLS = frozenset(("save_steps", "save_total_limit", "keep_every", "spike_sig
 """Settings that whoever watches a training may change while it goes on."""
 TENSORBOARD, WANDB = "tensorboard", "wandb"
 """What ``report_to`` may name."""
-TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metrics_port"))
+TOLD = frozenset(("validation", "eval_steps", "report_to", "tensorboard", "metrics_port", "report_examples"))
 """Settings that say what is measured and told of a training."""
 ELSEWHERE = frozenset(
     (

@@ -1,0 +1,79 @@
+"""What a model answers before and after it was trained, to rows that people know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from graft.training.batch.packing import Encoded
+from graft.training.report.examples import Example
+from graft.training.runtime.compiling import uncompiled
+
+MAX_NEW_TOKENS = 48
+_MAX_PROMPT_TOKENS = 512
+"""Of which the last are read: a page shows no more."""
+_OPENING = 16
+"""Tokens that a row of text alone opens with, where all of it was learned."""
+
+
+def examples(
+    model: nn.Module, rows: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, *, stop_ids: Sequence[int]
+) -> list[Example]:
+    """Greedy answers to the rows' prompts, one row at a time: those of the base first, where it is still there below an
+    adapter that can be switched off.
+
+    Leaves the model in evaluation. Every row needs two tokens at least.
+    """
+    model.eval()
+    found = []
+    with uncompiled(), torch.no_grad():
+        for row in rows:
+            prompt, expected = _split(row)
+            before = "–"
+            if isinstance(model, PeftModel):
+                with model.disable_adapter():
+                    before = _said(model, prompt, tokenizer, stop_ids)
+            found.append(
+                Example(
+                    prompt=tokenizer.decode(prompt),
+                    expected=_text(tokenizer, expected, stop_ids),
+                    before=before,
+                    after=_said(model, prompt, tokenizer, stop_ids),
+                )
+            )
+    return found
+
+
+def _split(row: Encoded) -> tuple[list[int], list[int]]:
+    """What stands before the first learned token, and what is learned behind it."""
+    ids, supervised = list(row.input_ids), list(row.supervised)
+    start = supervised.index(True)
+    if start == 0:
+        start = min(_OPENING, len(ids) // 2)
+    end = next((at for at in range(start, len(ids)) if not supervised[at]), len(ids))
+    return ids[max(0, start - _MAX_PROMPT_TOKENS) : start], ids[start:end]
+
+
+def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenizerBase, stop_ids: Sequence[int]) -> str:
+    ids_1L = torch.tensor([list(prompt)], device=next(model.parameters()).device)
+    said_1L = model.generate(
+        input_ids=ids_1L,
+        attention_mask=torch.ones_like(ids_1L),
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=list(stop_ids) or None,
+        pad_token_id=stop_ids[0] if stop_ids else 0,
+    )
+    said = said_1L[0].tolist()
+    return _text(tokenizer, said[len(prompt) :] if said[: len(prompt)] == list(prompt) else said, stop_ids)
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int]) -> str:
+    """To the end that an answer is to have; one that did not come to it is shown as cut."""
+    end = next((at for at, id in enumerate(ids) if id in stop_ids), None)
+    text: str = tokenizer.decode(list(ids[:end]))
+    return text if end is not None or len(ids) < MAX_NEW_TOKENS else text + " …"
