@@ -111,7 +111,7 @@ def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.Upload
 
 # What the server takes; licences, pickles and other makers' files stay behind.
 _BASE_FILE = re.compile(
-    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base)\.json"
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base|graft_pruned)\.json"
     r"|model[\w.-]*\.safetensors(\.index\.json)?|tokenizer\.model|spiece\.model|(merges|vocab)\.txt|chat_template\.jinja"
     r"|README\.md",
     re.ASCII,

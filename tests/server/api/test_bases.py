@@ -150,10 +150,10 @@ async def test_too_many_files_or_bytes_are_refused_before_they_come(server: Serv
 def test_the_client_sends_what_the_server_takes(tmp_path: Path) -> None:
     """Of what lies in folders of a model hub."""
     base = (
-        "README.md added_tokens.json chat_template.jinja config.json generation_config.json graft_base.json merges.txt "
-        "model-00001-of-00002.safetensors model-00002-of-00002.safetensors model.safetensors.index.json "
-        "spiece.model special_tokens_map.json tokenizer.json tokenizer.model tokenizer_config.json training.json "
-        "vocab.json vocab.txt"
+        "README.md added_tokens.json chat_template.jinja config.json generation_config.json graft_base.json "
+        "graft_pruned.json merges.txt model-00001-of-00002.safetensors model-00002-of-00002.safetensors "
+        "model.safetensors.index.json spiece.model special_tokens_map.json tokenizer.json tokenizer.model "
+        "tokenizer_config.json training.json vocab.json vocab.txt"
     )
     others = ".gitattributes LICENSE modeling_oak.py optimizer.pt pytorch_model.bin oak.gguf consolidated.safetensors"
     for name in f"{base} {others}".split():

@@ -9,7 +9,7 @@ from graft.adapters.errors import InvalidBase, Reason
 
 MAX_FILES = 1024
 _FILE = re.compile(
-    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base)\.json"
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|training|graft_base|graft_pruned)\.json"
     r"|model[\w.-]*\.safetensors(\.index\.json)?|tokenizer\.model|spiece\.model|(merges|vocab)\.txt|chat_template\.jinja"
     r"|README\.md",
     re.ASCII,

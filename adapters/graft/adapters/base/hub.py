@@ -30,7 +30,7 @@ _TOKENIZER_FILES = (
 )
 _MODEL_FILES = (
     *_TOKENIZER_FILES,
-    *("generation_config.json", "graft_base.json", "*.safetensors", "*.safetensors.index.json"),
+    *("generation_config.json", "graft_base.json", "graft_pruned.json", "*.safetensors", "*.safetensors.index.json"),
 )
 _FORGET = "mend it, or remove it to take what is newest"
 # The same weights once more, as other programs name them.

@@ -20,9 +20,8 @@ from transformers.quantizers.base import get_keys_to_not_convert
 
 from graft.adapters.form import ServingForm
 from graft.training.model.deferred import Deferred, Part, undrawn
-from graft.training.model.loading import load_in_parts
+from graft.training.model.in_parts import decoder_in_parts
 from graft.training.model.quantized import nf4_config
-from graft.training.model.soft_caps import keep_soft_caps
 from graft.training.parallel.filling import fill
 
 STORAGE = torch.bfloat16
@@ -44,17 +43,15 @@ class BaseInParts:
     @classmethod
     def of(cls, folder: Path, form: ServingForm) -> Self | None:
         """None where the folder's weights are not the model's as they lie there, such as single experts of a stack."""
-        config, dtype = AutoConfig.from_pretrained(folder, local_files_only=True), _DTYPES[form]
-        deferred = load_in_parts(folder, lambda: _made(config, dtype))
-        if deferred is None or not isinstance(deferred.model, PreTrainedModel):
+        dtype = _DTYPES[form]
+        deferred = decoder_in_parts(folder, dtype)
+        if deferred is None:
             return None
         model = deferred.model
-        if model._keep_in_fp32_modules or model._keep_in_fp32_modules_strict:
-            return None
+        assert isinstance(model, PreTrainedModel)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
         layers = _quantized(model, _unconverted(config)) if form is ServingForm.NF4 else {}
-        keep_soft_caps(model)
         model.requires_grad_(False)
-        model.eval()
         return cls(model=model, _deferred=deferred, _dtype=dtype, _layers=layers)
 
     def adapted(self, inject: Callable[[PreTrainedModel], nn.Module]) -> nn.Module:
@@ -91,17 +88,6 @@ class _Layer:
             weight = weight.T
         packed: Tensor = Params4bit(weight, requires_grad=False, **self.options).to(device).data
         return packed
-
-
-def _made(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """One of a type whose buffers have the numbers that ``from_pretrained`` gives them: it computes them in float32,
-    and then rounds those that the model has in its own type.
-    """
-    exact = dict(AutoModelForCausalLM.from_config(config, dtype=torch.float32).named_buffers())
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    for name, buffer in model.named_buffers():
-        buffer.copy_(exact[name])
-    return model
 
 
 def _unconverted(config: PretrainedConfig) -> list[str]:

@@ -34,26 +34,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    from graft.adapters.base.base import Base, find_base, shipped_bases
+    from graft.adapters.base.base import Base, find_base
     from graft.adapters.base.hub import Hub
     from graft.adapters.form import ServingForm
-    from graft.training.compress.calibration import CalibrationText
+    from graft.training.commands.calibration_text import calibration_text
     from graft.training.compress.quantize import Quantization
     from graft.training.compress.share import outside_form, summary
 
-    origin = Base.from_folder(find_base(args.base, hub=Hub()))
-    form, text = ServingForm(args.form), None
-    if args.calibration is not None:
-        text = CalibrationText.from_file(args.calibration)
-    elif form is ServingForm.INT4 and origin.path in shipped_bases().values():
-        from graft.training.rootstock.corpus.mixture import calibration_documents
-
-        text = CalibrationText.of(calibration_documents())
+    origin, form = Base.from_folder(find_base(args.base, hub=Hub())), ServingForm(args.form)
     made = Quantization(
         base=origin,
         form=form,
         output=args.output,
-        text=text,
+        text=calibration_text(args.calibration, origin, needed=form is ServingForm.INT4),
         num_tokens=args.calibration_tokens,
         group_size=args.group_size,
     ).execute()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,16 +13,19 @@ import torch
 from huggingface_hub import save_torch_state_dict
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
 from graft.adapters.base.hub_id import shown
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.base.output_head import own_head
+from graft.adapters.base.pruned import PrunedRecord
 from graft.adapters.base.quantized import Calibration, QuantizedRecord
 from graft.adapters.form import ServingForm
-from graft.training.compress.calibration import NUM_TOKENS, CalibrationText, quantize_blocks
+from graft.training.compress.beside import copy_beside_weights
+from graft.training.compress.blocks import change_blocks
+from graft.training.compress.calibration import NUM_TOKENS, CalibrationText
+from graft.training.compress.decoder import Decoder
 from graft.training.compress.gptq import gptq
 from graft.training.compress.packed import packed_config, packed_tensors
 from graft.training.compress.rounding import IntegerWeight, round_to_nearest
@@ -31,7 +33,7 @@ from graft.training.compress.share import outside_form, summary
 from graft.training.errors import ConfigurationError
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
-from graft.training.model.loading import CPU, load_base, load_tokenizer
+from graft.training.model.loading import CPU, load_tokenizer
 from graft.training.model.quantized import llm_int8_config, llm_int8_tensors, nf4_config, nf4_tensors
 from graft.training.model.structure import Structure
 from graft.training.runtime.device import device_kind, own_device
@@ -40,7 +42,6 @@ from graft.training.runtime.disk import AGAIN
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
 GROUP_SIZES = (128, 64, 32)
 _TOOLS = ("torch", "transformers", "bitsandbytes", "compressed-tensors")
-_NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "config.json", "README.md", ".*")
 
 _Made = dict[str, dict[str, Tensor]]
 """By a layer's path, the tensors that stand for its weight."""
@@ -129,38 +130,35 @@ class Quantization:
     def _int4(self, structure: Structure) -> tuple[_Made, dict[str, Any], Calibration]:
         text = self.text
         assert text is not None
-        model = load_base(self.base.path, ServingForm.BF16)
+        decoder = Decoder.of(self.base.path, torch.bfloat16)
         group_size = self._chosen_group_size(structure)
         batches = text.batches(
             load_tokenizer(self.base.path),
             num_tokens=self.num_tokens,
-            context=int(getattr(model.config, "max_position_embeddings", self.num_tokens)),
+            context=int(getattr(decoder.model.config, "max_position_embeddings", self.num_tokens)),
         )
         weights: dict[str, IntegerWeight] = {}
 
         def quantize(path: str, layer: nn.Linear, hessian_II: Tensor) -> None:
-            try:
-                weights[path] = gptq(layer.weight, hessian_II, bits=4, group_size=group_size)
-            except ArithmeticError:
-                raise ConfigurationError(
-                    f"what goes into {path} on the calibration text is not finite: the model's numbers overflow."
-                ) from None
+            weights[path] = gptq(layer.weight, hessian_II, bits=4, group_size=group_size, keep_zeros=self._is_pruned)
             layer.weight.copy_(weights[path].restored())
             weights[path] = weights[path].to(CPU)
 
-        layers = {path: model.get_submodule(path) for path in structure.layers}
-        quantize_blocks(model, layers, batches, quantize, device=own_device(device_kind()))
+        change_blocks(
+            decoder, structure.layers, batches, quantize, doing="calibrating", device=own_device(device_kind())
+        )
         made = {path: packed_tensors(path, weight) for path, weight in weights.items()}
         section = packed_config(bits=4, group_size=group_size, plain=structure.plain)
         num_tokens = sum(batch.numel() for batch in batches)
         return made, section, Calibration(data_digest=text.digest, num_tokens=num_tokens)
 
+    @property
+    def _is_pruned(self) -> bool:
+        record = PrunedRecord.read(self.base.path)
+        return record is not None and record.weights_digest == self.base.identity.weights_digest
+
     def _copy_the_rest(self, folder: Path, structure: Structure, section: Mapping[str, Any]) -> None:
-        for path in self.base.path.iterdir():
-            if path.is_file() and not any(path.match(pattern) for pattern in _NOT_COPIED):
-                shutil.copy2(path, folder)
-        if (named := self.base.path / CHAT_TEMPLATE_DIR).is_dir():
-            shutil.copytree(named, folder / CHAT_TEMPLATE_DIR)
+        copy_beside_weights(self.base.path, folder)
         config = json.loads((self.base.path / "config.json").read_text(encoding="utf-8"))
         config |= {"dtype": "bfloat16", "quantization_config": section}
         if structure.tied and own_head(self.base.path) is not None:
