@@ -40,6 +40,14 @@ def test_a_base_with_its_tokenizer_its_origin_and_its_measure(text: Path, tmp_pa
     lines = [json.loads(line) for line in (tmp_path / "work" / METRICS).read_text().splitlines()]
     assert ["validation_loss" in line for line in lines] == [False, False, True] * 2
     assert "trained by `graft pretrain`" in (tmp_path / "base" / "README.md").read_text()
+    page = (tmp_path / "work" / "report.html").read_text()
+    for told in (
+        "held out",
+        "trigram_perplexity",
+        origin["data"][0]["digest"],
+        f"graft serve --base {tmp_path / 'base'}",
+    ):
+        assert told in page, told
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     found.feed(path.read_text(encoding="utf-8"))
     assert found.open == []
     assert "script" not in found.tags
-    assert found.tags.count("svg") == 5  # loss, rewards, and three of gradient, speed and memory
+    assert found.tags.count("svg") == 4  # loss, rewards, gradient and speed
     for text in ("An <adapter>", "<b>2 & 2?", "graft adapters push x", "learning_rate", "rootstock-5m", "four"):
         assert text in found.text, text
 

@@ -33,7 +33,7 @@ def examples(
     with uncompiled(), torch.no_grad():
         for row in rows:
             prompt, expected = _split(row)
-            before = "–"
+            before = None
             if isinstance(model, PeftModel):
                 with model.disable_adapter():
                     before = _said(model, prompt, tokenizer, stop_ids)

@@ -10,7 +10,6 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
 
-_TOLD = ("validation_loss", "perplexity", "accuracy")
 HELP = "train a base model, on text or from a recipe"
 
 
@@ -50,6 +49,7 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
     from graft.training.job.publish import check_server, connect
     from graft.training.pretrain.fetched import fetched
     from graft.training.pretrain.job import PretrainText
+    from graft.training.pretrain.told import MEASURES
 
     if args.push is not None:
         check_name(args.output.name, what="base")
@@ -62,8 +62,8 @@ def _train_on_text(args: argparse.Namespace, settings: PretrainSettings, work: P
         return 0
     is_first, metrics = launching.launch(job, args)
     if is_first:
-        told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(_TOLD))
-        print(f"base in {args.output}, loss curve in {work / 'loss_curve.png'}{': ' + told if told else ''}")
+        told = ", ".join(f"{name} {value:.4g}" for name, value in (metrics or {}).items() if name.endswith(MEASURES))
+        print(f"base in {args.output}, all about it in {work / 'report.html'}{': ' + told if told else ''}")
         if args.push is not None:
             with connect(args.push) as client:
                 pushed = client.push_base(args.output, name=args.output.name)

@@ -13,12 +13,10 @@ _LOSS, _VALIDATION = "loss", "validation_"
 _UNITS = {
     "gradient_norm": "2-norm of the gradient",
     "tokens_per_second": "tokens per second",
-    "memory": "bytes",
-    "mfu": "share of the devices' peak",
 }
 """What tells how a training runs."""
-_COUNTED = frozenset(("step", "seconds", "tokens", "supervised_tokens", "skipped", _LOSS))
-"""Not curves, or drawn by name."""
+_COUNTED = frozenset(("step", "seconds", "tokens", "supervised_tokens", "skipped", "memory", "mfu", _LOSS))
+"""Told in figures, or drawn by name."""
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Section:

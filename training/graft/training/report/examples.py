@@ -13,8 +13,9 @@ class Example:
     """One prompt, drawn greedily from both."""
 
     prompt: str
-    before: str
     after: str
+    before: str | None = None
+    """What the base said, where it can still be asked."""
     expected: str | None = None
     """What the row says."""
 
@@ -23,10 +24,7 @@ def section(examples: Sequence[Example], *, remark: str = "") -> Section:
     """Side by side. ``remark`` says why there are none, or how they were chosen."""
     body = paragraph(remark, kind="quiet") if remark else ""
     if examples:
-        has_expected = any(one.expected is not None for one in examples)
-        head = ["prompt", *(["expected"] if has_expected else []), "before", "after"]
-        rows = [
-            [one.prompt, *([one.expected or ""] if has_expected else []), one.before, one.after] for one in examples
-        ]
-        body += table(head, rows)
-    return Section(title="Examples, before and after", body=body)
+        values = {name: [getattr(one, name) for one in examples] for name in ("prompt", "expected", "before", "after")}
+        shown = [name for name, column in values.items() if any(value is not None for value in column)]
+        body += table(shown, zip(*(values[name] for name in shown), strict=True))
+    return Section(title="Examples", body=body)

@@ -22,6 +22,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     speeds, memory = _values(rows, "tokens_per_second"), _values(rows, "memory")
     if speeds:
         found["speed"] = f"{median(speeds):,.0f} tokens/s (median)"
+    if shares := _values(rows, "mfu"):
+        found["of the devices' peak"] = f"{median(shares):.0%} (median)"
     if memory:
         found["memory"] = f"{max(memory) / 1e9:.2f} GB at most"
     if skipped := max(_values(rows, "skipped"), default=0):
