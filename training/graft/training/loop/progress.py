@@ -59,14 +59,18 @@ class Progress:
         start: int = 0,
         gauge: Gauge | None = None,
         listeners: Sequence[Listener] = (),
+        shows: bool = True,
     ) -> None:
+        """``shows``: the bar; all else is told anyway."""
         self._folder, self._gauge, self._listeners = folder, gauge or Gauge(), listeners
         with written(folder / METRICS):
             folder.mkdir(parents=True, exist_ok=True)
             _forget_steps_from(folder, start)
             # No buffer: what the disk refused once must not be tried again when the file is closed.
             self._file = (folder / METRICS).open("ab", buffering=0)
-        self._bar = tqdm(total=num_steps, initial=start, unit="step", mininterval=1.0, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=num_steps, initial=start, unit="step", mininterval=1.0, dynamic_ncols=True, disable=not shows
+        )
         self._last = time.monotonic()
         self._smooth_loss: float | None = None
 

@@ -23,6 +23,8 @@ class State:
     optimizers: Sequence[Optimizer]
     averages: Mapping[str, Tensor] = field(default_factory=dict)
     """Running means of the masters, where the run keeps them."""
+    generator: torch.Generator = field(default_factory=lambda: torch.default_generator)
+    """What the model draws from on CPUs."""
 
     def tensors(self, layout: Layout) -> dict[str, Tensor]:
         """By names that do not depend on the mesh: ``master/<parameter>``, ``average/<parameter>`` and
@@ -36,7 +38,7 @@ class State:
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
                     found[f"optimizer/{key}/{names[id(parameter)]}"] = torch.as_tensor(value)
-        found |= {f"{name}/{layout.rank}": state for name, state in _generators().items()}
+        found |= {f"{name}/{layout.rank}": state for name, state in self._generators().items()}
         return found
 
     def restore(self, path: Path, stored: Mapping[str, TensorStorageMetadata], layout: Layout) -> None:
@@ -47,7 +49,7 @@ class State:
         into: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
         into |= {f"average/{name}": average for name, average in self.averages.items()}
         generators: dict[str, str] = {}
-        for name, state in _generators().items():
+        for name, state in self._generators().items():
             # A process that was not there before draws what the first one would.
             found = next((one for one in (f"{name}/{layout.rank}", f"{name}/0") if one in stored), None)
             if found is not None:
@@ -78,15 +80,14 @@ class State:
                     if value.ndim == 0 and not value.is_floating_point():
                         state[key] = int(value)  # bitsandbytes counts steps so
         for name, found in generators.items():
-            (torch.cuda.set_rng_state if name == _CUDA else torch.set_rng_state)(into[found])
+            (torch.cuda.set_rng_state if name == _CUDA else self.generator.set_state)(into[found])
+
+    def _generators(self) -> dict[str, Tensor]:
+        """States of the generators that models draw from."""
+        found = {"random": self.generator.get_state()}
+        if torch.cuda.is_available():
+            found[_CUDA] = torch.cuda.get_rng_state()
+        return found
 
 
 _CUDA = "random_cuda"
-
-
-def _generators() -> dict[str, Tensor]:
-    """States of the generators that models draw from."""
-    found = {"random": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        found[_CUDA] = torch.cuda.get_rng_state()
-    return found

@@ -67,10 +67,11 @@ class Step:
         working_form: Callable[[int], WorkingForm] = lambda number: bfloat16_form,
         max_gradient_norm: float = 1.0,
         average_decay: float | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         """``working_form`` gives the form of the working weights after so many steps. With ``average_decay`` a running
         mean of the weights is kept, which checkpoints hold beside them and which is often better than they are (Polyak
-        & Juditsky 1992).
+        & Juditsky 1992). ``generator`` is what the model draws from, where that is not torch's own.
         """
         self.model, self.objective, self.layout = model, objective, layout or Alone()
         self.working_form, self._max_gradient_norm = working_form, max_gradient_norm
@@ -82,6 +83,7 @@ class Step:
             masters=masters,
             optimizers=optimizers(self.layout.owned(masters)),
             averages={} if average_decay is None else {name: one.detach().clone() for name, one in masters.items()},
+            generator=generator or torch.default_generator,
         )
         self._has_gradients = False
         self._cuda = torch.cuda.current_device() if self.layout.device == "cuda" else None
@@ -169,14 +171,21 @@ class Step:
         means: dict[str, Tensor] = {}
         if num_supervised:
             try:
-                own = [moved(batch, self.layout.device) for batch in prepared.batches]
-                here = self.layout.run(Work(objective=self.objective, model=self.model, batches=own, counts=counts))
+                here = self.layout.run(self._work(prepared, counts))
                 means = dict(zip(here, self.layout.summed(torch.stack(list(here.values()))), strict=True))
             except BaseException:
                 self._forget_gradients()
                 raise
             self._has_gradients = True
         return _Found(means=means, num_tokens=num_tokens, num_supervised=num_supervised)
+
+    def work(self, prepared: Prepared) -> Work:
+        """What a process that is alone computes of it."""
+        return self._work(prepared, prepared.counts)
+
+    def _work(self, prepared: Prepared, counts: Mapping[str, float]) -> Work:
+        batches = [moved(batch, self.layout.device) for batch in prepared.batches]
+        return Work(objective=self.objective, model=self.model, batches=batches, counts=counts)
 
     def _norm(self) -> Tensor:
         """Of all gradients so far, which every process has after this."""

@@ -1,5 +1,5 @@
-"""Attention over tokens of several batches that stand in one row: each batch's lines attend by themselves, as they would
-if the model were called with that batch alone.
+"""Attention over tokens of several batches in one row: each batch's lines attend by themselves, as they would if the
+model were called with that batch alone.
 
 A registered attention of Hugging Face's models. Which batches there are comes to it as ``lines``, which models hand
 down as they do the offsets of documents (``FlashAttentionKwargs``), and a ``placeholder`` keeps them from making masks.

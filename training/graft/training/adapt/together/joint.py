@@ -1,4 +1,4 @@
-"""The gradients of several trainings of adapters on one base, from one pass of the base over all their micro-batches."""
+"""The gradients of several trainings of adapters on one base, from one pass over all their micro-batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class _Turn:
     @property
     def num_tokens(self) -> int:
         """With padding: all that is computed."""
-        return self.batch.input_ids_BL.numel()
+        found: int = self.batch.input_ids_BL.numel()
+        return found
 
 
 class Joint:
@@ -70,8 +71,8 @@ class Joint:
         self._ranks = [max(len(one.lora_A[ADAPTER].weight) for one in _layers(member)) for member in members]
 
     def add_gradients(self, works: Mapping[int, Work]) -> dict[int, dict[str, Tensor]]:
-        """What ``Work.add_gradients`` does of each member's work, by their numbers: the i-th micro-batches of all in one
-        pass.
+        """What ``Work.add_gradients`` does of each member's work, by their numbers: the micro-batches of all that come
+        i-th in one pass.
         """
         means: dict[int, dict[str, Tensor]] = {member: {} for member in works}
         for number in range(max(len(work.batches) for work in works.values())):
