@@ -28,7 +28,7 @@ SHAPES = {
     "mlp.up_proj": (HIDDEN, WIDTH),
     "mlp.down_proj": (WIDTH, HIDDEN),
 }
-LIMITS = Limits(max_rank=16, max_bytes=1 << 20)
+LIMITS = Limits(max_rank=16, max_bytes=1 << 20, max_virtual_tokens=100)
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 

@@ -89,7 +89,7 @@ def test_all_reasons_come_at_once(base: Base, tmp_path: Path) -> None:
     reasons = _reasons(
         folder,
         base,
-        limits=Limits(max_rank=16, max_bytes=1000),
+        limits=Limits(max_rank=16, max_bytes=1000, max_virtual_tokens=100),
         declared_base=other.identity,
         form=ServingForm.BF16,
         is_noop=True,
@@ -174,7 +174,9 @@ def test_rank_patterns_are_read_as_peft_reads_them(base: Base, tmp_path: Path) -
     pattern = {"q_proj": 8}
     folder = make_adapter(tmp_path / "a", tensors=tensors, config={"rank_pattern": pattern})
     assert _reasons(folder, base) == ()
-    assert _fields(_reasons(folder, base, limits=Limits(max_rank=4, max_bytes=1 << 20))) == ["rank_pattern:q_proj"]
+    assert _fields(_reasons(folder, base, limits=Limits(max_rank=4, max_bytes=1 << 20, max_virtual_tokens=100))) == [
+        "rank_pattern:q_proj"
+    ]
     # A key matches from a dot on: `proj` is no module.
     folder = make_adapter(tmp_path / "b", tensors=tensors, config={"rank_pattern": {"proj": 8}})
     assert len(_reasons(folder, base)) == 4

@@ -74,6 +74,7 @@ def accept_folder(
         rank=max(manifest.rank, *manifest.rank_pattern.values(), 0),
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
+        num_virtual_tokens=manifest.num_virtual_tokens,
         files=manifest.files,
         provenance=trained.provenance if trained else Provenance.DECLARED,
         lineage=trained.lineage if trained else UNKNOWN_LINEAGE,

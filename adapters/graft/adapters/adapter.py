@@ -104,7 +104,10 @@ class AdapterFile:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterVersion:
-    """An immutable version. `number` counts from 1 within the adapter; `digest` covers the content only."""
+    """An immutable version. `number` counts from 1 within the adapter; `digest` covers the content only.
+
+    One with `num_virtual_tokens` is a soft prompt, which has no rank and no modules; else it is a LoRA.
+    """
 
     digest: str
     adapter: str
@@ -120,6 +123,7 @@ class AdapterVersion:
     provenance: Provenance
     lineage: Lineage
     create_time: datetime
+    num_virtual_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

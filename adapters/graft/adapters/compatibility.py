@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
-from graft.adapters.folder import lora_tensors
+from graft.adapters.folder import lora_tensors, soft_prompt
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest
 from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
@@ -58,6 +58,7 @@ _WITHOUT_EFFECT = {
     "use_rslora",
     "velora_config",
 }
+_COMPILE_FIRST = "compile it to a plain LoRA first, or merge it into the base"
 # How trainers call the rates at which they trained.
 _RATE = re.compile(r"(^|_)lr(_|$)|learning_rate|weight_decay")
 # What PEFT knows and no plain LoRA does: each changes what is computed from the tensors, or needs more of them.
@@ -80,10 +81,13 @@ _METHODS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What this server takes: the engine's largest rank, and bytes of all files of a version together."""
+    """What this server takes: the engine's largest rank, bytes of all files of a version together, and the virtual
+    tokens that leave room in the context.
+    """
 
     max_rank: int
     max_bytes: int
+    max_virtual_tokens: int
 
 
 def incompatibilities(
@@ -104,13 +108,11 @@ def incompatibilities(
     trained on; `is_noop` is what `numbers.inspect_numbers` found.
     """
     # What matters first: on another base, or with another vocabulary, the rest follows from that.
+    kind_reasons = _soft_prompt_reasons if manifest.num_virtual_tokens else _lora_reasons
     reasons = [
         *(_base_reasons(declared_base, base) if declared_base is not None else ()),
-        *lora_tensors.vocabulary_mismatches(manifest, base),
-        *_method_reasons(manifest.config),
-        *_limit_reasons(manifest, limits),
-        *_scale_reasons(manifest),
-        *lora_tensors.mismatches(manifest, base),
+        *kind_reasons(manifest, base, limits),
+        *_size_reasons(manifest, limits),
     ]
     if form != serving_form and not allow_other_quantization:
         problem = f"trained on the base as {form}, but this server holds it as {serving_form}"
@@ -118,17 +120,34 @@ def incompatibilities(
         reasons.append(Reason(field="form", problem=problem, remedy=remedy))
     if is_noop and not allow_noop:
         problem = "all its updates are zero: it would answer exactly as the base does"
+        if manifest.num_virtual_tokens:
+            problem = "its virtual tokens are zero throughout: nothing was learned"
         remedy = "train it, or say allow_noop for a policy before its first step"
         reasons.append(Reason(field="adapter_model.safetensors", problem=problem, remedy=remedy))
     return tuple(reasons)
 
 
+def _lora_reasons(manifest: Manifest, base: Base, limits: Limits) -> Iterator[Reason]:
+    yield from lora_tensors.vocabulary_mismatches(manifest, base)
+    yield from _method_reasons(manifest.config)
+    yield from _rank_reasons(manifest, limits)
+    yield from _scale_reasons(manifest)
+    yield from lora_tensors.mismatches(manifest, base)
+
+
+def _soft_prompt_reasons(manifest: Manifest, base: Base, limits: Limits) -> Iterator[Reason]:
+    yield from _key_reasons(manifest.config, without_effect=soft_prompt.WITHOUT_EFFECT, known=frozenset())
+    yield from _whole_module_reasons(manifest.config)
+    yield from soft_prompt.mismatches(
+        manifest.config, manifest.tensors, base, max_virtual_tokens=limits.max_virtual_tokens
+    )
+
+
 def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
     """Methods and options of PEFT that the engine would ignore or get wrong."""
-    compile_first = "compile it to a plain LoRA first, or merge it into the base"
     if config.get("peft_type") != "LORA":
         problem = f"{config.get('peft_type')!r} is not LORA"
-        yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=compile_first)
+        yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=_COMPILE_FIRST)
     if config.get("bias", "none") != "none":
         problem = f"{config['bias']!r}: trained biases are not served"
         yield Reason(field=f"{CONFIG_FILE}:bias", problem=problem, remedy="train with bias='none'")
@@ -137,29 +156,43 @@ def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
         problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA)"
         remedy = "save it with path_initial_model_for_weight_conversion"
         yield Reason(field=f"{CONFIG_FILE}:init_lora_weights", problem=problem, remedy=remedy)
+    yield from _whole_module_reasons(config)
+    yield from _key_reasons(config, without_effect=_WITHOUT_EFFECT, known=_METHODS)
+
+
+def _whole_module_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
     if config.get("modules_to_save"):
         problem = f"{str(config['modules_to_save'])[:200]}: whole modules are not served beside the base"
-        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy="train LoRA modules only")
-    for key in sorted(config.keys() - _WITHOUT_EFFECT):
+        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy="train without modules_to_save")
+
+
+def _key_reasons(
+    config: Mapping[str, object], *, without_effect: Collection[str], known: Collection[str]
+) -> Iterator[Reason]:
+    """The keys that say something else than nothing, and are none of those without effect."""
+    for key in sorted(config.keys() - without_effect):
         if config[key] in (None, False, 0, "", [], {}) or _RATE.search(key):
             continue
-        problem, remedy = f"{str(config[key])[:200]} is not supported by this server", compile_first
-        if key not in _METHODS:
+        problem, remedy = f"{str(config[key])[:200]} is not supported by this server", _COMPILE_FIRST
+        if key not in known:
             problem = f"{str(config[key])[:200]} is unknown to this server"
             remedy = (
                 f"if it only says how the adapter was trained, remove the key {key[:200]!r} from {CONFIG_FILE}; if it "
-                f"changes what is computed, {compile_first}"
+                f"changes what is computed, {_COMPILE_FIRST}"
             )
         yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=remedy)
 
 
-def _limit_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
+def _rank_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
     for module, rank in {"r": manifest.rank, **manifest.rank_pattern}.items():
         if rank > limits.max_rank:
             field = module if module == "r" else f"rank_pattern:{module}"
             remedy = "train with a lower rank, or start the server with a higher one"
             problem = f"rank {rank} is above this server's limit of {limits.max_rank}"
             yield Reason(field=f"{CONFIG_FILE}:{field}", problem=problem, remedy=remedy)
+
+
+def _size_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:
     if manifest.size_bytes > limits.max_bytes:
         problem = f"the files hold {manifest.size_bytes} bytes; the limit is {limits.max_bytes}"
         yield Reason(field="files", problem=problem, remedy="lower the rank or the number of target modules")

@@ -17,6 +17,7 @@ from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.database import Database
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
+from graft.adapters.folder.soft_prompt import virtual_tokens_in
 from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
@@ -29,6 +30,7 @@ from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
+from graft.server.engine.engine import MIN_ROOM_TOKENS, EngineInfo
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.succession import Succession
 from graft.server.engine.supervisor import Supervisor
@@ -114,10 +116,11 @@ class Assembly:
         chats = Chats(jinja)
         chat_templates = ChatTemplates(store.read, chats)
         self.resources.callback(chat_templates.close)
-        uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates)
         base_uploads = await self._open_base_uploads(catalog, base)
         await self._start(engine)
         tokenizer, facts = await self.engines.tokenizer(base), await engine.supervisor.info()
+        limits = self._limits(facts)
+        uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates, limits)
         text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
         serving = self._serving(snapshots, engine, chat_templates)
         management = Management(catalog, snapshots, engine.slots, engine.parity)
@@ -189,24 +192,33 @@ class Assembly:
         store: BlobStore,
         engine: _Engine,
         chat_templates: ChatTemplates,
+        limits: Limits,
     ) -> AdapterUploads:
-        settings, max_bytes = self.settings, self.settings.max_adapter_mib * _MIB
+        settings = self.settings
 
         def prepare(digest: str, folder: Path) -> None:
-            engine.supervisor.prepare(digest, folder)
+            if not virtual_tokens_in(folder):
+                engine.supervisor.prepare(digest, folder)
             engine.parity.prepare(digest, folder)
 
         return AdapterUploads(
             catalog=catalog,
             snapshots=snapshots,
             store=store,
-            staging=await self._open_staging("staging", max_bytes, InvalidAdapter),
-            limits=Limits(max_rank=settings.max_rank, max_bytes=max_bytes),
+            staging=await self._open_staging("staging", limits.max_bytes, InvalidAdapter),
+            limits=limits,
             import_roots=settings.import_roots,
             num_slots=settings.num_slots,
             prepare=prepare,
             foreign=engine.parity.foreign,
             chat_templates=chat_templates,
+        )
+
+    def _limits(self, engine: EngineInfo) -> Limits:
+        return Limits(
+            max_rank=self.settings.max_rank,
+            max_bytes=self.settings.max_adapter_mib * _MIB,
+            max_virtual_tokens=engine.max_model_tokens - MIN_ROOM_TOKENS,
         )
 
     async def _open_base_uploads(self, catalog: CatalogThread, served: Base) -> BaseUploads:
@@ -238,6 +250,8 @@ class Assembly:
             supervisor,
             self._locator(snapshots, store, parity),
             num_slots=settings.num_slots,
+            num_soft_prompts=settings.num_soft_prompts,
+            is_soft_prompt=snapshots.is_soft_prompt,
             observer=self.metrics,
             expect=parity.expect,
             verify=lambda adapter: self.metrics.judged(
@@ -269,7 +283,7 @@ class Assembly:
             fetching = asyncio.get_running_loop().run_in_executor(threads, store.materialize, version)
             # The engine hears no more of a version that failed its check.
             folder, _ = await asyncio.gather(fetching, parity.recall(digest))
-            return Located(folder=folder, size_bytes=version.size_bytes)
+            return Located(folder=folder, size_bytes=version.size_bytes, num_virtual_tokens=version.num_virtual_tokens)
 
         return locate
 

@@ -17,6 +17,7 @@ from graft.adapters.form import ServingForm
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest, Reply
+from graft.server.engine.text import Text
 from graft.server.errors import Draining, NotReady
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.operations.readiness import Readiness
@@ -61,6 +62,11 @@ class Ticket:
     ending: Ending
     chat_template: str | None = None
 
+    @property
+    def num_virtual_tokens(self) -> int:
+        """Tokens that the engine reads before each prompt."""
+        return 0 if self.engine_adapter is None else self.engine_adapter.num_virtual_tokens
+
 
 class Serving:
     """What both front doors enter."""
@@ -101,6 +107,11 @@ class Serving:
     async def chat_template(self, resolved: Resolved) -> str | None:
         """What chats with the version are rendered by; None: the base's template. Raises StoreUnavailable."""
         return await self._chat_templates.of(resolved.version)
+
+    async def text_for(self, resolved: Resolved, text: Text) -> Text:
+        """The base's `text` as the version needs it. Raises StoreUnavailable, `Overloaded`."""
+        num_virtual = 0 if resolved.version is None else resolved.version.num_virtual_tokens
+        return await text.answered_by(await self.chat_template(resolved), num_virtual)
 
     @asynccontextmanager
     async def enter(
@@ -155,7 +166,7 @@ class Serving:
 
         Raises `DeadlineExceeded`, and `EngineError` where the engine ended before every choice did.
         """
-        meter, num_tokens = ticket.meter, len(prompt_token_ids)
+        meter, num_tokens = ticket.meter, ticket.num_virtual_tokens + len(prompt_token_ids)
         part = meter.num_prompts
         meter.begins(part, num_tokens, num_choices=sampling.num_choices)
         stream = self._engine.generate(
@@ -184,7 +195,8 @@ class Serving:
         """
         parts = range(len(request.prompts))
         for index, prompt in enumerate(request.prompts):
-            ticket.meter.begins(index, len(prompt.token_ids), num_choices=request.num_choices)
+            num_tokens = ticket.num_virtual_tokens + len(prompt.token_ids)
+            ticket.meter.begins(index, num_tokens, num_choices=request.num_choices)
         answer = self._openai.answer(
             request,
             adapter=ticket.engine_adapter,
@@ -207,7 +219,7 @@ class Serving:
         """
         meter, before = ticket.meter, ticket.meter.num_prompts
         sizes = [len(continuation) for continuation in continuations]
-        sizes[0] += len(prompt_token_ids)
+        sizes[0] += ticket.num_virtual_tokens + len(prompt_token_ids)
         calls = []
         for part, (continuation, num_tokens) in enumerate(zip(continuations, sizes, strict=True), before):
             meter.begins(part, num_tokens, num_choices=0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from graft.adapters.base.base import Base
@@ -50,6 +51,43 @@ def adapters_of_all_ranks(base: Base, root: Path) -> tuple[EngineAdapter, ...]:
     )
 
 
+def write_soft_prompt(folder: Path, base: Base, *, num_tokens: int, seed: int) -> Path:
+    """A PEFT folder of virtual tokens that lie between those of the vocabulary, and so say something."""
+    random = np.random.default_rng(seed)
+    table = _embeddings(base)
+    mixed = (
+        random.dirichlet(np.full(3, 0.5), num_tokens)[:, :, None]
+        * table[random.integers(len(table), size=(num_tokens, 3))]
+    )
+    folder.mkdir(parents=True)
+    save_file({"prompt_embeddings": mixed.sum(1).astype(np.float32)}, folder / "adapter_model.safetensors")
+    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": num_tokens}
+    config |= {"num_transformer_submodules": 1, "token_dim": table.shape[1], "num_layers": 1, "num_attention_heads": 1}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "inference_mode": True}))
+    return folder
+
+
+def soft_prompts(base: Base, root: Path, *sizes: int) -> tuple[EngineAdapter, ...]:
+    """One of so many virtual tokens each."""
+    return tuple(
+        EngineAdapter(
+            digest=f"sha256:soft-{root.name}-{number}",
+            engine_id=1000 + number,
+            path=write_soft_prompt(root / str(number), base, num_tokens=size, seed=number),
+            num_virtual_tokens=size,
+        )
+        for number, size in enumerate(sizes)
+    )
+
+
+def _embeddings(base: Base) -> NDArray[np.float32]:
+    from safetensors import safe_open
+
+    with safe_open(base.path / "model.safetensors", "pt") as file:  # numpy has no bfloat16
+        table: NDArray[np.float32] = file.get_tensor("model.embed_tokens.weight").float().numpy()
+    return table
+
+
 def peft_logprobs(base: Base, adapter: Path, ids: Sequence[int], start: int, *, dtype: str) -> list[float]:
     """The oracle: log p of `ids[start:]` by peft on the same base, held in torch's `dtype`."""
     import torch
@@ -59,5 +97,6 @@ def peft_logprobs(base: Base, adapter: Path, ids: Sequence[int], start: int, *, 
     plain = AutoModelForCausalLM.from_pretrained(base.path, dtype=getattr(torch, dtype))
     model = PeftModel.from_pretrained(plain, adapter).eval()
     with torch.no_grad():
-        logprobs = model(torch.tensor([list(ids)])).logits[0].float().log_softmax(-1)
+        # Of a soft prompt, logits stand behind its virtual tokens, too.
+        logprobs = model(torch.tensor([list(ids)])).logits[0, -len(ids) :].float().log_softmax(-1)
     return [float(logprobs[at - 1, ids[at]]) for at in range(start, len(ids))]

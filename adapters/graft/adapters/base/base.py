@@ -35,14 +35,16 @@ class Base:
     """One frozen model.
 
     `modules` maps the path of every linear module to (out_features, in_features), taken from the safetensors
-    headers; `size_bytes` is the weights' size on disk. `form` is the form in which the folder's weights already are,
-    None for plain ones; a folder that `graft quantize` made has the identity and the modules of its origin.
+    headers; `size_bytes` is the weights' size on disk; `embedding_width` that of a token's embedding, None where no
+    table of them has a known name. `form` is the form in which the folder's weights already are, None for plain ones; a
+    folder that `graft quantize` made has the identity and the modules of its origin.
     """
 
     identity: BaseIdentity
     architecture: str
     modules: Mapping[str, tuple[int, int]]
     vocab_size: int
+    embedding_width: int | None
     num_parameters: int
     size_bytes: int
     path: Path
@@ -75,6 +77,7 @@ class Base:
             architecture=files.architecture,
             modules=linear.shapes,
             vocab_size=files.vocab_size,
+            embedding_width=files.embedding_width,
             num_parameters=linear.num_parameters,
             size_bytes=files.size_bytes,
             path=path,
@@ -100,6 +103,7 @@ class Base:
             architecture=files.architecture,
             modules=MappingProxyType(dict(record.modules)),
             vocab_size=files.vocab_size,
+            embedding_width=files.embedding_width,
             num_parameters=record.num_parameters,
             size_bytes=files.size_bytes,
             path=path,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from graft.adapters.base import config as base_config
 from graft.adapters.base.form_of_folder import folder_form
-from graft.adapters.base.linear_modules import Shape, packed_shapes
+from graft.adapters.base.linear_modules import Shape, embedding_width, packed_shapes
 from graft.adapters.digest import digest_of_bytes, digest_of_json, sha256_of_file
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder.strict_json import read_json_object
@@ -42,6 +42,7 @@ class BaseFiles:
     config_digest: str
     architecture: str
     vocab_size: int
+    embedding_width: int | None
     tensors: Mapping[str, TensorInfo]
     packed: Mapping[str, Shape]
     """The shapes of the layers whose weights are packed, by path."""
@@ -84,6 +85,7 @@ def read(folder: Path) -> BaseFiles:
         config_digest=base_config.digest(config),
         architecture=architecture,
         vocab_size=vocab_size,
+        embedding_width=embedding_width(tensors),
         tensors=tensors,
         packed=packed,
         size_bytes=size_bytes,

@@ -20,7 +20,8 @@ Shape = tuple[int, int]
 """(out_features, in_features)."""
 
 # Two-dimensional weights that are look-up tables, not linear layers: the last part of their module path.
-TABLES = ("embed_tokens", "embed_in", "wte", "wpe", "word_embeddings", "position_embeddings", "shared")
+_TOKEN_TABLES = ("embed_tokens", "embed_in", "wte", "word_embeddings", "shared")
+TABLES = (*_TOKEN_TABLES, "wpe", "position_embeddings")
 _QUANT_STATES = (".weight.quant_state.bitsandbytes__nf4", ".weight.quant_state.bitsandbytes__fp4")
 _WEIGHT_SHAPE = ".weight_shape"
 _MAX_STATE_BYTES = 1 << 16
@@ -34,6 +35,14 @@ class LinearModules:
 
     shapes: Mapping[str, Shape]
     num_parameters: int
+
+
+def embedding_width(tensors: Mapping[str, TensorInfo]) -> int | None:
+    """Numbers in a token's embedding, of the first table of tokens; None where none is found."""
+    for name, info in tensors.items():
+        if name.endswith(".weight") and name.split(".")[-2] in _TOKEN_TABLES and len(info.shape) == 2:
+            return info.shape[1]
+    return None
 
 
 def packed_shapes(path: Path, tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, Shape], list[Reason]]:

@@ -73,6 +73,7 @@ def version(row: Row) -> AdapterVersion:
         provenance=Provenance(row["provenance"]),
         lineage=Lineage.of_record(row["lineage"]),
         create_time=row["create_time"],
+        num_virtual_tokens=row["num_virtual_tokens"],
     )
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
-from graft.adapters.folder import reference
+from graft.adapters.folder import reference, soft_prompt
 from graft.adapters.folder.pattern_checks import pattern_reasons
 from graft.adapters.folder.peft_patterns import mapping_of, names_of
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
@@ -36,7 +36,10 @@ _PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytor
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an adapter's files say. `rank` and `alpha` are the defaults that the patterns override per module."""
+    """What an adapter's files say. `rank` and `alpha` are the defaults that the patterns override per module.
+
+    A soft prompt has `num_virtual_tokens`, and neither rank nor modules; a LoRA has none of them.
+    """
 
     config: Mapping[str, object]
     tensors: Mapping[str, TensorInfo]
@@ -44,6 +47,7 @@ class Manifest:
     alpha: float
     target_modules: tuple[str, ...]
     files: tuple[AdapterFile, ...]
+    num_virtual_tokens: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -86,22 +90,21 @@ def read_manifest(
 def _manifest(
     folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorInfo], sha256: Mapping[str, str]
 ) -> Manifest:
-    rank, alpha = config["r"], config["lora_alpha"]
-    assert isinstance(rank, int)
-    assert isinstance(alpha, int | float)
     files = []
     for name in ADAPTER_FILES:
         path = folder / name
         if path.exists():
             found = sha256.get(name) or sha256_of_file(path)
             files.append(AdapterFile(name=name, size_bytes=path.stat().st_size, sha256=found))
+    soft = soft_prompt.is_soft_prompt(config)
     return Manifest(
         config=MappingProxyType(dict(config)),
         tensors=MappingProxyType(dict(tensors)),
-        rank=rank,
-        alpha=float(alpha),
-        target_modules=tuple(sorted(map(str, names_of(config["target_modules"])))),
+        rank=0 if soft else int(str(config["r"])),
+        alpha=0.0 if soft else float(str(config["lora_alpha"])),
+        target_modules=() if soft else tuple(sorted(map(str, names_of(config["target_modules"])))),
         files=tuple(files),
+        num_virtual_tokens=int(str(config["num_virtual_tokens"])) if soft else 0,
     )
 
 
@@ -133,6 +136,12 @@ def _missing(name: str, present: Collection[str]) -> Reason:
 
 def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
     """What is malformed in the configuration; whether it can be served is asked in `compatibility`."""
+    if soft_prompt.is_soft_prompt(config):
+        return list(soft_prompt.config_reasons(config))
+    if config.get("peft_type") == "PREFIX_TUNING":
+        problem = "prefix tuning has keys and values for every layer, which no embeddings of virtual tokens make"
+        remedy = f"train with {' or '.join(soft_prompt.PEFT_TYPES[:2])}, whose virtual tokens are served, or with LORA"
+        return [Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=remedy)]
     problems: dict[str, str] = {}
     if not _is_count(config.get("r")):
         problems["r"] = f"{_shown(config.get('r'))} is not a positive integer"

@@ -74,7 +74,8 @@ class AdapterNumbers:
 def inspect_numbers(folder: Path, manifest: Manifest) -> AdapterNumbers:
     """Look at every number through a read-only map, in pieces.
 
-    An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is. Raises OSError.
+    An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is; a soft prompt when it is
+    zero throughout. Raises OSError.
     """
     data: NDArray[np.uint8] = np.memmap(Path(folder) / TENSOR_FILE, dtype=np.uint8, mode="r")
     reasons, zero_of_module = [], dict[str, bool]()
@@ -90,5 +91,8 @@ def inspect_numbers(folder: Path, manifest: Manifest) -> AdapterNumbers:
         reasons += [Reason(field=field, problem=problem, remedy=remedy) for problem in tensor.problems()]
         module = name.replace(".lora_B.", ".lora_A.").replace(".lora_embedding_B", ".lora_embedding_A")
         zero_of_module[module] = zero_of_module.get(module, False) or tensor.is_zero
-    is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
+    if manifest.num_virtual_tokens:
+        is_noop = any(zero_of_module.values())  # its parts are multiplied
+    else:
+        is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
     return AdapterNumbers(reasons=tuple(reasons), is_noop=is_noop)

@@ -94,12 +94,17 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
     for alias in adapter.aliases:
         aliases[alias.version_number] = " ".join([aliases.get(alias.version_number, ""), alias.alias]).strip()
     rows = [
-        (v.number, short(v.digest), v.rank, common_pb2.ServingForm.Name(v.form).removeprefix("SERVING_FORM_").lower(),
+        (v.number, short(v.digest), _rank(v), common_pb2.ServingForm.Name(v.form).removeprefix("SERVING_FORM_").lower(),
          size(v.size_bytes), v.create_time.ToJsonString(), aliases.get(v.number, ""))
         for v in versions
     ]  # fmt: skip
     header = ("VERSION", "DIGEST", "RANK", "FORM", "SIZE", "CREATED", "ALIASES")
     return {"adapter": adapter, "versions": versions}, table(header, rows)
+
+
+def _rank(version: adapter_pb2.AdapterVersion) -> str:
+    """A LoRA's; of a soft prompt, its size."""
+    return str(version.rank) if version.rank else f"{version.num_virtual_tokens} virtual"
 
 
 def _push(client: Client, args: argparse.Namespace) -> Shown:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+MIN_ROOM_TOKENS = 2
+"""What a soft prompt leaves of the context at least: a token to read and one to generate."""
+
 
 class EngineError(Exception):
     """The engine could not answer."""
@@ -30,11 +33,15 @@ class LoadFailed(EngineError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineAdapter:
-    """A version as the engine knows it: its name is the digest, its path content-addressed, its id never reused."""
+    """A version as the engine knows it: its name is the digest, its path content-addressed, its id never reused.
+
+    One with `num_virtual_tokens` is a soft prompt, which stands before every prompt and needs no slot; else a LoRA.
+    """
 
     digest: str
     engine_id: int
     path: Path
+    num_virtual_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +151,7 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]:
         """Stream the choices' deltas. Closing the iterator aborts the request in the engine.
 
+        An adapter's virtual tokens stand before `prompt_token_ids` and take their places in the context.
         Raises `InvalidRequest` for out-of-range ids, an empty or over-long prompt, unusable sampling values.
         """
         ...
@@ -171,11 +179,13 @@ class Engine(Protocol):
         ...
 
     async def load(self, adapter: EngineAdapter) -> None:
-        """Bring an adapter into a slot; raises `LoadFailed`. The caller keeps within `EngineInfo.num_slots`."""
+        """Bring an adapter into a slot, or a soft prompt into memory; raises `LoadFailed`. The caller keeps within
+        `EngineInfo.num_slots`.
+        """
         ...
 
     async def unload(self, adapter: EngineAdapter) -> None:
-        """Free an adapter's slot. The caller holds no lease on it."""
+        """Let an adapter go. The caller holds no lease on it."""
         ...
 
     async def loaded(self) -> frozenset[int]:

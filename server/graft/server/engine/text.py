@@ -99,6 +99,7 @@ class Text:
         self._tokenizer = tokenizer
         self._chats = chats
         self._own: OwnTemplate | None = None
+        self._num_virtual_tokens = 0
         self.vocab_size = vocab_size
         self.max_model_tokens = max_model_tokens
         # Its own, or tokenizing would wait for files.
@@ -198,13 +199,18 @@ class Text:
         """What of tools the chat template shows."""
         return self._tokenizer.template_reads if self._own is None else self._own.reads
 
-    async def rendering_by(self, template: str | None) -> Text:
-        """The same, with chats rendered by an adapter's own template; None: by the base's."""
-        if template is None:
+    async def answered_by(self, template: str | None, num_virtual_tokens: int) -> Text:
+        """The same for an adapter: chats rendered by its own template (None: by the base's), and the context as much
+        shorter as its virtual tokens take.
+        """
+        if template is None and not num_virtual_tokens:
             return self
-        assert self._chats is not None, "no template comes in where nothing renders it"
         view = copy(self)
-        view._own = await self._chats.described(template)
+        view._num_virtual_tokens = num_virtual_tokens
+        view.max_model_tokens = self.max_model_tokens - num_virtual_tokens
+        if template is not None:
+            assert self._chats is not None, "no template comes in where nothing renders it"
+            view._own = await self._chats.described(template)
         return view
 
     async def continuations(
@@ -262,10 +268,13 @@ class Text:
         """Prompt and answer share the context: a prompt leaves room for one token at least."""
         most = self.max_model_tokens - 1
         if num_tokens > most:
+            beside = (
+                f" beside the adapter's {self._num_virtual_tokens} virtual ones" if self._num_virtual_tokens else ""
+            )
             violations.add(
                 field,
-                f"{what} {num_tokens} tokens; the context holds {self.max_model_tokens}, one of them to generate: "
-                f"at most {most} are allowed, shorten it by {num_tokens - most}",
+                f"{what} {num_tokens} tokens; the context holds {self.max_model_tokens}{beside}, one of them to "
+                f"generate: at most {most} are allowed, shorten it by {num_tokens - most}",
             )
 
     def bounded(self, max_tokens: int, num_prompt_tokens: int) -> int:

@@ -108,14 +108,14 @@ class Expectations:
     async def close(self) -> None:
         await self._oracle.close()
 
-    async def recorded(self, folder: Path) -> Expected | None:
+    async def recorded(self, adapter: EngineAdapter) -> Expected | None:
         """From the adapter's own reference.json; None where it has none that could be used."""
-        reference = await asyncio.to_thread(Reference.read, folder)
-        return await self.of_trainer(reference) if reference is not None else None
+        reference = await asyncio.to_thread(Reference.read, adapter.path)
+        return None if reference is None else await self.of_trainer(reference, adapter.num_virtual_tokens)
 
-    async def of_trainer(self, reference: Reference) -> Expected | None:
-        """None where no row fits the context: that is no record."""
-        return await self._probed(Source.TRAINER, reference)
+    async def of_trainer(self, reference: Reference, num_virtual_tokens: int) -> Expected | None:
+        """None where no row fits the context behind the adapter's virtual tokens: that is no record."""
+        return await self._probed(Source.TRAINER, reference, num_virtual_tokens)
 
     async def asked(self, adapter: EngineAdapter) -> Expected:
         """From peft, where that is to be asked. Raises `ParityFailed`, `ParityUnavailable`."""
@@ -125,7 +125,7 @@ class Expectations:
             reference = await self._reference(adapter)
         except (ParityFailed, ParityUnavailable) as error:
             return self._without(adapter.digest, error)
-        return await self._probed(Source.PEFT, reference) or Expected()
+        return await self._probed(Source.PEFT, reference, adapter.num_virtual_tokens) or Expected()
 
     async def scored(self, probe: ReferenceRow, adapter: EngineAdapter | None) -> list[float]:
         """What the engine says: natural logarithms for the tokens behind the probe's prompt."""
@@ -173,7 +173,7 @@ class Expectations:
 
         One that is served wrongly draws what it should find unlikely, and is found out all the same.
         """
-        room = (await self._engine.info()).max_model_tokens
+        room = (await self._engine.info()).max_model_tokens - adapter.num_virtual_tokens
         num_tokens = min(self._num_tokens, room - 1) - 1
         sampling = Sampling(max_tokens=num_tokens, temperature=1.0, seed=0, ignore_eos=True)
         row = [_FIRST_TOKEN]
@@ -181,8 +181,8 @@ class Expectations:
             row += delta.token_ids
         return row
 
-    async def _probed(self, source: Source, reference: Reference) -> Expected | None:
-        room = (await self._engine.info()).max_model_tokens
+    async def _probed(self, source: Source, reference: Reference, num_virtual_tokens: int) -> Expected | None:
+        room = (await self._engine.info()).max_model_tokens - num_virtual_tokens
         probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
         if not probes:
             return None

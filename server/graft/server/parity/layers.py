@@ -23,8 +23,10 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from graft.adapters.base.files import loaded_files
+from graft.adapters.folder.soft_prompt import virtual_tokens_in
 from graft.server.parity.oracle import Unmeasurable, check_placed, logprobs
 from graft.server.parity.soft_caps import attention_of
+from graft.server.parity.soft_prompted import SoftPrompted
 
 Progress = Callable[[float], None]
 _NAME = "adapter"
@@ -50,7 +52,8 @@ class LayeredOracle:
         share = _Share(len(rows) * sum(stream.num_parameters for stream in streams), self._progress)
         for stream in streams:
             stream.attach(share)
-        model = _adapted(skeleton, folder, self._dtype)
+        is_soft = virtual_tokens_in(Path(folder)) > 0
+        model = SoftPrompted(skeleton, folder) if is_soft else _adapted(skeleton, folder, self._dtype)
         with torch.inference_mode():
             return [{"token_ids": list(row), "logprobs": logprobs(model, row)} for row in rows]
 

@@ -20,12 +20,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft.adapters.folder.soft_prompt import virtual_tokens_in
 from graft.server.parity.soft_caps import attention_of
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
 _NICENESS = 10
@@ -133,10 +134,20 @@ class _Oracle:
         """
         import torch
 
-        self._adapt(folder)
+        model = self._adapted(folder)
         with torch.inference_mode():
-            rows = _drawn(self._model, num_rows, num_tokens)
-            return [{"token_ids": row, "logprobs": logprobs(self._model, row)} for row in rows]
+            rows = _drawn(model, num_rows, num_tokens)
+            return [{"token_ids": row, "logprobs": logprobs(model, row)} for row in rows]
+
+    def _adapted(self, folder: str) -> Any:
+        if not virtual_tokens_in(Path(folder)):
+            self._adapt(folder)
+            return self._model
+        from graft.server.parity.soft_prompted import SoftPrompted
+
+        if self._model is not None:
+            self._base, self._model = self._model.unload(), None
+        return SoftPrompted(self._base, folder)
 
     def _adapt(self, folder: str) -> None:
         from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
@@ -160,7 +171,7 @@ class _Oracle:
         self._model.eval()
 
 
-def _drawn(model: PeftModel, num_rows: int, num_tokens: int) -> list[list[int]]:
+def _drawn(model: Any, num_rows: int, num_tokens: int) -> list[list[int]]:
     """Any first tokens, and what the model goes on to say at temperature 1."""
     import torch
 
@@ -179,7 +190,7 @@ def check_placed(unexpected: Sequence[str]) -> None:
         raise ValueError(f"{len(unexpected)} tensors are of no target module: {unexpected[0]}")
 
 
-def logprobs(model: PeftModel, row: Sequence[int]) -> list[float]:
+def logprobs(model: Any, row: Sequence[int]) -> list[float]:
     """Natural logarithms of the probabilities of a row's tokens but the first."""
     import torch
 

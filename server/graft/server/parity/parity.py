@@ -13,6 +13,7 @@ from typing import Any
 from graft.adapters.accepting import NOOP_RECORD
 from graft.adapters.errors import GraftError
 from graft.adapters.folder.reference import Reference
+from graft.adapters.folder.soft_prompt import virtual_tokens_in
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import Engine, EngineAdapter
 from graft.server.errors import ParityFailed
@@ -97,7 +98,10 @@ class Parity:
         """A version may be loaded soon whose files are in `folder` now: begin as `expect` does. From any thread."""
         reference = Reference.read(folder) if self._mode != "off" else None
         if reference is not None:
-            self._loop.call_soon_threadsafe(lambda: self._begin(digest, self._expectations.of_trainer(reference)))
+            num_virtual = virtual_tokens_in(folder)
+            self._loop.call_soon_threadsafe(
+                lambda: self._begin(digest, self._expectations.of_trainer(reference, num_virtual))
+            )
 
     def expect(self, adapter: EngineAdapter) -> Callable[[], None]:
         """Beside a load: begin with what the check needs and the adapter is not needed for.
@@ -105,7 +109,7 @@ class Parity:
         Returns what must be called where the load fails.
         """
         if self._mode != "off":
-            self._begin(adapter.digest, self._expectations.recorded(adapter.path))
+            self._begin(adapter.digest, self._expectations.recorded(adapter))
         return lambda: self._drop(adapter.digest)
 
     async def verify(self, adapter: EngineAdapter) -> None:
@@ -151,9 +155,7 @@ class Parity:
 
     async def _expected(self, adapter: EngineAdapter) -> Expected:
         # Taken before it is awaited: from now on nobody else ends it.
-        beside = self._beside.pop(adapter.digest, None) or asyncio.ensure_future(
-            self._expectations.recorded(adapter.path)
-        )
+        beside = self._beside.pop(adapter.digest, None) or asyncio.ensure_future(self._expectations.recorded(adapter))
         return await beside or await self._expectations.asked(adapter)
 
     def _begin(self, digest: str, work: Coroutine[Any, Any, Expected | None]) -> None:

@@ -21,6 +21,7 @@ class Snapshots:
         self.form = form
         self._refreshing = threading.Lock()
         self._other_form_allowed: frozenset[tuple[str, str]] = frozenset()
+        self._soft_prompts: set[str] = set()
         self.current = CatalogSnapshot(base_name=base.name)
 
     def refresh(self, catalog: Catalog) -> None:
@@ -31,7 +32,12 @@ class Snapshots:
             snapshot = catalog.refreshed(before)
             if snapshot is not before:
                 self._other_form_allowed = self._allowed_in(snapshot, before, catalog)
+                self._soft_prompts |= _soft_prompts_in(snapshot, before)
                 self.current = snapshot
+
+    def is_soft_prompt(self, digest: str) -> bool:
+        """Whether a version that is known, or was, is one: a deleted one may still be leased."""
+        return digest in self._soft_prompts
 
     def version_of(self, digest: str) -> AdapterVersion:
         """Any tenant's version with this digest: all have the same files. Raises `NotFound`."""
@@ -78,6 +84,12 @@ class Snapshots:
             else:
                 allowed |= {(tenant, digest) for tenant, digest in other if _is_allowed(catalog, tenant, digest)}
         return frozenset(allowed)
+
+
+def _soft_prompts_in(snapshot: CatalogSnapshot, before: CatalogSnapshot) -> set[str]:
+    """Digests, of the adapters that changed."""
+    changed = (entry for name, entry in snapshot.entries.items() if entry is not before.entries.get(name))
+    return {one.digest for entry in changed for one in entry.versions.values() if one.num_virtual_tokens}
 
 
 def _is_allowed(catalog: Catalog, tenant: str, digest: str) -> bool:

@@ -14,8 +14,9 @@ so its leases run out and its slot is handed over.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -97,7 +98,8 @@ class Residency:
     _waiting: OrderedDict[str, int] = field(default_factory=OrderedDict)  # digest -> leases
     _wanted: dict[str, None] = field(default_factory=dict)
     _hints: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    _next_id: int = 1
+    ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Never gives an id twice; one for all that load into one engine."""
     # The priority of the last that was evicted: what is used later stands above it.
     _age: float = 0.0
 
@@ -283,7 +285,7 @@ class Residency:
         entry.priority = self._age + entry.cost * min(entry.num_uses, _MAX_USES)
 
     def _load(self, digest: str) -> Load:
-        engine_id, self._next_id = self._next_id, self._next_id + 1
+        engine_id = next(self.ids)
         num_leases = self._waiting.pop(digest, 0)
         self._hints.pop(digest, None)
         self._entries[digest] = _Entry(

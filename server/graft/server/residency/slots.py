@@ -14,7 +14,8 @@ from typing import Protocol
 
 from graft.adapters.errors import IncompatibleAdapter, Reason
 from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, LoadFailed
-from graft.server.residency.policy import Action, Load, Residency, Resident, Unload
+from graft.server.residency.places import Places
+from graft.server.residency.policy import Action, Load, Resident, Unload
 from graft.server.runtime.background import watched
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,11 @@ _SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A version's verified local folder, and what bringing it back would read."""
+    """A version's verified local folder, and what bringing it back would read. A soft prompt has virtual tokens."""
 
     folder: Path
     size_bytes: int
+    num_virtual_tokens: int = 0
 
 
 class SlotObserver(Protocol):
@@ -56,7 +58,7 @@ def require_slots(num_slots: int) -> None:
 
 
 class Slots:
-    """Leases on adapter versions in the engine's slots: a `SlotChoice` over a real engine.
+    """Leases on adapter versions in the engine's slots, on soft prompts in memory: a `SlotChoice` over a real engine.
 
     Requests come through the admission queue, which asks with `want`, `usable`, `take` and `free` and is told of
     changes; others `lease`, and are served first.
@@ -73,6 +75,8 @@ class Slots:
         locate: Callable[[str], Awaitable[Located]],
         *,
         num_slots: int,
+        num_soft_prompts: int = 0,
+        is_soft_prompt: Callable[[str], bool] = lambda digest: False,
         observer: SlotObserver | None = None,
         expect: Callable[[EngineAdapter], Callable[[], None]] | None = None,
         verify: Callable[[EngineAdapter], Awaitable[None]] | None = None,
@@ -83,7 +87,7 @@ class Slots:
         self._expect = expect
         self._verify = verify
         self._distrust = distrust
-        self._residency = Residency(num_slots=num_slots)
+        self._places = Places(num_slots=num_slots, num_soft_prompts=num_soft_prompts, is_soft_prompt=is_soft_prompt)
         self._observer = observer
         self._ready: dict[str, asyncio.Future[EngineAdapter]] = {}
         self._resident: dict[str, EngineAdapter] = {}
@@ -99,7 +103,7 @@ class Slots:
 
     def want(self, digests: Sequence[str], yields: Callable[[str, str], bool]) -> None:
         """See `Residency.want`."""
-        self._carry_out(self._residency.want(digests, yields))
+        self._carry_out(self._places.want(digests, yields))
 
     def require(self) -> None:
         """Raises IncompatibleAdapter where the server has no slots: it serves the base alone."""
@@ -107,11 +111,11 @@ class Slots:
 
     def usable(self, digest: str) -> bool:
         """Whether `take` may be called."""
-        return self._residency.usable(digest)
+        return self._places.of(digest).usable(digest)
 
     def take(self, digest: str) -> None:
         """Lease a usable version until `free`."""
-        self._residency.take(digest)
+        self._places.of(digest).take(digest)
 
     def adapter(self, digest: str) -> EngineAdapter:
         """A version that is leased and ready."""
@@ -119,11 +123,11 @@ class Slots:
 
     def free(self, digest: str) -> None:
         """Give back what was taken."""
-        self._carry_out(self._residency.release(digest))
+        self._carry_out(self._places.of(digest).release(digest))
 
     def hint(self, digest: str) -> None:
         """A version may be asked for soon. It is loaded where none in use has to leave, else later or never."""
-        self._carry_out(self._residency.hint(digest))
+        self._carry_out(self._places.of(digest).hint(digest))
 
     @contextlib.asynccontextmanager
     async def lease(self, digest: str) -> AsyncIterator[EngineAdapter]:
@@ -132,7 +136,7 @@ class Slots:
         Raises `LoadFailed` or what `locate` or `verify` raises; other versions are not touched by it.
         """
         self.require()
-        self._carry_out(self._residency.lease(digest))
+        self._carry_out(self._places.of(digest).lease(digest))
         ready = self._when_ready(digest)
         try:
             adapter = await asyncio.shield(ready)
@@ -148,7 +152,7 @@ class Slots:
 
     async def prefetch(self, digest: str) -> float | None:
         """Bring a version into a slot ahead of use; returns the seconds it took, None where it was there."""
-        if self._residency.engine_id(digest) is not None:
+        if self._places.of(digest).engine_id(digest) is not None:
             return None
         start = time.monotonic()
         async with self.lease(digest):
@@ -157,21 +161,21 @@ class Slots:
     async def pin(self, digest: str) -> None:
         """Keep a version in its slot. Raises `PinRefused`."""
         async with self.lease(digest):
-            self._residency.pin(digest)
+            self._places.of(digest).pin(digest)
 
     def unpin(self, digest: str) -> None:
         """Lift a pin."""
-        self._carry_out(self._residency.unpin(digest))
+        self._carry_out(self._places.of(digest).unpin(digest))
         self._changed()
 
     def retire(self, digest: str) -> None:
         """Let a version go when its last lease ends."""
-        self._carry_out(self._residency.retire(digest))
+        self._carry_out(self._places.of(digest).retire(digest))
         self._changed()
 
     def view(self) -> tuple[Resident, ...]:
         """What sits in the slots."""
-        return self._residency.view()
+        return self._places.view()
 
     async def restore(self, engine: Engine) -> None:
         """Load into a new engine process what the old one held, under the same ids.
@@ -202,7 +206,7 @@ class Slots:
         if digest in self._ready:
             return self._ready[digest]
         future: asyncio.Future[EngineAdapter] = asyncio.get_running_loop().create_future()
-        if self._residency.engine_id(digest) is not None:
+        if self._places.of(digest).engine_id(digest) is not None:
             future.set_result(self._resident[digest])
         else:
             self._ready[digest] = future
@@ -223,7 +227,12 @@ class Slots:
         start = time.monotonic()
         try:
             located = await self._locate(action.digest)
-            adapter = EngineAdapter(digest=action.digest, engine_id=action.engine_id, path=located.folder)
+            adapter = EngineAdapter(
+                digest=action.digest,
+                engine_id=action.engine_id,
+                path=located.folder,
+                num_virtual_tokens=located.num_virtual_tokens,
+            )
             if self._observer:
                 self._observer.on_load_started(action.digest)
             await self._enter(adapter)
@@ -233,12 +242,12 @@ class Slots:
             if self._observer:
                 self._observer.on_load_failed(action.digest)
             self._failed(action.digest, error)
-            self._carry_out(self._residency.load_failed(action.digest))
+            self._carry_out(self._places.of(action.digest).load_failed(action.digest))
             self._settle(action.digest, error)
         else:
             if self._observer:
                 self._observer.on_load(action.digest, time.monotonic() - start)
-            self._carry_out(self._residency.loaded(action.digest, cost=located.size_bytes))
+            self._carry_out(self._places.of(action.digest).loaded(action.digest, cost=located.size_bytes))
             self._settle(action.digest, adapter)
         self._changed()
 
@@ -284,7 +293,7 @@ class Slots:
             self._observer.on_unload(action.digest, action.evicted)
             if action.handed_over:
                 self._observer.on_hand_over(action.digest)
-        self._carry_out(self._residency.unloaded(action.digest))
+        self._carry_out(self._places.of(action.digest).unloaded(action.digest))
         self._changed()
 
     def _settle(self, digest: str, outcome: EngineAdapter | Exception) -> None:

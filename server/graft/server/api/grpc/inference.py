@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
-from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
+from graft.adapters.catalog.snapshot import Resolved
 from graft.server.api.grpc.inference_messages import (
     answerer_message,
     check_continuations,
@@ -47,13 +47,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 check_schema_text, sampling.json_schema, "sampling.json_schema", ignore_eos=sampling.ignore_eos
             )
         resolved = self._serving.check(request.model, tenant=current_tenant())
-        prompt_ids = await self._prompt_ids(request.prompt, resolved)
+        text = await self._serving.text_for(resolved, self._text)
+        prompt_ids = await _prompt_ids(request.prompt, text)
         violations = Violations()
-        self._text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
+        text.check_fits(len(prompt_ids), field=prompt_field(request.prompt), violations=violations)
         violations.raise_any()
         async with (
             self._entered(request.model, resolved, context) as ticket,
-            aclosing(self._answer(ticket, prompt_ids, sampling)) as messages,
+            aclosing(self._answer(ticket, prompt_ids, sampling, text)) as messages,
         ):
             async for message in messages:
                 yield message
@@ -75,9 +76,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return sampling
 
     async def _answer(
-        self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling
+        self, ticket: Ticket, prompt_ids: list[int], sampling: Sampling, text: Text
     ) -> AsyncGenerator[pb.GenerateResponse, None]:
-        sampling = replace(sampling, max_tokens=self._text.bounded(sampling.max_tokens, len(prompt_ids)))
+        sampling = replace(sampling, max_tokens=text.bounded(sampling.max_tokens, len(prompt_ids)))
         answerer: common_pb2.Answerer | None = answerer_message(ticket.answerer)
         async with aclosing(self._serving.generate(ticket, prompt_ids, sampling)) as deltas:
             async for delta in deltas:
@@ -86,21 +87,23 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                     message.answerer.CopyFrom(answerer)
                     answerer = None
                 if not ticket.meter.num_open:
-                    message.usage.CopyFrom(usage_message(ticket.meter))
+                    message.usage.CopyFrom(usage_message(ticket))
                 yield message
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         await self._text.beside(lambda: self._check_score(request), request.ByteSize())
         resolved = self._serving.check(request.model, tenant=current_tenant())
-        prompt_ids = await self._prompt_ids(request.prompt, resolved)
+        text = await self._serving.text_for(resolved, self._text)
+        prompt_ids = await _prompt_ids(request.prompt, text)
         continuations = await self._continuation_ids(request, prompt_ids)
-        self._check_fit(request, prompt_ids, continuations)
+        _check_fit(request, prompt_ids, continuations, text)
         async with self._entered(request.model, resolved, context) as ticket:
             scores = await self._serving.score(ticket, prompt_ids, continuations)
             usage = pb.Usage(
-                prompt_tokens=len(prompt_ids),
+                prompt_tokens=ticket.num_virtual_tokens + len(prompt_ids),
                 completion_tokens=sum(map(len, continuations)),
                 cached_tokens=ticket.meter.num_cached_tokens,
+                virtual_tokens=ticket.num_virtual_tokens,
             )
             return pb.ScoreResponse(
                 answerer=answerer_message(ticket.answerer), scores=map(score_message, scores), usage=usage
@@ -112,19 +115,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         check_continuations(request, self._text, violations)
         violations.raise_any()
 
-    def _check_fit(
-        self, request: pb.ScoreRequest, prompt_ids: list[int], continuations: Sequence[Sequence[int]]
-    ) -> None:
-        violations = Violations()
-        name = "continuation_ids" if request.continuation_ids else "continuations"
-        for index, ids in enumerate(continuations):
-            num_tokens, field = len(prompt_ids) + len(ids), f"{name}[{index}]"
-            self._text.check_fits(num_tokens, field=field, violations=violations, what="has with its prompt")
-        violations.raise_any()
-
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
-        ids = await self._prompt_ids(request.prompt, BARE_BASE)
+        ids = await _prompt_ids(request.prompt, self._text)
         return pb.TokenizeResponse(
             token_ids=ids, tokens=await self._text.tokens(ids), max_model_tokens=self._text.max_model_tokens
         )
@@ -134,17 +127,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         check_prompt(prompt, self._text, violations)
         violations.raise_any()
 
-    async def _prompt_ids(self, prompt: pb.Prompt, resolved: Resolved) -> list[int]:
-        match prompt.WhichOneof("content"):
-            case "text":
-                return await self._text.encode(prompt.text, field="prompt.text")
-            case "chat":
-                turns = [{"role": template_role(one.role), "content": one.content} for one in prompt.chat.messages]
-                text = await self._text.rendering_by(await self._serving.chat_template(resolved))
-                return await text.render_chat(turns, field="prompt.chat.messages")
-            case _:
-                return list(prompt.token_ids.ids)
-
     async def _continuation_ids(self, request: pb.ScoreRequest, prompt_ids: list[int]) -> list[list[int]]:
         if request.continuation_ids:
             return await self._text.beside(
@@ -152,3 +134,25 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             )
         prompt = request.prompt.text if request.prompt.WhichOneof("content") == "text" else None
         return await self._text.continuations(prompt, prompt_ids, request.continuations, field="continuations")
+
+
+async def _prompt_ids(prompt: pb.Prompt, text: Text) -> list[int]:
+    match prompt.WhichOneof("content"):
+        case "text":
+            return await text.encode(prompt.text, field="prompt.text")
+        case "chat":
+            turns = [{"role": template_role(one.role), "content": one.content} for one in prompt.chat.messages]
+            return await text.render_chat(turns, field="prompt.chat.messages")
+        case _:
+            return list(prompt.token_ids.ids)
+
+
+def _check_fit(
+    request: pb.ScoreRequest, prompt_ids: list[int], continuations: Sequence[Sequence[int]], text: Text
+) -> None:
+    violations = Violations()
+    name = "continuation_ids" if request.continuation_ids else "continuations"
+    for index, ids in enumerate(continuations):
+        num_tokens, field = len(prompt_ids) + len(ids), f"{name}[{index}]"
+        text.check_fits(num_tokens, field=field, violations=violations, what="has with its prompt")
+    violations.raise_any()

@@ -12,11 +12,10 @@ from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine import engine
 from graft.server.engine.schema.bounds import check_schema_text
 from graft.server.engine.text import Text
-from graft.server.operations.metrics import RequestMeter
 from graft.server.parity.receipt import Receipt
 from graft.server.runtime.roles import role_problem
 from graft.server.runtime.violations import Violations
-from graft.server.serving import Answerer
+from graft.server.serving import Answerer, Ticket
 from graft.v1 import common_pb2, inference_pb2
 
 _FORMS = {
@@ -179,11 +178,13 @@ def delta_message(delta: engine.Delta) -> inference_pb2.GenerateResponse:
     )
 
 
-def usage_message(meter: RequestMeter) -> inference_pb2.Usage:
+def usage_message(ticket: Ticket) -> inference_pb2.Usage:
+    meter = ticket.meter
     return inference_pb2.Usage(
         prompt_tokens=meter.num_prompt_tokens,
         completion_tokens=meter.num_completion_tokens,
         cached_tokens=meter.num_cached_tokens,
+        virtual_tokens=ticket.num_virtual_tokens * meter.num_prompts,
     )
 
 

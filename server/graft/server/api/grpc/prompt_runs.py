@@ -61,9 +61,7 @@ class PromptRuns:
                         continue
                     time = Duration()
                     time.FromNanoseconds(int((monotonic() - began) * 1e9))
-                    yield pb.RunPromptResponse(
-                        result=answer_message(event), usage=usage_message(ticket.meter), time=time
-                    )
+                    yield pb.RunPromptResponse(result=answer_message(event), usage=usage_message(ticket), time=time)
 
     async def _request(
         self,

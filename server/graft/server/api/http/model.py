@@ -39,5 +39,4 @@ async def asked_model(model: object, serving: Serving, text: Text) -> AskedModel
         resolved = serving.check(model, tenant=current_tenant()) if isinstance(model, str) and model else None
     if resolved is None:
         return AskedModel(resolved=None, text=text)
-    template = await serving.chat_template(resolved)
-    return AskedModel(resolved=resolved, text=await text.rendering_by(template))
+    return AskedModel(resolved=resolved, text=await serving.text_for(resolved, text))

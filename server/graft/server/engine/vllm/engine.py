@@ -12,7 +12,6 @@ from typing import Any
 
 import vllm
 from vllm import SamplingParams
-from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
@@ -22,6 +21,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from graft.adapters.errors import GraftError
 from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import (
+    MIN_ROOM_TOKENS,
     ContinuationScore,
     Delta,
     EngineAdapter,
@@ -41,6 +41,7 @@ from graft.server.engine.vllm import conversion
 from graft.server.engine.vllm.environment import EngineSettings
 from graft.server.engine.vllm.heartbeat import Heartbeat
 from graft.server.engine.vllm.inside.managers import manager_of
+from graft.server.engine.vllm.soft_prompts import SoftPrompts, num_virtual_tokens
 
 
 class VllmEngine:
@@ -64,6 +65,11 @@ class VllmEngine:
         self._lora_kernel = ""
         self._instruction_sets: dict[str, str] = {}
         self._images: SlotImages | None = None
+        self.soft_prompts = SoftPrompts(
+            dtype=llm.model_config.dtype,
+            width=llm.model_config.get_inputs_embeds_size(),
+            max_tokens=self.max_model_tokens - MIN_ROOM_TOKENS,
+        )
 
     async def look_at_processor(self) -> None:
         """Ask the worker what it uses of the processor; only a CPU's engine has something to tell."""
@@ -104,19 +110,19 @@ class VllmEngine:
         adapter: EngineAdapter | None,
         cache_salt: str | None = None,
     ) -> AsyncIterator[Delta]:
-        conversion.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
-        params = conversion.sampling_params(sampling, await self._structure(sampling, len(prompt_token_ids)))
+        room = self.max_model_tokens - num_virtual_tokens(adapter)
+        conversion.check_token_ids(prompt_token_ids, self._vocab_size, room)
+        params = conversion.sampling_params(sampling, await self._structure(sampling, room - len(prompt_token_ids)))
         stream = self._generate(prompt_token_ids, params, request_id, adapter, cache_salt)
         async with contextlib.aclosing(stream):
             async for output in stream:
                 for delta in conversion.deltas(output, self.bytes_of):
                     yield delta
 
-    async def _structure(self, sampling: Sampling, prompt_length: int) -> Mapping[str, Any] | None:
+    async def _structure(self, sampling: Sampling, left_tokens: int) -> Mapping[str, Any] | None:
         if sampling.json_schema is None and sampling.regex is None and not sampling.options:
             return None
-        tokens = min(sampling.max_tokens, self.max_model_tokens - prompt_length)
-        room = int((tokens - 1) * self.characters_per_token)
+        room = int((min(sampling.max_tokens, left_tokens) - 1) * self.characters_per_token)
         return await asyncio.to_thread(structure_within, sampling, room)
 
     async def score(
@@ -130,8 +136,9 @@ class VllmEngine:
     ) -> ContinuationScore:
         ids = [*prompt_token_ids, *continuation_token_ids]
         conversion.check_scored(prompt_token_ids, continuation_token_ids)
-        conversion.check_token_ids(ids, self._vocab_size, self.max_model_tokens)
-        limit = len(prompt_token_ids) - 1
+        num_virtual = num_virtual_tokens(adapter)
+        conversion.check_token_ids(ids, self._vocab_size, self.max_model_tokens - num_virtual)
+        limit = num_virtual + len(prompt_token_ids) - 1
         output = await self._last(ids, conversion.scoring_params(limit), request_id, adapter, cache_salt)
         conversion.check_limit(output, limit)
         return conversion.score(output, ids, len(prompt_token_ids), self.bytes_of)
@@ -151,9 +158,7 @@ class VllmEngine:
         adapter: EngineAdapter | None = None,
         cache_salt: str | None = None,
     ) -> AsyncGenerator[Any, None]:
-        prompt = TokensPrompt(prompt_token_ids=list(ids))
-        if cache_salt is not None:
-            prompt["cache_salt"] = cache_salt
+        prompt = self.soft_prompts.input(ids, adapter=adapter, cache_salt=cache_salt)
         with conversion.engine_errors():
             stream = self.llm.generate(prompt, params, request_id, lora_request=self.lora_request(adapter))
             async with contextlib.aclosing(stream):
@@ -165,6 +170,9 @@ class VllmEngine:
             self._images.prepare(digest, path)
 
     async def load(self, adapter: EngineAdapter) -> None:
+        if adapter.num_virtual_tokens:
+            await asyncio.to_thread(self.soft_prompts.load, adapter)
+            return
         images = self._images
         try:
             with images.held(adapter.digest) if images is not None else contextlib.nullcontext():
@@ -182,17 +190,22 @@ class VllmEngine:
             raise LoadFailed(f"the engine refused adapter {adapter.digest}: {error}") from error
 
     def lora_request(self, adapter: EngineAdapter | None) -> LoRARequest | None:
-        """The digest is the name and the path follows from it, so the prefix cache can never mix two versions."""
-        if adapter is None:
+        """The digest is the name and the path follows from it, so the prefix cache can never mix two versions. None for
+        a soft prompt, which is no LoRA.
+        """
+        if adapter is None or adapter.num_virtual_tokens:
             return None
         path = adapter.path if self._images is None else self._images.path(adapter.digest)
         return LoRARequest(lora_name=adapter.digest, lora_int_id=adapter.engine_id, lora_path=str(path))
 
     async def unload(self, adapter: EngineAdapter) -> None:
+        if adapter.num_virtual_tokens:
+            self.soft_prompts.unload(adapter)
+            return
         await self._ask(self.llm.remove_lora(adapter.engine_id))
 
     async def loaded(self) -> frozenset[int]:
-        return frozenset(await self._ask(self.llm.list_loras()))
+        return self.soft_prompts.engine_ids | frozenset(await self._ask(self.llm.list_loras()))
 
     async def _ask(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Await a call to the engine's process, which vLLM never ends if that process dies meanwhile."""

@@ -27,6 +27,7 @@ from graft.server.engine.vllm.environment import (
 )
 from graft.server.engine.vllm.heartbeat import Heartbeat
 from graft.server.engine.vllm.inside.last_words import told_why
+from graft.server.engine.vllm.inside.leading_embeddings import pass_leading_embeddings, take_leading_embeddings
 from graft.server.engine.vllm.messaging import queues as vllm_queues
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ async def launch(settings: EngineSettings) -> VllmEngine:
     arguments = AsyncEngineArgs(**engine_arguments(settings, device), structured_outputs_config=guidance)
     heartbeat = Heartbeat()
     start_inside_characters()
+    take_leading_embeddings()
+    pass_leading_embeddings()
     make = functools.partial(
         AsyncLLM.from_engine_args,
         arguments,

@@ -23,10 +23,12 @@ class Metered:
     """One request: its meter, the engine's ids of its prompts, and whether the engine has answered anything.
 
     `only_prompt`: what comes after is thrown away. `cached`: how many tokens of each prompt were in the cache before.
+    `num_virtual_tokens` stand before each prompt: they are metered and not seen by vLLM's classes.
     """
 
     meter: Meter
     only_prompt: bool = False
+    num_virtual_tokens: int = 0
     ids: list[str] = field(default_factory=list)
     has_begun: bool = False
     cached: dict[int, int] = field(default_factory=dict)
@@ -35,6 +37,9 @@ class Metered:
         self.has_begun = True
         num_cached = self.cached.setdefault(prompt, output.num_cached_tokens or 0)
         self.meter.read(prompt, num_tokens=len(output.prompt_token_ids or ()), num_cached=num_cached)
+        if self.num_virtual_tokens:
+            output.prompt_token_ids = output.prompt_token_ids[self.num_virtual_tokens :]
+            output.prompt_logprobs = output.prompt_logprobs and output.prompt_logprobs[self.num_virtual_tokens :]
 
     def made(self, prompt: int, choice: Any, num_tokens: int) -> None:
         if not self.only_prompt:
@@ -54,9 +59,10 @@ class MeteredEngine:
         return getattr(self._llm, name)
 
     @contextlib.contextmanager
-    def metered(self, meter: Meter, *, only_prompt: bool = False) -> Iterator[Metered]:
+    def metered(self, meter: Meter, *, only_prompt: bool = False, num_virtual_tokens: int = 0) -> Iterator[Metered]:
         """What `generate` is called for in this block belongs to one request."""
-        token = self._request.set(Metered(meter=meter, only_prompt=only_prompt))
+        request = Metered(meter=meter, only_prompt=only_prompt, num_virtual_tokens=num_virtual_tokens)
+        token = self._request.set(request)
         try:
             yield self._request.get()
         finally:
@@ -81,9 +87,9 @@ async def _each(stream: AsyncGenerator[Any, None], request: Metered, number: int
     prompt_logprobs: Any = None
     async with contextlib.aclosing(stream):
         async for output in stream:
+            request.read(number, output)
             prompt_logprobs = prompt_logprobs or output.prompt_logprobs
             output.prompt_logprobs = prompt_logprobs
-            request.read(number, output)
             for choice in output.outputs:
                 request.made(number, choice, len(choice.token_ids))
             yield output

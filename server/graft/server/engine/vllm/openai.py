@@ -32,6 +32,7 @@ from graft.server.engine.vllm.logprobs import Offsets
 from graft.server.engine.vllm.metered import Metered, MeteredEngine
 from graft.server.engine.vllm.requests import Chat, Completion, as_vllm_means
 from graft.server.engine.vllm.serving import ChatServing, CompletionServing
+from graft.server.engine.vllm.soft_prompts import num_virtual_tokens
 
 _log = logging.getLogger(__name__)
 # With these vLLM's messages of a refusal go on: "(parameter=n, value=9)".
@@ -93,12 +94,15 @@ class _ServingClasses:
         create: Callable[[Any], Awaitable[Any]] = self._completion.create_completion
         if request.is_chat:
             create = self._chat(request).create_chat_completion
-        fields = as_vllm_means({**await self._with_grammar(request), **self._for_parsers(request)})
+        num_virtual = num_virtual_tokens(adapter)
+        fields = as_vllm_means({**await self._with_grammar(request, num_virtual), **self._for_parsers(request)})
         only_prompt = fields.get("max_tokens") == 0
-        metered = self._llm.metered(meter, only_prompt=only_prompt)
+        metered = self._llm.metered(meter, only_prompt=only_prompt, num_virtual_tokens=num_virtual)
         with self._known(adapter) as model, metered as running, conversion.engine_errors():
             named = {**fields, "model": model, "request_id": request_id}
-            asked = _parse(Chat if request.is_chat else Completion, named).of(request.prompts, cache_salt)
+            asked = _parse(Chat if request.is_chat else Completion, named).of(
+                request.prompts, self.engine.soft_prompts, adapter=adapter, cache_salt=cache_salt
+            )
             try:
                 answer = await create(asked)
                 _go_on_cancelling()
@@ -107,7 +111,7 @@ class _ServingClasses:
                 raise
         if isinstance(answer, ErrorResponse):
             raise self._as_error(answer.error.code, answer.error.message, answer.error.param)
-        public = Public(only_prompt=only_prompt, cached=running.cached)
+        public = Public(only_prompt=only_prompt, cached=running.cached, num_virtual=num_virtual * len(request.prompts))
         calls = CallsInReply() if self._reads_calls(request) else None
         if isinstance(answer, BaseModel):
             body = public(answer.model_dump(mode="json"))
@@ -144,13 +148,14 @@ class _ServingClasses:
             fields |= {"tools": listed, "tool_choice": "auto", "parallel_tool_calls": not use.at_most_one}
         return fields
 
-    async def _with_grammar(self, request: OpenAIRequest) -> dict[str, Any]:
+    async def _with_grammar(self, request: OpenAIRequest, num_virtual: int) -> dict[str, Any]:
         """The fields with the form that they ask for as a grammar. Raises `InvalidRequest`."""
+        longest = num_virtual + max(len(prompt.token_ids) for prompt in request.prompts)
         return await asyncio.to_thread(
             with_grammar,
             request.fields,
             calls_structure(request.tools, self._stop_ids) if request.tools and request.tools.is_enforced else None,
-            left_tokens=self.engine.max_model_tokens - max(len(prompt.token_ids) for prompt in request.prompts),
+            left_tokens=self.engine.max_model_tokens - longest,
             characters_per_token=self.engine.characters_per_token,
         )
 
@@ -236,10 +241,12 @@ class Public:
 
     `only_prompt`: nothing was asked for beside the prompt, so the one token that vLLM generates does not count.
     `cached`: tokens of each prompt that were in the cache before; vLLM tells those of the choice that ended last.
+    `num_virtual`: tokens before the prompts, which vLLM's classes do not see; they were read and count as read.
     """
 
-    def __init__(self, *, only_prompt: bool, cached: Mapping[int, int]) -> None:
+    def __init__(self, *, only_prompt: bool, cached: Mapping[int, int], num_virtual: int = 0) -> None:
         self._only_prompt = only_prompt
+        self._num_virtual = num_virtual
         self._cached = cached
         self._offsets: dict[int, Offsets] = {}
 
@@ -254,6 +261,12 @@ class Public:
                 offsets = self._offsets.setdefault(choice["index"], Offsets())
                 logprobs["text_offset"] = offsets.of(logprobs["tokens"])
         usage = answer.get("usage")
+        if usage and self._num_virtual:
+            usage["prompt_tokens"] += self._num_virtual
+            usage["total_tokens"] += self._num_virtual
+            usage["prompt_tokens_details"] = (usage.get("prompt_tokens_details") or {}) | {
+                "virtual_tokens": self._num_virtual
+            }
         if usage and self._only_prompt:
             usage |= {"completion_tokens": 0, "total_tokens": usage["prompt_tokens"]}
         if usage and usage.get("prompt_tokens_details"):

@@ -9,26 +9,33 @@ from pydantic import BaseModel, PrivateAttr
 from vllm import SamplingParams
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-from vllm.inputs.engine import TokensInput, tokens_input
 
-from graft.server.engine.engine import Prompt
+from graft.server.engine.engine import EngineAdapter, Prompt
 from graft.server.engine.vllm.conversion import likeliest_only, usable_seed, with_choices
+from graft.server.engine.vllm.soft_prompts import Input, SoftPrompts
 
 
 class _Tokenized(BaseModel):
     """The prompts of a request, which both fronts tokenize before the engine sees it."""
 
-    _prompts: Sequence[Prompt] = PrivateAttr(())
-    _salt: str | None = PrivateAttr(None)
+    _inputs: Sequence[Input] = PrivateAttr(())
 
-    def of(self, prompts: Sequence[Prompt], cache_salt: str | None) -> Self:
-        self._prompts, self._salt = prompts, cache_salt
+    def of(
+        self,
+        prompts: Sequence[Prompt],
+        soft_prompts: SoftPrompts,
+        *,
+        adapter: EngineAdapter | None,
+        cache_salt: str | None,
+    ) -> Self:
+        self._inputs = [
+            soft_prompts.input(prompt.token_ids, text=prompt.text, adapter=adapter, cache_salt=cache_salt)
+            for prompt in prompts
+        ]
         return self
 
-    def inputs(self) -> list[TokensInput]:
-        return [
-            tokens_input(list(prompt.token_ids), prompt=prompt.text, cache_salt=self._salt) for prompt in self._prompts
-        ]
+    def inputs(self) -> list[Input]:
+        return list(self._inputs)
 
 
 class Chat(_Tokenized, ChatCompletionRequest):

@@ -54,7 +54,7 @@ class Programs:
     async def prepare(self, request: RunRequest, *, tenant: str) -> Prepared:
         """Raises what running would before it waits, with nothing held."""
         resolved = self._serving.check(request.model_reference, tenant=tenant)
-        text = await self._text.rendering_by(await self._serving.chat_template(resolved))
+        text = await self._serving.text_for(resolved, self._text)
         return await self._preparing.prepare(request, resolved, text)
 
     async def variables(self, program: PromptProgram) -> tuple[str, ...]:

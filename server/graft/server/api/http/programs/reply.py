@@ -129,9 +129,14 @@ class _Form:
             "prompt_tokens": meter.num_prompt_tokens,
             "completion_tokens": meter.num_completion_tokens,
             "total_tokens": meter.num_prompt_tokens + meter.num_completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": meter.num_cached_tokens},
+            "prompt_tokens_details": {"cached_tokens": meter.num_cached_tokens} | self._virtual(),
             "completion_tokens_details": {"reasoning_tokens": answer.reasoned.cost.reasoning_tokens},
         }
+
+    def _virtual(self) -> dict[str, int]:
+        """Of the prompt tokens, those that an adapter's soft prompt is."""
+        num_virtual = self._ticket.num_virtual_tokens * self._ticket.meter.num_prompts
+        return {"virtual_tokens": num_virtual} if num_virtual else {}
 
     def _told(self, answer: Answer) -> dict[str, Any]:
         """What no field of OpenAI's has."""

@@ -71,9 +71,10 @@ def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if usage is None:
         return None
     read, made = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    virtual = {name: read[name] for name in ("virtual_tokens",) if name in read}
     return {
         "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": read.get("cached_tokens") or 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": read.get("cached_tokens") or 0, "cache_write_tokens": 0} | virtual,
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": made.get("reasoning_tokens") or 0},
         "total_tokens": usage["total_tokens"],

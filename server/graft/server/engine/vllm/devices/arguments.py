@@ -31,7 +31,7 @@ def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]
         "num_gpu_blocks_override": settings.num_cache_blocks,
         "max_num_seqs": settings.max_running,
         "max_num_batched_tokens": settings.max_step_tokens,
-        **(_lora_arguments(settings) if settings.num_slots else {}),
+        **(_adapter_arguments(settings) if settings.num_slots else {}),
         "worker_extension_cls": f"{plugin.__name__}.{plugin.WorkerReport.__qualname__}",
         "enable_prefix_caching": True,
         "generation_config": "vllm",
@@ -41,8 +41,9 @@ def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]
     }
 
 
-def _lora_arguments(settings: EngineSettings) -> dict[str, Any]:
+def _adapter_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {
+        "enable_prompt_embeds": True,  # for soft prompts
         "enable_lora": True,
         "max_loras": settings.num_slots,
         "max_cpu_loras": settings.num_slots,

@@ -10,7 +10,8 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, experts without slots, attention, and the queues. May run several times in a process."""
+    read from the cache, experts without slots, prompts that begin with embeddings, attention, and the queues. May run
+    several times in a process."""
     from vllm.platforms import current_platform
 
     from graft.server.engine.native.amx import use_tiles_with_leave
@@ -22,6 +23,7 @@ def register() -> None:
     from graft.server.engine.vllm.inside.flashinfer import pass_over_uncompiled
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.inside.last_words import tell_why
+    from graft.server.engine.vllm.inside.leading_embeddings import take_leading_embeddings
     from graft.server.engine.vllm.inside.managers import manager_of
     from graft.server.engine.vllm.inside.seeds import turn_back_seeds
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
@@ -35,6 +37,7 @@ def register() -> None:
     limit_reads()
     share_last_blocks()
     leave_experts_alone()
+    take_leading_embeddings()
     shorten()
     if current_platform.is_cpu():
         use_tiles_with_leave()

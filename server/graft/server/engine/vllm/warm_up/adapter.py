@@ -1,4 +1,4 @@
-"""An adapter that changes nothing, to try out the slots with."""
+"""Adapters to try out the engine with: a LoRA that changes nothing, and a soft prompt of one virtual token."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from graft.adapters.base.base import Base
 from graft.adapters.folder.adaptable import is_expert
+from graft.adapters.folder.soft_prompt import MATRIX, PEFT_TYPES
 
 
 def write_warm_up_adapter(folder: Path, base: Base) -> None:
@@ -28,4 +29,12 @@ def write_warm_up_adapter(folder: Path, base: Base) -> None:
         "lora_alpha": 1,
         "target_modules": sorted({name.rpartition(".")[2] for name in modules}),
     }
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def write_warm_up_soft_prompt(folder: Path, embedding_width: int) -> None:
+    """PEFT's files of a soft prompt of one virtual token."""
+    tensors = {MATRIX: np.zeros((1, embedding_width), np.float32)}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": PEFT_TYPES[0], "task_type": "CAUSAL_LM", "num_virtual_tokens": 1}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -21,7 +21,7 @@ from graft.server.engine.engine import EngineAdapter, EngineDied, EngineError, P
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest
 from graft.server.engine.vllm.engine import VllmEngine
 from graft.server.engine.vllm.openai import VllmOpenAIBackend
-from graft.server.engine.vllm.warm_up.adapter import write_warm_up_adapter
+from graft.server.engine.vllm.warm_up.adapter import write_warm_up_adapter, write_warm_up_soft_prompt
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +103,10 @@ async def warm_up(engine: VllmEngine, base: Base, *, each_alone: bool | None = N
             await _try({name: kind})
     if not (await engine.info()).num_slots:
         return len(kinds)
+    return len(kinds) + await _try_adapter(engine, base) + await _try_soft_prompt(engine, base)
+
+
+async def _try_adapter(engine: VllmEngine, base: Base) -> int:
     with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
         adapter = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name))
         await asyncio.to_thread(write_warm_up_adapter, adapter.path, base)
@@ -110,7 +114,23 @@ async def warm_up(engine: VllmEngine, base: Base, *, each_alone: bool | None = N
         on_adapter = {"an adapter": _generate(engine, adapter), "an adapter's score": _score(engine, adapter)}
         await _try(on_adapter)
         await _try({"an adapter out of its slot": lambda _: engine.unload(adapter)})
-    return len(kinds) + len(on_adapter)
+    return len(on_adapter)
+
+
+async def _try_soft_prompt(engine: VllmEngine, base: Base) -> int:
+    """In a batch with the base, which has its tokens embedded by another way then. A process that takes no leading
+    embeddings is found out here.
+    """
+    if base.embedding_width is None:
+        return 0  # none of it is accepted
+    with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
+        soft = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name), num_virtual_tokens=1)
+        await asyncio.to_thread(write_warm_up_soft_prompt, soft.path, base.embedding_width)
+        await engine.load(soft)
+        kinds = {"a soft prompt": _generate(engine, soft), "a soft prompt's score": _score(engine, soft)}
+        await _try({**kinds, "the base beside it": _generate(engine, None)})
+        await engine.unload(soft)
+    return len(kinds)
 
 
 Kind = Callable[[str], Coroutine[Any, Any, None]]
