@@ -19,13 +19,15 @@ from safetensors.torch import save_file as save_bfloat16
 from graft.adapters.adapter import UNKNOWN_LINEAGE
 from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.client import Client, Conflict, InvalidArgument, NotFound
+from graft.server.parity.oracle import _Oracle as Oracle
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from tests.adapters.making import make_base
 from tests.running import Server, start_server, stop_server
-from tests.server.engine.making import write_adapter
+from tests.server.engine.making import write_adapter, write_soft_prompt
 
 LIMIT = 0.05
 
@@ -111,6 +113,29 @@ def test_weights_that_were_exchanged_behind_the_reference_are_refused(
     save_bfloat16(halved, path, metadata={"format": "pt"})
     with pytest.raises(Conflict, match="is not served as it was trained"):
         graft.push_adapter(folder, name="exchanged", alias="stable")
+
+
+def test_a_soft_prompt_is_compared_with_peft_or_with_what_its_trainer_recorded(
+    graft: Client, base: Base, tmp_path: Path
+) -> None:
+    folder = write_soft_prompt(tmp_path / "soft", base, num_tokens=20, seed=3)
+    graft.push_adapter(folder, name="foreign-soft", alias="stable")
+    (receipt,) = receipts(graft, "foreign-soft")
+    assert (receipt["source"], receipt["reference_form"]) == ("peft", "nf4")
+    assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
+
+    TrainedRecord(base=base.identity, form=ServingForm.NF4, lineage=UNKNOWN_LINEAGE).write(folder)
+    (row,) = Oracle(str(base.path), "nf4").rows(folder=str(folder), num_rows=1, num_tokens=16)
+    said = ReferenceRow(token_ids=row["token_ids"], num_prompt_tokens=1, logprobs=row["logprobs"])  # type: ignore[arg-type]
+    Reference(form=ServingForm.NF4, rows=(said,)).write(folder)
+    graft.push_adapter(folder, name="trained-soft", alias="stable")
+    (receipt,) = receipts(graft, "trained-soft")
+    assert receipt["source"] == "trainer" and receipt["mean_abs_delta"] <= LIMIT
+
+    other = write_soft_prompt(tmp_path / "other", base, num_tokens=20, seed=4)
+    shutil.copy(other / "adapter_model.safetensors", folder)
+    with pytest.raises(Conflict, match="is not served as it was trained"):
+        graft.push_adapter(folder, name="exchanged-soft", alias="stable")
 
 
 def test_an_adapter_of_another_base_is_refused_with_both_digests(

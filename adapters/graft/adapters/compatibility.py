@@ -82,7 +82,7 @@ _METHODS = {
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What this server takes: the engine's largest rank, bytes of all files of a version together, and the virtual
-    tokens that leave room in the context.
+    tokens that leave room in the context (0: no soft prompts).
     """
 
     max_rank: int

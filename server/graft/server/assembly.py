@@ -218,7 +218,7 @@ class Assembly:
         return Limits(
             max_rank=self.settings.max_rank,
             max_bytes=self.settings.max_adapter_mib * _MIB,
-            max_virtual_tokens=engine.max_model_tokens - MIN_ROOM_TOKENS,
+            max_virtual_tokens=engine.max_model_tokens - MIN_ROOM_TOKENS if self.settings.num_soft_prompts else 0,
         )
 
     async def _open_base_uploads(self, catalog: CatalogThread, served: Base) -> BaseUploads:

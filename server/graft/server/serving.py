@@ -274,7 +274,7 @@ class Serving:
             return BARE_BASE
         resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=random.random())
         if resolved.version is not None:
-            self._slots.require()
+            self._slots.require(resolved.version.digest)
             self._snapshots.check_servable(resolved.version)
         return resolved
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from safetensors.numpy import save_file
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.compatibility import incompatibilities
 from graft.adapters.errors import GraftError, IncompatibleAdapter, InvalidAdapter
+from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.soft_prompt import read_soft_prompt, virtual_tokens_in
+from graft.adapters.form import ServingForm
 from tests.adapters.making import LIMITS, WIDTH, make_adapter
 
 COUNT = 5
@@ -131,5 +135,12 @@ def test_prefix_tuning_is_told_why(accept: Accept, tmp_path: Path) -> None:
         accept(write(tmp_path / "a", peft_type="PREFIX_TUNING"))
 
 
-def test_a_base_whose_table_is_not_found_takes_none(base: Base) -> None:
+def test_the_base_knows_its_width(base: Base) -> None:
     assert base.embedding_width == WIDTH
+
+
+def test_a_server_without_soft_prompts_says_so(base: Base, tmp_path: Path) -> None:
+    limits = replace(LIMITS, max_virtual_tokens=0)
+    manifest, form = read_manifest(write(tmp_path / "a")), ServingForm.NF4
+    (reason,) = incompatibilities(manifest, base, limits, declared_base=None, form=form, serving_form=form)
+    assert "--num-soft-prompts" in str(reason)

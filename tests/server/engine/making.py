@@ -55,15 +55,18 @@ def write_soft_prompt(folder: Path, base: Base, *, num_tokens: int, seed: int) -
     """A PEFT folder of virtual tokens that lie between those of the vocabulary, and so say something."""
     random = np.random.default_rng(seed)
     table = _embeddings(base)
-    mixed = (
-        random.dirichlet(np.full(3, 0.5), num_tokens)[:, :, None]
-        * table[random.integers(len(table), size=(num_tokens, 3))]
-    )
+    weights = random.dirichlet(np.full(3, 0.5), num_tokens)
+    mixed = weights[:, :, None] * table[random.integers(len(table), size=(num_tokens, 3))]
+    return write_virtual_tokens(folder, mixed.sum(1).astype(np.float32))
+
+
+def write_virtual_tokens(folder: Path, prompt_ND: NDArray[np.float32]) -> Path:
+    """A PEFT folder of prompt tuning with this matrix."""
     folder.mkdir(parents=True)
-    save_file({"prompt_embeddings": mixed.sum(1).astype(np.float32)}, folder / "adapter_model.safetensors")
-    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": num_tokens}
-    config |= {"num_transformer_submodules": 1, "token_dim": table.shape[1], "num_layers": 1, "num_attention_heads": 1}
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "inference_mode": True}))
+    save_file({"prompt_embeddings": prompt_ND}, folder / "adapter_model.safetensors")
+    config = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": len(prompt_ND)}
+    config |= {"num_transformer_submodules": 1, "token_dim": prompt_ND.shape[1], "inference_mode": True}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "num_layers": 1, "num_attention_heads": 1}))
     return folder
 
 

@@ -109,6 +109,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.engine, self.records, self.oracle = FakeEngine(), FakeRecords(), FakeOracle()
         self.adapter = EngineAdapter(digest=DIGEST, engine_id=1, path=folder)
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
 
     def parity(self, *, form: ServingForm = ServingForm.NF4, mode: Any = "full") -> Parity:
         return Parity(

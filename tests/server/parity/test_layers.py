@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -17,7 +18,7 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from graft.adapters.base.base import shipped_bases
 from graft.server.parity.layers import LayeredOracle
 from graft.server.parity.oracle import Unmeasurable, _Oracle, logprobs
-from tests.server.engine.making import write_adapter
+from tests.server.engine.making import write_adapter, write_virtual_tokens
 
 _SMALL = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3}
 _HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
@@ -63,6 +64,26 @@ def test_modules_say_what_the_whole_model_says(name: str, form: str, tmp_path: P
             assert one["logprobs"] == pytest.approx(other["logprobs"], abs=1e-5)
     assert told == sorted(told[: len(told) // 2]) * 2 and told[-1] == 1.0
     assert max(later - before for before, later in pairwise(told)) < 0.5
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_soft_prompt_says_what_pefts_model_says_and_leaves_the_base_as_it_was(name: str, tmp_path: Path) -> None:
+    base = _base(name, tmp_path / "base")
+    prompt_ND = np.random.default_rng(0).normal(0, 0.1, (5, 64)).astype(np.float32)
+    soft, lora = str(write_virtual_tokens(tmp_path / "soft", prompt_ND)), str(_adapter(base, tmp_path / "lora"))
+    oracle, layered = _Oracle(str(base), "fp32"), LayeredOracle(str(base), "fp32")
+    asked = {"num_rows": 1, "num_tokens": 12}
+    (before,) = oracle.rows(folder=lora, **asked)
+    (row,) = oracle.rows(folder=soft, **asked)
+    assert oracle.rows(folder=lora, **asked) == [before]
+    (again,) = layered.rows(folder=soft, rows=[row["token_ids"]])  # type: ignore[list-item]
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), soft).eval()
+    with torch.inference_mode():
+        ids = torch.tensor([row["token_ids"]])
+        logprobs_LV = model(input_ids=ids).logits[0, len(prompt_ND) :].log_softmax(-1)
+    expected = logprobs_LV[:-1].gather(1, ids[0, 1:, None]).flatten().tolist()
+    for one in (row, again):
+        assert one["logprobs"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_soft_caps_are_computed_as_the_engine_computes_them(tmp_path: Path) -> None:

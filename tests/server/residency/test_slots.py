@@ -265,3 +265,18 @@ async def test_c6_without_slots_an_adapter_is_refused_at_once() -> None:
     with pytest.raises(IncompatibleAdapter, match="num_slots: is 0: the base alone is served"):
         await asyncio.wait_for(use(slots, "a"), 5)
     assert not slots.view()
+
+
+async def test_a_soft_prompt_waits_for_no_slot_and_comes_with_its_virtual_tokens() -> None:
+    async def find(digest: str) -> Located:
+        return Located(folder=Path(digest), size_bytes=1, num_virtual_tokens=3 if digest.startswith("soft") else 0)
+
+    places = {"num_slots": 1, "num_soft_prompts": 1, "is_soft_prompt": lambda digest: digest.startswith("soft")}
+    slots = Slots(FaultyEngine(), find, **places)  # type: ignore[arg-type]
+    async with slots.lease("a") as lora, slots.lease("soft") as soft:
+        assert (lora.num_virtual_tokens, soft.num_virtual_tokens) == (0, 3)
+        assert lora.engine_id != soft.engine_id
+    without = Slots(FaultyEngine(), find, **(places | {"num_soft_prompts": 0}))  # type: ignore[arg-type]
+    assert await use(without, "a") == 1
+    with pytest.raises(IncompatibleAdapter, match="--num-soft-prompts"):
+        await asyncio.wait_for(use(without, "soft"), 5)

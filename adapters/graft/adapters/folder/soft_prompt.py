@@ -70,9 +70,15 @@ def config_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
 def mismatches(
     config: Mapping[str, object], tensors: Mapping[str, TensorInfo], base: Base, *, max_virtual_tokens: int
 ) -> Iterator[Reason]:
-    """Everything that keeps the tensors from being a soft prompt of `base` that leaves room for a prompt."""
+    """Everything that keeps the tensors from being a soft prompt of `base` that leaves room for a prompt.
+
+    `max_virtual_tokens` is 0 where none are served.
+    """
     count, width = int(str(config["num_virtual_tokens"])), base.embedding_width
-    if count > max_virtual_tokens:
+    if not max_virtual_tokens:
+        remedy = "start the server with --num-soft-prompts 256"
+        yield Reason(field=f"{_CONFIG}:peft_type", problem="soft prompts are not served here", remedy=remedy)
+    elif count > max_virtual_tokens:
         problem = f"{count} virtual tokens leave no room: the context takes {max_virtual_tokens} before a prompt"
         remedy = "train with fewer, or serve with a longer context"
         yield Reason(field=f"{_CONFIG}:num_virtual_tokens", problem=problem, remedy=remedy)

@@ -105,9 +105,13 @@ class Slots:
         """See `Residency.want`."""
         self._carry_out(self._places.want(digests, yields))
 
-    def require(self) -> None:
-        """Raises IncompatibleAdapter where the server has no slots: it serves the base alone."""
+    def require(self, digest: str) -> None:
+        """Raises IncompatibleAdapter where the server has no slots, or no place for the version's kind."""
         require_slots(self.num_slots)
+        if not self._places.of(digest).num_slots:
+            problem = "is 0: soft prompts are not served here"
+            reason = Reason(field="num_soft_prompts", problem=problem, remedy="start it with --num-soft-prompts 256")
+            raise IncompatibleAdapter("this server takes no soft prompts", [reason])
 
     def usable(self, digest: str) -> bool:
         """Whether `take` may be called."""
@@ -135,7 +139,7 @@ class Slots:
 
         Raises `LoadFailed` or what `locate` or `verify` raises; other versions are not touched by it.
         """
-        self.require()
+        self.require(digest)
         self._carry_out(self._places.of(digest).lease(digest))
         ready = self._when_ready(digest)
         try:

@@ -32,7 +32,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "grpc_port": (0, 65535),
     "http_port": (0, 65535),
     "num_slots": (0, 1024),
-    "num_soft_prompts": (1, 65_536),
+    "num_soft_prompts": (0, 65_536),
     "max_rank": (1, _MAX_RANK),
     "max_model_tokens": (16, 10_000_000),
     "kv_cache_mib": (16, 16_777_216),
@@ -86,7 +86,7 @@ class Settings:
     num_slots: int = 8
     """Adapters in the engine at once."""
     num_soft_prompts: int = 256
-    """Soft prompts in the server's memory at once; they take no slots."""
+    """Soft prompts in the server's memory at once, beside the slots; 0: none are served."""
     max_rank: int = 64
     """Largest LoRA rank."""
     max_model_tokens: int | None = None

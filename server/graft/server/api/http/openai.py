@@ -91,7 +91,7 @@ class OpenAIEndpoint:
         body, tenant = asked.body, current_tenant()
         resolved = asked.model.required(body.model, self.serving)
         prompts = await body.prompts(asked.model.text)
-        fields = bounded(body.fields, prompts, self.text)
+        fields = bounded(body.fields, prompts, asked.model.text)
         entered = self.serving.enter(
             model=body.model, tenant=tenant, request_id=current_request_id(), resolved=resolved
         )

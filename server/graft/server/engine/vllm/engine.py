@@ -65,11 +65,6 @@ class VllmEngine:
         self._lora_kernel = ""
         self._instruction_sets: dict[str, str] = {}
         self._images: SlotImages | None = None
-        self.soft_prompts = SoftPrompts(
-            dtype=llm.model_config.dtype,
-            width=llm.model_config.get_inputs_embeds_size(),
-            max_tokens=self.max_model_tokens - MIN_ROOM_TOKENS,
-        )
 
     async def look_at_processor(self) -> None:
         """Ask the worker what it uses of the processor; only a CPU's engine has something to tell."""
@@ -246,6 +241,13 @@ class VllmEngine:
         )
         async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}"):
             pass
+
+    @functools.cached_property
+    def soft_prompts(self) -> SoftPrompts:
+        """Those that are loaded."""
+        config = self.llm.model_config
+        room = self.max_model_tokens - MIN_ROOM_TOKENS
+        return SoftPrompts(dtype=config.dtype, width=config.get_inputs_embeds_size(), max_tokens=room)
 
     @functools.cached_property
     def bytes_of(self) -> TokenBytes:

@@ -25,10 +25,11 @@ class EngineSettings:
     """What the engine is started with.
 
     `num_slots` adapters sit in the engine at once, of rank `max_rank` at most (one of `RANK_STEPS`, rounded up); with
-    0 the engine serves no adapters. `max_running` requests run in one batch, whose prompts are read `max_step_tokens`
-    at a time (default: vLLM's for servers). `kv_cache_bytes` is the paged KV cache's (CPU: 1 GiB by default, whole GiB,
-    rounded up; GPU: by default what `gpu_memory_fraction` of it leaves beside all else; with bytes the fraction is
-    without effect), unless `num_cache_blocks` says its blocks, as vLLM counts them. The base is split over
+    0 the engine serves no adapters. Beside these it serves `soft_prompts`. `max_running` requests run in one batch,
+    whose prompts are read `max_step_tokens` at a time (default: vLLM's for servers). `kv_cache_bytes` is the paged KV
+    cache's (CPU: 1 GiB by default, whole GiB, rounded up; GPU: by default what `gpu_memory_fraction` of it leaves
+    beside all else; with bytes the fraction is without effect), unless `num_cache_blocks` says its blocks, as vLLM
+    counts them. The base is split over
     `tensor_parallel_size` times `pipeline_parallel_size` GPUs. `lora_kernel` computes adapters on CPU (see
     `lora_cpu.choice`). Beside the slots, at most `host_bytes` of adapters are kept ready in `host_folder` (default: a
     temporary one).
@@ -39,6 +40,7 @@ class EngineSettings:
     form: ServingForm = ServingForm.NF4
     num_slots: int = 8
     max_rank: int = 64
+    soft_prompts: bool = True
     max_model_tokens: int | None = None
     kv_cache_bytes: int | None = None
     num_cache_blocks: int | None = None

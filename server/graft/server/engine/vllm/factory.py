@@ -115,6 +115,7 @@ def _engine_settings(settings: Settings, base: Base, form: ServingForm) -> Engin
         form=form,
         num_slots=settings.num_slots,
         max_rank=settings.max_rank,
+        soft_prompts=settings.num_soft_prompts > 0,
         max_model_tokens=settings.max_model_tokens,
         kv_cache_bytes=None if settings.kv_cache_mib is None else settings.kv_cache_mib * _MIB,
         gpu_memory_fraction=settings.gpu_memory_fraction,

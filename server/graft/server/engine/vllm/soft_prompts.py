@@ -10,7 +10,7 @@ import torch
 from vllm.inputs.engine import EmbedsInput, TokensInput, embeds_input, tokens_input
 
 from graft.adapters.folder.soft_prompt import read_soft_prompt
-from graft.server.engine.engine import EngineAdapter, LoadFailed
+from graft.server.engine.engine import EngineAdapter, EngineDied, LoadFailed
 
 Input: TypeAlias = TokensInput | EmbedsInput
 
@@ -18,8 +18,8 @@ Input: TypeAlias = TokensInput | EmbedsInput
 class SoftPrompts:
     """The matrices of the versions that are loaded, (virtual tokens, width) each, by digest.
 
-    They travel with each request: an engine that is replaced has nothing to load again, and vLLM's prefix cache tells
-    blocks apart by the embeddings in them.
+    They travel with each request, so that the engine's process holds none of them, and vLLM's prefix cache tells blocks
+    apart by the embeddings in them.
     """
 
     def __init__(self, *, dtype: torch.dtype, width: int, max_tokens: int) -> None:
@@ -61,9 +61,13 @@ class SoftPrompts:
         cache_salt: str | None,
         text: str | None = None,
     ) -> Input:
-        """A prompt of `ids`, whose text is `text`. The adapter is loaded where it is a soft prompt."""
+        """A prompt of `ids`, whose text is `text`. Raises `EngineDied` where the soft prompt did not come back with a
+        new engine.
+        """
         if adapter is None or not adapter.num_virtual_tokens:
             return tokens_input(list(ids), prompt=text, cache_salt=cache_salt)
+        if adapter.digest not in self._loaded:
+            raise EngineDied(f"{adapter.digest} left with an engine that was replaced: try again")
         num_virtual = adapter.num_virtual_tokens
         return embeds_input(
             self._loaded[adapter.digest][1],

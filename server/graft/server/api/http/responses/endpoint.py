@@ -96,7 +96,7 @@ class ResponsesEndpoint:
         tenant, resolved = current_tenant(), model.required(body.model, self.serving)
         with asked.response.own_words():
             prompts = await body.prompts(model.text)
-            fields = bounded(body.fields, prompts, self.text)
+            fields = bounded(body.fields, prompts, model.text)
         entered = self.serving.enter(
             model=body.model, tenant=tenant, request_id=current_request_id(), resolved=resolved
         )

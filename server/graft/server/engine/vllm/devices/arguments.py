@@ -43,7 +43,7 @@ def engine_arguments(settings: EngineSettings, device: Device) -> dict[str, Any]
 
 def _adapter_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {
-        "enable_prompt_embeds": True,  # for soft prompts
+        "enable_prompt_embeds": settings.soft_prompts,
         "enable_lora": True,
         "max_loras": settings.num_slots,
         "max_cpu_loras": settings.num_slots,

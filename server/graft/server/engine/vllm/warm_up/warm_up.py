@@ -121,8 +121,8 @@ async def _try_soft_prompt(engine: VllmEngine, base: Base) -> int:
     """In a batch with the base, which has its tokens embedded by another way then. A process that takes no leading
     embeddings is found out here.
     """
-    if base.embedding_width is None:
-        return 0  # none of it is accepted
+    if base.embedding_width is None or not engine.llm.model_config.enable_prompt_embeds:
+        return 0  # none is accepted
     with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
         soft = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name), num_virtual_tokens=1)
         await asyncio.to_thread(write_warm_up_soft_prompt, soft.path, base.embedding_width)
