@@ -18,6 +18,7 @@ from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learni
 from graft.training.loop.state import State
 from graft.training.loop.weights import Weights, WorkingForm, bfloat16_form
 from graft.training.model.attention import attend_in_blocks
+from graft.training.model.cpu_products import multiply_in_float32
 from graft.training.objective.objective import Objective
 from graft.training.parallel.layout import Alone, Layout, Work, counted, moved, pinned
 from graft.training.runtime.memory import keep_freed_memory
@@ -88,6 +89,7 @@ class Step:
         self._has_gradients = False
         self._cuda = torch.cuda.current_device() if self.layout.device == "cuda" else None
         attend_in_blocks(model)
+        multiply_in_float32()
         keep_freed_memory()
         self.go_on(0)
 

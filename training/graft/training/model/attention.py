@@ -1,5 +1,4 @@
-"""Attention in bfloat16 on CPUs, as products of matrices: where the CPU multiplies bfloat16 itself, twice as fast,
-forward and backward, as torch's fused kernel.
+"""Attention in bfloat16 on CPUs, as products of matrices: twice as fast, forward and backward, as torch's fused kernel.
 
 Queries are taken some at a time, with the keys that any of them sees: of a causal row half of the work is left out.
 What costs is memory, as the probabilities are kept for the backward pass. Scores are rounded to bfloat16, as in Hugging
@@ -13,7 +12,6 @@ Legend: B rows, H heads, L queries, K keys, D width of a head, N rows × heads.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +20,8 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from graft.training.model.cpu_products import multiplies_well
 
 NAME = "graft_blocks"
 PLAIN_NAME = "graft_sdpa"
@@ -89,19 +89,13 @@ def _fits(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> boo
     is_plain = type(query) is Tensor and query.dtype == torch.bfloat16 and query.device.type == "cpu"
     return (
         is_plain
-        and _multiplies_bfloat16()
+        and multiplies_well()
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and query.shape[-1] == value.shape[-1]
         and key.shape[2] <= LONGEST
         and (mask is None or (mask.dtype == torch.bool and mask.shape[-2:] == (query.shape[2], key.shape[2])))
     )
-
-
-@cache
-def _multiplies_bfloat16() -> bool:
-    """False where oneDNN has to go by way of float32, half as fast as torch's kernel."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _blocks(num_queries: int, num_keys: int, hidden: Tensor | None) -> Iterator[tuple[slice, slice]]:
