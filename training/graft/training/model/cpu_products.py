@@ -110,12 +110,9 @@ _PRODUCTS: dict[str, Callable[..., Tensor]] = {
 
 def _are_worth_it(left: Tensor, right: Tensor) -> bool:
     """Else torch's own kernel takes them, with its checks."""
-    return (
-        left.dtype == right.dtype == torch.bfloat16
-        and left.ndim == right.ndim
-        and left.shape[-1] == right.shape[-2]
-        and left.shape[-2] > _FEW
-    )
+    if not left.dtype == right.dtype == torch.bfloat16 or left.ndim != right.ndim:
+        return False
+    return bool(left.shape[-1] == right.shape[-2] and left.shape[-2] > _FEW)
 
 
 def _in_parts(
