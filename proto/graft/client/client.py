@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -128,6 +128,22 @@ class Client(PromptCalls):
         if alias and push.alias is None:  # an earlier server left that to its caller
             push = operation.moved(push, self.set_alias(name, alias, push.version.digest))
         return push
+
+    def merge_adapters(
+        self,
+        parts: Sequence[operation.Part],
+        *,
+        name: str,
+        alias: str | None = None,
+        allow_other_quantization: bool = False,
+        timeout: float | None = None,
+    ) -> operation.Push:
+        """Add versions up into a new one of the adapter `name`, exactly: the server computes it from its own files.
+
+        A part is (adapter, version, weight); a version is a number, a digest or an alias.
+        """
+        merging = operation.merge_versions(name, parts, alias or "", allow_other_quantization)
+        return self._call(merging, timeout)
 
     def adapters(self) -> list[adapter_pb2.Adapter]:
         """All adapters."""

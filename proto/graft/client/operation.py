@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -157,6 +157,21 @@ def import_version(
     return _adapter(message, adapter_pb2.ImportVersionResponse, pushed)
 
 
+Part = tuple[str, str | int, float]
+"""An adapter, its version (a number, a digest or an alias), and what its updates are multiplied by."""
+
+
+def merge_versions(adapter: str, parts: Sequence[Part], alias: str, allow_other_quantization: bool) -> Operation[Push]:
+    message = adapter_pb2.MergeVersionsRequest(
+        adapter=adapter,
+        parts=[adapter_pb2.MergePart(adapter=name, version=str(one), weight=weight) for name, one, weight in parts],
+        alias=alias,
+        allow_other_quantization=allow_other_quantization,
+        request_id=new_request_id(),
+    )
+    return _adapter(message, adapter_pb2.MergeVersionsResponse, pushed)
+
+
 def set_alias(
     adapter: str, alias: str, version: str | int, weight_percent: int | None, etag: str | None
 ) -> Operation[adapter_pb2.SetAliasResponse]:
@@ -217,16 +232,16 @@ def drain(timeout_seconds: float) -> Operation[int]:
     return unary("ServerService", message, server_pb2.DrainResponse, lambda response: response.num_unfinished)
 
 
-def pushed(response: adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse) -> Push:
-    """What a push or an import gives back."""
+_Published = adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse | adapter_pb2.MergeVersionsResponse
+
+
+def pushed(response: _Published) -> Push:
+    """What a push, an import or a sum gives back."""
     push = Push(version=response.version, alias=None, load_seconds=None, notices=tuple(response.notices))
     return moved(push, response) if response.HasField("alias") else push
 
 
-def moved(
-    push: Push,
-    response: adapter_pb2.SetAliasResponse | adapter_pb2.UploadVersionResponse | adapter_pb2.ImportVersionResponse,
-) -> Push:
+def moved(push: Push, response: adapter_pb2.SetAliasResponse | _Published) -> Push:
     """The push with the alias that points at it now."""
     load_seconds = response.load_time.ToTimedelta().total_seconds() if response.HasField("load_time") else None
     return replace(push, alias=response.alias, load_seconds=load_seconds)

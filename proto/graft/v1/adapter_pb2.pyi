@@ -502,6 +502,102 @@ class ImportVersionResponse(_message.Message):
 Global___ImportVersionResponse: _TypeAlias = ImportVersionResponse  # noqa: Y015
 
 @_typing.final
+class MergeVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    ALLOW_OTHER_QUANTIZATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    adapter: _builtins.str
+    """Of which the sum becomes a version."""
+    allow_other_quantization: _builtins.bool
+    request_id: _builtins.str
+    """Any unique text; a repeated call with it answers the first call's result."""
+    alias: _builtins.str
+    """As in UploadHeader."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergePart]: ...
+    def __init__(
+        self,
+        *,
+        adapter: _builtins.str = ...,
+        parts: _abc.Iterable[Global___MergePart] | None = ...,
+        allow_other_quantization: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        alias: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "alias", b"alias", "allow_other_quantization", b"allow_other_quantization", "parts", b"parts", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeVersionsRequest: _TypeAlias = MergeVersionsRequest  # noqa: Y015
+
+@_typing.final
+class MergePart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    adapter: _builtins.str
+    version: _builtins.str
+    """A version's number or digest, or an alias."""
+    weight: _builtins.float
+    """What its updates are multiplied by; neither 0 nor beyond 1000 in magnitude."""
+    def __init__(
+        self,
+        *,
+        adapter: _builtins.str = ...,
+        version: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergePart: _TypeAlias = MergePart  # noqa: Y015
+
+@_typing.final
+class MergeVersionsResponse(_message.Message):
+    """As UploadVersionResponse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___AdapterVersion: ...
+    @_builtins.property
+    def alias(self) -> Global___Alias: ...
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        version: Global___AdapterVersion | None = ...,
+        alias: Global___Alias | None = ...,
+        load_time: _duration_pb2.Duration | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "load_time", b"load_time", "notices", b"notices", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeVersionsResponse: _TypeAlias = MergeVersionsResponse  # noqa: Y015
+
+@_typing.final
 class GetAdapterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -45,6 +45,11 @@ class AdapterServiceStub:
                 request_serializer=graft_dot_v1_dot_adapter__pb2.ImportVersionRequest.SerializeToString,
                 response_deserializer=graft_dot_v1_dot_adapter__pb2.ImportVersionResponse.FromString,
                 _registered_method=True)
+        self.MergeVersions = channel.unary_unary(
+                '/graft.v1.AdapterService/MergeVersions',
+                request_serializer=graft_dot_v1_dot_adapter__pb2.MergeVersionsRequest.SerializeToString,
+                response_deserializer=graft_dot_v1_dot_adapter__pb2.MergeVersionsResponse.FromString,
+                _registered_method=True)
         self.GetAdapter = channel.unary_unary(
                 '/graft.v1.AdapterService/GetAdapter',
                 request_serializer=graft_dot_v1_dot_adapter__pb2.GetAdapterRequest.SerializeToString,
@@ -120,6 +125,14 @@ class AdapterServiceServicer:
 
     def ImportVersion(self, request, context):
         """Registers a PEFT folder that lies on the server's own disk under an allowed directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeVersions(self, request, context):
+        """Adds versions of one base up into a new one, exactly: the sum of their updates, each multiplied by its weight. A
+        layer's rank is then the sum of the ranks that they have there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,6 +229,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.ImportVersion,
                     request_deserializer=graft_dot_v1_dot_adapter__pb2.ImportVersionRequest.FromString,
                     response_serializer=graft_dot_v1_dot_adapter__pb2.ImportVersionResponse.SerializeToString,
+            ),
+            'MergeVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeVersions,
+                    request_deserializer=graft_dot_v1_dot_adapter__pb2.MergeVersionsRequest.FromString,
+                    response_serializer=graft_dot_v1_dot_adapter__pb2.MergeVersionsResponse.SerializeToString,
             ),
             'GetAdapter': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAdapter,
@@ -333,6 +351,33 @@ class AdapterService:
             '/graft.v1.AdapterService/ImportVersion',
             graft_dot_v1_dot_adapter__pb2.ImportVersionRequest.SerializeToString,
             graft_dot_v1_dot_adapter__pb2.ImportVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graft.v1.AdapterService/MergeVersions',
+            graft_dot_v1_dot_adapter__pb2.MergeVersionsRequest.SerializeToString,
+            graft_dot_v1_dot_adapter__pb2.MergeVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

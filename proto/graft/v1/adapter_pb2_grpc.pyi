@@ -37,6 +37,10 @@ class AdapterServiceStub:
     """Uploads a PEFT folder: first a header, then the files' bytes. Answers once the version is checked and stored."""
     ImportVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ImportVersionRequest, _adapter_pb2.ImportVersionResponse]
     """Registers a PEFT folder that lies on the server's own disk under an allowed directory."""
+    MergeVersions: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.MergeVersionsRequest, _adapter_pb2.MergeVersionsResponse]
+    """Adds versions of one base up into a new one, exactly: the sum of their updates, each multiplied by its weight. A
+    layer's rank is then the sum of the ranks that they have there.
+    """
     GetAdapter: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterRequest, _adapter_pb2.GetAdapterResponse]
     ListAdapters: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListAdaptersRequest, _adapter_pb2.ListAdaptersResponse]
     DeleteAdapter: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]
@@ -68,6 +72,10 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     """Uploads a PEFT folder: first a header, then the files' bytes. Answers once the version is checked and stored."""
     ImportVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ImportVersionRequest, _adapter_pb2.ImportVersionResponse]  # type: ignore[assignment]
     """Registers a PEFT folder that lies on the server's own disk under an allowed directory."""
+    MergeVersions: _aio.UnaryUnaryMultiCallable[_adapter_pb2.MergeVersionsRequest, _adapter_pb2.MergeVersionsResponse]  # type: ignore[assignment]
+    """Adds versions of one base up into a new one, exactly: the sum of their updates, each multiplied by its weight. A
+    layer's rank is then the sum of the ranks that they have there.
+    """
     GetAdapter: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetAdapterRequest, _adapter_pb2.GetAdapterResponse]  # type: ignore[assignment]
     ListAdapters: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListAdaptersRequest, _adapter_pb2.ListAdaptersResponse]  # type: ignore[assignment]
     DeleteAdapter: _aio.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]  # type: ignore[assignment]
@@ -108,6 +116,16 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.ImportVersionResponse, _abc.Awaitable[_adapter_pb2.ImportVersionResponse]]:
         """Registers a PEFT folder that lies on the server's own disk under an allowed directory."""
+
+    @_abc_1.abstractmethod
+    def MergeVersions(
+        self,
+        request: _adapter_pb2.MergeVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_adapter_pb2.MergeVersionsResponse, _abc.Awaitable[_adapter_pb2.MergeVersionsResponse]]:
+        """Adds versions of one base up into a new one, exactly: the sum of their updates, each multiplied by its weight. A
+        layer's rank is then the sum of the ranks that they have there.
+        """
 
     @_abc_1.abstractmethod
     def GetAdapter(

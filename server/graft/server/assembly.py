@@ -58,6 +58,7 @@ from graft.server.registry.bases import BaseUploads
 from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.collection import Collection
 from graft.server.registry.snapshots import Snapshots
+from graft.server.registry.sums import Sums
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import Located, Slots
 from graft.server.runtime.background import watched
@@ -126,9 +127,10 @@ class Assembly:
         management = Management(catalog, snapshots, engine.slots, engine.parity)
         programs = Programs(registered, serving, text, templates)
         runs = PromptRuns(programs)
+        sums, collection = Sums(uploads, store, snapshots), self._collection(catalog, store, engine.slots)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
-            adapters=adapters.AdapterServicer(management, uploads, self._collection(catalog, store, engine.slots)),
+            adapters=adapters.AdapterServicer(management, uploads, sums, collection),
             bases=bases.BaseServicer(base_uploads),
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),

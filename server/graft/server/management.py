@@ -143,12 +143,17 @@ class Management:
         `version` may be an alias.
         Raises `IncompatibleAdapter`, `NotFound`; what goes wrong with the load is told to whoever asks for the version.
         """
-        target = self._of_alias(tenant, adapter, version)
-        if target is None:
-            target = await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
+        target = await self.find_version(tenant=tenant, adapter=adapter, version=version)
         self._snapshots.check_servable(target)
         self._slots.hint(target.digest)
         return self._slots.usable(target.digest)
+
+    async def find_version(self, *, tenant: str, adapter: str, version: str) -> AdapterVersion:
+        """A version by its number, its digest, or an alias that points at it. Raises `NotFound`."""
+        found = self._of_alias(tenant, adapter, version)
+        if found is not None:
+            return found
+        return await self._catalog.read(lambda catalog: catalog.get_version(tenant, adapter, version))
 
     async def get_version(
         self, *, tenant: str, adapter: str, version: str

@@ -43,6 +43,12 @@ class NotMeasured(TrainingError, RuntimeError):
     """
 
 
+class NotTheSame(TrainingError, ArithmeticError):
+    """What was made does not compute what it was made from; nothing of it was kept."""
+
+    exit_code = 1
+
+
 class Diverged(TrainingError, ArithmeticError):
     """Loss or gradient is no longer a number; the learning rate is too high or the data are at fault."""
 

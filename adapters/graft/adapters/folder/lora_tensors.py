@@ -5,6 +5,7 @@ y = W x + (alpha / r) B A x, with A of shape (r, in_features) and B of shape (ou
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Base(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair:
+class Pair:
     """The two sides of one module's update; None where the file lacks it."""
 
     a: TensorInfo | None = None
@@ -47,7 +48,7 @@ class _Pair:
 
 def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """Everything that keeps the tensors from being a LoRA of `base`; at most 20 of one kind are spelled out."""
-    pairs, strange = _pairs(manifest.tensors)
+    pairs, strange = pairs_of(manifest.tensors)
     experts = sorted(filter(is_expert, pairs))
     known = {module: pair for module, pair in pairs.items() if module in base.modules and not is_expert(module)}
     unknown = [_unknown(module, base) for module in pairs if module not in base.modules and not is_expert(module)]
@@ -88,7 +89,18 @@ def vocabulary_mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     return _capped(found)
 
 
-def _pairs(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, _Pair], list[Reason]]:
+def scaling(config: Mapping[str, object], module: str, rank: int) -> float:
+    """alpha / r, or alpha / √r for rank-stabilised LoRA (arXiv:2312.03732), of an accepted adapter; `alpha_pattern` is
+    matched as peft does.
+    """
+    patterns = peft_patterns.mapping_of(config, "alpha_pattern")
+    keys = ((re.match(peft_patterns.of_key(key), module), alpha) for key, alpha in patterns.items())
+    alpha = next((alpha for match, alpha in keys if match), config["lora_alpha"])
+    return float(str(alpha)) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def pairs_of(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, Pair], list[Reason]]:
+    """By module, and what of the tensors is no side of a pair."""
     sides: dict[str, dict[str, TensorInfo]] = {}
     strange = []
     for name, info in tensors.items():
@@ -101,7 +113,7 @@ def _pairs(tensors: Mapping[str, TensorInfo]) -> tuple[dict[str, _Pair], list[Re
             strange.append(Reason(field=f"{TENSOR_FILE}:{name[:200]}", problem=problem, remedy=remedy))
             continue
         sides.setdefault(match["module"], {})[match["side"].lower()] = info
-    return {module: _Pair(**found) for module, found in sides.items()}, strange
+    return {module: Pair(**found) for module, found in sides.items()}, strange
 
 
 def _unknown(module: str, base: Base) -> Reason:
@@ -123,7 +135,7 @@ def _left_out(module: str) -> Reason:
     return Reason(field=f"{TENSOR_FILE}:{module[:200]}", problem=problem, remedy=remedy)
 
 
-def _pair_reasons(module: str, pair: _Pair, rank: int, base: Base) -> Iterator[Reason]:
+def _pair_reasons(module: str, pair: Pair, rank: int, base: Base) -> Iterator[Reason]:
     if is_head(module):
         # vLLM computes a prompt's log-probabilities without knowing which adapter the prompt belongs to.
         problem, remedy = "an adapted output head would be left out when prompts are scored", "train without it"

@@ -62,9 +62,15 @@ class TrainedRecord:
 
     def write(self, folder: Path) -> Path:
         """Write `graft.json` into `folder` and return its path. Raises OSError."""
+        return write_record(folder / TRAINED_FILE, self._body())
+
+    def text(self) -> str:
+        """What `graft.json` holds."""
+        return record_text(self._body())
+
+    def _body(self) -> Mapping[str, object]:
         body = {"base": self.base, "form": self.form, "lineage": self.lineage.record()}
-        stated = {} if self.provenance is Provenance.TRAINED else {"provenance": self.provenance}
-        return write_record(folder / TRAINED_FILE, body | stated)
+        return body | ({} if self.provenance is Provenance.TRAINED else {"provenance": self.provenance})
 
     @classmethod
     def read(cls, folder: Path) -> TrainedRecord | None:
@@ -104,9 +110,13 @@ def read_record(
 
 def write_record(path: Path, record: object) -> Path:
     """Write a dataclass for `read_record`, and return its path. Raises OSError."""
-    text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, default=_plain)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(record_text(record), encoding="utf-8")
     return path
+
+
+def record_text(record: object) -> str:
+    """What `write_record` writes."""
+    return json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value: object) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from graft.client import Client, Push
     from graft.v1 import adapter_pb2
 
-HELP = "list, show, push, import, alias, pin, prefetch and delete adapters"
+HELP = "list, show, push, import, merge, alias, pin, prefetch and delete adapters"
 _WAIT_SECONDS = 2.0
 
 
@@ -30,6 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take = add_verb(verbs, "import", _import, "register a PEFT folder that lies on the server's disk")
     take.add_argument("path")
     _add_push_arguments(take)
+    merge = add_verb(verbs, "merge", _merge, "add versions up into a new one, exactly")
+    merge.add_argument(
+        "parts",
+        nargs="+",
+        metavar="ADAPTER@VERSION:WEIGHT",
+        help="such as fable@3:0.7; without a version that of stable, without a weight 1",
+    )
+    _add_new_version_arguments(merge)
     alias = add_verb(verbs, "alias", _alias, "point an alias to a version: the hot swap")
     _add(alias, "adapter", "alias", "version")
     alias.add_argument("--weight", type=int, metavar="PERCENT", help="share of the bare name's traffic")
@@ -60,9 +69,13 @@ def _add(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def _add_push_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_new_version_arguments(parser)
+    parser.add_argument("--allow-noop", action="store_true", help="an adapter that changes nothing is meant")
+
+
+def _add_new_version_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="the adapter's name")
     parser.add_argument("--alias", help="point this alias to the new version, e.g. stable")
-    parser.add_argument("--allow-noop", action="store_true", help="an adapter that changes nothing is meant")
     parser.add_argument(
         "--allow-other-quantization", action="store_true", help="serving on another form than trained on is meant"
     )
@@ -124,6 +137,33 @@ def _sent(send: Callable[..., Push], folder: str, args: argparse.Namespace) -> S
             allow_noop=args.allow_noop,
             allow_other_quantization=args.allow_other_quantization,
         )
+    return _new_version(push, args)
+
+
+def _merge(client: Client, args: argparse.Namespace) -> Shown:
+    parts = [_part(text) for text in args.parts]
+    with _patience(args):
+        push = client.merge_adapters(
+            parts, name=args.name, alias=args.alias, allow_other_quantization=args.allow_other_quantization
+        )
+    return _new_version(push, args)
+
+
+def _part(text: str) -> tuple[str, str, float]:
+    """What `fable@3:0.7` names: the adapter, its version or alias, and the weight."""
+    from graft.cli.failure import UserError
+
+    reference, weight = text, 1.0
+    head, colon, tail = text.rpartition(":")
+    with contextlib.suppress(ValueError):
+        reference, weight = (head, float(tail)) if colon else (text, 1.0)
+    adapter, sign, version = reference.partition("@" if "@" in reference else ":")
+    if not adapter or (sign and not version):
+        raise UserError(f"{text!r} names no version: write ADAPTER@VERSION:WEIGHT, such as fable@3:0.7")
+    return adapter, version or "stable", weight
+
+
+def _new_version(push: Push, args: argparse.Namespace) -> Shown:
     text = f"{args.name}@{push.version.number} {push.version.digest}"
     if push.alias:
         text += f"\n{args.name}:{args.alias} now answers with it{_load_time(push.load_seconds)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,10 +126,28 @@ class AdapterUploads:
         """
         require_slots(self._num_slots)
         source = await asyncio.to_thread(ImportFolder, folder, self._import_roots)
+        return await self.take(
+            tenant=tenant, adapter=adapter, chunks=source.chunks, permissions=permissions, request_id=request_id
+        )
+
+    async def take(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        chunks: Callable[[], Iterator[tuple[str, bytes]]],
+        permissions: Permissions,
+        request_id: str | None,
+    ) -> Accepted:
+        """Register what lies on this machine, or is made here: `chunks` are asked in a thread.
+
+        Raises what `upload` does.
+        """
+        require_slots(self._num_slots)
         upload = await asyncio.to_thread(lambda: self._staging.begin(names=IMPORTED_FILES))
 
         def copy() -> str | None:
-            for name, data in source.chunks():
+            for name, data in chunks():
                 upload.write(name, data)
             upload.commit()
             if REFERENCE_FILE not in upload.sha256():

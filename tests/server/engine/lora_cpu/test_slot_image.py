@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graft.server.engine.lora.slot_image import SlotLayout, is_image, scaling, write_image
+from graft.adapters.folder.lora_tensors import scaling
+from graft.server.engine.lora.slot_image import SlotLayout, is_image, write_image
 from graft.server.engine.lora.slot_images import SlotImages
 from graft.server.engine.lora.tensor_file import map_tensors
 from tests.server.engine.making import write_adapter

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
@@ -41,8 +41,8 @@ def _recorded(model: PreTrainedModel, rows: Sequence[Encoded], form: ServingForm
     generator = torch.Generator().manual_seed(0)
     first_tokens = [ids[0] for ids in seen]
     for index in range(NUM_DRAWN_ROWS):
-        drawn = _drawn(model, first_tokens[index % len(first_tokens)], generator)
-        found.append(_scored(model, drawn, 1))
+        ids = drawn(model, first_tokens[index % len(first_tokens)], generator)
+        found.append(_scored(model, ids, 1))
     return Reference(form=form, rows=tuple(found))
 
 
@@ -58,13 +58,15 @@ def _scored(model: PreTrainedModel, ids: Sequence[int], start: int) -> Reference
     )
 
 
-def _drawn(model: PreTrainedModel, first_token: int, generator: torch.Generator) -> list[int]:
+def drawn(
+    model: nn.Module, first_token: int, generator: torch.Generator, *, num_tokens: int = NUM_DRAWN_TOKENS
+) -> list[int]:
     """``first_token`` and what the model goes on to say, drawn at temperature 1, with the numbers of a CPU's generator
     on any device.
     """
-    ids = [first_token]
-    while len(ids) < NUM_DRAWN_TOKENS:
-        logits_V: Tensor = model(input_ids=torch.tensor([ids]).to(model.device)).logits[0, -1]
+    ids, device = [first_token], next(model.parameters()).device
+    while len(ids) < num_tokens:
+        logits_V: Tensor = model(input_ids=torch.tensor([ids]).to(device)).logits[0, -1]
         probabilities_V = logits_V.float().softmax(-1).cpu()
         ids.append(int(torch.multinomial(probabilities_V, 1, generator=generator)))
     return ids

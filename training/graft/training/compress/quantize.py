@@ -22,7 +22,6 @@ from graft.adapters.base.output_head import own_head
 from graft.adapters.base.pruned import PrunedRecord
 from graft.adapters.base.quantized import Calibration, QuantizedRecord
 from graft.adapters.form import ServingForm
-from graft.training.compress.beside import copy_beside_weights
 from graft.training.compress.blocks import change_blocks
 from graft.training.compress.calibration import NUM_TOKENS, CalibrationText
 from graft.training.compress.decoder import Decoder
@@ -31,6 +30,7 @@ from graft.training.compress.packed import packed_config, packed_tensors
 from graft.training.compress.rounding import IntegerWeight, round_to_nearest
 from graft.training.compress.share import outside_form, summary
 from graft.training.errors import ConfigurationError
+from graft.training.job.beside import copy_beside_weights
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
 from graft.training.model.loading import CPU, load_tokenizer

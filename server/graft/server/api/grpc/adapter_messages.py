@@ -15,7 +15,9 @@ from graft.server.api.grpc.inference_messages import form_message
 from graft.server.residency.policy import Resident, State
 from graft.v1 import adapter_pb2 as pb
 
-_Moved = TypeVar("_Moved", pb.SetAliasResponse, pb.UploadVersionResponse, pb.ImportVersionResponse)
+_Moved = TypeVar(
+    "_Moved", pb.SetAliasResponse, pb.UploadVersionResponse, pb.ImportVersionResponse, pb.MergeVersionsResponse
+)
 _PROVENANCE = {
     values.Provenance.TRAINED: pb.PROVENANCE_TRAINED,
     values.Provenance.DECLARED: pb.PROVENANCE_DECLARED,

@@ -23,21 +23,25 @@ from graft.server.management import Management
 from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
+from graft.server.registry.sums import Sums
 from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
 
 _T = TypeVar("_T")
-_Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionResponse)
+_Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionResponse, pb.MergeVersionsResponse)
+_MAX_PARTS = 16
+_MAX_WEIGHT = 1000.0
 
 
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, management: Management, uploads: AdapterUploads, collection: Collection) -> None:
+    def __init__(self, management: Management, uploads: AdapterUploads, sums: Sums, collection: Collection) -> None:
         self._management = management
         self._uploads = uploads
+        self._sums = sums
         self._collection = collection
         self._replays = Replays()
 
@@ -69,6 +73,28 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             request_id=request_id_of(request),
         )
         return await self._published(accepted, request.alias, pb.ImportVersionResponse())
+
+    async def MergeVersions(self, request: pb.MergeVersionsRequest, context: Context) -> pb.MergeVersionsResponse:
+        _require(request, "adapter")
+        check_new_alias(request.alias)
+        _check_parts(request)
+        parts = [
+            (
+                await self._management.find_version(
+                    tenant=current_tenant(), adapter=part.adapter, version=part.version
+                ),
+                part.weight,
+            )
+            for part in request.parts
+        ]
+        accepted = await self._sums.add(
+            tenant=current_tenant(),
+            adapter=request.adapter,
+            parts=parts,
+            other_form=request.allow_other_quantization,
+            request_id=request_id_of(request),
+        )
+        return await self._published(accepted, request.alias, pb.MergeVersionsResponse())
 
     async def GetAdapter(self, request: pb.GetAdapterRequest, context: Context) -> pb.GetAdapterResponse:
         _require(request, "adapter")
@@ -201,6 +227,20 @@ def check_new_alias(alias: str) -> None:
     """Learn that an alias cannot be called so before the files have come. Raises `InvalidReference`."""
     if alias:
         check_name(alias, what="alias")
+
+
+def _check_parts(request: pb.MergeVersionsRequest) -> None:
+    violations = Violations()
+    if not 2 <= len(request.parts) <= _MAX_PARTS:
+        violations.add("parts", f"{len(request.parts)} versions were named; from 2 to {_MAX_PARTS} add up")
+    for index, part in enumerate(request.parts):
+        for field in ("adapter", "version"):
+            if not getattr(part, field):
+                violations.add(f"parts[{index}].{field}", "is empty")
+        if not 0 < abs(part.weight) <= _MAX_WEIGHT:
+            problem = f"is {part.weight:g}: it must be a number other than 0, of at most {_MAX_WEIGHT:g} in magnitude"
+            violations.add(f"parts[{index}].weight", problem)
+    violations.raise_any()
 
 
 def _require(request: Any, *fields: str) -> None:

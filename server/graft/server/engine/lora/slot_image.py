@@ -7,7 +7,6 @@ Made outside the engine's loop. The file is in safetensors format; for slice `i`
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from graft.adapters.folder.lora_tensors import scaling
 from graft.server.engine.lora.tensor_file import Scratch, map_tensors, write_tensors
 
 SUFFIX = ".slot"
@@ -77,12 +77,3 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout, scratch: Scratch
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def scaling(config: Mapping[str, object], module: str, rank: int) -> float:
-    """alpha / r, or alpha / √r for rank-stabilised LoRA (arXiv:2312.03732); `alpha_pattern` is matched as peft does."""
-    patterns = config.get("alpha_pattern")
-    found = patterns if isinstance(patterns, Mapping) else {}
-    alpha = next((value for key, value in found.items() if re.match(rf"(.*\.)?({key})$", module)), config["lora_alpha"])
-    divisor = math.sqrt(rank) if config.get("use_rslora") else rank
-    return float(alpha) / divisor  # type: ignore[arg-type]  # checked when the adapter was accepted

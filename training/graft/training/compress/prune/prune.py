@@ -18,7 +18,6 @@ from graft.adapters.base.hub_id import shown
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.base.pruned import FILE_NAME, PrunedLayer, PrunedRecord
 from graft.adapters.base.quantized import Calibration
-from graft.training.compress.beside import copy_beside_weights
 from graft.training.compress.blocks import change_blocks
 from graft.training.compress.calibration import NUM_TOKENS, CalibrationText
 from graft.training.compress.columns import output_error
@@ -28,6 +27,7 @@ from graft.training.compress.prune.sparsegpt import sparsegpt
 from graft.training.compress.prune.sparsity import Sparsity
 from graft.training.compress.prune.weights import DTYPES, WeightFiles
 from graft.training.errors import ConfigurationError
+from graft.training.job.beside import copy_beside_weights
 from graft.training.job.export import make_readable, put_in_place
 from graft.training.job.lineage import code_version
 from graft.training.model.loading import load_tokenizer

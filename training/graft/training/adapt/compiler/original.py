@@ -1,0 +1,149 @@
+"""What is compiled: the files of a PEFT folder, checked before a weight of the base is loaded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftType
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterFile, Lineage, Parent, Provenance, version_digest
+from graft.adapters.base.base import Base
+from graft.adapters.digest import sha256_of_file
+from graft.adapters.errors import GraftError
+from graft.adapters.folder.manifest import ADAPTER_FILES, CONFIG_FILE, TENSOR_FILE
+from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.folder.reference import Reference
+from graft.adapters.folder.strict_json import read_json_object
+from graft.adapters.form import ServingForm
+from graft.training.errors import ConfigurationError, first_line
+
+_MAX_CONFIG_BYTES = 1 << 20
+_PROMPTS = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE"}
+_NOT_LINEAR = {
+    "ADAPTION_PROMPT": "it adds gated attention over prompts of its own to the blocks",
+    "BOTTLENECK": "a bottleneck adapter bends what passes through it between its two matrices",
+    "POLY": "which of its matrices apply is chosen for each task",
+    "SHADOW": "it runs a model of its own beside the base",
+    "XLORA": "how much of each matrix applies depends on the tokens",
+}
+"""Why no matrix stands for a method's update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """An adapter as it was trained."""
+
+    folder: Path
+    config: PeftConfig
+    tensors: Mapping[str, Tensor]
+    trained: TrainedRecord | None
+    """What its trainer vouches for; None of a foreign one."""
+    reference: Reference | None
+
+    @classmethod
+    def read(cls, folder: Path, base: Base) -> Original:
+        """Raises ``ConfigurationError`` with all that keeps it from being compiled for the base."""
+        values, reasons = read_json_object(folder / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES)
+        wrong = [f"{one.field} {one.problem}" for one in reasons] or list(_method_problems(values))
+        tensors: Mapping[str, Tensor] = {}
+        try:
+            tensors = load_file(folder / TENSOR_FILE)
+        except (OSError, SafetensorError) as error:
+            wrong.append(f"{TENSOR_FILE} cannot be read ({first_line(error)})")
+        wrong += _number_problems(tensors)
+        trained = reference = None
+        try:
+            trained, reference = TrainedRecord.read(folder), Reference.read(folder, vocab_size=base.vocab_size)
+        except GraftError as error:
+            wrong.append(first_line(error))
+        wrong += [] if trained is None else _base_problems(trained, base)
+        if wrong:
+            raise ConfigurationError(f"{folder} cannot be compiled: {'; '.join(wrong)}.")
+        return cls(folder=folder, config=_config(folder), tensors=tensors, trained=trained, reference=reference)
+
+    @property
+    def method(self) -> str:
+        """As its users call it."""
+        kind = getattr(self.config, "init_lora_weights", None)
+        if getattr(self.config, "use_dora", False):
+            return "DORA"
+        return kind.upper() if isinstance(kind, str) else str(self.config.peft_type.value)
+
+    def lineage(self, base: Base, form: ServingForm) -> Lineage:
+        """That of the training, and this adapter as the parent of what is compiled from it."""
+        known = self.trained.lineage if self.trained else UNKNOWN_LINEAGE
+        paths = [self.folder / name for name in ADAPTER_FILES if (self.folder / name).is_file()]
+        digest = version_digest(
+            files=[
+                AdapterFile(name=one.name, size_bytes=one.stat().st_size, sha256=sha256_of_file(one)) for one in paths
+            ],
+            base=self.trained.base if self.trained else base.identity,
+            form=form,
+            provenance=self.provenance,
+            lineage=known,
+        )
+        return Lineage(**{**vars(known), "parents": (Parent(digest=digest, weight=1.0),)})
+
+    @property
+    def provenance(self) -> Provenance:
+        return self.trained.provenance if self.trained else Provenance.DECLARED
+
+
+def _method_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    method = config.get("peft_type")
+    if method in _PROMPTS:
+        yield (
+            f"{method} trains a prompt and no weights, so there is nothing to compile: what a server takes of it is "
+            "pushed as it is"
+        )
+    elif method in _NOT_LINEAR:
+        yield f"{method} has no linear form: {_NOT_LINEAR[method]}; train one that has, such as LORA, to have it served"
+    elif method not in PeftType.__members__:
+        yield f"peft_type {method!r:.80} is no method that peft {_peft_version()} knows, such as LORA, LOHA or VERA"
+    if config.get("alora_invocation_tokens"):
+        yield "an activated LoRA (alora_invocation_tokens) applies from some tokens on only, which no matrix says"
+    task = config.get("task_type")
+    if task not in (None, "CAUSAL_LM"):
+        yield f"task_type is {task!r:.80}, and only CAUSAL_LM is compiled: what has a head is served as it is"
+
+
+def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    broken = [name for name, one in tensors.items() if one.is_floating_point() and not bool(torch.isfinite(one).all())]
+    if broken:
+        others = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
+        yield (
+            f"{broken[0]}{others} hold numbers that are NaN or infinite: the training diverged or the file was "
+            "damaged; take an earlier checkpoint"
+        )
+
+
+def _base_problems(trained: TrainedRecord, base: Base) -> list[str]:
+    parts = trained.base.differences(base.identity)
+    if not parts:
+        return []
+    return [f"it was trained on {trained.base.name}, and {base.name} has other {' and '.join(parts)}: give that base"]
+
+
+def _config(folder: Path) -> PeftConfig:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of keys that other versions of peft wrote
+            config: PeftConfig = PeftConfig.from_pretrained(str(folder))
+    except Exception as error:  # each method's configuration has checks and errors of its own
+        raise ConfigurationError(f"{folder}: {CONFIG_FILE} makes no configuration: {first_line(error)}.") from None
+    config.inference_mode = True
+    return config
+
+
+def _peft_version() -> str:
+    from importlib.metadata import version
+
+    return version("peft")
