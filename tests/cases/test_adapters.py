@@ -120,6 +120,18 @@ CASES = [
         says=["steps_between_prunings", "remove the key 'steps_between_prunings' from adapter_config.json"],
     ),
     CommandCase(
+        id="S3 another method, and what makes a LoRA of it",
+        argv=PUSH,
+        prepare=with_config(peft_type="LOHA", r=None, lora_alpha=None),
+        says=["'LOHA' is not LORA", f"graft compile {{folder}}/a --base {BASE} --output COMPILED"],
+    ),
+    CommandCase(
+        id="S3 DoRA, and what makes a base of it",
+        argv=PUSH,
+        prepare=with_config(use_dora=True),
+        says=["use_dora", f"graft compile {{folder}}/a --base {BASE} --output COMPILED"],
+    ),
+    CommandCase(
         id="S4 an adapter with two more tokens",
         argv=PUSH,
         prepare=with_tensors(

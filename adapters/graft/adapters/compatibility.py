@@ -11,7 +11,7 @@ from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
 from graft.adapters.folder import lora_tensors, soft_prompt
-from graft.adapters.folder.manifest import CONFIG_FILE, Manifest
+from graft.adapters.folder.manifest import CONFIG_FILE, Manifest, is_lora
 from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
 
@@ -58,7 +58,6 @@ _WITHOUT_EFFECT = {
     "use_rslora",
     "velora_config",
 }
-_COMPILE_FIRST = "compile it to a plain LoRA first, or merge it into the base"
 # How trainers call the rates at which they trained.
 _RATE = re.compile(r"(^|_)lr(_|$)|learning_rate|weight_decay")
 # What PEFT knows and no plain LoRA does: each changes what is computed from the tensors, or needs more of them.
@@ -108,17 +107,16 @@ def incompatibilities(
     trained on; `is_noop` is what `numbers.inspect_numbers` found.
     """
     # What matters first: on another base, or with another vocabulary, the rest follows from that.
-    kind_reasons = _soft_prompt_reasons if manifest.num_virtual_tokens else _lora_reasons
     reasons = [
         *(_base_reasons(declared_base, base) if declared_base is not None else ()),
-        *kind_reasons(manifest, base, limits),
+        *_kind_reasons(manifest, base, limits, compile_command(base.name, serving_form)),
         *_size_reasons(manifest, limits),
     ]
     if form != serving_form and not allow_other_quantization:
         problem = f"trained on the base as {form}, but this server holds it as {serving_form}"
         remedy = f"serve the base as {form}, or say allow_other_quantization"
         reasons.append(Reason(field="form", problem=problem, remedy=remedy))
-    if is_noop and not allow_noop:
+    if is_noop and not allow_noop and (manifest.rank or manifest.num_virtual_tokens):
         problem = "all its updates are zero: it would answer exactly as the base does"
         if manifest.num_virtual_tokens:
             problem = "its virtual tokens are zero throughout: nothing was learned"
@@ -127,60 +125,80 @@ def incompatibilities(
     return tuple(reasons)
 
 
-def _lora_reasons(manifest: Manifest, base: Base, limits: Limits) -> Iterator[Reason]:
+def compile_command(base: str, form: ServingForm) -> str:
+    """What makes of an adapter of another method something that is served on `base` in `form`; the adapter's own folder
+    is for its sender to fill in.
+    """
+    flags = {ServingForm.LLM_INT8: " --load-in-8bit", ServingForm.BF16: " --no-load-in-4bit"}
+    return f"graft compile FOLDER --base {base}{flags.get(form, '')} --output COMPILED"
+
+
+def _kind_reasons(manifest: Manifest, base: Base, limits: Limits, compiles: str) -> Iterator[Reason]:
+    if manifest.num_virtual_tokens:
+        yield from _soft_prompt_reasons(manifest, base, limits)
+    elif is_lora(manifest.config):
+        yield from _lora_reasons(manifest, base, limits, compiles)
+    else:
+        problem = f"{manifest.config.get('peft_type')!r:.80} is not LORA, which is what slots hold"
+        remedy = f"make an adapter or a base of it first: {compiles}"
+        yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=remedy)
+
+
+def _lora_reasons(manifest: Manifest, base: Base, limits: Limits, compiles: str) -> Iterator[Reason]:
     yield from lora_tensors.vocabulary_mismatches(manifest, base)
-    yield from _method_reasons(manifest.config)
+    yield from _method_reasons(manifest.config, compiles)
     yield from _rank_reasons(manifest, limits)
     yield from _scale_reasons(manifest)
     yield from lora_tensors.mismatches(manifest, base)
 
 
 def _soft_prompt_reasons(manifest: Manifest, base: Base, limits: Limits) -> Iterator[Reason]:
-    yield from _key_reasons(manifest.config, without_effect=soft_prompt.WITHOUT_EFFECT, known=frozenset())
-    yield from _whole_module_reasons(manifest.config)
+    yield from _key_reasons(
+        manifest.config, without_effect=soft_prompt.WITHOUT_EFFECT, known=frozenset(), remedy="train without it"
+    )
+    yield from _whole_module_reasons(manifest.config, remedy="train without modules_to_save")
     yield from soft_prompt.mismatches(
         manifest.config, manifest.tensors, base, max_virtual_tokens=limits.max_virtual_tokens
     )
 
 
-def _method_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
-    """Methods and options of PEFT that the engine would ignore or get wrong."""
-    if config.get("peft_type") != "LORA":
-        problem = f"{config.get('peft_type')!r} is not LORA"
-        yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=_COMPILE_FIRST)
+def _method_reasons(config: Mapping[str, object], compiles: str) -> Iterator[Reason]:
+    """Options of PEFT that the engine would ignore or get wrong."""
     if config.get("bias", "none") != "none":
         problem = f"{config['bias']!r}: trained biases are not served"
-        yield Reason(field=f"{CONFIG_FILE}:bias", problem=problem, remedy="train with bias='none'")
+        remedy = f"train with bias='none', or make a base of it: {compiles}"
+        yield Reason(field=f"{CONFIG_FILE}:bias", problem=problem, remedy=remedy)
     initialisation = config.get("init_lora_weights", True)
     if isinstance(initialisation, str) and initialisation.lower() not in _PLAIN_INITIALISATIONS:
         problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA)"
-        remedy = "save it with path_initial_model_for_weight_conversion"
+        remedy = f"make a plain LoRA of it: {compiles}"
         yield Reason(field=f"{CONFIG_FILE}:init_lora_weights", problem=problem, remedy=remedy)
-    yield from _whole_module_reasons(config)
-    yield from _key_reasons(config, without_effect=_WITHOUT_EFFECT, known=_METHODS)
+    yield from _whole_module_reasons(config, remedy=f"train without modules_to_save, or make a base of it: {compiles}")
+    compile_first = f"make a plain LoRA or a base of it first: {compiles}"
+    yield from _key_reasons(config, without_effect=_WITHOUT_EFFECT, known=_METHODS, remedy=compile_first)
 
 
-def _whole_module_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
+def _whole_module_reasons(config: Mapping[str, object], *, remedy: str) -> Iterator[Reason]:
     if config.get("modules_to_save"):
         problem = f"{str(config['modules_to_save'])[:200]}: whole modules are not served beside the base"
-        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy="train without modules_to_save")
+        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy=remedy)
 
 
 def _key_reasons(
-    config: Mapping[str, object], *, without_effect: Collection[str], known: Collection[str]
+    config: Mapping[str, object], *, without_effect: Collection[str], known: Collection[str], remedy: str
 ) -> Iterator[Reason]:
     """The keys that say something else than nothing, and are none of those without effect."""
     for key in sorted(config.keys() - without_effect):
         if config[key] in (None, False, 0, "", [], {}) or _RATE.search(key):
             continue
-        problem, remedy = f"{str(config[key])[:200]} is not supported by this server", _COMPILE_FIRST
+        problem, own = f"{str(config[key])[:200]} is not supported by this server", remedy
         if key not in known:
             problem = f"{str(config[key])[:200]} is unknown to this server"
-            remedy = (
+            own = (
                 f"if it only says how the adapter was trained, remove the key {key[:200]!r} from {CONFIG_FILE}; if it "
-                f"changes what is computed, {_COMPILE_FIRST}"
+                f"changes what is computed, {remedy}"
             )
-        yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=remedy)
+        yield Reason(field=f"{CONFIG_FILE}:{key[:200]}", problem=problem, remedy=own)
 
 
 def _rank_reasons(manifest: Manifest, limits: Limits) -> Iterator[Reason]:

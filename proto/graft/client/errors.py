@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import grpc
@@ -46,6 +46,13 @@ class GraftClientError(Exception):
         self.retry_after_seconds = details.retry_after_seconds
         self.reason = details.reason
         self.metadata: Mapping[str, str] = details.metadata or {}
+
+    def fill_in(self, place: str, text: str) -> None:
+        """Put a text into the place that the server left for it, wherever it is."""
+        self.message = self.message.replace(place, text)
+        self.violations = tuple(
+            replace(one, description=one.description.replace(place, text)) for one in self.violations
+        )
 
     def __str__(self) -> str:
         new = [str(violation) for violation in self.violations if violation.description not in self.message]

@@ -19,8 +19,17 @@ from tests.server.api.test_adapters import answered_by, upload_parts
 
 async def pushed(server: Server, name: str, **options: Any) -> pb.AdapterVersion:
     options = {"base": server.base} | options
-    folder = make_adapter(server.folder / name / str(options), **options)
+    folder = make_adapter(server.folder / f"{name}-folder", **options)
     return (await server.adapters.UploadVersion(upload_parts(folder, name))).version
+
+
+async def refusal(server: Server, *given: tuple[str, str, float]) -> str:
+    """What the server says against a sum."""
+    call = server.adapters.MergeVersions(pb.MergeVersionsRequest(adapter="both", parts=parts(*given)))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    assert error.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+    return f"{error.value.details()} {await details_of(call)}"
 
 
 def parts(*given: tuple[str, str, float]) -> list[pb.MergePart]:
@@ -76,10 +85,7 @@ async def test_a_stated_base_stays_a_stated_one(server: Server) -> None:
     ],
 )
 async def test_what_is_no_sum(server: Server, given: list[tuple[str, str, float]], words: list[str]) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await server.adapters.MergeVersions(pb.MergeVersionsRequest(adapter="both", parts=parts(*given)))
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    told = str(details_of(error.value))
+    told = await refusal(server, *given)
     assert all(word in told for word in words)
 
 
@@ -88,19 +94,12 @@ async def test_versions_of_two_forms_do_not_add_up(start_server: StartServer, tm
     await pushed(server, "joe")
     folder = make_adapter(server.folder / "other", base=server.base, form=ServingForm.BF16, seed=2)
     await server.adapters.UploadVersion(upload_parts(folder, "ann", allow_other_quantization=True))
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await server.adapters.MergeVersions(
-            pb.MergeVersionsRequest(adapter="both", parts=parts(("joe", "1", 1), ("ann", "1", 1)))
-        )
-    assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION or grpc.StatusCode.INVALID_ARGUMENT
-    assert "trained on the base as bf16, joe@1 on it as nf4" in str(details_of(error.value))
+    told = await refusal(server, ("joe", "1", 1), ("ann", "1", 1))
+    assert "ann@1: was trained on the base as bf16, joe@1 on it as nf4" in told
 
 
 async def test_a_rank_above_the_servers_is_refused(server: Server) -> None:
     await pushed(server, "joe", rank=12)
     await pushed(server, "ann", seed=2, rank=12)
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await server.adapters.MergeVersions(
-            pb.MergeVersionsRequest(adapter="both", parts=parts(("joe", "1", 1), ("ann", "1", 1)))
-        )
-    assert "rank 24 is above this server's limit of 16" in str(details_of(error.value))
+    told = await refusal(server, ("joe", "1", 1), ("ann", "1", 1))
+    assert "rank 24 is above this server's limit of 16" in told

@@ -38,7 +38,8 @@ _PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth", "pytor
 class Manifest:
     """What an adapter's files say. `rank` and `alpha` are the defaults that the patterns override per module.
 
-    A soft prompt has `num_virtual_tokens`, and neither rank nor modules; a LoRA has none of them.
+    A soft prompt has `num_virtual_tokens`, and neither rank nor modules; a LoRA has none of them. What other methods
+    make has none of all that.
     """
 
     config: Mapping[str, object]
@@ -96,13 +97,13 @@ def _manifest(
         if path.exists():
             found = sha256.get(name) or sha256_of_file(path)
             files.append(AdapterFile(name=name, size_bytes=path.stat().st_size, sha256=found))
-    soft = soft_prompt.is_soft_prompt(config)
+    soft, lora = soft_prompt.is_soft_prompt(config), is_lora(config)
     return Manifest(
         config=MappingProxyType(dict(config)),
         tensors=MappingProxyType(dict(tensors)),
-        rank=0 if soft else int(str(config["r"])),
-        alpha=0.0 if soft else float(str(config["lora_alpha"])),
-        target_modules=() if soft else tuple(sorted(map(str, names_of(config["target_modules"])))),
+        rank=int(str(config["r"])) if lora else 0,
+        alpha=float(str(config["lora_alpha"])) if lora else 0.0,
+        target_modules=tuple(sorted(map(str, names_of(config["target_modules"])))) if lora else (),
         files=tuple(files),
         num_virtual_tokens=int(str(config["num_virtual_tokens"])) if soft else 0,
     )
@@ -134,6 +135,11 @@ def _missing(name: str, present: Collection[str]) -> Reason:
     return Reason(field=name, problem="is missing", remedy="give a folder that PEFT saved")
 
 
+def is_lora(config: Mapping[str, object]) -> bool:
+    """Whether the adapter is a LoRA, by its configuration."""
+    return config.get("peft_type") == "LORA"
+
+
 def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
     """What is malformed in the configuration; whether it can be served is asked in `compatibility`."""
     if soft_prompt.is_soft_prompt(config):
@@ -142,6 +148,8 @@ def _config_reasons(config: Mapping[str, object]) -> list[Reason]:
         problem = "prefix tuning has keys and values for every layer, which no embeddings of virtual tokens make"
         remedy = f"train with {' or '.join(soft_prompt.PEFT_TYPES[:2])}, whose virtual tokens are served, or with LORA"
         return [Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=remedy)]
+    if not is_lora(config):
+        return []  # refused as a whole, with what makes a LoRA of it
     problems: dict[str, str] = {}
     if not _is_count(config.get("r")):
         problems["r"] = f"{_shown(config.get('r'))} is not a positive integer"

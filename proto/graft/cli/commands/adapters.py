@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def _import(client: Client, args: argparse.Namespace) -> Shown:
 
 
 def _sent(send: Callable[..., Push], folder: str, args: argparse.Namespace) -> Shown:
-    with _patience(args):
+    with _patience(args), _named(folder):
         push = send(
             folder,
             name=args.name,
@@ -171,6 +172,18 @@ def _new_version(push: Push, args: argparse.Namespace) -> Shown:
         print(f"note: {notice}", file=sys.stderr)
     value = {"version": push.version, "alias": push.alias, "load_seconds": push.load_seconds}
     return value | {"notices": list(push.notices)}, text
+
+
+@contextmanager
+def _named(folder: str) -> Iterator[None]:
+    """A server that refuses what another command would make of the folder does not know where that lies."""
+    from graft.client import GraftClientError
+
+    try:
+        yield
+    except GraftClientError as error:
+        error.fill_in("graft compile FOLDER", f"graft compile {shlex.quote(folder)}")
+        raise
 
 
 @contextmanager

@@ -47,7 +47,8 @@ class Loaded:
             TypeError,
             ValueError,
         ) as error:
-            raise ConfigurationError(f"{original.folder} does not fit the base: {first_line(error)}") from None
+            told = first_line(error).rstrip(".")
+            raise ConfigurationError(f"{original.folder} does not fit the base: {told}.") from None
         model.eval()
         return cls(model=model, method=original.method, lacking=lacking)
 

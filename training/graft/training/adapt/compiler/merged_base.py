@@ -18,6 +18,7 @@ from graft.adapters.adapter import Lineage
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
 from graft.adapters.base.hub_id import shown
+from graft.adapters.base.pruned import FILE_NAME as PRUNED_FILE
 from graft.adapters.base.quantized import FILE_NAME as QUANTIZED_FILE
 from graft.training.adapt.compiler.original import Original
 from graft.training.adapt.compiler.peft_model import layers_of
@@ -90,7 +91,7 @@ def write_merged(model: PreTrainedModel, base: Base, folder: Path, *, card: str)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     copy_beside_weights(base.path, folder)
-    for name in (QUANTIZED_FILE, "training.json"):  # they speak of other weights
+    for name in (QUANTIZED_FILE, PRUNED_FILE, "training.json"):  # they speak of other weights
         (folder / name).unlink(missing_ok=True)
     config = json.loads((base.path / base_files.CONFIG).read_text(encoding="utf-8"))
     config.pop("quantization_config", None)

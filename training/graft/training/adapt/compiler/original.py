@@ -138,7 +138,9 @@ def _config(folder: Path) -> PeftConfig:
             warnings.simplefilter("ignore")  # of keys that other versions of peft wrote
             config: PeftConfig = PeftConfig.from_pretrained(str(folder))
     except Exception as error:  # each method's configuration has checks and errors of its own
-        raise ConfigurationError(f"{folder}: {CONFIG_FILE} makes no configuration: {first_line(error)}.") from None
+        raise ConfigurationError(
+            f"{folder}: {CONFIG_FILE} makes no configuration: {first_line(error).rstrip('.')}."
+        ) from None
     config.inference_mode = True
     return config
 
