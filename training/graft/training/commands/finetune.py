@@ -1,8 +1,11 @@
 """``graft finetune``: trains a LoRA adapter on a quantized base."""
 
+from __future__ import annotations
+
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graft.training.commands.base_argument import BASE
 from graft.training.finetune.settings import FinetuneSettings
@@ -10,6 +13,9 @@ from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
+
+if TYPE_CHECKING:
+    from graft.adapters.base.base import Base
 
 HELP = "train a LoRA adapter on a quantized base"
 
@@ -23,6 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/finetune/NAME)"
     )
+    parser.add_argument(
+        "--sweep",
+        type=Path,
+        metavar="FILE",
+        help="YAML, JSON or TOML file of several trainings at once on one base: a grid of settings, or a list of runs",
+    )
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     launching.add_flags(parser)
     add_plan_flags(parser)
@@ -33,14 +45,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
-    from graft.adapters.base.base import Base, find_base
-    from graft.adapters.base.hub import FILE_NAME, Hub
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
     from graft.training.job.export import check_adapter_output
 
-    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
     check_plan_flags(args)
+    if args.sweep is not None:
+        from graft.training.commands.finetune_sweep import run_sweep
+
+        return run_sweep(args)
+    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
     if args.plan:
         return _plan(args, settings)
     for flag in ("data", "name"):
@@ -53,8 +67,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     folder = args.output or Path(".graft") / "finetune" / args.name
     check_adapter_output(folder)
-    found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
-    base = Base.from_folder(found, cache_dir=_hashes())
+    base = base_of(args, folder)
 
     from graft.training.finetune.job import Finetune
 
@@ -71,8 +84,17 @@ def run(args: argparse.Namespace) -> int:
     if settings.validation is not None:
         print(_measured(folder, settings.validation))
     if args.push is not None:
-        _push(args, adapter)
+        push(args.push, adapter, name=args.name, alias=args.alias)
     return 0
+
+
+def base_of(args: argparse.Namespace, folder: Path) -> Base:
+    """What ``--base`` names; of a hub with the revision that is pinned in ``folder``."""
+    from graft.adapters.base.base import Base, find_base
+    from graft.adapters.base.hub import FILE_NAME, Hub
+
+    found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
+    return Base.from_folder(found, cache_dir=_hashes())
 
 
 def _hashes() -> Path:
@@ -81,17 +103,21 @@ def _hashes() -> Path:
 
 
 def _plan(args: argparse.Namespace, settings: FinetuneSettings) -> int:
-    """From the base's configuration: of a hub nothing else is fetched."""
+    from graft.training.finetune.plan import plan
+
+    print(plan(configured(args.base), settings, Machine.of(args)))
+    return 0
+
+
+def configured(base: str) -> Path:
+    """A folder with a base's configuration: of a hub nothing else is fetched."""
     from graft.adapters.base.base import find_base
     from graft.adapters.base.hub import Hub
     from graft.adapters.base.hub_id import HubId
-    from graft.training.finetune.plan import plan
 
-    on_hub = HubId.parse(args.base)
-    is_folder = Path(args.base).expanduser().is_dir()
-    folder = find_base(args.base) if on_hub is None or is_folder else Hub(pins=None).tokenizer(on_hub)
-    print(plan(folder, settings, Machine.of(args)))
-    return 0
+    on_hub = HubId.parse(base)
+    is_folder = Path(base).expanduser().is_dir()
+    return find_base(base) if on_hub is None or is_folder else Hub(pins=None).tokenizer(on_hub)
 
 
 def _measured(folder: Path, validation: str) -> str:
@@ -103,10 +129,11 @@ def _measured(folder: Path, validation: str) -> str:
     return f"after {last['step'] + 1} steps on {validation}: loss {loss:.4f}, perplexity {perplexity:.2f}"
 
 
-def _push(args: argparse.Namespace, adapter: Path) -> None:
+def push(target: str, adapter: Path, *, name: str, alias: str | None) -> None:
+    """Says which version it became."""
     from graft.training.job.publish import connect
 
-    with connect(args.push) as client:
-        pushed = client.push_adapter(adapter, name=args.name, alias=args.alias)
-    alias = f", {args.alias} points to it" if args.alias else ""
-    print(f"pushed as version {pushed.version.number} of {args.name} ({pushed.version.digest}){alias}")
+    with connect(target) as client:
+        pushed = client.push_adapter(adapter, name=name, alias=alias)
+    told = f", {alias} points to it" if alias else ""
+    print(f"pushed as version {pushed.version.number} of {name} ({pushed.version.digest}){told}")

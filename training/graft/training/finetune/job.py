@@ -92,14 +92,15 @@ class Finetune:
             compile_blocks(model, lengths_vary=True)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            run = self._run(model, ready, layout)
+            run = self.run(model, ready, layout)
             run.execute(resume=resume)
             run.step.finish()
             free_memory()
-            self._write(model, ready, processes, is_sharded=mesh.shards_weights)
+            self.write(model, ready, processes, is_sharded=mesh.shards_weights)
         return self.work / "adapter"
 
-    def _run(self, model: nn.Module, ready: Ready, layout: Layout) -> Run:
+    def run(self, model: nn.Module, ready: Ready, layout: Layout, *, generator: torch.Generator | None = None) -> Run:
+        """Of what the method made of the base; ``generator`` is what it draws from, if not torch's own."""
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
         step = Step(
@@ -108,6 +109,7 @@ class Finetune:
             optimizers=adamw(weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,
+            generator=generator,
         )
         return Run(
             step=step,
@@ -125,7 +127,8 @@ class Finetune:
             write_model=functools.partial(write_checkpoint, ready.method, layout),
         )
 
-    def _write(self, model: nn.Module, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
+    def write(self, model: nn.Module, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
+        """What the run made of the model, and the page about it."""
         record = TrainedRecord(
             base=self.base.identity,
             form=self.form,

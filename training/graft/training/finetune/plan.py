@@ -35,8 +35,7 @@ UTILISATION = 0.4
 
 def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
     """The plan in words and a table; of the folder its config.json is read. Raises ``ConfigurationError``."""
-    own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    adapted = Adapted(model=_adapted(folder, settings), form=_form(own, settings))
+    own, adapted = adapted_on_meta(folder, settings)
     config, mesh = adapted.model.config, settings.mesh(machine.num)
     check_mesh(config, settings, mesh, own=own, form=adapted.form, num_processes=machine.num)
     num = sum(one.numel() for one in adapted.model.parameters() if not one.requires_grad)
@@ -56,6 +55,15 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
         lines.append(said)
     lines += told(adapted.activations(settings.per_device_train_batch_size, settings.max_length))
     return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh)])
+
+
+def adapted_on_meta(folder: Path, settings: FinetuneSettings) -> tuple[ServingForm | None, Adapted]:
+    """The form of the folder's own weights, None where they are plain, and the base with adapters, without weights.
+
+    Raises ``ConfigurationError``.
+    """
+    own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    return own, Adapted(model=_adapted(folder, settings), form=_form(own, settings))
 
 
 def _sharing(adapted: Adapted, mesh: Mesh) -> str:

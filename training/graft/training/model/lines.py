@@ -18,6 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from graft.training.batch.packing import PackedBatch, Reach
+from graft.training.model import varlen
 from graft.training.model.attention import BLOCK
 
 NAME = "graft_lines"
@@ -39,11 +40,18 @@ class Lines:
         found: list[tuple[int, int]] = []
         for number, batch in enumerate(self.batches):
             before = self.batches[number - 1].input_ids_BL.shape[1] if number else None
-            if batch.input_ids_BL.shape[1] == before and before <= BLOCK:
+            if batch.input_ids_BL.shape[1] == before and before <= BLOCK and self.inner not in varlen.NAMES:
                 found[-1] = (found[-1][0], number + 1)
             else:
                 found.append((number, number + 1))
         return found
+
+    def seen(self, begin: int, end: int, window: int | None) -> dict[str, Any]:
+        """What tells the attention of the batches in between who sees whom."""
+        if self.inner in varlen.NAMES:
+            offsets = self.batches[begin].documents.arguments
+            return {"attention_mask": None, "sliding_window": window, **offsets}
+        return {"attention_mask": self.mask(begin, end, window)}
 
     def mask(self, begin: int, end: int, window: int | None) -> Tensor | None:
         """Of the batches in between. None where each line is one document without padding, and the causal one the same.
@@ -95,8 +103,7 @@ def attention(
         rows, length = sum(num for num, _ in sizes[begin:end]), sizes[begin][1]
         own = slice(start, start + rows * length)
         states = (one[0, :, own].unflatten(1, (rows, length)).transpose(0, 1) for one in (query, key, value))
-        mask = lines.mask(begin, end, sliding_window)
-        output_BLHD, _ = inner(module, *states, mask, **options)
+        output_BLHD, _ = inner(module, *states, **lines.seen(begin, end, sliding_window), **options)
         found.append(output_BLHD.flatten(0, 1))
         start = own.stop
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None

@@ -118,11 +118,39 @@ def _against_varlen(decoder: PreTrainedModel, circumstances: Circumstances) -> s
         return "its kernels need a device of compute capability 8.0"
     if circumstances.device != "cpu" and kernel_for(circumstances.device) is None:
         return "neither torch.nn.attention.varlen with windows nor flash-attn is installed"
+    return _against_documents(decoder, circumstances)
+
+
+def _against_documents(decoder: PreTrainedModel, circumstances: Circumstances) -> str | None:
     if not decoder._supports_sdpa:
         return "its class attends in eager only, as for sinks or biases of scores"
     if has_soft_caps(decoder.config):
         return "its scores have soft caps, which torch's kernels leave out"
     return _against_offsets(decoder, circumstances)
+
+
+def check_handing_down(model: nn.Module, circumstances: Circumstances) -> None:
+    """Raises ``ConfigurationError`` for a decoder that cannot compute batches of several trainings at once: one that
+    does not hand down to its attention which there are, or whose positions depend on all that it is called with.
+    """
+    decoder = decoder_of(model)
+    reason = _against_documents(decoder, circumstances)
+    kinds = _rope_kinds(decoder) & _GLOBAL_ROPE
+    if kinds:
+        reason = f"the angles of its positions depend on the longest row ({', '.join(sorted(kinds))})"
+    if reason is not None:
+        kind = decoder.config.model_type
+        raise ConfigurationError(f"several adapters of a {kind} cannot be trained at once: {reason}. Train one by one.")
+
+
+_GLOBAL_ROPE = frozenset(("dynamic", "longrope"))
+
+
+def _rope_kinds(decoder: PreTrainedModel) -> set[str]:
+    """Of its rotary positions, which layers of several kinds may have in several ways."""
+    found = getattr(decoder.config.get_text_config(), "rope_parameters", None) or {}
+    each = [found, *(one for one in found.values() if isinstance(one, dict))]
+    return {str(one["rope_type"]) for one in each if "rope_type" in one}
 
 
 _REASONS: Mapping[str, Callable[[PreTrainedModel, Circumstances], str | None]] = {
