@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3Fo
 
 from graft.adapters.form import ServingForm
 from graft.training.adapt.together.twin import twin
+from graft.training.model.casting import cast
 from graft.training.model.loading import load_base
 from tests.training.adapt.together.members import (
     SEVERAL,
@@ -64,6 +65,16 @@ def test_each_is_trained_as_it_would_be_alone(tiny_base: Path, form: ServingForm
     assert [len(one.told) for one in members] == [4, 6, 2, 6, 6]
     for one, other in zip(alone, members, strict=True):
         assert torch.equal(one.generator.get_state(), other.generator.get_state()), "as much is drawn"
+
+
+def test_padding_in_a_deeper_model(model: LlamaForCausalLM) -> None:
+    """From the second layer on keys of padding are what attention made of them, and stand in the mean of a row's."""
+    if not rows_are_computed_alike():
+        pytest.skip("this processor's 16-bit products round a row otherwise in other company")
+    base = cast(model, torch.bfloat16).requires_grad_(False)
+    several = (Settings(seed=1, packing=False), Settings(seed=2, length=24), Settings(seed=3, length=80, rank=4))
+    alone, members = apart_and_together(base, several, dtype=torch.bfloat16)
+    assert [difference(*pair) for pair in zip(alone, members, strict=True)] == pytest.approx([0.0] * 3, abs=1e-5)
 
 
 def test_a_window_and_biases_of_another_family(tiny_base: Path) -> None:

@@ -45,7 +45,7 @@ WRONG: Sequence[tuple[str, Sequence[str]]] = [
     ("grid: {r: [4, 8]}", ["it names no data: say data in the file, or --data"]),
     ("data: a.jsonl\nruns: [{name: a}, {name: a}]", ["2 runs are called a"]),
     ("data: a.jsonl\nruns: [{name: A B}, {name: prompt}]", ["'A B' is not a name", "'prompt' is reserved"]),
-    ("data: a.jsonl\nruns: 3", ["runs: it must be a list"]),
+    ("data: a.jsonl\nruns: 3", ["runs: it must be a list", "fewer than two runs"]),
     (
         "sets: 1\nr: 4\ndata: a.jsonl\nsettings: {seed: 1}\ngrid: {seed: [1, 1], rr: [2], r: 5, lora_alpha: [0, x]}\n"
         "runs: [{name: a, r: 0}, {name: b, seed: 2}]",

@@ -95,17 +95,18 @@ class _Grouped(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x_TK: Tensor, stacks: Sequence[Stack], *weights: Tensor) -> Tensor:
         a_RK, b_NR = weights[: len(weights) // 2], weights[len(weights) // 2 :]
-        num_covered = sum(one.tokens.stop - one.tokens.start for one in stacks)
-        shape = (len(x_TK), len(b_NR[0]))
-        output_TN = x_TK.new_empty(shape) if num_covered == len(x_TK) else x_TK.new_zeros(shape)
+        are_all = len(stacks) == 1 and stacks[0].tokens == slice(0, len(x_TK))
+        output_TN = None if are_all else x_TK.new_zeros(len(x_TK), len(b_NR[0]))
         kept: list[Tensor] = []
         for stack in stacks:
             a_GRK, b_GNR = _stacked(a_RK[stack.own]), _stacked(b_NR[stack.own])
             h_GtR = torch.bmm(stack.dropped(stack.split(x_TK)), a_GRK.mT)
-            own_GtN = stack.split(output_TN)
-            torch.bmm(h_GtR, b_GNR.mT, out=own_GtN)
-            stack.scaled_(own_GtN)
+            own_GtN = stack.scaled_(torch.bmm(h_GtR, b_GNR.mT))
             kept += (a_GRK, b_GNR, h_GtR)
+            if output_TN is None:
+                output_TN = own_GtN.flatten(0, 1)
+            else:
+                stack.split(output_TN).copy_(own_GtN)
         context.save_for_backward(x_TK, *kept)
         context.stacks = stacks
         return output_TN
@@ -116,8 +117,8 @@ class _Grouped(torch.autograd.Function):
         (grad_TN,) = gradients
         x_TK, *kept = context.saved_tensors
         stacks: Sequence[Stack] = context.stacks
-        needs_x = context.needs_input_grad[0]
-        x_grad = torch.zeros_like(x_TK) if needs_x else None
+        are_all = len(stacks) == 1 and stacks[0].tokens == slice(0, len(x_TK))
+        x_grad = torch.zeros_like(x_TK) if context.needs_input_grad[0] and not are_all else None
         a_grads: list[Tensor] = []
         b_grads: list[Tensor] = []
         for stack, a_GRK, b_GNR, h_GtR in zip(stacks, kept[::3], kept[1::3], kept[2::3], strict=True):
@@ -125,8 +126,12 @@ class _Grouped(torch.autograd.Function):
             b_grads += torch.bmm(grad_GtN.mT, h_GtR)
             h_grad = torch.bmm(grad_GtN, b_GNR)
             a_grads += torch.bmm(h_grad.mT, stack.dropped(stack.split(x_TK)))
-            if x_grad is not None:
-                stack.split(x_grad).copy_(stack.dropped(torch.bmm(h_grad, a_GRK)))
+            if context.needs_input_grad[0]:
+                own_GtK = stack.dropped(torch.bmm(h_grad, a_GRK))
+                if x_grad is None:
+                    x_grad = own_GtK.flatten(0, 1)
+                else:
+                    stack.split(x_grad).copy_(own_GtK)
         return (x_grad, None, *a_grads, *b_grads)
 
 
