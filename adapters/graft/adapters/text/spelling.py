@@ -91,21 +91,27 @@ class Spelling:
         """Ids of a document, cut at places in its text: a token belongs to the piece in which it ends. Whole where the
         tokenizer does not know where its tokens stand. Raises ``Unspellable``.
         """
-        if not getattr(self._tokenizer, "is_fast", False):
+        if (found := self.placed(text)) is None:
             return [self.text(text)]
-        if self._found_normalized or self._name.search(text):
-            backend, ids_of = self._spelling  # in which the names of control tokens are words
-            encoding = backend.encode(text, add_special_tokens=False)
-            ids, places = [ids_of.get(id, id) for id in encoding.ids], encoding.offsets
-        else:
-            found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-            ids, places = found["input_ids"], found["offset_mapping"]
         made: list[list[int]] = [[] for _ in range(len(ends) + 1)]
         piece = 0
-        for id, (_, end) in zip(ids, places, strict=True):
+        for id, (_, end) in zip(*found, strict=True):
             piece = max(piece, bisect_left(ends, end))
             made[piece].append(id)
         return made
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]] | None:
+        """Ids of a document, and of each the places in the text where it begins and ends: a blank before a word may be
+        among them. None where the tokenizer does not know them. Raises ``Unspellable``.
+        """
+        if not getattr(self._tokenizer, "is_fast", False):
+            return None
+        if self._found_normalized or self._name.search(text):
+            backend, ids_of = self._spelling  # in which the names of control tokens are words
+            encoding = backend.encode(text, add_special_tokens=False)
+            return [ids_of.get(id, id) for id in encoding.ids], list(encoding.offsets)
+        found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return list(found["input_ids"]), list(found["offset_mapping"])
 
     def marked(self, value: Any) -> Any:
         """The same text, or messages, with a mark in place of each control token's name: the chat template carries it
