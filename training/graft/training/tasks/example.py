@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from graft.training.batch.packing import IGNORED
-from graft.training.batch.supervised_rows import LENGTH_STEP
+from graft.training.batch.packing import IGNORED, LENGTH_STEP
 
 IDS, TYPES, MASK = "input_ids", "token_type_ids", "attention_mask"
 

@@ -127,7 +127,7 @@ class Frame:
 
     def apart(self) -> Self:
         """For texts that must stay apart in any case: a decoder reads one behind the other."""
-        return replace(self, joint=None)
+        return replace(self, joint=None, between=self.between or tuple(self.spelling.text(self.joint or "")))
 
     def single(self, ids: Ids) -> Framed:
         row = [*self.before, *ids, *self.after_single]
@@ -162,7 +162,7 @@ def _pad_id(tokenizer: PreTrainedTokenizerFast, after: Ids) -> int:
     )
     if found is None:
         raise ConfigurationError(
-            f"the tokenizer in {tokenizer.name_or_path} has no token to fill rows with that does not also end them: set "
-            "its pad_token."
+            f"the tokenizer in {tokenizer.name_or_path} has no token to fill rows with that does not also end "
+            "them: set its pad_token."
         )
     return int(found)

@@ -53,8 +53,8 @@ class Labels:
             told = ", ".join(map(repr, empty[:5])) + (" …" if len(empty) > 5 else "")
             reason = "which lies below the largest number" if known is None else f"which {known.by} has"
             raise DataError(
-                f"{path} has no row of the label {told}, {reason}: a class without rows cannot be learned; add rows, or "
-                "name and number those that there are."
+                f"{path} has no row of the label {told}, {reason}: a class without rows cannot be learned; add rows, "
+                "or name and number those that there are."
             )
         if len(counts) == 1:
             raise DataError(

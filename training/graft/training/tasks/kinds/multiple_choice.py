@@ -45,8 +45,8 @@ class Choosing:
         """Raises ``DataError`` where the same choice is always right."""
         if len(numbered) > 1 and len({row.right for _, row in numbered}) == 1:
             raise DataError(
-                f"{path} has the label {numbered[0][1].right} in all rows: that place would be learned, not what stands "
-                "there; put the right choices in different places."
+                f"{path} has the label {numbered[0][1].right} in all rows: that place would be learned, not what "
+                "stands there; put the right choices in different places."
             )
         frame = setup.frame if setup.frame.joint is None else replace(setup.frame, joint=" ")
         return cls(frame=frame, lengths=setup.lengths, by_rows=facts_of(setup.config).kind == "decoder")

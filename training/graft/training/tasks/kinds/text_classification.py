@@ -57,7 +57,8 @@ class TextClassification:
         if problem == NUMBER:
             _check_numbers(path, numbered)
         else:
-            found = [label for row in rows for label in (row.label if isinstance(row.label, tuple) else [row.label])]
+            every = [label for row in rows for label in (row.label if isinstance(row.label, tuple) else (row.label,))]
+            found = [label for label in every if not isinstance(label, float)]  # which are told with their lines
             head = has_head(SequenceClassification.model_class, setup.config)
             labels = Labels.of(path, found, known=declared_by(setup.config, settings.label_names, has_head=head))
         return cls(

@@ -73,7 +73,7 @@ class Writing:
 
     def said(self, model: nn.Module, batch: Batch) -> tuple[Mapping[str, Tensor], list[Any]]:
         sums = self.objective.sums(model, batch)
-        ids_BT = model.generate(  # type: ignore[operator]
+        ids_BT = model.generate(
             **batch.inputs, max_new_tokens=self.targets.most, num_beams=self.num_beams, do_sample=False
         )
         return sums, [text.strip() for text in self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True)]

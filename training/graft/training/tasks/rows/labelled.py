@@ -13,7 +13,7 @@ PAIRS = (
     ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"),
     ("question", "sentence"), ("question", "passage"),
 )  # fmt: skip
-SINGLE = ("text", "sentence")
+SINGLE = (("text",), ("sentence",))
 Label = str | int | float | tuple[str | int, ...]
 
 
@@ -29,16 +29,14 @@ class Labelled:
 def labelled(row: Row) -> Labelled:
     """Raises ``BadLine``."""
     names = set(row) - BESIDE - {"label", "labels"}
-    found = [pair for pair in PAIRS if set(pair) == names] or [(one, None) for one in SINGLE if {one} == names]
+    found: list[tuple[str, ...]] = [one for one in (*PAIRS, *SINGLE) if set(one) == names]
     if len(found) != 1:
         ways = ", ".join(["text", *(" + ".join(pair) for pair in PAIRS)])
         has = f"it has {', '.join(sorted(names))}" if names else "it has none of them"
         raise BadLine(f"a row has its label and one of: {ways}; {has}.")
-    first, second = found[0]
+    texts = [text_of(row, name) for name in found[0]]
     check_names(row, {*names, "label", "labels"})
-    return Labelled(
-        text=text_of(row, first), pair=None if second is None else text_of(row, second), label=_label_of(row)
-    )
+    return Labelled(text=texts[0], pair=texts[1] if len(texts) > 1 else None, label=_label_of(row))
 
 
 def _label_of(row: Row) -> Label:
