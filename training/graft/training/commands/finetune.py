@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.training.commands import finetune_task
 from graft.training.commands.base_argument import BASE
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
@@ -41,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, FinetuneSettings)
+    finetune_task.configure(parser, FinetuneSettings)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,11 +52,14 @@ def run(args: argparse.Namespace) -> int:
     from graft.training.job.export import check_adapter_output
 
     check_plan_flags(args)
+    is_task = finetune_task.is_meant(args, FinetuneSettings)
+    if is_task:
+        finetune_task.check(args)
     if args.sweep is not None:
         from graft.training.commands.finetune_sweep import run_sweep
 
         return run_sweep(args)
-    settings = FinetuneSettings.from_mapping(given(args, FinetuneSettings))
+    settings = FinetuneSettings.from_mapping({} if is_task else given(args, FinetuneSettings))
     if args.plan:
         return _plan(args, settings)
     for flag in ("data", "name"):
@@ -68,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path(".graft") / "finetune" / args.name
     check_adapter_output(folder)
     base = base_of(args, folder)
+    if is_task:
+        return finetune_task.run(args, base, folder)
 
     from graft.training.finetune.job import Finetune
 

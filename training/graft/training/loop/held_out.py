@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -14,6 +14,13 @@ from transformers import PreTrainedModel
 from graft.training.model.quantized import keep_laid_out
 from graft.training.objective.objective import Objective
 from graft.training.parallel.layout import Alone, Layout, counted
+
+
+class Measure(Protocol):
+    """What a run measures while it goes."""
+
+    def measure(self, model: nn.Module, layout: Layout | None = None) -> dict[str, float]:
+        """Figures by their names in ``metrics.jsonl``. Every process of the layout calls this."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from graft.training.batch.prefetch import Prefetch
 from graft.training.errors import Diverged, Interrupted
 from graft.training.loop.checkpoint import CheckpointWriter, Keeping
 from graft.training.loop.guard import Guard
-from graft.training.loop.held_out import HeldOut
+from graft.training.loop.held_out import Measure
 from graft.training.loop.interruption import Interruption
 from graft.training.loop.optim import Schedule
 from graft.training.loop.progress import Gauge, Listener, Progress, Silence
@@ -50,7 +50,7 @@ class Run:
     """False for a training whose weights nobody wants."""
     write_model: WriteModel | None = None
     """Adds the model to a checkpoint's folder in its own format."""
-    held_out: HeldOut | None = None
+    held_out: Measure | None = None
     held_out_steps: int | None = None
     """Measure on held-out text after every so many steps and the last one."""
     shows: bool = True

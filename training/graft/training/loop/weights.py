@@ -6,27 +6,24 @@ learns to be right in the form it will be served in. The gradient at the working
 """
 
 import functools
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from graft.training.model.blocks import is_in_a_block
 from graft.training.model.quantized import nf4_round_trip
 
 WorkingForm = Callable[[str, Tensor], Tensor]
 """Parameter name and float32 master to the working weight that stands for it."""
-_IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     """True for the linear layers inside the blocks; false for embeddings, output head, norms and biases, and for stacks
     of matrices (Mixtral's experts, XLNet's attention).
-
-    What stands in a block has its number in its name, whatever the family calls blocks.
     """
     is_bias = "bias" in name  # XLNet's and T5's have two axes
-    return parameter.ndim == 2 and _IN_A_BLOCK.search(name) is not None and not is_bias
+    return parameter.ndim == 2 and is_in_a_block(name) and not is_bias
 
 
 def bfloat16_form(name: str, master: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 RECOMPUTATIONS = ("none", "selective", "full")
 """What a block computes again on the way back: nothing, all but attention and every other product, or everything."""
+_IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 VARIANTS = 64
 """Of one block's code, before torch would go on without compiling: kinds of layers, times learning and measuring, times
 shapes of rows."""
@@ -35,6 +37,13 @@ def blocks(model: nn.Module) -> list[nn.Module]:
         else:
             found += module if isinstance(module, nn.ModuleList) else blocks(module)
     return found
+
+
+def is_in_a_block(name: str) -> bool:
+    """Of a module's or a parameter's: what stands in a block has its number in its name, whatever the family calls
+    blocks.
+    """
+    return _IN_A_BLOCK.search(name) is not None
 
 
 def recompute(model: nn.Module, how: str = "full") -> None:

@@ -1,7 +1,9 @@
 """Loading what was saved: a base in the form it is trained on and served in, its tokenizer, a model to train on."""
 
+import contextlib
+import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     CompressedTensorsConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -22,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
+from graft.training.model.blocks import is_in_a_block
 from graft.training.model.deferred import Deferred, Part, undrawn
 from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
 from graft.training.model.soft_caps import keep_soft_caps
@@ -32,9 +36,16 @@ PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingF
 
 
 def load_base(
-    path: Path, form: ServingForm, *, storage: torch.dtype = torch.uint8, device: torch.device = CPU
+    path: Path,
+    form: ServingForm,
+    *,
+    storage: torch.dtype = torch.uint8,
+    device: torch.device = CPU,
+    model_class: Any = AutoModelForCausalLM,
+    config: PretrainedConfig | None = None,
 ) -> PreTrainedModel:
     """Loads a base for evaluation or adaptation onto a device, where it is quantized, too; its parameters are frozen.
+    ``model_class`` and ``config`` are those of another head, whose weights are drawn where the folder has none.
 
     int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
     multiplies by. ``storage`` is where the bits of NF4 lie.
@@ -52,8 +63,8 @@ def load_base(
     with warnings.catch_warnings():
         # That we pass how to load what the folder holds is meant.
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, device_map={"": device}, **_quantization(found, form, storage)
+        model = _loaded(
+            path, model_class, config, dtype=dtype, device_map={"": device}, **_quantization(found, form, storage)
         )
     _keep_odd_sizes_unpacked(model)
     keep_soft_caps(model)
@@ -103,14 +114,58 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load(folder: Path, model_class: Any) -> PreTrainedModel:
-    """One in float32, with the heads of a class, to go on training it. Raises ``ConfigurationError``."""
+def load(folder: Path, model_class: Any, *, config: PretrainedConfig | None = None) -> PreTrainedModel:
+    """One in float32, with the heads of a class, to go on training it. With a ``config`` of its own the folder may lack
+    the head. Raises ``ConfigurationError``.
+    """
     try:
-        model: PreTrainedModel = model_class.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = _loaded(folder, model_class, config, dtype=torch.float32)
+    except ConfigurationError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigurationError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from None
     keep_soft_caps(model)
     return model
+
+
+def _loaded(folder: Path, model_class: Any, config: PretrainedConfig | None, **options: Any) -> PreTrainedModel:
+    """Raises ``ConfigurationError`` where the folder lacks more than a new head."""
+    if config is None:
+        plain: PreTrainedModel = model_class.from_pretrained(folder, local_files_only=True, **options)
+        return plain
+    if renamed := _renamed(model_class, config):
+        options["key_mapping"] = renamed
+    with _quiet():
+        model, found = model_class.from_pretrained(
+            folder, config=config, local_files_only=True, output_loading_info=True, **options
+        )
+    if lacks := sorted(name for name in found["missing_keys"] if is_in_a_block(name)):
+        raise ConfigurationError(
+            f"the weights in {folder} are not those of a {config.model_type}: {lacks[0]} and {len(lacks) - 1} more of "
+            "its blocks are missing; take the folder as its maker saved it."
+        )
+    made: PreTrainedModel = model
+    return made
+
+
+def _renamed(model_class: Any, config: PretrainedConfig) -> dict[str, str]:
+    """Of a decoder whose class with another head calls the base model otherwise, as Llama's for questions does."""
+    language = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    if language is None or language.base_model_prefix == model_class.base_model_prefix:
+        return {}
+    return {rf"^{language.base_model_prefix}\.": f"{model_class.base_model_prefix}."}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers warns of weights that are drawn, and of heads that are left out: here both are meant."""
+    log = logging.getLogger("transformers")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def parts(model: nn.Module) -> Mapping[str, PreTrainedModel]:

@@ -166,10 +166,21 @@ class TrainingSettings:
         return cls(**checked)
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[TrainingSettings]) -> None:
-    """A flag for every setting: ``--learning-rate 1e-3``, ``--packing`` and ``--no-packing``. None is required."""
-    group = parser.add_argument_group("settings")
+def add_flags(
+    parser: argparse.ArgumentParser,
+    kind: type[TrainingSettings],
+    *,
+    title: str = "settings",
+    besides: type[TrainingSettings] | None = None,
+) -> None:
+    """A flag for every setting: ``--learning-rate 1e-3``, ``--packing`` and ``--no-packing``. None is required. Those
+    of ``besides`` are there already.
+    """
+    group = parser.add_argument_group(title)
+    there = () if besides is None else {field.name for field in dataclasses.fields(besides)}
     for field in dataclasses.fields(kind):
+        if field.name in there:
+            continue
         flag = "--" + field.name.replace("_", "-")
         text = field.metadata["help"].replace("%", "%%")
         shown = "" if field.default in (None, ()) else f" ({field.default})"

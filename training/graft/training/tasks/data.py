@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from graft.adapters.text.problems import parsed
+from graft.adapters.text.problems import BadLine, parsed
 from graft.training.batch.batch import Batch
 from graft.training.batch.epochs import Epochs
 from graft.training.errors import DataError, of_data
@@ -38,18 +38,25 @@ class TaskData:
     examples: Sequence[Example]
 
     @classmethod
-    def of(cls, path: Path, numbered: Numbered, task: Task, *, num_positions: int | None, vocab_size: int) -> Self:
+    def of(cls, path: Path, numbered: Numbered, task: Task, *, num_positions: int | None, num_embeddings: int) -> Self:
         """Raises ``DataError`` with every row that cannot be learned from, by file and line."""
-        found = of_data(parsed, path, numbered, task.examples)
-        examples = [
-            replace(example, row=row) for row, (_, examples) in enumerate(found) for example in examples
-        ]
+
+        def examples_of(row: Any) -> list[Example]:
+            made = task.examples(row)
+            for example in made:
+                _check(example, num_positions, num_embeddings)
+            return made
+
+        found = of_data(parsed, path, numbered, examples_of)
+        examples = [replace(example, row=row) for row, (_, examples) in enumerate(found) for example in examples]
         if num := sum(not examples for _, examples in found):
             lines = [str(line) for line, examples in found if not examples]
             told = ", ".join(lines[:10]) + (" …" if num > 10 else "")
             _log.warning("%s: %d of %d rows are too long and left out, in lines %s", path, num, len(found), told)
         if not examples:
-            raise DataError(f"{path} has no row that is short enough: raise max_length, or cut them with --long-rows cut.")
+            raise DataError(
+                f"{path} has no row that is short enough: raise max_length, or cut them with --long-rows cut."
+            )
         return cls(rows=[row for _, row in numbered], examples=examples)
 
     @property
@@ -68,4 +75,19 @@ class TaskData:
             seed=seed,
             is_shuffled=is_shuffled,
             task=task,
+        )
+
+
+def _check(example: Example, num_positions: int | None, num_embeddings: int) -> None:
+    longest = max(map(len, example.sequences))
+    if num_positions is not None and longest > num_positions:
+        raise BadLine(
+            f"{longest} tokens, and the base has {num_positions} positions: lower max_length to that, and say what "
+            "becomes of longer rows with --long-rows cut or drop."
+        )
+    highest = max(map(max, example.sequences))
+    if highest >= num_embeddings:
+        raise BadLine(
+            f"it has the token id {highest}, and the base's embeddings end at {num_embeddings - 1}: its tokenizer does "
+            "not belong to its weights, take the one that came with them."
         )

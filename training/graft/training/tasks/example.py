@@ -27,6 +27,11 @@ class Example:
     def num_tokens(self) -> int:
         return len(self.ids)
 
+    @property
+    def sequences(self) -> Sequence[Sequence[int]]:
+        """What a model reads at once."""
+        return [self.ids]
+
 
 def inputs_of(rows: Sequence[Example], *, pad_id: int, has_types: bool) -> dict[str, Tensor]:
     """What a model is called with. Shape of each: (B, L)."""

@@ -23,7 +23,7 @@ class Head:
     def labelled(cls, auto: Any, names: Sequence[str], **options: Any) -> Self:
         by_number = dict(enumerate(names))
         by_name = {name: number for number, name in by_number.items()}
-        return cls(auto=auto, options={"num_labels": len(names), "id2label": by_number, "label2id": by_name, **options})
+        return cls(auto=auto, options={"id2label": by_number, "label2id": by_name, **options})
 
     def model_class(self, config: PretrainedConfig) -> Any:
         return class_of(self.auto, config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,6 @@ class TaskMeasure:
         return said, sum(weights[name] * total / max(1, counts[name]) for name, total in sums.items())
 
 
-def told(metrics: dict[str, float], names: Sequence[str]) -> str:
-    """In one line, those that were measured."""
-    return ", ".join(f"{name} {metrics[name]:.4f}" for name in ("loss", *names) if name in metrics)
+def told(metrics: Mapping[str, float]) -> str:
+    """In one line."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

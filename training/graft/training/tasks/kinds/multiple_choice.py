@@ -31,6 +31,10 @@ class Options(Example):
 
     each: Sequence[Example]
 
+    @property
+    def sequences(self) -> Sequence[Sequence[int]]:
+        return [one.ids for one in self.each]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choosing:

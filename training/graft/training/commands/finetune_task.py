@@ -1,0 +1,61 @@
+"""``graft finetune --task``: trains a model with a head, or from text to text."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.training.errors import ConfigurationError
+from graft.training.launch import launching
+from graft.training.settings.settings import TrainingSettings, add_flags, given
+from graft.training.tasks.settings import TaskSettings
+
+if TYPE_CHECKING:
+    from graft.adapters.base.base import Base
+
+
+def configure(parser: argparse.ArgumentParser, besides: type[TrainingSettings]) -> None:
+    """Adds the flags that the command has not already by the settings of ``besides``."""
+    add_flags(parser, TaskSettings, title="settings of --task", besides=besides)
+
+
+def is_meant(args: argparse.Namespace, besides: type[TrainingSettings]) -> bool:
+    """Whether a task is named, by a flag or in the file of ``--config``.
+
+    Raises ``ConfigurationError`` for flags of a task without one, and for those of ``besides`` with one.
+    """
+    is_task = "task" in given(args, TaskSettings)
+    own, others = (TaskSettings, besides) if is_task else (besides, TaskSettings)
+    known = {field.name for field in dataclasses.fields(own)}
+    strange = [field.name for field in dataclasses.fields(others) if field.name not in known]
+    if said := [name for name in strange if getattr(args, name, None) is not None]:
+        where = "has no effect with --task" if is_task else "is for --task"
+        raise ConfigurationError(f"setting {', '.join(map(repr, said))} {where}: leave it out, or change that.")
+    return is_task
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ``ConfigurationError`` for what cannot be done with a task, before a base is looked for."""
+    for flag in ("plan", "push", "alias", "sweep"):
+        if getattr(args, flag):
+            raise ConfigurationError(f"--{flag} is for what serves text, and --task makes a head: leave it out.")
+    TaskSettings.from_mapping(given(args, TaskSettings))
+
+
+def run(args: argparse.Namespace, base: Base, folder: Path) -> int:
+    """Trains in ``folder``."""
+    settings = TaskSettings.from_mapping(given(args, TaskSettings))
+
+    from graft.training.tasks.job import TrainTask, last_measured
+    from graft.training.tasks.measured import told
+
+    job = TrainTask(base=base, data=args.data, settings=settings, work=folder)
+    is_first, made = launching.launch(job, args)
+    if not is_first:
+        return 0
+    print(f"{'results' if made is None else made.name} in {made or folder}, loss curve in {folder / 'loss_curve.png'}")
+    if settings.validation is not None:
+        print(f"on {settings.validation}: {told(last_measured(folder))}")
+    return 0
