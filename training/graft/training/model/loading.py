@@ -133,7 +133,8 @@ def _loaded(folder: Path, model_class: Any, config: PretrainedConfig | None, **o
     if config is None:
         plain: PreTrainedModel = model_class.from_pretrained(folder, local_files_only=True, **options)
         return plain
-    if renamed := _renamed(model_class, config):
+    renamed = _renamed(model_class, config)
+    if renamed:
         options["key_mapping"] = renamed
     with _quiet():
         model, found = model_class.from_pretrained(
@@ -145,6 +146,8 @@ def _loaded(folder: Path, model_class: Any, config: PretrainedConfig | None, **o
             "its blocks are missing; take the folder as its maker saved it."
         )
     made: PreTrainedModel = model
+    if renamed:
+        made._weight_conversions = None  # else they would be saved under the names that they had
     return made
 
 

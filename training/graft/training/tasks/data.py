@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from graft.adapters.text.problems import BadLine, parsed
 from graft.training.batch.batch import Batch
+from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.epochs import Epochs
 from graft.training.errors import DataError, of_data
 from graft.training.tasks.example import Example
@@ -21,13 +22,25 @@ Numbered = Sequence[tuple[int, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskRows(Epochs[Example]):
+class TaskRows:
     """The mean is taken over all that a step asks, not batch by batch."""
 
     task: Task
+    examples: Sequence[Example]
+    epochs: Epochs
 
-    def batch(self, rows: Sequence[Example]) -> Batch:
-        return self.task.batch(rows)
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.epochs.steps_per_epoch
+
+    def num_steps(self, epochs: float) -> int:
+        """Steps that see every row so many times."""
+        return self.epochs.num_steps(epochs)
+
+    def batches(self, step: int, share: Share = WHOLE) -> list[Batch]:
+        batches = [[self.examples[number] for number in numbers] for numbers in self.epochs.numbers(step)]
+        batch = self.task.batch
+        return [batch(batches[0][:1]).silent() if rows is None else batch(rows) for rows in share.alike(batches)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +72,10 @@ class TaskData:
             )
         return cls(rows=[row for _, row in numbered], examples=examples)
 
-    @property
-    def mean_length(self) -> float:
-        """Tokens of the row that a token stands in, on average."""
-        lengths = [example.num_tokens for example in self.examples]
-        return sum(length**2 for length in lengths) / sum(lengths)
-
-    def batches(
-        self, task: Task, *, rows_per_batch: int, batches_per_step: int = 1, seed: int = 0, is_shuffled: bool = True
-    ) -> TaskRows:
-        return TaskRows(
-            rows=self.examples,
-            rows_per_batch=rows_per_batch,
-            batches_per_step=batches_per_step,
-            seed=seed,
-            is_shuffled=is_shuffled,
-            task=task,
-        )
+    def batches(self, task: Task, *, rows_per_batch: int, batches_per_step: int, seed: int) -> TaskRows:
+        num = len(self.examples)
+        epochs = Epochs(num_rows=num, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step, seed=seed)
+        return TaskRows(task=task, examples=self.examples, epochs=epochs)
 
 
 def _check(example: Example, num_positions: int | None, num_embeddings: int) -> None:

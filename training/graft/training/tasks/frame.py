@@ -42,6 +42,9 @@ class Frame:
     after: tuple[int, ...]
     after_single: tuple[int, ...]
     has_types: bool = False
+    """The model is told which of the two texts a token belongs to."""
+    second_type: int = 0
+    """What it is told of the second one's."""
     joint: str | None = None
 
     @classmethod
@@ -61,6 +64,9 @@ class Frame:
             after=after,
             after_single=tuple(rest),
             has_types=getattr(config, "type_vocab_size", 0) > 1,
+            second_type=tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"][
+                len(begun) + len(bare_a) + len(between)
+            ],
             joint="\n" if is_decoder else None,
         )
         return made if is_decoder or [*begun, *between, *after] else made._trained_with(tokenizer, config)
@@ -78,7 +84,8 @@ class Frame:
                 "cls_token and sep_token, or bos_token and eos_token."
             )
         before = (begin,) if needs_begin and begin is not None else ()
-        return replace(self, before=before, between=(end,), after=(end,), after_single=(end,))
+        second = int(self.has_types)
+        return replace(self, before=before, between=(end,), after=(end,), after_single=(end,), second_type=second)
 
     def delimited(self, tokenizer: PreTrainedTokenizerFast) -> Self:
         """``[START] text [DELIMITER] pair [EXTRACT]`` (Radford et al. 2018, figure 1): tokens of their own, which are
@@ -88,7 +95,13 @@ class Frame:
             {"additional_special_tokens": [AddedToken(one, special=True, normalized=False) for one in DELIMITERS]}
         )
         start, delimiter, extract = ((one,) for one in tokenizer.convert_tokens_to_ids(list(DELIMITERS)))
-        options: dict[str, Any] = {"before": start, "between": delimiter, "after": extract, "after_single": extract}
+        options: dict[str, Any] = {
+            "before": start,
+            "between": delimiter,
+            "after": extract,
+            "after_single": extract,
+            "second_type": 0,
+        }
         return replace(self, spelling=Spelling(tokenizer), joint=None, **options)
 
     def write_into(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -97,11 +110,14 @@ class Frame:
         """
         if self.joint is not None:
             return
+        if self.has_types:
+            names = ["input_ids", "token_type_ids", "attention_mask"]
+            tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
 
         def spelled(ids: Ids, kind: int) -> list[str]:
             return [f"{token}:{kind}" for token in tokenizer.convert_ids_to_tokens(list(ids))]
 
-        second = int(self.has_types)
+        second = self.second_type
         special = {id for part in (self.before, self.between, self.after, self.after_single) for id in part}
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single=[*spelled(self.before, 0), "$A:0", *spelled(self.after_single, 0)],
@@ -137,7 +153,7 @@ class Frame:
         """Of two texts that stay apart."""
         begin = [*self.before, *first, *self.between]
         end = [*second, *self.after]
-        types = [0] * len(begin) + [int(self.has_types)] * len(end)
+        types = [0] * len(begin) + [self.second_type] * len(end)
         return Framed(ids=begin + end, types=types, second=len(begin))
 
 

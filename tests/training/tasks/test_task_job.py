@@ -1,0 +1,269 @@
+"""Trainings on tasks: what comes out is what Hugging Face and peft load, resumed or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
+from graft.adapters.base.base import Base
+from graft.adapters.errors import InvalidBase
+from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.form import ServingForm
+from graft.cli.main import main
+from graft.training.errors import ConfigurationError, DataError
+from graft.training.loop.progress import read_metrics
+from graft.training.tasks.job import TrainTask, last_measured
+from graft.training.tasks.record import TaskRecord
+from graft.training.tasks.settings import TaskSettings
+from tests.training.tasks.bases import write_base, write_rows
+
+FILMS = [
+    {"text": f"the film was {word} and {other}", "label": label}
+    for word, other, label in (("good", "fine", "pos"), ("fine", "very good", "pos"), ("bad", "awful", "neg"),
+                               ("awful", "very bad", "neg"), ("good", "good", "pos"), ("bad", "bad", "neg"))
+]  # fmt: skip
+PAIRS = [{"premise": row["text"], "hypothesis": "it was", "label": row["label"]} for row in FILMS]
+TAGGED = [
+    {"tokens": ["Anna", "lives", "in", "Paris"], "tags": ["B-PER", "O", "O", "B-LOC"]},
+    {"tokens": ["she", "was", "Bob"], "tags": ["O", "O", "B-PER"]},
+]
+
+
+def question(context: str, asked: str, answer: str) -> dict[str, Any]:
+    return {
+        "context": context,
+        "question": asked,
+        "answers": {"text": [answer], "answer_start": [context.index(answer)]},
+    }
+
+
+ASKED = [question("Anna lives in Paris", "where is Anna", "Paris"), question("Bob was in Rome", "who was", "Bob")]
+CHOICES = [
+    {"prompt": "the film", "choices": ["was good", "Rome the in"], "label": 0},
+    {"prompt": "she lives", "choices": ["very who", "in Paris"], "label": 1},
+]
+WRITTEN = [{"source": "good film", "target": "Anna"}, {"source": "bad film", "target": "Bob"}]
+
+
+def job(folder: Path, kind: str, rows: list[dict[str, Any]], base: Base | None = None, **settings: Any) -> TrainTask:
+    data = write_rows(folder / "rows.jsonl", rows)
+    checked = {"per_device_train_batch_size": 4, "max_length": 48, "learning_rate": 3e-3, "validation": str(data)}
+    return TrainTask(
+        base=base or write_base(kind, folder / "base"),
+        data=data,
+        settings=TaskSettings.from_mapping({**checked, **settings}),
+        work=folder / "run",
+    )
+
+
+@pytest.mark.parametrize(
+    "kind, task, rows, auto, measure",
+    [
+        ("bert", "text-classification", FILMS, AutoModelForSequenceClassification, "accuracy"),
+        pytest.param(
+            "roberta",
+            "text-classification",
+            PAIRS,
+            AutoModelForSequenceClassification,
+            "accuracy",
+            marks=pytest.mark.slow,
+        ),
+        ("bart", "text-classification", FILMS, AutoModelForSequenceClassification, "accuracy"),
+        pytest.param(
+            "gpt2", "text-classification", PAIRS, AutoModelForSequenceClassification, "accuracy", marks=pytest.mark.slow
+        ),
+        ("bert", "token-classification", TAGGED, AutoModelForTokenClassification, "f1"),
+        pytest.param(
+            "albert", "question-answering", ASKED, AutoModelForQuestionAnswering, "exact_match", marks=pytest.mark.slow
+        ),
+        ("llama", "question-answering", ASKED, AutoModelForQuestionAnswering, "exact_match"),
+        ("bert", "multiple-choice", CHOICES, AutoModelForMultipleChoice, "accuracy"),
+        ("t5", "text2text-generation", WRITTEN, AutoModelForSeq2SeqLM, "exact_match"),
+    ],
+)
+def test_a_whole_model_is_what_hugging_face_loads(
+    tmp_path: Path, kind: str, task: str, rows: list[dict[str, Any]], auto: Any, measure: str
+) -> None:
+    settings = {"task": task, "method": "full", "max_steps": 25, "doc_stride": 4, "max_target_length": 6}
+    training = job(tmp_path, kind, rows, **settings)
+    folder = training.execute()
+    found = last_measured(training.work)
+    assert folder.name == "model" and found[measure] == 1.0
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    record = TaskRecord.read(folder)
+    assert record.settings["task"] == task and record.metrics == found and record.base_digest == training.base.digest
+    if task == "text-classification" and "text" in rows[0]:
+        logits = model(**tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")).logits
+        assert [model.config.id2label[one] for one in logits.argmax(1).tolist()] == [row["label"] for row in rows]
+    if task == "text2text-generation":
+        ids = model.generate(**tokenizer("bad film", return_tensors="pt"), max_new_tokens=6)
+        assert tokenizer.decode(ids[0], skip_special_tokens=True).strip() == "Bob"
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_an_adapter_carries_its_head(tmp_path: Path, kind: str) -> None:
+    """peft loads it onto the base with a new head, and gets what the training measured."""
+    training = job(tmp_path, kind, FILMS, method="lora", max_steps=25, learning_rate=1e-2, load_in_4bit=False)
+    folder = training.execute()
+    assert folder.name == "adapter" and last_measured(training.work)["accuracy"] == 1.0
+    assert {one.name for one in folder.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "graft.json", "task.json"
+    }  # fmt: skip
+    config, tensors = (
+        json.loads((folder / "adapter_config.json").read_text()),
+        load_file(folder / "adapter_model.safetensors"),
+    )
+    heads = {name for name in tensors if "lora_" not in name}
+    own = "score" if kind == "llama" else "classifier"
+    assert config["task_type"] == "SEQ_CLS" and own in config["modules_to_save"]
+    expected = (
+        {"base_model.model.score.weight"}
+        if kind == "llama"
+        else {
+            f"base_model.model.{path}.{name}"
+            for path in ("classifier", "bert.pooler.dense")
+            for name in ("weight", "bias")
+        }
+    )  # what the base's folder had none of
+    assert heads == expected
+    record, trained = TaskRecord.read(folder), TrainedRecord.read(folder)
+    assert record.labels == ("neg", "pos") and trained is not None and trained.form is ServingForm.BF16
+    torch.manual_seed(7)  # another head's first numbers
+    plain = AutoModelForSequenceClassification.from_pretrained(training.base.path, num_labels=2, dtype=torch.bfloat16)
+    plain.config.pad_token_id = 1
+    model = PeftModel.from_pretrained(plain, folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(training.base.path)
+    for row in FILMS:
+        ids = tokenizer(row["text"])["input_ids"]
+        ids = ids if kind == "llama" else [0, *ids, 2]
+        logits = model(input_ids=torch.tensor([ids])).logits
+        assert record.labels[int(logits.argmax())] == row["label"]
+
+
+@pytest.mark.parametrize(
+    "kind, settings",
+    [
+        ("bert", {"method": "full"}),
+        ("llama", {"method": "lora", "lora_dropout": 0.1}),  # in NF4
+        ("gpt2", {"method": "full", "delimiter_tokens": True, "lm_coef": 0.5}),
+    ],
+)
+def test_a_training_that_was_killed_gives_the_same_files(tmp_path: Path, kind: str, settings: dict[str, Any]) -> None:
+    """From a checkpoint on, dropout and order included."""
+    options = {"max_steps": 6, "save_steps": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}
+    wide = {"hidden_size": 128, "intermediate_size": 128} if kind == "llama" else {}
+    base = write_base(kind, tmp_path / "base", **wide)
+    folders = []
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        folders.append(job(tmp_path / name, kind, FILMS, base, **options, **settings).execute())
+    for lost in ("checkpoint-6", folders[1].name):
+        (tmp_path / "again/run" / lost).rename(tmp_path / lost)
+    folders.append(job(tmp_path / "again", kind, FILMS, base, **options, **settings).execute(resume=True))
+    files = [next(iter(folder.glob("*.safetensors"))) for folder in (folders[0], folders[2])]
+    first, last = map(load_file, files)
+    assert first.keys() == last.keys() and all(torch.equal(first[name], last[name]) for name in first)
+    assert [row["step"] for row in read_metrics(tmp_path / "again/run")] == list(range(6))
+
+
+def test_next_tokens_are_learned_beside_a_class(tmp_path: Path) -> None:
+    training = job(
+        tmp_path, "gpt2", PAIRS, method="full", delimiter_tokens=True, lm_coef=0.5, max_steps=20, validation=None
+    )
+    folder = training.execute()
+    rows = read_metrics(training.work)
+    assert rows[-1]["loss_tokens"] < rows[0]["loss_tokens"] and rows[-1]["loss_label"] < rows[0]["loss_label"]
+    assert rows[0]["loss"] == pytest.approx(rows[0]["loss_label"] + 0.5 * rows[0]["loss_tokens"], rel=1e-5)
+    model, tokenizer = (one.from_pretrained(folder) for one in (AutoModelForSequenceClassification, AutoTokenizer))
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == training.base.vocab_size + 3
+
+
+@pytest.mark.parametrize(
+    "kind, rows, settings, wrong",
+    [
+        ("bert", FILMS, {"lm_coef": 0.5}, "lm_coef is for decoders"),
+        ("llama", FILMS, {"lm_coef": 0.5}, "lm_coef needs --method full"),
+        ("bert", FILMS, {"load_in_4bit": True}, "load_in_4bit is for decoders"),
+        ("bert", WRITTEN, {"task": "text2text-generation"}, "text2text-generation is for encoder-decoders"),
+        ("bart", CHOICES, {"task": "multiple-choice"}, "a bart has no head for this task"),
+        ("gpt2", FILMS, {"method": "lora"}, "have no linear layers for LoRA"),
+        ("llama", FILMS, {"target_modules": "q_proj,score"}, "names what is no linear layer of the blocks: score"),
+        ("bert", FILMS, {"dp_shard": 2}, "dp_shard"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(
+    tmp_path: Path, kind: str, rows: list[dict[str, Any]], settings: dict[str, Any], wrong: str
+) -> None:
+    training = job(tmp_path, kind, rows, **settings)
+    with pytest.raises(ConfigurationError) as caught:
+        training.execute()
+    assert wrong in str(caught.value) and "\n" not in str(caught.value)
+    assert not training.work.exists()
+
+
+def test_a_head_that_is_there_decides_the_labels(tmp_path: Path) -> None:
+    first = job(tmp_path, "bert", FILMS, max_steps=1).execute()
+    (tmp_path / "more").mkdir()
+    again = job(tmp_path / "more", "bert", FILMS[::-1], Base.from_folder(first), max_steps=1).execute()
+    assert TaskRecord.read(again).labels == ("neg", "pos")
+    three = [*FILMS, {"text": "a film", "label": "so"}]
+    (tmp_path / "third").mkdir()
+    with pytest.raises(DataError, match=r"line 7: label 'so' is none of the 2 labels neg, pos"):
+        job(tmp_path / "third", "bert", three, Base.from_folder(first), max_steps=1).execute()
+    config = json.loads((first / "config.json").read_text())
+    nameless = {**config, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
+    (first / "config.json").write_text(json.dumps(nameless))
+    with pytest.raises(DataError, match=r"has 3 labels, and the base's head of 2 labels is for another number"):
+        job(tmp_path / "third", "bert", three, Base.from_folder(first), max_steps=1).execute()
+
+
+def test_broken_weights_and_another_models_are_refused(tmp_path: Path) -> None:
+    training = job(tmp_path, "bert", FILMS, max_steps=1)
+    file = training.base.path / "model.safetensors"
+    tensors = load_file(file)
+    lost = next(name for name in tensors if name.endswith("attention.self.query.weight"))
+    save_file({name: one for name, one in tensors.items() if name != lost}, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigurationError, match=r"attention.self.query.weight and 0 more of its blocks are missing"):
+        training.execute()
+    tensors[lost][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InvalidBase, match=r"query.weight"):
+        training.execute()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = write_base("bert", tmp_path / "base")
+    data, output = tmp_path / "rows.tsv", tmp_path / "out"
+    data.write_text("".join(f"{row['text']}\t{int(row['label'] == 'pos')}\n" for row in FILMS))
+    named = ["--base", str(base.path), "--data", str(data), "--name", "n", "--output", str(output)]
+    options = ["--max-steps", "30", "--learning-rate", "3e-3", "--validation", str(data), "--max-length", "32"]
+    assert main(["finetune", *named, "--task", "text-classification", *options]) == 0
+    told = capsys.readouterr().out
+    assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
+    for flags, wrong in (
+        (["--task", "text-classification", "--packing"], "'packing' has no effect with --task"),
+        (["--doc-stride", "4"], "'doc_stride' is for --task"),
+        (["--task", "text-classification", "--push", "here:1"], "--push is for what serves text"),
+        (["--task", "sorting"], "'task' has the value 'sorting'"),
+    ):
+        capsys.readouterr()
+        assert main(["finetune", *named[:-1], str(tmp_path / "other"), *flags]) == 2
+        error = capsys.readouterr().err
+        assert wrong in error and "Traceback" not in error
+    assert not (tmp_path / "other").exists()
