@@ -59,7 +59,9 @@ def plain(base: Path) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def trained(base: Path, config: PeftConfig, folder: Path, *, initial: Path | None = None) -> Path:
+def trained(
+    base: Path, config: PeftConfig, folder: Path, *, initial: Path | None = None, strength: float = 1.0
+) -> Path:
     """A PEFT folder whose every trained number was moved; ``initial`` gets the adapter before that."""
     torch.manual_seed(0)
     config.task_type = "CAUSAL_LM"
@@ -73,7 +75,7 @@ def trained(base: Path, config: PeftConfig, folder: Path, *, initial: Path | Non
         generator = torch.Generator().manual_seed(1)
         for parameter in model.parameters():
             if parameter.requires_grad:
-                scale = max(0.1 * float(parameter.abs().mean()), 0.02)
+                scale = strength * max(0.1 * float(parameter.abs().mean()), 0.02)
                 parameter += scale * torch.randn(parameter.shape, generator=generator)
         model.save_pretrained(folder)
     return folder

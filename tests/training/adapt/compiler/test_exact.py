@@ -40,7 +40,7 @@ def assert_servable(made: Compiled, *, form: ServingForm) -> None:
     assert (record.base, record.form, reference.form) == (made.base.identity, form, form)
     manifest = read_manifest(made.output)
     numbers = inspect_numbers(made.output, manifest)
-    limits = Limits(max_rank=128, max_bytes=1 << 30)
+    limits = Limits(max_rank=128, max_bytes=1 << 30, max_virtual_tokens=0)
     wrong = incompatibilities(
         manifest, made.base, limits, declared_base=record.base, form=form, serving_form=form, is_noop=numbers.is_noop
     )
@@ -98,10 +98,9 @@ def test_singular_values_of_zero_take_no_rank(compiled: Compile, tiny_base: Path
     assert all((here[path] - update).norm() <= 1e-5 * update.norm() for path, update in there.items())
 
 
-@pytest.mark.parametrize("name", ["lora", "loha", "adalora"])
-def test_beside_an_nf4_base(name: str, compiled: Compile) -> None:
+def test_beside_an_nf4_base(compiled: Compile) -> None:
     """The update needs nothing of the base, so the base keeps its form."""
-    made = compiled(EXACT[name](), form=ServingForm.NF4)
+    made = compiled(EXACT["loha"](), form=ServingForm.NF4)
     assert made.report.route is Route.EXACT and made.report.nats < 1e-5
     assert_servable(made, form=ServingForm.NF4)
 

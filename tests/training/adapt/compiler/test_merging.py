@@ -32,13 +32,10 @@ def test_the_base_says_what_the_adapted_model_says(name: str, compiled: Compile,
     found = Base.from_folder(made.output)
     assert found.identity.differences(made.base.identity)[0] == "weights"
     assert found.identity.tokenizer_digest == made.base.identity.tokenizer_digest
-
-
-@pytest.mark.parametrize("name", ["dora", "ia3", "oft", "boft", "tokens"])
-def test_the_weights_are_pefts(name: str, compiled: Compile, tiny_base: Path) -> None:
-    made = compiled(MERGED[name]())
-    merged = dict(by_peft(tiny_base, made.original).merge_and_unload().named_parameters())
-    for path, one in plain(made.output).named_parameters():
+    if name == "lora of the embedding":
+        return  # peft's merge of tied weights is another model, see below
+    merged = dict(there.merge_and_unload().named_parameters())
+    for path, one in here.named_parameters():
         assert torch.equal(one, merged[path].to(torch.bfloat16).float()), path
 
 

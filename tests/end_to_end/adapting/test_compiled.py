@@ -1,0 +1,118 @@
+"""What `graft compile` makes is served: greedy answers are those that peft's model of the original gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.cli.main import main
+from graft.client import Client
+from graft.training.adapt.compiler.held_base import load_held
+from graft.training.adapt.compiler.initial import Initial
+from graft.training.adapt.compiler.loaded import Loaded
+from graft.training.adapt.compiler.original import Original
+from graft.training.model.loading import CPU
+from tests.running import BASE, Server, start_server, stop_server
+from tests.training.adapt.compiler.making import EXACT, LESSENING, MERGED, trained
+
+STRENGTHS = {
+    "lora": 4, "rslora": 3, "patterns": 4, "adalora": 8, "loha": 8, "lokr": 6, "lokr, both parts": 8, "vera": 20,
+    "vblora": 8, "mica": 8, "pissa": 4, "olora": 2, "dora": 4, "ia3": 8, "oft": 6, "boft": 6, "tokens": 20,
+}  # fmt: skip
+"""So that each says something of its own."""
+WORDS = ["fox", "lamp", "river", "stone", "bird", "clock", "green", "seven", "door", "winter"]
+PROMPTS = [f"{first} and {second}" for first in WORDS for second in WORDS[:5]]
+NUM_TOKENS = 16
+ROUNDING_NATS = 0.3
+"""How far a token that the engine chose may stand below peft's first: in bfloat16 and NF4 they round otherwise."""
+
+
+@torch.no_grad()
+def below_the_first(model: nn.Module, ids: Sequence[int], served: Sequence[int]) -> Tensor:
+    """How many nats each served token stands below the model's first choice, behind what was served before it."""
+    logits_LV = model(input_ids=torch.tensor([[*ids, *served[:-1]]])).logits[0, len(ids) - 1 :]
+    logprobs_LV = logits_LV.float().log_softmax(-1)
+    found: Tensor = logprobs_LV.max(-1).values - logprobs_LV.gather(1, torch.tensor([[one] for one in served]))[:, 0]
+    return found
+
+
+def assert_peft_says_so(model: nn.Module, client: Client, name: str, prompts: Sequence[str]) -> None:
+    """Token by token, so that one that is a matter of rounding spoils none after it."""
+    num_equal = num_of_the_base = 0
+    for prompt in prompts:
+        (choice,) = client.generate(prompt, model=name, max_tokens=NUM_TOKENS, ignore_eos=True).choices
+        below_L = below_the_first(model, client.tokenize(prompt).token_ids, choice.token_ids)
+        assert float(below_L.max()) <= ROUNDING_NATS, f"{name} on {prompt!r}: {choice.text!r}"
+        num_equal += int((below_L == 0).sum())
+        (of_base,) = client.generate(prompt, max_tokens=NUM_TOKENS, ignore_eos=True).choices
+        num_of_the_base += bool(name) and choice.token_ids == of_base.token_ids
+    assert num_equal >= 0.95 * NUM_TOKENS * len(prompts)
+    assert num_of_the_base <= 0.5 * len(prompts), "an adapter that says nothing of its own shows nothing"
+
+
+def by_peft(base: Base, folder: Path, form: ServingForm) -> nn.Module:
+    """The original as peft computes it on the very numbers that the form stands for."""
+    original = Original.read(folder, base)
+    return Loaded.of(load_held(base, form, device=CPU), original, Initial.of(original.config, None, None)).model
+
+
+def compiled(base: Base, config: Any, folder: Path, name: str, *flags: str) -> tuple[Path, Path]:
+    original = trained(base.path, config, folder / "original", strength=STRENGTHS[name])
+    made = folder / "compiled"
+    assert main(["compile", str(original), "--base", BASE, "--output", str(made), *flags]) == 0
+    return original, made
+
+
+@pytest.mark.parametrize("name", ["adalora", "loha"])
+def test_an_exact_adapter_is_served(name: str, server: Server, client: Client, base: Base, tmp_path: Path) -> None:
+    """Pushed by the command, checked against its reference before its alias moves."""
+    push = ["--push", server.grpc, "--name", f"compiled-{name}", "--alias", "stable"]
+    original, _ = compiled(base, EXACT[name](), tmp_path, name, *push)
+    version = client.get_version(f"compiled-{name}", 1).version
+    assert len(version.lineage.parents) == 1
+    assert_peft_says_so(by_peft(base, original, ServingForm.NF4), client, f"compiled-{name}", PROMPTS[:6])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in (*EXACT, *LESSENING) if name in STRENGTHS])
+def test_every_exact_route_says_what_peft_says(
+    name: str, server: Server, client: Client, base: Base, tmp_path: Path
+) -> None:
+    called = "".join(letter for letter in f"exact-{name}" if letter.isalnum() or letter == "-")
+    push = ["--push", server.grpc, "--name", called, "--alias", "stable"]
+    original, _ = compiled(base, (EXACT | LESSENING)[name](), tmp_path, name, *push)
+    assert_peft_says_so(by_peft(base, original, ServingForm.NF4), client, called, PROMPTS)
+    client.delete_adapter(called, force=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dora", "ia3", "oft", "boft", "tokens"])
+def test_a_merged_base_says_what_it_is_made_to_say(name: str, base: Base, tmp_path: Path) -> None:
+    """Served as it is written, against the base that the merge made: not quantized, so the rounding is bfloat16's."""
+    original = trained(base.path, MERGED[name](), tmp_path / "original", strength=STRENGTHS[name])
+    made = tmp_path / "merged"
+    assert main(["compile", str(original), "--base", BASE, "--output", str(made), "--no-load-in-4bit"]) == 0
+    running = start_server(tmp_path / "server", "--base", str(made), "--quantization", "bf16")
+    with Client(running.grpc) as client:
+        assert_peft_says_so(by_peft(base, original, ServingForm.BF16), client, "", PROMPTS)
+    assert stop_server(running) == 0
+
+
+def test_a_sum_is_served(server: Server, client: Client, base: Base, two_versions: str, tmp_path: Path) -> None:
+    """By the command; ranks add up."""
+    command = ["adapters", "merge", f"{two_versions}@1:0.6", f"{two_versions}@2:0.4", "--name", "summed"]
+    assert main([*command, "--server", server.grpc]) == 0
+    version = client.get_version("summed", 1).version
+    assert version.rank == 8 + 16 and [one.weight for one in version.lineage.parents] == [0.6, 0.4]
+    answers = {
+        name: client.generate("12 + 30 = ", model=name, max_tokens=12, ignore_eos=True).choices[0].token_ids
+        for name in ("summed@1", f"{two_versions}@1", f"{two_versions}@2")
+    }
+    assert len({tuple(one) for one in answers.values()}) == 3
