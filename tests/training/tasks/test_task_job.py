@@ -256,6 +256,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["finetune", *named, "--task", "text-classification", *options]) == 0
     told = capsys.readouterr().out
     assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
+    assert (output / "report.html").exists()
+    (tmp_path / "one.tsv").write_text("it was good\t1\n")  # no more than one class: it is only measured
+    assert main(["evaluate", "heads", "--model", str(output / "model"), "--data", str(tmp_path / "one.tsv")]) == 0
+    assert "accuracy 1.0000" in capsys.readouterr().out
     for flags, wrong in (
         (["--task", "text-classification", "--packing"], "'packing' has no effect with --task"),
         (["--doc-stride", "4"], "'doc_stride' is for --task"),

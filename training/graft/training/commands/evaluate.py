@@ -26,6 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sst2 = suites.add_parser("sst2", help="accuracy on sentences labelled positive or negative")
     sst2.add_argument("--data", type=Path, required=True, help="file of text<TAB>label lines, label 0 or 1")
     sst2.add_argument("--limit", type=int, help="only the first so many lines")
+    heads = suites.add_parser("heads", help="a model or an adapter that graft finetune --task made, on a file of rows")
+    heads.add_argument("--model", type=Path, required=True, help="its folder, model/ or adapter/")
+    heads.add_argument("--data", type=Path, required=True, help="a file of rows like the training's")
+    heads.add_argument("--base", help=f"of an adapter: {BASE}")
+    heads.add_argument("--output", choices=("text", "json"), default="text")
     for suite in (rootstock, sst2):
         where = suite.add_mutually_exclusive_group()
         add_server_argument(where)
@@ -48,12 +53,26 @@ def run(args: argparse.Namespace) -> int:
     if args.suite in evaluate_tasks.SUITES:
         return evaluate_tasks.run(args)
     prepare()
+    if args.suite == "heads":
+        return _heads(args)
     for model in args.model or ["base"]:
         answerer = _answerer(args, "" if model == "base" else model)
         if args.suite == "rootstock":
             _rootstock(args, answerer)
         else:
             _sst2(args, answerer, model)
+    return 0
+
+
+def _heads(args: argparse.Namespace) -> int:
+    from graft.adapters.base.base import Base, find_base
+    from graft.adapters.base.hub import Hub
+    from graft.training.tasks.evaluation import Trained
+    from graft.training.tasks.measured import told
+
+    base = None if args.base is None else Base.from_folder(find_base(args.base, hub=Hub()))
+    found = Trained.of(args.model, base).measure(args.data)
+    print(json.dumps(found) if args.output == "json" else told(found))
     return 0
 
 

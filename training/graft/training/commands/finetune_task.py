@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, base: Base, folder: Path) -> int:
     is_first, made = launching.launch(job, args)
     if not is_first:
         return 0
-    print(f"{'results' if made is None else made.name} in {made or folder}, loss curve in {folder / 'loss_curve.png'}")
+    print(f"{'results' if made is None else made.name} in {made or folder}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
         print(f"on {settings.validation}: {told(last_measured(folder))}")
     return 0

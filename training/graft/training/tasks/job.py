@@ -38,6 +38,7 @@ from graft.training.tasks.model import DTYPES
 from graft.training.tasks.ready import Ready
 from graft.training.tasks.record import KEPT, TaskRecord
 from graft.training.tasks.settings import LORA, TaskSettings
+from graft.training.tasks.told import write_report
 
 MODEL, ADAPTER = "model", "adapter"
 
@@ -129,23 +130,26 @@ class TrainTask:
         )
 
     def _write(self, model: nn.Module, ready: Ready) -> Path:
+        record = self._record(ready)
+        made = self._put(model, ready, record)
+        write_report(self.work, made, record, vars(ready.settings))
+        return made
+
+    def _put(self, model: nn.Module, ready: Ready, record: TaskRecord) -> Path:
         if ready.settings.method != LORA:
-            put_in_place(self.work / MODEL, lambda folder: self._fill_model(folder, model, ready))
+            put_in_place(self.work / MODEL, lambda folder: _fill_model(folder, model, ready, record))
             return self.work / MODEL
         whole = whole_adapter(model)
-        put_in_place(self.work / ADAPTER, lambda folder: self._fill_adapter(folder, model, whole, ready))
+        put_in_place(self.work / ADAPTER, lambda folder: self._fill_adapter(folder, model, whole, ready, record))
         return self.work / ADAPTER
 
-    def _fill_model(self, folder: Path, model: nn.Module, ready: Ready) -> None:
-        write_models(parts(model), ready.tokenizer, folder)
-        self._record(ready).write(folder)
-        make_readable(folder)
-
-    def _fill_adapter(self, folder: Path, model: nn.Module, whole: Mapping[str, Tensor], ready: Ready) -> None:
+    def _fill_adapter(
+        self, folder: Path, model: nn.Module, whole: Mapping[str, Tensor], ready: Ready, record: TaskRecord
+    ) -> None:
         save_adapter(model, whole, folder)
         came_from = lineage("finetune", ready.identity, seed=self.settings.seed)
         TrainedRecord(base=self.base.identity, form=ready.model.form, lineage=came_from).write(folder)
-        self._record(ready).write(folder)
+        record.write(folder)
 
     def _record(self, ready: Ready) -> TaskRecord:
         options, names = ready.task.head.options, vars(ready.settings)
@@ -170,6 +174,12 @@ def last_measured(work: Path) -> dict[str, float]:
         if found:
             return found
     return {}
+
+
+def _fill_model(folder: Path, model: nn.Module, ready: Ready, record: TaskRecord) -> None:
+    write_models(parts(model), ready.tokenizer, folder)
+    record.write(folder)
+    make_readable(folder)
 
 
 def _write_adapter(model: nn.Module, folder: Path, *, layout: Layout) -> None:

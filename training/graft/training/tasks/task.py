@@ -15,6 +15,7 @@ from graft.training.tasks.example import Example
 from graft.training.tasks.frame import Frame
 from graft.training.tasks.head import Head
 from graft.training.tasks.lengths import Lengths
+from graft.training.tasks.record import TaskRecord
 from graft.training.tasks.settings import TaskSettings
 
 
@@ -26,6 +27,8 @@ class Setup:
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerFast
     frame: Frame
+    trained: TaskRecord | None = None
+    """Of a model that is only measured: its labels are those of its head, whatever rows there are."""
 
     @property
     def lengths(self) -> Lengths:

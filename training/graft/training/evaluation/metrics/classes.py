@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,15 @@ def of_one(said: Sequence[int], right: Sequence[int], *, num_classes: int) -> di
     from sklearn import metrics
 
     classes = list(range(num_classes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a file with one class only, whose correlation is 0
+        matthews = float(metrics.matthews_corrcoef(right, said))
     each = metrics.f1_score(right, said, labels=classes, average=None, zero_division=0.0)
     return {
         "accuracy": float(metrics.accuracy_score(right, said)),
         **({"f1": float(each[1])} if num_classes == 2 else {}),
         "macro_f1": float(each.mean()),
-        "matthews_correlation": float(metrics.matthews_corrcoef(right, said)),
+        "matthews_correlation": matthews,
     }
 
 

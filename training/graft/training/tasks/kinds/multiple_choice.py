@@ -47,7 +47,7 @@ class Choosing:
     @classmethod
     def of(cls, path: Path, numbered: Sequence[tuple[int, Choices]], setup: Setup) -> Self:
         """Raises ``DataError`` where the same choice is always right."""
-        if len(numbered) > 1 and len({row.right for _, row in numbered}) == 1:
+        if setup.trained is None and len(numbered) > 1 and len({row.right for _, row in numbered}) == 1:
             raise DataError(
                 f"{path} has the label {numbered[0][1].right} in all rows: that place would be learned, not what "
                 "stands there; put the right choices in different places."

@@ -53,7 +53,7 @@ class QuestionAnswering:
     @classmethod
     def of(cls, path: Path, numbered: Sequence[tuple[int, Question]], setup: Setup) -> Self:
         """Raises ``DataError`` where no question has an answer."""
-        if not any(row.answers for _, row in numbered):
+        if setup.trained is None and not any(row.answers for _, row in numbered):
             raise DataError(f"{path} has no answer to any question: there is nothing to find; add rows with answers.")
         return cls(
             frame=setup.frame.apart(),

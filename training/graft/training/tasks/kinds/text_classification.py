@@ -51,10 +51,13 @@ class TextClassification:
     def of(cls, path: Path, numbered: Sequence[tuple[int, Labelled]], setup: Setup) -> Self:
         """Raises ``DataError`` where the labels are of different kinds, or nothing can be told apart by them."""
         settings, rows = setup.settings, [row for _, row in numbered]
+        trained, is_pair = setup.trained, rows[0].pair is not None
         problem: Any = settings.problem_type or _problem(path, numbered)
-        is_pair = rows[0].pair is not None
         labels = None
-        if problem == NUMBER:
+        if trained is not None:
+            problem = trained.problem_type
+            labels = None if trained.labels is None else Labels(names=trained.labels)
+        elif problem == NUMBER:
             _check_numbers(path, numbered)
         else:
             every = [label for row in rows for label in (row.label if isinstance(row.label, tuple) else (row.label,))]

@@ -38,6 +38,8 @@ class Tagging:
     @classmethod
     def of(cls, path: Path, numbered: Sequence[tuple[int, Tagged]], setup: Setup) -> Self:
         """Raises ``DataError``."""
+        if setup.trained is not None and setup.trained.labels is not None:
+            return cls(frame=setup.frame, lengths=setup.lengths, labels=Labels(names=setup.trained.labels))
         tags = [tag for _, row in numbered for tag in row.tags]
         head = has_head(TokenClassification.model_class, setup.config)
         known = declared_by(setup.config, setup.settings.label_names, has_head=head)
