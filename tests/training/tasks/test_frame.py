@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.frame import Frame
 from tests.training.tasks.bases import tokenizer_of, with_frame
 
 PAIRS = {

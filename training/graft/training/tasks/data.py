@@ -13,7 +13,7 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.epochs import Epochs
 from graft.training.errors import DataError, of_data
-from graft.training.tasks.example import Example
+from graft.training.tasks.framing.example import Example
 from graft.training.tasks.task import Task
 
 _log = logging.getLogger(__name__)

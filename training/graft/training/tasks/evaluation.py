@@ -18,7 +18,7 @@ from graft.training.model.loading import load, load_base, load_tokenizer
 from graft.training.parallel.layout import Alone
 from graft.training.runtime.device import device_kind, own_device
 from graft.training.tasks.data import TaskData
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.frame import Frame
 from graft.training.tasks.kinds.catalog import KINDS
 from graft.training.tasks.measured import TaskMeasure
 from graft.training.tasks.model import config_of

@@ -20,7 +20,7 @@ from graft.training.model.loading import load_tokenizer
 from graft.training.parallel.mesh import Mesh
 from graft.training.tasks.checks import check, check_mesh, decided, form_of
 from graft.training.tasks.data import TaskData, TaskRows
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.frame import Frame
 from graft.training.tasks.kinds.catalog import KINDS
 from graft.training.tasks.measured import TaskMeasure
 from graft.training.tasks.model import TaskModel, config_of

@@ -11,10 +11,10 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from graft.training.batch.batch import Batch
 from graft.training.objective.objective import Objective
-from graft.training.tasks.example import Example
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.example import Example
+from graft.training.tasks.framing.frame import Frame
+from graft.training.tasks.framing.lengths import Lengths
 from graft.training.tasks.head import Head
-from graft.training.tasks.lengths import Lengths
 from graft.training.tasks.record import TaskRecord
 from graft.training.tasks.settings import TaskSettings
 

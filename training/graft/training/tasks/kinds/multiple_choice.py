@@ -16,10 +16,10 @@ from graft.training.evaluation.metrics import choice
 from graft.training.model.family import facts_of
 from graft.training.objective.multiple_choice import CHOICE, IS_THERE, MultipleChoice
 from graft.training.objective.sequence_classification import SequenceClassification
-from graft.training.tasks.example import Example, inputs_of
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.example import Example, inputs_of
+from graft.training.tasks.framing.frame import Frame
+from graft.training.tasks.framing.lengths import CUT, Lengths
 from graft.training.tasks.head import Head
-from graft.training.tasks.lengths import CUT, Lengths
 from graft.training.tasks.names import CHOICES
 from graft.training.tasks.rows.choices import Choices
 from graft.training.tasks.task import Setup

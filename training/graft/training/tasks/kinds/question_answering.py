@@ -17,10 +17,10 @@ from graft.training.batch.batch import Batch
 from graft.training.errors import DataError
 from graft.training.evaluation.metrics import choice, spoken_answers
 from graft.training.objective.span_extraction import END, START, SpanExtraction
-from graft.training.tasks.example import Example, inputs_of
-from graft.training.tasks.frame import Frame, Framed
+from graft.training.tasks.framing.example import Example, inputs_of
+from graft.training.tasks.framing.frame import Frame, Framed
+from graft.training.tasks.framing.lengths import Lengths
 from graft.training.tasks.head import Head
-from graft.training.tasks.lengths import Lengths
 from graft.training.tasks.names import QUESTIONS
 from graft.training.tasks.rows.questions import Answer, Question
 from graft.training.tasks.task import Setup

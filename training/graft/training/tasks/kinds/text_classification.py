@@ -26,11 +26,11 @@ from graft.training.objective.sequence_classification import (
     Problem,
     SequenceClassification,
 )
-from graft.training.tasks.example import IDS, MASK, Example, inputs_of
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.example import IDS, MASK, Example, inputs_of
+from graft.training.tasks.framing.frame import Frame
+from graft.training.tasks.framing.lengths import CUT, Lengths
 from graft.training.tasks.head import Head, has_head
 from graft.training.tasks.labels import Labels, declared_by
-from graft.training.tasks.lengths import CUT, Lengths
 from graft.training.tasks.rows.labelled import Labelled
 from graft.training.tasks.rows.reading import shown
 from graft.training.tasks.task import Setup

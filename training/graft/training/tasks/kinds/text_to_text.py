@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerFast
 from graft.training.batch.batch import Batch
 from graft.training.evaluation.metrics import choice, written_texts
 from graft.training.objective.text_to_text import TextToText
-from graft.training.tasks.example import Example, filled, inputs_of, padded_length
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.example import Example, filled, inputs_of, padded_length
+from graft.training.tasks.framing.frame import Frame
+from graft.training.tasks.framing.lengths import CUT, Lengths
 from graft.training.tasks.head import Head
-from graft.training.tasks.lengths import CUT, Lengths
 from graft.training.tasks.names import WRITING
 from graft.training.tasks.rows.written import Written
 from graft.training.tasks.task import Setup

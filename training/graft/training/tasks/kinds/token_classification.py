@@ -16,11 +16,11 @@ from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED
 from graft.training.evaluation.metrics import choice, entities
 from graft.training.objective.token_classification import TAGS, TokenClassification
-from graft.training.tasks.example import Example, filled, inputs_of
-from graft.training.tasks.frame import Frame
+from graft.training.tasks.framing.example import Example, filled, inputs_of
+from graft.training.tasks.framing.frame import Frame
+from graft.training.tasks.framing.lengths import CUT, Lengths
 from graft.training.tasks.head import Head, has_head
 from graft.training.tasks.labels import Labels, declared_by
-from graft.training.tasks.lengths import CUT, Lengths
 from graft.training.tasks.names import TOKENS
 from graft.training.tasks.rows.reading import shown
 from graft.training.tasks.rows.tagged import Tagged
