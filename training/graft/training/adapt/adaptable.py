@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from graft.adapters.base.base import Base
 from graft.training.errors import ConfigurationError
@@ -21,12 +23,23 @@ _LEARNED_POSITIONS = ("wpe", "embed_positions", "position_embeddings")
 class Adaptable:
     """A base as a training of adapters sees it."""
 
-    base: Base
-    layers: tuple[str, ...]
-    """Paths of the linear layers that a server takes adapters on."""
+    name: str
+    path: Path
+    """Of its folder, whose weights nothing here reads."""
+    model_type: str
+    layers: Mapping[str, tuple[int, int]]
+    """(outputs, inputs) of the linear layers that a server takes adapters on, by their paths."""
     others: Mapping[str, bool]
     """Paths of all that is there beside them; true for the output head."""
+    embeddings: str
+    """The path of the input embeddings."""
     num_embeddings: int
+    width: int
+    """Numbers of an embedding."""
+    is_tied: bool
+    """Whether the output head is the input embeddings."""
+    parameters: tuple[str, ...]
+    """Names of all of them."""
     num_positions: int | None
     """Tokens of the longest text that the base was made for, None where it sets no limit."""
     has_learned_positions: bool
@@ -38,29 +51,41 @@ class Adaptable:
     def of(cls, base: Base) -> Self:
         """Raises ``ConfigurationError`` where the base is no decoder, or none that the engine takes adapters on."""
         model = empty_decoder(base)
-        head = model.get_output_embeddings()
-        modules = dict(model.named_modules())
-        layers = [
-            path
-            for path, one in modules.items()
-            if isinstance(one, nn.Linear) and one is not head and path in base.modules
-        ]
-        if told := mostly_outside(base, model, layers):
+        found = cls.of_model(model, name=base.name, path=base.path, modules=base.modules)
+        if told := mostly_outside(base, model, found.layers):
             raise ConfigurationError(
                 f"{told} The engine takes adapters on linear layers only, so none is trained: choose a base such as "
                 "llama, mistral, qwen3, olmo2 or pythia."
             )
+        return replace(found, leftovers=leftovers(base, model))
+
+    @classmethod
+    def of_model(cls, model: PreTrainedModel, *, name: str, path: Path, modules: Collection[str] | None = None) -> Self:
+        """Of a decoder without weights. ``modules`` are the paths that its files hold weights of, None for all."""
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+        named = dict(model.named_modules())
+        layers = {
+            path: (one.out_features, one.in_features)
+            for path, one in named.items()
+            if isinstance(one, nn.Linear) and one is not head and (modules is None or path in modules)
+        }
         return cls(
-            base=base,
-            layers=tuple(layers),
-            others={path: one is head for path, one in modules.items() if path and path not in layers},
-            num_embeddings=int(model.get_input_embeddings().weight.shape[0]),
+            name=name,
+            path=path,
+            model_type=model.config.model_type,
+            layers=layers,
+            others={path: one is head for path, one in named.items() if path and path not in layers},
+            embeddings=next(path for path, one in named.items() if one is embeddings),
+            num_embeddings=int(embeddings.weight.shape[0]),
+            width=int(embeddings.weight.shape[1]),
+            is_tied=bool(model.config.get_text_config().tie_word_embeddings),
+            parameters=tuple(name for name, _ in model.named_parameters()),
             num_positions=num_positions(model.config),
             has_learned_positions=any(
                 isinstance(one, nn.Embedding) and path.rpartition(".")[2] in _LEARNED_POSITIONS
-                for path, one in modules.items()
+                for path, one in named.items()
             ),
-            leftovers=leftovers(base, model),
+            leftovers=frozenset(),
         )
 
     @property
@@ -68,30 +93,12 @@ class Adaptable:
         """The last parts of the layers' paths, by which they are named."""
         return sorted({path.rpartition(".")[2] for path in self.layers})
 
-    def targets(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
-        """Names of the layers to adapt; ``None`` wants every one. Raises ``ConfigurationError`` with all wrong ones."""
-        if wanted is None:
-            return tuple(self.names)
-        reasons = [reason for name in wanted if (reason := self._reason(name))]
-        if reasons:
-            raise ConfigurationError(
-                f"setting 'target_modules' names what cannot be adapted: {'; '.join(reasons)}. The linear layers of "
-                f"{self.base.name} are {', '.join(self.names)}."
-            )
-        return tuple(wanted)
-
-    def _reason(self, name: str) -> str | None:
-        heads = [is_head for path, is_head in self.others.items() if _is(path, name)]
-        if any(heads):
-            return f"{name!r} is the output head, whose adapter no server takes"
-        if heads:
-            return f"{name!r} is no linear layer that a server takes adapters on"
-        if any(_is(path, name) for path in self.layers):
-            return None
-        near = difflib.get_close_matches(name, self.names, n=1)
-        return f"{name!r} is no layer" + (f", did you mean {near[0]!r}?" if near else "")
+    @property
+    def num_blocks(self) -> int:
+        return 1 + max((number for path in self.layers if (number := block_of(path)) is not None), default=-1)
 
 
-def _is(path: str, name: str) -> bool:
-    """PEFT's rule: the whole path, or its end."""
-    return path == name or path.endswith(f".{name}")
+def block_of(path: str) -> int | None:
+    """The number of the block that a layer lies in, by PEFT's rule."""
+    found = re.match(r".*?\.[^.]*\.(\d+)\.", path)
+    return None if found is None else int(found[1])

@@ -30,9 +30,9 @@ def adapted(base: Adaptable, form: ServingForm, method: Method, settings: AdaptS
     Raises:
         ConfigurationError, InvalidBase: see ``load_base`` and ``choose_attention``.
     """
-    path = base.base.path
+    path, is_double = base.path, settings.bnb_4bit_use_double_quant
     is_sharded = isinstance(layout, Distributed) and layout.mesh.shards_weights
-    in_parts = BaseInParts.of(path, form) if is_sharded else None
+    in_parts = BaseInParts.of(path, form, double_quantization=is_double) if is_sharded else None
 
     def inject(model: PreTrainedModel) -> nn.Module:
         return method.inject(model, base, seed=settings.seed)
@@ -41,10 +41,10 @@ def adapted(base: Adaptable, form: ServingForm, method: Method, settings: AdaptS
         model = in_parts.adapted(inject)
     elif is_sharded:  # FSDP takes shards to their device block by block
         _log.warning("the base cannot be read in parts: each process makes all of it first, in the host's memory")
-        model = inject(load_base(path, form, storage=STORAGE, device=CPU))
+        model = inject(load_base(path, form, storage=STORAGE, device=CPU, double_quantization=is_double))
     else:
-        model = inject(load_base(path, form, device=own_device(layout.device)))
-    attends = Circumstances(device=layout.device, dtype=torch.bfloat16)
+        model = inject(load_base(path, form, device=own_device(layout.device), double_quantization=is_double))
+    attends = Circumstances(device=layout.device, dtype=torch.bfloat16, reads_documents=method.packs)
     choose_attention(model, settings.attn_implementation, attends)
     recompute(model, str(settings.gradient_checkpointing))
     if isinstance(layout, Distributed):

@@ -41,7 +41,7 @@ class BaseInParts:
     """Those that are quantized, by the names of their weights."""
 
     @classmethod
-    def of(cls, folder: Path, form: ServingForm) -> Self | None:
+    def of(cls, folder: Path, form: ServingForm, *, double_quantization: bool = False) -> Self | None:
         """None where the folder's weights are not the model's as they lie there, such as single experts of a stack."""
         dtype = _DTYPES[form]
         deferred = decoder_in_parts(folder, dtype)
@@ -50,7 +50,7 @@ class BaseInParts:
         model = deferred.model
         assert isinstance(model, PreTrainedModel)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        layers = _quantized(model, _unconverted(config)) if form is ServingForm.NF4 else {}
+        layers = _quantized(model, _unconverted(config), double_quantization) if form is ServingForm.NF4 else {}
         model.requires_grad_(False)
         return cls(model=model, _deferred=deferred, _dtype=dtype, _layers=layers)
 
@@ -100,11 +100,11 @@ def _unconverted(config: PretrainedConfig) -> list[str]:
     return found
 
 
-def _quantized(model: PreTrainedModel, unconverted: list[str]) -> dict[str, _Layer]:
+def _quantized(model: PreTrainedModel, unconverted: list[str], double_quantization: bool) -> dict[str, _Layer]:
     """The other linear layers become 4-bit ones, as ``from_pretrained`` makes them. Their weights get the shape of
     their bits.
     """
-    config = nf4_config(storage=STORAGE)
+    config = nf4_config(storage=STORAGE, double_quantization=double_quantization)
     config.llm_int8_skip_modules = unconverted
     quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
     quantizer.preprocess_model(model, device_map=None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -16,12 +18,19 @@ from graft.adapters.errors import InvalidAdapter
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
-from graft.training.adapt.method import Method
-from graft.training.job.export import behind_it, put_in_place
+from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.method import Method, Route
+from graft.training.job.export import behind_it, make_readable, put_in_place
 from graft.training.job.folder import DATA, Identity
-from graft.training.job.lineage import code_version
+from graft.training.job.lineage import ORIGIN, code_version
 from graft.training.launch.processes import Processes
 from graft.training.parallel.layout import Layout
+from graft.training.runtime.disk import replace_text
+
+
+def folder_of(method: Method, base: Adaptable) -> str:
+    """The name, in a job's folder, of what its training makes."""
+    return "base" if method.way(base).route is Route.BASE else "adapter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +39,13 @@ class Written:
 
     target: Path
     method: Method
+    base: Adaptable
     record: TrainedRecord
+
+    @classmethod
+    def into(cls, work: Path, method: Method, base: Adaptable, record: TrainedRecord) -> Self:
+        """A job's folder."""
+        return cls(target=work / folder_of(method, base), method=method, base=base, record=record)
 
     def write(
         self, model: nn.Module, measure: Callable[[], Reference], processes: Processes, *, is_sharded: bool
@@ -42,6 +57,9 @@ class Written:
         Raises ``NotWritten``, and ``NotMeasured`` where the device's memory does not suffice for the reference.
         """
         whole = whole_adapter(model)
+        if self._is_base:  # whoever serves it compares it with nothing
+            processes.by_first(lambda: put_in_place(self.target, lambda folder: self._fill_base(folder, model, whole)))
+            return
 
         def put(reference: Reference | None = None) -> bool:
             put_in_place(self.target, lambda folder: self._fill(folder, model, whole, reference))
@@ -56,6 +74,18 @@ class Written:
             return
         reference = measured() if is_sharded else None
         processes.by_first(lambda: put(reference or measured()))
+
+    @property
+    def _is_base(self) -> bool:
+        return self.method.way(self.base).route is Route.BASE
+
+    def _fill_base(self, folder: Path, model: nn.Module, whole: Mapping[str, Tensor]) -> None:
+        self.method.save(model, whole, folder)
+        name, origin = self.target.parent.name, asdict(self.record)
+        told = f"Made by `graft finetune --method {self.method.name}` from {self.base.name}: see `{ORIGIN}`."
+        (folder / "README.md").write_text(f"# {name}\n\n{told}\n", encoding="utf-8")
+        replace_text(folder / ORIGIN, json.dumps({"method": self.method.name, **origin}, indent=1, default=str))
+        make_readable(folder)
 
     def _fill(self, folder: Path, model: nn.Module, whole: Mapping[str, Tensor], reference: Reference | None) -> None:
         self.method.save(model, whole, folder)

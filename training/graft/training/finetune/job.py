@@ -14,9 +14,10 @@ from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adapted import adapted
+from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
-from graft.training.adapt.written import Written, lineage, write_checkpoint
+from graft.training.adapt.written import Written, folder_of, lineage, write_checkpoint
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.told import write_report
@@ -24,7 +25,6 @@ from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
-from graft.training.loop.optim import adamw
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
@@ -40,7 +40,7 @@ from graft.training.runtime.memory import free_memory
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
     """One supervised training of a method on a base (QLoRA: Dettmers et al. 2023, arXiv:2305.14314). ``work`` gets
-    checkpoints, metrics and ``adapter/``.
+    checkpoints, metrics and ``adapter/``, or ``base/`` where the base's own weights were trained.
     """
 
     base: Base
@@ -79,6 +79,7 @@ class Finetune:
         processes = processes or Processes(num=1, device=device_kind())
         mesh = self.settings.mesh(processes.num)
         self.check_work(resume=resume)
+        check_optimizer(self.settings, processes.device)
         ready = Ready.of(self.base, self.form, self.data, self.settings, mesh, num_processes=processes.num)
         self.folder.num_shared(ready.identity)
         layout = processes.layout(mesh)
@@ -97,19 +98,21 @@ class Finetune:
             run.step.finish()
             free_memory()
             self.write(model, ready, processes, is_sharded=mesh.shards_weights)
-        return self.work / "adapter"
+        return self.work / folder_of(ready.method, ready.base)
 
     def run(self, model: nn.Module, ready: Ready, layout: Layout, *, generator: torch.Generator | None = None) -> Run:
         """Of what the method made of the base; ``generator`` is what it draws from, if not torch's own."""
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
+        learning = ready.method.learning(model, schedule.num_steps)
         step = Step(
             model,
-            objective=CausalObjective(),
-            optimizers=adamw(weight_decay=settings.weight_decay, betas=(0.9, 0.999)),
+            objective=learning.objective(CausalObjective()),
+            optimizers=optimizers_of(settings, learning.rate_of),
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,
             generator=generator,
+            companion=learning.companion,
         )
         return Run(
             step=step,
@@ -134,6 +137,6 @@ class Finetune:
             form=self.form,
             lineage=lineage("finetune", ready.identity, seed=self.settings.seed),
         )
-        written = Written(target=self.work / "adapter", method=ready.method, record=record)
+        written = Written.into(self.work, ready.method, ready.base, record)
         written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)
         processes.by_first(lambda: write_report(self.work, model, ready, self.settings, record))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedTokenizerFast
@@ -17,7 +17,7 @@ from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.identity import identity
 from graft.training.adapt.mesh import check_mesh
 from graft.training.adapt.method import Method
-from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.methods.catalog import check_beside_rows, method_of, warn_of_unused
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
@@ -54,7 +54,9 @@ class Ready:
         check_report_to(settings)
         adaptable = Adaptable.of(base)
         method = method_of(settings)
-        method.check(adaptable)
+        method.check(adaptable, form)
+        warn_of_unused(method, settings)
+        check_beside_rows(method, mesh, packing=settings.packing)
         config = AutoConfig.from_pretrained(base.path, local_files_only=True)
         check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
         if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
@@ -66,7 +68,9 @@ class Ready:
         if settings.validation is not None:
             held_out = _held_out(Path(settings.validation), rows, tokenizer, adaptable, settings)
         check_numbers(base.path, leftovers=adaptable.leftovers)
-        own = identity(base, form, data, settings, schedule_of(settings, batches), dp=mesh.dp)
+        schedule = schedule_of(settings, batches)
+        own = identity(base, form, data, settings, schedule, dp=mesh.dp)
+        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps)})
         return cls(base=adaptable, method=method, rows=rows, batches=batches, held_out=held_out, identity=own)
 
     @property
@@ -77,7 +81,7 @@ class Ready:
 
 
 def _rows(path: Path, tokenizer: PreTrainedTokenizerFast, base: Adaptable, settings: FinetuneSettings) -> list[Encoded]:
-    stop_ids = base_files.stop_ids(base.base.path)
+    stop_ids = base_files.stop_ids(base.path)
     encoder = RowEncoder(tokenizer, stop_ids=stop_ids, assistant_only=settings.assistant_only_loss)
     return read_examples(path, encoder, base, max_length=settings.max_length)
 

@@ -34,14 +34,14 @@ def _check_length(examples: Sequence[Encoded], base: Adaptable, max_length: int)
     if longest > max_length:
         raise BadLine(f"{longest} tokens, max_length is {max_length}; shorten the row or raise max_length.")
     if base.has_learned_positions and base.num_positions is not None and longest > base.num_positions:
-        raise BadLine(f"{longest} tokens, {base.base.name} has {base.num_positions} positions; shorten the row.")
+        raise BadLine(f"{longest} tokens, {base.name} has {base.num_positions} positions; shorten the row.")
 
 
 def _check_ids(examples: Sequence[Encoded], base: Adaptable) -> None:
     highest = max(max(example.input_ids) for example in examples)
     if highest >= base.num_embeddings:
         raise BadLine(
-            f"it has the token id {highest}, and the embeddings of {base.base.name} end at {base.num_embeddings - 1}; "
+            f"it has the token id {highest}, and the embeddings of {base.name} end at {base.num_embeddings - 1}; "
             "its tokenizer does not belong to its weights, take the one that came with them."
         )
 
@@ -57,7 +57,7 @@ def _warn_of_unknown_positions(path: Path, numbered: Sequence[tuple[int, Sequenc
             path,
             len(longer),
             room,
-            base.base.name,
+            base.name,
             longer[0],
         )
 

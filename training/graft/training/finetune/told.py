@@ -17,6 +17,7 @@ from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
 from graft.training.adapt.answers import examples
 from graft.training.adapt.method import Route
+from graft.training.adapt.written import folder_of
 from graft.training.batch.encoding import end_ids
 from graft.training.batch.packing import Encoded
 from graft.training.errors import NotWritten, first_line
@@ -41,7 +42,7 @@ def write_report(
 
 
 def _report(folder: Path, model: nn.Module, ready: Ready, settings: FinetuneSettings, record: TrainedRecord) -> Report:
-    name, base = folder.name, ready.base.base
+    name, base, way = folder.name, record.base, ready.method.way(ready.base)
     return Report(
         title=f"{name}: {ready.method.name} on {base.name}",
         lead=f"A fine-tuning of {base.name} as {record.form}, on {len(ready.rows):,} examples.",
@@ -49,6 +50,7 @@ def _report(folder: Path, model: nn.Module, ready: Ready, settings: FinetuneSett
             "base": f"{base.name} ({base.digest})",
             "held as": record.form,
             "method": ready.method.name,
+            "serving": str(way),
             "trained parameters": f"{_num_trained(model):,}",
             "job": record.lineage.job,
             "digest of the data": record.lineage.data_digest,
@@ -59,9 +61,9 @@ def _report(folder: Path, model: nn.Module, ready: Ready, settings: FinetuneSett
         sections=[
             _examples(model, ready, settings.report_examples),
             Section(title="What it learned from", body=definitions(_rows_in_figures(ready.rows))),
-            Section(title="Receipt", body=definitions(_receipt(folder / "adapter"))),
+            Section(title="Receipt", body=definitions(_receipt(folder / folder_of(ready.method, ready.base)))),
         ],
-        commands=_next_steps(folder / "adapter", name, base.name, ready.method.route),
+        commands=_next_steps(folder / folder_of(ready.method, ready.base), name, base.name, way.route),
     )
 
 
@@ -70,7 +72,7 @@ def _examples(model: nn.Module, ready: Ready, num: int) -> Section:
         return section([], remark="none were asked for (report_examples 0)")
     if any(isinstance(one, DTensor) for one in model.parameters()):
         return section([], remark="none: the weights lie on several devices; serve the adapter and ask it")
-    tokenizer, path = load_tokenizer(ready.base.base.path), ready.base.base.path
+    tokenizer, path = load_tokenizer(ready.base.path), ready.base.path
     stop_ids = end_ids(tokenizer, base_files.stop_ids(path))
     found = examples(model, ready.rows[:num], tokenizer, stop_ids=stop_ids)
     return section(found, remark="The first rows that were trained on; answers are greedy.")
@@ -87,9 +89,9 @@ def _rows_in_figures(rows: Sequence[Encoded]) -> dict[str, str]:
     }
 
 
-def _receipt(adapter: Path) -> dict[str, str]:
+def _receipt(made: Path) -> dict[str, str]:
     """What a server will compare its own log-probabilities with."""
-    reference = Reference.read(adapter)
+    reference = Reference.read(made)
     if reference is None:
         return {REFERENCE_FILE: "none was recorded"}
     logprobs = [value for row in reference.rows for value in row.logprobs]
@@ -104,14 +106,16 @@ def _num_trained(model: nn.Module) -> int:
     return sum(one.numel() for one in model.parameters() if one.requires_grad)
 
 
-def _next_steps(adapter: Path, name: str, base: str, route: Route) -> list[str]:
+def _next_steps(made: Path, name: str, base: str, route: Route) -> list[str]:
     serve, chat = f"graft serve --base {base}", f"graft chat --model {name}"
+    if route is Route.BASE:
+        return [f"graft serve --base {made}", "graft chat"]
     if route is Route.NONE:
         return ["no server takes it: it is read by peft and transformers"]
     if route in (Route.AS_IS, Route.PROMPT):
-        return [serve, f"graft adapters push {adapter} --name {name} --alias stable", chat]
+        return [serve, f"graft adapters push {made} --name {name} --alias stable", chat]
     if route is Route.MERGE:
-        return [f"graft compile {adapter} --base {base} --output {name}-base", f"graft serve --base {name}-base"]
+        return [f"graft compile {made} --base {base} --output {name}-base", f"graft serve --base {name}-base"]
     compiled = f"{name}-lora"
     push = f"graft adapters push {compiled} --name {name} --alias stable"
-    return [f"graft compile {adapter} --base {base} --output {compiled}", serve, push, chat]
+    return [f"graft compile {made} --base {base} --output {compiled}", serve, push, chat]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from graft.adapters.digest import PREFIX, sha256_of_file
 
+ORIGIN = "training.json"
+"""In a base's folder: how it was trained."""
 _FILE = "training/graft/training/job/lineage.py"
 """This file in a checkout."""
 

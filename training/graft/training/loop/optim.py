@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,12 @@ WSD_DECAY = 0.2
 
 MakeOptimizers = Callable[[Mapping[str, nn.Parameter]], list[Optimizer]]
 """Groups are made with the learning rate 1, or their part of it: each step says what it is."""
+RateOf = Callable[[str], float]
+"""A parameter's learning rate by its name, as a multiple of the step's."""
+
+
+def _even(name: str) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,37 +94,51 @@ def schedule_of(settings: TrainingSettings, data: Epochs) -> Schedule:
     )
 
 
-def adamw(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:
+def adamw(
+    *, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98), rate_of: RateOf = _even
+) -> MakeOptimizers:
     """AdamW for everything (Loshchilov & Hutter 2019, arXiv:1711.05101); only matrices decay."""
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
-        groups = decayed(parameters.values(), weight_decay)
+        groups = decayed(parameters, weight_decay, rate_of)
         return [AdamW(groups, lr=1.0, betas=betas, fused=True)] if groups else []
 
     return make
 
 
-def adamw_8bit(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.95)) -> MakeOptimizers:
-    """AdamW with its state in blocks of 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861), a quarter as large."""
+def adamw_8bit(
+    *,
+    weight_decay: float = 0.01,
+    betas: tuple[float, float] = (0.9, 0.95),
+    rate_of: RateOf = _even,
+    is_paged: bool = False,
+) -> MakeOptimizers:
+    """AdamW with its state in blocks of 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861), a quarter as large.
+    ``is_paged``: in memory that a GPU's driver moves to the host's where the GPU's does not suffice (Dettmers et al.
+    2023, arXiv:2305.14314, section 3).
+    """
 
     def make(parameters: Mapping[str, nn.Parameter]) -> list[Optimizer]:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
-        groups = decayed(parameters.values(), weight_decay)
-        return [AdamW8bit(groups, lr=1.0, betas=betas)] if groups else []
+        groups = decayed(parameters, weight_decay, rate_of)
+        kind = PagedAdamW8bit if is_paged else AdamW8bit
+        return [kind(groups, lr=1.0, betas=betas)] if groups else []
 
     return make
 
 
-def decayed(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups: matrices, which decay, and norms and biases, which do not. What is split over processes stands apart from
-    what is whole: a fused step takes one kind.
+def decayed(
+    parameters: Mapping[str, nn.Parameter], weight_decay: float, rate_of: RateOf = _even
+) -> list[dict[str, Any]]:
+    """Groups: matrices, which decay, and norms and biases, which do not; each at its rate. What is split over processes
+    stands apart from what is whole: a fused step takes one kind.
     """
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for one in parameters:
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    for name, one in parameters.items():
         decay = weight_decay if one.ndim > 1 else 0.0
-        groups.setdefault((decay, isinstance(one, DTensor)), []).append(one)
-    return [{"params": some, "weight_decay": decay} for (decay, _), some in groups.items()]
+        groups.setdefault((decay, rate_of(name), isinstance(one, DTensor)), []).append(one)
+    return [{"params": some, "weight_decay": decay, "lr": rate} for (decay, rate, _), some in groups.items()]
 
 
 def muon(*, weight_decay: float = 0.01, betas: tuple[float, float] = (0.9, 0.98)) -> MakeOptimizers:

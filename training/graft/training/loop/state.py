@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,19 @@ from torch.optim import Optimizer
 
 from graft.training.loop.checkpoint import load_tensors
 from graft.training.parallel.layout import Layout
+
+
+class Companion(Protocol):
+    """What learns beside the optimizers, after each of their steps, such as which ranks a method keeps."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What it goes on from, as it is now: kept in checkpoints, and read from them in place."""
+
+    def taken_over(self) -> None:
+        """After its tensors were read from a checkpoint."""
+
+    def follow(self, masters: Mapping[str, nn.Parameter], number: int) -> None:
+        """After so many steps: the masters have moved and still have the gradients that moved them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +39,15 @@ class State:
     """Running means of the masters, where the run keeps them."""
     generator: torch.Generator = field(default_factory=lambda: torch.default_generator)
     """What the model draws from on CPUs."""
+    companion: Companion | None = None
 
     def tensors(self, layout: Layout) -> dict[str, Tensor]:
-        """By names that do not depend on the mesh: ``master/<parameter>``, ``average/<parameter>`` and
-        ``optimizer/<key>/<parameter>``. Of each process the generator of random numbers is beside them:
-        ``random/<rank>``.
+        """By names that do not depend on the mesh: ``master/<parameter>``, ``average/<parameter>``,
+        ``optimizer/<key>/<parameter>`` and ``companion/<name>``. Of each process the generator of random numbers is
+        beside them: ``random/<rank>``.
         """
         names = {id(master): name for name, master in self.masters.items()}
-        found: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
-        found |= {f"average/{name}": average for name, average in self.averages.items()}
+        found = self._own()
         for optimizer in self.optimizers:
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
@@ -46,8 +60,7 @@ class State:
 
         Raises ``CheckpointError``.
         """
-        into: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
-        into |= {f"average/{name}": average for name, average in self.averages.items()}
+        into = self._own()
         generators: dict[str, str] = {}
         for name, state in self._generators().items():
             # A process that was not there before draws what the first one would.
@@ -74,6 +87,8 @@ class State:
             )
             into[full_name] = owners[id(master)].state[master][key] = value
         load_tensors(path, into, layout=layout)
+        if self.companion is not None:
+            self.companion.taken_over()
         for optimizer in self.optimizers:
             for state in optimizer.state.values():
                 for key, value in state.items():
@@ -87,6 +102,14 @@ class State:
         found = {"random": self.generator.get_state()}
         if torch.cuda.is_available():
             found[_CUDA] = torch.cuda.get_rng_state()
+        return found
+
+    def _own(self) -> dict[str, Tensor]:
+        """All but the optimizers' and the generators' states."""
+        found: dict[str, Tensor] = {f"master/{name}": master.detach() for name, master in self.masters.items()}
+        found |= {f"average/{name}": average for name, average in self.averages.items()}
+        if self.companion is not None:
+            found |= {f"companion/{name}": one for name, one in self.companion.tensors().items()}
         return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learning_rates
-from graft.training.loop.state import State
+from graft.training.loop.state import Companion, State
 from graft.training.loop.weights import Weights, WorkingForm, bfloat16_form
 from graft.training.model.attention import attend_in_blocks
 from graft.training.model.cpu_products import multiply_in_float32
@@ -69,6 +69,7 @@ class Step:
         max_gradient_norm: float = 1.0,
         average_decay: float | None = None,
         generator: torch.Generator | None = None,
+        companion: Companion | None = None,
     ) -> None:
         """``working_form`` gives the form of the working weights after so many steps. With ``average_decay`` a running
         mean of the weights is kept, which checkpoints hold beside them and which is often better than they are (Polyak
@@ -85,6 +86,7 @@ class Step:
             optimizers=optimizers(self.layout.owned(masters)),
             averages={} if average_decay is None else {name: one.detach().clone() for name, one in masters.items()},
             generator=generator or torch.default_generator,
+            companion=companion,
         )
         self._has_gradients = False
         self._cuda = torch.cuda.current_device() if self.layout.device == "cuda" else None
@@ -223,6 +225,8 @@ class Step:
         for optimizer in self.state.optimizers:
             optimizer.step()
         self.layout.share_updates(masters)
+        if self.state.companion is not None:
+            self.state.companion.follow(masters, self.number + 1)
         if self._average_decay is not None:
             # It rises to its value: early weights are soon forgotten (Tarvainen & Valpola 2017, arXiv:1703.01780).
             decay = min(self._average_decay, (self.number + 1) / (self.number + 10))

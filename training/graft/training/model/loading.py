@@ -43,12 +43,14 @@ def load_base(
     device: torch.device = CPU,
     model_class: Any = AutoModelForCausalLM,
     config: PretrainedConfig | None = None,
+    double_quantization: bool = False,
 ) -> PreTrainedModel:
     """Loads a base for evaluation or adaptation onto a device, where it is quantized, too; its parameters are frozen.
     ``model_class`` and ``config`` are those of another head, whose weights are drawn where the folder has none.
 
     int8 and int4 are computed with as the bfloat16 numbers that the integers stand for, which is also what the engine
-    multiplies by. ``storage`` is where the bits of NF4 lie.
+    multiplies by. ``storage`` is where the bits of NF4 lie, and ``double_quantization`` quantizes its
+    scales, too.
 
     Raises:
         ConfigurationError: the folder's weights are not in this form and cannot be brought into it.
@@ -63,9 +65,8 @@ def load_base(
     with warnings.catch_warnings():
         # That we pass how to load what the folder holds is meant.
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
-        model = _loaded(
-            path, model_class, config, dtype=dtype, device_map={"": device}, **_quantization(found, form, storage)
-        )
+        quantization = _quantization(found, form, storage, double_quantization)
+        model = _loaded(path, model_class, config, dtype=dtype, device_map={"": device}, **quantization)
     _keep_odd_sizes_unpacked(model)
     keep_soft_caps(model)
     model.requires_grad_(False)
@@ -94,12 +95,14 @@ def _require_form(path: Path, found: ServingForm | None, form: ServingForm) -> N
         )
 
 
-def _quantization(found: ServingForm | None, form: ServingForm, storage: torch.dtype) -> dict[str, Any]:
+def _quantization(
+    found: ServingForm | None, form: ServingForm, storage: torch.dtype, double_quantization: bool
+) -> dict[str, Any]:
     """Keyword arguments: what to do to the weights on their way in."""
     if found in (ServingForm.INT8, ServingForm.INT4):
         return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
     if found is None and form is ServingForm.NF4:
-        return {"quantization_config": nf4_config(storage=storage)}
+        return {"quantization_config": nf4_config(storage=storage, double_quantization=double_quantization)}
     if found is None and form is ServingForm.LLM_INT8:
         return {"quantization_config": llm_int8_config()}
     return {}

@@ -17,6 +17,7 @@ from graft.training.corpus.chat_template import IM_END
 from graft.training.evaluation import baselines
 from graft.training.evaluation.baselines import NGrams
 from graft.training.job.export import behind_it, make_readable, put_in_place, write_models
+from graft.training.job.lineage import ORIGIN
 from graft.training.loop.checkpoint import load_tensors, stored_tensors
 from graft.training.loop.progress import METRICS, Gauge, read_metrics
 from graft.training.model.loading import parts
@@ -33,7 +34,6 @@ from graft.training.runtime.disk import replace_text, written
 
 _log = logging.getLogger(__name__)
 
-_ORIGIN = "training.json"
 MAX_COUNTED = 1 << 26
 """Tokens whose triples are counted: their keys take 16 bytes each, and all are sorted again every four million."""
 
@@ -110,7 +110,7 @@ class Finished:
     def _describe(
         self, folder: Path, model: nn.Module, record: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
-        replace_text(folder / _ORIGIN, json.dumps({**record, "metrics": dict(metrics)}, indent=1))
+        replace_text(folder / ORIGIN, json.dumps({**record, "metrics": dict(metrics)}, indent=1))
         replace_text(folder / "README.md", card(self.output.name, self.assembly, model, metrics))
         make_readable(folder)
 
@@ -118,7 +118,7 @@ class Finished:
 def run_of(folder: Path) -> str | None:
     """Which training made the base there; None where it does not say."""
     try:
-        record = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
+        record = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return record.get("run") if isinstance(record, dict) else None

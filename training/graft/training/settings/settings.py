@@ -31,6 +31,7 @@ from graft.training.settings.limits import (
     one_of,
     require,
 )
+from graft.training.settings.values import typed
 
 NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
 """Known names that no command can honour yet; saying so beats ignoring them."""
@@ -162,7 +163,7 @@ class TrainingSettings:
                 near = difflib.get_close_matches(name, fields, n=1)
                 meant = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(sorted(fields))}."
                 raise ConfigurationError(f"unknown setting {name!r}; {meant}")
-            checked[name] = _typed(name, value, str(fields[name].type))
+            checked[name] = typed(name, value, str(fields[name].type))
         return cls(**checked)
 
 
@@ -251,25 +252,3 @@ def _yaml(text: str) -> Any:
         return yaml.load(text, Loader) or {}  # a safe one
     except (yaml.YAMLError, ValueError) as error:  # `!!int x` is a ValueError
         raise BadLine(f"broken YAML: {' '.join(str(error).split())}") from None
-
-
-def _typed(name: str, value: Any, kind: str) -> Any:
-    """Checks a value against its field's annotation; numbers written as text (YAML's ``2e-4``) count as numbers."""
-    if value is None and kind.endswith("None"):
-        return None
-    if kind.startswith("tuple"):
-        names = value.split(",") if isinstance(value, str) else value
-        if isinstance(names, list | tuple) and names and all(isinstance(each, str) and each for each in names):
-            return None if list(names) == ["all-linear"] else tuple(names)
-    elif ("bool" in kind and isinstance(value, bool)) or (kind.startswith("str") and isinstance(value, str)):
-        return value
-    elif kind.startswith(("int", "float")) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if kind.startswith("float") and number == number:
-            return number
-        if kind.startswith("int") and number.is_integer():
-            return int(number)
-    raise ConfigurationError(f"setting {name!r} has the value {value!r}; it must be of type {kind}.")

@@ -1,0 +1,49 @@
+"""Embeddings of some tokens alone, such as of new words of a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peft import TrainableTokensConfig
+
+from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.method import Method, Route, Way
+from graft.training.adapt.methods.products import exact_up_to
+from graft.training.adapt.methods.through_peft import PeftMethod
+from graft.training.adapt.settings import AdaptSettings
+from graft.training.errors import ConfigurationError
+from graft.training.model.loading import load_tokenizer
+
+
+def trainable_tokens(settings: AdaptSettings) -> Method:
+    def configuration(base: Adaptable) -> TrainableTokensConfig:
+        return TrainableTokensConfig(
+            token_indices=token_ids(base, settings.trainable_tokens or ()), target_modules=[base.embeddings]
+        )
+
+    def way(base: Adaptable) -> Way:
+        if base.is_tied:
+            return Way(route=Route.MERGE, why=f"the embeddings of {base.name} are its output head, too")
+        return exact_up_to(len(token_ids(base, settings.trainable_tokens or ())))
+
+    return PeftMethod(
+        name="trainable_tokens", uses=frozenset(("trainable_tokens",)), configuration=configuration, way=way
+    )
+
+
+def token_ids(base: Adaptable, wanted: Sequence[str]) -> list[int]:
+    """Of tokens that are named by their text or by their number. Raises ``ConfigurationError`` with all wrong ones."""
+    if not wanted:
+        raise ConfigurationError("trainable_tokens learns nothing: name tokens, or their numbers, in trainable_tokens.")
+    tokenizer = load_tokenizer(base.path)
+    found, reasons = set[int](), []
+    for one in wanted:
+        ids = [int(one)] if one.isdecimal() else tokenizer.encode(one, add_special_tokens=False)
+        if len(ids) != 1:
+            reasons.append(f"{one!r} is {len(ids)} tokens")
+        elif ids[0] >= base.num_embeddings:
+            reasons.append(f"{one} is no token: the last is {base.num_embeddings - 1}")
+        found.update(ids)
+    if reasons:
+        raise ConfigurationError(f"setting 'trainable_tokens' names what is not one token: {'; '.join(reasons)}.")
+    return sorted(found)
