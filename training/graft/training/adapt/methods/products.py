@@ -10,6 +10,7 @@ from peft.tuners.lokr.layer import factorization
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.lora import LAYERS, highest_rank
+from graft.training.adapt.methods.packed import inject_by_shape
 from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.settings import MAX_RANK, AdaptSettings
 from graft.training.adapt.targets import Targets
@@ -27,6 +28,7 @@ def loha(settings: AdaptSettings) -> Method:
         uses=_USES,
         configuration=configuration,
         way=lambda base: exact_up_to(highest_rank(base, settings) ** 2),
+        add=inject_by_shape,
     )
 
 
@@ -50,7 +52,9 @@ def lokr(settings: AdaptSettings) -> Method:
             )
         )
 
-    return PeftMethod(name="lokr", uses=_USES | {"decompose_factor"}, configuration=configuration, way=way)
+    return PeftMethod(
+        name="lokr", uses=_USES | {"decompose_factor"}, configuration=configuration, way=way, add=inject_by_shape
+    )
 
 
 def exact_up_to(rank: int) -> Way:

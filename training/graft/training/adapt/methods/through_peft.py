@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
@@ -63,6 +63,12 @@ def tidy(folder: Path, **changed: Any) -> None:
         (folder / name).chmod(0o644)
 
 
+class Add(Protocol):
+    """See ``inject``."""
+
+    def __call__(self, model: PreTrainedModel, config: PeftConfig, *, base_name: str) -> PeftModel: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod:
     """See ``Method``."""
@@ -75,6 +81,7 @@ class PeftMethod:
     packs: bool = True
     num_ahead: int = 0
     shards: bool = False
+    add: Add = inject
     begin: Callable[[PeftModel], None] = lambda model: None
     """What is done to a model that was just made."""
     learning: Callable[[nn.Module, int], Learning] = lambda model, num_steps: Learning()
@@ -89,7 +96,7 @@ class PeftMethod:
         config.task_type = TaskType.CAUSAL_LM
         config.revision = None if on_hub is None else on_hub.revision
         torch.manual_seed(seed)
-        adapted = inject(model, config, base_name=base.name)
+        adapted = self.add(model, config, base_name=base.name)
         self.begin(adapted)
         return adapted
 

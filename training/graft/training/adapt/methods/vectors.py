@@ -4,16 +4,21 @@ arXiv:2310.11454, eq. 2), and (IA)³'s, which scale what layers compute (Liu et 
 
 from __future__ import annotations
 
-from peft import IA3Config, VeraConfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from peft import IA3Config, PeftModel, VeraConfig
+from peft.tuners.ia3 import IA3Layer
 from peft.utils.constants import (
     TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING,
     TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,
 )
+from torch import Tensor
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.lora import LAYERS
-from graft.training.adapt.methods.through_peft import PeftMethod
+from graft.training.adapt.methods.through_peft import PeftMethod, save_adapter
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.adapt.targets import Targets
 from graft.training.errors import ConfigurationError
@@ -36,7 +41,13 @@ def vera(settings: AdaptSettings) -> Method:
         uses=LAYERS | {"r", "lora_dropout"},
         configuration=configuration,
         way=lambda base: Way(route=Route.EXACT, rank=settings.r),
+        write=_with_projections,
     )
+
+
+def _with_projections(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+    shared = {f"base_model.vera_{one}.default": getattr(model.base_model, f"vera_{one}")["default"] for one in "AB"}
+    save_adapter(model, {**whole, **shared}, folder)
 
 
 def ia3(settings: AdaptSettings) -> Method:
@@ -67,4 +78,12 @@ def ia3(settings: AdaptSettings) -> Method:
         uses=frozenset(("target_modules", "feedforward_modules")),
         configuration=configuration,
         way=lambda base: Way(route=Route.MERGE),
+        begin=_keep_types,
     )
+
+
+def _keep_types(model: PeftModel) -> None:
+    """Over quantized layers peft would hand on float32."""
+    for one in model.modules():
+        if isinstance(one, IA3Layer):
+            one.register_forward_hook(lambda layer, args, output: output.to(args[0].dtype))
