@@ -1,4 +1,4 @@
-"""``graft finetune``: trains a LoRA adapter on a quantized base."""
+"""``graft finetune``: trains on a base, by any method, to an adapter or to another base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from graft.training.settings.settings import add_flags, given
 if TYPE_CHECKING:
     from graft.adapters.base.base import Base
 
-HELP = "train a LoRA adapter on a quantized base"
+HELP = "train an adapter on a quantized base, or the base itself"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -76,22 +76,26 @@ def run(args: argparse.Namespace) -> int:
     if is_task:
         return finetune_task.run(args, base, folder)
 
+    from graft.training.adapt.pushing import check_push
+    from graft.training.adapt.written import folder_of
     from graft.training.finetune.job import Finetune
 
     job = Finetune(base=base, data=args.data, settings=settings, work=folder)
+    method, adaptable = job.method()
+    way = method.way(adaptable)
     if args.push is not None:
-        from graft.training.job.publish import check_server_for
-
-        check_server_for(args.push, base, job.form, rank=settings.r)
+        check_push(args.push, base, job.form, way)
+    if os.environ.get("RANK", "0") == "0":  # of several processes of one launcher
+        print(f"{method.name} on {base.name}: {way}")
     is_first, _ = launching.launch(job, args)
     if not is_first:
         return 0
-    adapter = folder / "adapter"
-    print(f"adapter in {adapter}, all about it in {folder / 'report.html'}")
+    made = folder / folder_of(method, adaptable)
+    print(f"{made.name} in {made}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
         print(_measured(folder, settings.validation))
     if args.push is not None:
-        push(args.push, adapter, name=args.name, alias=args.alias)
+        push(args.push, made, name=args.name, alias=args.alias)
     return 0
 
 

@@ -13,7 +13,10 @@ from torch import nn
 from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
+from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.adapted import adapted
+from graft.training.adapt.method import Method
+from graft.training.adapt.methods.catalog import method_of
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
@@ -65,6 +68,12 @@ class Finetune:
         validation = self.settings.validation
         settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
         return replace(self, data=self.data.absolute(), settings=settings, work=self.work.absolute())
+
+    def method(self) -> tuple[Method, Adaptable]:
+        """What learns, and of which base. Raises ``ConfigurationError``, ``InvalidBase``."""
+        base, method = Adaptable.of(self.base), method_of(self.settings)
+        method.check(base, self.form)
+        return method, base
 
     def check_work(self, *, resume: bool) -> None:
         self.folder.check(resume=resume)

@@ -19,8 +19,12 @@ from graft.training.parallel.mesh import Mesh
 FORM_BYTES = {ServingForm.NF4: 0.5 + 4 / BLOCK, ServingForm.LLM_INT8: 1.0}
 """Per weight of the blocks' linear layers, with float32 scales of blocks or of rows; all else is held in 16 bits, and
 packed integers are computed with as such."""
-ADAPTER_BYTES = 2 + 4 + 4 + 8
-"""Per weight of an adapter: what is computed with, its float32 master, its gradient, and AdamW's two moments."""
+DOUBLE_QUANTIZED_BYTES = 0.5 + (1 + 4 / 256) / BLOCK
+"""Of NF4 whose scales are 8-bit numbers in blocks of 256 (QLoRA, section 3)."""
+LEARNING_BYTES = 2 + 4 + 4
+"""Per weight that learns: what is computed with, its float32 master and its gradient."""
+MOMENT_BYTES = {"adamw": 8.0, "adamw_8bit": 2 + 8 / 256, "paged_adamw_8bit": 2 + 8 / 256}
+"""AdamW's two moments, in float32, or in 8 bits with a scale for each block of 256."""
 LOGIT_BYTES = 12
 """Per logit where the head is not fused with its loss."""
 
@@ -49,10 +53,18 @@ class Adapted:
     model: PreTrainedModel
     """The base's own class, in which the adapters lie."""
     form: ServingForm
+    num_outside: int = 0
+    """Numbers that learn and lie outside of it, such as those of a prompt."""
+    num_ahead: int = 0
+    """Vectors before each row."""
+    optim: str = "adamw"
+    is_double_quantized: bool = False
 
     @property
     def num_adapter(self) -> int:
-        return sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        """Numbers that learn."""
+        inside: int = sum(one.numel() for one in self.model.parameters() if one.requires_grad)
+        return self.num_outside + inside
 
     @property
     def base_bytes(self) -> float:
@@ -73,6 +85,7 @@ class Adapted:
     ) -> AdaptingMemory:
         """With so many rows of so many tokens in a micro-batch; on one device, or on each of a mesh."""
         mesh = mesh or Mesh()
+        length += self.num_ahead
         found = self.activations(rows, length)
         again = recomputed(self.model, recomputes)
         made_plain = 0.0 if self.form is ServingForm.BF16 else 2.0 * max(one.numel() for one in self._layers())
@@ -92,17 +105,19 @@ class Adapted:
 
     def _adapter_bytes(self, mesh: Mesh) -> float:
         """Sharded, all of it is gathered at the most."""
+        each = LEARNING_BYTES + MOMENT_BYTES[self.optim]
         if not mesh.shards_weights:
-            return float(ADAPTER_BYTES * self.num_adapter)
-        return self.num_adapter * (ADAPTER_BYTES / mesh.dp_shard + 2)
+            return float(each * self.num_adapter)
+        return self.num_adapter * (each / mesh.dp_shard + 2)
 
     def _frozen_bytes(self, module: nn.Module) -> float:
         """Of the model or of a block."""
         layers = {id(one) for one in self._layers()}
         frozen = [one for one in module.parameters() if not one.requires_grad]
-        return float(
-            sum(one.numel() * (FORM_BYTES.get(self.form, 2.0) if id(one) in layers else 2.0) for one in frozen)
-        )
+        each = FORM_BYTES.get(self.form, 2.0)
+        if self.form is ServingForm.NF4 and self.is_double_quantized:
+            each = DOUBLE_QUANTIZED_BYTES
+        return float(sum(one.numel() * (each if id(one) in layers else 2.0) for one in frozen))
 
     def _layers(self) -> list[nn.Parameter]:
         """Frozen matrices of linear layers in the blocks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from graft.training.finetune.plan import adapted_on_meta
+from graft.training.finetune.skeleton import Skeleton
 from graft.training.finetune.sweep.against import check_together
 from graft.training.finetune.sweep.grid import Wanted
 from graft.training.launch.machine import Machine
@@ -21,7 +21,7 @@ def plan(folder: Path, wanted: Sequence[Wanted], machine: Machine) -> str:
     needs = []
     for one in wanted:
         settings = one.settings
-        _, adapted = adapted_on_meta(folder, settings)
+        adapted = Skeleton.of(folder, settings).adapted
         need = adapted.memory(
             rows=settings.per_device_train_batch_size,
             length=settings.max_length,
