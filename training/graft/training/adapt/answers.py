@@ -10,6 +10,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from graft.training.batch.packing import Encoded
+from graft.training.model.configuration import num_positions
+from graft.training.objective.masks import decoder_of
 from graft.training.report.examples import Example
 from graft.training.runtime.compiling import uncompiled
 
@@ -59,12 +61,16 @@ def _split(row: Encoded) -> tuple[list[int], list[int]]:
 
 
 def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenizerBase, stop_ids: Sequence[int]) -> str:
+    room = num_positions(decoder_of(model).config)
+    most = MAX_NEW_TOKENS if room is None else min(MAX_NEW_TOKENS, room - len(prompt))
+    if most < 1:
+        return "–"
     ids_1L = torch.tensor([list(prompt)], device=next(model.parameters()).device)
     said_1L = model.generate(
         input_ids=ids_1L,
         attention_mask=torch.ones_like(ids_1L),
         do_sample=False,
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=most,
         eos_token_id=list(stop_ids) or None,
         pad_token_id=stop_ids[0] if stop_ids else 0,
     )
