@@ -77,7 +77,7 @@ class Compilation:
         check_numbers(self.base.path, leftovers=adaptable.leftovers)
         made = self._made(original, initial, adaptable)
         found: list[Report] = []
-        fill_folder = partial(made.write, self, original, adaptable.layers, found)
+        fill_folder = partial(made.write, self, original, tuple(adaptable.layers), found)
         put_in_place(self.output, fill_folder, remedy=AGAIN)
         return found[0]
 
