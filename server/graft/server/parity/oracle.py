@@ -47,6 +47,9 @@ def main(base: str, form: str, num_threads: str = "") -> int:
         answers.flush()
 
     def make() -> Any:
+        from graft.server.engine.linear_cpu.products import multiply_in_float32
+
+        multiply_in_float32()
         return _layered(base, form, int(num_threads), answer) if num_threads else _Oracle(base, form)
 
     oracle: Any = None

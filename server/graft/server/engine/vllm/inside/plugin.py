@@ -10,10 +10,11 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, experts without slots, prompts that begin with embeddings, attention, and the queues. May run
-    several times in a process."""
+    read from the cache, experts without slots, prompts that begin with embeddings, attention, products, and the queues.
+    May run several times in a process."""
     from vllm.platforms import current_platform
 
+    from graft.server.engine.linear_cpu.products import leave_out_packing, multiply_in_float32
     from graft.server.engine.native.amx import use_tiles_with_leave
     from graft.server.engine.process.orphans import end_with_parent
     from graft.server.engine.process.shared_names import adopt_names
@@ -41,6 +42,8 @@ def register() -> None:
     shorten()
     if current_platform.is_cpu():
         use_tiles_with_leave()
+        multiply_in_float32()
+        leave_out_packing()
         turn_back_seeds()
         sleep_between_polls()
     else:
