@@ -8,12 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from graft.adapters.base.base import Base
 from graft.client import Client, Unavailable
 from tests.running import Server
+from tests.server.engine.making import write_soft_prompt
 
 LONG = {"max_tokens": 900, "ignore_eos": True}
 
@@ -48,9 +51,11 @@ def ready_for_others(server: Server) -> Iterator[None]:
     wait_until(lambda: ready(server), 240)
 
 
-def test_killed_mid_stream(server: Server, client: Client, two_versions: str) -> None:
+def test_killed_mid_stream(server: Server, client: Client, two_versions: str, base: Base, tmp_path: Path) -> None:
     client.set_alias(two_versions, "stable", 1)
     before = client.generate("a -> ", model=two_versions, max_tokens=16)
+    client.push_adapter(write_soft_prompt(tmp_path / "soft", base, num_tokens=9, seed=8), name="back")
+    soft = client.generate("a -> ", model="back@1", max_tokens=16)
     info = client.info()
     started, frames = threading.Event(), []
     reader = threading.Thread(target=lambda: frames.extend(sse_frames(server, two_versions, started)))
@@ -82,3 +87,4 @@ def test_killed_mid_stream(server: Server, client: Client, two_versions: str) ->
     again = client.generate("a -> ", model=two_versions, max_tokens=16)
     assert again.choices[0].token_ids == before.choices[0].token_ids
     assert again.answerer == before.answerer
+    assert client.generate("a -> ", model="back@1", max_tokens=16).choices[0].token_ids == soft.choices[0].token_ids

@@ -37,7 +37,7 @@ def test_prefetch_and_pin(
         assert time.monotonic() < end, "a prefetched version never came"
         assert graft("prefetch", "pin0", "1", "--output", "json") == 0
     assert graft("prefetch", "pin0", "1") == 0
-    assert capsys.readouterr().out == "pin0@1 is in a slot\n"
+    assert capsys.readouterr().out == "pin0@1 is ready\n"
 
     for number in range(3):
         assert graft("pin", f"pin{number}", "1") == 0

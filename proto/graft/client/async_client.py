@@ -197,7 +197,7 @@ class AsyncClient(AsyncPromptCalls):
         return await self._call(operation.set_pin(adapter, version, pinned))
 
     async def prefetch(self, adapter: str, version: str | int) -> bool:
-        """Say that a version may be asked for soon; returns whether it is in a slot already."""
+        """Say that a version may be asked for soon; returns whether it is ready already."""
         return await self._call(operation.prefetch(adapter, version))
 
     async def collect_files(self) -> adapter_pb2.CollectFilesResponse:

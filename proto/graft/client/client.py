@@ -195,7 +195,7 @@ class Client(PromptCalls):
         return self._call(operation.set_pin(adapter, version, pinned))
 
     def prefetch(self, adapter: str, version: str | int) -> bool:
-        """Say that a version may be asked for soon; returns whether it is in a slot already."""
+        """Say that a version may be asked for soon; returns whether it is ready already."""
         return self._call(operation.prefetch(adapter, version))
 
     def collect_files(self) -> adapter_pb2.CollectFilesResponse:

@@ -283,5 +283,5 @@ def _pin(client: Client, args: argparse.Namespace) -> Shown:
 
 def _prefetch(client: Client, args: argparse.Namespace) -> Shown:
     resident = client.prefetch(args.adapter, args.version)
-    what = "is in a slot" if resident else "is loaded once none in use has to leave for it"
+    what = "is ready" if resident else "is loaded once none in use has to leave for it"
     return {"resident": resident}, f"{args.adapter}@{args.version} {what}"
