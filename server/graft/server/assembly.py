@@ -30,7 +30,7 @@ from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
-from graft.server.engine.engine import MIN_ROOM_TOKENS, EngineInfo
+from graft.server.engine.engine import EngineInfo
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.succession import Succession
 from graft.server.engine.supervisor import Supervisor
@@ -220,7 +220,7 @@ class Assembly:
         return Limits(
             max_rank=self.settings.max_rank,
             max_bytes=self.settings.max_adapter_mib * _MIB,
-            max_virtual_tokens=engine.max_model_tokens - MIN_ROOM_TOKENS if self.settings.num_soft_prompts else 0,
+            max_virtual_tokens=engine.max_virtual_tokens,
         )
 
     async def _open_base_uploads(self, catalog: CatalogThread, served: Base) -> BaseUploads:

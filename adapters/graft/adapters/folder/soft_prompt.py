@@ -76,7 +76,10 @@ def mismatches(
     """
     count, width = int(str(config["num_virtual_tokens"])), base.embedding_width
     if not max_virtual_tokens:
-        remedy = "start the server with --num-soft-prompts 256"
+        remedy = (
+            "start the server with --num-soft-prompts 256; a base that computes from token ids, beside their "
+            "embeddings, takes none"
+        )
         yield Reason(field=f"{_CONFIG}:peft_type", problem="soft prompts are not served here", remedy=remedy)
     elif count > max_virtual_tokens:
         problem = f"{count} virtual tokens leave no room: the context takes {max_virtual_tokens} before a prompt"

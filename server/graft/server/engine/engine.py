@@ -121,6 +121,8 @@ class ContinuationScore:
 class EngineInfo:
     """Facts about the running engine. `num_cache_blocks`: of its KV cache; None where it has none.
 
+    `max_virtual_tokens`: of a soft prompt; 0 where it takes none.
+
     `instruction_sets`: what its processes use of the processor, part by part.
     """
 
@@ -130,6 +132,7 @@ class EngineInfo:
     max_model_tokens: int
     num_slots: int
     max_rank: int
+    max_virtual_tokens: int = 0
     num_cache_blocks: int | None = None
     instruction_sets: Mapping[str, str] = field(default_factory=dict)
 

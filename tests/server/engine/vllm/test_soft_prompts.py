@@ -15,6 +15,7 @@ from graft.adapters.base.base import Base
 from graft.server.engine.engine import EngineAdapter, InvalidRequest, LoadFailed, Sampling
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.server.engine.vllm.engine import VllmEngine
+from graft.server.engine.vllm.warm_up.warm_up import _try_soft_prompt
 from tests.server.engine.making import peft_logprobs, soft_prompts
 
 SIZES = (1, 7, 40)  # less than a cache block of 16 on CPUs, and more than two
@@ -148,3 +149,20 @@ async def test_a_file_of_another_size_is_not_loaded(engine: VllmEngine, base: Ba
     with pytest.raises(LoadFailed, match="5 virtual tokens of this base"):
         await engine.load(wrong)
     assert 77 not in await engine.loaded()
+
+
+async def test_a_base_that_computes_from_ids_beside_embeddings_takes_none(
+    engine: VllmEngine, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Gemma 3n does; here the engine's embedding of a token is another token's."""
+    embeddings, room = engine.embeddings, engine.soft_prompts.max_tokens
+    assert await _try_soft_prompt(engine) > 0 and engine.soft_prompts.max_tokens == room > 0
+    monkeypatch.setattr(engine, "embeddings", lambda ids: embeddings([each + 300 for each in ids]))
+    try:
+        await _try_soft_prompt(engine)
+        assert (await engine.info()).max_virtual_tokens == 0
+        (one,) = soft_prompts(base, tmp_path, 2)
+        with pytest.raises(LoadFailed):
+            await engine.load(one)
+    finally:
+        engine.soft_prompts.max_tokens = room

@@ -220,6 +220,7 @@ class VllmEngine:
             max_model_tokens=self.max_model_tokens,
             num_slots=self._settings.num_slots,
             max_rank=self._settings.rank_step,
+            max_virtual_tokens=self.soft_prompts.max_tokens,
             num_cache_blocks=self.llm.vllm_config.cache_config.num_gpu_blocks,
             instruction_sets=self._instruction_sets,
         )
@@ -246,8 +247,14 @@ class VllmEngine:
     def soft_prompts(self) -> SoftPrompts:
         """Those that are loaded."""
         config = self.llm.model_config
-        room = self.max_model_tokens - MIN_ROOM_TOKENS
+        room = self.max_model_tokens - MIN_ROOM_TOKENS if config.enable_prompt_embeds else 0
         return SoftPrompts(dtype=config.dtype, width=config.get_inputs_embeds_size(), max_tokens=room)
+
+    async def embeddings(self, ids: Sequence[int]) -> list[list[float]]:
+        """Of token ids, by the model's own table, as a soft prompt would hold them."""
+        found = await self._ask(self.llm.collective_rpc("graft_embeddings", args=(list(ids),)))
+        embedded: list[list[float]] = next(filter(None, found))
+        return embedded
 
     @functools.cached_property
     def bytes_of(self) -> TokenBytes:

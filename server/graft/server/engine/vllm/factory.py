@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MIB = 2**20
+# Architectures, by how their names begin, that compute from token ids beside embeddings: embeddings for each layer,
+# experts or n-grams by id. vLLM's GPU runners would give them embeddings alone, for every request.
+_READ_IDS = ("DeepseekV4", "Gemma3n", "Gemma4", "LongcatFlashNgram", "Qwen4")
 
 
 class VllmEngineFactory:
@@ -115,7 +118,7 @@ def _engine_settings(settings: Settings, base: Base, form: ServingForm) -> Engin
         form=form,
         num_slots=settings.num_slots,
         max_rank=settings.max_rank,
-        soft_prompts=settings.num_soft_prompts > 0,
+        soft_prompts=settings.num_soft_prompts > 0 and not base.architecture.startswith(_READ_IDS),
         max_model_tokens=settings.max_model_tokens,
         kv_cache_bytes=None if settings.kv_cache_mib is None else settings.kv_cache_mib * _MIB,
         gpu_memory_fraction=settings.gpu_memory_fraction,

@@ -23,10 +23,12 @@ class SoftPrompts:
     """
 
     def __init__(self, *, dtype: torch.dtype, width: int, max_tokens: int) -> None:
-        """`dtype` and `width` are those of the base's own embeddings; a prompt has `max_tokens` at most."""
+        """`dtype` and `width` are those of the base's own embeddings; a prompt has `max_tokens` at most, which is 0
+        where none can be served.
+        """
         self._dtype = dtype
         self._width = width
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._loaded: dict[str, tuple[int, torch.Tensor]] = {}
 
     def load(self, adapter: EngineAdapter) -> None:
@@ -37,10 +39,10 @@ class SoftPrompts:
                 f"{adapter.digest} has {list(prompt_ND.shape)} numbers; {adapter.num_virtual_tokens} virtual tokens of "
                 f"this base have {[adapter.num_virtual_tokens, self._width]}: it was trained on another one"
             )
-        if len(prompt_ND) > self._max_tokens:
+        if len(prompt_ND) > self.max_tokens:
             raise LoadFailed(
-                f"{adapter.digest} has {len(prompt_ND)} virtual tokens and the context room for {self._max_tokens} "
-                "before a prompt: serve with a longer context, or train with fewer"
+                f"{adapter.digest} has {len(prompt_ND)} virtual tokens, and {self.max_tokens} can stand before a prompt "
+                "here: serve with a longer context, or train with fewer"
             )
         self._loaded[adapter.digest] = adapter.engine_id, prompt_ND
 

@@ -37,6 +37,35 @@ def pass_leading_embeddings() -> None:
     InputProcessor._validate_model_input = validate_model_input
 
 
+def embed_where_needed() -> None:
+    """Let a CPU worker give the model ids, as without prompt embeddings, in every step that reads none. vLLM gives it
+    embeddings in all steps then, of ids, too; for a graph's sake, which CPUs have none of. May run several times in a
+    process.
+    """
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+    preprocess = GPUModelRunner._preprocess
+    if getattr(preprocess, "embeds_where_needed", False):
+        return
+
+    def preprocess_ids_where_possible(runner: GPUModelRunner, *args: Any, **options: Any) -> Any:
+        enabled = runner.enable_prompt_embeds
+        runner.enable_prompt_embeds = enabled and _reads_embeddings(runner)
+        try:
+            return preprocess(runner, *args, **options)
+        finally:
+            runner.enable_prompt_embeds = enabled
+
+    preprocess_ids_where_possible.embeds_where_needed = True  # type: ignore[attr-defined]
+    GPUModelRunner._preprocess = preprocess_ids_where_possible
+
+
+def _reads_embeddings(runner: Any) -> bool:
+    """Whether a request of this step has embeddings that were not read yet."""
+    batch = runner.input_batch
+    return any(batch.num_computed_tokens_cpu[row] < len(one) for row, one in batch.req_prompt_embeds.items())
+
+
 def _length(prompt_token_ids: Any, prompt_embeds: Any) -> int:
     """Of a prompt, in tokens. (No name from outside: the code runs among vLLM's.)"""
     if prompt_token_ids is None and prompt_embeds is None:

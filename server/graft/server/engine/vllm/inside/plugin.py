@@ -24,7 +24,7 @@ def register() -> None:
     from graft.server.engine.vllm.inside.flashinfer import pass_over_uncompiled
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.inside.last_words import tell_why
-    from graft.server.engine.vllm.inside.leading_embeddings import take_leading_embeddings
+    from graft.server.engine.vllm.inside.leading_embeddings import embed_where_needed, take_leading_embeddings
     from graft.server.engine.vllm.inside.managers import manager_of
     from graft.server.engine.vllm.inside.seeds import turn_back_seeds
     from graft.server.engine.vllm.messaging.queues import shorten, sleep_between_polls
@@ -45,6 +45,7 @@ def register() -> None:
         multiply_in_float32()
         leave_out_packing()
         turn_back_seeds()
+        embed_where_needed()
         sleep_between_polls()
     else:
         pass_over_uncompiled()
@@ -89,6 +90,19 @@ class WorkerReport:
 
             jit_monitor._handle_jit_event = noted
         return list(self._compiled)
+
+    def graft_embeddings(self, ids: list[int]) -> list[list[float]]:
+        """The model's own embeddings of token ids; none of a stage of a pipeline that is not the first."""
+        import torch
+        from vllm.distributed.parallel_state import get_pp_group
+
+        if not get_pp_group().is_first_rank:
+            return []
+        model = self.model_runner.get_model()
+        with torch.inference_mode():
+            embedded_ND = model.embed_input_ids(torch.tensor(ids, device=self.model_runner.device))
+        found: list[list[float]] = embedded_ND.float().tolist()
+        return found
 
     def graft_lora_report(self) -> dict[str, Any]:
         """`manager`: the class that serves adapters in this worker, as `module.Class`; with ours, what it tells."""

@@ -1,8 +1,9 @@
-"""Adapters to try out the engine with: a LoRA that changes nothing, and a soft prompt of one virtual token."""
+"""Adapters to try out the engine with: a LoRA that changes nothing, and a soft prompt."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,8 @@ def write_warm_up_adapter(folder: Path, base: Base) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-def write_warm_up_soft_prompt(folder: Path, embedding_width: int) -> None:
-    """PEFT's files of a soft prompt of one virtual token."""
-    tensors = {MATRIX: np.zeros((1, embedding_width), np.float32)}
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": PEFT_TYPES[0], "task_type": "CAUSAL_LM", "num_virtual_tokens": 1}
+def write_warm_up_soft_prompt(folder: Path, embeddings: Sequence[Sequence[float]]) -> None:
+    """PEFT's files of a soft prompt of these virtual tokens."""
+    save_file({MATRIX: np.array(embeddings, np.float32)}, folder / "adapter_model.safetensors")
+    config = {"peft_type": PEFT_TYPES[0], "task_type": "CAUSAL_LM", "num_virtual_tokens": len(embeddings)}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -76,6 +76,9 @@ for a power of two of columns, for one column and for multiples of sixteen; the 
 _LIMIT_SECONDS = 600.0
 # An id that no version ever gets, and a name that is no digest.
 _ADAPTER_ID, _ADAPTER_NAME = 2**31 - 1, "warm-up"
+_IDS = [5, 4, 3, 2, 1, 0]
+# Nats between the same tokens once as embeddings and once as ids: rounding, which is that of equal sizes, is far less.
+_MOST_APART = 0.2
 
 
 class _NoMeter:
@@ -103,7 +106,7 @@ async def warm_up(engine: VllmEngine, base: Base, *, each_alone: bool | None = N
             await _try({name: kind})
     if not (await engine.info()).num_slots:
         return len(kinds)
-    return len(kinds) + await _try_adapter(engine, base) + await _try_soft_prompt(engine, base)
+    return len(kinds) + await _try_adapter(engine, base) + await _try_soft_prompt(engine)
 
 
 async def _try_adapter(engine: VllmEngine, base: Base) -> int:
@@ -117,20 +120,32 @@ async def _try_adapter(engine: VllmEngine, base: Base) -> int:
     return len(on_adapter)
 
 
-async def _try_soft_prompt(engine: VllmEngine, base: Base) -> int:
-    """In a batch with the base, which has its tokens embedded by another way then. A process that takes no leading
-    embeddings is found out here.
+async def _try_soft_prompt(engine: VllmEngine) -> int:
+    """One that is a token's own embedding must say what the token says. Where it does not, the base computes from ids
+    beside embeddings: soft prompts are then not served. A process that takes no leading embeddings is found out, too.
     """
-    if base.embedding_width is None or not engine.llm.model_config.enable_prompt_embeds:
-        return 0  # none is accepted
+    if not engine.soft_prompts.max_tokens:
+        return 0
     with tempfile.TemporaryDirectory(prefix="graft-warm-up-") as name:
         soft = EngineAdapter(digest=_ADAPTER_NAME, engine_id=_ADAPTER_ID, path=Path(name), num_virtual_tokens=1)
-        await asyncio.to_thread(write_warm_up_soft_prompt, soft.path, base.embedding_width)
+        await asyncio.to_thread(write_warm_up_soft_prompt, soft.path, await engine.embeddings(_IDS[:1]))
         await engine.load(soft)
-        kinds = {"a soft prompt": _generate(engine, soft), "a soft prompt's score": _score(engine, soft)}
-        await _try({**kinds, "the base beside it": _generate(engine, None)})
-        await engine.unload(soft)
-    return len(kinds)
+        try:
+            kinds = {"a soft prompt": _generate(engine, soft), "a soft prompt's score": _score(engine, soft)}
+            await _try({**kinds, "the base beside it": _generate(engine, None)})
+            said = await engine.score(_IDS[1:2], _IDS[2:], request_id="warm-up-virtual", adapter=soft)
+            meant = await engine.score(_IDS[:2], _IDS[2:], request_id="warm-up-ids", adapter=None)
+        finally:
+            await engine.unload(soft)
+    apart = [abs(one.logprob - other.logprob) for one, other in zip(said.tokens, meant.tokens, strict=True)]
+    if not max(apart) <= _MOST_APART:
+        engine.soft_prompts.max_tokens = 0
+        _log.warning(
+            "soft prompts are not served: %s computes otherwise from a token's embedding than from its id (by %.2f)",
+            engine.llm.model_config.architecture,
+            max(apart),
+        )
+    return len(kinds) + 1
 
 
 Kind = Callable[[str], Coroutine[Any, Any, None]]
