@@ -41,8 +41,8 @@ class SoftPrompts:
             )
         if len(prompt_ND) > self.max_tokens:
             raise LoadFailed(
-                f"{adapter.digest} has {len(prompt_ND)} virtual tokens, and {self.max_tokens} can stand before a prompt "
-                "here: serve with a longer context, or train with fewer"
+                f"{adapter.digest} has {len(prompt_ND)} virtual tokens, and {self.max_tokens} can stand before a "
+                "prompt here: serve with a longer context, or train with fewer"
             )
         self._loaded[adapter.digest] = adapter.engine_id, prompt_ND
 
