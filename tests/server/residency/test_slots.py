@@ -273,7 +273,7 @@ async def test_a_soft_prompt_waits_for_no_slot_and_comes_with_its_virtual_tokens
 
     places = {"num_slots": 1, "num_soft_prompts": 1, "is_soft_prompt": lambda digest: digest.startswith("soft")}
     slots = Slots(FaultyEngine(), find, **places)  # type: ignore[arg-type]
-    async with slots.lease("a") as lora, slots.lease("soft") as soft:
+    async with asyncio.timeout(10), slots.lease("a") as lora, slots.lease("soft") as soft:
         assert (lora.num_virtual_tokens, soft.num_virtual_tokens) == (0, 3)
         assert lora.engine_id != soft.engine_id
     without = Slots(FaultyEngine(), find, **(places | {"num_soft_prompts": 0}))  # type: ignore[arg-type]
