@@ -197,6 +197,15 @@ def test_a_soft_prompt_takes_no_slot(
     assert client.versions("lora2")[0].digest in held
 
 
+def test_no_caller_sends_embeddings(api: openai.OpenAI, bard: str) -> None:
+    """The engine takes them now, of whatever width and size, and is not asked with a caller's."""
+    with pytest.raises(openai.BadRequestError, match="prompt_embeds"):
+        api.completions.create(model=bard, prompt="a", max_tokens=1, extra_body={"prompt_embeds": "AAAA"})
+    part = {"type": "prompt_embeds", "data": "AAAA"}
+    with pytest.raises(openai.BadRequestError, match="only `text` parts"):
+        api.chat.completions.create(model=bard, messages=[{"role": "user", "content": [part]}])
+
+
 def test_a_deleted_version_leaves(client: Client, base: Base, tmp_path: Path) -> None:
     pushed = client.push_adapter(write_soft_prompt(tmp_path / "a", base, num_tokens=2, seed=99), name="gone")
     client.generate("a", model="gone@1", max_tokens=1)

@@ -69,7 +69,9 @@ class Metrics:
         self.running = gauge("running_requests", "Requests that hold a running place.")
         self.queued = gauge("queued_requests", "Requests that wait for a running place or their adapter's slot.")
         self.queue_wait = histogram("queue_wait_seconds", "From the request's entry to its running place and slot.")
-        self.resident = gauge("resident_versions", "Adapter versions that are ready: in slots, or soft prompts in memory.")
+        self.resident = gauge(
+            "resident_versions", "Adapter versions that are ready: in slots, or soft prompts in memory."
+        )
         self.loads = counter("adapter_loads_total", "Adapter versions brought into the engine.")
         self.load_seconds = histogram("adapter_load_seconds", "Time the engine took to load a version.")
         self.unloads = counter("adapter_unloads_total", "Adapter versions taken out of the engine.")
