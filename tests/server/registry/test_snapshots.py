@@ -40,7 +40,14 @@ async def catalog(snapshots: Snapshots, base: Base, tmp_path: Path) -> AsyncIter
 
 
 def register(
-    catalog: Catalog, base: Base, adapter: str, *, allowed: bool = False, job: str = "", tenant: str = "default"
+    catalog: Catalog,
+    base: Base,
+    adapter: str,
+    *,
+    allowed: bool = False,
+    job: str = "",
+    tenant: str = "default",
+    num_virtual_tokens: int = 0,
 ) -> AdapterVersion:
     """A version that was trained on another form than is served."""
     draft = Draft(
@@ -55,6 +62,7 @@ def register(
         provenance=Provenance.TRAINED,
         lineage=replace(UNKNOWN_LINEAGE, job=job or adapter),
         records={OTHER_FORM_RECORD: {"form": "nf4"}} if allowed else {},
+        num_virtual_tokens=num_virtual_tokens,
     )
     return catalog.register_version(draft)
 
@@ -111,3 +119,15 @@ async def test_another_server_s_change_is_seen_with_the_next_write(
     other.close()
     await catalog.write(lambda one: one.register_tenant("acme"))
     assert snapshots.current.resolve("joe").alias == "stable"
+
+
+async def test_a_soft_prompt_stays_known_as_one(catalog: CatalogThread, snapshots: Snapshots, base: Base) -> None:
+    """Whoever leased it gives it back to where it was taken from: also once it is deleted, or ahead of the picture."""
+    lora = await catalog.write(lambda one: register(one, base, "lora", allowed=True))
+    soft = await catalog.write(lambda one: register(one, base, "soft", allowed=True, num_virtual_tokens=4))
+    await catalog.write(lambda one: one.delete_adapter(tenant="default", adapter="soft", force=True))
+    assert [snapshots.is_soft_prompt(one.digest) for one in (lora, soft)] == [False, True]
+    other = Snapshots(base, ServingForm.BF16)
+    assert not other.is_soft_prompt(soft.digest)
+    other.check_servable(soft)
+    assert other.is_soft_prompt(soft.digest)

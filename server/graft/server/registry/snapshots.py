@@ -55,6 +55,8 @@ class Snapshots:
 
     def check_servable(self, version: AdapterVersion) -> None:
         """Raises `IncompatibleAdapter` where the version belongs to another base or an other form was not allowed."""
+        if version.num_virtual_tokens:
+            self._soft_prompts.add(version.digest)  # it may come from the catalog ahead of the picture
         reasons = []
         other = version.base.differences(self.base.identity)
         if other:
