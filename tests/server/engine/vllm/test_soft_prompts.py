@@ -125,6 +125,8 @@ async def test_two_prompts_of_one_size_are_told_apart(
     first, second = [await said(engine, ids, each, max_tokens=12) for each in (one, other)]
     assert first != second
     assert [await said(engine, ids, each, max_tokens=12) for each in (one, other)] == [first, second]
+    for each in (one, other):
+        await engine.unload(each)
 
 
 async def test_virtual_tokens_take_room_in_the_context(engine: VllmEngine, loaded: tuple[EngineAdapter, ...]) -> None:
