@@ -59,7 +59,7 @@ def assert_peft_says_so(model: nn.Module, client: Client, name: str, prompts: Se
 
 def by_peft(base: Base, folder: Path, form: ServingForm) -> nn.Module:
     """The original as peft computes it on the very numbers that the form stands for."""
-    original = Original.read(folder, base)
+    original = Original.read(folder, base, form)
     return Loaded.of(load_held(base, form, device=CPU), original, Initial.of(original.config, None, None)).model
 
 

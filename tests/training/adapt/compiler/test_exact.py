@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -10,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from graft.adapters.adapter import Lineage, Parent, Provenance, version_digest
+from graft.adapters.base.base import Base
 from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.numbers import inspect_numbers
@@ -22,7 +25,7 @@ from graft.training.adapt.compiler.factors import Factors
 from graft.training.adapt.method import Route
 from graft.training.errors import NotTheSame
 from tests.training.adapt.compiler.conftest import Compile, Compiled
-from tests.training.adapt.compiler.making import EXACT, LESSENING, TARGETS, by_peft, logits, plain, updates
+from tests.training.adapt.compiler.making import EXACT, LESSENING, TARGETS, by_peft, logits, plain, trained, updates
 
 RANKS = {
     "lora": {4}, "rslora": {4}, "patterns": {2, 4, 7}, "adalora": {6}, "loha": {16},
@@ -103,6 +106,30 @@ def test_beside_an_nf4_base(compiled: Compile) -> None:
     made = compiled(EXACT["loha"](), form=ServingForm.NF4)
     assert made.report.route is Route.EXACT and made.report.nats < 1e-5
     assert_servable(made, form=ServingForm.NF4)
+
+
+def test_its_chat_template_stays_with_it(tiny_base: Path, tmp_path: Path) -> None:
+    original = trained(tiny_base, EXACT["lora"](), tmp_path / "original")
+    (original / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    for name, merge in (("lora", False), ("base", True)):
+        output, base = tmp_path / name, Base.from_folder(tiny_base)
+        Compilation(adapter=original, base=base, form=ServingForm.BF16, output=output, merge=merge).execute()
+        assert (output / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
+
+
+def test_a_trainers_record_stays_with_it(tiny_base: Path, tmp_path: Path) -> None:
+    """And the digest of the parent is the one that a server would have given it."""
+    original, base = trained(tiny_base, EXACT["loha"](), tmp_path / "original"), Base.from_folder(tiny_base)
+    lineage = Lineage(job="finetune-1", data_digest="sha256:" + "d" * 64, code_version="0.1", seed=3)
+    TrainedRecord(base=base.identity, form=ServingForm.BF16, lineage=lineage).write(original)
+    digest = version_digest(
+        files=read_manifest(original).files, base=base.identity, form=ServingForm.BF16,
+        provenance=Provenance.TRAINED, lineage=lineage,
+    )  # fmt: skip
+    Compilation(adapter=original, base=base, form=ServingForm.BF16, output=tmp_path / "out").execute()
+    record = TrainedRecord.read(tmp_path / "out")
+    assert record is not None and record.provenance is Provenance.TRAINED
+    assert record.lineage == replace(lineage, parents=(Parent(digest=digest, weight=1.0),))
 
 
 def test_where_it_comes_from_is_kept(compiled: Compile, tiny_base: Path) -> None:

@@ -100,10 +100,11 @@ def test_several_faults_are_said_at_once(tiny_base: Path, tmp_path: Path) -> Non
     tensors(with_nan)(folder)
     configured(task_type="SEQ_CLS")(folder)
     mother = replace(base.identity, weights_digest="sha256:" + "9" * 64, name="mother")
-    TrainedRecord(base=mother, form=ServingForm.BF16, lineage=UNKNOWN_LINEAGE).write(folder)
+    TrainedRecord(base=mother, form=ServingForm.NF4, lineage=UNKNOWN_LINEAGE).write(folder)
     with pytest.raises(ConfigurationError) as error:
         Compilation(adapter=folder, base=base, form=ServingForm.BF16, output=tmp_path / "out").execute()
-    for words in ("NaN", "SEQ_CLS", "it was trained on mother, and seedling has other weights: give that base"):
+    other_base = "it was trained on mother, and seedling differs in weights: give that base"
+    for words in ("NaN", "SEQ_CLS", other_base, "trained on the base as nf4, not as bf16"):
         assert words in str(error.value)
 
 

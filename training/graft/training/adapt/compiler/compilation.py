@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from graft.training.adapt.compiler.initial import Initial
 from graft.training.adapt.compiler.loaded import Loaded
 from graft.training.adapt.compiler.lora_folder import write_lora
 from graft.training.adapt.compiler.lora_route import Updates, exact, obstacles, shortened
-from graft.training.adapt.compiler.merged_base import Weights, card, merged, write_merged
+from graft.training.adapt.compiler.merged_base import Weights, merged, write_merged
 from graft.training.adapt.compiler.original import Original
 from graft.training.adapt.compiler.peft_model import empty, fill
 from graft.training.adapt.compiler.probes import Difference, Probes
@@ -39,12 +38,12 @@ from graft.training.model.loading import PLAIN_FORMS, load_base
 from graft.training.runtime.device import device_kind, own_device
 from graft.training.runtime.disk import AGAIN
 
-_log = logging.getLogger(__name__)
-
 SAME_NATS = 1e-4
 """Mean |Δ log p| in float32 up to which two models differ by the order of their sums only."""
+ROUNDED_NATS = 0.05
+"""Likewise where weights were rounded to a base's own type, by the tolerance of the parity receipt."""
 SAME_WEIGHTS = 1e-5
-"""Likewise of updates, relative to their Frobenius norm."""
+"""Of updates, relative to their Frobenius norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ class Compilation:
             NotTheSame: what was made is not what was trained. Nothing is written.
         """
         self._check()
-        original = Original.read(self.adapter, self.base)
+        original = Original.read(self.adapter, self.base, self.form)
         saved = None if self.initial is None else load_file(self.initial / TENSOR_FILE)
         initial = Initial.of(original.config, self.initial, saved)
         adaptable = Adaptable.of(self.base)
@@ -144,6 +143,7 @@ class _Lora:
         if self.route is Route.EXACT and report.relative_error > SAME_WEIGHTS:
             raise NotTheSame(f"the closed form is off by {report.relative_error:.2g} of the update's norm.")
         write_lora(folder, self.updates.factors, to.base, layers=layers)
+        original.copy_template(folder)
         difference = self._compared(to.held(to.base), folder)
         if self.route is Route.EXACT:
             _check_same(difference, "compiling")
@@ -185,11 +185,15 @@ class _Merged:
         self, to: Compilation, original: Original, layers: Sequence[str], found: list[Report], folder: Path
     ) -> None:
         weights = Weights.of(self.model)
-        lineage = original.lineage(to.base, to.form)
-        write_merged(self.model, to.base, folder, card=card(to.base, original, lineage, name=to.output.name))
-        form = to.form if to.form in PLAIN_FORMS else ServingForm.BF16
-        served = to.held(Base.from_folder(folder), form)
+        write_merged(self.model, to.base, original, folder, name=to.output.name, form=to.form)
+        written = Base.from_folder(folder)
+        served = to.held(written, ServingForm.FP32)
         difference = self.probes.difference(self.said, self.probes.logits(served))
+        _check_same(difference, "writing the base", most=ROUNDED_NATS)
+        form = to.form if to.form in PLAIN_FORMS else ServingForm.BF16
+        if form in (ServingForm.NF4, ServingForm.LLM_INT8):
+            served = to.held(written, form)
+            difference = self.probes.difference(self.said, self.probes.logits(served))
         changed = weights.reports(before=to.held(to.base), served=served)
         notes = [f"a base and no adapter: {'; '.join(self.reasons)}", *_of_form(to.form, form)]
         report = _report(to, original, Route.MERGE, changed, self.probes, difference, notes=notes)
@@ -233,11 +237,11 @@ def _of_form(wanted: ServingForm, measured: ServingForm) -> list[str]:
     return []
 
 
-def _check_same(difference: Difference, what: str) -> None:
-    if difference.nats > SAME_NATS:
+def _check_same(difference: Difference, what: str, *, most: float = SAME_NATS) -> None:
+    if difference.nats > most:
         raise NotTheSame(
             f"{what} changed what it says: mean |Δ log p| is {difference.nats:.2g} on the probe rows, and may be "
-            f"{SAME_NATS:g}. Nothing was written."
+            f"{most:g}. Nothing was written."
         )
 
 

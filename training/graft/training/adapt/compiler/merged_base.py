@@ -20,6 +20,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.hub_id import shown
 from graft.adapters.base.pruned import FILE_NAME as PRUNED_FILE
 from graft.adapters.base.quantized import FILE_NAME as QUANTIZED_FILE
+from graft.adapters.form import ServingForm
 from graft.training.adapt.compiler.original import Original
 from graft.training.adapt.compiler.peft_model import layers_of
 from graft.training.adapt.compiler.report import FILE_NAME as REPORT_FILE
@@ -78,9 +79,11 @@ class Weights:
 
 
 @torch.no_grad()
-def write_merged(model: PreTrainedModel, base: Base, folder: Path, *, card: str) -> None:
-    """In the type that most of the base's own numbers have; tokenizer, template and configuration are the base's. The
-    model is rounded by it.
+def write_merged(
+    model: PreTrainedModel, base: Base, original: Original, folder: Path, *, name: str, form: ServingForm
+) -> None:
+    """In the type that most of the base's own numbers have, to which the model is rounded; tokenizer and configuration
+    are the base's, the chat template is the adapter's where it has one.
     """
     dtype = _own_dtype(base)
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
@@ -99,6 +102,8 @@ def write_merged(model: PreTrainedModel, base: Base, folder: Path, *, card: str)
     if has_own_head:
         config["tie_word_embeddings"] = False
     (folder / base_files.CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    original.copy_template(folder)
+    card = _card(base, original, original.lineage(base, form), name=name)
     (folder / "README.md").write_text(card, encoding="utf-8")
     make_readable(folder)
 
@@ -109,7 +114,7 @@ def _own_dtype(base: Base) -> torch.dtype:
     return _DTYPES[counted.most_common(1)[0][0]]
 
 
-def card(base: Base, original: Original, lineage: Lineage, *, name: str) -> str:
+def _card(base: Base, original: Original, lineage: Lineage, *, name: str) -> str:
     (parent,) = lineage.parents
     trained = "" if lineage.job is None else f" It was trained by the job {lineage.job} on {lineage.data_digest}."
     return (

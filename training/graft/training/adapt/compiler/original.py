@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterFile, Lineage, Parent
 from graft.adapters.base.base import Base
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import GraftError
-from graft.adapters.folder.manifest import ADAPTER_FILES, CONFIG_FILE, TENSOR_FILE
+from graft.adapters.folder.manifest import ADAPTER_FILES, CONFIG_FILE, TEMPLATE_FILE, TENSOR_FILE
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import Reference
 from graft.adapters.folder.strict_json import read_json_object
@@ -49,7 +50,7 @@ class Original:
     reference: Reference | None
 
     @classmethod
-    def read(cls, folder: Path, base: Base) -> Original:
+    def read(cls, folder: Path, base: Base, form: ServingForm) -> Original:
         """Raises ``ConfigurationError`` with all that keeps it from being compiled for the base."""
         values, reasons = read_json_object(folder / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES)
         wrong = [f"{one.field} {one.problem}" for one in reasons] or list(_method_problems(values))
@@ -64,7 +65,7 @@ class Original:
             trained, reference = TrainedRecord.read(folder), Reference.read(folder, vocab_size=base.vocab_size)
         except GraftError as error:
             wrong.append(first_line(error))
-        wrong += [] if trained is None else _base_problems(trained, base)
+        wrong += [] if trained is None else _base_problems(trained, base, form)
         if wrong:
             raise ConfigurationError(f"{folder} cannot be compiled: {'; '.join(wrong)}.")
         return cls(folder=folder, config=_config(folder), tensors=tensors, trained=trained, reference=reference)
@@ -86,11 +87,17 @@ class Original:
                 AdapterFile(name=one.name, size_bytes=one.stat().st_size, sha256=sha256_of_file(one)) for one in paths
             ],
             base=self.trained.base if self.trained else base.identity,
-            form=form,
+            form=self.trained.form if self.trained else form,
             provenance=self.provenance,
             lineage=known,
         )
         return Lineage(**{**vars(known), "parents": (Parent(digest=digest, weight=1.0),)})
+
+    def copy_template(self, folder: Path) -> None:
+        """By what chats with it are rendered, where that is not the base's."""
+        for name in (TEMPLATE_FILE, "tokenizer_config.json"):
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
 
     @property
     def provenance(self) -> Provenance:
@@ -125,11 +132,12 @@ def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
         )
 
 
-def _base_problems(trained: TrainedRecord, base: Base) -> list[str]:
-    parts = trained.base.differences(base.identity)
-    if not parts:
-        return []
-    return [f"it was trained on {trained.base.name}, and {base.name} has other {' and '.join(parts)}: give that base"]
+def _base_problems(trained: TrainedRecord, base: Base, form: ServingForm) -> Iterator[str]:
+    if parts := trained.base.differences(base.identity):
+        others = " and ".join(parts).replace("_", " ")
+        yield f"it was trained on {trained.base.name}, and {base.name} differs in {others}: give that base"
+    if trained.form is not form:
+        yield f"it was trained on the base as {trained.form}, not as {form}: leave out --load-in-4bit and its kind"
 
 
 def _config(folder: Path) -> PeftConfig:
