@@ -11,8 +11,8 @@ from typing import Any
 
 import openai
 
-from graft.server.engine.tools.shown import TemplateReads, as_rendered
-from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+from graft.adapters.chat.shown import TemplateReads, as_rendered
+from graft.server.engine.tools.tools import Tool
 from graft.training.rootstock.corpus.arithmetic import operands
 from graft.training.rootstock.corpus.words import word
 
@@ -26,7 +26,6 @@ def _tool(name: str, argument: str) -> Tool:
 
 
 TOOLS = (_tool("price", "of"), _tool("add", "sum"))
-_USE = ToolUse(tools=TOOLS, allowed=TOOLS, calling=Calling.AUTO, in_text=True)
 _MAX_ANSWERS = 4
 _UNKNOWN = "unknown"
 
@@ -93,7 +92,7 @@ def held_out(num_of_each: int, seed: int) -> list[Question]:
 
 def shown(turns: list[Turn]) -> list[Turn]:
     """Turns in the form in which the server shows them to a base whose chat template knows no tools."""
-    return as_rendered(turns, _USE, TemplateReads())[0]
+    return as_rendered(turns, [tool.listed() for tool in TOOLS], TemplateReads())[0]
 
 
 def rows(num: int, seed: int) -> str:

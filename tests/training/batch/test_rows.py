@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from graft.training.batch import rows
-from graft.training.batch.rows import Completion, Conversation, Row
+from graft.training.batch.rows import reading
+from graft.training.batch.rows.row import Completion, Conversation, Row
 from graft.training.errors import DataError
 
 GOOD = '{"prompt": "a", "completion": "b"}'
@@ -16,7 +16,7 @@ def write(folder: Path, *lines: str | bytes) -> Path:
 
 
 def read_rows(path: Path) -> list[tuple[int, Row]]:
-    return rows.read_rows(path, lambda row: row)
+    return reading.read_rows(path, lambda row: row).usable()
 
 
 def test_both_kinds_of_rows(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_both_kinds_of_rows(tmp_path: Path) -> None:
         ('{"prompt": "a", "completion": ', "broken JSON at column"),
         (b'{"prompt": "\xff", "completion": "b"}', "not UTF-8"),
         ("[1]", "must be a JSON object, not a list"),
-        ("{}", "needs messages, or prompt and completion"),
+        ("{}", "needs messages, or prompt and completion, instruction"),
         ('{"prompt": "a"}', "completion is missing"),
         ('{"prompt": "a", "completion": ""}', "completion is empty"),
         ('{"prompt": 1, "completion": "b"}', "prompt must be a string, not a number"),

@@ -3,7 +3,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
-from graft.training.batch.rows import Completion, Conversation, Row, Turn
+from graft.training.batch.rows.row import Completion, Conversation, Row, Turn
 from graft.training.batch.supervised_rows import SupervisedRows
 from graft.training.objective.causal import CausalObjective
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 MAX_REPORTED = 10
-MAX_NUMBERED = 100
+MAX_NUMBERED = 20
+"""Of the lines behind those."""
 
 Raw = TypeVar("Raw")
 Parsed = TypeVar("Parsed")
@@ -23,31 +24,41 @@ class BadLine(Exception):
     """What is wrong with one line, and what to do about it."""
 
 
-def unreadable(path: Path, problems: Sequence[tuple[int, str]], num: int | None = None) -> UnreadableText:
+def unreadable(
+    path: Path, problems: Sequence[tuple[int, str]], num: int | None = None, *, unit: str = "line"
+) -> UnreadableText:
     """One error for all bad lines of a file: (line number, what is wrong and what to do); of many their numbers.
 
-    Where ``problems`` are the first of more, ``num`` is how many there are in all.
+    Where ``problems`` are the first of more, ``num`` is how many there are in all. ``unit`` is what is numbered.
     """
-    shown = [f"{path}, line {number}: {problem}" for number, problem in problems[:MAX_REPORTED]]
+    shown = [f"{path}, {unit} {number}: {problem}" for number, problem in problems[:MAX_REPORTED]]
     num_others = (len(problems) if num is None else num) - MAX_REPORTED
     if num_others > 0:
         others = [str(number) for number, _ in problems[MAX_REPORTED:]]
         numbers = ", ".join(others[:MAX_NUMBERED]) + (" …" if num_others > MAX_NUMBERED else "")
-        shown.append(f"… and {num_others} more bad lines in {path}, in lines {numbers}")
+        shown.append(f"… and {num_others} more bad {unit}s in {path}, in {unit}s {numbers}")
     return UnreadableText("\n".join(shown))
 
 
 def parsed(path: Path, lines: Iterable[tuple[int, Raw]], parse: Callable[[Raw], Parsed]) -> list[tuple[int, Parsed]]:
     """Every numbered line parsed. Raises ``UnreadableText`` with all that are bad."""
+    found, problems = sorted_out(lines, parse)
+    if problems:
+        raise unreadable(path, problems)
+    return found
+
+
+def sorted_out(
+    lines: Iterable[tuple[int, Raw]], parse: Callable[[Raw], Parsed]
+) -> tuple[list[tuple[int, Parsed]], list[tuple[int, str]]]:
+    """Every numbered line parsed, and what is wrong with those that cannot be."""
     found, problems = [], []
     for number, line in lines:
         try:
             found.append((number, parse(line)))
         except BadLine as problem:
             problems.append((number, str(problem)))
-    if problems:
-        raise unreadable(path, problems)
-    return found
+    return found, problems
 
 
 def check_characters(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from graft.adapters.text.file import decoded, raw_lines, read_text
 from graft.adapters.text.json_values import check_size, parse_value, values_in
-from graft.adapters.text.problems import BadLine, UnreadableText, parsed
+from graft.adapters.text.problems import BadLine, UnreadableText, sorted_out, unreadable
 
 LINES, DOCUMENT = (".jsonl", ".ndjson"), ".json"
 
@@ -31,13 +31,24 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> list[tuple[int, T]]:
     Raises:
         UnreadableText: another kind of file, or one that cannot be read; names every bad row by file and line.
     """
+    found, problems = sort_rows(path, parse)
+    if problems:
+        raise unreadable(path, problems)
+    return found
+
+
+def sort_rows(path: Path, parse: Callable[[Any], T]) -> tuple[list[tuple[int, T]], list[tuple[int, str]]]:
+    """The same for the rows that can be used, and what is wrong with each of the others.
+
+    Raises ``UnreadableText`` for another kind of file, or one that cannot be read.
+    """
     kind = kind_of(path)
     if kind == DOCUMENT:
-        return parsed(path, values_in(read_text(path)), lambda value: parse(_sound(value)))
+        return sorted_out(values_in(read_text(path)), lambda value: parse(_sound(value)))
     if kind not in LINES:
         raise UnreadableText(f"{path}: {kind or 'no suffix'!r} is no known kind of rows; use .jsonl, .ndjson or .json.")
     lines = ((number, line) for number, line in raw_lines(path) if line.strip(b" \t\r"))
-    return parsed(path, lines, lambda line: parse(value_of(line)))
+    return sorted_out(lines, lambda line: parse(value_of(line)))
 
 
 def value_of(line: bytes) -> Any:

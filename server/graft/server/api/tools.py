@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from graft.adapters.chat.tools import NO_PARAMETERS
 from graft.server.engine.schema.bounds import check_json_schema
 from graft.server.engine.tools.enforced import check_calls
 from graft.server.engine.tools.tools import Calling, Tool, ToolUse
@@ -15,7 +16,6 @@ from graft.server.runtime.violations import Violations, shown
 MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
-_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _CHOICES = 'none, auto, required, or {"type": "function", "function": {"name": …}}'
 
 
@@ -110,7 +110,7 @@ def _function(function: Mapping[str, Any], field: str, violations: Violations) -
         violations.add(f"{field}.strict", f"is {shown(strict)}; it must be true or false")
     parameters = function.get("parameters")
     if parameters in (None, {}):
-        parameters = _NO_PARAMETERS
+        parameters = NO_PARAMETERS
     if not isinstance(parameters, Mapping):
         violations.add(f"{field}.parameters", f"is {shown(parameters)}; it must be a JSON Schema, an object")
         return None

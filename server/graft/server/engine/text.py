@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from graft.adapters.chat.shown import TemplateReads
 from graft.server.engine.engine import InvalidRequest
-from graft.server.engine.tools.shown import TemplateReads
 from graft.server.errors import BadInput, Violation
 from graft.server.runtime.violations import Violations, shown
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base
+from graft.adapters.chat.shown import TemplateReads
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import (
     ContinuationScore,
@@ -26,7 +27,6 @@ from graft.server.engine.engine import (
 from graft.server.engine.openai import Meter, OpenAIBackend, OpenAIRequest, Reply
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Tokenizer
-from graft.server.engine.tools.shown import TemplateReads
 from graft.server.settings.settings import Settings
 
 MAX_MODEL_TOKENS = 1000

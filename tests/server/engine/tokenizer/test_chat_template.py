@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from graft.adapters.base.base import shipped_bases
+from graft.adapters.chat.template import fault_of, variables_of
 from graft.server.engine.engine import InvalidRequest
-from graft.server.engine.tokenizer.chat_template import fault_of, variables_of
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from tests.cases.harness.words import faults_of
 from tests.training.chat_templates import STRICT, TEMPLATES

@@ -6,7 +6,7 @@ import pytest
 
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.batch.encoding import RowEncoder
-from graft.training.batch.rows import Completion, Conversation, Turn
+from graft.training.batch.rows.row import Completion, Conversation, Turn
 from tests.training.chat_templates import TEMPLATES
 from tests.training.tokenizers_of import BEGIN, CONTROLS, END, KINDS, make_tokenizer
 

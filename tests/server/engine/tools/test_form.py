@@ -10,10 +10,11 @@ import jsonschema
 import llguidance
 import pytest
 
+from graft.adapters.chat.form import call_text
 from graft.server.engine.schema.patterns.patterns import accepts
 from graft.server.engine.schema.refusal import SchemaRefused
 from graft.server.engine.tools.enforced import calls_structure
-from graft.server.engine.tools.form import call_text, calls_grammar
+from graft.server.engine.tools.form import calls_grammar
 from graft.server.engine.tools.reading import CallReader
 from graft.server.engine.tools.tools import Calling, Tool, ToolUse
 from tests.server.engine.schema.replies import _tokenizer as tokenizer

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.server.engine.tools.form import assistant_text, call_text
+from graft.adapters.chat.form import assistant_text, call_text
 from graft.server.engine.tools.reading import CallReader
 from graft.server.engine.tools.replies import CallsInReply
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.job.folder import BASE, DATA, Identity
-from graft.training.job.lineage import data_digest
+from graft.training.job.sources import Sources
 from graft.training.loop.optim import Schedule
 from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD, TrainingSettings
 
@@ -15,10 +15,10 @@ _FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps"}
 
 
 def identity(
-    base: Base, form: ServingForm, data: Path, settings: TrainingSettings, schedule: Schedule, *, dp: int
+    base: Base, form: ServingForm, data: Path | Sources, settings: TrainingSettings, schedule: Schedule, *, dp: int
 ) -> Identity:
     """Raises ``OSError`` where the data cannot be read."""
     values = {name: str(value) for name, value in vars(settings).items() if name not in _FREE}
     values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
-    values |= {BASE: base.digest, "form": form.value, DATA: data_digest(data)}
+    values |= {BASE: base.digest, "form": form.value, DATA: Sources.of(data).digest}
     return Identity(values=values, schedule=schedule)

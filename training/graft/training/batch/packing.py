@@ -139,15 +139,12 @@ def pack(documents: Iterable[Encoded], *, num_rows: int, length: int, pad_id: in
     return batch_of_rows(rows + [[]] * (num_rows - len(rows)), length=length, pad_id=pad_id)
 
 
-def first_fit(
-    documents: Iterable[EncodedT], *, length: int, num_rows: int | None = None, max_misses: int = 8
-) -> list[list[EncodedT]]:
+def first_fit(documents: Iterable[Encoded], *, length: int, num_rows: int, max_misses: int = 8) -> list[list[Encoded]]:
     """Puts each document into the first row with room, until ``max_misses`` documents found none.
 
-    A document is never cut; one longer than ``length`` counts as a miss. Without ``num_rows`` there is always another
-    row.
+    A document is never cut; one longer than ``length`` counts as a miss.
     """
-    rows: list[list[EncodedT]] = []
+    rows: list[list[Encoded]] = []
     room: list[int] = []
     misses = 0
     for document in documents:
@@ -166,14 +163,44 @@ def first_fit(
     return rows
 
 
+def best_fit(sizes: Sequence[int], *, length: int) -> list[list[int]]:
+    """Numbers of documents of these sizes, in as few rows as best-fit decreasing finds: the largest first, each into
+    the row with the least room that holds it (Ding et al. 2024, arXiv:2404.10830, §3). None may be longer than a row.
+    """
+    rows: list[list[int]] = []
+    by_room: dict[int, list[int]] = {}
+    rooms = 0  # a bit for each size of room that some row has
+    for number in sorted(range(len(sizes)), key=lambda one: -sizes[one]):
+        size = sizes[number]
+        if fitting := rooms >> size:
+            room = size + (fitting & -fitting).bit_length() - 1
+            row = by_room[room].pop()
+            if not by_room[room]:
+                rooms ^= 1 << room
+        else:
+            row, room = len(rows), length
+            rows.append([])
+        rows[row].append(number)
+        if left := room - size:
+            by_room.setdefault(left, []).append(row)
+            rooms |= 1 << left
+    return rows
+
+
+def padded(length: int) -> int:
+    """Up to the next multiple of ``LENGTH_STEP``."""
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
+
+
 def lines_of(documents: Sequence[EncodedT], *, packing: bool) -> tuple[list[list[EncodedT]], int]:
-    """A batch's lines, and how long they are: one for each document, or as few as ``first_fit`` makes of the longest's
+    """A batch's lines, and how long they are: one for each document, or as few as ``best_fit`` makes of the longest's
     length.
     """
-    length = -(-max(len(one.input_ids) for one in documents) // LENGTH_STEP) * LENGTH_STEP
+    sizes = [len(one.input_ids) for one in documents]
+    length = padded(max(sizes))
     if not packing:
         return [[one] for one in documents], length
-    return first_fit(sorted(documents, key=lambda one: -len(one.input_ids)), length=length), length
+    return [[documents[number] for number in line] for line in best_fit(sizes, length=length)], length
 
 
 def batch_of_rows(rows: Sequence[Sequence[Encoded]], *, length: int, pad_id: int) -> PackedBatch:

@@ -24,7 +24,12 @@ HELP = "train an adapter on a quantized base, or the base itself"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", default="rootstock-5m", help=f"{BASE} (default: %(default)s)")
     parser.add_argument(
-        "--data", type=Path, help="JSON lines with messages, or with prompt and completion; --plan needs none"
+        "--data",
+        action="append",
+        metavar="FILE[:WEIGHT]",
+        help="JSON lines, a JSON array, Parquet or Arrow with messages, prompt and completion, text, or rows of Alpaca "
+        "or ShareGPT. Several times for several files; a weight is a file's share of each epoch's rows, by rows that "
+        "are left out or repeated. --plan needs none",
     )
     parser.add_argument("--name", help="name of the adapter; --plan needs none")
     parser.add_argument(
@@ -50,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
     from graft.training.job.export import check_adapter_output
+    from graft.training.job.sources import Sources
 
     check_plan_flags(args)
     is_task = finetune_task.is_meant(args, FinetuneSettings)
@@ -59,12 +65,16 @@ def run(args: argparse.Namespace) -> int:
         from graft.training.commands.finetune_sweep import run_sweep
 
         return run_sweep(args)
-    settings = FinetuneSettings.from_mapping({} if is_task else given(args, FinetuneSettings))
+    values = {} if is_task else given(args, FinetuneSettings)
+    data = args.data or values.pop("data", None)
+    values.pop("data", None)
+    settings = FinetuneSettings.from_mapping(values)
     if args.plan:
         return _plan(args, settings)
-    for flag in ("data", "name"):
-        if getattr(args, flag) is None:
+    for flag, said in (("data", data), ("name", args.name)):
+        if said is None:
             raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
+    sources = Sources.parse(data)
     check_adapter_name(args.name)
     if args.alias is not None:
         check_name(args.alias, what="alias")
@@ -80,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.training.adapt.written import folder_of
     from graft.training.finetune.job import Finetune
 
-    job = Finetune(base=base, data=args.data, settings=settings, work=folder)
+    job = Finetune(base=base, data=sources, settings=settings, work=folder)
     method, adaptable = job.method()
     way = method.way(adaptable)
     if args.push is not None:

@@ -26,6 +26,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     from graft.training.errors import ConfigurationError
     from graft.training.finetune.sweep.grid import read_grid
     from graft.training.job.export import check_adapter_output
+    from graft.training.job.sources import Sources
 
     problems = [f"--{flag} is not for --sweep" for flag in ("ray", "ray_address") if getattr(args, flag) is not None]
     if args.alias is not None and args.push is None:
@@ -33,7 +34,8 @@ def run_sweep(args: argparse.Namespace) -> int:
     if problems:
         raise ConfigurationError("; ".join(problems) + ".")
     name = args.name or args.sweep.stem.lower()
-    wanted = read_grid(args.sweep, name=name, data=args.data, given=given(args, FinetuneSettings))
+    data = None if args.data is None else Sources.parse(args.data)
+    wanted = read_grid(args.sweep, name=name, data=data, given=given(args, FinetuneSettings))
     if args.plan:
         from graft.training.finetune.sweep.plan import plan
 

@@ -48,10 +48,11 @@ def run(args: argparse.Namespace, base: Base, folder: Path) -> int:
     """Trains in ``folder``."""
     settings = TaskSettings.from_mapping(given(args, TaskSettings))
 
+    from graft.training.job.sources import Sources
     from graft.training.tasks.job import TrainTask, last_measured
     from graft.training.tasks.measured import told
 
-    job = TrainTask(base=base, data=args.data, settings=settings, work=folder)
+    job = TrainTask(base=base, data=Sources.parse(args.data).only, settings=settings, work=folder)
     is_first, made = launching.launch(job, args)
     if not is_first:
         return 0

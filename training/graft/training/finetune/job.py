@@ -25,6 +25,7 @@ from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.told import write_report
 from graft.training.job.folder import JobFolder
+from graft.training.job.sources import Sources
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
@@ -47,7 +48,7 @@ class Finetune:
     """
 
     base: Base
-    data: Path
+    data: Path | Sources
     settings: FinetuneSettings
     work: Path
 
@@ -67,7 +68,7 @@ class Finetune:
     def absolute(self) -> Self:
         validation = self.settings.validation
         settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
-        return replace(self, data=self.data.absolute(), settings=settings, work=self.work.absolute())
+        return replace(self, data=Sources.of(self.data).absolute(), settings=settings, work=self.work.absolute())
 
     def method(self) -> tuple[Method, Adaptable]:
         """What learns, and of which base. Raises ``ConfigurationError``, ``InvalidBase``."""

@@ -12,7 +12,7 @@ from graft.training.adapt.mesh import check_mesh
 from graft.training.adapt.methods.catalog import warn_of_unused
 from graft.training.adapt.optimizers import check_optimizer
 from graft.training.finetune.memory import MOMENT_BYTES, Adapted
-from graft.training.finetune.positions import beyond_positions
+from graft.training.finetune.positions import beyond_positions, longest_row
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.skeleton import Skeleton
 from graft.training.launch.machine import Machine
@@ -35,7 +35,8 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
     warn_of_unused(method, settings)
     check_optimizer(settings, machine.kind)
     check_mesh(config, settings, mesh, own=skeleton.own, form=adapted.form, num_processes=machine.num)
-    per_token = flops_per_token(adapted.model, settings.max_length)
+    length = longest_row(settings.max_length, num_positions(config))
+    per_token = flops_per_token(adapted.model, length)
     lines = [
         f"{folder.name} in {adapted.form}: {skeleton.num_parameters / 1e9:,.2f}B parameters, "
         f"{adapted.base_bytes_on(mesh) / 1e9:.2f} GB on a device{_sharing(adapted, mesh)}",
@@ -48,10 +49,10 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
         lines.append(
             f"at {UTILISATION:.0%} MFU about {speed:,.0f} tokens/s; 4-bit weights that are made plain cost more"
         )
-    if said := beyond_positions(folder.name, num_positions(config), settings.max_length + method.num_ahead):
+    if said := beyond_positions(folder.name, num_positions(config), length + method.num_ahead):
         lines.append(said)
-    lines += told(adapted.activations(settings.per_device_train_batch_size, settings.max_length))
-    return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh)])
+    lines += told(adapted.activations(settings.per_device_train_batch_size, length))
+    return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh, length)])
 
 
 def _count(num: int) -> str:
@@ -64,14 +65,12 @@ def _sharing(adapted: Adapted, mesh: Mesh) -> str:
     return f": its share of {adapted.base_bytes / 1e9:.2f} GB among {mesh.dp_shard}, and what is gathered at a time"
 
 
-def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh: Mesh) -> Iterator[str]:
+def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh: Mesh, length: int) -> Iterator[str]:
     rows, largest = [], dict[bool, int]()
     smallest = float("inf")
     for is_checkpointed in (False, True):
         for batch in sorted({*BATCHES, settings.per_device_train_batch_size}):
-            need = adapted.memory(
-                rows=batch, length=settings.max_length, recomputes=is_checkpointed, device=machine.kind, mesh=mesh
-            )
+            need = adapted.memory(rows=batch, length=length, recomputes=is_checkpointed, device=machine.kind, mesh=mesh)
             smallest, fits = min(smallest, need.total), need.total < machine.usable
             if fits:
                 largest[is_checkpointed] = batch
@@ -80,7 +79,7 @@ def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh:
             parts = (need.base, need.adapter, need.activations, need.besides, need.total)
             verdict = ("yes" if fits else "no") + (", chosen" if chosen else "")
             again = "yes" if is_checkpointed else "no"
-            rows.append([batch, settings.max_length, again, *(f"{one / 1e9:.3g}" for one in parts), verdict])
+            rows.append([batch, length, again, *(f"{one / 1e9:.3g}" for one in parts), verdict])
     head = "rows | tokens each | computed again | base | adapter | activations | besides | GB | fits"
     yield markdown.table(head, rows)
     yield ""

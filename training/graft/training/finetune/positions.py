@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+DEFAULT_LENGTH = 512
+
+
+def longest_row(max_length: int, room: int | None) -> int:
+    """What was asked for; what was not, only as far as a base reaches that has ``room`` positions."""
+    return room if room is not None and room < max_length == DEFAULT_LENGTH else max_length
+
 
 def beyond_positions(name: str, room: int | None, max_length: int) -> str | None:
     """What to say where rows may be longer than a base of this name has positions; ``room`` is None without a limit."""

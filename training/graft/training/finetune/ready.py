@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig
 
 from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
@@ -21,10 +21,14 @@ from graft.training.adapt.methods.catalog import check_beside_rows, method_of, w
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
-from graft.training.finetune.positions import beyond_positions
-from graft.training.finetune.rows import read_examples
+from graft.training.errors import ConfigurationError
+from graft.training.finetune.choices import LAST
+from graft.training.finetune.data import Learning
+from graft.training.finetune.positions import beyond_positions, longest_row
+from graft.training.finetune.rows import LearnedFile, RowReader
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import Identity
+from graft.training.job.sources import Sources
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import schedule_of
 from graft.training.loop.telemetry import check_report_to
@@ -48,7 +52,14 @@ class Ready:
 
     @classmethod
     def of(
-        cls, base: Base, form: ServingForm, data: Path, settings: FinetuneSettings, mesh: Mesh, *, num_processes: int
+        cls,
+        base: Base,
+        form: ServingForm,
+        data: Path | Sources,
+        settings: FinetuneSettings,
+        mesh: Mesh,
+        *,
+        num_processes: int,
     ) -> Ready:
         """Raises ``ConfigurationError``, ``DataError``, ``InvalidBase``: one line says what to change."""
         check_report_to(settings)
@@ -59,14 +70,15 @@ class Ready:
         check_beside_rows(method, mesh, packing=settings.packing)
         config = AutoConfig.from_pretrained(base.path, local_files_only=True)
         check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
-        if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
+        reader = reader_of(adaptable, settings)
+        if said := beyond_positions(base.name, adaptable.num_positions, reader.max_length):
             _log.warning("%s", said)
-        tokenizer = load_tokenizer(base.path)
-        rows = _rows(data, tokenizer, adaptable, settings)
-        batches = _batches(rows, tokenizer, settings, mesh)
+        learning = Learning.read(Sources.of(data), reader)
+        rows, pad_id = learning.examples, load_tokenizer(base.path).pad_token_id or 0  # no padding is seen
+        batches = _batches(learning, pad_id, reader.max_length, settings, mesh)
         held_out = None
         if settings.validation is not None:
-            held_out = _held_out(Path(settings.validation), rows, tokenizer, adaptable, settings)
+            held_out = _held_out(Path(settings.validation), rows, reader, pad_id, settings)
         check_numbers(base.path, leftovers=adaptable.leftovers)
         schedule = schedule_of(settings, batches)
         own = identity(base, form, data, settings, schedule, dp=mesh.dp)
@@ -80,33 +92,50 @@ class Ready:
         return sum(length**2 for length in lengths) / sum(lengths)
 
 
-def _rows(path: Path, tokenizer: PreTrainedTokenizerFast, base: Adaptable, settings: FinetuneSettings) -> list[Encoded]:
-    stop_ids = base_files.stop_ids(base.path)
-    encoder = RowEncoder(tokenizer, stop_ids=stop_ids, assistant_only=settings.assistant_only_loss)
-    return read_examples(path, encoder, base, max_length=settings.max_length)
+def reader_of(base: Adaptable, settings: FinetuneSettings) -> RowReader:
+    """Raises ``ConfigurationError`` where the base's tokenizer is of no use."""
+    encoder = RowEncoder(
+        load_tokenizer(base.path),
+        stop_ids=base_files.stop_ids(base.path),
+        assistant_only=settings.assistant_only_loss,
+        last_only=settings.train_on_turns == LAST,
+    )
+    return RowReader(
+        encoder=encoder,
+        base=base,
+        max_length=longest_row(settings.max_length, base.num_positions),
+        long_rows=settings.long_rows,
+        columns=settings.renamed,
+    )
 
 
 def _batches(
-    rows: Sequence[Encoded], tokenizer: PreTrainedTokenizerFast, settings: FinetuneSettings, mesh: Mesh
+    learning: Learning, pad_id: int, max_length: int, settings: FinetuneSettings, mesh: Mesh
 ) -> SupervisedRows:
+    """Raises ``ConfigurationError`` where a row alone is more than the tokens of a batch."""
+    longest = max(len(one.input_ids) for one in learning.examples)
+    if settings.max_tokens_per_batch is not None and settings.max_tokens_per_batch < longest:
+        raise ConfigurationError(
+            f"setting 'max_tokens_per_batch' has the value {settings.max_tokens_per_batch}, and the longest row has "
+            f"{longest} tokens: raise it, or lower max_length."
+        )
     return SupervisedRows(
-        rows=rows,
+        rows=learning.examples,
         rows_per_batch=settings.per_device_train_batch_size,
         batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
         packing=settings.packing,
-        pad_id=tokenizer.pad_token_id or 0,  # no padding is seen: any id will do
+        pad_id=pad_id,
         seed=settings.seed,
+        mixture=learning.mixture,
+        max_tokens=settings.max_tokens_per_batch,
+        line_tokens=max_length,
     )
 
 
 def _held_out(
-    path: Path,
-    learned: Sequence[Encoded],
-    tokenizer: PreTrainedTokenizerFast,
-    base: Adaptable,
-    settings: FinetuneSettings,
+    path: Path, learned: Sequence[Encoded], reader: RowReader, pad_id: int, settings: FinetuneSettings
 ) -> HeldOut:
-    rows = _rows(path, tokenizer, base, settings)
+    rows = LearnedFile.read(path, reader).examples()
     known = {tuple(row.input_ids) for row in learned}
     if num := sum(tuple(row.input_ids) in known for row in rows):
         _log.warning(
@@ -117,7 +146,7 @@ def _held_out(
         rows_per_batch=settings.per_device_train_batch_size,
         batches_per_step=1,
         packing=settings.packing,
-        pad_id=tokenizer.pad_token_id or 0,
+        pad_id=pad_id,
         seed=settings.seed,
         is_shuffled=False,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from graft.adapters.chat.shown import as_rendered
 from graft.server.api.http.openai_checks import check_sequences, check_values
 from graft.server.api.http.openai_fields import CHAT, Endpoint, settled
 from graft.server.api.limits import MAX_SEQUENCES
@@ -15,7 +16,6 @@ from graft.server.engine.engine import Prompt
 from graft.server.engine.schema.structured_outputs import check_structure, json_form, structure_of
 from graft.server.engine.text import Text
 from graft.server.engine.tools.enforced import calls_structure
-from graft.server.engine.tools.shown import as_rendered
 from graft.server.engine.tools.tools import Calling, ToolUse
 from graft.server.errors import BadInput, Violation
 from graft.server.runtime.violations import Violations, shown
@@ -59,7 +59,10 @@ class CheckedBody:
     async def prompts(self, text: Text) -> tuple[Prompt, ...]:
         """Raises `BadInput` where a prompt leaves the answer no room."""
         if self.turns:
-            turns, tools = as_rendered(self.turns, self.tools, text.template_reads())
+            use, reads = self.tools, text.template_reads()
+            listed = None if use is None else [tool.listed() for tool in use.tools]
+            is_callable = use is not None and use.calling is not Calling.NONE
+            turns, tools = as_rendered(self.turns, listed, reads, callable_now=is_callable)
             ids = await text.render_chat(turns, field="messages", variables={**tools, **self.variables})
             prompts = {"messages": Prompt(token_ids=ids)}
         else:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.files import TEMPLATE_FILES
+from graft.adapters.chat.template import fault_of
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.folder.strict_json import read_json_object
-from graft.server.engine.tokenizer.chat_template import fault_of
 
 _JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 _MAX_JSON_BYTES = 256 << 20

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base import files as base_files
+from graft.adapters.chat.shown import TemplateReads
+from graft.adapters.chat.template import reads_of, variables_of
 from graft.adapters.text.spelling import Spelling, Unspellable
 from graft.server.engine.engine import InvalidRequest
-from graft.server.engine.tokenizer.chat_template import reads_of, refusals, variables_of
+from graft.server.engine.tokenizer.chat_template import refusals
 from graft.server.engine.tokenizer.files import usable_tokenizer
 from graft.server.engine.tokenizer.token_bytes import TokenBytes, unfinished
-from graft.server.engine.tools.shown import TemplateReads
 
 
 @dataclass(frozen=True, kw_only=True)

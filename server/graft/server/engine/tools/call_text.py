@@ -6,7 +6,7 @@ import json
 from enum import Enum, auto
 from typing import Any
 
-from graft.server.engine.tools.form import END
+from graft.adapters.chat.form import END
 
 _BLANKS = " \t\r\n"
 # Llama's word for the same.

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from graft.adapters.chat.form import BEGIN
 from graft.server.engine.tools.call_text import CallText, NoCall
-from graft.server.engine.tools.form import BEGIN
 
 
 @dataclass(kw_only=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from graft.adapters.chat.tools import listed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
@@ -19,10 +21,7 @@ class Tool:
 
     def listed(self) -> dict[str, Any]:
         """As chat templates read it, and as fine-tuning rows hold it."""
-        function: dict[str, Any] = {"name": self.name}
-        if self.description:
-            function["description"] = self.description
-        return {"type": "function", "function": {**function, "parameters": dict(self.parameters)}}
+        return listed(self.name, self.description, self.parameters)
 
 
 class Calling(StrEnum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graft.adapters.chat.template import callers_variables, shown_of
 from graft.server.engine.text import OwnTemplate
-from graft.server.engine.tokenizer.chat_template import callers_variables, shown_of
 from graft.server.errors import BadInput, Violation
 from graft.server.prompting.rendering.bounds import CHAT
 from graft.server.prompting.rendering.process import TemplateProcess

@@ -14,6 +14,7 @@ from graft.adapters.errors import InvalidReference
 from graft.adapters.names import check_adapter_name
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
+from graft.training.job.sources import Sources
 from graft.training.settings.settings import read_settings
 
 KEYS = ("data", "settings", "grid", "runs")
@@ -41,14 +42,14 @@ class Wanted:
 
     name: str
     """Of the adapter, and of the job's folder."""
-    data: Path
+    data: Path | Sources
     settings: FinetuneSettings
     varied: Mapping[str, Any]
     """What it does not have in common with all others."""
     alias: str | None = None
 
 
-def read_grid(path: Path, *, name: str, data: Path | None, given: Mapping[str, Any]) -> list[Wanted]:
+def read_grid(path: Path, *, name: str, data: Path | Sources | None, given: Mapping[str, Any]) -> list[Wanted]:
     """The fine-tunings of a YAML, JSON or TOML file: every run with every combination of the grid.
 
     ``given`` are the settings of flags and ``--config``, which hold for all; ``data`` are the rows of runs that name
@@ -92,7 +93,9 @@ class _Sheet:
         for values in itertools.product(*self.axes.values()):
             yield dict(zip(self.axes, values, strict=True))
 
-    def wanted(self, name: str, data: Path | None, run: Mapping[str, Any], point: Mapping[str, Any]) -> Wanted | None:
+    def wanted(
+        self, name: str, data: Path | Sources | None, run: Mapping[str, Any], point: Mapping[str, Any]
+    ) -> Wanted | None:
         """The run at a point of the grid; None where something is wrong."""
         own = {key: value for key, value in run.items() if key not in _OF_RUNS}
         called, alias = str(run.get("name", name)), run.get("alias")

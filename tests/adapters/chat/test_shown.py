@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from graft.server.engine.tokenizer.chat_template import reads_of
-from graft.server.engine.tools.shown import TemplateReads, as_rendered
-from graft.server.engine.tools.tools import Calling, Tool, ToolUse
+from graft.adapters.chat.shown import TemplateReads, as_rendered
+from graft.adapters.chat.template import reads_of
 
-TOOL = Tool(name="weather", description="Tells it.", parameters={"type": "object"})
+FUNCTION = {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}}
+TOOLS = [{"type": "function", "function": FUNCTION}]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
 TURNS: list[dict[str, Any]] = [
     {"role": "user", "content": "And in Oslo?"},
@@ -21,19 +21,15 @@ TURNS: list[dict[str, Any]] = [
 ]
 
 
-def use(calling: Calling = Calling.AUTO) -> ToolUse:
-    return ToolUse(tools=(TOOL,), allowed=(TOOL,), calling=calling)
-
-
 def test_a_template_with_words_of_its_own_gets_them() -> None:
     reads = TemplateReads(tools=True, calls=True, results=True)
-    turns, variables = as_rendered(TURNS, use(), reads)
-    assert turns == TURNS and variables == {"tools": [TOOL.listed()]}
+    turns, variables = as_rendered(TURNS, TOOLS, reads)
+    assert turns == TURNS and variables == {"tools": TOOLS}
 
 
 @pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
 def test_a_template_without_is_given_text(system: list[dict[str, Any]]) -> None:
-    turns, variables = as_rendered([*system, *TURNS], use(), TemplateReads())
+    turns, variables = as_rendered([*system, *TURNS], TOOLS, TemplateReads())
     assert variables == {} and [turn["role"] for turn in turns] == ["system", "user", "assistant", "user", "user"]
     assert turns[0]["content"].startswith("Be brief." if system else "# Tools")
     assert '{"type":"function","function":{"name":"weather","description":"Tells it."' in turns[0]["content"]
@@ -45,7 +41,7 @@ def test_a_template_without_is_given_text(system: list[dict[str, Any]]) -> None:
 
 
 def test_tools_that_may_not_be_called_are_shown_alone() -> None:
-    turns, _ = as_rendered(TURNS[:1], use(Calling.NONE), TemplateReads())
+    turns, _ = as_rendered(TURNS[:1], TOOLS, TemplateReads(), callable_now=False)
     assert "weather" in turns[0]["content"] and "<tool_call>" not in turns[0]["content"]
 
 

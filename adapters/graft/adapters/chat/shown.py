@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graft.server.engine.tools.form import assistant_text, result_text, system_part
-from graft.server.engine.tools.tools import Calling, ToolUse
+from graft.adapters.chat.form import assistant_text, result_text, system_part
 
 Turn = Mapping[str, Any]
 
@@ -22,9 +21,14 @@ class TemplateReads:
 
 
 def as_rendered(
-    turns: Sequence[Turn], use: ToolUse | None, reads: TemplateReads
+    turns: Sequence[Turn],
+    tools: Sequence[Mapping[str, Any]] | None,
+    reads: TemplateReads,
+    *,
+    callable_now: bool = True,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Turns to render, and what the template is told beside them. Nothing of a tool, a call or a result is dropped.
+    """Turns to render, and what the template is told beside them: in training and in serving alike. ``tools`` are as
+    OpenAI has them. Nothing of a tool, a call or a result is dropped.
 
     Of a template without tools they stand in the system turn, the first, which is made where there is none; results
     that follow each other are one turn of the user.
@@ -38,11 +42,11 @@ def as_rendered(
             _add_result(written, turn)
         else:
             written.append(dict(turn))
-    if use is None:
+    if not tools:
         return _without_marks(written), {}
     if reads.tools:
-        return _without_marks(written), {"tools": [tool.listed() for tool in use.tools]}
-    part = system_part(use.tools, callable_now=use.calling is not Calling.NONE)
+        return _without_marks(written), {"tools": [dict(tool) for tool in tools]}
+    part = system_part(tools, callable_now=callable_now)
     if written and written[0]["role"] == "system":
         content = written[0]["content"]
         written[0] = {**written[0], "content": f"{content}\n\n{part}" if content else part}
