@@ -26,7 +26,7 @@ from graft.training.finetune.settings import FinetuneSettings
 from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_base
 from graft.training.objective.causal import CausalObjective
-from tests.training.adapt.methods_of_test import METHODS, PROMPTS
+from tests.training.adapt.choices import METHODS
 
 ROWS = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
 
@@ -87,8 +87,7 @@ def test_what_ends_and_goes_on_gives_the_same_files(
 ) -> None:
     """On the base as it is trained on by default: in NF4, but where its own weights learn."""
     monkeypatch.setattr(reference, "NUM_DRAWN_ROWS", 0)
-    options = {"method": name, "packing": name not in PROMPTS, **METHODS[name]}
-    finetune = job(tiny_base, tmp_path, max_steps=3, save_steps=2, **options)
+    finetune = job(tiny_base, tmp_path, max_steps=3, save_steps=2, method=name, **METHODS[name])
     made = finetune.execute()
     losses = [row["loss"] for row in read_metrics(finetune.work)]
     assert losses[-1] < losses[0]

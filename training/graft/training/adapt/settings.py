@@ -34,6 +34,8 @@ METHODS = (
     *("trainable_tokens", "prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"),
     *("houlsby", "pfeiffer", "bitfit", "full"),
 )
+PROMPT_METHODS = frozenset(("prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"))
+"""Vectors stand before each row, so that each has a line of its own."""
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
 _MAX_VIRTUAL, _MAX_SIZE = 1 << 14, 1 << 20
 

@@ -95,7 +95,7 @@ class Finetune:
         layout = processes.layout(mesh)
         model = adapted(ready.base, self.form, ready.method, self.settings, layout)
         check_causal(model)
-        if self.settings.packing:
+        if self.settings.packs:
             check_packing(model)
         if isinstance(layout, Distributed):
             layout.rest(model)

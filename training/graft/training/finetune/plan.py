@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graft.adapters.form import ServingForm
 from graft.training.adapt.mesh import check_mesh
-from graft.training.adapt.methods.catalog import warn_of_unused
+from graft.training.adapt.methods.catalog import check_beside_rows, warn_of_unused
 from graft.training.adapt.optimizers import check_optimizer
 from graft.training.finetune.memory import MOMENT_BYTES, Adapted
 from graft.training.finetune.positions import beyond_positions, longest_row
@@ -33,6 +33,7 @@ def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
     base, method, adapted = skeleton.base, skeleton.method, skeleton.adapted
     config, mesh = adapted.model.config, settings.mesh(machine.num)
     warn_of_unused(method, settings)
+    check_beside_rows(method, mesh, packing=settings.packs)
     check_optimizer(settings, machine.kind)
     check_mesh(config, settings, mesh, own=skeleton.own, form=adapted.form, num_processes=machine.num)
     length = longest_row(settings.max_length, num_positions(config))

@@ -67,11 +67,12 @@ class Ready:
         method = method_of(settings)
         method.check(adaptable, form)
         warn_of_unused(method, settings)
-        check_beside_rows(method, mesh, packing=settings.packing)
+        check_beside_rows(method, mesh, packing=settings.packs)
         config = AutoConfig.from_pretrained(base.path, local_files_only=True)
         check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
-        reader = reader_of(adaptable, settings)
-        if said := beyond_positions(base.name, adaptable.num_positions, reader.max_length):
+        room = None if adaptable.num_positions is None else adaptable.num_positions - method.num_ahead
+        reader = reader_of(replace(adaptable, num_positions=room), settings)
+        if said := beyond_positions(base.name, room, reader.max_length):
             _log.warning("%s", said)
         learning = Learning.read(Sources.of(data), reader)
         rows, pad_id = learning.examples, load_tokenizer(base.path).pad_token_id or 0  # no padding is seen
@@ -123,7 +124,7 @@ def _batches(
         rows=learning.examples,
         rows_per_batch=settings.per_device_train_batch_size,
         batches_per_step=settings.gradient_accumulation_steps * mesh.dp,
-        packing=settings.packing,
+        packing=settings.packs,
         pad_id=pad_id,
         seed=settings.seed,
         mixture=learning.mixture,
@@ -145,7 +146,7 @@ def _held_out(
         rows=rows,
         rows_per_batch=settings.per_device_train_batch_size,
         batches_per_step=1,
-        packing=settings.packing,
+        packing=settings.packs,
         pad_id=pad_id,
         seed=settings.seed,
         is_shuffled=False,

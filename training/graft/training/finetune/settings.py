@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.training.adapt.settings import AdaptSettings
+from graft.training.adapt.settings import PROMPT_METHODS, AdaptSettings
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.choices import ALL, LONG_ROWS, REFUSE, TURNS
 from graft.training.finetune.positions import DEFAULT_LENGTH
@@ -39,7 +39,7 @@ class FinetuneSettings(AdaptSettings):
         None, "other names of a row's keys: prompt=question,completion=answer; others are not read then"
     )
     train_on_turns: str = setting(ALL, "which answers of a conversation are learned: all, or the last", one_of(*TURNS))
-    packing: bool = setting(True, "several rows in one line of the batch")
+    packing: bool | None = setting(None, "several rows in one line of the batch; default: yes, but for prompt methods")
     assistant_only_loss: bool = setting(True, "learn answers only")
 
     def __post_init__(self) -> None:
@@ -58,3 +58,8 @@ class FinetuneSettings(AdaptSettings):
                 "such as prompt=question,completion=answer."
             )
         return {key: name for key, _, name in pairs}
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows share lines."""
+        return self.method not in PROMPT_METHODS if self.packing is None else self.packing

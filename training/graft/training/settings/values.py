@@ -54,7 +54,7 @@ def _numbers(values: Any) -> Iterator[int]:
         found = _RANGE.fullmatch(one.strip()) if isinstance(one, str) else None
         if found is None:
             yield _number(one, "int")
-        elif int(found[2]) - int(found[1]) >= _MOST:
+        elif not 0 <= int(found[2]) - int(found[1]) < _MOST:
             raise ValueError(one)
         else:
             yield from range(int(found[1]), int(found[2]) + 1)

@@ -68,7 +68,7 @@ def check_beside_rows(method: Method, mesh: Mesh, *, packing: bool) -> None:
     """Raises ``ConfigurationError`` where a method does not go with how rows and weights are laid out."""
     reasons = []
     if packing and not method.packs:
-        reasons.append("vectors stand before each row, so that each needs a line of its own: add --no-packing")
+        reasons.append("vectors stand before each row, so that each needs a line of its own: leave packing out")
     if mesh.shards_weights and not method.shards:
         reasons.append("it needs the base's weights whole in each process: take dp_replicate, or zero_stage 1")
     if reasons:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,10 @@ def inject(model: PreTrainedModel, config: PeftConfig, *, base_name: str) -> Pef
     """Adds trainable tensors in the base's type, the precision they are served in; the optimizer keeps float32 masters
     of them. The targets must be layers of the base (see ``Targets``).
     """
-    adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        # That what learns is the head, too, is said by the method's way to a server.
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
     # The base is known by name and digest; a path of this machine would mean nothing elsewhere.
     adapted.peft_config["default"].base_model_name_or_path = base_name
     for name, parameter in adapted.named_parameters():

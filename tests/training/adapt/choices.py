@@ -27,4 +27,3 @@ METHODS: dict[str, dict[str, Any]] = {
     "full": {},
 }
 """By name; ``bitfit`` needs a base with biases."""
-PROMPTS = frozenset(("prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"))
