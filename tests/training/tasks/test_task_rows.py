@@ -70,6 +70,12 @@ def test_texts_to_write(tmp_path: Path, names: tuple[str, str]) -> None:
     assert (row.source, row.target) == ("in", "out")
 
 
+def test_instructions(tmp_path: Path) -> None:
+    rows = [{"instruction": "Say", "input": "it", "output": "x"}, {"instruction": "Say", "input": "", "output": "x"}]
+    found = rows_of("text2text-generation", tmp_path / "a.jsonl", *rows)
+    assert [row.source for row in found] == ["Say\nit", "Say"]
+
+
 @pytest.mark.parametrize(
     "task, row, wrong",
     [

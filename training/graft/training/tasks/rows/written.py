@@ -1,4 +1,6 @@
-"""A text to read and the text to write: ``source`` and ``target``, or names that say the same."""
+"""A text to read and the text to write: ``source`` and ``target``, names that say the same, or an instruction and its
+output.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from graft.training.tasks.rows.reading import BESIDE, Row, text_of
 
 _NAMES = (
     ("source", "target"), ("prompt", "completion"), ("document", "summary"), ("article", "highlights"),
-    ("question", "answer"),
+    ("question", "answer"), ("instruction", "output"),
 )  # fmt: skip
 
 
@@ -24,6 +26,11 @@ class Written:
 def written(row: Row) -> Written:
     """Raises ``BadLine``."""
     names = set(row) - BESIDE
+    if "input" in names and not row["input"]:
+        names -= {"input"}
+    if names == {"instruction", "input", "output"}:
+        told = f"{text_of(row, 'instruction').strip()}\n{text_of(row, 'input').strip()}"
+        return Written(source=told, target=text_of(row, "output").strip())
     found = next((pair for pair in _NAMES if set(pair) == names), None)
     if found is None:
         ways = ", ".join(" + ".join(pair) for pair in _NAMES)
