@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from transformers import (
 )
 
 from graft.adapters.base.base import Base
+from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.errors import InvalidBase
+from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
@@ -29,6 +33,7 @@ from graft.training.loop.progress import read_metrics
 from graft.training.tasks.job import TrainTask, last_measured
 from graft.training.tasks.record import TaskRecord
 from graft.training.tasks.settings import TaskSettings
+from tests.running import free_port
 from tests.training.tasks.bases import write_base, write_rows
 
 FILMS = [
@@ -271,3 +276,50 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         error = capsys.readouterr().err
         assert wrong in error and "Traceback" not in error
     assert not (tmp_path / "other").exists()
+
+
+def test_no_server_takes_a_head_silently(tmp_path: Path) -> None:
+    """Of a text engine: its slots hold LoRA matrices of the base's layers."""
+    training = job(tmp_path, "llama", FILMS, method="lora", max_steps=1, load_in_4bit=False, validation=None)
+    folder = training.execute()
+    reasons = incompatibilities(
+        read_manifest(folder),
+        training.base,
+        Limits(max_rank=64, max_bytes=1 << 30, max_virtual_tokens=0),
+        declared_base=training.base.identity,
+        form=ServingForm.BF16,
+        serving_form=ServingForm.BF16,
+    )
+    assert [one.field for one in reasons if "whole modules" in one.problem] == ["adapter_config.json:modules_to_save"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    base = write_base("bert", tmp_path / "base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    data = write_rows(tmp_path / "rows.jsonl", FILMS)
+    options = [
+        "finetune",
+        "--task",
+        "text-classification",
+        "--base",
+        str(base.path),
+        "--data",
+        str(data),
+        "--name",
+        "n",
+    ]
+    options += ["--dtype", "float32", "--max-steps", "6", "--max-length", "32", "--per-device-train-batch-size", "3"]
+    assert main([*options, "--output", str(tmp_path / "one"), "--gradient-accumulation-steps", "2"]) == 0
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    two = ["-m", "graft.cli.main", *options, "--output", str(tmp_path / "two"), "--dp-replicate", "2"]
+    subprocess.run([*launcher, *two], check=True, capture_output=True, timeout=300)
+    first, second = (load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
