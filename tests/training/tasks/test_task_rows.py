@@ -55,6 +55,21 @@ def test_tabs_with_and_without_names(tmp_path: Path) -> None:
         read_rows(named, parse)
 
 
+def test_columns(tmp_path: Path) -> None:
+    """Parquet, as a hub has it: classes by number, tags in lists."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.parquet"
+    columns = {"tokens": [["Anna", "is"], ["in", "Rome"]], "ner_tags": [[1, 0], [0, 2]], "id": ["0", "1"]}
+    parquet.write_table(pyarrow.table(columns), path)
+    rows = [row for _, row in read_rows(path, KINDS["token-classification"].parse)]
+    assert [(row.words, row.tags) for row in rows] == [(("Anna", "is"), (1, 0)), (("in", "Rome"), (0, 2))]
+    parquet.write_table(pyarrow.table({**columns, "ner_tags": [[1, 0], [0]]}), path)
+    with pytest.raises(DataError, match=r"rows.parquet, row 2: 2 tokens and 1 ner_tags"):
+        read_rows(path, KINDS["token-classification"].parse)
+
+
 def test_choices_by_swags_names(tmp_path: Path) -> None:
     swag = {"startphrase": "She", "sent1": "x", "sent2": "y", "ending0": "runs", "ending1": "sits", "label": 1}
     own = {"prompt": "She", "choices": ["runs", "sits"], "label": 1}

@@ -40,11 +40,13 @@ def unreadable(
     return UnreadableText("\n".join(shown))
 
 
-def parsed(path: Path, lines: Iterable[tuple[int, Raw]], parse: Callable[[Raw], Parsed]) -> list[tuple[int, Parsed]]:
-    """Every numbered line parsed. Raises ``UnreadableText`` with all that are bad."""
+def parsed(
+    path: Path, lines: Iterable[tuple[int, Raw]], parse: Callable[[Raw], Parsed], *, unit: str = "line"
+) -> list[tuple[int, Parsed]]:
+    """Every numbered line parsed. Raises ``UnreadableText`` with all that are bad; ``unit`` is what is numbered."""
     found, problems = sorted_out(lines, parse)
     if problems:
-        raise unreadable(path, problems)
+        raise unreadable(path, problems, unit=unit)
     return found
 
 

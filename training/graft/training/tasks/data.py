@@ -14,6 +14,7 @@ from graft.training.batch.data import WHOLE, Share
 from graft.training.batch.epochs import Epochs
 from graft.training.errors import DataError, of_data
 from graft.training.tasks.framing.example import Example
+from graft.training.tasks.rows.reading import unit_of
 from graft.training.tasks.task import Task
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class TaskData:
                 _check(example, num_positions, num_embeddings)
             return made
 
-        found = of_data(parsed, path, numbered, examples_of)
+        found = of_data(parsed, path, numbered, examples_of, unit=unit_of(path))
         examples = [replace(example, row=row) for row, (_, examples) in enumerate(found) for example in examples]
         if num := sum(not examples for _, examples in found):
             lines = [str(line) for line, examples in found if not examples]

@@ -1,4 +1,4 @@
-"""Rows of a task's file: JSON lines, as everywhere, or tab-separated text."""
+"""Rows of a task's file: JSON, Parquet and Arrow, as everywhere, or tab-separated text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graft.adapters.text import rows as text_rows
 from graft.adapters.text.file import read_lines
 from graft.adapters.text.problems import BadLine, check_characters, parsed
+from graft.adapters.text.rows import kind_of
+from graft.training.batch.rows.reading import read_values
+from graft.training.batch.rows.table import TABLES
 from graft.training.errors import DataError, of_data
 
 TABS = ".tsv"
@@ -31,10 +33,15 @@ def read_rows(path: Path, parse: Callable[[Row], T]) -> list[tuple[int, T]]:
     A ``.tsv`` file begins with a line of names, as GLUE's do, or has ``text<TAB>label`` in every line. ``parse`` raises
     ``BadLine``. Raises ``DataError``, which names the file and every bad row's line.
     """
-    found = of_data(_tabbed if text_rows.kind_of(path) == TABS else _json, path, parse)
+    found = of_data(_tabbed, path, parse) if kind_of(path) == TABS else _json(path, parse)
     if not found:
         raise DataError(f"{path} has no rows; write one JSON object per line, or text<TAB>label in a .tsv file.")
     return found
+
+
+def unit_of(path: Path) -> str:
+    """What a file's rows are numbered by."""
+    return "row" if kind_of(path) in TABLES else "line"
 
 
 def text_of(row: Row, name: str, *, may_be_empty: bool = False) -> str:
@@ -74,7 +81,7 @@ def _json(path: Path, parse: Callable[[Row], T]) -> list[tuple[int, T]]:
             raise BadLine(f"a row must be a JSON object, not {shown(value)}.")
         return parse({name: one for name, one in value.items() if one is not None})
 
-    return text_rows.read_rows(path, checked)
+    return read_values(path, checked)
 
 
 def _tabbed(path: Path, parse: Callable[[Row], T]) -> list[tuple[int, T]]:
