@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from peft import TrainableTokensConfig
+from peft import PeftModel, TrainableTokensConfig
+from torch import Tensor
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.products import exact_up_to
-from graft.training.adapt.methods.through_peft import PeftMethod
+from graft.training.adapt.methods.through_peft import PeftMethod, save_adapter
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
 from graft.training.model.loading import load_tokenizer
@@ -27,8 +29,21 @@ def trainable_tokens(settings: AdaptSettings) -> Method:
         return exact_up_to(len(token_ids(base, settings.trainable_tokens or ())))
 
     return PeftMethod(
-        name="trainable_tokens", uses=frozenset(("trainable_tokens",)), configuration=configuration, way=way
+        name="trainable_tokens",
+        uses=frozenset(("trainable_tokens",)),
+        configuration=configuration,
+        way=way,
+        write=_by_all_names,
     )
+
+
+def _by_all_names(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+    """As peft writes them: where the head is the embeddings, under the name of each."""
+    names: dict[int, list[str]] = {}
+    for name, one in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(one), []).append(name)
+    tensors = {name: whole[some[0]].clone() for some in names.values() if some[0] in whole for name in some}
+    save_adapter(model, tensors, folder)
 
 
 def token_ids(base: Adaptable, wanted: Sequence[str]) -> list[int]:
