@@ -147,6 +147,7 @@ def test_an_adapter_carries_its_head(tmp_path: Path, kind: str) -> None:
         }
     )  # what the base's folder had none of
     assert heads == expected
+    assert kind == "bert" or set(config["modules_to_save"]) <= {"score", "classifier"}  # all that an engine knows of
     record, trained = TaskRecord.read(folder), TrainedRecord.read(folder)
     assert record.labels == ("neg", "pos") and trained is not None and trained.form is ServingForm.BF16
     torch.manual_seed(7)  # another head's first numbers
