@@ -62,3 +62,8 @@ steps need that many.
 def calibration_documents(num_documents: int = 2000) -> tuple[str, ...]:
     """What steers the rounding of the shipped bases: documents that no training and no held-out set draws."""
     return tuple(islice(ROOTSTOCK.texts(Random("calibration")), num_documents))
+
+
+def held_out_documents(num_documents: int = 2000) -> tuple[str, ...]:
+    """What a changed base is measured on: others than those that steer the change."""
+    return tuple(islice(ROOTSTOCK.texts(Random("held out")), num_documents))
