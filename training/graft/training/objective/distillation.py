@@ -2,7 +2,7 @@
 
 For encoders DistilBERT's three terms (Sanh et al. 2019, arXiv:1910.01108, §2 and §3): the teacher's distribution, the
 masked tokens, and the direction of the last hidden states. For decoders the teacher's distribution and the tokens
-(Hinton et al. 2015, arXiv:1503.02531, §2).
+(Hinton et al. 2015, arXiv:1503.02531, §2; other divergences: see ``divergence``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,11 @@ from transformers import PreTrainedModel
 from graft.training.batch.batch import Batch
 from graft.training.batch.packing import IGNORED, PackedBatch
 from graft.training.corpus.texts import Sentences
+from graft.training.objective.divergence import Divergence
 from graft.training.objective.masked import MaskedObjective
 from graft.training.objective.masks import attention_inputs
 from graft.training.objective.objective import cross_entropy, places
-
-TEMPERATURE = 2.0
-
-
-def soft_cross_entropy(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Tensor:
-    """KL(teacher ‖ student) of distributions softened by ``temperature``, summed, times its square: so its gradient
-    does not shrink as the temperature rises.
-    """
-    student = functional.log_softmax(student_NV.float() / temperature, dim=-1)
-    teacher = functional.log_softmax(teacher_NV.float() / temperature, dim=-1)
-    return functional.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
+from graft.training.objective.taught_head import taught, teaching
 
 
 def asked_of_a_teacher(batch: Batch) -> Batch:
@@ -62,7 +53,7 @@ class EncoderDistillation:
         own_ND, its_ND = (one.hidden_states[-1].flatten(0, 1)[text_M] for one in (student, teacher))
         own_NV, its_NV = (one.logits.flatten(0, 1)[asked_N] for one in (student, teacher))
         return {
-            "soft": soft_cross_entropy(own_NV, its_NV, TEMPERATURE),
+            "soft": Divergence().losses(own_NV.float(), its_NV.float()).sum(),
             "masked": cross_entropy(student.logits, batch.labels["masked"]),
             "direction": (1 - functional.cosine_similarity(own_ND.float(), its_ND.float(), dim=-1)).sum(),
         }
@@ -70,26 +61,32 @@ class EncoderDistillation:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderDistillation:
-    """The teacher's next-token distribution, and the token that came."""
+    """The teacher's next-token distribution, and the token that came. ``teacher`` is evaluated as it is and not
+    trained; it may be a base with an adapter.
+    """
 
-    teacher: PreTrainedModel
+    teacher: nn.Module
+    divergence: Divergence = field(default_factory=Divergence)
     weights: Mapping[str, float] = field(default_factory=lambda: {"soft": 0.5, "tokens": 0.5})
 
     def counts(self, batch: PackedBatch) -> Mapping[str, int]:
-        return dict.fromkeys(self.weights, batch.num_labels)
+        return dict.fromkeys(("soft", "tokens"), batch.num_labels)
 
     def sums(self, model: nn.Module, batch: PackedBatch) -> Mapping[str, Tensor]:
-        asked_N = places(batch.labels_BL, batch.num_labels)
+        labels_BL, num_asked = batch.labels_BL, batch.num_labels
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids_BL,
             "position_ids": batch.position_ids_BL,
             "use_cache": False,
         }
-        student_NV = model(**inputs, **attention_inputs(model, batch)).logits.flatten(0, 1)[asked_N]
-        with torch.no_grad():
-            logits_BLV = self.teacher(**inputs, **attention_inputs(self.teacher, batch)).logits
-        teacher_NV = logits_BLV.flatten(0, 1)[asked_N]
-        return {
-            "soft": soft_cross_entropy(student_NV, teacher_NV, TEMPERATURE),
-            "tokens": cross_entropy(student_NV, batch.labels_BL.flatten()[asked_N]),
-        }
+        its = {**inputs, **attention_inputs(self.teacher, batch)}
+        soft, tokens = taught(
+            model,
+            teaching(self.teacher, labels_BL, num_asked=num_asked, inputs=its),
+            labels_BL,
+            num_asked=num_asked,
+            divergence=self.divergence,
+            **inputs,
+            **attention_inputs(model, batch),
+        )
+        return {"soft": soft, "tokens": tokens}
