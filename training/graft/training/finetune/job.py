@@ -20,7 +20,9 @@ from graft.training.adapt.methods.catalog import method_of
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
+from graft.training.adapt.teacher import absolute_reference
 from graft.training.adapt.written import Written, folder_of, lineage, write_checkpoint
+from graft.training.finetune.following import objective_of
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.told import write_report
@@ -33,7 +35,6 @@ from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
 from graft.training.model.blocks import compile_blocks
-from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
@@ -67,7 +68,11 @@ class Finetune:
 
     def absolute(self) -> Self:
         validation = self.settings.validation
-        settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
+        settings = replace(
+            self.settings,
+            validation=validation and str(Path(validation).absolute()),
+            teacher=self.settings.teacher and absolute_reference(self.settings.teacher),
+        )
         return replace(self, data=Sources.of(self.data).absolute(), settings=settings, work=self.work.absolute())
 
     def method(self) -> tuple[Method, Adaptable]:
@@ -115,9 +120,10 @@ class Finetune:
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
         learning = ready.method.learning(model, schedule.num_steps)
+        objective = objective_of(ready.teacher, settings, device=layout.device, packing=settings.packing)
         step = Step(
             model,
-            objective=learning.objective(CausalObjective()),
+            objective=learning.objective(objective),
             optimizers=optimizers_of(settings, learning.rate_of),
             layout=layout,
             max_gradient_norm=settings.max_grad_norm,

@@ -18,6 +18,7 @@ from graft.training.adapt.identity import identity
 from graft.training.adapt.mesh import check_mesh
 from graft.training.adapt.method import Method
 from graft.training.adapt.methods.catalog import check_beside_rows, method_of, warn_of_unused
+from graft.training.adapt.teacher import Teacher
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
 from graft.training.batch.supervised_rows import SupervisedRows
@@ -48,6 +49,7 @@ class Ready:
     rows: list[Encoded]
     batches: SupervisedRows
     held_out: HeldOut | None
+    teacher: Teacher | None
     identity: Identity
 
     @classmethod
@@ -83,8 +85,20 @@ class Ready:
         check_numbers(base.path, leftovers=adaptable.leftovers)
         schedule = schedule_of(settings, batches)
         own = identity(base, form, data, settings, schedule, dp=mesh.dp)
-        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps)})
-        return cls(base=adaptable, method=method, rows=rows, batches=batches, held_out=held_out, identity=own)
+        teacher = None if settings.teacher is None else Teacher.of(settings.teacher)
+        taught = {} if teacher is None else {"teacher": teacher.digest}
+        if teacher is not None:
+            teacher.check(base, longest=max(len(row.input_ids) for row in rows))
+        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps), **taught})
+        return cls(
+            base=adaptable,
+            method=method,
+            rows=rows,
+            batches=batches,
+            held_out=held_out,
+            teacher=teacher,
+            identity=own,
+        )
 
     @property
     def mean_length(self) -> float:

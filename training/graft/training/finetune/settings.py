@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.training.adapt.settings import PROMPT_METHODS, AdaptSettings
+from graft.training.adapt.settings import PROMPT_METHODS
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.choices import ALL, LONG_ROWS, REFUSE, TURNS
+from graft.training.finetune.following import FollowingSettings
 from graft.training.finetune.positions import DEFAULT_LENGTH
 from graft.training.settings.limits import EPOCHS, MAX_LENGTH, POSITIVE, between, one_of
 from graft.training.settings.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(AdaptSettings):
+class FinetuneSettings(FollowingSettings):
     """Settings of one supervised training."""
 
     learning_rate: float = setting(2e-3, "peak; take 2e-4 for billions of parameters", POSITIVE)

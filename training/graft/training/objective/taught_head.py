@@ -52,7 +52,7 @@ class _Gradients:
         if self.weight_VD is not None:
             add_product(self.weight_VD, grad_NV.T, part_ND)
         if self.bias_V is not None:
-            self.bias_V += grad_NV.sum(0)
+            self.bias_V.add_(grad_NV.sum(0))
 
 
 class _TaughtHead(torch.autograd.Function):

@@ -101,7 +101,8 @@ class Comparison:
         )
         adapter = Finetune(base=base, data=rows, settings=settings, work=work / "job").execute()
         model = load_base(base.path, ServingForm.BF16, device=own_device(device_kind()))
-        return perplexity(PeftModel.from_pretrained(model, adapter).eval().merge_and_unload(), batches)
+        adapted = PeftModel.from_pretrained(model, adapter).eval().merge_and_unload()
+        return float(perplexity(adapted, batches))
 
 
 @torch.inference_mode()
@@ -114,8 +115,8 @@ def perplexity(model: nn.Module, batches: Sequence[Tensor]) -> float:
         ids_BL = batch.to(next(model.parameters()).device)
         labels_BL = torch.cat([ids_BL[:, 1:], ids_BL.new_full((len(ids_BL), 1), IGNORED)], dim=1)
         total += float(labelled(model, labels_BL, input_ids=ids_BL, use_cache=False).logits)
-        num += ids_BL[:, 1:].numel()
-    return math.exp(total / num)
+        num += int(ids_BL[:, 1:].numel())
+    return float(math.exp(total / num))
 
 
 def _zeros(layers: Sequence[nn.Module]) -> float:
