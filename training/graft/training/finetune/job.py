@@ -120,7 +120,7 @@ class Finetune:
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
         learning = ready.method.learning(model, schedule.num_steps)
-        objective = objective_of(ready.teacher, settings, device=layout.device, packing=settings.packing)
+        objective = objective_of(ready.teacher, settings, device=layout.device, packing=settings.packs)
         step = Step(
             model,
             objective=learning.objective(objective),

@@ -116,12 +116,12 @@ def perplexity(model: nn.Module, batches: Sequence[Tensor]) -> float:
         labels_BL = torch.cat([ids_BL[:, 1:], ids_BL.new_full((len(ids_BL), 1), IGNORED)], dim=1)
         total += float(labelled(model, labels_BL, input_ids=ids_BL, use_cache=False).logits)
         num += int(ids_BL[:, 1:].numel())
-    return float(math.exp(total / num))
+    return math.exp(total / num)
 
 
 def _zeros(layers: Sequence[nn.Module]) -> float:
     weights = [layer.weight for layer in layers]
-    return sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights))
+    return float(sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights)))
 
 
 def _saved_bytes(layer: nn.Module, sparsity: Sparsity | None) -> int:
