@@ -232,6 +232,9 @@ def test_a_head_that_is_there_decides_the_labels(tmp_path: Path) -> None:
     (tmp_path / "third").mkdir()
     with pytest.raises(DataError, match=r"line 7: label 'so' is none of the 2 labels neg, pos"):
         job(tmp_path / "third", "bert", three, Base.from_folder(first), max_steps=1).execute()
+    scored = [{**row, "label": number / 4} for number, row in enumerate(FILMS)]
+    with pytest.raises(ConfigurationError, match="has a head for 2 labels, and the data ask for one of 1"):
+        job(tmp_path / "third", "bert", scored, Base.from_folder(first), max_steps=1, method="lora").execute()
     config = json.loads((first / "config.json").read_text())
     nameless = {**config, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
     (first / "config.json").write_text(json.dumps(nameless))

@@ -57,6 +57,7 @@ def check(base: Base, config: PretrainedConfig, settings: TaskSettings) -> None:
 
 _OF_TASKS = {
     "problem_type": (TEXT,),
+    "long_rows": (TEXT, TOKENS, CHOICES, WRITING),
     "label_names": (TEXT, TOKENS),
     "doc_stride": (QUESTIONS,),
     "max_answer_length": (QUESTIONS,),

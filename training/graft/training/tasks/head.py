@@ -25,6 +25,20 @@ class Head:
         by_name = {name: number for number, name in by_number.items()}
         return cls(auto=auto, options={"id2label": by_number, "label2id": by_name, **options})
 
+    @property
+    def num_outputs(self) -> int | None:
+        """None where the class of models decides it."""
+        names = self.options.get("id2label")
+        return self.options.get("num_labels") if names is None else len(names)
+
+    def check_fit(self, config: PretrainedConfig, name: str) -> None:
+        """Raises ``ConfigurationError`` where a base of this name has such a head already, of another size."""
+        if self.num_outputs not in (None, config.num_labels) and has_head(self.auto, config):
+            raise ConfigurationError(
+                f"{name} has a head for {config.num_labels} labels, and the data ask for one of {self.num_outputs}: "
+                "take a base without a head."
+            )
+
     def model_class(self, config: PretrainedConfig) -> Any:
         return class_of(self.auto, config)
 

@@ -59,6 +59,7 @@ class Ready:
         kind = KINDS[settings.task]
         numbered = read_rows(data, kind.parse)
         task = kind.of(data, numbered, setup)
+        task.head.check_fit(config, base.name)
         form = form_of(base, settings)
         model = TaskModel(
             base=base,
