@@ -266,6 +266,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().out
     assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
     assert (output / "report.html").exists()
+    config = tmp_path / "settings.json"
+    config.write_text(json.dumps({"task": "text-classification", "data": str(data), "max_steps": 1}))
+    again = ["--base", str(base.path), "--name", "n", "--output", str(tmp_path / "by-file"), "--config", str(config)]
+    assert main(["finetune", *again]) == 0 and (tmp_path / "by-file/model/task.json").exists()
+    capsys.readouterr()
     (tmp_path / "one.tsv").write_text("it was good\t1\n")  # no more than one class: it is only measured
     assert main(["evaluate", "heads", "--model", str(output / "model"), "--data", str(tmp_path / "one.tsv")]) == 0
     assert "accuracy 1.0000" in capsys.readouterr().out

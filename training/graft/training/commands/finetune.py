@@ -14,6 +14,7 @@ from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
+from graft.training.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from graft.adapters.base.base import Base
@@ -65,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
         from graft.training.commands.finetune_sweep import run_sweep
 
         return run_sweep(args)
-    values = {} if is_task else given(args, FinetuneSettings)
+    values = given(args, TaskSettings if is_task else FinetuneSettings)
     data = args.data or values.pop("data", None)
     values.pop("data", None)
-    settings = FinetuneSettings.from_mapping(values)
+    settings = FinetuneSettings.from_mapping({} if is_task else values)
     if args.plan:
         return _plan(args, settings)
     for flag, said in (("data", data), ("name", args.name)):
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     check_adapter_output(folder)
     base = base_of(args, folder)
     if is_task:
-        return finetune_task.run(args, base, folder)
+        return finetune_task.run(args, base, sources, folder)
 
     from graft.training.adapt.pushing import check_push
     from graft.training.adapt.written import folder_of

@@ -14,6 +14,7 @@ from graft.training.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from graft.adapters.base.base import Base
+    from graft.training.job.sources import Sources
 
 
 def configure(parser: argparse.ArgumentParser, besides: type[TrainingSettings]) -> None:
@@ -41,18 +42,22 @@ def check(args: argparse.Namespace) -> None:
     for flag in ("plan", "push", "alias", "sweep"):
         if getattr(args, flag):
             raise ConfigurationError(f"--{flag} is for what serves text, and --task makes a head: leave it out.")
-    TaskSettings.from_mapping(given(args, TaskSettings))
+    _settings(args)
 
 
-def run(args: argparse.Namespace, base: Base, folder: Path) -> int:
+def _settings(args: argparse.Namespace) -> TaskSettings:
+    values = given(args, TaskSettings)
+    return TaskSettings.from_mapping({name: value for name, value in values.items() if name != "data"})
+
+
+def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> int:
     """Trains in ``folder``."""
-    settings = TaskSettings.from_mapping(given(args, TaskSettings))
+    settings = _settings(args)
 
-    from graft.training.job.sources import Sources
     from graft.training.tasks.job import TrainTask, last_measured
     from graft.training.tasks.measured import told
 
-    job = TrainTask(base=base, data=Sources.parse(args.data).only, settings=settings, work=folder)
+    job = TrainTask(base=base, data=data.only, settings=settings, work=folder)
     is_first, made = launching.launch(job, args)
     if not is_first:
         return 0
