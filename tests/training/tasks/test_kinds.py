@@ -172,3 +172,19 @@ def test_a_question_that_leaves_no_room(tmp_path: Path) -> None:
     row = {"context": CONTEXT, "question": "where " * 20, "answers": answer}
     with pytest.raises(DataError, match=r"line 1: its question leaves \d+ of max_length 30"):
         made(tmp_path, "question-answering", [row], max_length=30, doc_stride=4)
+
+
+def test_several_classes_and_numbers_are_measured_by_their_own(tmp_path: Path) -> None:
+    several = [{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": []}, {"text": "c", "label": ["y"]}]
+    task, data = made(tmp_path, "text-classification", several)
+    assert task.batch(data.examples).labels["label"].tolist() == [[1, 1], [0, 0], [0, 1]]
+    found = task.metrics(data.rows, data.examples, [[2.0, 1.0], [-1.0, 0.5], [-3.0, 0.1]])
+    assert found["accuracy"] == pytest.approx(2 / 3) and found["micro_f1"] == pytest.approx(2 * 3 / (2 * 3 + 1))
+    assert task.head.options["problem_type"] == "multi_label_classification"
+
+    numbers = [{"text": "a", "label": 1}, {"text": "b", "label": 2.5}, {"text": "c", "label": 4.0}]
+    task, data = made(tmp_path, "text-classification", numbers)
+    assert task.batch(data.examples).inputs["target"].tolist() == [1.0, 2.5, 4.0]
+    found = task.metrics(data.rows, data.examples, [[2.0], [3.5], [5.0]])
+    assert found == {"pearson": pytest.approx(1.0), "spearmanr": pytest.approx(1.0), "mse": pytest.approx(1.0)}
+    assert task.head.options == {"num_labels": 1, "problem_type": "regression"}
