@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from graft.adapters.base.base import Base
+from graft.adapters.base.file_names import is_base_file
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.export import write_base
@@ -59,6 +60,7 @@ def test_a_base_comes_out_in_which_only_that_has_moved_which_was_to(
     assert folder == tmp_path / "run" / "base" and Base.from_folder(folder).digest != made.base.digest
     before, after = (load_file(path / "model.safetensors") for path in (biased, folder))
     assert before.keys() == after.keys()
+    assert all(is_base_file(path.name) for path in folder.iterdir())  # a server takes it as an upload, too
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     is_weight = settings.get("trainable_parameters") is not None
     expected = {name for name in before if learns(name) and not (is_weight and not name.endswith(".weight"))}

@@ -96,6 +96,7 @@ def test_what_is_chosen_is_marked_and_what_does_not_fit_is_said(
     assert said.splitlines()[-1].startswith("nothing fits: the least is 1") and "--load-in-4bit" in said
     said = planned(LLAMA_3_8B, tmp_path, capsys, "--gpu", "A10", "--memory", "2G")
     assert said.splitlines()[-1].startswith("nothing fits: the least is") and "--load-in-4bit" not in said
+    assert all(f"--{way}" in said for way in ("max-length", "bnb-4bit-use-double-quant", "dp-shard"))
 
 
 def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
