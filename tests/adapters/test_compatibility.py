@@ -66,6 +66,27 @@ def test_what_the_engine_would_ignore_or_get_wrong(
 
 
 @pytest.mark.parametrize(
+    ("form", "flags"),
+    [(ServingForm.NF4, ""), (ServingForm.BF16, " --no-load-in-4bit"), (ServingForm.LLM_INT8, " --load-in-8bit")],
+)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"peft_type": "LOHA", "r": 4, "lora_alpha": None, "alpha": 8},
+        {"peft_type": "IA3", "r": None, "lora_alpha": None, "target_modules": None},
+        {"use_dora": True},
+        {"init_lora_weights": "pissa"},
+    ],
+)
+def test_what_can_be_compiled_says_by_which_command(
+    base: Base, tmp_path: Path, config: dict[str, Any], form: ServingForm, flags: str
+) -> None:
+    folder = make_adapter(tmp_path / "a", config=config)
+    (reason,) = _reasons(folder, base, form=form, serving_form=form)
+    assert f": graft compile FOLDER --base {base.name}{flags} --output COMPILED" in reason.remedy
+
+
+@pytest.mark.parametrize(
     ("config", "fields"),
     [
         ({"lora_alpha": 40_000}, []),

@@ -132,3 +132,13 @@ def test_reading_is_retried_and_changing_is_not(client: Client, script: Script) 
         with pytest.raises(graft_client.Unavailable):
             change()
     assert len(script.requests) == 2
+
+
+def test_a_place_that_the_server_left_is_filled_in(client: Client, script: Script) -> None:
+    violation = details.BadRequest.FieldViolation(field="adapter", description="run: graft compile FOLDER")
+    bad = details.BadRequest(field_violations=[violation])
+    script.fault = lambda context: abort(context, grpc.StatusCode.INVALID_ARGUMENT, "no: graft compile FOLDER", bad)
+    with pytest.raises(GraftClientError) as caught:
+        client.generate("x")
+    caught.value.fill_in("compile FOLDER", "compile 'my adapter'")
+    assert "no: graft compile 'my adapter'" in str(caught.value) and "FOLDER" not in str(caught.value)
