@@ -14,6 +14,8 @@ from functools import cache
 
 import torch
 
+from graft.training.model.cpu_products import multiply_in_float32
+
 _log = logging.getLogger(__name__)
 
 PEAKS = {
@@ -88,6 +90,7 @@ def peak_flops(device: str) -> float | None:
         if peak is None:
             _log.warning("no data sheet's peak in bfloat16 is known for %s: MFU is left out", name)
         return peak
+    multiply_in_float32()  # as a training does
     size = 1536
     one = torch.ones(size, size, dtype=torch.bfloat16)  # no random numbers, which are the training's
     best, end = float("inf"), time.perf_counter() + 0.5  # long enough to find a moment without neighbours
