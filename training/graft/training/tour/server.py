@@ -1,4 +1,4 @@
-"""A server of the tour's own: `graft serve` as a child process that ends with the tour, also with a killed one."""
+"""A server of a tour's or a benchmark's own: `graft serve` as a child process that ends with it, even a killed one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,13 +29,15 @@ class NotStarted(TrainingError, RuntimeError):
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The gRPC address of a ready server on the shipped base. Raises ``NotStarted`` with the end of its log."""
+def served(*flags: str) -> Iterator[str]:
+    """The gRPC address of a ready server; without ``flags`` on the shipped base. Raises ``NotStarted`` with the end of
+    its log.
+    """
     with tempfile.TemporaryDirectory(prefix="graft-tour-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(
-                _command(folder),
+                _command(folder, flags),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -44,20 +46,20 @@ def served() -> Iterator[str]:
                 preexec_fn=functools.partial(end_with, os.getpid()),
             )
         try:
-            tell("Starting a server for the tour …")
+            tell("Starting a server …")
             yield f"127.0.0.1:{_wait_ready(process, folder)}"
         finally:
             _end(process)
 
 
-def _command(folder: Path) -> list[str]:
+def _command(folder: Path, flags: Sequence[str]) -> list[str]:
     ports = ["--grpc-port", "0", "--http-port", "0"]
     files = ["--ready-file", str(folder / "ready.json"), "--data-dir", str(folder / "data")]
-    return [sys.executable, "-m", "graft.cli.main", "serve", *ports, *files]
+    return [sys.executable, "-m", "graft.cli.main", "serve", *ports, *files, *flags]
 
 
 def _environment() -> dict[str, str]:
-    """Without tenants: the tour has no token for them."""
+    """Without tenants, of whom nobody here has a token."""
     return {name: value for name, value in os.environ.items() if name != "GRAFT_TENANTS_FILE"}
 
 
@@ -69,7 +71,7 @@ def _wait_ready(process: subprocess.Popen[bytes], folder: Path) -> int:
         time.sleep(0.1)
     why = "was not ready in time" if process.poll() is None else f"ended with exit code {process.returncode}"
     last = (folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise NotStarted(f"the tour's server {why}:\n{last}")
+    raise NotStarted(f"the server {why}:\n{last}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
