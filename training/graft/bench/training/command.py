@@ -1,10 +1,11 @@
 """``graft bench training``: speed, memory and loss of Graft's training loop beside Hugging Face's Trainer; its output
-head beside torch's; what a step takes beside its model.
+head beside torch's; what a step takes beside its model; eight adapters at once beside one after another.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ HELP = "measure pretraining against Hugging Face's Trainer: speed, memory, loss,
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
-        choices=("trainer", "head", "host"),
+        choices=("trainer", "head", "host", "together"),
         default="trainer",
         help="trainer: against Hugging Face's; head: the output head against torch's; host: the part of a step that is "
-        "not its model's (both on the CPU) (default: %(default)s)",
+        "not its model's; together: eight adapters in one training against one after another (all three on the CPU) "
+        "(default: %(default)s)",
     )
     parser.add_argument("--shape", choices=("16m", "1b"), help="size of the model (default: 16m on CPUs, 1b on a GPU)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to train on (default: generated documents)")
@@ -68,6 +70,14 @@ def _figures(args: argparse.Namespace) -> Mapping[str, Figure]:
     if args.only == "host":
         runs = {"5m": lambda folder, num_steps: rootstock_5m(num_steps=num_steps).run(folder), "16m": run_16m}
         return host_figures(runs, num_runs=args.pairs, num_steps=args.steps)
+    if args.only == "together":
+        from graft.adapters.base.base import find_base
+        from graft.bench.training.together import random_base, together_figures
+
+        shipped = find_base("rootstock-5m")
+        with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
+            bases = {"5m": shipped, "16m": random_base(Path(folder) / "16m", tokenizer_of=shipped)}
+            return together_figures(bases, num_pairs=args.pairs, num_steps=args.steps)
     shape = args.shape or ("1b" if device_kind() == "cuda" else "16m")
     plan = Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
     return measure(plan)

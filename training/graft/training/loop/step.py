@@ -168,7 +168,8 @@ class Step:
         return self.model.eval()
 
     def _backward(self, prepared: Prepared) -> _Found:
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         totals = self.layout.total({**prepared.counts, _TOKENS: prepared.num_tokens})
         num_tokens, counts = totals.pop(_TOKENS), totals
         num_supervised = max(counts[name] for name in self.objective.weights)
