@@ -12,6 +12,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.sweep.against import check_together
 from graft.training.finetune.sweep.grid import Wanted, read_grid
+from graft.training.job.sources import Sources
 
 
 def read(folder: Path, text: str, **given: object) -> list[Wanted]:
@@ -35,7 +36,10 @@ runs: [{name: acme, data: acme.jsonl, seed: 3, alias: canary}, {seed: 4}]
     assert first.settings == FinetuneSettings(
         lora_alpha=8, learning_rate=1e-3, r=4, seed=3, max_steps=7, validation=str(tmp_path / "held-out.jsonl")
     )
-    assert (first.data, last.data) == (tmp_path / "acme.jsonl", tmp_path / "rows.jsonl")
+    assert [Sources.of(one.data).paths for one in (first, last)] == [
+        [tmp_path / "acme.jsonl"],
+        [tmp_path / "rows.jsonl"],
+    ]
     assert (first.alias, last.alias) == ("canary", None)
     assert last.varied == {"seed": 4, "learning_rate": 0.01, "r": 8}
 
@@ -45,6 +49,7 @@ WRONG: Sequence[tuple[str, Sequence[str]]] = [
     ("grid: {r: [4, 8]}", ["it names no data: say data in the file, or --data"]),
     ("data: a.jsonl\nruns: [{name: a}, {name: a}]", ["2 runs are called a"]),
     ("data: a.jsonl\nruns: [{name: A B}, {name: prompt}]", ["'A B' is not a name", "'prompt' is reserved"]),
+    ("data: {a.jsonl: 1}\ngrid: {r: [4, 8]}", ["a file is its path, or has a path and a weight"]),
     ("data: a.jsonl\nruns: 3", ["runs: it must be a list", "fewer than two runs"]),
     (
         "sets: 1\nr: 4\ndata: a.jsonl\nsettings: {seed: 1}\ngrid: {seed: [1, 1], rr: [2], r: 5, lora_alpha: [0, x]}\n"
@@ -94,7 +99,7 @@ def test_what_cannot_be_trained_together_is_refused_with_its_reason() -> None:
         check_together(wanted, device="cpu")
     told = str(raised.value)
     for part in (
-        *("load_in_4bit says how the base is held", "attn_implementation says", "gradient_checkpointing says"),
+        *("form says how the base is held", "attn_implementation says", "gradient_checkpointing says"),
         *(
             "run-2: attn_implementation 'eager'",
             "run-3: lora_dropout",

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     is_task = finetune_task.is_meant(args, FinetuneSettings)
     if is_task:
         finetune_task.check(args)
+    if args.sweep is not None and is_task:
+        raise ConfigurationError("--sweep trains on next tokens only: leave --task out, or train one by one.")
     if args.sweep is not None:
         from graft.training.commands.finetune_sweep import run_sweep
 

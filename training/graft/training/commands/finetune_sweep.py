@@ -61,9 +61,11 @@ def _trained(args: argparse.Namespace, wanted: Sequence[Wanted], folder: Path) -
     base = base_of(args, folder)
     sweep = Sweep(base=base, wanted=wanted, work=folder)
     if args.push is not None:
-        from graft.training.job.publish import check_server_for
+        from graft.training.adapt.pushing import check_push
 
-        check_server_for(args.push, base, sweep.jobs[0].form, rank=max(one.settings.r for one in wanted))
+        job = max(sweep.jobs, key=lambda one: one.settings.r)
+        method, adaptable = job.method()
+        check_push(args.push, base, job.form, method.way(adaptable))
     results = sweep.execute(resume=args.resume)
     print(told(results))
     print(f"adapters in {folder}/RUN/adapter, all about them in {folder / PAGE}")

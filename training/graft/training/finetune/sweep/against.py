@@ -8,17 +8,8 @@ from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.sweep.grid import Wanted
 
-COMMON = (
-    "load_in_4bit",
-    "load_in_8bit",
-    "bnb_4bit_quant_type",
-    "bnb_4bit_use_double_quant",
-    "bnb_4bit_compute_dtype",
-    "attn_implementation",
-    "gradient_checkpointing",
-    "torch_compile",
-)
-"""Settings of the base, which is there once."""
+COMMON = ("form", "bnb_4bit_use_double_quant", "attn_implementation", "gradient_checkpointing")
+"""What is said of the base, which is there once."""
 METHODS = frozenset(("lora", "rslora", "lora+"))
 _ATTENTIONS = ("auto", "sdpa", "varlen")
 
@@ -28,7 +19,7 @@ def check_together(wanted: Sequence[Wanted], *, device: str) -> None:
     problems = [
         f"{name} says how the base is held, which all runs share: {', '.join(values)} cannot be trained together"
         for name in COMMON
-        if len(values := sorted({repr(getattr(one.settings, name)) for one in wanted})) > 1
+        if len(values := sorted({str(getattr(one.settings, name)) for one in wanted})) > 1
     ]
     for one in wanted:
         problems += [f"run {one.name}: {reason}" for reason in _reasons(one.settings, device)]

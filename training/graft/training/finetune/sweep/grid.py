@@ -6,7 +6,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,8 @@ class _Sheet:
         called, alias = str(run.get("name", name)), run.get("alias")
         told = f"run {called}: " if run else ""
         rows = run.get("data", self.values.get("data"))
-        data = data if rows is None else self.path.parent / str(rows)
-        if data is None:
+        data = data if rows is None else self._sources(rows, told)
+        if data is None and rows is None:
             self.problems.append(f"{told}it names no data: say data in the file, or --data")
         self.problems += [f"{told}{key} is in the grid, too: say it once" for key in own if key in point]
         settings = None if self.problems else self._settings({**self.shared, **self.given, **own, **point}, told)
@@ -118,6 +118,15 @@ class _Sheet:
             varied=varied,
             alias=None if alias is None else str(alias),
         )
+
+    def _sources(self, rows: Any, told: str) -> Sources | None:
+        """Seen from the sweep's file."""
+        try:
+            found = Sources.parse(rows)
+        except ConfigurationError as error:
+            self.problems.append(f"{told}{error}")
+            return None
+        return Sources(files=tuple(replace(one, path=self.path.parent / one.path) for one in found.files))
 
     def check_names(self, found: list[Wanted]) -> None:
         names = [one.name for one in found]
@@ -193,7 +202,7 @@ def _slug(varied: Mapping[str, Any]) -> str:
         if name == "validation":
             continue
         short = _SHORT.get(name, name)
-        said = Path(str(value)).stem if name == "data" else _said(value)
+        said = "-".join(one.path.stem for one in Sources.parse(value).files) if name == "data" else _said(value)
         parts.append(f"{short}{said}" if short in ("r", "lr", "") else f"{short}-{said}")
     return "-".join(re.sub(r"[^a-z0-9._]+", "-", one.lower()).strip("-._") for one in parts)
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidBase
+from graft.training.adapt.optimizers import check_optimizer
 from graft.training.adapt.together.met import Met
 from graft.training.adapt.together.training import Member, train_together
 from graft.training.adapt.together.twin import twin
@@ -82,6 +83,7 @@ class Sweep:
         for job in jobs:
             try:
                 job.check_work(resume=resume)
+                check_optimizer(job.settings, processes.device)
                 ready = Ready.of(self.base, job.form, job.data, job.settings, job.settings.mesh(1), num_processes=1)
                 job.folder.num_shared(ready.identity)
                 found.append(ready)
@@ -94,7 +96,8 @@ class Sweep:
     def _base(self, job: Finetune, device: str) -> PreTrainedModel:
         """Frozen, checked, and as it is computed with; the runs' models are its twins."""
         settings = job.settings
-        base = load_base(self.base.path, job.form, device=own_device(device))
+        is_double = settings.bnb_4bit_use_double_quant
+        base = load_base(self.base.path, job.form, device=own_device(device), double_quantization=is_double)
         circumstances = Circumstances(device=device, dtype=torch.bfloat16)
         choose_attention(base, settings.attn_implementation, circumstances)
         check_handing_down(base, circumstances)

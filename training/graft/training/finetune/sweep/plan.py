@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from graft.training.finetune.positions import longest_row
 from graft.training.finetune.skeleton import Skeleton
 from graft.training.finetune.sweep.against import check_together
 from graft.training.finetune.sweep.grid import Wanted
 from graft.training.launch.machine import Machine
+from graft.training.model.configuration import num_positions
 from graft.training.runtime import markdown
 
 
@@ -22,14 +24,15 @@ def plan(folder: Path, wanted: Sequence[Wanted], machine: Machine) -> str:
     for one in wanted:
         settings = one.settings
         adapted = Skeleton.of(folder, settings).adapted
+        length = longest_row(settings.max_length, num_positions(adapted.model.config))
         need = adapted.memory(
             rows=settings.per_device_train_batch_size,
-            length=settings.max_length,
+            length=length,
             recomputes=str(settings.gradient_checkpointing),
             device=machine.kind,
         )
         needs.append(need)
-        tokens = settings.per_device_train_batch_size * settings.max_length
+        tokens = settings.per_device_train_batch_size * length
         told = [f"{value / 1e9:.3g}" for value in (need.adapter, need.activations)]
         rows.append([one.name, settings.r, f"{adapted.num_adapter / 1e6:,.2f}M", tokens, *told])
     base = needs[0].base
