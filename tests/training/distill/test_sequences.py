@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from graft.cli.main import main
 from graft.client import Client, InvalidArgument
-from graft.training.batch.rows import read_rows
 from graft.training.distill.prompts import read_questions
 from graft.training.distill.sequences import Asking, distill, logprobs_of
 from graft.training.errors import DataError
@@ -35,7 +35,7 @@ class Teacher:
         self.asked.append((prompt, options))
         said = prompt if isinstance(prompt, str) else prompt[-1]["content"]
         if said == "refused":
-            raise InvalidArgument("too long")
+            raise InvalidArgument("too long", code=grpc.StatusCode.INVALID_ARGUMENT)
         token = SimpleNamespace(alternatives=[SimpleNamespace(token_id=7, logprob=-0.5)])
         choice = SimpleNamespace(
             text="" if said == "empty" else f"{said}!",
@@ -66,7 +66,7 @@ def test_answers_become_rows_and_what_is_left_out_is_counted(tmp_path: Path) -> 
     ]
     likeliest = [json.loads(line) for line in logprobs_of(output).read_text().splitlines()]
     assert likeliest == [{"token_ids": [7], "top": [[[7, -0.5]]]}] * 2
-    assert len(read_rows(output, lambda row: row)) == 2
+    assert len(read_questions(output)) == 2
     assert all("not this" not in str(prompt) and "nor this" not in str(prompt) for prompt, _ in teacher.asked)
     seeds = {str(prompt): options["seed"] for prompt, options in teacher.asked}
     assert seeds["one"] == 0 and seeds["refused"] == 4

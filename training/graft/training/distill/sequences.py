@@ -29,7 +29,7 @@ class Asking:
     top_logprobs: int | None = None
 
     def ask(self, numbered: tuple[int, Question]) -> Sequence[Choice]:
-        """None for a question that the server does not take."""
+        """No choice for a question that the server does not take."""
         number, question = numbered
         try:
             said = self.client.generate(
