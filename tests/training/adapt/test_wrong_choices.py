@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from graft.adapters.base.base import Base
 from graft.cli.main import main
 from graft.training.adapt.adaptable import Adaptable
-from graft.training.adapt.methods.catalog import method_of, warn_of_unused
+from graft.training.adapt.methods.catalog import check_beside_rows, method_of, warn_of_unused
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.adapt.targets import Targets
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
+from graft.training.parallel.mesh import Mesh
 
 WRONG: list[tuple[list[str], str]] = [
     (
@@ -103,3 +105,22 @@ def test_settings_of_other_methods_are_told_to_be_without_effect(
     with caplog.at_level(logging.WARNING):
         warn_of_unused(method_of(settings), settings)
     assert "method ia3 does not look at r, num_virtual_tokens: without effect" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "zero_stage", "told"),
+    [
+        ("dora", 3, "take dp_replicate, or zero_stage 1"),
+        ("dora", 1, None),
+        ("adalora", 3, "whole in each process: take dp_replicate."),
+        ("adalora", 1, "it needs every gradient in each process: take dp_replicate"),
+        ("lora", 3, None),
+    ],
+)
+def test_what_needs_all_of_a_base_or_of_the_gradients_is_not_split(
+    name: str, zero_stage: int, told: str | None
+) -> None:
+    method = method_of(AdaptSettings.from_mapping({"method": name}))
+    mesh = Mesh(dp_shard=2, zero_stage=zero_stage)
+    with contextlib.nullcontext() if told is None else pytest.raises(ConfigurationError, match=told):
+        check_beside_rows(method, mesh, packing=True)

@@ -94,6 +94,10 @@ class Method(Protocol):
     def shards(self) -> bool:
         """Whether the base's weights may be split over processes."""
 
+    @property
+    def shards_optimizer(self) -> bool:
+        """Whether the optimizer's state may be."""
+
     def check(self, base: Adaptable, form: ServingForm) -> None:
         """Raises ``ConfigurationError`` with everything that is wrong with it for this base in this form, before a
         weight is loaded.

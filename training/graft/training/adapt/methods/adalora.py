@@ -67,6 +67,7 @@ def adalora(settings: AdaptSettings) -> Method:
         way=lambda base: Way(route=Route.EXACT, rank=settings.init_r),
         learning=learning,
         fixed=fixed,
+        shards_optimizer=False,  # every process scores by the gradients of all data
     )
 
 

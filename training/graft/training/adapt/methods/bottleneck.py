@@ -74,6 +74,7 @@ class BottleneckMethod:
     packs: bool = True
     num_ahead: int = 0
     shards: bool = False
+    shards_optimizer: bool = True
 
     def check(self, base: Adaptable, form: ServingForm) -> None:
         self._targets(base)

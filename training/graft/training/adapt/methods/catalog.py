@@ -70,6 +70,9 @@ def check_beside_rows(method: Method, mesh: Mesh, *, packing: bool) -> None:
     if packing and not method.packs:
         reasons.append("vectors stand before each row, so that each needs a line of its own: leave packing out")
     if mesh.shards_weights and not method.shards:
-        reasons.append("it needs the base's weights whole in each process: take dp_replicate, or zero_stage 1")
+        remedy = "dp_replicate, or zero_stage 1" if method.shards_optimizer else "dp_replicate"
+        reasons.append(f"it needs the base's weights whole in each process: take {remedy}")
+    elif mesh.dp_shard > 1 and not method.shards_optimizer:
+        reasons.append("it needs every gradient in each process: take dp_replicate")
     if reasons:
         raise ConfigurationError(f"method {method.name} cannot learn so: {'; '.join(reasons)}.")

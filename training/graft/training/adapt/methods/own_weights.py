@@ -33,6 +33,7 @@ class OwnWeights:
     packs: bool = True
     num_ahead: int = 0
     shards: bool = False
+    shards_optimizer: bool = True
 
     def check(self, base: Adaptable, form: ServingForm) -> None:
         if form is not ServingForm.BF16:

@@ -85,6 +85,7 @@ class PeftMethod:
     packs: bool = True
     num_ahead: int = 0
     shards: bool = False
+    shards_optimizer: bool = True
     add: Add = inject
     begin: Callable[[PeftModel], None] = lambda model: None
     """What is done to a model that was just made."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
-from graft.training.adapt.methods.products import exact_up_to
 from graft.training.adapt.methods.through_peft import PeftMethod, save_adapter
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
@@ -23,16 +22,11 @@ def trainable_tokens(settings: AdaptSettings) -> Method:
             token_indices=token_ids(base, settings.trainable_tokens or ()), target_modules=[base.embeddings]
         )
 
-    def way(base: Adaptable) -> Way:
-        if base.is_tied:
-            return Way(route=Route.MERGE, why=f"the embeddings of {base.name} are its output head, too")
-        return exact_up_to(len(token_ids(base, settings.trainable_tokens or ())))
-
     return PeftMethod(
         name="trainable_tokens",
         uses=frozenset(("trainable_tokens",)),
         configuration=configuration,
-        way=way,
+        way=lambda base: Way(route=Route.MERGE, why="slots of adapters hold linear layers only"),
         write=_by_all_names,
     )
 
