@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands import finetune_task
+from graft.training.commands import finetune_audit, finetune_task
 from graft.training.commands.base_argument import BASE
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     launching.add_flags(parser)
     add_plan_flags(parser)
+    finetune_audit.add_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, FinetuneSettings)
@@ -74,10 +75,12 @@ def run(args: argparse.Namespace) -> int:
     settings = FinetuneSettings.from_mapping({} if is_task else values)
     if args.plan:
         return _plan(args, settings)
-    for flag, said in (("data", data), ("name", args.name)):
+    for flag, said in (("data", data), *([] if args.audit else [("name", args.name)])):
         if said is None:
             raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
     sources = Sources.parse(data)
+    if args.audit:
+        return finetune_audit.run_audit(args, base_of(args, Path(".graft")), sources, settings)
     check_adapter_name(args.name)
     if args.alias is not None:
         check_name(args.alias, what="alias")

@@ -39,7 +39,7 @@ def is_meant(args: argparse.Namespace, besides: type[TrainingSettings]) -> bool:
 
 def check(args: argparse.Namespace) -> None:
     """Raises ``ConfigurationError`` for what cannot be done with a task, before a base is looked for."""
-    for flag in ("plan", "push", "alias", "sweep"):
+    for flag in ("plan", "push", "alias", "sweep", "audit"):
         if getattr(args, flag):
             raise ConfigurationError(f"--{flag} is for what serves text, and --task makes a head: leave it out.")
     _settings(args)
