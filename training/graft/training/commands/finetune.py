@@ -108,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     made = folder / folder_of(method, adaptable)
     print(f"{made.name} in {made}, all about it in {folder / 'report.html'}")
-    if settings.validation is not None:
-        print(_measured(folder, settings.validation))
+    if settings.holds_out:
+        print(_measured(folder, settings))
     if args.push is not None:
         push(args.push, made, name=args.name, alias=args.alias)
     return 0
@@ -147,13 +147,16 @@ def configured(base: str) -> Path:
     return find_base(base) if on_hub is None or is_folder else Hub(pins=None).tokenizer(on_hub)
 
 
-def _measured(folder: Path, validation: str) -> str:
-    """The last that was measured on what is held out."""
+def _measured(folder: Path, settings: FinetuneSettings) -> str:
+    """What was measured on what is held out: of the weights that the training ended with."""
     from graft.training.loop.progress import read_metrics
 
-    last = [row for row in read_metrics(folder) if row.get("validation_loss") is not None][-1]
-    loss, perplexity = last["validation_loss"], last["validation_perplexity"]
-    return f"after {last['step'] + 1} steps on {validation}: loss {loss:.4f}, perplexity {perplexity:.2f}"
+    measured = [row for row in read_metrics(folder) if row.get("validation_loss") is not None]
+    best = min(measured, key=lambda row: float(row["validation_loss"]))
+    row = best if settings.load_best_model_at_end else measured[-1]
+    loss, perplexity = row["validation_loss"], row["validation_perplexity"]
+    place = settings.validation or f"{settings.validation_split:.3g} of the rows"
+    return f"after {row['step'] + 1} steps on {place}: loss {loss:.4f}, perplexity {perplexity:.2f}"
 
 
 def push(target: str, adapter: Path, *, name: str, alias: str | None) -> None:

@@ -47,11 +47,11 @@ class FollowingSettings(AdaptSettings):
 
 
 def objective_of(
-    teacher: Teacher | None, settings: FollowingSettings, *, device: str, packing: bool
+    teacher: Teacher | None, settings: FollowingSettings, *, device: str, packing: bool, plain: CausalObjective
 ) -> CausalObjective | DecoderDistillation:
-    """What is learned; a teacher is loaded onto the device. Raises ``ConfigurationError``."""
+    """What is learned, ``plain`` where there is no teacher; one is loaded. Raises ``ConfigurationError``."""
     if teacher is None:
-        return CausalObjective()
+        return plain
     weight = settings.distillation_weight or _WEIGHT
     beta, temperature = settings.distillation_beta, settings.distillation_temperature
     return DecoderDistillation(

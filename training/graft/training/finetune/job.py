@@ -29,12 +29,14 @@ from graft.training.finetune.told import write_report
 from graft.training.job.folder import JobFolder
 from graft.training.job.sources import Sources
 from graft.training.launch.processes import Processes
+from graft.training.loop.best import Best
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.telemetry import listeners
 from graft.training.model.blocks import compile_blocks
+from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
@@ -120,7 +122,10 @@ class Finetune:
         settings, schedule = self.settings, ready.identity.schedule
         gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
         learning = ready.method.learning(model, schedule.num_steps)
-        objective = objective_of(ready.teacher, settings, device=layout.device, packing=settings.packs)
+        plain = CausalObjective(
+            label_smoothing=settings.label_smoothing_factor, neftune_noise_alpha=settings.neftune_noise_alpha or 0.0
+        )
+        objective = objective_of(ready.teacher, settings, device=layout.device, packing=settings.packs, plain=plain)
         step = Step(
             model,
             objective=learning.objective(objective),
@@ -141,7 +146,11 @@ class Finetune:
             listeners=lambda step: listeners(self.work, settings, start=step.number),
             keeping=Keeping.of(settings),
             held_out=ready.held_out,
-            held_out_steps=settings.eval_steps or schedule.num_steps,
+            best=Best(patience=settings.early_stopping_patience, loads=settings.load_best_model_at_end)
+            if settings.ends_by_measure
+            else None,
+            held_out_steps=settings.eval_steps
+            or (ready.batches.steps_per_epoch if settings.ends_by_measure else schedule.num_steps),
             checkpoint_steps=settings.save_steps or ready.batches.steps_per_epoch,
             write_model=functools.partial(write_checkpoint, ready.method, layout),
         )

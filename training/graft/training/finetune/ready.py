@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from graft.training.finetune.positions import beyond_positions, longest_row
 from graft.training.finetune.rows import LearnedFile, RowReader
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import Identity
+from graft.training.job.lineage import data_digest
 from graft.training.job.sources import Sources
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import schedule_of
@@ -76,12 +76,12 @@ class Ready:
         reader = reader_of(replace(adaptable, num_positions=room), settings)
         if said := beyond_positions(base.name, room, reader.max_length):
             _log.warning("%s", said)
-        learning = Learning.read(Sources.of(data), reader)
+        learning = Learning.read(Sources.of(data), reader, split=settings.validation_split or 0.0, seed=settings.seed)
         rows, pad_id = learning.examples, load_tokenizer(base.path).pad_token_id or 0  # no padding is seen
         batches = _batches(learning, pad_id, reader.max_length, settings, mesh)
-        held_out = None
-        if settings.validation is not None:
-            held_out = _held_out(Path(settings.validation), rows, reader, pad_id, settings)
+        if settings.eval_steps is not None and not settings.holds_out:
+            _log.warning("eval_steps has no effect: nothing is held out; add --validation FILE or --validation-split")
+        held_out = _held_out(learning, reader, pad_id, settings) if settings.holds_out else None
         check_numbers(base.path, leftovers=adaptable.leftovers)
         schedule = schedule_of(settings, batches)
         own = identity(base, form, data, settings, schedule, dp=mesh.dp)
@@ -89,7 +89,7 @@ class Ready:
         taught = {} if teacher is None else {"teacher": teacher.digest}
         if teacher is not None:
             teacher.check(base, longest=max(len(row.input_ids) for row in rows))
-        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps), **taught})
+        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps), **taught, **_measures(settings)})
         return cls(
             base=adaptable,
             method=method,
@@ -147,11 +147,19 @@ def _batches(
     )
 
 
-def _held_out(
-    path: Path, learned: Sequence[Encoded], reader: RowReader, pad_id: int, settings: FinetuneSettings
-) -> HeldOut:
-    rows = LearnedFile.read(path, reader).examples()
-    known = {tuple(row.input_ids) for row in learned}
+def _measures(settings: FinetuneSettings) -> dict[str, str]:
+    """What is measured on, and when, where that decides the result. Raises ``OSError``."""
+    if not settings.ends_by_measure:
+        return {}
+    file = "" if settings.validation is None else data_digest(Path(settings.validation))
+    return {"eval_steps": str(settings.eval_steps), "validation": file}
+
+
+def _held_out(learning: Learning, reader: RowReader, pad_id: int, settings: FinetuneSettings) -> HeldOut:
+    rows, path = learning.held_out, settings.validation
+    if path is not None:
+        rows = LearnedFile.read(Path(path), reader).examples()
+    known = {tuple(row.input_ids) for row in learning.examples}
     if num := sum(tuple(row.input_ids) in known for row in rows):
         _log.warning(
             "%d of %d rows of %s are trained on, too: what is measured on it flatters the adapter", num, len(rows), path

@@ -9,7 +9,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.finetune.choices import ALL, LONG_ROWS, REFUSE, TURNS
 from graft.training.finetune.following import FollowingSettings
 from graft.training.finetune.positions import DEFAULT_LENGTH
-from graft.training.settings.limits import EPOCHS, MAX_LENGTH, POSITIVE, between, one_of
+from graft.training.settings.limits import BELOW_1, EPOCHS, MAX_LENGTH, POSITIVE, Limit, at_least, between, one_of
 from graft.training.settings.settings import setting
 
 
@@ -40,12 +40,50 @@ class FinetuneSettings(FollowingSettings):
         None, "other names of a row's keys: prompt=question,completion=answer; others are not read then"
     )
     train_on_turns: str = setting(ALL, "which answers of a conversation are learned: all, or the last", one_of(*TURNS))
+    label_smoothing_factor: float = setting(
+        0.0, "part of each token's label that is spread evenly over the vocabulary", BELOW_1
+    )
+    neftune_noise_alpha: float | None = setting(
+        None, "noise on embeddings while training (NEFTune); the paper has 5 to 15", POSITIVE
+    )
+    validation_split: float | None = setting(
+        None,
+        "hold so much of the rows out, by their content and the seed, and measure on them; in place of --validation",
+        Limit(holds=lambda share: 0 < share < 1, text="above 0 and below 1"),
+    )
+    early_stopping_patience: int | None = setting(
+        None, "end when what is held out was measured so often in a row without being better", at_least(1)
+    )
+    load_best_model_at_end: bool = setting(
+        False, "end with the weights that were best on what is held out; their checkpoint stays"
+    )
     packing: bool | None = setting(None, "several rows in one line of the batch; default: yes, but for prompt methods")
     assistant_only_loss: bool = setting(True, "learn answers only")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.renamed
+        if self.validation is not None and self.validation_split is not None:
+            raise ConfigurationError("validation names a file and validation_split holds rows out: take one of them.")
+        unheard = [name for name in ("label_smoothing_factor", "neftune_noise_alpha") if getattr(self, name)]
+        if unheard and self.teacher is not None:
+            raise ConfigurationError(f"setting {unheard[0]!r} is for the rows' labels, not a teacher's: leave it out.")
+        asked = [name for name in ("early_stopping_patience", "load_best_model_at_end") if getattr(self, name)]
+        if asked and not self.holds_out:
+            raise ConfigurationError(
+                f"setting {asked[0]!r} looks at what is held out, and nothing is: add --validation FILE or "
+                "--validation-split 0.05."
+            )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether something is measured on."""
+        return self.validation is not None or self.validation_split is not None
+
+    @property
+    def ends_by_measure(self) -> bool:
+        """Whether what is held out decides the result."""
+        return self.early_stopping_patience is not None or self.load_best_model_at_end
 
     @property
     def renamed(self) -> dict[str, str] | None:

@@ -57,11 +57,11 @@ class Keeping:
     def of(cls, settings: TrainingSettings) -> Keeping:
         return cls(newest=settings.save_total_limit, every=settings.keep_every)
 
-    def superfluous(self, steps: Sequence[int]) -> list[int]:
-        """Of checkpoints after so many steps each, in rising order, those that go."""
+    def superfluous(self, steps: Sequence[int], kept: int | None = None) -> list[int]:
+        """Of checkpoints after so many steps each, in rising order, those that go; ``kept`` is another that stays."""
         before = [step for step in steps if step <= self.milestone]
-        kept = {*steps[-self.newest :], *before[-1:]}
-        return [step for step in steps if step not in kept and not (self.every and step % self.every == 0)]
+        staying = {*steps[-self.newest :], *before[-1:], kept}
+        return [step for step in steps if step not in staying and not (self.every and step % self.every == 0)]
 
 
 class CheckpointWriter:
@@ -104,8 +104,11 @@ class CheckpointWriter:
         values: Mapping[str, Any],
         *,
         write_files: WriteFiles | None = None,
+        kept: int | None = None,
     ) -> None:
         """Begins ``checkpoint-<step>`` beside its final place, where it appears whole; then older ones go.
+
+        ``kept`` is the step of one that stays.
 
         ``tensors`` are this process's part, ``values`` what JSON can hold. ``write_files`` adds the model in its own
         format, at once. Raises ``CheckpointError`` where this one or the one before it cannot be written, for example
@@ -123,7 +126,7 @@ class CheckpointWriter:
             if write_files is not None:
                 write_files(draft)
         copies, are_whole = self._staging.copies(tensors)
-        self._pending = self._thread.submit(self._store, target, draft, copies, dict(values), are_whole)
+        self._pending = self._thread.submit(self._store, target, draft, copies, dict(values), are_whole, kept)
 
     def wait(self) -> None:
         """Until what was begun is there. Raises ``CheckpointError``."""
@@ -139,6 +142,7 @@ class CheckpointWriter:
         tensors: dict[str, Tensor],
         values: dict[str, Any],
         are_whole: Callable[[], None],
+        kept: int | None,
     ) -> None:
         are_whole()
         with _written(target, draft), _alone_without_a_word():
@@ -152,7 +156,7 @@ class CheckpointWriter:
                     _forget(target)
                 draft.rename(target)
                 found = complete_checkpoints(self._folder)
-                for old in self._keeping.superfluous([step_of(one) for one in found]):
+                for old in self._keeping.superfluous([step_of(one) for one in found], kept):
                     _forget(self._folder / f"checkpoint-{old}")
 
 

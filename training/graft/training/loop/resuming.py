@@ -33,6 +33,13 @@ def take_over(folder: Path, state: State, layout: Layout) -> dict[str, Any] | No
     return None
 
 
+def bring_to(path: Path, state: State, layout: Layout) -> None:
+    """Brings ``state`` to one checkpoint. Every process calls this. Raises ``CheckpointError``."""
+    _, error = _read(path, state, layout)
+    if error is not None:
+        raise error
+
+
 def _candidates(folder: Path, layout: Layout) -> Iterator[Path]:
     """Newest first, as the first process sees them: disks that are shared show new files to some a little later."""
     steps = [step_of(path) for path in reversed(complete_checkpoints(folder))]

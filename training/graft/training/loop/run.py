@@ -13,6 +13,7 @@ from typing import Any
 from graft.training.batch.data import Data
 from graft.training.batch.prefetch import Prefetch
 from graft.training.errors import Diverged, Interrupted
+from graft.training.loop.best import Best
 from graft.training.loop.checkpoint import CheckpointWriter, Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.held_out import Measure
@@ -20,7 +21,7 @@ from graft.training.loop.interruption import Interruption
 from graft.training.loop.optim import Schedule
 from graft.training.loop.progress import Gauge, Listener, Progress, Silence
 from graft.training.loop.recovery import Recovery
-from graft.training.loop.resuming import take_over
+from graft.training.loop.resuming import bring_to, take_over
 from graft.training.loop.step import Prepared, Step
 
 WriteModel = Callable[[Any, Path], None]
@@ -51,6 +52,8 @@ class Run:
     write_model: WriteModel | None = None
     """Adds the model to a checkpoint's folder in its own format."""
     held_out: Measure | None = None
+    best: Best | None = None
+    """Where what is held out says when the run ends, or with which weights."""
     held_out_steps: int | None = None
     """Measure on held-out text after every so many steps and the last one."""
     shows: bool = True
@@ -96,13 +99,22 @@ class Run:
             )
 
     def check_numbers(self) -> None:
-        """Behind the last step: the model is in evaluation. Raises ``Diverged`` where nothing can be made of it."""
+        """Behind the last step: the model is in evaluation, with its best weights where those are asked for. Raises
+        ``Diverged`` where nothing can be made of it.
+        """
+        self._end_with_best()
         if self.guard.is_lost or not self.step.is_finite():
             raise Diverged(
                 f"loss, gradient or weights are no numbers after step {self.schedule.num_steps - 1}, the last: nothing "
                 "is made of them. Lower the learning rate or look at the data, and start anew in another folder."
             )
         self.step.model.eval()
+
+    def _end_with_best(self) -> None:
+        step, kept = self.step, None if self.best is None else self.best.kept
+        if kept is not None and kept != step.number:
+            bring_to(self.folder / f"checkpoint-{kept}", step.state, step.layout)
+            step.go_on(kept)
 
     def _prepared(self, number: int) -> Prepared:
         """In a thread of its own."""
@@ -128,6 +140,8 @@ class Run:
         values = take_over(self.folder, self.step.state, self.step.layout) or {"step": 0}
         if "guard" in values:
             self.guard.restore(values["guard"])
+        if self.best is not None and "best" in values:
+            self.best.restore(values["best"])
         self.step.go_on(int(values["step"]))
 
 
@@ -147,7 +161,8 @@ class Going:
 
     @property
     def is_over(self) -> bool:
-        return self.run.step.number >= self.run.schedule.num_steps
+        run = self.run
+        return run.step.number >= run.schedule.num_steps or (run.best is not None and run.best.is_over)
 
     def read(self) -> Prepared:
         """What the next step reads."""
@@ -155,14 +170,17 @@ class Going:
 
     def take_step(self, prepared: Prepared) -> None:
         """Learns from it, measures, tells, and writes a checkpoint where one is due. Raises what ``execute`` does."""
-        number, run = self.run.step.number, self.run
+        number, run, is_telling = self.run.step.number, self.run, False
         self.metrics = self._learn(number, prepared)
         if run.held_out is not None and self._is_measured(number + 1):
             with self.progress.paused():
                 self.metrics |= run.held_out.measure(run.step.model, run.step.layout)
+            if run.best is not None:
+                is_best = run.best.take(number + 1, self.metrics["validation_loss"])
+                is_telling = (is_best and run.best.loads) or run.best.is_over
         self.progress.report(number, self.metrics)
         is_asked, is_late = self._agreed(time.monotonic() - self._saved_at)
-        if run.saves and (is_asked or is_late or self._is_due(number + 1)):
+        if run.saves and (is_asked or is_late or is_telling or self._is_due(number + 1)):
             self._save(number + 1)
             self._saved_at = time.monotonic()
         if is_asked:
@@ -206,6 +224,9 @@ class Going:
 
     def _save(self, num_done: int) -> None:
         step, write_model = self.run.step, self.run.write_model
-        values = {"step": num_done, "guard": self.run.guard.state()}
+        values, best = {"step": num_done, "guard": self.run.guard.state()}, self.run.best
+        if best is not None:
+            values["best"] = best.state()
         write_files = None if write_model is None else (lambda folder: write_model(step.model, folder))
-        self.checkpoints.save(num_done, step.state.tensors(step.layout), values, write_files=write_files)
+        kept = None if best is None else best.kept
+        self.checkpoints.save(num_done, step.state.tensors(step.layout), values, write_files=write_files, kept=kept)

@@ -19,7 +19,7 @@ from graft.training.model.family import facts_of
 from graft.training.objective.logits import Logits, add_product, rows_at_once
 from graft.training.objective.objective import cross_entropy, places
 from graft.training.objective.sharded_head import SplitHead, SplitSoftmax
-from graft.training.objective.softmax import Softmax, WholeSoftmax
+from graft.training.objective.softmax import SmoothedSoftmax, Softmax, WholeSoftmax
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
@@ -90,11 +90,13 @@ def head_cross_entropy(
     labels: Tensor,
     *,
     z: float = 0.0,
+    smoothing: float = 0.0,
     num_asked: int | None = None,
     softmax: Softmax | None = None,
     num_entries: int | None = None,
 ) -> Tensor:
-    """−log p of each label that is asked for, summed, in float32. Shapes: (…, D) and (…).
+    """−log p of each label that is asked for, summed, in float32; with ``smoothing`` as ``SmoothedSoftmax`` has it,
+    which needs the whole vocabulary. Shapes: (…, D) and (…).
 
     ``num_asked`` is their number: where it is known, a GPU need not be waited for. A vocabulary of which only some
     entries are here has a ``softmax`` of its own, and in no process more than ``num_entries``.
@@ -102,6 +104,9 @@ def head_cross_entropy(
     states_TD, labels_T = states.reshape(-1, states.shape[-1]), labels.flatten()
     asked_N = None if num_asked == len(labels_T) else places(labels_T, num_asked)
     labels_N = labels_T if asked_N is None else labels_T.index_select(0, asked_N)
+    if smoothing:
+        assert softmax is None, "labels are smoothed over a vocabulary that is all here"
+        softmax = SmoothedSoftmax(smoothing=smoothing)
     softmax, rows = softmax or WholeSoftmax(), rows_at_once(states.device, num_entries or len(weight_VD))
     if torch.is_grad_enabled():
         total: Tensor = _HeadCrossEntropy.apply(states_TD, weight_VD, bias_V, labels_N, asked_N, z, softmax, rows)
@@ -121,6 +126,7 @@ def labelled(
     num_asked: int | None = None,
     name: str = "logits",
     z: float = 0.0,
+    smoothing: float = 0.0,
     **inputs: Any,
 ) -> Any:
     """The model's output for ``inputs``, with the summed cross-entropy of ``labels`` in place of its logits.
@@ -128,10 +134,11 @@ def labelled(
     ``num_asked`` labels are not ``IGNORED``, where that was counted before. ``name`` is the field of the output. A head
     that is no plain matrix, or whose logits may be changed behind it, computes them whole.
     """
-    with answered(model, functools.partial(head_cross_entropy, labels=labels, z=z, num_asked=num_asked)):
+    asked = {"labels": labels, "z": z, "smoothing": smoothing, "num_asked": num_asked}
+    with answered(model, functools.partial(head_cross_entropy, **asked)):
         output = model(**inputs)
     if output[name].ndim > 0:
-        output[name] = cross_entropy(output[name], labels, z=z)
+        output[name] = cross_entropy(output[name], labels, z=z, smoothing=smoothing)
     return output
 
 

@@ -40,10 +40,16 @@ def places(labels: Tensor, num: int | None = None) -> Tensor:
     return (asked.nonzero() if num is None else torch.nonzero_static(asked, size=num))[:, 0]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0) -> Tensor:
-    """−log p of each label, summed, in float32, and ``z`` times log² Z. Shapes: (…, V) and (…)."""
+def cross_entropy(logits: Tensor, labels: Tensor, *, z: float = 0.0, smoothing: float = 0.0) -> Tensor:
+    """−log p of each label, summed, in float32, and ``z`` times log² Z; ``smoothing`` is a part of each label that is
+    spread evenly over the vocabulary. Shapes: (…, V) and (…).
+    """
     total = functional.cross_entropy(
-        logits.flatten(0, -2).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        logits.flatten(0, -2).float(),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing,
     )
     if not z:
         return total

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -33,6 +34,33 @@ class WholeSoftmax:
         self, logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         return (by_logarithms if logits_NV.is_cuda else in_place)(logits_NV, labels_N1, z, dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothedSoftmax:
+    """Of logits that are all here, with a part of each label spread evenly over the vocabulary (Szegedy et al. 2015,
+    arXiv:1512.00567, §7): (1 − ε)(−log p of the label) + ε(−log p on average).
+    """
+
+    smoothing: float
+    """ε"""
+
+    def losses(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        more_N1 = self._more(logits_NV, labels_N1)
+        return WholeSoftmax().losses(logits_NV, labels_N1) + more_N1
+
+    def losses_and_gradient(
+        self, logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        more_N1 = self._more(logits_NV, labels_N1)
+        loss_N1, grad_NV = WholeSoftmax().losses_and_gradient(logits_NV, labels_N1, z, torch.float32)
+        grad_NV -= self.smoothing / grad_NV.shape[1]
+        grad_NV.scatter_add_(1, labels_N1, grad_NV.new_full((1, 1), self.smoothing).expand_as(labels_N1))
+        return loss_N1 + more_N1, grad_NV.to(dtype)
+
+    def _more(self, logits_NV: Tensor, labels_N1: Tensor) -> Tensor:
+        """Than without smoothing; log Z is in both parts and falls out."""
+        return self.smoothing * (logits_NV.gather(1, labels_N1) - logits_NV.mean(-1, keepdim=True)).float()
 
 
 def in_place(logits_NV: Tensor, labels_N1: Tensor, z: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

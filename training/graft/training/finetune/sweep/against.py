@@ -37,6 +37,8 @@ def _reasons(settings: FinetuneSettings, device: str) -> Iterator[str]:
         )
     if settings.attn_implementation not in _ATTENTIONS:
         yield f"attn_implementation {settings.attn_implementation!r} is called once for all; take sdpa"
+    if settings.neftune_noise_alpha:
+        yield "neftune_noise_alpha draws noise for each pass, which all runs share; leave it out"
     if settings.torch_compile:
         yield "torch_compile would compile anew for other runs in each pass; leave it out"
     if settings.lora_dropout and (device != "cpu" or settings.gradient_checkpointing != "none"):
