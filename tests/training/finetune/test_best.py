@@ -23,7 +23,7 @@ from graft.training.loop.progress import read_metrics
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
 COMMON: dict[str, Any] = {
     "per_device_train_batch_size": 4,
-    "max_steps": 12,
+    "max_steps": 40,
     "eval_steps": 2,
     "learning_rate": 0.05,
     "lora_dropout": 0.1,
@@ -59,7 +59,7 @@ def test_a_training_ends_with_its_best_weights_resumed_or_not(tiny_base: Path, t
     best_weights = weights(whole.execute())
     losses = {row["step"] + 1: row["validation_loss"] for row in read_metrics(whole.work) if "validation_loss" in row}
     best = min(losses, key=lambda step: losses[step])
-    assert max(losses) == best + 2 * 2 < 12  # two measurements without a better one
+    assert max(losses) == best + 2 * 2 < 40  # two measurements without a better one
     assert len(read_metrics(whole.work)) == max(losses)
     steps = [step_of(path) for path in complete_checkpoints(whole.work)]
     assert steps == [best, max(losses)]
