@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands import finetune_audit, finetune_task
+from graft.training.commands import finetune_task
 from graft.training.commands.base_argument import BASE
+from graft.training.finetune.audit.command import add_audit_flags, run_audit
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
@@ -45,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
     launching.add_flags(parser)
     add_plan_flags(parser)
-    finetune_audit.add_flags(parser)
+    add_audit_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, FinetuneSettings)
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
     sources = Sources.parse(data)
     if args.audit:
-        return finetune_audit.run_audit(args, base_of(args, Path(".graft")), sources, settings)
+        return run_audit(args, base_of(args, Path(".graft")), sources, settings)
     check_adapter_name(args.name)
     if args.alias is not None:
         check_name(args.alias, what="alias")

@@ -19,7 +19,7 @@ REFUSED = 2
 """The exit status where no training would begin."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_audit_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("audit")
     group.add_argument("--audit", action="store_true", help="train nothing, and show which tokens carry loss")
     group.add_argument("--audit-html", type=Path, metavar="FILE", help="write it as a page, too")
