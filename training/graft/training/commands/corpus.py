@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sst2.add_argument("--data", type=Path, required=True)
     sst2.add_argument("--rows", type=num_rows, help="a random sample of so many rows (default: all)")
     sst2.add_argument("--seed", type=int, default=0)
+    hh = sources.add_parser("hh-rlhf", help="pairs of answers for `graft align` from Anthropic's hh-rlhf files")
+    hh.add_argument("--data", type=Path, required=True, help="JSON lines, plain or gzip, as they are published")
+    hh.add_argument("--rows", type=num_rows, help="a random sample of so many pairs (default: all)")
+    hh.add_argument("--seed", type=int, default=0)
     documents = sources.add_parser("documents", help="documents like those a base learned from, which it never saw")
     documents.add_argument("--recipe", default="rootstock-5m", help="the base's recipe (default: %(default)s)")
     documents.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     documents.add_argument("--seed", type=int, default=0)
-    for source in (demo, sst2, documents):
+    for source in (demo, sst2, hh, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
     _configure_tokens(sources)
 
@@ -54,7 +58,7 @@ def _configure_tokens(sources: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.source in ("tokenize", "check"):
         return {"tokenize": _tokenize, "check": _check}[args.source](args)
-    rows = {"demo": _demo, "sst2": _sst2, "documents": _documents}[args.source](args)
+    rows = {"demo": _demo, "sst2": _sst2, "hh-rlhf": _hh_rlhf, "documents": _documents}[args.source](args)
     _write(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
     return 0
@@ -117,14 +121,24 @@ def _demo(args: argparse.Namespace) -> list[Any]:
 
 
 def _sst2(args: argparse.Namespace) -> list[Any]:
-    from random import Random
-
     from graft.training.corpus import sst2
 
-    examples = sst2.read(args.data)
-    if args.rows is not None:
-        examples = Random(args.seed).sample(examples, min(args.rows, len(examples)))
-    return [sst2.row(example) for example in examples]
+    return [sst2.row(example) for example in _sampled(sst2.read(args.data), args)]
+
+
+def _hh_rlhf(args: argparse.Namespace) -> list[Any]:
+    from graft.training.corpus import hh_rlhf
+
+    converted = hh_rlhf.read(args.data)
+    for reason, num in converted.dropped.most_common():
+        print(f"{num} left out: {reason}")
+    return _sampled(converted.rows, args)
+
+
+def _sampled(rows: Sequence[Any], args: argparse.Namespace) -> list[Any]:
+    from random import Random
+
+    return list(rows) if args.rows is None else Random(args.seed).sample(rows, min(args.rows, len(rows)))
 
 
 def _documents(args: argparse.Namespace) -> list[Any]:
