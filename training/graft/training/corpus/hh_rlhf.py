@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,14 @@ def _row(chosen: list[Message], rejected: list[Message]) -> dict[str, Any] | str
         return "the last turn is not the assistant's"
     if not all(message["content"] for message in (*chosen, rejected[-1])):
         return "a turn is empty"
-    if any(one["role"] == next["role"] for one, next in zip(chosen, chosen[1:], strict=False)):
+    if any(one["role"] == other["role"] for one, other in pairwise(chosen)):
         return "somebody speaks twice in a row"
     return {"prompt": chosen[:-1], "chosen": chosen[-1:], "rejected": rejected[-1:]}
 
 
 def _texts(value: Any) -> tuple[str, str]:
-    found = [value.get(key) if isinstance(value, dict) else None for key in ("chosen", "rejected")]
-    if not all(isinstance(text, str) and _TURN.match(text) for text in found):
+    texts = [value.get(key) if isinstance(value, dict) else None for key in ("chosen", "rejected")]
+    found = [text for text in texts if isinstance(text, str) and _TURN.match(text)]
+    if len(found) < len(texts):
         raise BadLine("a row of hh-rlhf has the texts chosen and rejected, which begin with a blank line and Human:.")
     return found[0], found[1]

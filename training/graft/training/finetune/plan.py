@@ -13,7 +13,7 @@ from graft.training.adapt.methods.catalog import check_beside_rows, warn_of_unus
 from graft.training.adapt.optimizers import check_optimizer
 from graft.training.finetune.memory import MOMENT_BYTES, Adapted
 from graft.training.finetune.positions import beyond_positions, longest_row
-from graft.training.finetune.settings import FinetuneSettings
+from graft.training.adapt.settings import AdaptSettings
 from graft.training.finetune.skeleton import Skeleton
 from graft.training.launch.machine import Machine
 from graft.training.model.configuration import num_positions
@@ -27,7 +27,7 @@ UTILISATION = 0.4
 """For the speed, where nothing is measured yet."""
 
 
-def plan(folder: Path, settings: FinetuneSettings, machine: Machine) -> str:
+def plan(folder: Path, settings: AdaptSettings, machine: Machine) -> str:
     """The plan in words and a table; of the folder its config.json is read. Raises ``ConfigurationError``."""
     skeleton = Skeleton.of(folder, settings)
     base, method, adapted = skeleton.base, skeleton.method, skeleton.adapted
@@ -66,7 +66,7 @@ def _sharing(adapted: Adapted, mesh: Mesh) -> str:
     return f": its share of {adapted.base_bytes / 1e9:.2f} GB among {mesh.dp_shard}, and what is gathered at a time"
 
 
-def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh: Mesh, length: int) -> Iterator[str]:
+def _table(adapted: Adapted, settings: AdaptSettings, machine: Machine, mesh: Mesh, length: int) -> Iterator[str]:
     rows, largest = [], dict[bool, int]()
     smallest = float("inf")
     for is_checkpointed in (False, True):
@@ -88,7 +88,7 @@ def _table(adapted: Adapted, settings: FinetuneSettings, machine: Machine, mesh:
 
 
 def _verdict(
-    largest: dict[bool, int], smallest: float, machine: Machine, adapted: Adapted, settings: FinetuneSettings
+    largest: dict[bool, int], smallest: float, machine: Machine, adapted: Adapted, settings: AdaptSettings
 ) -> str:
     if not largest:
         least = f"the least is {smallest / 1e9:.3g} GB of {machine.usable / 1e9:.3g}"
@@ -98,7 +98,7 @@ def _verdict(
     return f"the largest --per-device-train-batch-size of these that fits is {', '.join(told)}"
 
 
-def _ways(adapted: Adapted, settings: FinetuneSettings) -> list[str]:
+def _ways(adapted: Adapted, settings: AdaptSettings) -> list[str]:
     """To a smaller training, when one row does not fit."""
     ways = ["lower --max-length"]
     if settings.method in ("full", "bitfit"):

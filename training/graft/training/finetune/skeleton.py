@@ -15,9 +15,9 @@ from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method
 from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.finetune.memory import Adapted
-from graft.training.finetune.settings import FinetuneSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Skeleton:
     """Of the base."""
 
     @classmethod
-    def of(cls, folder: Path, settings: FinetuneSettings) -> Self:
+    def of(cls, folder: Path, settings: AdaptSettings) -> Self:
         """Of the folder its config.json is read. Raises ``ConfigurationError``."""
         own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         model = _empty(folder)
@@ -63,7 +63,7 @@ def _empty(folder: Path) -> PreTrainedModel:
 
 
 def _adapted(
-    model: PreTrainedModel, form: ServingForm, method: Method, base: Adaptable, settings: FinetuneSettings
+    model: PreTrainedModel, form: ServingForm, method: Method, base: Adaptable, settings: AdaptSettings
 ) -> Adapted:
     with torch.device("meta"):
         whole = method.inject(model, base, seed=0)
@@ -78,7 +78,7 @@ def _adapted(
     )
 
 
-def _form(own: ServingForm | None, settings: FinetuneSettings) -> ServingForm:
+def _form(own: ServingForm | None, settings: AdaptSettings) -> ServingForm:
     """The folder's own where its weights are quantized already."""
     if own in (ServingForm.INT8, ServingForm.INT4):
         return ServingForm.BF16  # as which they are computed with

@@ -31,7 +31,8 @@ class HeldOut:
     batches: Sequence[Any]
 
     def measure(self, model: nn.Module, layout: Layout | None = None) -> dict[str, float]:
-        """``validation_loss``, and ``validation_perplexity`` of next tokens or ``masked_accuracy`` of masked ones.
+        """``validation_loss``, the objective's metrics as ``validation_<metric>``, and ``validation_perplexity``
+        of next tokens or ``masked_accuracy`` of masked ones.
 
         Every process of the layout calls this; pipelines cannot.
         """
@@ -48,20 +49,21 @@ class HeldOut:
         own = list(layout.share.of(self.batches))
         # Sharded weights are gathered by all at once: who has no batch left computes one that does not count.
         rounds = -(-len(self.batches) // layout.share.num)
-        sums = dict.fromkeys(self.objective.weights, 0.0)
-        right = 0.0
+        sums, right = dict[str, float](), 0.0
         for number in range(rounds):
             batch = layout.local(own[number] if number < len(own) else self.batches[0])
             found = {name: total.item() for name, total in self.objective.sums(model, batch).items()}
             hits = _num_right(model, batch)
-            if number < len(own):
-                sums = {name: total + found[name] for name, total in sums.items()}
-                right += hits
+            is_own = number < len(own)
+            sums = {name: sums.get(name, 0.0) + (total if is_own else 0.0) for name, total in found.items()}
+            right += hits if is_own else 0.0
         asked = counted(self.objective.counts(layout.local(batch)) for batch in own)
         counts = layout.total({name: asked.get(name, 0) for name in sums})
         sums, right = layout.total(sums), layout.total({"right": right})["right"]
         means = {name: total / max(1, counts[name]) for name, total in sums.items()}
-        metrics = {"validation_loss": sum(self.objective.weights[name] * mean for name, mean in means.items())}
+        weights = self.objective.weights
+        metrics = {"validation_loss": sum(weights[name] * mean for name, mean in means.items() if name in weights)}
+        metrics |= {f"validation_{name}": mean for name, mean in means.items() if name not in weights}
         if "tokens" in means:
             metrics["validation_perplexity"] = math.exp(min(means["tokens"], 700.0))
         if "masked" in means:

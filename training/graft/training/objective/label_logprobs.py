@@ -37,17 +37,18 @@ class _HeadLogProbs(torch.autograd.Function):
         rows: int,
     ) -> Tensor:
         context.head_learns = any(context.needs_input_grad[1:3])
+        takes_gradient = context.needs_input_grad[0] and not context.head_learns
         context.softmax, context.rows, context.num_tokens = softmax, rows, len(states_TD)
         logits = Logits.of(states_TD, weight_VD, bias_V, min(rows, len(labels_N)))
         found_N = states_TD.new_empty(len(labels_N), dtype=torch.float32)
-        grad_ND = states_TD.new_empty(0 if context.head_learns else len(labels_N), states_TD.shape[1])
+        grad_ND = states_TD.new_empty(len(labels_N) if takes_gradient else 0, states_TD.shape[1])
         for own in parts(len(labels_N), rows):
             own_NV = logits(asked_states(states_TD, asked_N, own))
-            if context.head_learns:
-                loss_N1 = softmax.losses(own_NV, labels_N[own, None])
-            else:
+            if takes_gradient:
                 loss_N1, grad_NV = softmax.losses_and_gradient(own_NV, labels_N[own, None], 0.0, states_TD.dtype)
                 torch.mm(grad_NV, weight_VD, out=grad_ND[own])
+            else:
+                loss_N1 = softmax.losses(own_NV, labels_N[own, None])
             found_N[own] = -loss_N1[:, 0]
         kept = (states_TD, weight_VD, bias_V, labels_N) if context.head_learns else (grad_ND,)
         context.save_for_backward(asked_N, *kept)

@@ -12,9 +12,9 @@ from graft.adapters.text.problems import BadLine
 from graft.training.batch.answers import Answer
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.packing import Encoded
-from graft.training.batch.rows.reading import read_values
-from graft.training.batch.rows.row import Row
+from graft.training.batch.rows import Row
 from graft.training.errors import DataError
+from graft.training.preference.fields import read_values
 from graft.training.preference.formats import Pair, judged_of, pair_of
 
 CheckEncoded = Callable[[Sequence[Encoded]], None]
@@ -49,7 +49,9 @@ def read_pairs(path: Path, encoder: RowEncoder, check: CheckEncoded, *, has_marg
     numbered = _read(path, parse)
     if without := [number for number, pair in numbered if pair.margin is None]:
         if len(without) < len(numbered):
-            raise DataError(f"{path}, line {without[0]}: margin is missing, which other rows have; give it to all or none.")
+            raise DataError(
+                f"{path}, line {without[0]}: margin is missing, which other rows have; give it to all or none."
+            )
     elif not has_margins:
         raise DataError(f"{path}: its rows have a margin, which only loss_type reward looks at; leave it out.")
     return [pair for _, pair in numbered]
@@ -71,7 +73,9 @@ def read_judged(path: Path, encoder: RowEncoder, check: CheckEncoded) -> list[En
     if len(labels) == 1:
         (label,) = labels
         other = str(not label).lower()
-        raise DataError(f"{path}: every label is {str(label).lower()}, so nothing can be told apart; add rows of {other}.")
+        raise DataError(
+            f"{path}: every label is {str(label).lower()}, so nothing can be told apart; add rows of {other}."
+        )
     return rows
 
 
@@ -92,6 +96,6 @@ def _encoded_pair(pair: Pair, encoder: RowEncoder, check: CheckEncoded) -> Encod
 
 def _answer(row: Row, encoder: RowEncoder) -> Answer:
     """The row's last answer, behind all that is before it."""
-    ids, supervised = (encoder.examples(row)[-1].input_ids, encoder.examples(row)[-1].supervised)
-    begin = list(supervised).index(True)
-    return Answer.of(ids[:begin], ids[begin:])
+    example = encoder.examples(row)[-1]
+    begin = list(example.supervised).index(True)
+    return Answer.of(example.input_ids[:begin], example.input_ids[begin:])

@@ -33,8 +33,10 @@ from graft.training.settings.limits import (
 )
 from graft.training.settings.values import typed
 
-NOT_YET = frozenset(("beta", "loss_type", "resume_from_checkpoint"))
+NOT_YET = frozenset(("resume_from_checkpoint",))
 """Known names that no command can honour yet; saying so beats ignoring them."""
+OF_ALIGN = frozenset(("beta", "loss_type"))
+"""Known names that one command honours."""
 SCHEDULE = frozenset(
     ("max_steps", "num_train_epochs", "warmup_ratio", "warmup_steps", "lr_scheduler_type", "lr_min_ratio")
 )
@@ -159,6 +161,8 @@ class TrainingSettings:
         for name, value in values.items():
             if name in NOT_YET:
                 raise ConfigurationError(f"setting {name!r} is not supported yet; remove it.")
+            if name in OF_ALIGN and name not in fields:
+                raise ConfigurationError(f"setting {name!r} is for preferences: take `graft align`, or remove it.")
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
                 meant = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(sorted(fields))}."

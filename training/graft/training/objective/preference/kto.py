@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.training.batch.answers import AnswerBatch
-from graft.training.objective.preference.policy import answer_logprobs, reference_logprobs
+from graft.training.objective.preference.policy import answer_logprobs, read_only, reference_logprobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +112,14 @@ class KtoObjective:
         }
         return {"preference": losses_S.sum(), "kl": kl, **told}
 
-    @torch.no_grad()
     def _divergence(self, model: nn.Module, batch: JudgedBatch) -> Tensor:
         """z = max(0, mean of log π/π_ref over answers behind other prompts than their own) (§3.2)."""
         mismatched = batch.mismatched
         if mismatched is None:
             return torch.zeros((), device=batch.is_desirable_S.device)
-        ratio_S = answer_logprobs(model, mismatched)[0] - reference_logprobs(model, mismatched)
+        with read_only(model):
+            own_S, _ = answer_logprobs(model, mismatched)
+        ratio_S = own_S - reference_logprobs(model, mismatched)
         return ratio_S.sum().div(max(1, mismatched.num)).clamp(min=0)
 
 

@@ -7,9 +7,9 @@ Legend: S answers.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from graft.training.batch.answers import AnswerBatch
@@ -32,9 +32,25 @@ def answer_logprobs(model: nn.Module, answers: AnswerBatch) -> tuple[Tensor, Ten
     return answers.sums(logprob_N)
 
 
-@torch.no_grad()
 def reference_logprobs(model: Any, answers: AnswerBatch) -> Tensor:
-    """By a peft model without its adapters; by any other model as it is. Shape: (S,)."""
-    with model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
+    """By a peft model without its adapters; by any other model as it is. Without a gradient. Shape: (S,)."""
+    with read_only(model), model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
         found_S, _ = answer_logprobs(model, answers)
-    return found_S
+    return found_S.detach()
+
+
+@contextlib.contextmanager
+def read_only(model: nn.Module) -> Iterator[None]:
+    """Nothing in it learns meanwhile, so that nothing is kept for a way back.
+
+    In place of ``no_grad``, where other kernels compute (attention on CPUs): their rounding alone would part a policy
+    from its reference by a nat an answer, before its first step.
+    """
+    learning = [one for one in model.parameters() if one.requires_grad]
+    for one in learning:
+        one.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for one in learning:
+            one.requires_grad_(True)

@@ -1,0 +1,139 @@
+"""Trainings on preferences: what is learned, that nothing is lost by a stop, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from graft.adapters.base.base import Base
+from graft.adapters.folder.record import TrainedRecord
+from graft.cli.main import main
+from graft.training.errors import ConfigurationError, DataError
+from graft.training.loop.progress import read_metrics
+from graft.training.preference.job import Align
+from graft.training.preference.settings import LOSSES, REWARD, AlignSettings
+
+WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
+PAIRS = [{"prompt": f"{word} -> ", "chosen": word.upper(), "rejected": word} for word in WORDS]
+
+
+def job(base: Path, folder: Path, rows: list[dict[str, Any]] = PAIRS, **settings: object) -> Align:
+    folder.mkdir(exist_ok=True)
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    few = {"per_device_train_batch_size": 3, "learning_rate": 0.005, "max_steps": 4}
+    checked = AlignSettings.from_mapping({**few, **settings})
+    return Align(base=Base.from_folder(base), data=data, settings=checked, work=folder / "run")
+
+
+@pytest.mark.parametrize("precomputed", [True, False])
+def test_pairs_part(tiny_base: Path, tmp_path: Path, precomputed: bool) -> None:
+    align = job(
+        tiny_base,
+        tmp_path,
+        max_steps=16,
+        eval_steps=16,
+        validation=str(tmp_path / "rows.jsonl"),
+        precompute_ref_log_probs=precomputed,
+    )
+    folder = align.execute()
+    first, *_, last = read_metrics(align.work)
+    # A policy begins as its reference: every pair is a toss-up, exactly.
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert first["rewards/margins"] == first["rewards/chosen"] == 0
+    assert last["loss"] < 0.2 and last["rewards/accuracies"] == 1 and last["rewards/margins"] > 1
+    assert last["validation_rewards/accuracies"] == 1
+    assert last["validation_loss"] < 0.2
+    record = TrainedRecord.read(folder)
+    assert record is not None and record.lineage.job.startswith("align-")
+    assert (folder / "reference.json").exists()
+
+
+@pytest.mark.parametrize("loss_type", [one for one in LOSSES if one not in ("sigmoid", REWARD)])
+def test_every_loss_goes_down(tiny_base: Path, tmp_path: Path, loss_type: str) -> None:
+    beta = {"simpo": 2.0, "ipo": 0.5, "kto": 0.5}.get(loss_type, 0.1)
+    smoothing = {"label_smoothing": 0.1} if loss_type == "robust" else {}
+    settings = {"max_steps": 12, "loss_type": loss_type, "beta": beta, **smoothing}
+    align = job(tiny_base, tmp_path, **settings)
+    align.execute()
+    metrics = read_metrics(align.work)
+    assert sum(row["loss"] for row in metrics[-2:]) < sum(row["loss"] for row in metrics[:2])
+    assert metrics[-1]["rewards/chosen"] > metrics[-1]["rewards/rejected"]
+
+
+@pytest.mark.parametrize("options", [{}, {"loss_type": "kto"}, {"num_train_epochs": 4, "max_steps": None}])
+def test_a_training_that_is_stopped_and_goes_on_gives_the_same(
+    tiny_base: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    settings = {"save_steps": 2, "lora_dropout": 0.1, "gradient_accumulation_steps": 2, **options}
+    once = job(tiny_base, tmp_path / "once", **settings).execute()
+    again = job(tiny_base, tmp_path / "again", **settings)
+    again.execute()
+    newest = max(again.work.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    newest.rename(tmp_path / "newest")
+    resumed = again.execute(resume=True)
+    first, other = (load_file(folder / "adapter_model.safetensors") for folder in (once, resumed))
+    assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_where_rows_are_seen_again_the_reference_is_asked_before() -> None:
+    assert not AlignSettings().precomputes
+    assert AlignSettings(num_train_epochs=2).precomputes
+    assert not AlignSettings(num_train_epochs=2, loss_type="orpo").precomputes
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"label_smoothing": 0.1}, "'label_smoothing' has no part in loss_type sigmoid"),
+        ({"loss_type": "robust", "label_smoothing": 0.5}, "below 0.5"),
+        ({"loss_type": "orpo", "cpo_alpha": 2.0, "simpo_gamma": 1.0}, "'simpo_gamma' .*; setting 'cpo_alpha'"),
+        ({"loss_type": "kto", "per_device_train_batch_size": 1}, "must be 2 or more"),
+        ({"loss_type": "dpo"}, "'sigmoid' or 'hinge'"),
+        ({"loss_type": "reward", "beta": 0.5}, "'beta' has no part"),
+        ({"beta": 0.0}, "above 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        AlignSettings.from_mapping(settings)
+
+
+def test_what_is_too_long_is_refused_before_anything_is_written(tiny_base: Path, tmp_path: Path) -> None:
+    long = {"prompt": "a", "chosen": "b" * 50, "rejected": "c"}
+    align = job(tiny_base, tmp_path, [PAIRS[0], long], max_length=20)
+    with pytest.raises(DataError, match=r"line 2: \d+ tokens, max_length is 20"):
+        align.execute()
+    assert not align.work.exists()
+
+
+def test_the_command_says_what_is_wrong_in_one_line(
+    tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    align = job(tiny_base, tmp_path, [{"prompt": "a", "chosen": "b", "rejected": "b"}])
+    given = [
+        "align",
+        "--base",
+        str(tiny_base),
+        "--data",
+        str(align.data),
+        "--name",
+        "polite",
+        "--output",
+        str(align.work),
+    ]
+    assert main([*given, "--output", str(align.work)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "line 1: chosen and rejected are equal" in told and not align.work.exists()
+
+
+def test_a_plan_counts_two_answers_a_pair(tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["align", "--base", str(tiny_base), "--plan", "--per-device-train-batch-size", "3"]) == 0
+    told = capsys.readouterr().out
+    assert "\n6 |" in told.replace("| 6 |", "\n6 |") and "rows are answers" in told

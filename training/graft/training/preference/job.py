@@ -1,0 +1,166 @@
+"""From a base and preferences to an adapter in its folder."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from graft.adapters.base.base import Base
+from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.form import ServingForm
+from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.adapted import adapted
+from graft.training.adapt.method import Method
+from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.optimizers import check_optimizer, optimizers_of
+from graft.training.adapt.reference import recorded
+from graft.training.adapt.speed import gauge_of
+from graft.training.adapt.written import Written, folder_of, lineage, write_checkpoint
+from graft.training.job.folder import JobFolder
+from graft.training.launch.processes import Processes
+from graft.training.loop.checkpoint import Keeping
+from graft.training.loop.guard import Guard
+from graft.training.loop.held_out import HeldOut
+from graft.training.loop.run import Run
+from graft.training.loop.step import Step
+from graft.training.loop.telemetry import listeners
+from graft.training.model.blocks import compile_blocks
+from graft.training.model.dropout import without_dropout
+from graft.training.objective.packable import check_causal, check_packing
+from graft.training.parallel.distributed import Distributed
+from graft.training.parallel.layout import Layout
+from graft.training.preference.batches import PreferenceData
+from graft.training.preference.learning import Preferences
+from graft.training.preference.ready import Ready
+from graft.training.preference.referring import references
+from graft.training.preference.settings import AlignSettings
+from graft.training.runtime.device import device_kind
+from graft.training.runtime.memory import free_memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align:
+    """One training on preferences. ``work`` gets checkpoints, metrics and ``adapter/``."""
+
+    base: Base
+    data: Path
+    settings: AlignSettings
+    work: Path
+
+    @property
+    def form(self) -> ServingForm:
+        """The folder's own form where ``graft quantize`` made it."""
+        return self.base.form or self.settings.form
+
+    @property
+    def name(self) -> str:
+        return self.work.name
+
+    @property
+    def folder(self) -> JobFolder:
+        return JobFolder(path=self.work, flag="--output")
+
+    def absolute(self) -> Self:
+        validation = self.settings.validation
+        settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
+        return replace(self, data=self.data.absolute(), settings=settings, work=self.work.absolute())
+
+    def method(self) -> tuple[Method, Adaptable]:
+        """What learns, and of which base. Raises ``ConfigurationError``, ``InvalidBase``."""
+        base, method = Adaptable.of(self.base), method_of(self.settings)
+        method.check(base, self.form)
+        return method, base
+
+    def check_work(self, *, resume: bool) -> None:
+        self.folder.check(resume=resume)
+
+    def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
+        """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is
+        written. Every process calls this.
+
+        Raises:
+            DataError, ConfigurationError, CheckpointError, InvalidBase: one line says what to change.
+        """
+        processes = processes or Processes(num=1, device=device_kind())
+        mesh = self.settings.mesh(processes.num)
+        self.check_work(resume=resume)
+        check_optimizer(self.settings, processes.device)
+        ready = Ready.of(self.base, self.form, self.data, self.settings, mesh, num_processes=processes.num)
+        self.folder.num_shared(ready.identity)
+        layout = processes.layout(mesh)
+        model = self._model(ready, layout)
+        with self.folder.claimed(ready.identity, processes, layout, resume=resume):
+            learned, measured = self._referred(ready.learned, model, layout, learned=True), None
+            if ready.held_out is not None:
+                batches = self._referred(ready.held_out, model, layout, learned=False).data.in_order()
+                measured = HeldOut(objective=ready.objective, batches=batches)
+            torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
+            run = self._run(model, ready, learned.data, measured, layout)
+            run.execute(resume=resume)
+            run.step.finish()
+            free_memory()
+            self._write(model, ready, processes, is_sharded=mesh.shards_weights)
+        return self.work / folder_of(ready.method, ready.base)
+
+    def _model(self, ready: Ready, layout: Layout) -> nn.Module:
+        model = adapted(ready.base, self.form, ready.method, self.settings, layout)
+        check_causal(model)
+        if self.settings.packing:
+            check_packing(model)
+        if self.settings.disable_dropout:
+            without_dropout(model)
+        if isinstance(layout, Distributed):
+            layout.rest(model)
+        if self.settings.torch_compile:
+            compile_blocks(model, lengths_vary=True)
+        return model
+
+    def _referred(self, rows: Preferences, model: nn.Module, layout: Layout, *, learned: bool) -> Preferences:
+        if not self.settings.precomputes:
+            return rows
+        return rows.with_references(references(model, rows.data, layout, learned=learned))
+
+    def _run(
+        self, model: nn.Module, ready: Ready, data: PreferenceData[Any], held_out: HeldOut | None, layout: Layout
+    ) -> Run:
+        settings, schedule = self.settings, ready.identity.schedule
+        gauge = gauge_of(self.base, model, length=ready.mean_length, device=layout.device, num_processes=layout.num)
+        learning = ready.method.learning(model, schedule.num_steps)
+        step = Step(
+            model,
+            objective=learning.objective(ready.objective),
+            optimizers=optimizers_of(settings, learning.rate_of),
+            layout=layout,
+            max_gradient_norm=settings.max_grad_norm,
+            companion=learning.companion,
+        )
+        return Run(
+            step=step,
+            data=data,
+            schedule=schedule,
+            learning_rate=settings.learning_rate,
+            guard=Guard(sigmas=settings.spike_sigmas),
+            folder=self.work,
+            gauge=gauge,
+            listeners=lambda step: listeners(self.work, settings, start=step.number),
+            keeping=Keeping.of(settings),
+            held_out=held_out,
+            held_out_steps=settings.eval_steps or schedule.num_steps,
+            checkpoint_steps=settings.save_steps or data.steps_per_epoch,
+            write_model=functools.partial(write_checkpoint, ready.method, layout),
+        )
+
+    def _write(self, model: nn.Module, ready: Ready, processes: Processes, *, is_sharded: bool) -> None:
+        record = TrainedRecord(
+            base=self.base.identity,
+            form=self.form,
+            lineage=lineage("align", ready.identity, seed=self.settings.seed),
+        )
+        written = Written.into(self.work, ready.method, ready.base, record)
+        answers = ready.learned.answers
+        written.write(model, lambda: recorded(model, answers, self.form), processes, is_sharded=is_sharded)
