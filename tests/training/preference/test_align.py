@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
+from graft.adapters.form import ServingForm
 from graft.cli.main import main
+from graft.training.batch.encoding import RowEncoder
+from graft.training.batch.rows import Completion
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.loop.progress import read_metrics
+from graft.training.model.loading import load_base, load_tokenizer
 from graft.training.preference.job import Align
 from graft.training.preference.settings import LOSSES, REWARD, AlignSettings
 
@@ -82,6 +88,32 @@ def test_a_training_that_is_stopped_and_goes_on_gives_the_same(
     assert all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> None:
+    settings = {"loss_type": REWARD, "max_steps": 16, "save_steps": 8, "center_rewards_coefficient": 0.01}
+    align = job(tiny_base, tmp_path, [{**row, "margin": 0.5} for row in PAIRS], **settings)
+    folder = align.execute()
+    metrics = read_metrics(align.work)
+    assert metrics[-1]["loss"] < metrics[0]["loss"] and metrics[-1]["accuracy"] == 1
+    assert any(".score." in name for name in load_file(folder / "adapter_model.safetensors"))
+    # As others read it: peft on the class with a head, one answer at a time, without packing.
+    config = AutoConfig.from_pretrained(tiny_base, num_labels=1)
+    model = load_base(tiny_base, ServingForm.NF4, model_class=AutoModelForSequenceClassification, config=config)
+    model = PeftModel.from_pretrained(model, folder).eval()
+    tokenizer = load_tokenizer(tiny_base)
+    encoder = RowEncoder(tokenizer)
+    for row in PAIRS:
+        found = []
+        for name in ("chosen", "rejected"):
+            (example,) = encoder.examples(Completion(prompt=row["prompt"], completion=row[name]))
+            found.append(float(model(input_ids=torch.tensor([list(example.input_ids)])).logits))
+        assert found[0] > found[1]
+    # Stopped and gone on with, it is the same.
+    (align.work / "checkpoint-16").rename(tmp_path / "checkpoint-16")
+    again = load_file(align.execute(resume=True) / "adapter_model.safetensors")
+    before = load_file(tmp_path / "checkpoint-16" / "adapter_model.safetensors")
+    assert all(torch.equal(before[name], again[name]) for name in before)
+
+
 def test_where_rows_are_seen_again_the_reference_is_asked_before() -> None:
     assert not AlignSettings().precomputes
     assert AlignSettings(num_train_epochs=2).precomputes
@@ -98,6 +130,9 @@ def test_where_rows_are_seen_again_the_reference_is_asked_before() -> None:
         ({"loss_type": "dpo"}, "'sigmoid' or 'hinge'"),
         ({"loss_type": "reward", "beta": 0.5}, "'beta' has no part"),
         ({"beta": 0.0}, "above 0"),
+        ({"method": "prompt_tuning"}, "puts vectors before the prompts"),
+        ({"method": "pissa", "precompute_ref_log_probs": False}, "must be asked before the training"),
+        ({"loss_type": "reward", "method": "ia3"}, "a reward model learns by lora"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
@@ -17,10 +18,12 @@ from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.method import Method
 from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
-from graft.training.adapt.written import Written, folder_of, lineage, write_checkpoint
+from graft.training.adapt.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
+from graft.training.job.export import put_in_place
 from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
@@ -38,7 +41,8 @@ from graft.training.preference.batches import PreferenceData
 from graft.training.preference.learning import Preferences
 from graft.training.preference.ready import Ready
 from graft.training.preference.referring import references
-from graft.training.preference.settings import AlignSettings
+from graft.training.preference.reward_model import States, reward_model
+from graft.training.preference.settings import REWARD, AlignSettings
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
 
@@ -56,6 +60,11 @@ class Align:
     def form(self) -> ServingForm:
         """The folder's own form where ``graft quantize`` made it."""
         return self.base.form or self.settings.form
+
+    @property
+    def is_reward(self) -> bool:
+        """Whether a reward model comes out, and no policy."""
+        return self.settings.loss_type == REWARD
 
     @property
     def name(self) -> str:
@@ -108,10 +117,15 @@ class Align:
         return self.work / folder_of(ready.method, ready.base)
 
     def _model(self, ready: Ready, layout: Layout) -> nn.Module:
-        model = adapted(ready.base, self.form, ready.method, self.settings, layout)
-        check_causal(model)
+        if self.is_reward:
+            assert isinstance(ready.method, PeftMethod)
+            model = reward_model(ready.base, self.form, ready.method, self.settings, layout)
+        else:
+            model = adapted(ready.base, self.form, ready.method, self.settings, layout)
+        asked = States(model) if self.is_reward else model
+        check_causal(asked)
         if self.settings.packing:
-            check_packing(model)
+            check_packing(asked)
         if self.settings.disable_dropout:
             without_dropout(model)
         if isinstance(layout, Distributed):
@@ -161,6 +175,18 @@ class Align:
             form=self.form,
             lineage=lineage("align", ready.identity, seed=self.settings.seed),
         )
+        if self.is_reward:
+            whole = whole_adapter(model)
+            processes.by_first(
+                lambda: put_in_place(self.work / "adapter", functools.partial(_fill, model, whole, ready, record))
+            )
+            return
         written = Written.into(self.work, ready.method, ready.base, record)
         answers = ready.learned.answers
         written.write(model, lambda: recorded(model, answers, self.form), processes, is_sharded=is_sharded)
+
+
+def _fill(model: nn.Module, whole: Mapping[str, Tensor], ready: Ready, record: TrainedRecord, folder: Path) -> None:
+    """Of a reward model: no server compares it with anything."""
+    ready.method.save(model, whole, folder)
+    record.write(folder)

@@ -24,6 +24,7 @@ from graft.training.adapt.methods.catalog import check_beside_rows, method_of, w
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.epochs import Epochs
 from graft.training.batch.packing import Encoded
+from graft.training.errors import ConfigurationError
 from graft.training.finetune.positions import beyond_positions
 from graft.training.finetune.rows import check_fits
 from graft.training.job.folder import Identity
@@ -33,7 +34,8 @@ from graft.training.model.loading import load_tokenizer
 from graft.training.objective.objective import Objective
 from graft.training.parallel.mesh import Mesh
 from graft.training.preference.learning import Preferences, answers_of, objective_of, rows_of
-from graft.training.preference.settings import AlignSettings
+from graft.training.preference.reward_model import config_of
+from graft.training.preference.settings import REWARD, AlignSettings
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +64,12 @@ class Ready:
         check_beside_rows(method, mesh, packing=settings.packing)
         config = AutoConfig.from_pretrained(base.path, local_files_only=True)
         check_mesh(config, settings, mesh, own=base.form, form=form, num_processes=num_processes)
+        if settings.loss_type == REWARD:
+            config_of(adaptable)
+            if mesh.shards_weights:
+                raise ConfigurationError(
+                    "a reward model's weights cannot be sharded: take dp_replicate, or zero_stage 1."
+                )
         if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
             _log.warning("%s", said)
         learned = _preferences(

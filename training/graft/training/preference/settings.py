@@ -21,6 +21,7 @@ _SWITCHED_OFF = frozenset(
     ("lora", "rslora", "dora", "lora+", "adalora", "loha", "lokr", "vera", "ia3", "oft", "trainable_tokens")
 )
 """Methods whose adapters can be switched off, and then the base is as it was."""
+_WITH_A_HEAD = ("lora", "rslora", "lora+", "dora")
 _PROMPTS = frozenset(("prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"))
 _SMOOTHING = Limit(holds=lambda share: 0 <= share < 0.5, text="from 0 to below 0.5")
 
@@ -68,6 +69,8 @@ class AlignSettings(AdaptSettings):
                 "kto estimates how far the policy has gone from answers behind one another's prompts: "
                 "per_device_train_batch_size must be 2 or more"
             )
+        if self.loss_type == REWARD and self.method not in _WITH_A_HEAD:
+            reasons.append(f"a reward model learns by {', '.join(_WITH_A_HEAD)}, not by {self.method}")
         if self.method in _PROMPTS:
             reasons.append(f"method {self.method} puts vectors before the prompts, which no preference is learned with")
         if self.has_reference and self.method not in _SWITCHED_OFF and self.precompute_ref_log_probs is False:
