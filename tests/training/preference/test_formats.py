@@ -12,17 +12,19 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from graft.adapters.text.problems import BadLine
+from graft.training.adapt.adaptable import Adaptable
 from graft.training.batch.encoding import RowEncoder
-from graft.training.batch.rows import Completion, Conversation
+from graft.training.batch.rows.row import Completion, Conversation
 from graft.training.corpus import hh_rlhf
 from graft.training.errors import DataError
+from graft.training.finetune.rows import RowReader
 from graft.training.preference.formats import judged_of, pair_of
 from graft.training.preference.reading import EncodedPair, read_judged, read_pairs
 
 ASKED = {"role": "user", "content": "Hi?"}
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("Yes.", "No."))
 HH = "\n\nHuman: a\n\nAssistant:"
-PAIRS = {
+PAIRS: dict[str, dict[str, Any]] = {
     "prompt as text": {"prompt": "Hi?", "chosen": " Yes.", "rejected": " No."},
     "text that both begin with": {"chosen": "Hi? Yes.", "rejected": "Hi? No."},
     "messages": {"prompt": [ASKED], "chosen": [GOOD], "rejected": [BAD]},
@@ -96,6 +98,14 @@ def test_what_is_no_label(label: Any) -> None:
         judged_of({"prompt": "a", "completion": "b", "label": label})
 
 
+def reader(tokenizer: PreTrainedTokenizerFast) -> RowReader:
+    """Of a base that holds whatever the tokenizer says."""
+    base = Adaptable.__new__(Adaptable)
+    for name, value in {"num_embeddings": 1 << 20, "num_positions": None, "has_learned_positions": False}.items():
+        object.__setattr__(base, name, value)
+    return RowReader(encoder=RowEncoder(tokenizer), base=base, max_length=512)
+
+
 def written(path: Path, rows: Sequence[Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -105,7 +115,7 @@ def test_all_bad_rows_are_told_at_once(tokenizer: PreTrainedTokenizerFast, tmp_p
     same = {"prompt": "a", "chosen": "b", "rejected": "b"}
     path = written(tmp_path / "rows.jsonl", [PAIRS["messages"], same, {"prompt": "a"}, PAIRS["OpenAI"]])
     with pytest.raises(DataError) as raised:
-        read_pairs(path, RowEncoder(tokenizer), lambda answers: None, has_margins=False)
+        read_pairs(path, reader(tokenizer), has_margins=False)
     first, second = str(raised.value).splitlines()
     assert "line 2: chosen and rejected are equal" in first and "line 3: chosen is missing" in second
 
@@ -113,8 +123,7 @@ def test_all_bad_rows_are_told_at_once(tokenizer: PreTrainedTokenizerFast, tmp_p
 def test_a_pair_has_the_prompt_that_serving_sends(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     (pair,) = read_pairs(
         written(tmp_path / "rows.jsonl", [PAIRS["messages"]]),
-        RowEncoder(tokenizer),
-        lambda answers: None,
+        reader(tokenizer),
         has_margins=False,
     )
     sent = tokenizer.apply_chat_template([ASKED], add_generation_prompt=True)["input_ids"]
@@ -126,7 +135,7 @@ def test_a_pair_has_the_prompt_that_serving_sends(tokenizer: PreTrainedTokenizer
 def test_margins_are_for_all_rows_or_for_none(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     def read(rows: Sequence[Any], *, has_margins: bool = True) -> list[EncodedPair]:
         path = written(tmp_path / "rows.jsonl", rows)
-        return read_pairs(path, RowEncoder(tokenizer), lambda answers: None, has_margins=has_margins)
+        return read_pairs(path, reader(tokenizer), has_margins=has_margins)
 
     with_margin = {**PAIRS["prompt as text"], "margin": 2}
     assert [pair.margin for pair in read([with_margin])] == [2.0]
@@ -139,7 +148,7 @@ def test_margins_are_for_all_rows_or_for_none(tokenizer: PreTrainedTokenizerFast
 def test_one_class_alone_teaches_nothing(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": one, "label": True} for one in "bc"]
     with pytest.raises(DataError, match="every label is true"):
-        read_judged(written(tmp_path / "rows.jsonl", rows), RowEncoder(tokenizer), lambda answers: None)
+        read_judged(written(tmp_path / "rows.jsonl", rows), reader(tokenizer))
 
 
 def test_hh_rlhf_becomes_messages(tmp_path: Path) -> None:

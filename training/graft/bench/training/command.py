@@ -19,11 +19,11 @@ HELP = "measure pretraining against Hugging Face's Trainer: speed, memory, loss,
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
-        choices=("trainer", "head", "host", "together"),
+        choices=("trainer", "head", "host", "together", "dpo"),
         default="trainer",
         help="trainer: against Hugging Face's; head: the output head against torch's; host: the part of a step that is "
-        "not its model's; together: eight adapters in one training against one after another (all three on the CPU) "
-        "(default: %(default)s)",
+        "not its model's; together: eight adapters in one training against one after another (all three on the CPU); "
+        "dpo: preferences against TRL's (default: %(default)s)",
     )
     parser.add_argument("--shape", choices=("16m", "1b"), help="size of the model (default: 16m on CPUs, 1b on a GPU)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to train on (default: generated documents)")
@@ -67,6 +67,10 @@ def _figures(args: argparse.Namespace) -> Mapping[str, Figure]:
 
     if args.only == "head":
         return head_figures(num_pairs=args.pairs)
+    if args.only == "dpo":
+        from graft.bench.training.alignment.comparison import DpoPlan, dpo_figures
+
+        return dpo_figures(DpoPlan(generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps))
     if args.only == "host":
         runs = {"5m": lambda folder, num_steps: rootstock_5m(num_steps=num_steps).run(folder), "16m": run_16m}
         return host_figures(runs, num_runs=args.pairs, num_steps=args.steps)

@@ -38,6 +38,7 @@ TARGETS = {
     "pretrain_mixed_length_vs_hf_trainer": 1.6,
     "pretrain_peak_memory_vs_hf_trainer": 0.8,
     **dict.fromkeys(("head_4k_vs_torch", "head_32k_vs_torch", "head_128k_vs_torch"), 1.0),
+    "dpo_peak_memory_vs_trl": 0.7,
     **dict.fromkeys(("host_share_5m", "host_share_16m"), 0.03),
     **dict.fromkeys(("together_vs_apart_8_5m_4_short", "together_vs_apart_8_16m_4_short"), 3.0),
 }

@@ -4,9 +4,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from graft.training.commands.finetune import add_flags_on_base, base_of, check_named, configured, push
+from graft.training.commands.base_argument import BASE
+from graft.training.commands.finetune import base_of, configured, push
 from graft.training.launch import launching
-from graft.training.launch.machine import Machine, check_plan_flags
+from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.preference.settings import JUDGED, REWARD, AlignSettings
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
@@ -15,11 +16,21 @@ HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), or a reward
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_flags_on_base(
-        parser,
-        rows="rows of prompt, chosen and rejected, or of prompt, completion and label",
-        default=".graft/align",
+    parser.add_argument("--base", default="rootstock-5m", help=f"{BASE} (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="rows of prompt, chosen and rejected, of OpenAI's preferred_output, or of prompt, completion and label",
     )
+    parser.add_argument("--name", help="name of the adapter")
+    parser.add_argument(
+        "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/align/NAME)"
+    )
+    parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
+    launching.add_flags(parser)
+    add_plan_flags(parser)
+    parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
+    parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
     add_flags(parser, AlignSettings)
 
 
@@ -32,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         print(_plan(args, settings))
         return 0
-    check_named(args)
-    _check_push(args, settings)
+    _check(args, settings)
     folder = args.output or Path(".graft") / "align" / args.name
     check_adapter_output(folder)
     base = base_of(args, folder)
@@ -58,9 +68,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_push(args: argparse.Namespace, settings: AlignSettings) -> None:
+def _check(args: argparse.Namespace, settings: AlignSettings) -> None:
+    from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 
+    for flag in ("data", "name"):
+        if getattr(args, flag) is None:
+            raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
+    check_adapter_name(args.name)
+    if args.alias is not None:
+        check_name(args.alias, what="alias")
+        if args.push is None:
+            raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
     if args.push is not None and settings.loss_type == REWARD:
         raise ConfigurationError(
             "--push: a reward model answers with a number, and what a server is pushed here answers with text; leave "

@@ -11,9 +11,9 @@ from graft.adapters.form import ServingForm
 from graft.training.adapt.mesh import check_mesh
 from graft.training.adapt.methods.catalog import check_beside_rows, warn_of_unused
 from graft.training.adapt.optimizers import check_optimizer
+from graft.training.adapt.settings import AdaptSettings
 from graft.training.finetune.memory import MOMENT_BYTES, Adapted
 from graft.training.finetune.positions import beyond_positions, longest_row
-from graft.training.adapt.settings import AdaptSettings
 from graft.training.finetune.skeleton import Skeleton
 from graft.training.launch.machine import Machine
 from graft.training.model.configuration import num_positions

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graft.adapters.text.problems import BadLine
-from graft.training.batch.rows import Row, check_keys, kind_of, row_of
-from graft.training.preference.fields import BESIDE, list_of, object_of
+from graft.training.batch.rows.fields import check_keys, kind_of, list_of, object_of
+from graft.training.batch.rows.formats import row_of
+from graft.training.batch.rows.messages import BESIDE
+from graft.training.batch.rows.row import Row
 
 _PAIR = frozenset({"prompt", "chosen", "rejected", "margin", *BESIDE})
 _OPENAI = frozenset({"input", "preferred_output", "non_preferred_output"})

@@ -7,30 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.epochs import Epochs
 from graft.training.batch.packing import Encoded
+from graft.training.finetune.rows import RowReader
 from graft.training.objective.objective import Objective
 from graft.training.objective.preference.kto import KtoObjective
 from graft.training.objective.preference.pair_losses import PAIR_LOSSES
 from graft.training.objective.preference.pairs import PairObjective
 from graft.training.objective.preference.reward import RewardObjective
 from graft.training.preference.batches import JudgedAnswers, Laying, Pairs, PreferenceData
-from graft.training.preference.reading import CheckEncoded, EncodedJudged, read_judged, read_pairs
+from graft.training.preference.reading import EncodedJudged, read_judged, read_pairs
 from graft.training.preference.settings import JUDGED, KTO, REWARD, AlignSettings
 
 Rows = Pairs | JudgedAnswers
 
 
-def rows_of(
-    path: Path, settings: AlignSettings, encoder: RowEncoder, check: CheckEncoded, *, pad_id: int
-) -> Pairs | JudgedAnswers:
+def rows_of(path: Path, settings: AlignSettings, reader: RowReader, *, pad_id: int) -> Rows:
     """Raises ``DataError`` with all rows that cannot be learned from."""
     laying = Laying(packing=settings.packing, pad_id=pad_id)
     if settings.loss_type in JUDGED:
-        rows = read_judged(path, encoder, check)
+        rows = read_judged(path, reader)
         return JudgedAnswers(rows=rows, laying=laying, estimates_divergence=settings.loss_type == KTO)
-    pairs = read_pairs(path, encoder, check, has_margins=settings.loss_type == REWARD)
+    pairs = read_pairs(path, reader, has_margins=settings.loss_type == REWARD)
     loss = PAIR_LOSSES.get(settings.loss_type)
     return Pairs(rows=pairs, laying=laying, learns_prompts=loss is not None and loss.learns_prompts)
 

@@ -5,7 +5,6 @@ here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from graft.training.adapt.method import Method
 from graft.training.adapt.methods.catalog import check_beside_rows, method_of, warn_of_unused
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.epochs import Epochs
-from graft.training.batch.packing import Encoded
 from graft.training.errors import ConfigurationError
-from graft.training.finetune.positions import beyond_positions
-from graft.training.finetune.rows import check_fits
+from graft.training.finetune.positions import beyond_positions, longest_row
+from graft.training.finetune.rows import RowReader
 from graft.training.job.folder import Identity
 from graft.training.loop.optim import schedule_of
 from graft.training.loop.telemetry import check_report_to
@@ -106,12 +104,13 @@ def _preferences(
     path: Path, base: Adaptable, settings: AlignSettings, *, batches_per_step: int, is_shuffled: bool = True
 ) -> Preferences:
     tokenizer = load_tokenizer(base.path)
-    encoder = RowEncoder(tokenizer, stop_ids=base_files.stop_ids(base.path))
-
-    def check(examples: Sequence[Encoded]) -> None:
-        check_fits(examples, base, max_length=settings.max_length)
-
-    rows = rows_of(path, settings, encoder, check, pad_id=tokenizer.pad_token_id or 0)
+    reader = RowReader(
+        encoder=RowEncoder(tokenizer, stop_ids=base_files.stop_ids(base.path)),
+        base=base,
+        max_length=longest_row(settings.max_length, base.num_positions),
+        long_rows=settings.long_rows,
+    )
+    rows = rows_of(path, settings, reader, pad_id=tokenizer.pad_token_id or 0)
     epochs = Epochs(
         num_rows=len(rows.rows),
         rows_per_batch=settings.per_device_train_batch_size,

@@ -7,6 +7,8 @@ from typing import Final
 
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
+from graft.training.finetune.choices import DROP, REFUSE
+from graft.training.finetune.positions import DEFAULT_LENGTH
 from graft.training.objective.preference.pair_losses import PAIR_LOSSES
 from graft.training.objective.preference.scores import Strength
 from graft.training.settings.limits import EPOCHS, MAX_LENGTH, NOT_NEGATIVE, POSITIVE, Limit, between, one_of
@@ -36,8 +38,9 @@ class AlignSettings(AdaptSettings):
         8, "pairs, or answers with labels, per forward pass", between(1, 1 << 16)
     )
     max_length: int = setting(
-        512, "tokens of an answer and its prompt; longer ones are an error", between(1, MAX_LENGTH)
+        DEFAULT_LENGTH, "tokens of a prompt and its answer; no more than the base has positions", between(1, MAX_LENGTH)
     )
+    long_rows: str = setting(REFUSE, f"what becomes of longer ones: {REFUSE} or {DROP}", one_of(REFUSE, DROP))
     packing: bool = setting(True, "several answers in one line of the batch")
     loss_type: str = setting("sigmoid", f"what is learned: {', '.join(LOSSES)}", one_of(*LOSSES))
     beta: float = setting(0.1, "how strongly an answer's probability counts; SimPO takes 2 to 2.5", POSITIVE)
