@@ -97,7 +97,8 @@ def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> 
     assert any(".score." in name for name in load_file(folder / "adapter_model.safetensors"))
     # As others read it: peft on the class with a head, one answer at a time, without packing.
     config = AutoConfig.from_pretrained(tiny_base, num_labels=1)
-    model = load_base(tiny_base, ServingForm.NF4, model_class=AutoModelForSequenceClassification, config=config)
+    made_by = AutoModelForSequenceClassification._model_mapping[type(config)]
+    model = load_base(tiny_base, ServingForm.NF4, model_class=made_by, config=config)
     model = PeftModel.from_pretrained(model, folder).eval()
     tokenizer = load_tokenizer(tiny_base)
     encoder = RowEncoder(tokenizer)
@@ -160,8 +161,6 @@ def test_the_command_says_what_is_wrong_in_one_line(
         str(align.data),
         "--name",
         "polite",
-        "--output",
-        str(align.work),
     ]
     assert main([*given, "--output", str(align.work)]) == 2
     told = capsys.readouterr().err

@@ -105,6 +105,11 @@ class AdaptSettings(TrainingSettings):
     report_examples: int = setting(3, "answers before and after in report.html", between(0, 20))
 
     @property
+    def packs(self) -> bool:
+        """Whether several rows may stand in one line of a batch."""
+        return True
+
+    @property
     def form(self) -> ServingForm:
         """In which plain weights are held."""
         if self.load_in_8bit:

@@ -68,7 +68,8 @@ class Ready:
                 raise ConfigurationError(
                     "a reward model's weights cannot be sharded: take dp_replicate, or zero_stage 1."
                 )
-        if said := beyond_positions(base.name, adaptable.num_positions, settings.max_length):
+        longest = longest_row(settings.max_length, adaptable.num_positions)
+        if said := beyond_positions(base.name, adaptable.num_positions, longest):
             _log.warning("%s", said)
         learned = _preferences(
             data, adaptable, settings, batches_per_step=settings.gradient_accumulation_steps * mesh.dp

@@ -33,7 +33,8 @@ def reward_model(
     head = config_of(base)
     torch.manual_seed(settings.seed)
     device = own_device(layout.device)
-    model = load_base(base.path, form, device=device, model_class=AutoModelForSequenceClassification, config=head)
+    made_by = AutoModelForSequenceClassification._model_mapping[type(head)]
+    model = load_base(base.path, form, device=device, model_class=made_by, config=head)
     config: Any = method.configuration(base)
     config.task_type, config.modules_to_save = TaskType.SEQ_CLS, ["score"]
     adapted = inject(model, config, base_name=base.name)

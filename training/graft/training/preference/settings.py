@@ -85,6 +85,10 @@ class AlignSettings(AdaptSettings):
             raise ConfigurationError(f"{'; '.join(reasons)}.")
 
     @property
+    def packs(self) -> bool:
+        return self.packing
+
+    @property
     def has_reference(self) -> bool:
         loss = PAIR_LOSSES.get(self.loss_type)
         return self.loss_type in JUDGED if loss is None else loss.has_reference
