@@ -77,7 +77,7 @@ class TaskModel:
         head = language.get_output_embeddings()
         if self.config.tie_word_embeddings:
             head.weight = model.get_input_embeddings().weight
-        return WithLanguageHead(model, head)
+        return WithLanguageHead(model, head).eval()  # as its parts are loaded: a step looks at the whole alone
 
     def _grow(self, model: PreTrainedModel) -> None:
         if self.num_tokens > model.get_input_embeddings().weight.shape[0]:
