@@ -48,8 +48,7 @@ def class_of(auto: Any, config: PretrainedConfig) -> Any:
     found = auto._model_mapping.get(type(config), None)
     if found is None or facts_of(config).name == "xlnet":  # whose rows are filled up at their beginning
         raise ConfigurationError(
-            f"a {config.model_type} has no head for this task ({auto.__name__.removeprefix('Auto')}): take another "
-            "base, or another --task."
+            f"a {config.model_type} has no head for this task: take another base, or another --task."
         )
     return found[0] if isinstance(found, tuple | list) else found
 

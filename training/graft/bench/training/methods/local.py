@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import nn
 
@@ -21,9 +22,8 @@ from graft.adapters.base.base import Base, find_base
 from graft.adapters.form import ServingForm
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.bench.training.methods.trial import BASE, settings_of
-from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
-from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.methods.packed import inject_by_shape
 from graft.training.batch.encoding import end_ids
 from graft.training.model.cpu_products import multiply_in_float32
 from graft.training.model.loading import load_base, load_tokenizer
@@ -42,8 +42,10 @@ def model_of(name: str, folder: Path) -> nn.Module:
     plain = load_base(base.path, settings.form)
     if name in _BOTTLENECKS:
         return load_bottlenecks(plain, folder)
-    # As its trainer made it: on NF4 peft's own `from_pretrained` does not load every method.
-    model = method_of(settings).inject(plain, Adaptable.of(base), seed=settings.seed)
+    # On NF4 peft's own `from_pretrained` does not load every method.
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    model = inject_by_shape(plain, config, base_name=base.name)
     set_peft_model_state_dict(model, load_peft_weights(str(folder)))
     return model
 
@@ -63,11 +65,19 @@ def answers(model: nn.Module, prompts: Sequence[str]) -> list[str]:
             max_new_tokens=MAX_TOKENS,
             eos_token_id=ends,
             pad_token_id=ends[0],
+            **_task_of(model),
         )
         new = found_1L[0].tolist()
         new = new[ids_1L.shape[1] :] if new[: ids_1L.shape[1]] == ids_1L[0].tolist() else new
         said.append(tokenizer.decode(new, skip_special_tokens=True))
     return said
+
+
+def _task_of(model: nn.Module) -> dict[str, Any]:
+    """Of multitask prompt tuning, the only task that it was trained on."""
+    config = model.active_peft_config if isinstance(model, PeftModel) else None
+    is_for_tasks = config is not None and config.peft_type is PeftType.MULTITASK_PROMPT_TUNING
+    return {"task_ids": torch.zeros(1, dtype=torch.long)} if is_for_tasks else {}
 
 
 def main(name: str, folder: str) -> None:

@@ -85,7 +85,9 @@ def run(name: str, data: Path, folder: Path) -> Trial:
     peak = graft(command, log=work.with_suffix(".log"))
     rows = read_metrics(work)
     speed = median(row["tokens_per_second"] for row in rows[len(rows) // 10 :])
-    return Trial(name=name, adapter=work / "adapter", peak_bytes=peak, tokens_per_second=speed)
+    return Trial(
+        name=name, adapter=work / ("base" if name == "full" else "adapter"), peak_bytes=peak, tokens_per_second=speed
+    )
 
 
 def plain(name: str) -> str:
