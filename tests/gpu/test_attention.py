@@ -11,10 +11,10 @@ from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
-from graft.training.model import varlen
+from graft.training.model.attention import varlen
+from graft.training.model.attention.varlen_kernels import Kernel, Pieces, kernel_for, reference
 from graft.training.model.blocks import compile_blocks
 from graft.training.model.casting import cast
-from graft.training.model.varlen_kernels import Kernel, Pieces, kernel_for, reference
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.context import places

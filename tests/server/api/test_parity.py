@@ -15,9 +15,9 @@ from graft.adapters.form import ServingForm
 from graft.server.engine.engine import EngineAdapter
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import make_adapter
+from tests.server.api.adapters.test_adapters import answered_by, upload_parts
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of, generate_request, until
-from tests.server.api.test_adapters import answered_by, upload_parts
 
 
 def logprob(adapter: EngineAdapter | None, token_id: int) -> float:

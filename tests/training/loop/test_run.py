@@ -21,7 +21,7 @@ from graft.training.loop.checkpoint import Keeping, checkpoint_values, complete_
 from graft.training.loop.optim import Schedule, adamw, muon
 from graft.training.loop.resuming import take_over
 from graft.training.loop.state import State
-from graft.training.model import attention
+from graft.training.model.attention import in_blocks
 from graft.training.objective.causal import CausalObjective
 from graft.training.parallel.layout import Alone
 from graft.training.rootstock.job import Pretrain
@@ -108,7 +108,7 @@ def test_a_run_attends_in_blocks_and_keeps_its_memory(tmp_path: Path, monkeypatc
     monkeypatch.setattr(step_module, "keep_freed_memory", lambda: kept.append(True))
     run = recipe(num_steps=1).run(tmp_path)
     run.execute()
-    assert run.step.model.config._attn_implementation == attention.NAME
+    assert run.step.model.config._attn_implementation == in_blocks.NAME
     assert kept == [True]
 
 

@@ -13,8 +13,8 @@ from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.model.attention.varlen_kernels import KERNELS, Pieces
 from graft.training.model.blocks import RECOMPUTATIONS, VARIANTS, compile_blocks, recompute
-from graft.training.model.varlen_kernels import KERNELS, Pieces
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 

@@ -29,8 +29,8 @@ from graft.training.loop.optim import Schedule, adamw, muon
 from graft.training.loop.run import Run
 from graft.training.loop.step import Step
 from graft.training.loop.weights import is_hidden_matrix
-from graft.training.model import attention
-from graft.training.model.attention import attend_in_blocks
+from graft.training.model.attention import in_blocks
+from graft.training.model.attention.in_blocks import attend_in_blocks
 from graft.training.model.configuration import configuration, num_positions
 from graft.training.model.family import FAMILIES, Size, family, trainable
 from graft.training.model.loading import parts
@@ -249,8 +249,8 @@ def test_bfloat16_is_float32_rounded(
     rounded = copy.deepcopy(exact).bfloat16()
     attend_in_blocks(rounded)
     calls = []
-    apply = attention._Attention.apply
-    monkeypatch.setattr(attention._Attention, "apply", lambda *inputs: calls.append(1) or apply(*inputs))
+    apply = in_blocks._Attention.apply
+    monkeypatch.setattr(in_blocks._Attention, "apply", lambda *inputs: calls.append(1) or apply(*inputs))
     slopes = []
     for model in (exact, rounded):
         torch.manual_seed(1)

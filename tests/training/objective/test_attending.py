@@ -16,9 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from graft.training.errors import ConfigurationError
 from graft.training.loop.optim import adamw
 from graft.training.loop.step import Step
-from graft.training.model import attention, varlen
+from graft.training.model.attention import in_blocks as attention
+from graft.training.model.attention import varlen
+from graft.training.model.attention.soft_caps import keep_soft_caps
 from graft.training.model.loading import load
-from graft.training.model.soft_caps import keep_soft_caps
 from graft.training.objective import attending
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective

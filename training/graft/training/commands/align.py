@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.commands.finetune import base_of, configured, push
 from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:

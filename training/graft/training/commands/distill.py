@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from graft.training.commands.server_argument import add_server_argument, add_token_argument
+from graft.training.commands.arguments.server import add_server_argument, add_token_argument
 from graft.training.settings.limits import count_of
 
 HELP = "write rows whose answers a served model gives, for another to learn from"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.training.commands import evaluate_tasks
-from graft.training.commands.base_argument import BASE
-from graft.training.commands.server_argument import add_server_argument, add_token_argument
+from graft.training.commands.arguments.base import BASE
+from graft.training.commands.arguments.server import add_server_argument, add_token_argument
 from graft.training.runtime.startup import prepare
 
 if TYPE_CHECKING:

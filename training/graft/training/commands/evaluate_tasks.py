@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.training.commands.server_argument import add_server_argument, add_token_argument
+from graft.training.commands.arguments.server import add_server_argument, add_token_argument
 
 if TYPE_CHECKING:
     from graft.client import Client

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.training.commands import finetune_task
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.finetune.audit.command import add_audit_flags, run_audit
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.runtime.startup import prepare
 from graft.training.settings.limits import count_of
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     prepare()
     from graft.adapters.base.base import Base, find_base
     from graft.adapters.base.hub import Hub
-    from graft.training.commands.calibration_text import calibration_text
+    from graft.training.commands.arguments.calibration_text import calibration_text
     from graft.training.compress.prune.prune import Method, Pruning
     from graft.training.compress.prune.sparsity import Sparsity
 

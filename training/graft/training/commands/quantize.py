@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.runtime.startup import prepare
 from graft.training.settings.limits import count_of
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.base.base import Base, find_base
     from graft.adapters.base.hub import Hub
     from graft.adapters.form import ServingForm
-    from graft.training.commands.calibration_text import calibration_text
+    from graft.training.commands.arguments.calibration_text import calibration_text
     from graft.training.compress.quantize import Quantization
     from graft.training.compress.share import outside_form, summary
 

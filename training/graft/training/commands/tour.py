@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graft.training.commands.server_argument import add_server_argument, add_token_argument
+from graft.training.commands.arguments.server import add_server_argument, add_token_argument
 from graft.training.errors import ConfigurationError, NotWritten
 
 HELP = "what prompting can do and cannot, shown and measured on a server"

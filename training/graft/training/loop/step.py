@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from graft.training.loop.optim import MakeOptimizers, clip_gradients, set_learning_rates
 from graft.training.loop.state import Companion, State
 from graft.training.loop.weights import Weights, WorkingForm, bfloat16_form
-from graft.training.model.attention import attend_in_blocks
+from graft.training.model.attention.in_blocks import attend_in_blocks
 from graft.training.model.cpu_products import multiply_in_float32
 from graft.training.objective.objective import Objective
 from graft.training.parallel.layout import Alone, Layout, Work, counted, moved, pinned

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from graft.training.model.attention.soft_caps import keep_soft_caps
 from graft.training.model.deferred import Deferred
 from graft.training.model.loading import load_in_parts
-from graft.training.model.soft_caps import keep_soft_caps
 
 
 def decoder_in_parts(folder: Path, dtype: torch.dtype) -> Deferred | None:

@@ -25,10 +25,10 @@ from transformers.utils.logging import disable_progress_bar
 from graft.adapters.base import files as base_files
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError, first_line
+from graft.training.model.attention.soft_caps import keep_soft_caps
 from graft.training.model.blocks import is_in_a_block
 from graft.training.model.deferred import Deferred, Part, undrawn
 from graft.training.model.quantized import bitsandbytes_functional, llm_int8_config, nf4_config
-from graft.training.model.soft_caps import keep_soft_caps
 
 CPU = torch.device("cpu")
 PLAIN_FORMS = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.BF16, ServingForm.FP32)

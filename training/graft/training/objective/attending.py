@@ -17,11 +17,11 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from graft.training.errors import ConfigurationError
-from graft.training.model import varlen
-from graft.training.model.attention import PLAIN_NAME, register_plain
+from graft.training.model.attention import varlen
+from graft.training.model.attention.in_blocks import PLAIN_NAME, register_plain
+from graft.training.model.attention.soft_caps import has_soft_caps
+from graft.training.model.attention.varlen_kernels import kernel_for
 from graft.training.model.casting import cast
-from graft.training.model.soft_caps import has_soft_caps
-from graft.training.model.varlen_kernels import kernel_for
 from graft.training.objective.masks import FLASH, FLEX, decoder_of, reaches
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import PretrainedConfig, PreTrainedModel
 
 from graft.training.batch.packing import PackedBatch, Reach
-from graft.training.model import varlen
+from graft.training.model.attention import varlen
 
 FLASH, FLEX = "flash_attention_2", "flex_attention"
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"

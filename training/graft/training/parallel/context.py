@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from graft.training.model import varlen
-from graft.training.model.attention import attention
+from graft.training.model.attention import varlen
+from graft.training.model.attention.in_blocks import attention
 
 NAME = "graft_context"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from graft.training.commands.base_argument import BASE
+from graft.training.commands.arguments.base import BASE
 from graft.training.runtime.startup import prepare
 from graft.training.settings.limits import count_of
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.base.hub import Hub
     from graft.bench.training.pruning.comparison import Comparison
     from graft.bench.training.pruning.table import table, write_json
-    from graft.training.commands.calibration_text import calibration_text, held_out_text
+    from graft.training.commands.arguments.calibration_text import calibration_text, held_out_text
     from graft.training.compress.prune.sparsity import Sparsity
     from graft.training.errors import ConfigurationError
 

@@ -14,9 +14,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from graft.training.adapt.together.layer import ADAPTER, Present, SharedLinear, Span
 from graft.training.adapt.together.twin import twin
 from graft.training.batch.packing import PackedBatch
-from graft.training.model import lines
+from graft.training.model.attention import lines
+from graft.training.model.attention.varlen import placeholder
 from graft.training.model.family import facts_of
-from graft.training.model.varlen import placeholder
 from graft.training.objective.masks import decoder_of
 from graft.training.parallel.layout import Work
 

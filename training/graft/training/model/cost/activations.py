@@ -23,7 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 
 from graft.training.errors import first_line
-from graft.training.model.attention import LONGEST
+from graft.training.model.attention.in_blocks import LONGEST
 from graft.training.model.blocks import blocks
 from graft.training.model.casting import cast
 from graft.training.model.family import facts_of
@@ -219,7 +219,7 @@ class _Fused(torch.autograd.Function):
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Hugging Face's interface; see ``graft.training.model.attention``."""
+    """Hugging Face's interface; see ``graft.training.model.attention.in_blocks``."""
     return _Fused.apply(query, key, value), None
 
 
@@ -239,8 +239,8 @@ def _by_formula(model: PreTrainedModel, num_tokens: int, itemsize: int, obstacle
 
 
 def probability_bytes(config: PretrainedConfig, *, rows: int, length: int) -> float:
-    """Of a layer in bfloat16 on a CPU: what ``graft.training.model.attention`` keeps beyond a fused kernel; half of it
-    where attention is causal.
+    """Of a layer in bfloat16 on a CPU: what ``attention.in_blocks`` keeps beyond a fused kernel; half of it where
+    attention is causal.
     """
     if length > LONGEST:
         return 0.0

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from graft.bench.training.gpu.teller import Teller
 from graft.bench.training.gpu.timing import told_cost
-from graft.training.model.varlen_kernels import Kernel, Pieces, kernel_for, reference
+from graft.training.model.attention.varlen_kernels import Kernel, Pieces, kernel_for, reference
 
 _HEADS, _KEY_HEADS, _WIDTH = 32, 8, 64
 _SHAPES = ((4, 4096), (1, 16384))

@@ -18,8 +18,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from graft.training.batch.packing import PackedBatch, Reach
-from graft.training.model import varlen
-from graft.training.model.attention import BLOCK
+from graft.training.model.attention import varlen
+from graft.training.model.attention.in_blocks import BLOCK
 
 NAME = "graft_lines"
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from graft.training.model.attention import BLOCK, LONGEST, NAME, attend_in_blocks, attention
+from graft.training.model.attention.in_blocks import BLOCK, LONGEST, NAME, attend_in_blocks, attention
 
 ROUNDED = 2e-2
 """Relative L2 that scores in bfloat16 leave room for; torch's own kernel, with scores in float32, has 4e-3."""

@@ -12,9 +12,9 @@ from graft.adapters.form import ServingForm
 from graft.client import AsyncClient
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import make_adapter, make_tensors
+from tests.server.api.adapters.test_adapters import answered_by, upload_parts
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of
-from tests.server.api.test_adapters import answered_by, upload_parts
 
 
 async def pushed(server: Server, name: str, **options: Any) -> pb.AdapterVersion:

@@ -12,9 +12,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
 from graft.training.batch.packing import Encoded, PackedBatch, Reach, batch_of_rows
-from graft.training.model import attention as masked
-from graft.training.model import varlen, varlen_kernels
-from graft.training.model.varlen_kernels import Pieces
+from graft.training.model.attention import in_blocks as masked
+from graft.training.model.attention import varlen, varlen_kernels
+from graft.training.model.attention.varlen_kernels import Pieces
 from graft.training.parallel.context import places
 
 LENGTH = 32

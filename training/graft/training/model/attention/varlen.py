@@ -17,8 +17,8 @@ from torch.nn import functional
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from graft.training.model import attention as masked
-from graft.training.model.varlen_kernels import KERNELS, Pieces, reference
+from graft.training.model.attention import in_blocks as masked
+from graft.training.model.attention.varlen_kernels import KERNELS, Pieces, reference
 
 NAME = "graft_varlen"
 CONTEXT_NAME = "graft_varlen_context"

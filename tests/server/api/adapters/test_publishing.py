@@ -18,9 +18,9 @@ from graft.adapters.form import ServingForm
 from graft.client.upload import upload_requests
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import TEMPLATE, make_adapter
+from tests.server.api.adapters.test_adapters import answered_by, upload_parts
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.grpc.test_grpc import details_of
-from tests.server.api.test_adapters import answered_by, upload_parts
 
 
 def recorded(server: Server, name: str, logprob: float, *, seed: int = 1) -> Path:
