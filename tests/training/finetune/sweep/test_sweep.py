@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,9 +44,9 @@ def wanted(folder: Path, runs: Mapping[str, Mapping[str, object]] = RUNS) -> lis
     return found
 
 
-def alone(base: Path, one: Wanted, folder: Path) -> Path:
+def alone(base: Path, one: Wanted, folder: Path, *, resume: bool = False) -> Path:
     job = Finetune(base=Base.from_folder(base), data=one.data, settings=one.settings, work=folder / one.name)
-    job.execute()
+    job.execute(resume=resume)
     return job.work
 
 
@@ -89,9 +90,13 @@ def test_each_ends_as_alone_also_when_it_was_interrupted(
         with pytest.raises(Interrupted, match="go on with --resume"):
             sweep(tiny_base, runs, cut).execute()
     assert complete_checkpoints(cut / "dropped") and not (cut / "small" / "adapter").exists()
+    shutil.copytree(cut / "dropped", tmp_path / "going on alone" / "dropped")
     sweep(tiny_base, runs, cut).execute(resume=True)
     for one in runs:
         check_the_same(cut / one.name, tmp_path / "together" / one.name)
+    check_the_same(
+        alone(tiny_base, runs[2], tmp_path / "going on alone", resume=True), tmp_path / "together" / "dropped"
+    )
 
 
 def test_one_that_fails_leaves_the_others_be(tiny_base: Path, tmp_path: Path) -> None:
