@@ -15,8 +15,9 @@ from graft.adapters.base import files as base_files
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
+from graft.training.adapt import engine_ranks
 from graft.training.adapt.answers import examples
-from graft.training.adapt.method import Route
+from graft.training.adapt.method import Route, Way
 from graft.training.adapt.written import folder_of
 from graft.training.batch.encoding import end_ids
 from graft.training.batch.packing import Encoded
@@ -63,7 +64,7 @@ def _report(folder: Path, model: nn.Module, ready: Ready, settings: FinetuneSett
             Section(title="What it learned from", body=definitions(_rows_in_figures(ready.rows))),
             Section(title="Receipt", body=definitions(_receipt(folder / folder_of(ready.method, ready.base)))),
         ],
-        commands=_next_steps(folder / folder_of(ready.method, ready.base), name, base.name, way.route),
+        commands=_next_steps(folder / folder_of(ready.method, ready.base), name, base.name, way),
     )
 
 
@@ -106,16 +107,23 @@ def _num_trained(model: nn.Module) -> int:
     return sum(one.numel() for one in model.parameters() if one.requires_grad)
 
 
-def _next_steps(made: Path, name: str, base: str, route: Route) -> list[str]:
-    serve, chat = f"graft serve --base {base}", f"graft chat --model {name}"
-    if route is Route.BASE:
-        return [f"graft serve --base {made}", "graft chat"]
-    if route is Route.NONE:
+def _next_steps(made: Path, name: str, base: str, way: Way) -> list[str]:
+    in_16_bits = "--quantization bf16  # four bits round small changes of weights away"
+    if way.route is Route.BASE:
+        return [f"graft serve --base {made} {in_16_bits}", "graft chat"]
+    if way.route is Route.NONE:
         return ["no server takes it: it is read by peft and transformers"]
-    if route in (Route.AS_IS, Route.PROMPT):
+    if way.route is Route.MERGE:
+        compiled = f"graft compile {made} --base {base} --output {name}-base"
+        return [compiled, f"graft serve --base {name}-base {in_16_bits}", "graft chat"]
+    max_rank = (
+        f" --max-rank {engine_ranks.engine_rank(way.rank)}"
+        if way.rank is not None and way.rank > engine_ranks.DEFAULT
+        else ""
+    )
+    serve, chat = f"graft serve --base {base}{max_rank}", f"graft chat --model {name}"
+    if way.route in (Route.AS_IS, Route.PROMPT):
         return [serve, f"graft adapters push {made} --name {name} --alias stable", chat]
-    if route is Route.MERGE:
-        return [f"graft compile {made} --base {base} --output {name}-base", f"graft serve --base {name}-base"]
     compiled = f"{name}-lora"
     push = f"graft adapters push {compiled} --name {name} --alias stable"
     return [f"graft compile {made} --base {base} --output {compiled}", serve, push, chat]

@@ -24,6 +24,7 @@ from graft.bench.training.methods.task import MAX_TOKENS
 from graft.bench.training.methods.trial import BASE, settings_of
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
 from graft.training.adapt.methods.packed import inject_by_shape
+from graft.training.adapt.methods.through_peft import inject
 from graft.training.batch.encoding import end_ids
 from graft.training.model.cpu_products import multiply_in_float32
 from graft.training.model.loading import load_base, load_tokenizer
@@ -32,11 +33,11 @@ _BOTTLENECKS = ("houlsby", "pfeiffer")
 
 
 def model_of(name: str, folder: Path) -> nn.Module:
-    """``base`` is the shipped base itself, ``full`` a base in ``folder``; ``merged`` one that is served in NF4."""
+    """``base`` is the shipped base itself, ``full`` a base in ``folder``; ``merged`` one that was compiled."""
     if name == "base":
         return load_base(find_base(BASE), ServingForm.NF4)
     if name in ("full", "merged"):
-        return load_base(folder, ServingForm.NF4)
+        return load_base(folder, ServingForm.BF16)
     base = Base.from_folder(find_base(BASE))
     settings = settings_of(name)
     plain = load_base(base.path, settings.form)
@@ -45,7 +46,8 @@ def model_of(name: str, folder: Path) -> nn.Module:
     # On NF4 peft's own `from_pretrained` does not load every method.
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
-    model = inject_by_shape(plain, config, base_name=base.name)
+    make = inject_by_shape if config.peft_type in (PeftType.LOHA, PeftType.LOKR) else inject
+    model = make(plain, config, base_name=base.name)
     set_peft_model_state_dict(model, load_peft_weights(str(folder)))
     return model
 

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.client import Client
+from graft.training.adapt.engine_ranks import engine_rank
 from graft.training.tour.server import served
 
 _SLOTS, _AT_ONCE = 4, 16
-_ENGINE_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def adapters_answers(adapters: Mapping[str, Path], prompts: Sequence[str], *, rank: int) -> dict[str, list[str]]:
     """Of each adapter by name; ``rank`` is the largest of them."""
-    max_rank = next(one for one in _ENGINE_RANKS if one >= rank)
     found = {}
-    with served("--num-slots", str(_SLOTS), "--max-rank", str(max_rank)) as address, Client(address) as client:
+    with served("--num-slots", str(_SLOTS), "--max-rank", str(engine_rank(rank))) as address, Client(address) as client:
         for name, folder in adapters.items():
             client.push_adapter(folder, name=name, alias="stable", timeout=300)
             found[name] = _answers(client, name, prompts)
@@ -26,8 +25,11 @@ def adapters_answers(adapters: Mapping[str, Path], prompts: Sequence[str], *, ra
 
 
 def base_answers(folder: Path, prompts: Sequence[str]) -> list[str]:
-    """Of a base, served in NF4 as by default."""
-    with served("--base", str(folder), "--num-slots", "0") as address, Client(address) as client:
+    """Of a base that was trained or merged, in bf16: four bits would round away much of how it changed."""
+    with (
+        served("--base", str(folder), "--quantization", "bf16", "--num-slots", "0") as address,
+        Client(address) as client,
+    ):
         return _answers(client, "", prompts)
 
 

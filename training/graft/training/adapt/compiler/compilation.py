@@ -231,8 +231,8 @@ def _of_form(wanted: ServingForm, measured: ServingForm) -> list[str]:
         return [f"its weights are plain: `graft quantize --form {wanted}` brings them into {wanted} again"]
     if wanted in (ServingForm.NF4, ServingForm.LLM_INT8):
         return [
-            f"the error is that of bringing what was merged into {wanted} again; an adapter beside the same base has "
-            "none of it: --svd RANK makes the nearest"
+            f"the error is that of bringing what was merged into {wanted} again. Served with --quantization bf16 it "
+            "has none of it, nor has an adapter beside the same base: --svd RANK makes the nearest"
         ]
     return []
 

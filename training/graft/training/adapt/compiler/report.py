@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.form import ServingForm
+from graft.training.adapt.engine_ranks import engine_rank
 from graft.training.adapt.method import Route
 
 FILE_NAME = "compiled.json"
-ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM's ``max_lora_rank`` may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class Report:
     def max_rank(self) -> int | None:
         """The smallest ``--max-rank`` of a server that takes it."""
         rank = self.rank
-        return None if rank is None else next(one for one in ENGINE_RANKS if one >= rank)
+        return None if rank is None else engine_rank(rank)
 
     def as_json(self) -> str:
         body = {
