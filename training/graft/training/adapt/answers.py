@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from peft import PeftModel
-from torch import nn
+from peft import MultitaskPromptTuningConfig, PeftModel
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from graft.training.batch.packing import Encoded
@@ -62,7 +62,7 @@ def _split(row: Encoded) -> tuple[list[int], list[int]]:
 
 def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenizerBase, stop_ids: Sequence[int]) -> str:
     room = num_positions(decoder_of(model).config)
-    most = MAX_NEW_TOKENS if room is None else min(MAX_NEW_TOKENS, room - len(prompt))
+    most = MAX_NEW_TOKENS if room is None else min(MAX_NEW_TOKENS, room - _num_ahead(model) - len(prompt))
     if most < 1:
         return "–"
     ids_1L = torch.tensor([list(prompt)], device=next(model.parameters()).device)
@@ -73,9 +73,25 @@ def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenize
         max_new_tokens=most,
         eos_token_id=list(stop_ids) or None,
         pad_token_id=stop_ids[0] if stop_ids else 0,
+        **task_of(model),
     )
     said = said_1L[0].tolist()
     return _text(tokenizer, said[len(prompt) :] if said[: len(prompt)] == list(prompt) else said, stop_ids)
+
+
+def task_of(model: nn.Module) -> dict[str, Tensor]:
+    """What peft's ``generate`` asks for beside a prompt: of multitask prompt tuning the task, of which
+    only one is trained. Nothing while the adapter is switched off.
+    """
+    is_on = isinstance(model, PeftModel) and not model._adapters_disabled
+    if is_on and isinstance(model.active_peft_config, MultitaskPromptTuningConfig):
+        return {"task_ids": torch.zeros(1, dtype=torch.long)}
+    return {}
+
+
+def _num_ahead(model: nn.Module) -> int:
+    """Vectors that stand before a prompt."""
+    return int(getattr(model.active_peft_config, "num_virtual_tokens", 0)) if isinstance(model, PeftModel) else 0
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int]) -> str:

@@ -10,10 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, PeftType, set_peft_model_state_dict
+from peft import PeftConfig, PeftType, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import nn
 
@@ -22,6 +21,7 @@ from graft.adapters.base.base import Base, find_base
 from graft.adapters.form import ServingForm
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.bench.training.methods.trial import BASE, settings_of
+from graft.training.adapt.answers import task_of
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
 from graft.training.adapt.methods.packed import inject_by_shape
 from graft.training.adapt.methods.through_peft import inject
@@ -67,19 +67,12 @@ def answers(model: nn.Module, prompts: Sequence[str]) -> list[str]:
             max_new_tokens=MAX_TOKENS,
             eos_token_id=ends,
             pad_token_id=ends[0],
-            **_task_of(model),
+            **task_of(model),
         )
         new = found_1L[0].tolist()
         new = new[ids_1L.shape[1] :] if new[: ids_1L.shape[1]] == ids_1L[0].tolist() else new
         said.append(tokenizer.decode(new, skip_special_tokens=True))
     return said
-
-
-def _task_of(model: nn.Module) -> dict[str, Any]:
-    """Of multitask prompt tuning, the only task that it was trained on."""
-    config = model.active_peft_config if isinstance(model, PeftModel) else None
-    is_for_tasks = config is not None and config.peft_type is PeftType.MULTITASK_PROMPT_TUNING
-    return {"task_ids": torch.zeros(1, dtype=torch.long)} if is_for_tasks else {}
 
 
 def main(name: str, folder: str) -> None:
