@@ -219,10 +219,9 @@ CASES = [
             ],
         ),
     ),
-    trains(
-        "T12 longer than the rotary positions",
+    refused(
+        "T12 longer than the rotary positions", "rows.jsonl, line 2: 142 tokens, base has 128 positions",
         prepare=base_and_rows(PLAIN, {"prompt": "a" * 140, "completion": "b"}),
-        says=["rows.jsonl: 1 rows are longer than the 128 positions", "the first in line 2"],
     ),
     *(
         refused(

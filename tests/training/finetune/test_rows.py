@@ -52,7 +52,7 @@ def test_long_rows_are_cut_or_dropped_as_it_was_said(
     path = write(tmp_path / "rows.jsonl", pair("a", "b"), {"text": LONG}, pair(LONG, "b"))
     settings = {"max_length": 10, "long_rows": how}
     found = LearnedFile.read(path, reader(base, **settings))
-    tokenizer = load_tokenizer(base.base.path)
+    tokenizer = load_tokenizer(base.path)
     texts = [tokenizer.decode(one.input_ids) for one in found.examples()]
     assert texts[0] == "ab<|eos|>" and texts[1 : 1 + len(kept)] == kept
     left_out = [number for number, _ in found.dropped]
@@ -138,7 +138,7 @@ def test_gsm8k_is_learned_with_its_reasoning(base: Adaptable, tmp_path: Path, da
     found = LearnedFile.read(path, reader(base, **settings))
     examples = found.examples()
     assert len(examples) == 500 and not found.dropped and not found.cut
-    tokenizer = load_tokenizer(base.base.path)
+    tokenizer = load_tokenizer(base.path)
     for row, example in zip(map(json.loads, path.open()), examples, strict=True):
         learned = [id for id, is_learned in zip(example.input_ids, example.supervised, strict=True) if is_learned]
         assert tokenizer.decode(learned) == row["answer"] + "<|eos|>" and "####" in row["answer"]

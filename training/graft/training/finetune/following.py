@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from graft.training.adapt.settings import AdaptSettings
-from graft.training.adapt.teacher import Teacher
 from graft.training.errors import ConfigurationError
-from graft.training.objective.causal import CausalObjective
-from graft.training.objective.distillation import DecoderDistillation
-from graft.training.objective.divergence import Divergence
 from graft.training.settings.limits import POSITIVE, SHARE, Limit
 from graft.training.settings.settings import setting
 
-_WEIGHT, _DIVERGENCE = 0.5, Divergence()
+if TYPE_CHECKING:  # flags are listed without torch
+    from graft.training.adapt.teacher import Teacher
+    from graft.training.objective.causal import CausalObjective
+    from graft.training.objective.distillation import DecoderDistillation
+
+_WEIGHT, _BETA, _TEMPERATURE = 0.5, 0.0, 2.0
 _OWN = ("distillation_weight", "distillation_beta", "distillation_temperature")
 
 
@@ -32,11 +34,11 @@ class FollowingSettings(AdaptSettings):
     distillation_beta: float | None = setting(
         None,
         "how far from the teacher is measured: 0 KL(teacher, student), 1 KL(student, teacher), between them the "
-        f"generalised Jensen–Shannon divergence; default: {_DIVERGENCE.beta}",
+        f"generalised Jensen–Shannon divergence; default: {_BETA}",
         SHARE,
     )
     distillation_temperature: float | None = setting(
-        None, f"softens both distributions; default: {_DIVERGENCE.temperature}", POSITIVE
+        None, f"softens both distributions; default: {_TEMPERATURE}", POSITIVE
     )
 
     def __post_init__(self) -> None:
@@ -52,12 +54,13 @@ def objective_of(
     """What is learned, ``plain`` where there is no teacher; one is loaded. Raises ``ConfigurationError``."""
     if teacher is None:
         return plain
+    from graft.training.objective.distillation import DecoderDistillation
+    from graft.training.objective.divergence import Divergence
+
     weight = settings.distillation_weight or _WEIGHT
     beta, temperature = settings.distillation_beta, settings.distillation_temperature
     return DecoderDistillation(
         teacher=teacher.load(settings, device=device, packing=packing),
-        divergence=Divergence(
-            beta=_DIVERGENCE.beta if beta is None else beta, temperature=temperature or _DIVERGENCE.temperature
-        ),
+        divergence=Divergence(beta=_BETA if beta is None else beta, temperature=temperature or _TEMPERATURE),
         weights={name: part for name, part in (("soft", weight), ("tokens", 1 - weight)) if part},
     )

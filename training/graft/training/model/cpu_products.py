@@ -71,27 +71,27 @@ def _replaced() -> torch.library.Library:
 
 def _mm(left: Tensor, right: Tensor) -> Tensor:
     if not _are_worth_it(left, right):
-        return torch.mm(left, right, out=left.new_empty(0))
+        return torch.ops.aten.mm(left, right, out=left.new_empty(0))
     return _in_parts(left, right)
 
 
 def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     if not _are_worth_it(left, right) or bias.dtype != left.dtype:
-        return torch.addmm(bias, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
+        return torch.ops.aten.addmm(bias, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
     bias = bias.expand(len(left), right.shape[1])
     return _in_parts(left, right, lambda rows, columns: bias[rows, columns].float(), beta, alpha)
 
 
 def _bmm(left: Tensor, right: Tensor) -> Tensor:
     if not _are_worth_it(left, right):
-        return torch.bmm(left, right, out=left.new_empty(0))
-    return torch.bmm(left.float(), right.float()).to(left.dtype)
+        return torch.ops.aten.bmm(left, right, out=left.new_empty(0))
+    return torch.ops.aten.bmm(left.float(), right.float()).to(left.dtype)
 
 
 def _baddbmm(sum_: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     if not _are_worth_it(left, right) or sum_.dtype != left.dtype:
-        return torch.baddbmm(sum_, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
-    return torch.baddbmm(sum_.float(), left.float(), right.float(), beta=beta, alpha=alpha).to(left.dtype)
+        return torch.ops.aten.baddbmm(sum_, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
+    return torch.ops.aten.baddbmm(sum_.float(), left.float(), right.float(), beta=beta, alpha=alpha).to(left.dtype)
 
 
 def _baddbmm_(sum_: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -130,9 +130,9 @@ def _in_parts(
         for columns in _slices(right.shape[1], _PART // length):
             other = right[:, columns].float()
             if bias is None:
-                product[rows, columns] = torch.mm(part, other)
+                product[rows, columns] = torch.ops.aten.mm(part, other)
             else:
-                product[rows, columns] = torch.addmm(bias(rows, columns), part, other, beta=beta, alpha=alpha)
+                product[rows, columns] = torch.ops.aten.addmm(bias(rows, columns), part, other, beta=beta, alpha=alpha)
     return product
 
 
