@@ -3,14 +3,17 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graft.training.commands.arguments.base import BASE
 from graft.training.commands.finetune import base_of, configured, push
 from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
-from graft.training.preference.settings import JUDGED, REWARD, AlignSettings
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
+
+if TYPE_CHECKING:  # commands are listed without torch
+    from graft.training.preference.settings import AlignSettings
 
 HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), or a reward model"
 
@@ -31,12 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_plan_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
     parser.add_argument("--alias", help="alias that moves to the pushed version, such as canary or stable")
+    from graft.training.preference.settings import AlignSettings
+
     add_flags(parser, AlignSettings)
 
 
 def run(args: argparse.Namespace) -> int:
     prepare()
     from graft.training.job.export import check_adapter_output
+    from graft.training.preference.settings import AlignSettings
 
     settings = AlignSettings.from_mapping(given(args, AlignSettings))
     check_plan_flags(args)
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace, settings: AlignSettings) -> None:
+def _check(args: argparse.Namespace, settings: "AlignSettings") -> None:
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 
@@ -80,6 +86,8 @@ def _check(args: argparse.Namespace, settings: AlignSettings) -> None:
         check_name(args.alias, what="alias")
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
+    from graft.training.preference.settings import REWARD
+
     if args.push is not None and settings.loss_type == REWARD:
         raise ConfigurationError(
             "--push: a reward model answers with a number, and what a server is pushed here answers with text; leave "
@@ -87,10 +95,12 @@ def _check(args: argparse.Namespace, settings: AlignSettings) -> None:
         )
 
 
-def _plan(args: argparse.Namespace, settings: AlignSettings) -> str:
+def _plan(args: argparse.Namespace, settings: "AlignSettings") -> str:
     from graft.training.finetune.plan import plan
 
     folder, machine = configured(args.base), Machine.of(args)
+    from graft.training.preference.settings import JUDGED
+
     if settings.loss_type in JUDGED:
         return plan(folder, settings, machine)
     answers = replace(settings, per_device_train_batch_size=2 * settings.per_device_train_batch_size)
