@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from graft.training.evaluation.metrics.classes import f1_of_each
+
 Entity = tuple[str, int, int]
 """Type, the first word, and the word behind the last."""
 _OUTSIDE = "O"
@@ -36,13 +40,13 @@ def of_tags(said: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> di
     """``accuracy`` of words and, where tags mark entities, ``precision``, ``recall`` and ``f1`` of them over all rows;
     of other tags ``macro_f1``, the mean over those that occur. Each row has as many tags said as right.
     """
-    from sklearn import metrics
-
     flat_said, flat_right = [tag for row in said for tag in row], [tag for row in right for tag in row]
     accuracy = sum(map(str.__eq__, flat_said, flat_right)) / max(1, len(flat_right))
     if not are_of_entities([*flat_said, *flat_right]):
-        macro = metrics.f1_score(flat_right, flat_said, average="macro", zero_division=0.0)
-        return {"accuracy": accuracy, "macro_f1": float(macro)}
+        kinds = np.array(sorted({*flat_said, *flat_right}))
+        sides = (np.array(one)[:, None] == kinds for one in (flat_said, flat_right))
+        each = f1_of_each(*(one.astype(np.int64) for one in sides))
+        return {"accuracy": accuracy, "macro_f1": float(each.mean())}
     pairs = [(set(entities_of(one)), set(entities_of(other))) for one, other in zip(said, right, strict=True)]
     num_right = sum(len(one & other) for one, other in pairs)
     precision = num_right / max(1, sum(len(one) for one, _ in pairs))
