@@ -10,13 +10,9 @@ from typing import Self
 import torch
 from torch import nn
 
-from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
-from graft.adapters.form import ServingForm
-from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.adapted import adapted
-from graft.training.adapt.method import Method
-from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
@@ -26,7 +22,6 @@ from graft.training.finetune.following import objective_of
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.told import write_report
-from graft.training.job.folder import JobFolder
 from graft.training.job.sources import Sources
 from graft.training.launch.processes import Processes
 from graft.training.loop.best import Best
@@ -45,46 +40,17 @@ from graft.training.runtime.memory import free_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune:
+class Finetune(Adapting[FinetuneSettings]):
     """One supervised training of a method on a base (QLoRA: Dettmers et al. 2023, arXiv:2305.14314). ``work`` gets
     checkpoints, metrics and ``adapter/``, or ``base/`` where the base's own weights were trained.
     """
 
-    base: Base
     data: Path | Sources
-    settings: FinetuneSettings
-    work: Path
-
-    @property
-    def form(self) -> ServingForm:
-        """The folder's own form where ``graft quantize`` made it."""
-        return self.base.form or self.settings.form
-
-    @property
-    def name(self) -> str:
-        return self.work.name
-
-    @property
-    def folder(self) -> JobFolder:
-        return JobFolder(path=self.work, flag="--output")
 
     def absolute(self) -> Self:
-        validation = self.settings.validation
-        settings = replace(
-            self.settings,
-            validation=validation and str(Path(validation).absolute()),
-            teacher=self.settings.teacher and absolute_reference(self.settings.teacher),
-        )
-        return replace(self, data=Sources.of(self.data).absolute(), settings=settings, work=self.work.absolute())
-
-    def method(self) -> tuple[Method, Adaptable]:
-        """What learns, and of which base. Raises ``ConfigurationError``, ``InvalidBase``."""
-        base, method = Adaptable.of(self.base), method_of(self.settings)
-        method.check(base, self.form)
-        return method, base
-
-    def check_work(self, *, resume: bool) -> None:
-        self.folder.check(resume=resume)
+        teacher = self.settings.teacher
+        found = super().absolute()
+        return replace(found, settings=replace(found.settings, teacher=teacher and absolute_reference(teacher)))
 
     def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is

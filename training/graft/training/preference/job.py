@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
-from graft.adapters.form import ServingForm
-from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.adapted import adapted
-from graft.training.adapt.method import Method
-from graft.training.adapt.methods.catalog import method_of
+from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
 from graft.training.adapt.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
 from graft.training.job.export import put_in_place
-from graft.training.job.folder import JobFolder
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
@@ -48,45 +43,15 @@ from graft.training.runtime.memory import free_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Align:
+class Align(Adapting[AlignSettings]):
     """One training on preferences. ``work`` gets checkpoints, metrics and ``adapter/``."""
 
-    base: Base
     data: Path
-    settings: AlignSettings
-    work: Path
-
-    @property
-    def form(self) -> ServingForm:
-        """The folder's own form where ``graft quantize`` made it."""
-        return self.base.form or self.settings.form
 
     @property
     def is_reward(self) -> bool:
         """Whether a reward model comes out, and no policy."""
         return self.settings.loss_type == REWARD
-
-    @property
-    def name(self) -> str:
-        return self.work.name
-
-    @property
-    def folder(self) -> JobFolder:
-        return JobFolder(path=self.work, flag="--output")
-
-    def absolute(self) -> Self:
-        validation = self.settings.validation
-        settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
-        return replace(self, data=self.data.absolute(), settings=settings, work=self.work.absolute())
-
-    def method(self) -> tuple[Method, Adaptable]:
-        """What learns, and of which base. Raises ``ConfigurationError``, ``InvalidBase``."""
-        base, method = Adaptable.of(self.base), method_of(self.settings)
-        method.check(base, self.form)
-        return method, base
-
-    def check_work(self, *, resume: bool) -> None:
-        self.folder.check(resume=resume)
 
     def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the adapter's folder; everything the user may have got wrong is found before anything is

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.methods.through_peft import save_adapter
 from graft.training.adapt.written import lineage, whole_adapter
 from graft.training.job.export import make_readable, put_in_place, write_models
-from graft.training.job.folder import DATA, JobFolder
+from graft.training.job.folder import DATA
 from graft.training.job.lineage import code_version
+from graft.training.job.on_base import OnBase
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
@@ -44,31 +43,12 @@ MODEL, ADAPTER = "model", "adapter"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainTask:
+class TrainTask(OnBase[TaskSettings]):
     """``work`` gets checkpoints, metrics and ``model/`` (Hugging Face's files, with the tokenizer) or ``adapter/``
     (PEFT's, with the head), each with ``task.json``.
     """
 
-    base: Base
     data: Path
-    settings: TaskSettings
-    work: Path
-
-    @property
-    def name(self) -> str:
-        return self.work.name
-
-    @property
-    def folder(self) -> JobFolder:
-        return JobFolder(path=self.work, flag="--output")
-
-    def absolute(self) -> Self:
-        validation = self.settings.validation
-        settings = replace(self.settings, validation=validation and str(Path(validation).absolute()))
-        return replace(self, data=self.data.absolute(), settings=settings, work=self.work.absolute())
-
-    def check_work(self, *, resume: bool) -> None:
-        self.folder.check(resume=resume)
 
     def execute(self, processes: Processes | None = None, *, resume: bool = False) -> Path:
         """Trains and returns the folder of what came out; everything the user may have got wrong is found before
