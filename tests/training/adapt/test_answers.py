@@ -9,7 +9,7 @@ import torch
 
 from graft.adapters.base.base import Base, find_base
 from graft.training.adapt.adaptable import Adaptable
-from graft.training.adapt.answers import examples
+from graft.training.adapt.made.answers import examples
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.batch.packing import Encoded
 from graft.training.finetune.settings import FinetuneSettings

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.training.adapt import reference
 from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.made import reference
+from graft.training.adapt.made.written import whole_adapter
 from graft.training.adapt.methods.catalog import MAKERS, method_of
 from graft.training.adapt.settings import METHODS as NAMES
 from graft.training.adapt.settings import AdaptSettings
-from graft.training.adapt.written import whole_adapter
 from graft.training.batch.packing import Encoded, batch_of_rows
 from graft.training.finetune import job as finetuning
 from graft.training.finetune.job import Finetune

@@ -21,12 +21,12 @@ from transformers import PreTrainedModel
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.made.written import whole_adapter
 from graft.training.adapt.method import Method
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.adapt.optimizers import optimizers_of
 from graft.training.adapt.settings import AdaptSettings
-from graft.training.adapt.written import whole_adapter
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
 from graft.training.loop.step import Step
 from graft.training.model.loading import load_base

@@ -11,10 +11,10 @@ from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.compiler.compilation import Compilation
+from graft.training.adapt.made.written import whole_adapter
 from graft.training.adapt.method import Route
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.adapt.settings import AdaptSettings
-from graft.training.adapt.written import whole_adapter
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.finetune.skeleton import Skeleton
 from graft.training.model.loading import load_base

@@ -8,8 +8,8 @@ from peft import LoraConfig, TaskType
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.training.adapt.made.written import whole_adapter
 from graft.training.adapt.methods.through_peft import inject, save_adapter
-from graft.training.adapt.written import whole_adapter
 from graft.training.compress.quantize import Quantization
 from graft.training.job.export import write_base
 from graft.training.model.loading import load_base, load_tokenizer

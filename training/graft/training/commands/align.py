@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     check_adapter_output(folder)
     base = base_of(args, folder)
 
-    from graft.training.adapt.pushing import check_push
-    from graft.training.adapt.written import folder_of
+    from graft.training.adapt.made.pushing import check_push
+    from graft.training.adapt.made.written import folder_of
     from graft.training.preference.job import Align
 
     job = Align(base=base, data=args.data, settings=settings, work=folder)

@@ -93,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if is_task:
         return finetune_task.run(args, base, sources, folder)
 
-    from graft.training.adapt.pushing import check_push
-    from graft.training.adapt.written import folder_of
+    from graft.training.adapt.made.pushing import check_push
+    from graft.training.adapt.made.written import folder_of
     from graft.training.finetune.job import Finetune
 
     job = Finetune(base=base, data=sources, settings=settings, work=folder)

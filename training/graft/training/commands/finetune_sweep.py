@@ -61,7 +61,7 @@ def _trained(args: argparse.Namespace, wanted: Sequence[Wanted], folder: Path) -
     base = base_of(args, folder)
     sweep = Sweep(base=base, wanted=wanted, work=folder)
     if args.push is not None:
-        from graft.training.adapt.pushing import check_push
+        from graft.training.adapt.made.pushing import check_push
 
         job = max(sweep.jobs, key=lambda one: one.settings.r)
         method, adaptable = job.method()

@@ -13,11 +13,11 @@ from torch import nn
 from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
+from graft.training.adapt.made.reference import recorded
+from graft.training.adapt.made.written import Written, folder_of, lineage, write_checkpoint
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
-from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
 from graft.training.adapt.teacher import absolute_reference
-from graft.training.adapt.written import Written, folder_of, lineage, write_checkpoint
 from graft.training.finetune.following import objective_of
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings

@@ -15,10 +15,10 @@ from graft.adapters.base import files as base_files
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
-from graft.training.adapt import engine_ranks
-from graft.training.adapt.answers import examples
+from graft.training.adapt.made import engine_ranks
+from graft.training.adapt.made.answers import examples
+from graft.training.adapt.made.written import folder_of
 from graft.training.adapt.method import Route, Way
-from graft.training.adapt.written import folder_of
 from graft.training.batch.encoding import end_ids
 from graft.training.batch.packing import Encoded
 from graft.training.errors import NotWritten, first_line

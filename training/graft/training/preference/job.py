@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
+from graft.training.adapt.made.reference import recorded
+from graft.training.adapt.made.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
 from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
-from graft.training.adapt.reference import recorded
 from graft.training.adapt.speed import gauge_of
-from graft.training.adapt.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
 from graft.training.job.export import put_in_place
 from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import Keeping

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from graft.adapters.folder.record import TrainedRecord
+from graft.training.adapt.made.written import lineage, whole_adapter
 from graft.training.adapt.methods.through_peft import save_adapter
-from graft.training.adapt.written import lineage, whole_adapter
 from graft.training.job.export import make_readable, put_in_place, write_models
 from graft.training.job.folder import DATA
 from graft.training.job.lineage import code_version

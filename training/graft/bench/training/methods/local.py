@@ -21,7 +21,7 @@ from graft.adapters.base.base import Base, find_base
 from graft.adapters.form import ServingForm
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.bench.training.methods.trial import BASE, settings_of
-from graft.training.adapt.answers import task_of
+from graft.training.adapt.made.answers import task_of
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
 from graft.training.adapt.methods.packed import inject_by_shape
 from graft.training.adapt.methods.through_peft import inject

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.client import Client
-from graft.training.adapt.engine_ranks import engine_rank
+from graft.training.adapt.made.engine_ranks import engine_rank
 from graft.training.tour.server import served
 
 _SLOTS, _AT_ONCE = 4, 16

@@ -30,8 +30,8 @@ from graft.training.adapt.compiler.original import Original
 from graft.training.adapt.compiler.peft_model import empty, fill
 from graft.training.adapt.compiler.probes import Difference, Probes
 from graft.training.adapt.compiler.report import LayerReport, Report
+from graft.training.adapt.made.reference import recorded
 from graft.training.adapt.method import Route
-from graft.training.adapt.reference import recorded
 from graft.training.errors import ConfigurationError, NotTheSame
 from graft.training.job.export import put_in_place
 from graft.training.model.loading import PLAIN_FORMS, load_base

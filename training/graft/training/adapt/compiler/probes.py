@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.adapters.folder.reference import Reference
-from graft.training.adapt.reference import drawn
+from graft.training.adapt.made.reference import drawn
 from graft.training.batch.packing import Encoded
 from graft.training.errors import NotTheSame
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.form import ServingForm
-from graft.training.adapt.engine_ranks import engine_rank
+from graft.training.adapt.made.engine_ranks import engine_rank
 from graft.training.adapt.method import Route
 
 FILE_NAME = "compiled.json"
