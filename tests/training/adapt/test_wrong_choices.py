@@ -50,7 +50,10 @@ WRONG: list[tuple[list[str], str]] = [
     (["--method", "full", "--trainable-parameters", "lm_heed.*"], "matches the whole name of no parameter"),
     (["--method", "full", "--trainable-layers", "1", "--trainable-parameters", ".*"], "give one"),
     (["--optim", "paged_adamw_8bit"], "this training computes on the cpu: take adamw_8bit or adamw"),
-    (["--method", "dora", "--push", "localhost:1"], "(graft compile merges it into a new base): leave --push out"),
+    (
+        ["--method", "dora", "--push", "localhost:1"],
+        "new base, to be served with --quantization bf16): leave --push out",
+    ),
     (["--method", "houlsby", "--push", "localhost:1"], "(cannot be served: what it adds is no matrix"),
 ]
 

@@ -53,8 +53,8 @@ class Way:
         return {
             Route.AS_IS: f"served as it is, a LoRA adapter of rank {self.rank}",
             Route.EXACT: f"graft compile makes an exact LoRA adapter of rank {self.rank}",
-            Route.MERGE: "graft compile merges it into a new base",
-            Route.BASE: "served as a new base of its own, in bf16: four bits round small changes away",
+            Route.MERGE: "graft compile merges it into a new base, to be served with --quantization bf16",
+            Route.BASE: "served as a new base of its own, with --quantization bf16: four bits round small changes away",
             Route.PROMPT: "served as a prompt adapter",
             Route.SVD: f"graft compile makes the nearest LoRA adapter of rank {self.rank}",
             Route.NONE: "cannot be served",

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from graft.bench.training.comparison import Figure
+from graft.bench.training.methods.ledger import Ledger
+from graft.bench.training.methods.memory import memory_figures
+from graft.bench.training.methods.subject import key_of
 
 Part = Callable[[Path], Mapping[str, Figure]]
-"""Gets an empty folder to work in, and returns figures by the names that they have in the JSON."""
+"""Gets an empty folder to work in, and returns figures by the names that they have in the JSON. Raises
+``TrainingError``.
+"""
 
-PARTS: Mapping[str, Part] = {}
+PARTS: Mapping[str, Part] = {"memory": memory_figures}
 """By the name that ``--only`` knows. A new comparison is a line here."""
+
+
+def part(name: str, work: Path) -> dict[str, Figure]:
+    """What is known in ``work`` already is not measured again. Raises ``TrainingError``."""
+
+    def made() -> dict[str, dict[str, object]]:
+        folder = work / f"{name}-part"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was ended
+        folder.mkdir()
+        return {figure: asdict(one) for figure, one in PARTS[name](folder).items()}
+
+    found = Ledger(work / f"{name}-part.json", key_of(name)).once("figures", made)
+    return {figure: Figure(**{**one, "runs": tuple(one["runs"])}) for figure, one in found.items()}

@@ -29,7 +29,7 @@ from graft.training.adapt.compiler.merged_base import Weights, merged, write_mer
 from graft.training.adapt.compiler.original import Original
 from graft.training.adapt.compiler.peft_model import empty, fill
 from graft.training.adapt.compiler.probes import Difference, Probes
-from graft.training.adapt.compiler.report import LayerReport, Report
+from graft.training.adapt.compiler.report import AsWritten, LayerReport, Report, relative_error
 from graft.training.adapt.made.reference import recorded
 from graft.training.adapt.method import Route
 from graft.training.errors import ConfigurationError, NotTheSame
@@ -187,16 +187,20 @@ class _Merged:
         weights = Weights.of(self.model)
         write_merged(self.model, to.base, original, folder, name=to.output.name, form=to.form)
         written = Base.from_folder(folder)
-        served = to.held(written, ServingForm.FP32)
+        served, before = to.held(written, ServingForm.FP32), to.held(to.base)
         difference = self.probes.difference(self.said, self.probes.logits(served))
         _check_same(difference, "writing the base", most=ROUNDED_NATS)
+        changed = weights.reports(before=before, served=served)
+        as_written = AsWritten(relative_error=relative_error(changed), nats=difference.nats)
         form = to.form if to.form in PLAIN_FORMS else ServingForm.BF16
         if form in (ServingForm.NF4, ServingForm.LLM_INT8):
             served = to.held(written, form)
             difference = self.probes.difference(self.said, self.probes.logits(served))
-        changed = weights.reports(before=to.held(to.base), served=served)
+            changed = weights.reports(before=before, served=served)
         notes = [f"a base and no adapter: {'; '.join(self.reasons)}", *_of_form(to.form, form)]
-        report = _report(to, original, Route.MERGE, changed, self.probes, difference, notes=notes)
+        report = _report(
+            to, original, Route.MERGE, changed, self.probes, difference, notes=notes, as_written=as_written
+        )
         to.check_error(report.relative_error)
         report.write(folder)
         found.append(report)
@@ -211,6 +215,7 @@ def _report(
     difference: Difference,
     *,
     notes: Sequence[str] = (),
+    as_written: AsWritten | None = None,
 ) -> Report:
     return Report(
         method=original.method,
@@ -223,6 +228,7 @@ def _report(
         logits=difference.logits,
         num_probe_tokens=probes.num_tokens,
         notes=notes,
+        as_written=as_written,
     )
 
 

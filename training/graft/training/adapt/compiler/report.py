@@ -32,6 +32,20 @@ class LayerReport:
         return self.error / self.size if self.size else 0.0
 
 
+def relative_error(layers: Sequence[LayerReport]) -> float:
+    """Of all updates as one long vector."""
+    size = math.sqrt(sum(one.size**2 for one in layers))
+    return math.sqrt(sum(one.error**2 for one in layers)) / size if size else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsWritten:
+    """A merged base that is served as its files are: rounding to the base's own type is all that is lost."""
+
+    relative_error: float
+    nats: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Of one compilation."""
@@ -47,6 +61,8 @@ class Report:
     logits: float
     num_probe_tokens: int
     notes: Sequence[str] = ()
+    as_written: AsWritten | None = None
+    """Of a merged base, whose other errors are those in ``form``."""
 
     @property
     def rank(self) -> int | None:
@@ -58,9 +74,7 @@ class Report:
 
     @property
     def relative_error(self) -> float:
-        """Of all updates as one long vector."""
-        size = math.sqrt(sum(one.size**2 for one in self.layers))
-        return math.sqrt(sum(one.error**2 for one in self.layers)) / size if size else 0.0
+        return relative_error(self.layers)
 
     @property
     def max_rank(self) -> int | None:
