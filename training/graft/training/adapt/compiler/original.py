@@ -68,7 +68,7 @@ class Original:
         wrong += [] if trained is None else _base_problems(trained, base, form)
         if wrong:
             raise ConfigurationError(f"{folder} cannot be compiled: {'; '.join(wrong)}.")
-        return cls(folder=folder, config=_config(folder), tensors=tensors, trained=trained, reference=reference)
+        return cls(folder=folder, config=_config(folder, values), tensors=tensors, trained=trained, reference=reference)
 
     @property
     def method(self) -> str:
@@ -140,16 +140,24 @@ def _base_problems(trained: TrainedRecord, base: Base, form: ServingForm) -> Ite
         yield f"it was trained on the base as {trained.form}, not as {form}: leave out --load-in-4bit and its kind"
 
 
-def _config(folder: Path) -> PeftConfig:
+def _config(folder: Path, values: Mapping[str, Any]) -> PeftConfig:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of keys that other versions of peft wrote
-            config: PeftConfig = PeftConfig.from_pretrained(str(folder))
+            is_loftq = values.get("init_lora_weights") == "loftq"
+            config = _loftq(values) if is_loftq else PeftConfig.from_pretrained(str(folder))
     except Exception as error:  # each method's configuration has checks and errors of its own
         raise ConfigurationError(
             f"{folder}: {CONFIG_FILE} makes no configuration: {first_line(error).rstrip('.')}."
         ) from None
     config.inference_mode = True
+    return config
+
+
+def _loftq(values: Mapping[str, Any]) -> PeftConfig:
+    """Its name, given to peft, asks for the package by which a first adapter is made: it is set when all is read."""
+    config: PeftConfig = PeftConfig.from_peft_type(**{**values, "init_lora_weights": True})
+    config.init_lora_weights = "loftq"
     return config
 
 
