@@ -25,7 +25,7 @@ def in_threads(num: int, work: Callable[[int], Any]) -> list[Any]:
             dist.init_process_group("threaded", rank=rank, world_size=num, store=store)
             found[rank] = work(rank)
         except BaseException as error:
-            errors.append(error)  # the others wait for it in vain, and end with the tests
+            errors.append(error)  # who waits for it waits in vain, and ends with the tests
 
     torch._C._distributed_c10d._set_thread_isolation_mode(True)
     _install_threaded_pg()
@@ -36,6 +36,8 @@ def in_threads(num: int, work: Callable[[int], Any]) -> list[Any]:
         for one in threads:
             while one.is_alive() and not errors:
                 one.join(timeout=0.1)
+        for one in threads:
+            one.join(timeout=2)  # after an error: who still begins would join the tests' own world
     finally:
         _uninstall_threaded_pg()
         torch._C._distributed_c10d._set_thread_isolation_mode(False)
