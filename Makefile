@@ -87,8 +87,11 @@ tour: setup ## what prompting can do on the shipped base, and what it cannot: wr
 serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve
 
+# In two processes: one asks servers and mostly waits, the other trains and computes.
+TWO := -n 2 --dist loadgroup
+
 test: setup ## the tests
-	@$(PYTHON) -m pytest -q
+	@$(PYTHON) -m pytest -q $(TWO)
 
 test-slow: setup ## the tests that take longer than a minute each
 	@$(PYTHON) -m pytest -q -m slow
@@ -97,7 +100,7 @@ test-slow: setup ## the tests that take longer than a minute each
 test-processors: setup ## the tests under each narrower set of instructions that this machine can be told to use
 	@for limits in default:SSE41:torch avx2:AVX2:avx2 avx512:AVX512_CORE:avx512; do \
 	  IFS=: read -r aten onednn lora <<< "$$limits"; echo "+ torch $$aten, oneDNN $$onednn, LoRA $$lora"; \
-	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn GRAFT_LORA_KERNEL=$$lora $(PYTHON) -m pytest -q; done
+	  ATEN_CPU_CAPABILITY=$$aten ONEDNN_MAX_CPU_ISA=$$onednn GRAFT_LORA_KERNEL=$$lora $(PYTHON) -m pytest -q $(TWO); done
 
 test-gpu: ## the tests for a CUDA device, in .venv-gpu; says so where there is none
 	@if ! compgen -G "/dev/nvidia[0-9]*" > /dev/null && ! nvidia-smi --list-gpus 2> /dev/null | grep -q GPU; then \

@@ -18,6 +18,7 @@ from tests.running import BASE, STARTED, Server, end_started, start_server, stop
 from tests.server.engine.making import write_adapter
 
 ROOT = Path(__file__).parents[1]
+ROOMS_OF_SERVERS = {"cases", "deploy", "end_to_end", "proto", "server"}
 
 # A property holds however busy the machine is, and is asked about the same examples in every run; other ones are looked
 # for by `pytest --hypothesis-profile seek`.
@@ -30,6 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """A script's background processes ignore SIGINT, and so would the processes that tests send it to."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In several processes (``pytest -n 2 --dist loadgroup``) one has all tests of servers, which share engines, and a
+    file's tests stay together, whose fixtures they share.
+    """
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests")
+        asks_server = file.parts[0] in ROOMS_OF_SERVERS or "server" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("servers" if asks_server else str(file)))
 
 
 @pytest.fixture(autouse=True)
