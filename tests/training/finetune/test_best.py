@@ -89,6 +89,8 @@ def test_patience_is_counted_in_measurements() -> None:
     other = Best(patience=2)
     other.restore(json.loads(json.dumps(best.state())))
     assert other.state() == best.state() and other.kept is None
+    scores = Best(prefers_higher=True)
+    assert [scores.take(step, score) for step, score in enumerate([0.5, 0.4, 0.6, 0.6])] == [True, False, True, False]
     assert Keeping(newest=1).superfluous([1, 2, 3, 4], 2) == [1, 3]
 
 

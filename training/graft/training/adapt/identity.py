@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.job.folder import BASE, DATA, Identity
+from graft.training.job.lineage import data_digest
 from graft.training.job.sources import Sources
 from graft.training.loop.optim import Schedule
+from graft.training.settings.ending import Ending, ends_by_measure
 from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD, TrainingSettings
 
 _FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps"}
@@ -22,3 +25,19 @@ def identity(
     values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
     values |= {BASE: base.digest, "form": form.value, DATA: Sources.of(data).digest}
     return Identity(values=values, schedule=schedule)
+
+
+class _Measured(Ending, Protocol):
+    @property
+    def eval_steps(self) -> int | None: ...
+
+    @property
+    def validation(self) -> str | None: ...
+
+
+def measured_on(settings: _Measured) -> dict[str, str]:
+    """What is measured on, and when, where that decides the result. Raises ``OSError``."""
+    if not ends_by_measure(settings):
+        return {}
+    file = "" if settings.validation is None else data_digest(Path(settings.validation))
+    return {"eval_steps": str(settings.eval_steps), "validation": file}

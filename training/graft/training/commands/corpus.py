@@ -34,11 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     hh.add_argument("--data", type=Path, required=True, help="JSON lines, plain or gzip, as they are published")
     hh.add_argument("--rows", type=num_rows, help="a random sample of so many pairs (default: all)")
     hh.add_argument("--seed", type=int, default=0)
+    instructions = sources.add_parser("self-instruct", help="rows of Alpaca from Self-Instruct's tasks")
+    instructions.add_argument(
+        "--data", type=Path, required=True, help="JSON lines, plain or gzip, with instruction and instances"
+    )
+    instructions.add_argument("--rows", type=num_rows, help="a random sample of so many rows (default: all)")
+    instructions.add_argument("--seed", type=int, default=0)
     documents = sources.add_parser("documents", help="documents like those a base learned from, which it never saw")
     documents.add_argument("--recipe", default="rootstock-5m", help="the base's recipe (default: %(default)s)")
     documents.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     documents.add_argument("--seed", type=int, default=0)
-    for source in (demo, sst2, hh, documents):
+    for source in (demo, sst2, hh, instructions, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
     _configure_tokens(sources)
 
@@ -58,7 +64,10 @@ def _configure_tokens(sources: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.source in ("tokenize", "check"):
         return {"tokenize": _tokenize, "check": _check}[args.source](args)
-    rows = {"demo": _demo, "sst2": _sst2, "hh-rlhf": _hh_rlhf, "documents": _documents}[args.source](args)
+    makers = {
+        "demo": _demo, "sst2": _sst2, "hh-rlhf": _hh_rlhf, "self-instruct": _self_instruct, "documents": _documents
+    }  # fmt: skip
+    rows = makers[args.source](args)
     _write(args.output, rows)
     print(f"{len(rows)} rows in {args.output}")
     return 0
@@ -133,6 +142,12 @@ def _hh_rlhf(args: argparse.Namespace) -> list[Any]:
     for reason, num in converted.dropped.most_common():
         print(f"{num} left out: {reason}")
     return _sampled(converted.rows, args)
+
+
+def _self_instruct(args: argparse.Namespace) -> list[Any]:
+    from graft.training.corpus import self_instruct
+
+    return _sampled(self_instruct.read(args.data), args)
 
 
 def _sampled(rows: Sequence[Any], args: argparse.Namespace) -> list[Any]:

@@ -54,14 +54,16 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     """Trains in ``folder``."""
     settings = _settings(args)
 
-    from graft.training.tasks.job import TrainTask, last_measured
+    from graft.training.tasks.job import TrainTask, made_in
     from graft.training.tasks.measured import told
+    from graft.training.tasks.record import TaskRecord
 
     job = TrainTask(base=base, data=data.only, settings=settings, work=folder)
-    is_first, made = launching.launch(job, args)
+    is_first, _ = launching.launch(job, args)
     if not is_first:
         return 0
-    print(f"{'results' if made is None else made.name} in {made or folder}, all about it in {folder / 'report.html'}")
+    made = made_in(folder)
+    print(f"{made.name} in {made}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
-        print(f"on {settings.validation}: {told(last_measured(folder))}")
+        print(f"on {settings.validation}: {told(TaskRecord.read(made).metrics)}")
     return 0

@@ -37,6 +37,7 @@ from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
+from graft.training.settings.ending import ends_by_measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +113,9 @@ class Finetune(Adapting[FinetuneSettings]):
             listeners=lambda step: listeners(self.work, settings, start=step.number),
             keeping=Keeping.of(settings),
             held_out=ready.held_out,
-            best=Best(patience=settings.early_stopping_patience, loads=settings.load_best_model_at_end)
-            if settings.ends_by_measure
-            else None,
+            best=Best.of(settings),
             held_out_steps=settings.eval_steps
-            or (ready.batches.steps_per_epoch if settings.ends_by_measure else schedule.num_steps),
+            or (ready.batches.steps_per_epoch if ends_by_measure(settings) else schedule.num_steps),
             checkpoint_steps=settings.save_steps or ready.batches.steps_per_epoch,
             write_model=functools.partial(write_checkpoint, ready.method, layout),
         )

@@ -13,7 +13,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
-from graft.training.adapt.identity import identity
+from graft.training.adapt.identity import identity, measured_on
 from graft.training.adapt.mesh import check_mesh
 from graft.training.adapt.method import Method
 from graft.training.adapt.methods.catalog import check_beside_rows, method_of, warn_of_unused
@@ -28,7 +28,6 @@ from graft.training.finetune.positions import beyond_positions, longest_row
 from graft.training.finetune.rows import LearnedFile, RowReader
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.folder import Identity
-from graft.training.job.lineage import data_digest
 from graft.training.job.sources import Sources
 from graft.training.loop.held_out import HeldOut
 from graft.training.loop.optim import schedule_of
@@ -89,7 +88,7 @@ class Ready:
         taught = {} if teacher is None else {"teacher": teacher.digest}
         if teacher is not None:
             teacher.check(base, longest=max(len(row.input_ids) for row in rows))
-        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps), **taught, **_measures(settings)})
+        own = replace(own, values={**own.values, **method.fixed(schedule.num_steps), **taught, **measured_on(settings)})
         return cls(
             base=adaptable,
             method=method,
@@ -145,14 +144,6 @@ def _batches(
         max_tokens=settings.max_tokens_per_batch,
         line_tokens=max_length,
     )
-
-
-def _measures(settings: FinetuneSettings) -> dict[str, str]:
-    """What is measured on, and when, where that decides the result. Raises ``OSError``."""
-    if not settings.ends_by_measure:
-        return {}
-    file = "" if settings.validation is None else data_digest(Path(settings.validation))
-    return {"eval_steps": str(settings.eval_steps), "validation": file}
 
 
 def _held_out(learning: Learning, reader: RowReader, pad_id: int, settings: FinetuneSettings) -> HeldOut:

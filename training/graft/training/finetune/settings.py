@@ -9,7 +9,8 @@ from graft.training.errors import ConfigurationError
 from graft.training.finetune.choices import ALL, LONG_ROWS, REFUSE, TURNS
 from graft.training.finetune.following import FollowingSettings
 from graft.training.finetune.positions import DEFAULT_LENGTH
-from graft.training.settings.limits import BELOW_1, EPOCHS, MAX_LENGTH, POSITIVE, Limit, at_least, between, one_of
+from graft.training.settings.ending import check_holds_out, loads_best, patience
+from graft.training.settings.limits import BELOW_1, EPOCHS, MAX_LENGTH, POSITIVE, Limit, between, one_of
 from graft.training.settings.settings import setting
 
 
@@ -51,12 +52,8 @@ class FinetuneSettings(FollowingSettings):
         "hold so much of the rows out, by their content and the seed, and measure on them; in place of --validation",
         Limit(holds=lambda share: 0 < share < 1, text="above 0 and below 1"),
     )
-    early_stopping_patience: int | None = setting(
-        None, "end when what is held out was measured so often in a row without being better", at_least(1)
-    )
-    load_best_model_at_end: bool = setting(
-        False, "end with the weights that were best on what is held out; their checkpoint stays"
-    )
+    early_stopping_patience: int | None = patience()
+    load_best_model_at_end: bool = loads_best()
     packing: bool | None = setting(None, "several rows in one line of the batch; default: yes, but for prompt methods")
     assistant_only_loss: bool = setting(True, "learn answers only")
 
@@ -68,22 +65,12 @@ class FinetuneSettings(FollowingSettings):
         unheard = [name for name in ("label_smoothing_factor", "neftune_noise_alpha") if getattr(self, name)]
         if unheard and self.teacher is not None:
             raise ConfigurationError(f"setting {unheard[0]!r} is for the rows' labels, not a teacher's: leave it out.")
-        asked = [name for name in ("early_stopping_patience", "load_best_model_at_end") if getattr(self, name)]
-        if asked and not self.holds_out:
-            raise ConfigurationError(
-                f"setting {asked[0]!r} looks at what is held out, and nothing is: add --validation FILE or "
-                "--validation-split 0.05."
-            )
+        check_holds_out(self, holds_out=self.holds_out, remedy="--validation FILE or --validation-split 0.05")
 
     @property
     def holds_out(self) -> bool:
         """Whether something is measured on."""
         return self.validation is not None or self.validation_split is not None
-
-    @property
-    def ends_by_measure(self) -> bool:
-        """Whether what is held out decides the result."""
-        return self.early_stopping_patience is not None or self.load_best_model_at_end
 
     @property
     def renamed(self) -> dict[str, str] | None:

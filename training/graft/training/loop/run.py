@@ -176,7 +176,7 @@ class Going:
             with self.progress.paused():
                 self.metrics |= run.held_out.measure(run.step.model, run.step.layout)
             if run.best is not None:
-                is_best = run.best.take(number + 1, self.metrics["validation_loss"])
+                is_best = run.best.take(number + 1, self.metrics[run.best.measure])
                 is_telling = (is_best and run.best.loads) or run.best.is_over
         self.progress.report(number, self.metrics)
         is_asked, is_late = self._agreed(time.monotonic() - self._saved_at)

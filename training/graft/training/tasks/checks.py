@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from transformers import PretrainedConfig
@@ -13,6 +13,8 @@ from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError
 from graft.training.model.family import facts_of
 from graft.training.parallel.mesh import Mesh
+from graft.training.settings.ending import ends_by_measure
+from graft.training.tasks.measured import LOSS
 from graft.training.tasks.model import check_language
 from graft.training.tasks.names import CHOICES, QUESTIONS, TEXT, TOKENS, WRITING
 from graft.training.tasks.settings import FULL, LORA, TaskSettings
@@ -49,6 +51,8 @@ def check(base: Base, config: PretrainedConfig, settings: TaskSettings) -> None:
     for name, tasks in _OF_TASKS.items():
         if settings.task not in tasks and getattr(settings, name) != getattr(defaults, name):
             _log.warning("%s has no effect on %s", name, settings.task)
+    if settings.metric_for_best_model != defaults.metric_for_best_model and not ends_by_measure(settings):
+        _log.warning("metric_for_best_model has no effect: add --load-best-model-at-end or --early-stopping-patience")
     others = _OF_FULL if settings.method == LORA else _OF_LORA
     for name in others:
         if getattr(settings, name) != getattr(defaults, name):
@@ -87,6 +91,14 @@ def _reasons(base: Base, kind: str, settings: TaskSettings) -> Iterator[str]:
     for name in ("delimiter_tokens", "lm_coef"):
         if getattr(settings, name) and settings.method != FULL:
             yield f"{name} needs --method full: what it learns lies in no adapter"
+
+
+def check_metric(name: str, measures: Collection[str]) -> None:
+    """Raises ``ConfigurationError`` for a measure that a task has not."""
+    if name not in (LOSS, *measures):
+        raise ConfigurationError(
+            f"setting 'metric_for_best_model' has the value {name!r}; this task has {', '.join((LOSS, *measures))}."
+        )
 
 
 def check_mesh(config: PretrainedConfig, settings: TaskSettings, mesh: Mesh, num_processes: int) -> None:

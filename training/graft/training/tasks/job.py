@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.made.written import lineage, whole_adapter
 from graft.training.adapt.methods.through_peft import save_adapter
+from graft.training.evaluation.metrics.choice import LOWER_IS_BETTER
 from graft.training.job.export import make_readable, put_in_place, write_models
 from graft.training.job.folder import DATA
 from graft.training.job.lineage import code_version
 from graft.training.job.on_base import OnBase
 from graft.training.launch.processes import Processes
+from graft.training.loop.best import Best
 from graft.training.loop.checkpoint import Keeping
 from graft.training.loop.guard import Guard
 from graft.training.loop.optim import adamw
@@ -70,7 +72,7 @@ class TrainTask(OnBase[TaskSettings]):
             run.execute(resume=resume)
             run.step.finish()
             free_memory()
-            return processes.by_first(lambda: self._write(model, ready))
+            return processes.by_first(lambda: self._write(model, ready, num_steps=run.step.number))
 
     def _model(self, ready: Ready, layout: Layout) -> nn.Module:
         settings = ready.settings
@@ -87,6 +89,7 @@ class TrainTask(OnBase[TaskSettings]):
 
     def _run(self, model: nn.Module, ready: Ready, layout: Layout) -> Run:
         settings, schedule = ready.settings, ready.identity.schedule
+        metric = settings.metric_for_best_model
         step = Step(
             model,
             objective=ready.task.objective,
@@ -104,13 +107,14 @@ class TrainTask(OnBase[TaskSettings]):
             listeners=lambda step: listeners(self.work, settings, start=step.number),
             keeping=Keeping.of(settings),
             held_out=ready.held_out,
+            best=Best.of(settings, measure=PREFIX + metric, prefers_higher=metric not in LOWER_IS_BETTER),
             held_out_steps=settings.eval_steps or ready.batches.steps_per_epoch,
             checkpoint_steps=settings.save_steps or ready.batches.steps_per_epoch,
             write_model=functools.partial(_write_adapter, layout=layout) if settings.method == LORA else None,
         )
 
-    def _write(self, model: nn.Module, ready: Ready) -> Path:
-        record = self._record(ready)
+    def _write(self, model: nn.Module, ready: Ready, *, num_steps: int) -> Path:
+        record = self._record(ready, num_steps)
         made = self._put(model, ready, record)
         write_report(self.work, made, record, vars(ready.settings))
         return made
@@ -131,7 +135,7 @@ class TrainTask(OnBase[TaskSettings]):
         TrainedRecord(base=self.base.identity, form=ready.model.form, lineage=came_from).write(folder)
         record.write(folder)
 
-    def _record(self, ready: Ready) -> TaskRecord:
+    def _record(self, ready: Ready, num_steps: int) -> TaskRecord:
         options, names = ready.task.head.options, vars(ready.settings)
         labels = options.get("id2label")
         return TaskRecord(
@@ -143,17 +147,19 @@ class TrainTask(OnBase[TaskSettings]):
             data_digest=str(ready.identity.values[DATA]),
             job=f"finetune-{ready.identity.digest}",
             code_version=code_version(),
-            metrics=last_measured(self.work),
+            metrics=measured_after(self.work, num_steps),
         )
 
 
-def last_measured(work: Path) -> dict[str, float]:
-    """What was found last on what is held out, by the names of its measures; nothing where nothing is."""
-    for row in reversed(read_metrics(work)):
-        found = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
-        if found:
-            return found
-    return {}
+def measured_after(work: Path, num_steps: int) -> dict[str, float]:
+    """What was found on what is held out after so many steps, by the names of its measures."""
+    rows = [row for row in read_metrics(work) if row["step"] + 1 == num_steps]
+    return {name.removeprefix(PREFIX): value for row in rows for name, value in row.items() if name.startswith(PREFIX)}
+
+
+def made_in(work: Path) -> Path:
+    """The folder of what a finished training made."""
+    return next(folder for folder in (work / MODEL, work / ADAPTER) if folder.is_dir())
 
 
 def _fill_model(folder: Path, model: nn.Module, ready: Ready, record: TaskRecord) -> None:

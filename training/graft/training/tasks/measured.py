@@ -14,7 +14,7 @@ from graft.training.parallel.layout import Alone, Layout, counted
 from graft.training.tasks.data import TaskData
 from graft.training.tasks.task import Task
 
-PREFIX = "validation_"
+PREFIX, LOSS = "validation_", "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class TaskMeasure:
         keep_laid_out(model)
         said, loss = self._said(model, layout)
         model.train(was_training)
-        return {"loss": loss, **self.task.metrics(self.data.rows, self.data.examples, said)}
+        return {LOSS: loss, **self.task.metrics(self.data.rows, self.data.examples, said)}
 
     def _said(self, model: nn.Module, layout: Layout) -> tuple[list[Any], float]:
         said: list[Any] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -11,14 +11,14 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
-from graft.training.adapt.identity import identity
+from graft.training.adapt.identity import identity, measured_on
 from graft.training.job.folder import Identity
 from graft.training.loop.optim import schedule_of
 from graft.training.loop.telemetry import check_report_to
 from graft.training.model.configuration import num_positions
 from graft.training.model.loading import load_tokenizer
 from graft.training.parallel.mesh import Mesh
-from graft.training.tasks.checks import check, check_mesh, decided, form_of
+from graft.training.tasks.checks import check, check_mesh, check_metric, decided, form_of
 from graft.training.tasks.data import TaskData, TaskRows
 from graft.training.tasks.framing.frame import Frame
 from graft.training.tasks.kinds.catalog import KINDS
@@ -59,6 +59,7 @@ class Ready:
         kind = KINDS[settings.task]
         numbered = read_rows(data, kind.parse)
         task = kind.of(data, numbered, setup)
+        check_metric(settings.metric_for_best_model, task.measures)
         task.head.check_fit(config, base.name)
         form = form_of(base, settings)
         model = TaskModel(
@@ -97,7 +98,7 @@ class Ready:
             data=learned,
             batches=batches,
             held_out=held_out,
-            identity=own,
+            identity=replace(own, values={**own.values, **measured_on(settings)}),
         )
 
 

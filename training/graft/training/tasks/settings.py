@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graft.training.settings.ending import check_holds_out, loads_best, patience
 from graft.training.settings.limits import (
     BELOW_1,
     EPOCHS,
@@ -60,4 +61,13 @@ class TaskSettings(TrainingSettings):
     load_in_4bit: bool | None = setting(
         None, "lora: NF4, as a decoder is served by default; default: of decoders true, else bfloat16"
     )
+    early_stopping_patience: int | None = patience()
+    load_best_model_at_end: bool = loads_best()
+    metric_for_best_model: str = setting(
+        "loss", "what the two before this one go by: loss, or one of the task's measures, such as accuracy"
+    )
     dtype: str = setting("bfloat16", "what full computes in: bfloat16 or float32", one_of("bfloat16", "float32"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_holds_out(self, holds_out=self.validation is not None, remedy="--validation FILE")

@@ -14,6 +14,8 @@ ALL: Mapping[str, tuple[str, ...]] = {
     "text2text-generation": ("rouge1", "rouge2", "rougeL", "bleu", "exact_match"),
 }
 """What is measured of each task, of text classification of each problem; the first is told first."""
+LOWER_IS_BETTER = frozenset(("loss", "mse"))
+"""Of these; of all others, higher."""
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
     "cola": ("matthews_correlation",),
     "sst2": ("accuracy",),
