@@ -88,7 +88,7 @@ serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve
 
 # In two processes: one asks servers and mostly waits, the other trains and computes.
-TWO := -n 2 --dist loadgroup
+TWO := -n 2
 
 test: setup ## the tests
 	@$(PYTHON) -m pytest -q $(TWO)

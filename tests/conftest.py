@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,7 +19,11 @@ from tests.running import BASE, STARTED, Server, end_started, start_server, stop
 from tests.server.engine.making import write_adapter
 
 ROOT = Path(__file__).parents[1]
-ROOMS_OF_SERVERS = {"cases", "deploy", "end_to_end", "proto", "server"}
+SERVERS = tuple(
+    f"tests/{room}/"
+    for room in ("cases", "deploy", "end_to_end", "proto", "server", "training/distill", "training/tour")
+)
+"""Where tests ask the session's servers."""
 
 # A property holds however busy the machine is, and is asked about the same examples in every run; other ones are looked
 # for by `pytest --hypothesis-profile seek`.
@@ -33,15 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes (``pytest -n 2 --dist loadgroup``) one has all tests of servers, which share engines, and a
-    file's tests stay together, whose fixtures they share.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes (``pytest -n 2``) one has all tests of servers, which share engines. A file's tests stay
+    together, whose fixtures they share.
     """
-    for item in items:
-        file = item.path.relative_to(ROOT / "tests")
-        asks_server = file.parts[0] in ROOMS_OF_SERVERS or "server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("servers" if asks_server else str(file)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServers(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "servers" if nodeid.startswith(SERVERS) else nodeid.split("::")[0]
+
+    return ByServers(config, log)
 
 
 @pytest.fixture(autouse=True)

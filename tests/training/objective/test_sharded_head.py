@@ -106,14 +106,9 @@ def test_on_a_gpu_logits_are_float32(how: Any, z: float, monkeypatch: pytest.Mon
 
 def _wide_product(left: Tensor, right: Tensor, *, out: Tensor, out_dtype: torch.dtype) -> Tensor:
     assert out_dtype == out.dtype == torch.float32
-    return out.copy_(_product(left, right))
+    return out.copy_(left.float() @ right.float())
 
 
 def _wide_sum(total: Tensor, left: Tensor, right: Tensor, *, out: Tensor, out_dtype: torch.dtype) -> Tensor:
     assert out is total and out_dtype == out.dtype == torch.float32
-    return out.add_(_product(left, right))
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Of plain tensors: whatever multiplies on this CPU knows no others."""
-    return left.as_subclass(Tensor).float() @ right.as_subclass(Tensor).float()
+    return out.add_(left.float() @ right.float())

@@ -58,18 +58,18 @@ def replaced() -> torch.library.Library:
 
 def _mm(left: Tensor, right: Tensor) -> Tensor:
     if not _are_worth_it(left, right):
-        return torch.mm(left, right, out=left.new_empty(0))
-    return _in_parts(left, right, lambda wide, part, columns: torch.mm(wide, part))
+        return torch.ops.aten.mm(left, right, out=left.new_empty(0))
+    return _in_parts(left, right, lambda wide, part, columns: torch.ops.aten.mm(wide, part))
 
 
 def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     if not _are_worth_it(left, right) or bias.dtype != left.dtype:
-        return torch.addmm(bias, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
+        return torch.ops.aten.addmm(bias, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
     added = bias.expand(len(left), right.shape[1])
     return _in_parts(
         left,
         right,
-        lambda wide, part, columns: torch.addmm(added[:, columns].float(), wide, part, beta=beta, alpha=alpha),
+        lambda wide, part, columns: torch.ops.aten.addmm(added[:, columns].float(), wide, part, beta=beta, alpha=alpha),
     )
 
 
