@@ -27,7 +27,7 @@ from graft.training.finetune.job import Finetune
 from graft.training.finetune.settings import FinetuneSettings
 from tests.adapters.making import make_base
 from tests.running import Server, start_server, stop_server
-from tests.server.engine.making import write_adapter, write_soft_prompt
+from tests.server.engine.making import write_adapter, write_classifier, write_soft_prompt
 
 LIMIT = 0.05
 
@@ -113,6 +113,22 @@ def test_weights_that_were_exchanged_behind_the_reference_are_refused(
     save_bfloat16(halved, path, metadata={"format": "pt"})
     with pytest.raises(Conflict, match="is not served as it was trained"):
         graft.push_adapter(folder, name="exchanged", alias="stable")
+
+
+def test_a_head_is_compared_with_peft(graft: Client, base: Base, tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "head", base, labels=("no", "yes"), seed=3)
+    graft.push_adapter(folder, name="head", alias="stable")
+    (receipt,) = receipts(graft, "head")
+    assert (receipt["source"], receipt["reference_form"], receipt["num_tokens"]) == ("peft", "nf4", 8)
+    assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
+    parity = graft.classify(["a film"], model="head").answerer.parity
+    assert (parity.source, parity.mean_abs_delta) == ("peft", receipt["mean_abs_delta"])
+    file = folder / "adapter_model.safetensors"
+    score = "base_model.model.score.weight"
+    zero = {name: one * (name != score) for name, one in load_file(file).items()}
+    save_file(zero, file, metadata={"format": "pt"})
+    with pytest.raises(InvalidArgument, match="its head or all updates beside it are zero"):
+        graft.push_adapter(folder, name="zero-head")
 
 
 def test_a_soft_prompt_is_compared_with_peft_or_with_what_its_trainer_recorded(

@@ -11,6 +11,7 @@ from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.versions import Draft
 from graft.adapters.compatibility import Limits, incompatibilities
 from graft.adapters.errors import IncompatibleAdapter, InvalidAdapter, Reason
+from graft.adapters.folder.head import record_reasons
 from graft.adapters.folder.manifest import Manifest, read_manifest
 from graft.adapters.folder.numbers import inspect_numbers
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
@@ -75,6 +76,7 @@ def accept_folder(
         alpha=manifest.alpha,
         target_modules=manifest.target_modules,
         num_virtual_tokens=manifest.num_virtual_tokens,
+        num_labels=manifest.num_labels,
         files=manifest.files,
         provenance=trained.provenance if trained else Provenance.DECLARED,
         lineage=trained.lineage if trained else UNKNOWN_LINEAGE,
@@ -104,7 +106,11 @@ def _check(
 ) -> None:
     """Raise with every reason against the adapter, from its numbers and from the base and limits together."""
     numbers = inspect_numbers(folder, manifest)
-    broken = [*numbers.reasons, *_reference_reasons(folder, trained, vocab_size=base.vocab_size)]
+    broken = [
+        *numbers.reasons,
+        *_reference_reasons(folder, trained, vocab_size=base.vocab_size),
+        *record_reasons(folder, manifest.num_labels),
+    ]
     reasons = [
         *broken,
         *incompatibilities(

@@ -106,7 +106,8 @@ class AdapterFile:
 class AdapterVersion:
     """An immutable version. `number` counts from 1 within the adapter; `digest` covers the content only.
 
-    One with `num_virtual_tokens` is a soft prompt, which has no rank and no modules; else it is a LoRA.
+    One with `num_virtual_tokens` is a soft prompt, which has no rank and no modules; else it is a LoRA, with a head of
+    `num_labels` outputs where that is not 0.
     """
 
     digest: str
@@ -124,6 +125,7 @@ class AdapterVersion:
     lineage: Lineage
     create_time: datetime
     num_virtual_tokens: int = 0
+    num_labels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

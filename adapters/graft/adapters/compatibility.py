@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
-from graft.adapters.folder import lora_tensors, soft_prompt
+from graft.adapters.folder import head, lora_tensors, soft_prompt
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest, is_lora
 from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
@@ -81,12 +81,13 @@ _METHODS = {
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What this server takes: the engine's largest rank, bytes of all files of a version together, and the virtual
-    tokens that leave room in the context (0: no soft prompts).
+    tokens that leave room in the context (0: no soft prompts), and the outputs of a head (0: no heads).
     """
 
     max_rank: int
     max_bytes: int
     max_virtual_tokens: int
+    max_labels: int = 0
 
 
 def incompatibilities(
@@ -120,6 +121,8 @@ def incompatibilities(
         problem = "all its updates are zero: it would answer exactly as the base does"
         if manifest.num_virtual_tokens:
             problem = "its virtual tokens are zero throughout: nothing was learned"
+        elif manifest.num_labels:
+            problem = "its head or all updates beside it are zero: nothing was learned"
         remedy = "train it, or say allow_noop for a policy before its first step"
         reasons.append(Reason(field="adapter_model.safetensors", problem=problem, remedy=remedy))
     return tuple(reasons)
@@ -150,13 +153,17 @@ def _lora_reasons(manifest: Manifest, base: Base, limits: Limits, compiles: str)
     yield from _rank_reasons(manifest, limits)
     yield from _scale_reasons(manifest)
     yield from lora_tensors.mismatches(manifest, base)
+    yield from head.mismatches(manifest.config, manifest.tensors, base, max_labels=limits.max_labels)
 
 
 def _soft_prompt_reasons(manifest: Manifest, base: Base, limits: Limits) -> Iterator[Reason]:
     yield from _key_reasons(
         manifest.config, without_effect=soft_prompt.WITHOUT_EFFECT, known=frozenset(), remedy="train without it"
     )
-    yield from _whole_module_reasons(manifest.config, remedy="train without modules_to_save")
+    if saved := manifest.config.get("modules_to_save"):
+        problem = f"{str(saved)[:200]}: whole modules are not served beside a soft prompt"
+        remedy = "train without modules_to_save"
+        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy=remedy)
     yield from soft_prompt.mismatches(
         manifest.config, manifest.tensors, base, max_virtual_tokens=limits.max_virtual_tokens
     )
@@ -173,15 +180,8 @@ def _method_reasons(config: Mapping[str, object], compiles: str) -> Iterator[Rea
         problem = f"{initialisation[:80]!r} changes the base's own weights (PiSSA, OLoRA, LoftQ, CorDA, LoRA-GA)"
         remedy = f"make a plain LoRA of it: {compiles}"
         yield Reason(field=f"{CONFIG_FILE}:init_lora_weights", problem=problem, remedy=remedy)
-    yield from _whole_module_reasons(config, remedy=f"train without modules_to_save, or make a base of it: {compiles}")
     compile_first = f"make a plain LoRA or a base of it first: {compiles}"
     yield from _key_reasons(config, without_effect=_WITHOUT_EFFECT, known=_METHODS, remedy=compile_first)
-
-
-def _whole_module_reasons(config: Mapping[str, object], *, remedy: str) -> Iterator[Reason]:
-    if config.get("modules_to_save"):
-        problem = f"{str(config['modules_to_save'])[:200]}: whole modules are not served beside the base"
-        yield Reason(field=f"{CONFIG_FILE}:modules_to_save", problem=problem, remedy=remedy)
 
 
 def _key_reasons(

@@ -70,6 +70,20 @@ class AsyncClient(AsyncPromptCalls):
         """Log-probabilities of each continuation (texts, or lists of token ids) after the prompt."""
         return await self._call(operation.score(prompt, continuations, model), timeout)
 
+    async def classify(
+        self,
+        inputs: request.Inputs,
+        *,
+        model: str,
+        truncate_prompt_tokens: int | None = None,
+        timeout: float | None = None,
+    ) -> inference_pb2.ClassifyResponse:
+        """What the head of an adapter says of each input: a text, a pair of texts, or token ids.
+
+        Inputs of more than `truncate_prompt_tokens` lose their last tokens.
+        """
+        return await self._call(operation.classify(inputs, model, truncate_prompt_tokens), timeout)
+
     async def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:
         """Token ids of a text or of a rendered chat."""
         return await self._call(operation.tokenize(prompt))

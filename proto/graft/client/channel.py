@@ -11,7 +11,7 @@ import grpc
 DEFAULT_TARGET = "localhost:8470"
 # Reading twice is reading once: only these calls are retried, and only when no server took them.
 _IDEMPOTENT = {
-    "InferenceService": ("Score", "Tokenize"),
+    "InferenceService": ("Classify", "Score", "Tokenize"),
     "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
     "BaseService": ("ListBases",),
     "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),

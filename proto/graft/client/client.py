@@ -69,6 +69,20 @@ class Client(PromptCalls):
         """Log-probabilities of each continuation (texts, or lists of token ids) after the prompt."""
         return self._call(operation.score(prompt, continuations, model), timeout)
 
+    def classify(
+        self,
+        inputs: request.Inputs,
+        *,
+        model: str,
+        truncate_prompt_tokens: int | None = None,
+        timeout: float | None = None,
+    ) -> inference_pb2.ClassifyResponse:
+        """What the head of an adapter says of each input: a text, a pair of texts, or token ids.
+
+        Inputs of more than `truncate_prompt_tokens` lose their last tokens.
+        """
+        return self._call(operation.classify(inputs, model, truncate_prompt_tokens), timeout)
+
     def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:
         """Token ids of a text or of a rendered chat."""
         return self._call(operation.tokenize(prompt))

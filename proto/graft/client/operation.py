@@ -97,6 +97,13 @@ def score(
     return unary("InferenceService", message, inference_pb2.ScoreResponse, itself)
 
 
+def classify(
+    inputs: request.Inputs, model: str, truncate_prompt_tokens: int | None
+) -> Operation[inference_pb2.ClassifyResponse]:
+    message = request.classify(inputs, model, truncate_prompt_tokens)
+    return unary("InferenceService", message, inference_pb2.ClassifyResponse, itself)
+
+
 def tokenize(prompt: request.PromptLike) -> Operation[inference_pb2.TokenizeResponse]:
     message = inference_pb2.TokenizeRequest(prompt=request.prompt(prompt))
     return unary("InferenceService", message, inference_pb2.TokenizeResponse, itself)

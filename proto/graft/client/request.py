@@ -13,6 +13,8 @@ Turn = Mapping[str, str | Sequence[Mapping[str, str]]]
 PromptLike = str | Sequence[Turn] | Sequence[int] | pb.Prompt
 # Texts, or lists of token ids.
 Continuations = Sequence[str] | Sequence[Sequence[int]]
+# Texts, pairs of texts, or lists of token ids.
+Inputs = Sequence[str | tuple[str, str] | Sequence[int]]
 # What the server puts between two parts of one turn that comes over HTTP.
 _BETWEEN_PARTS = "\n"
 
@@ -79,6 +81,24 @@ def score(content: PromptLike, continuations: Continuations, model: str) -> pb.S
             message.continuation_ids.append(_token_ids(one))
         else:
             raise TypeError(f"a continuation is text or a list of token ids, this one is {one!r}")
+    return message
+
+
+def classify(inputs: Inputs, model: str, truncate_prompt_tokens: int | None) -> pb.ClassifyRequest:
+    """A request to classify. Raises TypeError for what is neither a text, nor a pair of texts, nor token ids."""
+    if isinstance(inputs, str):
+        raise TypeError("inputs are a list of texts, of pairs of them, or of token ids: put the text into a list")
+    message = pb.ClassifyRequest(model=model, truncate_prompt_tokens=truncate_prompt_tokens)
+    for one in inputs:
+        parts: Sequence[object] = one
+        if isinstance(one, str):
+            message.inputs.append(pb.ClassifyInput(text=one))
+        elif len(parts) == 2 and all(isinstance(part, str) for part in parts):
+            message.inputs.append(pb.ClassifyInput(text=str(parts[0]), text_pair=str(parts[1])))
+        elif any(isinstance(part, str) for part in parts):
+            raise TypeError(f"an input is a text, a pair of texts, or token ids, this one is {one!r}")
+        else:
+            message.inputs.append(pb.ClassifyInput(token_ids=_token_ids(parts)))
     return message
 
 

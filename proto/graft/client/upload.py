@@ -19,9 +19,9 @@ from graft.v1 import base_pb2
 CHUNK_BYTES = 1 << 20
 # The config and the weights make an adapter. Where the trainer left them, its record says where the adapter comes from,
 # and its reference what it says, so that the server can show that it computes the same. Its own chat template is what
-# chats with it are rendered by.
+# chats with it are rendered by, and the record of its task says what its head's outputs are called.
 REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
-OPTIONAL_FILES = ("graft.json", "reference.json", "chat_template.jinja")
+OPTIONAL_FILES = ("graft.json", "reference.json", "chat_template.jinja", "task.json")
 _TEMPLATE = "chat_template.jinja"
 
 

@@ -169,6 +169,7 @@ class AdapterVersion(_message.Message):
     LINEAGE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     NUM_VIRTUAL_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`adapters/<adapter>/versions/<number>`."""
     adapter: _builtins.str
@@ -183,6 +184,8 @@ class AdapterVersion(_message.Message):
     provenance: Global___Provenance.ValueType
     num_virtual_tokens: _builtins.int
     """Of a soft prompt, which has neither rank nor modules; 0 for a LoRA."""
+    num_labels: _builtins.int
+    """Outputs of the head that a LoRA brings, which then classifies texts; 0 where it brings none."""
     @_builtins.property
     def target_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -210,10 +213,11 @@ class AdapterVersion(_message.Message):
         lineage: Global___Lineage | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         num_virtual_tokens: _builtins.int = ...,
+        num_labels: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lineage", b"lineage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "alpha", b"alpha", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "digest", b"digest", "files", b"files", "form", b"form", "lineage", b"lineage", "name", b"name", "num_virtual_tokens", b"num_virtual_tokens", "number", b"number", "provenance", b"provenance", "rank", b"rank", "size_bytes", b"size_bytes", "target_modules", b"target_modules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "alpha", b"alpha", "base", b"base", "base_digest", b"base_digest", "create_time", b"create_time", "digest", b"digest", "files", b"files", "form", b"form", "lineage", b"lineage", "name", b"name", "num_labels", b"num_labels", "num_virtual_tokens", b"num_virtual_tokens", "number", b"number", "provenance", b"provenance", "rank", b"rank", "size_bytes", b"size_bytes", "target_modules", b"target_modules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

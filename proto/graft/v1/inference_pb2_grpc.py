@@ -45,6 +45,11 @@ class InferenceServiceStub:
                 request_serializer=graft_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=graft_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/graft.v1.InferenceService/Classify',
+                request_serializer=graft_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=graft_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/graft.v1.InferenceService/Tokenize',
                 request_serializer=graft_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
@@ -71,6 +76,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Classify(self, request, context):
+        """What the head of an adapter that was trained to classify texts says of each of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Tokenize(self, request, context):
         """Token ids of a text or of a rendered chat.
         """
@@ -90,6 +102,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=graft_dot_v1_dot_inference__pb2.ScoreRequest.FromString,
                     response_serializer=graft_dot_v1_dot_inference__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=graft_dot_v1_dot_inference__pb2.ClassifyRequest.FromString,
+                    response_serializer=graft_dot_v1_dot_inference__pb2.ClassifyResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -152,6 +169,33 @@ class InferenceService:
             '/graft.v1.InferenceService/Score',
             graft_dot_v1_dot_inference__pb2.ScoreRequest.SerializeToString,
             graft_dot_v1_dot_inference__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/graft.v1.InferenceService/Classify',
+            graft_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
+            graft_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

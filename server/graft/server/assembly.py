@@ -17,6 +17,7 @@ from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.database import Database
 from graft.adapters.compatibility import Limits
 from graft.adapters.errors import GraftError, InvalidAdapter, InvalidBase
+from graft.adapters.folder.head import read_head
 from graft.adapters.folder.soft_prompt import virtual_tokens_in
 from graft.adapters.form import ServingForm
 from graft.adapters.store.staging import Staging
@@ -221,6 +222,7 @@ class Assembly:
             max_rank=self.settings.max_rank,
             max_bytes=self.settings.max_adapter_mib * _MIB,
             max_virtual_tokens=engine.max_virtual_tokens,
+            max_labels=engine.max_labels,
         )
 
     async def _open_base_uploads(self, catalog: CatalogThread, served: Base) -> BaseUploads:
@@ -285,7 +287,13 @@ class Assembly:
             fetching = asyncio.get_running_loop().run_in_executor(threads, store.materialize, version)
             # The engine hears no more of a version that failed its check.
             folder, _ = await asyncio.gather(fetching, parity.recall(digest))
-            return Located(folder=folder, size_bytes=version.size_bytes, num_virtual_tokens=version.num_virtual_tokens)
+            head = await asyncio.to_thread(read_head, folder, version.num_labels) if version.num_labels else None
+            return Located(
+                folder=folder,
+                size_bytes=version.size_bytes,
+                num_virtual_tokens=version.num_virtual_tokens,
+                head=head,
+            )
 
         return locate
 

@@ -13,9 +13,19 @@ from typing import TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT
 from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
+from graft.adapters.folder.head import Head
 from graft.adapters.form import ServingForm
 from graft.server.admission.waiting import AdmissionQueue
-from graft.server.engine.engine import ContinuationScore, Delta, Engine, EngineAdapter, EngineError, Sampling
+from graft.server.engine.engine import (
+    ContinuationScore,
+    Delta,
+    Engine,
+    EngineAdapter,
+    EngineError,
+    HeadOutputs,
+    InvalidRequest,
+    Sampling,
+)
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest, Reply
 from graft.server.engine.text import Text
 from graft.server.errors import Draining, NotReady
@@ -63,6 +73,12 @@ class Ticket:
     chat_template: str | None = None
 
     @property
+    def head(self) -> Head:
+        """Of the adapter of a request that classifies."""
+        assert self.engine_adapter is not None and self.engine_adapter.head is not None
+        return self.engine_adapter.head
+
+    @property
     def num_virtual_tokens(self) -> int:
         """Tokens that the engine reads before each prompt."""
         return 0 if self.engine_adapter is None else self.engine_adapter.num_virtual_tokens
@@ -97,12 +113,13 @@ class Serving:
         self._default_deadline_seconds = default_deadline_seconds
         self._ending = Ending()
 
-    def check(self, model: str, *, tenant: str) -> Resolved:
+    def check(self, model: str, *, tenant: str, classifies: bool = False) -> Resolved:
         """What `enter` is told to enter. Raises what it would before it waits: work for a request that cannot enter is
-        not begun.
+        not begun. `InvalidRequest` where a text is asked of an adapter with a head, or classes (`classifies`) of whom
+        has none.
         """
         self._check_open()
-        return self._resolve(model, tenant)
+        return self._resolve(model, tenant, classifies=classifies)
 
     async def chat_template(self, resolved: Resolved) -> str | None:
         """What chats with the version are rendered by; None: the base's template. Raises StoreUnavailable."""
@@ -237,6 +254,23 @@ class Serving:
             meter.read(part, num_tokens=num_tokens, num_cached=0 if part > before else scores[0].num_cached_tokens)
         return scores
 
+    async def classify(self, ticket: Ticket, prompts: Sequence[Sequence[int]]) -> list[HeadOutputs]:
+        """What the adapter's head says of each prompt, in their order. Raises `DeadlineExceeded`."""
+        meter, adapter, before = ticket.meter, ticket.engine_adapter, ticket.meter.num_prompts
+        assert adapter is not None
+        calls = []
+        for part, ids in enumerate(prompts, before):
+            meter.begins(part, len(ids), num_choices=0)
+            calls.append(
+                self._engine.classify(
+                    ids, request_id=f"{ticket.engine_id}-{part}", adapter=adapter, cache_salt=ticket.cache_salt
+                )
+            )
+        found = await in_time(all_or_none(calls), ticket.deadline, ticket.ending)
+        for part, (ids, one) in enumerate(zip(prompts, found, strict=True), before):
+            meter.read(part, num_tokens=len(ids), num_cached=one.num_cached_tokens)
+        return found
+
     def _answerer(self, resolved: Resolved) -> Answerer:
         """The facts that stand in every reply."""
         version, base, form = resolved.version, self._snapshots.base.identity, self._snapshots.form
@@ -269,14 +303,29 @@ class Serving:
         if not self.readiness.ready:
             raise NotReady("the engine is starting or being replaced: try again")
 
-    def _resolve(self, model: str, tenant: str) -> Resolved:
+    def _resolve(self, model: str, tenant: str, *, classifies: bool = False) -> Resolved:
         if model in ("", self._snapshots.base.identity.digest):
+            _check_kind(BARE_BASE, classifies)
             return BARE_BASE
         resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=random.random())
         if resolved.version is not None:
             self._slots.require(resolved.version.digest)
             self._snapshots.check_servable(resolved.version)
+        _check_kind(resolved, classifies)
         return resolved
+
+
+def _check_kind(resolved: Resolved, classifies: bool) -> None:
+    version = resolved.version
+    if version is None or not version.num_labels:
+        if classifies:
+            who = "the base" if version is None else f"{version.adapter}@{version.number}"
+            remedy = "name an adapter that graft finetune --task text-classification made, or ask for text"
+            raise InvalidRequest(f"{who} has no head, and gives text, no classes: {remedy}", field="model")
+    elif not classifies:
+        who, what = f"{version.adapter}@{version.number}", f"a head of {version.num_labels} outputs"
+        remedy = "ask /v1/classify or gRPC's Classify, or name an adapter without a head"
+        raise InvalidRequest(f"{who} brings {what}, and gives classes, no text: {remedy}", field="model")
 
 
 async def _whole(ticket: Ticket, stream: AsyncIterator[T], parts: Iterable[int]) -> AsyncGenerator[T, None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
@@ -49,6 +49,45 @@ def adapters_of_all_ranks(base: Base, root: Path) -> tuple[EngineAdapter, ...]:
         )
         for seed, rank in ((1, 1), (2, 8), (3, 16), (4, 64))
     )
+
+
+def write_classifier(
+    folder: Path,
+    base: Base,
+    *,
+    labels: Sequence[str] = (),
+    num_labels: int = 0,
+    rank: int = 4,
+    seed: int,
+    **record: object,
+) -> Path:
+    """`write_adapter` on the blocks, with a head of so many outputs; their names in `task.json` where there are any."""
+    layers = {name: shape for name, shape in base.modules.items() if ".layers." in name}
+    write_adapter(folder, layers, rank=rank, seed=seed)
+    assert base.embedding_width is not None
+    shape, file = (num_labels or len(labels), base.embedding_width), folder / "adapter_model.safetensors"
+    score = np.random.default_rng(seed).normal(0, 4 * base.embedding_width**-0.5, shape).astype(np.float32)
+    save_file({**load_file(file), "base_model.model.score.weight": score}, file, metadata={"format": "pt"})
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config |= {"task_type": "SEQ_CLS", "modules_to_save": ["classifier", "score"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    if labels or record:
+        (folder / "task.json").write_text(json.dumps({"labels": list(labels) or None, **record}))
+    return folder
+
+
+def peft_logits(base: Base, adapter: Path, rows: Sequence[Sequence[int]], num_labels: int) -> list[list[float]]:
+    """The oracle: what transformers' and peft's classifier says of each row alone, in float32."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        base.path, num_labels=num_labels, dtype=torch.float32, pad_token_id=0
+    )
+    model = PeftModel.from_pretrained(plain, adapter).eval()
+    with torch.no_grad():
+        return [model(torch.tensor([list(row)])).logits[0].tolist() for row in rows]
 
 
 def write_soft_prompt(folder: Path, base: Base, *, num_tokens: int, seed: int) -> Path:

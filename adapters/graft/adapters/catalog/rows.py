@@ -74,6 +74,7 @@ def version(row: Row) -> AdapterVersion:
         lineage=Lineage.of_record(row["lineage"]),
         create_time=row["create_time"],
         num_virtual_tokens=row["num_virtual_tokens"],
+        num_labels=row["num_labels"],
     )
 
 

@@ -90,6 +90,7 @@ versions = Table(
     Column("lineage", JSON, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
     Column("num_virtual_tokens", Integer, nullable=False, server_default="0"),
+    Column("num_labels", Integer, nullable=False, server_default="0"),
     ForeignKeyConstraint(["tenant", "adapter"], ["adapters.tenant", "adapters.name"], name="versions_adapter"),
     UniqueConstraint("tenant", "adapter", "number", name="versions_number"),
 )

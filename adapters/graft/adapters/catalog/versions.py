@@ -42,6 +42,7 @@ class Draft:
     provenance: Provenance
     lineage: Lineage
     num_virtual_tokens: int = 0
+    num_labels: int = 0
     records: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """By kind: what is appended with the version, and said again where its content is there already."""
 

@@ -47,6 +47,9 @@ def check_terms(terms: Sequence[Term]) -> None:
         method = one.manifest.config.get("peft_type")
         if method != "LORA":
             reasons.append(Reason(field=one.name, problem=f"is {method!r:.80}: only LoRA adapters add up"))
+        if one.manifest.num_labels:
+            problem = f"brings a head of {one.manifest.num_labels} outputs: heads do not add up"
+            reasons.append(Reason(field=one.name, problem=problem, remedy="train one head for all of it"))
     for one in others:
         if parts := one.version.base.differences(first.version.base):
             problem = f"was made for another base than {first.name}: {', '.join(parts).replace('_', ' ')} differ"

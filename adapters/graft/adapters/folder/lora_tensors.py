@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from graft.adapters.errors import Reason
-from graft.adapters.folder import peft_patterns
+from graft.adapters.folder import head, peft_patterns
 from graft.adapters.folder.adaptable import is_expert, is_head
 from graft.adapters.folder.manifest import CONFIG_FILE, TENSOR_FILE, Manifest
 from graft.adapters.folder.tensor_header import TensorInfo
@@ -48,7 +48,8 @@ class Pair:
 
 def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """Everything that keeps the tensors from being a LoRA of `base`; at most 20 of one kind are spelled out."""
-    pairs, strange = pairs_of(manifest.tensors)
+    matrices = {name: info for name, info in manifest.tensors.items() if head.part_of(name) is None}
+    pairs, strange = pairs_of(matrices)
     experts = sorted(filter(is_expert, pairs))
     known = {module: pair for module, pair in pairs.items() if module in base.modules and not is_expert(module)}
     unknown = [_unknown(module, base) for module in pairs if module not in base.modules and not is_expert(module)]

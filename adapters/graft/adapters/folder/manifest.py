@@ -1,8 +1,8 @@
 """An adapter's files, read and checked without torch and before anything is mapped.
 
 Only `adapter_config.json`, `adapter_model.safetensors`, `graft.json`, `reference.json` and `chat_template.jinja` belong
-to an adapter. Other files of a PEFT folder (README.md, optimizer.pt, checkpoint-500/, …) are left alone: nobody opens
-them.
+to an adapter, and `task.json` to one with a head. Other files of a PEFT folder (README.md, optimizer.pt,
+checkpoint-500/, …) are left alone: nobody opens them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from graft.adapters.adapter import AdapterFile
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import InvalidAdapter, Reason
-from graft.adapters.folder import reference, soft_prompt
+from graft.adapters.folder import head, reference, soft_prompt
 from graft.adapters.folder.pattern_checks import pattern_reasons
 from graft.adapters.folder.peft_patterns import mapping_of, names_of
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
@@ -26,7 +26,7 @@ CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 TEMPLATE_FILE = "chat_template.jinja"
 """The adapter's own chat template, where it is not the base's."""
-ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, TRAINED_FILE, reference.FILE_NAME, TEMPLATE_FILE)
+ADAPTER_FILES = (CONFIG_FILE, TENSOR_FILE, TRAINED_FILE, reference.FILE_NAME, TEMPLATE_FILE, head.TASK_FILE)
 MAX_FILE_BYTES = 8 << 30
 
 _MAX_HEADER_BYTES = 16 << 20
@@ -39,7 +39,7 @@ class Manifest:
     """What an adapter's files say. `rank` and `alpha` are the defaults that the patterns override per module.
 
     A soft prompt has `num_virtual_tokens`, and neither rank nor modules; a LoRA has none of them. What other methods
-    make has none of all that.
+    make has none of all that. A LoRA may bring a head of `num_labels` outputs.
     """
 
     config: Mapping[str, object]
@@ -49,6 +49,7 @@ class Manifest:
     target_modules: tuple[str, ...]
     files: tuple[AdapterFile, ...]
     num_virtual_tokens: int = 0
+    num_labels: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -91,13 +92,14 @@ def read_manifest(
 def _manifest(
     folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorInfo], sha256: Mapping[str, str]
 ) -> Manifest:
+    soft, lora = soft_prompt.is_soft_prompt(config), is_lora(config)
+    num_labels = head.num_labels_of(config, tensors) if lora else 0
     files = []
     for name in ADAPTER_FILES:
         path = folder / name
-        if path.exists():
+        if path.exists() and (num_labels or name != head.TASK_FILE):
             found = sha256.get(name) or sha256_of_file(path)
             files.append(AdapterFile(name=name, size_bytes=path.stat().st_size, sha256=found))
-    soft, lora = soft_prompt.is_soft_prompt(config), is_lora(config)
     return Manifest(
         config=MappingProxyType(dict(config)),
         tensors=MappingProxyType(dict(tensors)),
@@ -106,6 +108,7 @@ def _manifest(
         target_modules=tuple(sorted(map(str, names_of(config["target_modules"])))) if lora else (),
         files=tuple(files),
         num_virtual_tokens=int(str(config["num_virtual_tokens"])) if soft else 0,
+        num_labels=num_labels,
     )
 
 

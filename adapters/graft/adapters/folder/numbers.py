@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graft.adapters.errors import Reason
+from graft.adapters.folder import head
 from graft.adapters.folder.manifest import TENSOR_FILE, Manifest
 from graft.adapters.folder.tensor_header import TensorInfo
 
@@ -75,7 +76,7 @@ def inspect_numbers(folder: Path, manifest: Manifest) -> AdapterNumbers:
     """Look at every number through a read-only map, in pieces.
 
     An adapter is a no-op when in every pair lora_A or lora_B is zero throughout, or alpha is; a soft prompt when it is
-    zero throughout. Raises OSError.
+    zero throughout, one with a head when that is. Raises OSError.
     """
     data: NDArray[np.uint8] = np.memmap(Path(folder) / TENSOR_FILE, dtype=np.uint8, mode="r")
     reasons, zero_of_module = [], dict[str, bool]()
@@ -94,5 +95,10 @@ def inspect_numbers(folder: Path, manifest: Manifest) -> AdapterNumbers:
     if manifest.num_virtual_tokens:
         is_noop = any(zero_of_module.values())  # its parts are multiplied
     else:
-        is_noop = all(zero_of_module.values()) or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
+        of_head = (name for name in zero_of_module if (head.part_of(name) or ("", ""))[1] == "weight")
+        is_noop = (
+            any(zero_of_module[name] for name in of_head)
+            or all(zero_of_module.values())
+            or (manifest.alpha == 0 and not manifest.config.get("alpha_pattern"))
+        )
     return AdapterNumbers(reasons=tuple(reasons), is_noop=is_noop)

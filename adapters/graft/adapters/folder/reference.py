@@ -66,7 +66,10 @@ def _check_logprobs(logprobs: tuple[float, ...], info: ValidationInfo) -> tuple[
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceRow:
-    """One sequence. `logprobs` are natural logarithms, one per token from `num_prompt_tokens` (at least 1) on."""
+    """One sequence. `logprobs` are natural logarithms, one per token from `num_prompt_tokens` (at least 1) on.
+
+    Of an adapter with a head a server compares what that says of the whole sequence, which is no file's.
+    """
 
     token_ids: Annotated[_TokenIds, AfterValidator(_check_ids)]
     num_prompt_tokens: Annotated[StrictInt, AfterValidator(_check_start)]

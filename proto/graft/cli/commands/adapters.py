@@ -117,8 +117,9 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
 
 
 def _rank(version: adapter_pb2.AdapterVersion) -> str:
-    """A LoRA's; of a soft prompt, its size."""
-    return str(version.rank) if version.rank else f"{version.num_virtual_tokens} virtual"
+    """A LoRA's, with the outputs of its head where it brings one; of a soft prompt, its size."""
+    head = f", head of {version.num_labels}" if version.num_labels else ""
+    return f"{version.rank}{head}" if version.rank else f"{version.num_virtual_tokens} virtual"
 
 
 def _push(client: Client, args: argparse.Namespace) -> Shown:

@@ -11,6 +11,7 @@ from graft.server.api.grpc.interceptors import Front
 from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.app import http_app
 from graft.server.api.http.body import BodyBudget
+from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
@@ -116,10 +117,14 @@ class Doors:
             write_seconds=settings.slow_reader_seconds,
             programs=programs,
         )
+        classify = ClassifyEndpoint(
+            serving=serving, text=text, max_body_bytes=settings.max_body_mib * _MIB, bodies=bodies
+        )
         app = http_app(
             chat=chat,
             completions=completions,
             responses=responses,
+            classify=classify,
             models=models,
             prompts=PromptRoutes(prompts=programs.prompts, bodies=bodies),
             programs=programs,

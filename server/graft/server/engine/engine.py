@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from graft.adapters.folder.head import Head
+
 MIN_ROOM_TOKENS = 2
 """What a soft prompt leaves of the context at least: a token to read and one to generate."""
 
@@ -35,13 +37,15 @@ class LoadFailed(EngineError):
 class EngineAdapter:
     """A version as the engine knows it: its name is the digest, its path content-addressed, its id never reused.
 
-    One with `num_virtual_tokens` is a soft prompt, which stands before every prompt and needs no slot; else a LoRA.
+    One with `num_virtual_tokens` is a soft prompt, which stands before every prompt and needs no slot; else a LoRA,
+    which may bring a `head`: then it classifies.
     """
 
     digest: str
     engine_id: int
     path: Path
     num_virtual_tokens: int = 0
+    head: Head | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +122,21 @@ class ContinuationScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadOutputs:
+    """What an adapter's head says of one prompt: a number (a logit) for each of its outputs, in their order.
+
+    `num_cached_tokens` of the prompt were not computed anew.
+    """
+
+    logits: tuple[float, ...]
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineInfo:
     """Facts about the running engine. `num_cache_blocks`: of its KV cache; None where it has none.
 
-    `max_virtual_tokens`: of a soft prompt; 0 where it takes none.
+    `max_virtual_tokens`: of a soft prompt; 0 where it takes none. `max_labels`: of a head, likewise.
 
     `instruction_sets`: what its processes use of the processor, part by part.
     """
@@ -133,6 +148,7 @@ class EngineInfo:
     num_slots: int
     max_rank: int
     max_virtual_tokens: int = 0
+    max_labels: int = 0
     num_cache_blocks: int | None = None
     instruction_sets: Mapping[str, str] = field(default_factory=dict)
 
@@ -172,6 +188,12 @@ class Engine(Protocol):
 
         The prompt is computed once for all continuations that are scored after it, at once or one after another.
         """
+        ...
+
+    async def classify(
+        self, prompt_token_ids: Sequence[int], *, request_id: str, adapter: EngineAdapter, cache_salt: str | None = None
+    ) -> HeadOutputs:
+        """What the adapter's head says behind the prompt's last token. Raises `InvalidRequest` as `generate` does."""
         ...
 
     def prepare(self, digest: str, path: Path) -> None:

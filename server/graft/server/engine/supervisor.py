@@ -18,6 +18,7 @@ from graft.server.engine.engine import (
     EngineDied,
     EngineError,
     EngineInfo,
+    HeadOutputs,
     Sampling,
 )
 from graft.server.engine.state import PROVEN_SECONDS, Cause, EngineState
@@ -136,6 +137,13 @@ class Supervisor:
     ) -> ContinuationScore:
         return await self.current.score(
             prompt_token_ids, continuation_token_ids, request_id=request_id, adapter=adapter, cache_salt=cache_salt
+        )
+
+    async def classify(
+        self, prompt_token_ids: Sequence[int], *, request_id: str, adapter: EngineAdapter, cache_salt: str | None = None
+    ) -> HeadOutputs:
+        return await self.current.classify(
+            prompt_token_ids, request_id=request_id, adapter=adapter, cache_salt=cache_salt
         )
 
     def prepare(self, digest: str, path: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 from graft.adapters.chat.shown import TemplateReads
@@ -276,6 +277,16 @@ class Text:
                 f"{what} {num_tokens} tokens; the context holds {self.max_model_tokens}{beside}, one of them to "
                 f"generate: at most {most} are allowed, shorten it by {num_tokens - most}",
             )
+
+    def shortened(self, ids: Sequence[int], most: int) -> list[int]:
+        """`most` tokens of a text's, without its last ones; what the tokenizer puts behind every text stays."""
+        tail = self._num_behind
+        return [*ids[: most - tail], *ids[len(ids) - tail :]] if most > tail else list(ids[:most])
+
+    @cached_property
+    def _num_behind(self) -> int:
+        one, other = (reversed(self._tokenizer.encode(text)) for text in "ab")
+        return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
 
     def bounded(self, max_tokens: int, num_prompt_tokens: int) -> int:
         """Of the tokens asked for at most, those that the context has room for."""

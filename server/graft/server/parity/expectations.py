@@ -15,6 +15,7 @@ from graft.adapters.folder.reference import Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.server.engine.engine import Engine, EngineAdapter, Sampling
 from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.parity.headed import told
 from graft.server.parity.oracle_process import PEFT_FORMS, Unmeasurable
 from graft.server.parity.probes import choose_probes
 from graft.server.parity.receipt import Source
@@ -109,13 +110,18 @@ class Expectations:
         await self._oracle.close()
 
     async def recorded(self, adapter: EngineAdapter) -> Expected | None:
-        """From the adapter's own reference.json; None where it has none that could be used."""
+        """From the adapter's own reference.json; None where it has none that could be used, or brings a head, too."""
+        if adapter.head is not None:
+            return None
         reference = await asyncio.to_thread(Reference.read, adapter.path)
         return None if reference is None else await self.of_trainer(reference, adapter.num_virtual_tokens)
 
     async def of_trainer(self, reference: Reference, num_virtual_tokens: int) -> Expected | None:
         """None where no row fits the context behind the adapter's virtual tokens: that is no record."""
-        return await self._probed(Source.TRAINER, reference, num_virtual_tokens)
+        room = await self._room() - num_virtual_tokens
+        return await self._probed(
+            Source.TRAINER, reference, choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
+        )
 
     async def asked(self, adapter: EngineAdapter) -> Expected:
         """From peft, where that is to be asked. Raises `ParityFailed`, `ParityUnavailable`."""
@@ -125,10 +131,22 @@ class Expectations:
             reference = await self._reference(adapter)
         except (ParityFailed, ParityUnavailable) as error:
             return self._without(adapter.digest, error)
-        return await self._probed(Source.PEFT, reference, adapter.num_virtual_tokens) or Expected()
+        room = await self._room() - adapter.num_virtual_tokens
+        if adapter.head is not None:
+            probes = tuple(row for row in reference.rows if len(row.token_ids) < room)
+            return Expected(
+                source=Source.PEFT, form=reference.form, probes=probes, base=[0.0] * adapter.head.num_labels
+            )
+        probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
+        return await self._probed(Source.PEFT, reference, probes) or Expected()
 
     async def scored(self, probe: ReferenceRow, adapter: EngineAdapter | None) -> list[float]:
-        """What the engine says: natural logarithms for the tokens behind the probe's prompt."""
+        """What the engine says: natural logarithms for the tokens behind the probe's prompt, or what the adapter's head
+        says of it (`headed.told`).
+        """
+        if adapter is not None and adapter.head is not None:
+            found = await self._engine.classify(probe.token_ids, request_id=_request_id(), adapter=adapter)
+            return told(found.logits)
         start = probe.num_prompt_tokens
         score = await self._engine.score(
             probe.token_ids[:start], probe.token_ids[start:], request_id=_request_id(), adapter=adapter
@@ -169,21 +187,22 @@ class Expectations:
         return found
 
     async def _drawn(self, adapter: EngineAdapter) -> list[int]:
-        """Tokens that the served adapter goes on to say at temperature 1.
+        """Tokens that the served adapter goes on to say at temperature 1, or the base for one with a head.
 
         One that is served wrongly draws what it should find unlikely, and is found out all the same.
         """
-        room = (await self._engine.info()).max_model_tokens - adapter.num_virtual_tokens
-        num_tokens = min(self._num_tokens, room - 1) - 1
+        num_tokens = min(self._num_tokens, await self._room() - adapter.num_virtual_tokens - 1) - 1
+        says = adapter if adapter.head is None else None  # a head says no text
         sampling = Sampling(max_tokens=num_tokens, temperature=1.0, seed=0, ignore_eos=True)
         row = [_FIRST_TOKEN]
-        async for delta in self._engine.generate(row[:1], sampling, request_id=_request_id(), adapter=adapter):
+        async for delta in self._engine.generate(row[:1], sampling, request_id=_request_id(), adapter=says):
             row += delta.token_ids
         return row
 
-    async def _probed(self, source: Source, reference: Reference, num_virtual_tokens: int) -> Expected | None:
-        room = (await self._engine.info()).max_model_tokens - num_virtual_tokens
-        probes = choose_probes(reference, max_tokens=self._num_tokens, max_model_tokens=room)
+    async def _room(self) -> int:
+        return (await self._engine.info()).max_model_tokens
+
+    async def _probed(self, source: Source, reference: Reference, probes: tuple[ReferenceRow, ...]) -> Expected | None:
         if not probes:
             return None
         # One probe without the adapter tells a no-op as well as all would.

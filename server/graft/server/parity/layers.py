@@ -23,7 +23,9 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from graft.adapters.base.files import loaded_files
+from graft.adapters.folder.head import num_labels_in
 from graft.adapters.folder.soft_prompt import virtual_tokens_in
+from graft.server.parity.headed import head_rows, without_head
 from graft.server.parity.oracle import Unmeasurable, check_placed, logprobs
 from graft.server.parity.soft_caps import attention_of
 from graft.server.parity.soft_prompted import SoftPrompted
@@ -43,7 +45,8 @@ class LayeredOracle:
         self._files = _Tensors(Path(base))
 
     def rows(self, *, folder: str, rows: Sequence[Sequence[int]]) -> list[dict[str, object]]:
-        """Log-probabilities (natural) of every token of each row but its first, with the adapter in `folder`.
+        """Log-probabilities (natural) of every token of each row but its first, with the adapter in `folder`; of one
+        with a head, what that says of the row's beginnings.
 
         Raises `Unmeasurable`, `ValueError` for tensors that belong to no module of the adapter's.
         """
@@ -55,6 +58,8 @@ class LayeredOracle:
         is_soft = virtual_tokens_in(Path(folder)) > 0
         model = SoftPrompted(skeleton, folder) if is_soft else _adapted(skeleton, folder, self._dtype)
         with torch.inference_mode():
+            if num_labels_in(Path(folder)):
+                return [told for row in rows for told in head_rows(model, folder, row)]
             return [{"token_ids": list(row), "logprobs": logprobs(model, row)} for row in rows]
 
     def _skeleton(self) -> Any:
@@ -169,11 +174,12 @@ def _adapted(skeleton: Any, folder: str, dtype: torch.dtype) -> Any:
     """The adapter's modules are in memory, in the precision in which the engine holds them."""
     config = PeftConfig.from_pretrained(folder)
     config.init_lora_weights = True  # an update of zero where the file has no values
+    weights = without_head(config, load_peft_weights(folder, device="cpu"))
     model = get_peft_model(skeleton, config, adapter_name=_NAME, autocast_adapter_dtype=False, low_cpu_mem_usage=True)
     names = [name for name, _ in model.named_parameters() if ".lora_" in name]
     for name in names:
         _put(model, name, torch.zeros(model.get_parameter(name).shape))
-    placed = set_peft_model_state_dict(model, load_peft_weights(folder, device="cpu"), adapter_name=_NAME)
+    placed = set_peft_model_state_dict(model, weights, adapter_name=_NAME)
     check_placed(placed.unexpected_keys)
     for name in names:
         _put(model, name, model.get_parameter(name).data.to(dtype))

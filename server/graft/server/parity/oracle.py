@@ -23,7 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft.adapters.folder.head import num_labels_in
 from graft.adapters.folder.soft_prompt import virtual_tokens_in
+from graft.server.parity.headed import head_rows, without_head
 from graft.server.parity.soft_caps import attention_of
 
 if TYPE_CHECKING:
@@ -140,6 +142,8 @@ class _Oracle:
         model = self._adapted(folder)
         with torch.inference_mode():
             rows = _drawn(model, num_rows, num_tokens)
+            if num_labels_in(Path(folder)):
+                return [told for row in rows for told in head_rows(model, folder, row)]
             return [{"token_ids": row, "logprobs": logprobs(model, row)} for row in rows]
 
     def _adapted(self, folder: str) -> Any:
@@ -158,6 +162,7 @@ class _Oracle:
 
         config = PeftConfig.from_pretrained(folder)
         config.init_lora_weights = True  # an update of zero where the file has no values
+        weights = without_head(config, load_peft_weights(folder, device="cpu"))
         name = f"adapter{next(self._names)}"
         if self._model is None:
             self._model = get_peft_model(self._base, config, adapter_name=name, autocast_adapter_dtype=False)
@@ -166,7 +171,7 @@ class _Oracle:
             self._model.add_adapter(name, config)
             self._model.set_adapter(name)
             self._model.delete_adapter(old)
-        placed = set_peft_model_state_dict(self._model, load_peft_weights(folder, device="cpu"), adapter_name=name)
+        placed = set_peft_model_state_dict(self._model, weights, adapter_name=name)
         check_placed(placed.unexpected_keys)
         for key, parameter in self._model.named_parameters():
             if ".lora_" in key:

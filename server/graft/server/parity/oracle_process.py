@@ -232,4 +232,8 @@ class PeftProcess:
 
 
 def _row(row: Mapping[str, Any]) -> ReferenceRow:
-    return ReferenceRow(token_ids=tuple(row["token_ids"]), num_prompt_tokens=1, logprobs=tuple(row["logprobs"]))
+    return ReferenceRow(
+        token_ids=tuple(row["token_ids"]),
+        num_prompt_tokens=row.get("num_prompt_tokens", 1),
+        logprobs=tuple(row["logprobs"]),
+    )

@@ -40,7 +40,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Deltas:
-    """Absolute differences of log-probabilities (nats) over the probe tokens: to the reference, and to the base."""
+    """Absolute differences of log-probabilities (nats) over the probe tokens: to the reference, and to the base.
+
+    Of an adapter with a head differences of what it says, as `headed.told`, and to a head of zeros.
+    """
 
     num_tokens: int
     mean_abs_delta: float

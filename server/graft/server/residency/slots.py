@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from graft.adapters.errors import IncompatibleAdapter, Reason
+from graft.adapters.folder.head import Head
 from graft.server.engine.engine import Engine, EngineAdapter, EngineDied, LoadFailed
 from graft.server.residency.places import Places
 from graft.server.residency.policy import Action, Load, Resident, Unload
@@ -27,11 +28,14 @@ _SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A version's verified local folder, and what bringing it back would read. A soft prompt has virtual tokens."""
+    """A version's verified local folder, and what bringing it back would read. A soft prompt has virtual tokens,
+    a classifier a head.
+    """
 
     folder: Path
     size_bytes: int
     num_virtual_tokens: int = 0
+    head: Head | None = None
 
 
 class SlotObserver(Protocol):
@@ -236,6 +240,7 @@ class Slots:
                 engine_id=action.engine_id,
                 path=located.folder,
                 num_virtual_tokens=located.num_virtual_tokens,
+                head=located.head,
             )
             if self._observer:
                 self._observer.on_load_started(action.digest)

@@ -19,6 +19,7 @@ from graft.server.engine.engine import (
     EngineAdapter,
     EngineDied,
     EngineInfo,
+    HeadOutputs,
     InvalidRequest,
     LoadFailed,
     Sampling,
@@ -136,6 +137,14 @@ class ScriptedEngine:
         )
         return ContinuationScore(tokens=tokens, is_greedy=True)
 
+    async def classify(
+        self, prompt_token_ids: Sequence[int], *, request_id: str, adapter: EngineAdapter, cache_salt: str | None = None
+    ) -> HeadOutputs:
+        self.script.salts.append(cache_salt)
+        assert adapter.head is not None and self.loaded_adapters.get(adapter.engine_id) == adapter
+        await self._token()
+        return HeadOutputs(logits=tuple(map(float, range(adapter.head.num_labels))), num_cached_tokens=1)
+
     def prepare(self, digest: str, path: Path) -> None:
         self.script.prepared.append((digest, {file.name for file in path.iterdir()}))
 
@@ -159,6 +168,7 @@ class ScriptedEngine:
             max_model_tokens=MAX_MODEL_TOKENS,
             num_slots=2,
             max_rank=16,
+            max_labels=8,
         )
 
     async def canary(self) -> None:

@@ -49,6 +49,7 @@ def version_message(version: values.AdapterVersion) -> pb.AdapterVersion:
         alpha=version.alpha,
         target_modules=version.target_modules,
         num_virtual_tokens=version.num_virtual_tokens,
+        num_labels=version.num_labels,
         files=[pb.AdapterFile(name=one.name, size_bytes=one.size_bytes, sha256=one.sha256) for one in version.files],
         size_bytes=version.size_bytes,
         provenance=_PROVENANCE[version.provenance],

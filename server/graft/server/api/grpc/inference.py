@@ -8,11 +8,15 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
 from graft.adapters.catalog.snapshot import Resolved
+from graft.server.api.classes import classified, pair, prompts_of
 from graft.server.api.grpc.inference_messages import (
     answerer_message,
     check_continuations,
+    check_inputs,
     check_prompt,
+    classification_message,
     delta_message,
+    input_field,
     prompt_field,
     sampling_of,
     score_message,
@@ -115,6 +119,27 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         check_continuations(request, self._text, violations)
         violations.raise_any()
 
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        await self._text.beside(lambda: self._check_classify(request), request.ByteSize())
+        resolved = self._serving.check(request.model, tenant=current_tenant(), classifies=True)
+        sources = {input_field(one, index): _source(one) for index, one in enumerate(request.inputs)}
+        most = request.truncate_prompt_tokens if request.HasField("truncate_prompt_tokens") else None
+        prompts = await prompts_of(sources, most, self._text)
+        async with self._entered(request.model, resolved, context) as ticket:
+            found = await self._serving.classify(ticket, prompts)
+            answers = [classified(one, ticket.head) for one in found]
+            return pb.ClassifyResponse(
+                answerer=answerer_message(ticket.answerer),
+                classifications=map(classification_message, answers),
+                labels=ticket.head.labels if answers[0].probs else (),
+                usage=usage_message(ticket),
+            )
+
+    def _check_classify(self, request: pb.ClassifyRequest) -> None:
+        violations = Violations()
+        check_inputs(request, self._text, violations)
+        violations.raise_any()
+
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         await self._text.beside(lambda: self._check_prompt(request.prompt), request.ByteSize())
         ids = await _prompt_ids(request.prompt, self._text)
@@ -145,6 +170,12 @@ async def _prompt_ids(prompt: pb.Prompt, text: Text) -> list[int]:
             return await text.render_chat(turns, field="prompt.chat.messages")
         case _:
             return list(prompt.token_ids.ids)
+
+
+def _source(given: pb.ClassifyInput) -> str | list[int]:
+    if given.WhichOneof("content") == "token_ids":
+        return list(given.token_ids.ids)
+    return pair(given.text, given.text_pair if given.HasField("text_pair") else None)
 
 
 def _check_fit(

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from graft.adapters.form import ServingForm
-from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES
+from graft.server.api.classes import Classified
+from graft.server.api.limits import MAX_CONTINUATIONS, MAX_MESSAGES, MAX_SEQUENCES
 from graft.server.api.ranges import RANGES, Range, stops_problem
 from graft.server.engine import engine
 from graft.server.engine.schema.bounds import check_schema_text
@@ -87,6 +88,30 @@ def check_continuations(request: inference_pb2.ScoreRequest, text: Text, violati
             violations.add(f"{name}[{index}]", "is empty")
     for index, ids in enumerate(request.continuation_ids):
         _check_ids(ids, f"{name}[{index}].ids", text, violations)
+
+
+def input_field(given: inference_pb2.ClassifyInput, index: int) -> str:
+    """The path of the field that holds an input's content."""
+    return f"inputs[{index}].token_ids.ids" if given.WhichOneof("content") == "token_ids" else f"inputs[{index}].text"
+
+
+def check_inputs(request: inference_pb2.ClassifyRequest, text: Text, violations: Violations) -> None:
+    """Inputs are texts, pairs of them or lists of ids; none is empty."""
+    if not 1 <= len(request.inputs) <= MAX_SEQUENCES:
+        violations.add("inputs", f"has {len(request.inputs)} entries; allowed are 1 to {MAX_SEQUENCES}")
+        return
+    if request.HasField("truncate_prompt_tokens") and not request.truncate_prompt_tokens:
+        violations.add("truncate_prompt_tokens", "is 0; it must be at least 1")
+    for index, one in enumerate(request.inputs):
+        field, kind = input_field(one, index), one.WhichOneof("content")
+        if kind == "token_ids":
+            _check_ids(one.token_ids, field, text, violations)
+            if one.HasField("text_pair"):
+                violations.add(f"inputs[{index}].text_pair", "stands beside token ids: give both texts, or all ids")
+        elif not one.text:
+            violations.add(field, "is empty")
+        elif one.HasField("text_pair") and not one.text_pair:
+            violations.add(f"inputs[{index}].text_pair", "is empty")
 
 
 def _check_ids(given: inference_pb2.TokenIds, field: str, text: Text, violations: Violations) -> None:
@@ -186,6 +211,10 @@ def usage_message(ticket: Ticket) -> inference_pb2.Usage:
         cached_tokens=meter.num_cached_tokens,
         virtual_tokens=ticket.num_virtual_tokens * meter.num_prompts,
     )
+
+
+def classification_message(one: Classified) -> inference_pb2.Classification:
+    return inference_pb2.Classification(label=one.label or "", probs=one.probs, outputs=one.outputs)
 
 
 def score_message(score: engine.ContinuationScore) -> inference_pb2.ContinuationScore:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from graft.server.api import tenants
 from graft.server.api.faults import fault_of
 from graft.server.api.http.body import JsonResponse
+from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
@@ -43,6 +44,7 @@ def http_app(
     chat: OpenAIEndpoint,
     completions: OpenAIEndpoint,
     responses: ResponsesEndpoint,
+    classify: ClassifyEndpoint,
     models: Models,
     prompts: PromptRoutes,
     programs: Programs,
@@ -55,6 +57,7 @@ def http_app(
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/responses", responses, methods=["POST"]),
+        Route("/v1/classify", classify, methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
         *prompt_routes(prompts, programs),

@@ -1,7 +1,8 @@
 """An adapter laid out as the slots hold it: one file that the engine maps and copies, nothing to parse or to cast.
 
 Made outside the engine's loop. The file is in safetensors format; for slice `i` of the engine's module `m` it holds
-`m.i.a` [rank, in] and `m.i.b`, which is B transposed, [rank, out], times the adapter's scaling, in the engine's type.
+`m.i.a` [rank, in] and `m.i.b`, which is B transposed, [rank, out], times the adapter's scaling, in the engine's type;
+and before them a head's weights, where the adapter brings one, in float32.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 import torch
 
+from graft.adapters.folder.head import part_of
 from graft.adapters.folder.lora_tensors import scaling
+from graft.server.engine.lora.head import BIAS, WEIGHT
 from graft.server.engine.lora.tensor_file import Scratch, map_tensors, write_tensors
 
 SUFFIX = ".slot"
@@ -58,8 +61,11 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout, scratch: Scratch
     Raises `ValueError` for tensors that have no place in the engine or too large a rank, `OSError`.
     """
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    tensors = {}
+    tensors, head = {}, {}
     for key, tensor in map_tensors(adapter / "adapter_model.safetensors").items():
+        if (part := part_of(key)) is not None:
+            head[{"weight": WEIGHT, "bias": BIAS}[part[1]]] = tensor
+            continue
         match = _KEY.match(key)
         if match is None:
             raise ValueError(f"{key} is no LoRA weight of a linear layer")
@@ -73,7 +79,7 @@ def write_image(adapter: Path, image: Path, layout: SlotLayout, scratch: Scratch
         tensors[f"{name}.{index}.{match['side'].lower()}"] = tensor
     partial = image.with_suffix(".partial")
     try:
-        write_tensors(partial, tensors, layout.dtype, scratch or Scratch())
+        write_tensors(partial, tensors, layout.dtype, scratch or Scratch(), exact=head)
         partial.replace(image)
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -47,19 +48,31 @@ class Scratch:
         return self._data[:num_bytes]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, scratch: Scratch) -> None:
-    """Write all as `dtype`, cast and made contiguous on the way. Raises `OSError`."""
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    dtype: torch.dtype,
+    scratch: Scratch,
+    *,
+    exact: Mapping[str, torch.Tensor] = MappingProxyType({}),
+) -> None:
+    """Write all as `dtype`, and before them the `exact` ones as float32, cast and made contiguous on the way.
+
+    Raises `OSError`.
+    """
+    kinds = {**dict.fromkeys(exact, torch.float32), **dict.fromkeys(tensors, dtype)}
+    tensors = {**exact, **tensors}
     header, end = {}, 0
-    for name, tensor in tensors.items():
-        begin, end = end, end + tensor.numel() * dtype.itemsize
-        header[name] = {"dtype": _NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    for name, kind in kinds.items():
+        begin, end = end, end + tensors[name].numel() * kind.itemsize
+        header[name] = {"dtype": _NAMES[kind], "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     # In memory first and not through a map of the file: a full disk is then an error and not the end of the process.
     data = scratch.take(end)
     for name, tensor in tensors.items():
         begin, stop = header[name]["data_offsets"]
-        data[begin:stop].view(dtype).view(tensor.shape).copy_(tensor)
+        data[begin:stop].view(kinds[name]).view(tensor.shape).copy_(tensor)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.write(memoryview(data.numpy()))

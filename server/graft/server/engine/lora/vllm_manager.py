@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
@@ -12,14 +12,16 @@ from vllm.lora.request import LoRARequest
 from vllm.lora.worker_manager import LRUCacheWorkerLoRAManager
 from vllm.model_executor.layers.fused_moe import MoERunner
 
+from graft.server.engine.lora.head import HeadWeights
 from graft.server.engine.lora.slot_image import is_image
 from graft.server.engine.lora.vllm_image import ImageModel, image_model, map_image
 
 
 class LinearSlots(LRUCacheLoRAModelManager):
-    """Adapters in the slots of one model's linear layers."""
+    """Adapters in the slots of one model's linear layers; `heads` of those that bring one, by engine id."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.heads: dict[int, HeadWeights] = {}
         super().__init__(*args, **kwargs)
         self.slices = {name: self.packed_modules.get(name, [name]) for name in self.modules}
 
@@ -59,8 +61,15 @@ class LinearSlots(LRUCacheLoRAModelManager):
         except BaseException:
             self.remove_adapter(lora_id)
             raise
-        self._registered_adapters[lora_id].loras.clear()  # copied: its image need not stay in memory
+        model = self._registered_adapters[lora_id]
+        model.loras.clear()  # copied: its image need not stay in memory
+        if isinstance(model, ImageModel) and model.head is not None:
+            self.heads[lora_id] = model.head
         return entered
+
+    def _deactivate_adapter(self, lora_id: int) -> None:
+        super()._deactivate_adapter(lora_id)
+        self.heads.pop(lora_id, None)
 
 
 class ImageWorkerManager(LRUCacheWorkerLoRAManager):
@@ -81,6 +90,12 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
             "slot_bytes": slots.num_bytes,
             "modules": slots.slices if self.takes_images else {},
         }
+
+    @property
+    def heads(self) -> Mapping[int, HeadWeights]:
+        """Of the adapters that sit in slots."""
+        heads: Mapping[int, HeadWeights] = self._adapter_manager.heads
+        return heads
 
     @property
     def takes_images(self) -> bool:

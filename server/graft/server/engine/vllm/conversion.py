@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from graft.server.engine.engine import (
     Delta,
     EngineDied,
     EngineError,
+    HeadOutputs,
     InvalidRequest,
     Sampling,
     TokenLogprob,
@@ -141,6 +143,29 @@ def scoring_params(limit: int) -> SamplingParams:
         skip_reading_prefix_cache=False,
         extra_args={LIMIT: limit},
     )
+
+
+def classifying_params(num_labels: int) -> SamplingParams:
+    """For a head's outputs in the place of the next token (see `lora.head`)."""
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        logprobs=num_labels + 1,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def head_outputs(output: RequestOutput, num_labels: int) -> HeadOutputs:
+    """Of a reply to `classifying_params`. Raises `EngineError` where it holds no such outputs."""
+    (choice,) = output.outputs
+    _finish_reason(choice)
+    found = choice.logprobs[0] if choice.logprobs else {}
+    if not all(one in found and math.isfinite(found[one].logprob) for one in range(num_labels + 1)):
+        raise EngineError("the head gave outputs that are no numbers: its adapter or the base overflows on this text")
+    zero = found[num_labels].logprob
+    logits = tuple(found[one].logprob - zero for one in range(num_labels))
+    return HeadOutputs(logits=logits, num_cached_tokens=output.num_cached_tokens or 0)
 
 
 def check_limit(output: RequestOutput, limit: int) -> None:

@@ -19,6 +19,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from graft.adapters.errors import GraftError
+from graft.adapters.folder.head import MAX_LABELS
 from graft.adapters.store.session_folder import SessionFolder
 from graft.server.engine.engine import (
     MIN_ROOM_TOKENS,
@@ -28,6 +29,8 @@ from graft.server.engine.engine import (
     EngineDied,
     EngineError,
     EngineInfo,
+    HeadOutputs,
+    InvalidRequest,
     LoadFailed,
     Sampling,
 )
@@ -138,6 +141,16 @@ class VllmEngine:
         conversion.check_limit(output, limit)
         return conversion.score(output, ids, len(prompt_token_ids), self.bytes_of)
 
+    async def classify(
+        self, prompt_token_ids: Sequence[int], *, request_id: str, adapter: EngineAdapter, cache_salt: str | None = None
+    ) -> HeadOutputs:
+        if adapter.head is None:
+            raise InvalidRequest(f"{adapter.digest} brings no head", field="model")
+        conversion.check_token_ids(prompt_token_ids, self._vocab_size, self.max_model_tokens)
+        params = conversion.classifying_params(adapter.head.num_labels)
+        output = await self._last(prompt_token_ids, params, request_id, adapter, cache_salt)
+        return conversion.head_outputs(output, adapter.head.num_labels)
+
     async def _last(self, *request: Any) -> Any:
         last: Any = None
         async with contextlib.aclosing(self._generate(*request)) as outputs:
@@ -221,6 +234,7 @@ class VllmEngine:
             num_slots=self._settings.num_slots,
             max_rank=self._settings.rank_step,
             max_virtual_tokens=self.soft_prompts.max_tokens,
+            max_labels=self._max_labels,
             num_cache_blocks=self.llm.vllm_config.cache_config.num_gpu_blocks,
             instruction_sets=self._instruction_sets,
         )
@@ -242,6 +256,13 @@ class VllmEngine:
         )
         async for _ in self._generate([0], params, f"canary-{os.urandom(8).hex()}"):
             pass
+
+    @property
+    def _max_labels(self) -> int:
+        """Heads come in slot images, and the runner that knows of them is the one on CPUs."""
+        if self._images is None or not current_platform.is_cpu():
+            return 0
+        return min(MAX_LABELS, self._vocab_size - 1)
 
     @functools.cached_property
     def soft_prompts(self) -> SoftPrompts:

@@ -10,6 +10,7 @@ from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+from graft.adapters.folder.head import BETWEEN_TEXTS
 from graft.adapters.text.problems import BadLine
 from graft.adapters.text.spelling import Spelling, Unspellable
 from graft.training.errors import ConfigurationError
@@ -67,7 +68,7 @@ class Frame:
             second_type=tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"][
                 len(begun) + len(bare_a) + len(between)
             ],
-            joint="\n" if is_decoder else None,
+            joint=BETWEEN_TEXTS if is_decoder else None,
         )
         return made if is_decoder or [*begun, *between, *after] else made._trained_with(tokenizer, config)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from graft.adapters.errors import Reason
+from graft.adapters.folder.head import MAX_LABELS
 from graft.server.engine.lora_cpu import choice
 from graft.server.engine.native import numa
 from graft.server.engine.vllm.environment import EngineSettings
@@ -24,8 +25,13 @@ class Cpu:
     """A `Device`."""
 
     def arguments(self, settings: EngineSettings) -> dict[str, Any]:
-        # Compiling on CPU took 107 s at load and gained nothing.
-        return {"enforce_eager": True, "block_size": CPU_BLOCK_TOKENS}
+        return {
+            # Compiling on CPU took 107 s at load and gained nothing.
+            "enforce_eager": True,
+            "block_size": CPU_BLOCK_TOKENS,
+            # A head's outputs come as log-probabilities, with one that they are told by.
+            "max_logprobs": MAX_LABELS + 1,
+        }
 
     def variables(self, settings: EngineSettings) -> dict[str, str]:
         library = choice.choose(settings.lora_kernel)

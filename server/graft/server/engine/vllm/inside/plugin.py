@@ -10,7 +10,8 @@ NAME = "graft_engine"
 
 def register() -> None:
     """Put parts of ours in the place of vLLM's: the LoRA manager, how grammars read tokenizers, how much of a prompt is
-    read from the cache, experts without slots, prompts that begin with embeddings, attention, products, and the queues.
+    read from the cache, experts without slots, prompts that begin with embeddings, answers by heads, attention,
+    products, and the queues.
     May run several times in a process."""
     from vllm.platforms import current_platform
 
@@ -22,6 +23,7 @@ def register() -> None:
     from graft.server.engine.vllm.inside.cached_prefix import limit_reads
     from graft.server.engine.vllm.inside.experts import leave_experts_alone
     from graft.server.engine.vllm.inside.flashinfer import pass_over_uncompiled
+    from graft.server.engine.vllm.inside.heads import answer_by_heads
     from graft.server.engine.vllm.inside.last_block import share_last_blocks
     from graft.server.engine.vllm.inside.last_words import tell_why
     from graft.server.engine.vllm.inside.leading_embeddings import embed_where_needed, take_leading_embeddings
@@ -46,6 +48,7 @@ def register() -> None:
         leave_out_packing()
         turn_back_seeds()
         embed_where_needed()
+        answer_by_heads()
         sleep_between_polls()
     else:
         pass_over_uncompiled()
