@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from graft.v1 import common_pb2 as graft_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15graft/v1/server.proto\x12\x08graft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15graft/v1/common.proto\"\x10\n\x0eGetInfoRequest\"\xa3\x01\n\x04\x42\x61se\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0eweights_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x1c\n\x14\x63hat_template_digest\x18\x05 \x01(\t\x12\x16\n\x0enum_parameters\x18\x06 \x01(\x03\x12\x15\n\rconfig_digest\x18\x07 \x01(\t\"\x8b\x01\n\x06Limits\x12\x18\n\x10max_model_tokens\x18\x01 \x01(\x05\x12\x10\n\x08max_rank\x18\x02 \x01(\x05\x12\x11\n\tnum_slots\x18\x03 \x01(\x05\x12\x13\n\x0bmax_running\x18\x04 \x01(\x05\x12\x12\n\nmax_queued\x18\x05 \x01(\x05\x12\x19\n\x11max_adapter_bytes\x18\x06 \x01(\x03\"\x9e\x03\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1c\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x0e.graft.v1.Base\x12#\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x15.graft.v1.ServingForm\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.graft.v1.Limits\x12\x12\n\nengine_pid\x18\x05 \x01(\x03\x12\x17\n\x0f\x65ngine_restarts\x18\x06 \x01(\x05\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12\x16\n\x0e\x65ngine_version\x18\t \x01(\t\x12\x13\n\x0blora_kernel\x18\n \x01(\t\x12H\n\x10instruction_sets\x18\x0b \x03(\x0b\x32..graft.v1.GetInfoResponse.InstructionSetsEntry\x12\x18\n\x10not_ready_reason\x18\x0c \x01(\t\x1a\x36\n\x14InstructionSetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\'\n\rDrainResponse\x12\x16\n\x0enum_unfinished\x18\x01 \x01(\x05\x32\x89\x01\n\rServerService\x12>\n\x07GetInfo\x12\x18.graft.v1.GetInfoRequest\x1a\x19.graft.v1.GetInfoResponse\x12\x38\n\x05\x44rain\x12\x16.graft.v1.DrainRequest\x1a\x17.graft.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15graft/v1/server.proto\x12\x08graft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x15graft/v1/common.proto\"\x10\n\x0eGetInfoRequest\"\xa3\x01\n\x04\x42\x61se\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0eweights_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x1c\n\x14\x63hat_template_digest\x18\x05 \x01(\t\x12\x16\n\x0enum_parameters\x18\x06 \x01(\x03\x12\x15\n\rconfig_digest\x18\x07 \x01(\t\"\x9f\x01\n\x06Limits\x12\x18\n\x10max_model_tokens\x18\x01 \x01(\x05\x12\x10\n\x08max_rank\x18\x02 \x01(\x05\x12\x11\n\tnum_slots\x18\x03 \x01(\x05\x12\x13\n\x0bmax_running\x18\x04 \x01(\x05\x12\x12\n\nmax_queued\x18\x05 \x01(\x05\x12\x19\n\x11max_adapter_bytes\x18\x06 \x01(\x03\x12\x12\n\nmax_labels\x18\x07 \x01(\x05\"\x9e\x03\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x1c\n\x04\x62\x61se\x18\x02 \x01(\x0b\x32\x0e.graft.v1.Base\x12#\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x15.graft.v1.ServingForm\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.graft.v1.Limits\x12\x12\n\nengine_pid\x18\x05 \x01(\x03\x12\x17\n\x0f\x65ngine_restarts\x18\x06 \x01(\x05\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x10\n\x08\x64raining\x18\x08 \x01(\x08\x12\x16\n\x0e\x65ngine_version\x18\t \x01(\t\x12\x13\n\x0blora_kernel\x18\n \x01(\t\x12H\n\x10instruction_sets\x18\x0b \x03(\x0b\x32..graft.v1.GetInfoResponse.InstructionSetsEntry\x12\x18\n\x10not_ready_reason\x18\x0c \x01(\t\x1a\x36\n\x14InstructionSetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"N\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\'\n\rDrainResponse\x12\x16\n\x0enum_unfinished\x18\x01 \x01(\x05\x32\x89\x01\n\rServerService\x12>\n\x07GetInfo\x12\x18.graft.v1.GetInfoRequest\x1a\x19.graft.v1.GetInfoResponse\x12\x38\n\x05\x44rain\x12\x16.graft.v1.DrainRequest\x1a\x17.graft.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,15 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BASE']._serialized_start=109
   _globals['_BASE']._serialized_end=272
   _globals['_LIMITS']._serialized_start=275
-  _globals['_LIMITS']._serialized_end=414
-  _globals['_GETINFORESPONSE']._serialized_start=417
-  _globals['_GETINFORESPONSE']._serialized_end=831
-  _globals['_GETINFORESPONSE_INSTRUCTIONSETSENTRY']._serialized_start=777
-  _globals['_GETINFORESPONSE_INSTRUCTIONSETSENTRY']._serialized_end=831
-  _globals['_DRAINREQUEST']._serialized_start=833
-  _globals['_DRAINREQUEST']._serialized_end=911
-  _globals['_DRAINRESPONSE']._serialized_start=913
-  _globals['_DRAINRESPONSE']._serialized_end=952
-  _globals['_SERVERSERVICE']._serialized_start=955
-  _globals['_SERVERSERVICE']._serialized_end=1092
+  _globals['_LIMITS']._serialized_end=434
+  _globals['_GETINFORESPONSE']._serialized_start=437
+  _globals['_GETINFORESPONSE']._serialized_end=851
+  _globals['_GETINFORESPONSE_INSTRUCTIONSETSENTRY']._serialized_start=797
+  _globals['_GETINFORESPONSE_INSTRUCTIONSETSENTRY']._serialized_end=851
+  _globals['_DRAINREQUEST']._serialized_start=853
+  _globals['_DRAINREQUEST']._serialized_end=931
+  _globals['_DRAINRESPONSE']._serialized_start=933
+  _globals['_DRAINRESPONSE']._serialized_end=972
+  _globals['_SERVERSERVICE']._serialized_start=975
+  _globals['_SERVERSERVICE']._serialized_end=1112
 # @@protoc_insertion_point(module_scope)

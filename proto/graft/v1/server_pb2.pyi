@@ -83,12 +83,15 @@ class Limits(_message.Message):
     MAX_RUNNING_FIELD_NUMBER: _builtins.int
     MAX_QUEUED_FIELD_NUMBER: _builtins.int
     MAX_ADAPTER_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_LABELS_FIELD_NUMBER: _builtins.int
     max_model_tokens: _builtins.int
     max_rank: _builtins.int
     num_slots: _builtins.int
     max_running: _builtins.int
     max_queued: _builtins.int
     max_adapter_bytes: _builtins.int
+    max_labels: _builtins.int
+    """Outputs of a head; 0 where the engine computes none."""
     def __init__(
         self,
         *,
@@ -98,10 +101,11 @@ class Limits(_message.Message):
         max_running: _builtins.int = ...,
         max_queued: _builtins.int = ...,
         max_adapter_bytes: _builtins.int = ...,
+        max_labels: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_adapter_bytes", b"max_adapter_bytes", "max_model_tokens", b"max_model_tokens", "max_queued", b"max_queued", "max_rank", b"max_rank", "max_running", b"max_running", "num_slots", b"num_slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_adapter_bytes", b"max_adapter_bytes", "max_labels", b"max_labels", "max_model_tokens", b"max_model_tokens", "max_queued", b"max_queued", "max_rank", b"max_rank", "max_running", b"max_running", "num_slots", b"num_slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

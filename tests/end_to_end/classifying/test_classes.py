@@ -160,6 +160,23 @@ def test_numbers_and_several_labels(server: Server, client: Client, base: Base, 
     assert row["probs"] == pytest.approx(list(said.outputs), abs=0.1)
 
 
+def test_a_training_pushes_what_it_made(server: Server, client: Client, base: Base, tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text("good film\t1\nbad film\t0\n")
+    flags = [
+        "--data",
+        str(tmp_path / "rows.tsv"),
+        "--base",
+        str(base.path),
+        "--name",
+        "pushed-films",
+        "--max-steps",
+        "1",
+    ]
+    flags += ["--output", str(tmp_path / "out"), "--push", server.grpc, "--alias", "stable"]
+    assert main(["finetune", "--task", "text-classification", *flags]) == 0
+    assert list(client.classify(["good film"], model="pushed-films").labels) == ["0", "1"]
+
+
 def test_who_gives_no_classes_and_who_gives_no_text(
     server: Server, client: Client, films: str, two_versions: str
 ) -> None:

@@ -320,7 +320,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for flags, wrong in (
         (["--task", "text-classification", "--packing"], "'packing' has no effect with --task"),
         (["--doc-stride", "4"], "'doc_stride' is for --task"),
-        (["--task", "text-classification", "--push", "here:1"], "--push is for what serves text"),
+        (["--task", "text-classification", "--push", "here:1"], "text-classification by full on the encoder base"),
         (["--task", "sorting"], "'task' has the value 'sorting'"),
     ):
         capsys.readouterr()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from graft.training.errors import ConfigurationError
 from graft.training.launch import launching
 from graft.training.settings.settings import TrainingSettings, add_flags, given
-from graft.training.tasks.settings import TaskSettings
+from graft.training.tasks.names import TEXT
+from graft.training.tasks.settings import LORA, TaskSettings
 
 if TYPE_CHECKING:
     from graft.adapters.base.base import Base
@@ -39,7 +40,7 @@ def is_meant(args: argparse.Namespace, besides: type[TrainingSettings]) -> bool:
 
 def check(args: argparse.Namespace) -> None:
     """Raises ``ConfigurationError`` for what cannot be done with a task, before a base is looked for."""
-    for flag in ("plan", "push", "alias", "sweep", "audit"):
+    for flag in ("plan", "sweep", "audit"):
         if getattr(args, flag):
             raise ConfigurationError(f"--{flag} is for what serves text, and --task makes a head: leave it out.")
     _settings(args)
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     from graft.training.tasks.measured import told
     from graft.training.tasks.record import TaskRecord
 
+    if args.push is not None:
+        _check_push(args.push, base, settings)
     job = TrainTask(base=base, data=data.only, settings=settings, work=folder)
     is_first, _ = launching.launch(job, args)
     if not is_first:
@@ -66,4 +69,27 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     print(f"{made.name} in {made}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
         print(f"on {settings.validation}: {told(TaskRecord.read(made).metrics)}")
+    if args.push is not None:
+        from graft.training.commands.finetune import push
+
+        push(args.push, made, name=args.name, alias=args.alias)
     return 0
+
+
+def _check_push(target: str, base: Base, settings: TaskSettings) -> None:
+    """Raises ``ConfigurationError`` where no server, or not this one, would take what is made."""
+    from transformers import AutoConfig
+
+    from graft.training.job.publish import check_server_for
+    from graft.training.model.family import facts_of
+    from graft.training.tasks.checks import decided, form_of
+
+    config = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    settings, kind = decided(settings, config), facts_of(config).kind
+    if (settings.task, settings.method, kind) != (TEXT, LORA, "decoder"):
+        raise ConfigurationError(
+            f"--push {target}: servers take heads for {TEXT} that decoders learn by {LORA}, and this is "
+            f"{settings.task} by {settings.method} on the {kind} {base.name}: leave --push out, and measure it with "
+            "graft evaluate heads."
+        )
+    check_server_for(target, base, form_of(base, settings), rank=settings.r, has_head=True)

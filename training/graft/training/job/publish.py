@@ -32,8 +32,8 @@ def check_server(target: str) -> GetInfoResponse:
         raise ConfigurationError(f"--push {target}: no server answers there ({error}).") from None
 
 
-def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int) -> None:
-    """Whether a server answers that will take an adapter of this rank on the base in this form.
+def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int, has_head: bool = False) -> None:
+    """Whether a server answers that will take an adapter of this rank, or one with a head, on the base in this form.
 
     Raises ``ConfigurationError`` with all that keeps it from that.
     """
@@ -48,5 +48,7 @@ def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int) -
         reasons.append("it has no slots for adapters (see its --num-slots)")
     if rank > info.limits.max_rank:
         reasons.append(f"r is {rank}, and the largest rank there is {info.limits.max_rank} (see its --max-rank)")
+    if has_head and not info.limits.max_labels:
+        reasons.append("it computes no heads, as engines on CPUs do")
     if reasons:
         raise ConfigurationError(f"--push {target}: that server would refuse the adapter: {'; '.join(reasons)}.")

@@ -50,6 +50,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
             max_running=settings.max_running,
             max_queued=settings.max_queued,
             max_adapter_bytes=settings.max_adapter_mib * 2**20,
+            max_labels=engine.max_labels,
         )
         return pb.GetInfoResponse(
             version=version("graftserve"),
