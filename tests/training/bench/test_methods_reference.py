@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
 from graft.adapters.base.base import find_base
 from graft.bench.training.methods import bases
-from graft.bench.training.methods.reference import _below, answers, to_the_end
+from graft.bench.training.methods.reference import answers, to_the_end
 from graft.bench.training.methods.said import Said
 
 BASE = find_base(bases.SHIPPED)
@@ -36,8 +36,9 @@ def test_biases_of_zero_change_nothing(model: PreTrainedModel, tmp_path: Path) -
 @torch.no_grad()
 def test_the_distance_of_an_answer_is_that_of_its_worst_token(model: PreTrainedModel) -> None:
     """Against one token after another; what is greedy stands nowhere below the first."""
-    own = answers(model, BASE, PROMPTS)
-    assert max(_below(model, BASE, PROMPTS, own)) < 1e-4
+    own, _ = answers(model, BASE, PROMPTS)
+    again, below = answers(model, BASE, PROMPTS, own)
+    assert again == own and max(below) == 0.0
     ends, tokenizer = [2, 4], AutoTokenizer.from_pretrained(BASE)
     other = Said(ids=[list(reversed(to_the_end(ids, ends)[:-1])) or [9] for ids in own.ids], texts=own.texts)
     expected = []
@@ -49,7 +50,11 @@ def test_the_distance_of_an_answer_is_that_of_its_worst_token(model: PreTrainedM
             before = [*before, one]
         expected.append(worst)
     assert min(expected) > 0.5
-    assert _below(model, BASE, PROMPTS, other) == pytest.approx(expected, abs=1e-3)
+    found, below = answers(model, BASE, PROMPTS, other)
+    assert below == pytest.approx(expected, abs=1e-3)
+    assert found == own, "a wrong guess is no answer"
+    cut = Said(ids=[ids[:2] for ids in own.ids], texts=own.texts)
+    assert answers(model, BASE, PROMPTS, cut)[0] == own, "nor is half of one"
 
 
 def test_an_answer_goes_to_its_end() -> None:

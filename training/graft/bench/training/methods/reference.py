@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftType, set_peft_model_state_dict
 from peft.utils import load_peft_weights
-from torch import nn
+from torch import Tensor, nn
 
 from graft.adapters.base import files
 from graft.adapters.base.base import Base
@@ -87,37 +87,68 @@ class Reference:
 def refer(trained: Trained, merged: Path | None, prompts: Sequence[str], served: Said | None) -> Reference:
     """``merged`` is the base that a merge made."""
     multiply_in_float32()
-    model = trained.model().eval()
-    own = said = answers(model, trained.base, prompts)
+    own, below = answers(trained.model().eval(), trained.base, prompts, served)
+    said = own
     if merged is not None:
-        model = load_base(merged, ServingForm.BF16)
-        said = answers(model, trained.base, prompts)
-    below = [] if served is None else _below(model, trained.base, prompts, served)
+        said, below = answers(load_base(merged, ServingForm.BF16), trained.base, prompts, served)
     made = merged or (trained.folder if trained.is_base else None)
-    four = None if made is None else _in_four_bits(made, trained, prompts)
+    four = None if made is None else _in_four_bits(made, trained, prompts, served)
     return Reference(own=own, said=said, below_nats=below, in_four_bits=four)
 
 
-def answers(model: nn.Module, base: Path, prompts: Sequence[str]) -> Said:
-    """Greedy, each alone, to the first token that ends a text."""
-    tokenizer, ends = load_tokenizer(base), _ends(base)
-    ids, texts = [], []
-    for prompt in prompts:
-        ids_1L = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]])
-        found_1L = model.generate(
-            input_ids=ids_1L,
-            attention_mask=torch.ones_like(ids_1L),
-            do_sample=False,
-            max_new_tokens=MAX_TOKENS,
-            eos_token_id=ends,
-            pad_token_id=ends[0],
-            **task_of(model),
-        )
-        new: list[int] = found_1L[0].tolist()
-        new = new[ids_1L.shape[1] :] if new[: ids_1L.shape[1]] == ids_1L[0].tolist() else new
-        ids.append(to_the_end(new, ends))
-        texts.append(tokenizer.decode(new, skip_special_tokens=True))
-    return Said(ids=ids, texts=texts)
+def answers(
+    model: nn.Module, base: Path, prompts: Sequence[str], guess: Said | None = None
+) -> tuple[Said, list[float]]:
+    """Greedy, each alone, to the first token that ends a text; and of each guess, how many nats its worst token stands
+    below the first choice behind what was guessed before it.
+
+    A guess whose every token is the first choice is the greedy answer: one pass shows it, and only others are generated
+    token by token.
+    """
+    tokenizer = load_tokenizer(base)
+    ends = list(end_ids(tokenizer, files.stop_ids(base)))
+    found, below = [], []
+    for number, prompt in enumerate(prompts):
+        prompt_ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        ids: list[int] | None = None
+        guessed = [] if guess is None else to_the_end(guess.ids[number], ends)
+        if guess is not None and not guessed:
+            below.append(inf)  # nothing was said that could be near
+        elif guessed:
+            chosen_L, first_L, distance = _scored(model, prompt_ids, guessed)
+            below.append(distance)
+            is_whole = len(guessed) == MAX_TOKENS or guessed[-1] in ends
+            ids = guessed if is_whole and torch.equal(chosen_L, first_L) else None
+        found.append(_generated(model, prompt_ids, ends) if ids is None else ids)
+    return Said(ids=found, texts=[tokenizer.decode(ids, skip_special_tokens=True) for ids in found]), below
+
+
+def _generated(model: nn.Module, prompt_ids: list[int], ends: list[int]) -> list[int]:
+    ids_1L = torch.tensor([prompt_ids])
+    found_1L = model.generate(
+        input_ids=ids_1L,
+        attention_mask=torch.ones_like(ids_1L),
+        do_sample=False,
+        max_new_tokens=MAX_TOKENS,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
+        **task_of(model),
+    )
+    new: list[int] = found_1L[0].tolist()
+    new = new[len(prompt_ids) :] if new[: len(prompt_ids)] == prompt_ids else new
+    return to_the_end(new, ends)
+
+
+def _scored(model: nn.Module, prompt_ids: list[int], ids: list[int]) -> tuple[Tensor, Tensor, float]:
+    """Each token behind what stands before it, so that one that is a matter of rounding spoils none after it: the
+    tokens, the first choices in their places, and the largest distance of a token from it in nats.
+    """
+    before = [*prompt_ids, *ids[:-1]]
+    logits_LV = model(input_ids=torch.tensor([before]), **task_of(model)).logits[0, -len(ids) :]
+    logprobs_LV = logits_LV.float().log_softmax(-1)
+    chosen_L = torch.tensor(ids)
+    distance_L = logprobs_LV.max(-1).values - logprobs_LV.gather(1, chosen_L[:, None])[:, 0]
+    return chosen_L, logprobs_LV.argmax(-1), float(distance_L.max())
 
 
 def to_the_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
@@ -126,26 +157,8 @@ def to_the_end(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
     return list(ids[: end + 1])
 
 
-def _ends(base: Path) -> list[int]:
-    return list(end_ids(load_tokenizer(base), files.stop_ids(base)))
-
-
-def _below(model: nn.Module, base: Path, prompts: Sequence[str], served: Said) -> list[float]:
-    """Each token behind what was served before it, so that one that is a matter of rounding spoils none after it."""
-    tokenizer, ends = load_tokenizer(base), _ends(base)
-    found = []
-    for prompt, all_ids in zip(prompts, served.ids, strict=True):
-        ids = to_the_end(all_ids, ends)
-        before = [*tokenizer(prompt, add_special_tokens=False)["input_ids"], *ids[:-1]]
-        logits_LV = model(input_ids=torch.tensor([before]), **task_of(model)).logits[0, -len(ids) :]
-        logprobs_LV = logits_LV.float().log_softmax(-1)
-        chosen_L = logprobs_LV.gather(1, torch.tensor(ids)[:, None])[:, 0]
-        found.append(float((logprobs_LV.max(-1).values - chosen_L).max()))
-    return found
-
-
-def _in_four_bits(made: Path, trained: Trained, prompts: Sequence[str]) -> InFourBits:
-    said = answers(load_base(made, ServingForm.NF4), trained.base, prompts)
+def _in_four_bits(made: Path, trained: Trained, prompts: Sequence[str], served: Said | None) -> InFourBits:
+    said, _ = answers(load_base(made, ServingForm.NF4), trained.base, prompts, served)
     device = torch.device("cpu")
     before = load_held(Base.from_folder(trained.base), trained.form, device=device)
     there = Base.from_folder(made)
@@ -159,4 +172,5 @@ def base_says(base: Path, prompts: Sequence[str]) -> dict[str, Any]:
     """The shipped base itself, as it is served."""
     multiply_in_float32()
     with torch.no_grad():
-        return vars(answers(load_base(base, ServingForm.NF4), base, prompts))
+        said, _ = answers(load_base(base, ServingForm.NF4), base, prompts)
+    return vars(said)

@@ -20,7 +20,7 @@ from graft.training.loop.progress import read_metrics
 from graft.training.model.structure import empty_decoder
 
 COMMON = {
-    "max_steps": "80",
+    "max_steps": "48",
     "per_device_train_batch_size": "32",
     "max_length": "64",
     "learning_rate": "0.002",
@@ -37,6 +37,7 @@ class Row:
     """Makes it in a folder, where it is not there already."""
 
 
+_LONG = {"max_steps": "80"}
 METHODS: Mapping[str, Row] = {
     "lora": Row(),
     "rslora": Row(),
@@ -45,20 +46,22 @@ METHODS: Mapping[str, Row] = {
     "pissa": Row(settings={"learning_rate": "0.001"}),
     "olora": Row(settings={"learning_rate": "0.001"}),
     "qlora": Row(settings={"method": "lora"}, base=bases.in_nf4),
-    "adalora": Row(settings={"learning_rate": "0.005"}),
+    "adalora": Row(settings={**_LONG, "learning_rate": "0.005"}),
     "loha": Row(settings={"learning_rate": "0.005"}),
-    "lokr": Row(settings={"learning_rate": "0.01"}),
-    "vera": Row(settings={"learning_rate": "0.02", "r": "64"}),
-    "ia3": Row(settings={"learning_rate": "0.02"}),
+    "lokr": Row(settings={**_LONG, "learning_rate": "0.01"}),
+    "vera": Row(settings={**_LONG, "learning_rate": "0.02", "r": "64"}),
+    "ia3": Row(settings={**_LONG, "learning_rate": "0.02"}),
     "oft": Row(settings={"learning_rate": "0.005"}),
-    "trainable_tokens": Row(settings={"learning_rate": "0.01", "trainable_tokens": ",".join(string.ascii_letters)}),
-    "prefix_tuning": Row(settings={"learning_rate": "0.02", "packing": "false"}),
-    "prompt_tuning": Row(settings={"learning_rate": "0.05", "packing": "false"}),
-    "p_tuning": Row(settings={"learning_rate": "0.005", "packing": "false"}),
-    "multitask_prompt_tuning": Row(settings={"learning_rate": "0.05", "packing": "false"}),
-    "houlsby": Row(settings={"learning_rate": "0.003"}),
-    "pfeiffer": Row(settings={"learning_rate": "0.003"}),
-    "bitfit": Row(settings={"learning_rate": "0.01"}, base=bases.with_biases),
+    "trainable_tokens": Row(
+        settings={**_LONG, "learning_rate": "0.01", "trainable_tokens": ",".join(string.ascii_letters)}
+    ),
+    "prefix_tuning": Row(settings={**_LONG, "learning_rate": "0.02", "packing": "false"}),
+    "prompt_tuning": Row(settings={**_LONG, "learning_rate": "0.05", "packing": "false"}),
+    "p_tuning": Row(settings={**_LONG, "learning_rate": "0.005", "packing": "false"}),
+    "multitask_prompt_tuning": Row(settings={**_LONG, "learning_rate": "0.05", "packing": "false"}),
+    "houlsby": Row(settings={**_LONG, "learning_rate": "0.003"}),
+    "pfeiffer": Row(settings={**_LONG, "learning_rate": "0.003"}),
+    "bitfit": Row(settings={**_LONG, "learning_rate": "0.01"}, base=bases.with_biases),
     "last_layers": Row(settings={"method": "full", "trainable_layers": "2", "learning_rate": "0.001"}),
     "full": Row(settings={"learning_rate": "0.0003"}),
 }
