@@ -127,7 +127,7 @@ def test_a_merged_base_says_what_it_is_made_to_say(
     original = trained(base.path, MERGED[name](), tmp_path / "original", strength=STRENGTHS[name])
     made = tmp_path / "merged"
     assert main(["compile", str(original), "--base", BASE, "--output", str(made), "--no-load-in-4bit"]) == 0
-    running = start_server(tmp_path / "server", "--base", str(made), "--quantization", "bf16")
+    running = start_server(tmp_path, "--base", str(made), "--quantization", "bf16")
     with Client(running.grpc) as client:
         assert_peft_says_so(by_peft(base, original, ServingForm.BF16), client, "", PROMPTS, of_base)
     assert stop_server(running) == 0
