@@ -9,7 +9,7 @@ import torch
 
 from graft.adapters.base.base import Base, find_base
 from graft.training.adapt.adaptable import Adaptable
-from graft.training.adapt.made.answers import examples
+from graft.training.adapt.made.answers import Asked, examples
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.batch.packing import Encoded
 from graft.training.finetune.settings import FinetuneSettings
@@ -37,11 +37,11 @@ def test_before_is_the_base_and_after_is_not(settings: dict[str, Any]) -> None:
     tokenizer = load_tokenizer(path)
     prompt, answer = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("bee ->", " BEE"))
     row = Encoded(input_ids=prompt + answer, supervised=[False] * len(prompt) + [True] * len(answer))
-    (found,) = examples(model, [row], tokenizer, stop_ids=[tokenizer.eos_token_id])
+    (found,) = examples(model, [Asked.of_row(row)], tokenizer, stop_ids=[tokenizer.eos_token_id])
 
     plain = load_base(path, given.form).eval()
     said = plain.generate(input_ids=torch.tensor([prompt]), do_sample=False, max_new_tokens=48, pad_token_id=0)
     expected = tokenizer.decode(said[0, len(prompt) :].tolist()).split(tokenizer.eos_token)[0]
-    assert found.prompt == "bee ->" and found.expected == " BEE"
+    assert found.prompt == "bee ->" and found.row_says == {"expected": " BEE"}
     assert found.before == (None if settings["method"] == "full" else expected)
     assert found.after != expected

@@ -71,9 +71,15 @@ def test_a_few_rows_are_learned_by_heart_on_the_shipped_base(tmp_path: Path) -> 
     assert again == pytest.approx(reference["logprobs"], abs=1e-4)
 
     page = (finetune.work / "report.html").read_text()
-    for told in ("lora on rootstock-5m", "<td>bee -&gt; </td><td>BEE</td>", "graft adapters push", record.base.digest):
+    for told in (
+        "lora on rootstock-5m",
+        "<pre>bee -&gt; </pre>",
+        "<mark>BEE&lt;|eos|&gt;</mark>",
+        "graft adapters push",
+        record.base.digest,
+    ):
         assert told in page, told
-    assert page.count("<td>BEE</td>") == 2  # expected and after, not before
+    assert page.count("<p>BEE</p>") == 2  # expected and after, not before
 
 
 def test_a_page_that_cannot_be_written_loses_no_training(

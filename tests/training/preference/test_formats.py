@@ -125,7 +125,7 @@ def test_a_pair_has_the_prompt_that_serving_sends(tokenizer: PreTrainedTokenizer
         written(tmp_path / "rows.jsonl", [PAIRS["messages"]]),
         reader(tokenizer),
         has_margins=False,
-    )
+    ).rows
     sent = tokenizer.apply_chat_template([ASKED], add_generation_prompt=True)["input_ids"]
     for answer in (pair.chosen, pair.rejected):
         assert answer.input_ids[: answer.num_prompt] == sent
@@ -135,7 +135,7 @@ def test_a_pair_has_the_prompt_that_serving_sends(tokenizer: PreTrainedTokenizer
 def test_margins_are_for_all_rows_or_for_none(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     def read(rows: Sequence[Any], *, has_margins: bool = True) -> list[EncodedPair]:
         path = written(tmp_path / "rows.jsonl", rows)
-        return read_pairs(path, reader(tokenizer), has_margins=has_margins)
+        return read_pairs(path, reader(tokenizer), has_margins=has_margins).rows
 
     with_margin = {**PAIRS["prompt as text"], "margin": 2}
     assert [pair.margin for pair in read([with_margin])] == [2.0]

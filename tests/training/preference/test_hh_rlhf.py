@@ -41,7 +41,7 @@ def margins(base: Base, adapter: Path, rows: Path) -> list[float]:
     """What the policy prefers of each pair, beside its reference: in nats."""
     encoder = RowEncoder(load_tokenizer(base.path), stop_ids=stop_ids(base.path))
     reader = RowReader(encoder=encoder, base=Adaptable.of(base), max_length=1024)
-    pairs = Pairs(rows=read_pairs(rows, reader, has_margins=False), laying=Laying(packing=True, pad_id=0))
+    pairs = Pairs(rows=read_pairs(rows, reader, has_margins=False).rows, laying=Laying(packing=True, pad_id=0))
     model = PeftModel.from_pretrained(load_base(base.path, ServingForm.NF4), adapter).eval()
     found: list[float] = []
     with torch.no_grad():

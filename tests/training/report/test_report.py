@@ -13,6 +13,7 @@ from graft.training.report.curves import curves
 from graft.training.report.examples import Example, section
 from graft.training.report.report import Report
 from graft.training.report.summary import summary
+from graft.training.settings.settings import TrainingSettings
 
 VOID = {"meta", "path", "use", "rect", "circle", "line", "br"}
 
@@ -70,12 +71,12 @@ def written(folder: Path, lines: list[dict[str, float | None]]) -> Path:
 
 
 def report() -> Report:
-    example = Example(prompt="<b>2 & 2?", before="five", after="four", expected="four")
+    example = Example(prompt="<b>2 & 2?", before="five", after="four", row_says={"expected": "four"})
     return Report(
         title="An <adapter>",
         lead="LoRA of rank 4 & more",
         origin={"base": "rootstock-5m"},
-        settings={"learning_rate": 0.001},
+        settings=TrainingSettings(learning_rate=0.012),
         sections=[section([example])],
         commands=["graft serve --base rootstock-5m", "graft adapters push x"],
     )
@@ -88,7 +89,8 @@ def test_a_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert found.open == []
     assert "script" not in found.tags
     assert found.tags.count("svg") == 4  # loss, rewards, gradient and speed
-    for text in ("An <adapter>", "<b>2 & 2?", "graft adapters push x", "learning_rate", "rootstock-5m", "four"):
+    assert found.text.index("0.012") < found.text.index("others, as they are by default") < found.text.index("seed")
+    for text in ("An <adapter>", "<b>2 & 2?", "graft adapters push x", "0.012", "rootstock-5m", "four"):
         assert text in found.text, text
 
 

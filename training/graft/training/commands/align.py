@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if not is_first:
         return 0
     made = folder / folder_of(method, adaptable)
-    print(f"{made.name} in {made}, loss curve in {folder / 'loss_curve.png'}")
+    print(f"{made.name} in {made}, all about it in {folder / 'report.html'}")
     if settings.validation is not None:
         print(_measured(folder, settings.validation))
     if args.push is not None:

@@ -22,6 +22,8 @@ class Learning:
     held_out: list[Encoded]
     mixture: Mixture | None
     """Where files have weights."""
+    files: tuple[tuple[LearnedFile, float | None], ...] = ()
+    """With their weights."""
 
     @classmethod
     def read(cls, sources: Sources, reader: RowReader, *, split: float = 0.0, seed: int = 0) -> Self:
@@ -49,6 +51,7 @@ class Learning:
             examples=_examples(one for each in kept for one in each),
             held_out=_examples(one for each in rows for one in each if key_of(one) in out),
             mixture=Mixture(sizes=sizes, weights=tuple(weights), seed=seed) if is_mixed else None,
+            files=tuple(zip(files, weights, strict=True)),
         )
 
 

@@ -14,6 +14,7 @@ from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.made.reference import recorded
+from graft.training.adapt.made.told import Made
 from graft.training.adapt.made.written import Written, folder_of, lineage, write_checkpoint
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.adapt.speed import gauge_of
@@ -21,7 +22,7 @@ from graft.training.adapt.teacher import absolute_reference
 from graft.training.finetune.following import objective_of
 from graft.training.finetune.ready import Ready
 from graft.training.finetune.settings import FinetuneSettings
-from graft.training.finetune.told import write_report
+from graft.training.finetune.told import report
 from graft.training.job.sources import Sources
 from graft.training.launch.processes import Processes
 from graft.training.loop.best import Best
@@ -35,6 +36,7 @@ from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
 from graft.training.settings.ending import ends_by_measure
@@ -129,4 +131,5 @@ class Finetune(Adapting[FinetuneSettings]):
         )
         written = Written.into(self.work, ready.method, ready.base, record)
         written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)
-        processes.by_first(lambda: write_report(self.work, model, ready, self.settings, record))
+        made = Made(work=self.work, model=model, method=ready.method, base=ready.base, record=record)
+        processes.by_first(lambda: leave(self.work, lambda: report(made, ready, self.settings)))

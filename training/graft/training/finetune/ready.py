@@ -45,7 +45,9 @@ class Ready:
 
     base: Adaptable
     method: Method
-    rows: list[Encoded]
+    learning: Learning
+    measured: list[Encoded]
+    """Rows that are held out, by a file of their own or from what is learned."""
     batches: SupervisedRows
     held_out: HeldOut | None
     teacher: Teacher | None
@@ -80,7 +82,8 @@ class Ready:
         batches = _batches(learning, pad_id, reader.max_length, settings, mesh)
         if settings.eval_steps is not None and not settings.holds_out:
             _log.warning("eval_steps has no effect: nothing is held out; add --validation FILE or --validation-split")
-        held_out = _held_out(learning, reader, pad_id, settings) if settings.holds_out else None
+        measured = _measured(learning, reader, settings)
+        held_out = _held_out(measured, pad_id, settings) if settings.holds_out else None
         check_numbers(base.path, leftovers=adaptable.leftovers)
         schedule = schedule_of(settings, batches)
         own = identity(base, form, data, settings, schedule, dp=mesh.dp)
@@ -92,12 +95,18 @@ class Ready:
         return cls(
             base=adaptable,
             method=method,
-            rows=rows,
+            learning=learning,
+            measured=measured,
             batches=batches,
             held_out=held_out,
             teacher=teacher,
             identity=own,
         )
+
+    @property
+    def rows(self) -> list[Encoded]:
+        """What is learned."""
+        return self.learning.examples
 
     @property
     def mean_length(self) -> float:
@@ -146,7 +155,8 @@ def _batches(
     )
 
 
-def _held_out(learning: Learning, reader: RowReader, pad_id: int, settings: FinetuneSettings) -> HeldOut:
+def _measured(learning: Learning, reader: RowReader, settings: FinetuneSettings) -> list[Encoded]:
+    """Raises ``DataError``."""
     rows, path = learning.held_out, settings.validation
     if path is not None:
         rows = LearnedFile.read(Path(path), reader).examples()
@@ -155,6 +165,10 @@ def _held_out(learning: Learning, reader: RowReader, pad_id: int, settings: Fine
         _log.warning(
             "%d of %d rows of %s are trained on, too: what is measured on it flatters the adapter", num, len(rows), path
         )
+    return rows
+
+
+def _held_out(rows: list[Encoded], pad_id: int, settings: FinetuneSettings) -> HeldOut:
     batches = SupervisedRows(
         rows=rows,
         rows_per_batch=settings.per_device_train_batch_size,

@@ -15,6 +15,7 @@ from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.made.reference import recorded
+from graft.training.adapt.made.told import Made
 from graft.training.adapt.made.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
 from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
@@ -38,6 +39,8 @@ from graft.training.preference.ready import Ready
 from graft.training.preference.referring import references
 from graft.training.preference.reward_model import States, reward_model
 from graft.training.preference.settings import REWARD, AlignSettings
+from graft.training.preference.told import report
+from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
 
@@ -145,10 +148,12 @@ class Align(Adapting[AlignSettings]):
             processes.by_first(
                 lambda: put_in_place(self.work / "adapter", functools.partial(_fill, model, whole, ready, record))
             )
-            return
-        written = Written.into(self.work, ready.method, ready.base, record)
-        answers = ready.learned.answers
-        written.write(model, lambda: recorded(model, answers, self.form), processes, is_sharded=is_sharded)
+        else:
+            answers = ready.learned.answers
+            written = Written.into(self.work, ready.method, ready.base, record)
+            written.write(model, lambda: recorded(model, answers, self.form), processes, is_sharded=is_sharded)
+        made = Made(work=self.work, model=model, method=ready.method, base=ready.base, record=record)
+        processes.by_first(lambda: leave(self.work, lambda: report(made, ready, self.settings)))
 
 
 def _fill(model: nn.Module, whole: Mapping[str, Tensor], ready: Ready, record: TrainedRecord, folder: Path) -> None:

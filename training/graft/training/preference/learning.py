@@ -16,19 +16,26 @@ from graft.training.objective.preference.pair_losses import PAIR_LOSSES
 from graft.training.objective.preference.pairs import PairObjective
 from graft.training.objective.preference.reward import RewardObjective
 from graft.training.preference.batches import JudgedAnswers, Laying, Pairs, PreferenceData
-from graft.training.preference.reading import EncodedJudged, read_judged, read_pairs
+from graft.training.preference.reading import EncodedJudged, EncodedPair, Found, read_judged, read_pairs
 from graft.training.preference.settings import JUDGED, KTO, REWARD, AlignSettings
 
 Rows = Pairs | JudgedAnswers
 
 
-def rows_of(path: Path, settings: AlignSettings, reader: RowReader, *, pad_id: int) -> Rows:
+def read(path: Path, settings: AlignSettings, reader: RowReader) -> Found[EncodedPair] | Found[EncodedJudged]:
     """Raises ``DataError`` with all rows that cannot be learned from."""
-    laying = Laying(packing=settings.packing, pad_id=pad_id)
     if settings.loss_type in JUDGED:
-        rows = read_judged(path, reader)
-        return JudgedAnswers(rows=rows, laying=laying, estimates_divergence=settings.loss_type == KTO)
-    pairs = read_pairs(path, reader, has_margins=settings.loss_type == REWARD)
+        return read_judged(path, reader)
+    return read_pairs(path, reader, has_margins=settings.loss_type == REWARD)
+
+
+def laid(found: Found[EncodedPair] | Found[EncodedJudged], settings: AlignSettings, *, pad_id: int) -> Rows:
+    """What was read, as batches are made of it."""
+    laying = Laying(packing=settings.packing, pad_id=pad_id)
+    judged = [row for row in found.rows if isinstance(row, EncodedJudged)]
+    if judged:
+        return JudgedAnswers(rows=judged, laying=laying, estimates_divergence=settings.loss_type == KTO)
+    pairs = [row for row in found.rows if isinstance(row, EncodedPair)]
     loss = PAIR_LOSSES.get(settings.loss_type)
     return Pairs(rows=pairs, laying=laying, learns_prompts=loss is not None and loss.learns_prompts)
 
@@ -52,6 +59,8 @@ class Preferences:
 
     rows: Rows
     epochs: Epochs
+    dropped: Sequence[tuple[int, str]] = ()
+    """Rows of which nothing is learned, by their numbers, each with the reason."""
 
     @property
     def data(self) -> PreferenceData[Any]:

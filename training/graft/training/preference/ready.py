@@ -31,7 +31,7 @@ from graft.training.loop.telemetry import check_report_to
 from graft.training.model.loading import load_tokenizer
 from graft.training.objective.objective import Objective
 from graft.training.parallel.mesh import Mesh
-from graft.training.preference.learning import Preferences, answers_of, objective_of, rows_of
+from graft.training.preference.learning import Preferences, answers_of, laid, objective_of, read
 from graft.training.preference.reward_model import config_of
 from graft.training.preference.settings import REWARD, AlignSettings
 
@@ -111,7 +111,8 @@ def _preferences(
         max_length=longest_row(settings.max_length, base.num_positions),
         long_rows=settings.long_rows,
     )
-    rows = rows_of(path, settings, reader, pad_id=tokenizer.pad_token_id or 0)
+    found = read(path, settings, reader)
+    rows = laid(found, settings, pad_id=tokenizer.pad_token_id or 0)
     epochs = Epochs(
         num_rows=len(rows.rows),
         rows_per_batch=settings.per_device_train_batch_size,
@@ -119,7 +120,7 @@ def _preferences(
         seed=settings.seed,
         is_shuffled=is_shuffled,
     )
-    return Preferences(rows=rows, epochs=epochs)
+    return Preferences(rows=rows, epochs=epochs, dropped=found.dropped)
 
 
 def _warn_of_shared(path: Path, learned: Preferences, held_out: Preferences) -> None:

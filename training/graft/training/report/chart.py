@@ -1,19 +1,20 @@
-"""Curves over the steps of a training, as SVG that a page holds."""
+"""Curves over the steps of a training, as SVG that takes its colours from the page."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from html import escape
 
-GREY = "#888888"
-"""Of axes and letters: it is read on white and on black."""
-_COLORS = ("#2a9d5c", "#d1495b", "#3d7ea6", "#c58b1b", "#8a62a8", "#5b8c8c")
+from graft.training.report.scale import Scale, ticks
+
 MAX_POINTS = 600
 """Of a curve: a page of a long training stays small."""
+_NUM_COLORS = 6
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 12, 22
+"""Units of the drawing around what is plotted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,42 +30,27 @@ class Curve:
     """In the colour of the next one, of which it shows the single values."""
 
 
-def chart(curves: Sequence[Curve], *, unit: str) -> str:
-    """``<svg>…</svg>``. The same curves make the same text."""
-    with drawing(height=3.2) as (plot, svg):
-        colors = itertools.cycle(_COLORS)
-        color = next(colors)
-        for one in map(thinned, curves):
-            style: dict[str, Any] = {"marker": "o", "markersize": 4} if one.is_measured else {}
-            style |= {"alpha": 0.35, "linewidth": 0.8} if one.is_faint else {"linewidth": 1.6}
-            plot.plot(one.steps, one.values, label=one.name, color=color, **style)
-            color = color if one.is_faint else next(colors)
-        plot.set_xlabel("step")
-        plot.set_ylabel(unit)
-        plot.grid(alpha=0.25)
-        if len(curves) > 1:
-            plot.legend(frameon=False, labelcolor=GREY)
-        return svg()
+def chart(curves: Sequence[Curve], *, unit: str, width: int = 470, height: int = 200) -> str:
+    """``<figure>…</figure>``; its sizes are pixels where there is room. The same curves make the same text.
 
-
-@contextlib.contextmanager
-def drawing(*, height: float) -> Iterator[tuple[Any, Callable[[], str]]]:
-    """Axes of matplotlib to draw on, ``height`` inches high and eight wide, and what makes ``<svg>…</svg>`` of them."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    options = {"svg.hashsalt": "graft", "svg.fonttype": "none"}
-    options |= {f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")}
-    options |= {"axes.edgecolor": GREY, "axes.labelcolor": GREY}
-    with matplotlib.rc_context(options):
-        figure: Any = Figure(figsize=(8, height), layout="constrained")
-
-        def svg() -> str:
-            file = io.StringIO()
-            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-            return file.getvalue()[file.getvalue().index("<svg") :]
-
-        yield figure.subplots(), svg
+    Raises ``ValueError`` where no curve has a point.
+    """
+    shown = [thinned(one) for one in curves if one.steps]
+    x = Scale.of([step for one in shown for step in one.steps], start=_LEFT, end=width - _RIGHT)
+    values = [value for one in shown for value in one.values]
+    y = Scale.of(values, start=height - _BOTTOM, end=_TOP, has_room=True)
+    colours = list(_colours(shown))
+    lines = "".join(_line(one, colour, x, y) for one, colour in zip(shown, colours, strict=True))
+    names = "".join(
+        f'<span class="{colour}">● {escape(one.name)}</span>'
+        for one, colour in zip(shown, colours, strict=True)
+        if len(shown) > 1 and not one.is_faint
+    )
+    return (
+        f"<figure><figcaption>{escape(unit)}{names}</figcaption>"
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(unit)} by step">'
+        f"{_grid(x, y, width, height)}{lines}</svg></figure>"
+    )
 
 
 def thinned(curve: Curve) -> Curve:
@@ -81,6 +67,37 @@ def thinned(curve: Curve) -> Curve:
         is_measured=curve.is_measured,
         is_faint=curve.is_faint,
     )
+
+
+def _colours(curves: Sequence[Curve]) -> Iterator[str]:
+    number = 0
+    for one in curves:
+        yield f"c{number % _NUM_COLORS}"
+        number += not one.is_faint
+
+
+def _line(curve: Curve, colour: str, x: Scale, y: Scale) -> str:
+    places = [f"{x.at(step):.1f} {y.at(value):.1f}" for step, value in zip(curve.steps, curve.values, strict=True)]
+    drawn = f'<path d="M{"L".join(places)}"{" class=faint" if curve.is_faint else ""} />'
+    if curve.is_measured or len(places) == 1:
+        drawn += "".join(
+            f'<circle cx="{x.at(step):.1f}" cy="{y.at(value):.1f}" r="3"><title>step {step:g}: {value:.4g}</title>'
+            "</circle>"
+            for step, value in zip(curve.steps, curve.values, strict=True)
+        )
+    return f'<g class="{colour}">{drawn}</g>'
+
+
+def _grid(x: Scale, y: Scale, width: int, height: int) -> str:
+    parts = [f'<text x="{_LEFT - 6}" y="{height - 5}" text-anchor="end">step</text>']
+    for value, said in ticks(y.low, y.high, most=5):
+        place = f"{y.at(value):.1f}"
+        parts.append(f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{place}" y2="{place}" />')
+        parts.append(f'<text x="{_LEFT - 6}" y="{place}" dy="4" text-anchor="end">{said}</text>')
+    for step, said in ticks(x.low, x.high, most=max(2, width // 90)):
+        if math.isclose(step, round(step)):
+            parts.append(f'<text x="{x.at(step):.1f}" y="{height - 5}" text-anchor="middle">{said}</text>')
+    return "".join(parts)
 
 
 def _mean(values: Sequence[float]) -> float:

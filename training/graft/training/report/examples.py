@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
-from graft.training.report.page import Section, paragraph, table
+from graft.training.report.page import Section, paragraph, verbatim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,18 +14,31 @@ class Example:
     """One prompt, drawn greedily from both."""
 
     prompt: str
-    after: str
+    row_says: Mapping[str, str]
+    """By what it is called there."""
     before: str | None = None
     """What the base said, where it can still be asked."""
-    expected: str | None = None
-    """What the row says."""
+    after: str | None = None
 
 
 def section(examples: Sequence[Example], *, remark: str = "") -> Section:
-    """Side by side. ``remark`` says why there are none, or how they were chosen."""
-    body = paragraph(remark, kind="quiet") if remark else ""
-    if examples:
-        values = {name: [getattr(one, name) for one in examples] for name in ("prompt", "expected", "before", "after")}
-        shown = [name for name, column in values.items() if any(value is not None for value in column)]
-        body += table(shown, zip(*(values[name] for name in shown), strict=True))
-    return Section(title="Examples", body=body)
+    """One below the other. ``remark`` says why there are none, or how they were chosen."""
+    told = paragraph(remark, kind="quiet") if remark else ""
+    return Section(title="Examples", body=told + "".join(map(_example, examples)))
+
+
+def _example(example: Example) -> str:
+    return f'<article>{verbatim(example.prompt)}<div class="answers">{"".join(_answers(example))}</div></article>'
+
+
+def _answers(example: Example) -> Iterator[str]:
+    for name, text in example.row_says.items():
+        yield _answer(name, text)
+    if example.before is not None:
+        yield _answer("before", example.before)
+    if example.after is not None:
+        yield _answer("after", example.after, kind="after")
+
+
+def _answer(name: str, text: str, *, kind: str = "") -> str:
+    return f'<div class="{kind}"><h4>{escape(name)}</h4><p>{escape(text)}</p></div>'

@@ -6,25 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_STYLE = """
-:root { color-scheme: light dark; --text: #222; --quiet: #666; --back: #fff; --box: #f4f4f2; --line: #ddd;
-  --good: #1a6b2f; --bad: #a3261b }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #ddd; --quiet: #999; --back: #17181a; --box: #212327; --line: #3a3c40; --good: #6bbf80;
-    --bad: #e5786d }
-}
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: var(--text); background: var(--back) }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line) }
-table { border-collapse: collapse; font-size: .9rem }
-th, td { text-align: left; vertical-align: top; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid var(--line);
-  white-space: pre-wrap; overflow-wrap: anywhere }
-th { font-weight: 500; color: var(--quiet); white-space: nowrap }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-pre { background: var(--box); padding: .6rem .8rem; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
-svg { width: 100%; height: auto }
-.wide { overflow-x: auto } .quiet { color: var(--quiet) } .good { color: var(--good) } .bad { color: var(--bad) }
-"""
+from graft.training.report.style import STYLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +19,20 @@ class Section:
 
 def page(title: str, lead: str, sections: Iterable[Section]) -> str:
     """The whole file; ``title`` and ``lead`` are plain text. The same sections make the same text."""
-    body = "".join(f"<h2>{escape(one.title)}</h2>{one.body}" for one in sections)
+    listed = list(enumerate(sections))
+    links = "".join(f'<a href="#s{number}">{escape(one.title)}</a>' for number, one in listed)
+    body = "".join(f'<h2 id="s{number}">{escape(one.title)}</h2>{one.body}' for number, one in listed)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        f"<body><h1>{escape(title)}</h1><p>{escape(lead)}</p>{body}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1><p>{escape(lead)}</p><nav>{links}</nav>{body}</body></html>\n"
     )
+
+
+def heading(text: str) -> str:
+    """Of a part of a section."""
+    return f"<h3>{escape(text)}</h3>"
 
 
 def paragraph(text: str, *, kind: str = "") -> str:
@@ -53,6 +42,22 @@ def paragraph(text: str, *, kind: str = "") -> str:
 
 def verbatim(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
+
+
+def folded(summary: str, body: str, *, is_open: bool = False) -> str:
+    """HTML that opens and closes at a click on its one line."""
+    return f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def tiles(values: Mapping[str, str]) -> str:
+    """Figures by their names, side by side; what stands in parentheses behind one is its remark."""
+    return f'<div class="tiles">{"".join(_tile(name, value) for name, value in values.items())}</div>'
+
+
+def _tile(name: str, value: str) -> str:
+    figure, _, remark = value.partition(" (")
+    told = f"<small>{escape(remark.removesuffix(')'))}</small>" if remark else ""
+    return f"<div><h4>{escape(name)}</h4><b>{escape(figure)}</b>{told}</div>"
 
 
 def definitions(values: Mapping[str, object]) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
+from graft.training.errors import NotWritten, first_line
 from graft.training.loop.progress import read_metrics
 from graft.training.report.curves import curves, speed
-from graft.training.report.page import Section, definitions, page, verbatim
+from graft.training.report.page import Section, definitions, page, tiles, verbatim
+from graft.training.report.settings import section as section_of_settings
 from graft.training.report.summary import summary
 from graft.training.runtime.disk import put_text
+from graft.training.settings.settings import TrainingSettings
+
+_log = logging.getLogger(__name__)
 
 FILE = "report.html"
 
@@ -24,9 +32,11 @@ class Report:
     """What was made, in a sentence."""
     origin: Mapping[str, object]
     """Base, form, method, digests, code version: where it comes from."""
-    settings: Mapping[str, object]
+    settings: TrainingSettings
     sections: Sequence[Section] = ()
     """Of the kind of training: examples, the audit of its rows, receipts."""
+    learned: str = "tokens"
+    """What its loss is taken of."""
     commands: Sequence[str] = field(default=())
     """What people do next, as they would type it."""
 
@@ -39,10 +49,18 @@ class Report:
     def html(self, folder: Path) -> str:
         """The page, with the curves of the metrics in ``folder``. Raises ``OSError`` where there are none."""
         rows = read_metrics(folder)
-        told = [Section(title="In short", body=definitions(summary(rows)))]
+        told = [Section(title="In short", body=tiles(summary(rows, learned=self.learned)))]
         if self.commands:
             told.append(Section(title="What to do with it", body=verbatim("\n".join(self.commands))))
         told += [curves(rows), *self.sections, speed(rows)]
         told.append(Section(title="Where it comes from", body=definitions(self.origin)))
-        told.append(Section(title="Settings", body=definitions(self.settings)))
+        told.append(section_of_settings(self.settings))
         return page(self.title, self.lead, told)
+
+
+def leave(folder: Path, make: Callable[[], Report]) -> None:
+    """Writes the page into the folder of a finished training: a page is no reason to lose one."""
+    try:
+        make().write(folder)
+    except (NotWritten, OSError, torch.OutOfMemoryError) as error:
+        _log.warning("%s is left out: %s", folder / FILE, first_line(error))

@@ -7,16 +7,20 @@ from statistics import median
 from typing import Any
 
 _HELD_OUT = "validation_"
+_DRAWN = ("logps/", "rewards/chosen", "rewards/rejected")
+"""Of what is told of held-out pairs, what charts alone show."""
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """By name: steps, tokens, time, speed, peak memory, and where each loss began and ended."""
+def summary(rows: Sequence[Mapping[str, Any]], *, learned: str = "tokens") -> dict[str, str]:
+    """By name: steps, tokens, time, speed, peak memory, and where each loss began and ended. ``learned`` is what a loss
+    is taken of.
+    """
     if not rows:
         return {"steps": "none"}
     found = {
         "steps": f"{len(rows):,}",
         "tokens read": f"{sum(row.get('tokens', 0) for row in rows):,.0f}",
-        "tokens learned": f"{sum(row.get('supervised_tokens', 0) for row in rows):,.0f}",
+        f"{learned} learned": f"{sum(row.get('supervised_tokens', 0) for row in rows):,.0f}",
         "time in steps": _duration(sum(row.get("seconds", 0.0) for row in rows)),
     }
     speeds, memory = _values(rows, "tokens_per_second"), _values(rows, "memory")
@@ -32,11 +36,11 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if losses:
         part = max(1, len(losses) // 10)
         found["loss"] = f"{_mean(losses[:part]):.4f} → {_mean(losses[-part:]):.4f} (first and last tenth of the steps)"
-    held_out = {name: None for row in rows for name in row if name.startswith(_HELD_OUT)}
+    held_out = {name.removeprefix(_HELD_OUT): None for row in rows for name in row if name.startswith(_HELD_OUT)}
     for name in held_out:
-        if values := _values(rows, name):
+        if (values := _values(rows, _HELD_OUT + name)) and not name.startswith(_DRAWN):
             shown = f"{values[0]:.4f} → {values[-1]:.4f}" if len(values) > 1 else f"{values[0]:.4f}"
-            found[f"held out: {name.removeprefix(_HELD_OUT).replace('_', ' ')}"] = shown
+            found[f"held out: {name.rpartition('/')[2].replace('_', ' ')}"] = shown
     return found
 
 

@@ -32,6 +32,7 @@ from graft.training.model.loading import parts
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
 from graft.training.tasks.measured import PREFIX
@@ -39,7 +40,7 @@ from graft.training.tasks.model import DTYPES
 from graft.training.tasks.ready import Ready
 from graft.training.tasks.record import KEPT, TaskRecord
 from graft.training.tasks.settings import LORA, TaskSettings
-from graft.training.tasks.told import write_report
+from graft.training.tasks.told import report
 
 MODEL, ADAPTER = "model", "adapter"
 
@@ -116,7 +117,7 @@ class TrainTask(OnBase[TaskSettings]):
     def _write(self, model: nn.Module, ready: Ready, *, num_steps: int) -> Path:
         record = self._record(ready, num_steps)
         made = self._put(model, ready, record)
-        write_report(self.work, made, record, vars(ready.settings))
+        leave(self.work, lambda: report(made, record, ready.settings))
         return made
 
     def _put(self, model: nn.Module, ready: Ready, record: TaskRecord) -> Path:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from graft.training.errors import NotWritten, first_line
 from graft.training.report.page import Section, definitions
-from graft.training.report.report import FILE, Report
+from graft.training.report.report import Report
 from graft.training.tasks.record import TaskRecord
-
-_log = logging.getLogger(__name__)
-
-
-def write_report(work: Path, made: Path, record: TaskRecord, settings: Mapping[str, object]) -> None:
-    """``report.html`` in ``work``: a page is no reason to lose a training."""
-    try:
-        _report(made, record, settings).write(work)
-    except (NotWritten, OSError, ImportError) as error:
-        _log.warning("%s is left out: %s", work / FILE, first_line(error))
+from graft.training.tasks.settings import TaskSettings
 
 
-def _report(made: Path, record: TaskRecord, settings: Mapping[str, object]) -> Report:
+def report(made: Path, record: TaskRecord, settings: TaskSettings) -> Report:
+    """Of what lies in its folder."""
     task, method = record.settings["task"], record.settings["method"]
     measured = {name: f"{value:.4g}" for name, value in record.metrics.items()}
     base = f" --base {record.base}" if made.name == "adapter" else ""
@@ -38,5 +27,6 @@ def _report(made: Path, record: TaskRecord, settings: Mapping[str, object]) -> R
         },
         settings=settings,
         sections=[Section(title="On what is held out", body=definitions(measured))] if measured else [],
+        learned="labels",
         commands=[f"graft evaluate heads --model {made}{base} --data FILE"],
     )

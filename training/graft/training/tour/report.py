@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from typing import Any
 
-from graft.training.report.chart import GREY, drawing
 from graft.training.report.page import Section, definitions, page, paragraph, verbatim
 from graft.training.tour.chapter import Chapter
 from graft.training.tour.figure import Figure
 from graft.training.tour.text import claim_text, figure_text
+
+_GREY = "#888888"
+"""Of axes and letters: it is read on white and on black."""
+_STYLE = {
+    **{f"{part}.color": _GREY for part in ("text", "xtick", "ytick", "grid")},
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _GREY,
+    "svg.hashsalt": "graft",
+    "svg.fonttype": "none",
+}
 
 
 def html(chapters: Sequence[Chapter], *, base: str, missing: Sequence[str] = ()) -> str:
@@ -40,15 +51,22 @@ def _chapter(number: int, chapter: Chapter) -> Section:
 
 def _picture(chapter: Chapter) -> str:
     """As SVG: figures as bars, their intervals as whiskers, their runs as dots."""
+    import matplotlib
+    from matplotlib.figure import Figure as Drawing
+
     figures = [chapter.figures[name] for name in chapter.curve]
-    with drawing(height=3.4) as (plot, svg):
+    with matplotlib.rc_context(_STYLE):
+        drawing: Any = Drawing(figsize=(8, 3.4), layout="constrained")
+        plot = drawing.subplots()
         for place, figure in enumerate(figures):
-            plot.bar(place, figure.value, width=0.6, color="#7aa6c2", yerr=_whiskers(figure), capsize=4, ecolor=GREY)
-            plot.plot([place + 0.2] * len(figure.runs), figure.runs, "o", color=GREY, markersize=3)
+            plot.bar(place, figure.value, width=0.6, color="#7aa6c2", yerr=_whiskers(figure), capsize=4, ecolor=_GREY)
+            plot.plot([place + 0.2] * len(figure.runs), figure.runs, "o", color=_GREY, markersize=3)
         plot.set_xticks(range(len(figures)), [_label(name) for name in chapter.curve], fontsize=8)
         plot.set_ylabel("percent right" if figures[0].unit == "percent" else figures[0].unit)
         plot.set_ylim(0, 105 if figures[0].unit == "percent" else None)
-        return svg()
+        file = io.StringIO()
+        drawing.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return file.getvalue()[file.getvalue().index("<svg") :]
 
 
 def _whiskers(figure: Figure) -> list[list[float]] | None:

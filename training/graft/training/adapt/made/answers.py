@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from peft import MultitaskPromptTuningConfig, PeftModel
@@ -16,25 +18,43 @@ from graft.training.report.examples import Example
 from graft.training.runtime.compiling import uncompiled
 
 MAX_NEW_TOKENS = 48
-_MAX_PROMPT_TOKENS = 512
-"""Of which the last are read: a page shows no more."""
+MAX_TOKENS = 512
+"""Of a prompt, of which the last are read, and of what a row says: a page shows no more."""
 _OPENING = 16
 """Tokens that a row of text alone opens with, where all of it was learned."""
 
 
-def examples(
-    model: nn.Module, rows: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, *, stop_ids: Sequence[int]
-) -> list[Example]:
-    """Greedy answers to the rows' prompts, one row at a time: those of the base first, where it is still there below an
-    adapter that can be switched off.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Token ids of a prompt, of one at least, and of what a row says to it."""
 
-    Leaves the model in evaluation. Every row needs two tokens at least.
+    prompt: Sequence[int]
+    row_says: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def of_row(cls, row: Encoded) -> Self:
+        """What stands before the first learned token, and what is learned behind it. A row needs two tokens."""
+        ids, supervised = list(row.input_ids), list(row.supervised)
+        start = supervised.index(True)
+        if start == 0:
+            start = min(_OPENING, len(ids) // 2)
+        end = next((at for at in range(start, len(ids)) if not supervised[at]), len(ids))
+        return cls(prompt=ids[:start], row_says={"expected": ids[start:end]})
+
+
+def examples(
+    model: nn.Module, asked: Sequence[Asked], tokenizer: PreTrainedTokenizerBase, *, stop_ids: Sequence[int]
+) -> list[Example]:
+    """Greedy answers to prompts, one at a time: those of the base first, where it is still there below an adapter that
+    can be switched off.
+
+    Leaves the model in evaluation.
     """
     model.eval()
     found = []
     with uncompiled(), torch.no_grad():
-        for row in rows:
-            prompt, expected = _split(row)
+        for one in asked:
+            prompt = list(one.prompt[-MAX_TOKENS:])
             before = None
             if isinstance(model, PeftModel):
                 with model.disable_adapter():
@@ -42,22 +62,12 @@ def examples(
             found.append(
                 Example(
                     prompt=tokenizer.decode(prompt),
-                    expected=_text(tokenizer, expected, stop_ids),
+                    row_says={name: _text(tokenizer, ids, stop_ids, MAX_TOKENS) for name, ids in one.row_says.items()},
                     before=before,
                     after=_said(model, prompt, tokenizer, stop_ids),
                 )
             )
     return found
-
-
-def _split(row: Encoded) -> tuple[list[int], list[int]]:
-    """What stands before the first learned token, and what is learned behind it."""
-    ids, supervised = list(row.input_ids), list(row.supervised)
-    start = supervised.index(True)
-    if start == 0:
-        start = min(_OPENING, len(ids) // 2)
-    end = next((at for at in range(start, len(ids)) if not supervised[at]), len(ids))
-    return ids[max(0, start - _MAX_PROMPT_TOKENS) : start], ids[start:end]
 
 
 def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenizerBase, stop_ids: Sequence[int]) -> str:
@@ -76,7 +86,8 @@ def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenize
         **task_of(model),
     )
     said = said_1L[0].tolist()
-    return _text(tokenizer, said[len(prompt) :] if said[: len(prompt)] == list(prompt) else said, stop_ids)
+    new = said[len(prompt) :] if said[: len(prompt)] == list(prompt) else said
+    return _text(tokenizer, new, stop_ids, MAX_NEW_TOKENS)
 
 
 def task_of(model: nn.Module) -> dict[str, Tensor]:
@@ -94,8 +105,8 @@ def _num_ahead(model: nn.Module) -> int:
     return int(getattr(model.active_peft_config, "num_virtual_tokens", 0)) if isinstance(model, PeftModel) else 0
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int]) -> str:
-    """To the end that an answer is to have; one that did not come to it is shown as cut."""
-    end = next((at for at, id in enumerate(ids) if id in stop_ids), None)
-    text: str = tokenizer.decode(list(ids[:end]))
-    return text if end is not None or len(ids) < MAX_NEW_TOKENS else text + " …"
+def _text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int], most: int) -> str:
+    """To the end that an answer is to have; one that did not come to it in so many tokens is shown as cut."""
+    end = next((at for at, id in enumerate(ids[:most]) if id in stop_ids), None)
+    text: str = tokenizer.decode(list(ids[:most][:end]))
+    return text if end is not None or len(ids) < most else text + " …"

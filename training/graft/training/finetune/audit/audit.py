@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from graft.training.batch.packing import Encoded
 from graft.training.finetune.rows import LearnedFile
+from graft.training.report.masks import Pieces, pieces_of
 
 Numbered = tuple[int, str]
 """A row's number, and what is said of it."""
@@ -71,14 +71,7 @@ class ShownExample:
 
     path: Path
     number: int
-    pieces: tuple[tuple[str, bool], ...]
-
-    @classmethod
-    def of(cls, path: Path, number: int, example: Encoded, tokenizer: PreTrainedTokenizerBase) -> Self:
-        learned = [False, *example.supervised[1:]]
-        runs = groupby(zip(example.input_ids, learned, strict=True), key=lambda one: one[1])
-        pieces = [(str(tokenizer.decode([id for id, _ in run])), is_learned) for is_learned, run in runs]
-        return cls(path=path, number=number, pieces=tuple(pieces))
+    pieces: Pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +96,7 @@ class Audit:
             base=base,
             files=tuple(FileAudit.of(file, weight, known) for file, weight in files),
             examples=tuple(
-                ShownExample.of(file.path, number, example, tokenizer)
+                ShownExample(path=file.path, number=number, pieces=pieces_of(example, tokenizer))
                 for file, _ in files
                 for number, example in file.numbered[:num_shown]
             ),
