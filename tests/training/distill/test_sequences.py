@@ -14,7 +14,11 @@ from graft.cli.main import main
 from graft.client import Client, InvalidArgument
 from graft.training.distill.prompts import read_questions
 from graft.training.distill.sequences import Asking, distill, logprobs_of
+from graft.training.distill.told import write
 from graft.training.errors import DataError
+from graft.training.job.lineage import data_digest
+from graft.v1.common_pb2 import Answerer
+from tests.training.report.pages import Page
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "one", "completion": "not this"},
@@ -43,7 +47,10 @@ class Teacher:
             token_ids=(7,),
             logprobs=(token,),
         )
-        return SimpleNamespace(choices=(choice,) * options["num_choices"])
+        answerer = Answerer(
+            adapter="fable", version_number=3, version_digest="sha256:ab", base="b", base_digest="sha256:c"
+        )
+        return SimpleNamespace(choices=(choice,) * options["num_choices"], answerer=answerer)
 
 
 def rows_file(folder: Path, rows: list[Any]) -> Path:
@@ -58,7 +65,8 @@ def asking(teacher: Any, **options: Any) -> Asking:
 
 def test_answers_become_rows_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     teacher, output = Teacher(), tmp_path / "out.jsonl"
-    told = distill(read_questions(rows_file(tmp_path, ROWS)), asking(teacher, top_logprobs=1), output)
+    data, asked = rows_file(tmp_path, ROWS), asking(teacher, top_logprobs=1)
+    told = distill(read_questions(data), asked, output)
     assert (told.num_rows, told.num_refused, told.num_cut, told.num_empty) == (2, 1, 1, 1)
     assert [json.loads(line) for line in output.read_text().splitlines()] == [
         {"prompt": "one", "completion": "one!"},
@@ -71,6 +79,10 @@ def test_answers_become_rows_and_what_is_left_out_is_counted(tmp_path: Path) -> 
     seeds = {str(prompt): options["seed"] for prompt, options in teacher.asked}
     assert seeds["one"] == 0 and seeds["refused"] == 4
     assert {options["model"] for _, options in teacher.asked} == {"fable"}
+    page = Page.read(write(told, asked, data=data, output=output))
+    assert page.inside("pre")[1:] == ["one", "user: two"] and {"one!", "two!"} <= set(page.inside("p"))
+    for said in ("fable@3 (sha256:ab) on b (sha256:c)", f"graft finetune --data {output}", data_digest(data)):
+        assert said in page.text, said
 
 
 def test_several_answers_to_each_prompt(tmp_path: Path) -> None:

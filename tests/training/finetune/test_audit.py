@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from graft.cli.main import main
+from graft.training.finetune.audit.audit import Audit, FileAudit, ShownExample
+from graft.training.finetune.audit.page import learned
+from tests.training.report.pages import Page
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -110,3 +113,27 @@ def test_gsm8k_carries_loss_on_its_reasoning(
     assert len(found["examples"]) == 100 and not found["files"][0]["dropped"]
     for row, shown in zip(map(json.loads, path.open()), found["examples"], strict=True):
         assert shown["pieces"] == [[row["question"], False], [f"{row['answer']}<|eos|>", True]]
+
+
+def test_on_a_trainings_page_lists_are_short(tmp_path: Path) -> None:
+    file = FileAudit(
+        path=tmp_path / "<rows>.jsonl",
+        weight=None,
+        unit="line",
+        num_rows=90,
+        num_examples=30,
+        num_tokens=300,
+        num_learned=100,
+        lengths=((16, 30),),
+        dropped=tuple((number, "<long>") for number in range(60)),
+        cut=(),
+        refused=(),
+        held_out=tuple(range(40)),
+        notes=(),
+    )
+    shown = [ShownExample(path=file.path, number=number, pieces=(("x" * 9_000, True),)) for number in range(30)]
+    section = learned(Audit(base="b", files=(file,), examples=tuple(shown)), num_held_out=3)
+    page = Page(section.body)
+    assert "60 rows are dropped" in page.text and "… and 40 more" in page.text and "3 of the examples" in page.text
+    assert page.inside("td").count("<long>") == 20 and page.text.count("19 …") == 1
+    assert len(page.inside("mark")) == 8 and len(section.body) < 30_000

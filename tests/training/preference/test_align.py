@@ -24,6 +24,7 @@ from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_base, load_tokenizer
 from graft.training.preference.job import Align
 from graft.training.preference.settings import LOSSES, REWARD, AlignSettings
+from tests.training.report.pages import Page
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox")
 PAIRS = [{"prompt": f"{word} -> ", "chosen": word.upper(), "rejected": word} for word in WORDS]
@@ -33,7 +34,7 @@ def job(base: Path, folder: Path, rows: list[dict[str, Any]] = PAIRS, **settings
     folder.mkdir(exist_ok=True)
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    few = {"per_device_train_batch_size": 3, "learning_rate": 0.005, "max_steps": 4}
+    few = {"per_device_train_batch_size": 3, "learning_rate": 0.005, "max_steps": 4, "report_examples": 0}
     checked = AlignSettings.from_mapping({**few, **settings})
     return Align(base=Base.from_folder(base), data=data, settings=checked, work=folder / "run")
 
@@ -47,6 +48,7 @@ def test_pairs_part(tiny_base: Path, tmp_path: Path, precomputed: bool) -> None:
         eval_steps=16,
         validation=str(tmp_path / "rows.jsonl"),
         precompute_ref_log_probs=precomputed,
+        report_examples=2 if precomputed else 0,
     )
     folder = align.execute()
     first, *_, last = read_metrics(align.work)
@@ -60,6 +62,11 @@ def test_pairs_part(tiny_base: Path, tmp_path: Path, precomputed: bool) -> None:
     record = TrainedRecord.read(folder)
     assert record is not None and str(record.lineage.job).startswith("align-")
     assert (folder / "reference.json").exists()
+    page = Page.read(align.work / "report.html")
+    assert page.tags.count("article") == (2 if precomputed else 0)  # examples before and after
+    assert page.inside("mark")[:2] == ["ANT<|eos|>", "ant<|eos|>"]
+    for told in ("row 1: chosen", "margin between the rewards", "graft adapters push", record.lineage.data_digest):
+        assert str(told) in page.text, told
 
 
 @pytest.mark.parametrize("loss_type", [one for one in LOSSES if one not in ("sigmoid", REWARD)])
@@ -71,6 +78,8 @@ def test_every_loss_goes_down(tiny_base: Path, tmp_path: Path, loss_type: str) -
     metrics = read_metrics(align.work)
     assert sum(row["loss"] for row in metrics[-2:]) < sum(row["loss"] for row in metrics[:2])
     assert metrics[-1]["rewards/chosen"] > metrics[-1]["rewards/rejected"]
+    if loss_type == "kto":
+        assert "row 1: bad" in Page.read(align.work / "report.html").text
 
 
 @pytest.mark.parametrize("options", [{}, {"loss_type": "kto"}, {"num_train_epochs": 4, "max_steps": None}])
@@ -89,7 +98,13 @@ def test_a_training_that_is_stopped_and_goes_on_gives_the_same(
 
 
 def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> None:
-    settings = {"loss_type": REWARD, "max_steps": 16, "save_steps": 8, "center_rewards_coefficient": 0.01}
+    settings = {
+        "loss_type": REWARD,
+        "max_steps": 16,
+        "save_steps": 8,
+        "center_rewards_coefficient": 0.01,
+        "report_examples": 2,
+    }
     align = job(tiny_base, tmp_path, [{**row, "margin": 0.5} for row in PAIRS], **settings)
     folder = align.execute()
     metrics = read_metrics(align.work)
@@ -101,13 +116,18 @@ def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> 
     model = load_base(tiny_base, ServingForm.NF4, model_class=made_by, config=config)
     model = PeftModel.from_pretrained(model, folder).eval()
     tokenizer = load_tokenizer(tiny_base)
-    encoder = RowEncoder(tokenizer)
+    encoder, rewards = RowEncoder(tokenizer), []
     for row in PAIRS:
         found = []
         for name in ("chosen", "rejected"):
             (example,) = encoder.examples(Completion(prompt=row["prompt"], completion=row[name]))
             found.append(float(model(input_ids=torch.tensor([list(example.input_ids)])).logits))
         assert found[0] > found[1]
+        rewards.append(found)
+    page = Page.read(align.work / "report.html")
+    said = [float(text.rpartition(" ")[2]) for text in page.inside("h4") if ": reward" in text]
+    assert said == pytest.approx(rewards[0] + rewards[1], abs=0.02)  # by peft, above
+    assert "graft serve" not in page.text and "not by a server" in page.text
     # Stopped and gone on with, it is the same.
     (align.work / "checkpoint-16").rename(tmp_path / "checkpoint-16")
     again = load_file(align.execute(resume=True) / "adapter_model.safetensors")
@@ -147,6 +167,10 @@ def test_what_is_too_long_is_refused_before_anything_is_written(tiny_base: Path,
     with pytest.raises(DataError, match=r"line 2: \d+ tokens, max_length is 20"):
         align.execute()
     assert not align.work.exists()
+    dropping = job(tiny_base, tmp_path, [PAIRS[0], long], max_length=20, long_rows="drop", max_steps=1)
+    dropping.execute()
+    page = Page.read(dropping.work / "report.html")
+    assert "1 rows are dropped" in page.text and "max_length is 20" in page.text and "row 2" not in page.text
 
 
 def test_the_command_says_what_is_wrong_in_one_line(

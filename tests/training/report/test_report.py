@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
+import re
 from pathlib import Path
 
 import pytest
 
-from graft.training.report.chart import MAX_POINTS, Curve, thinned
+from graft.training.report.chart import MAX_POINTS, Curve, chart, thinned
 from graft.training.report.curves import curves
 from graft.training.report.examples import Example, section
+from graft.training.report.masks import MAX_CHARACTERS, MAX_PIECES, MarkedRow, bounded, marked
 from graft.training.report.report import Report
+from graft.training.report.scale import Scale, ticks
 from graft.training.report.summary import summary
 from graft.training.settings.settings import TrainingSettings
-
-VOID = {"meta", "path", "use", "rect", "circle", "line", "br"}
-
-
-class Balance(HTMLParser):
-    """Whether every tag that opens is closed, and what text stands there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            assert not (name in ("src", "href") and value and not value.startswith("#")), "loads from elsewhere"
-        if tag not in ("meta",):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+from tests.training.report.pages import Page
 
 
 def rows(num: int) -> list[dict[str, float | None]]:
@@ -84,10 +59,8 @@ def report() -> Report:
 
 def test_a_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     path = report().write(written(tmp_path, rows(20)))
-    found = Balance()
-    found.feed(path.read_text(encoding="utf-8"))
-    assert found.open == []
-    assert "script" not in found.tags
+    found = Page.read(path)
+    assert all(link.startswith("#") for link in found.links)
     assert found.tags.count("svg") == 4  # loss, rewards, gradient and speed
     assert found.text.index("0.012") < found.text.index("others, as they are by default") < found.text.index("seed")
     for text in ("An <adapter>", "<b>2 & 2?", "graft adapters push x", "0.012", "rootstock-5m", "four"):
@@ -122,3 +95,51 @@ def test_a_long_curve_keeps_its_mean(num: int) -> None:
     assert len(found.steps) == min(num, MAX_POINTS)
     assert found.steps[0] >= 0 and found.steps[-1] <= num - 1
     assert sum(found.values) / len(found.values) == pytest.approx(sum(step % 7 for step in range(num)) / num, rel=0.02)
+
+
+def test_a_curve_lies_where_its_numbers_are() -> None:
+    steps, values = [0, 10, 20, 40], [4.0, 1.0, 2.5, 0.5]
+    drawn = chart([Curve(name="<loss>", steps=steps, values=values)], unit="loss & <nats>", width=500, height=220)
+    assert "loss &amp; &lt;nats&gt;" in drawn and "<loss>" not in drawn
+    path = re.search(r'path d="M([^"]*)"', drawn)
+    assert path is not None
+    places = [tuple(map(float, one.split())) for one in path[1].split("L")]
+    by_text = dict(re.findall(r'y="([-\d.]+)" dy="4" text-anchor="end">([\d.]+)<', drawn))
+    (low, bottom), *_, (high, top) = sorted((float(said), float(place)) for place, said in by_text.items())
+    for (x, y), step, value in zip(places, steps, values, strict=True):
+        assert 0 <= x <= 500 and 0 <= y <= 220
+        assert x == pytest.approx(places[0][0] + (places[-1][0] - places[0][0]) * step / 40, abs=0.1)
+        assert y == pytest.approx(bottom + (top - bottom) * (value - low) / (high - low), abs=0.2)
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 0.0], [-2.0, 5.0], [1e-9, 2e-9], [9e8, 1e9], [-1000.0, -990.0]])
+def test_the_numbers_beside_it_are_round_and_inside(values: list[float]) -> None:
+    scale = Scale.of(values, start=100, end=0, has_room=True)
+    assert scale.low <= min(values) < scale.high and max(values) <= scale.high
+    shown = ticks(scale.low, scale.high, most=5)
+    assert 2 <= len(shown) <= 6 and len({said for _, said in shown}) == len(shown)
+    step = shown[1][0] - shown[0][0]
+    assert f"{step:.0e}"[0] in "125"
+    for number, (value, said) in enumerate(shown):
+        assert scale.low - 1e-9 * step <= value <= scale.high + 1e-9 * step
+        assert value == pytest.approx(shown[0][0] + number * step)
+        assert float(said.replace(",", "")) == pytest.approx(value, rel=5e-3, abs=1e-12)
+
+
+def test_a_rows_marks_stay_small_and_cannot_become_tags() -> None:
+    pieces = [(f"<i>{'x' * 9_000}", False), *[("<b>&", number % 2 == 0) for number in range(3_000)], ("end", True)]
+    kept = bounded(pieces)
+    assert len(kept) <= MAX_PIECES + 1 and all(len(text) <= MAX_CHARACTERS + 60 for text, _ in kept)
+    assert kept[-1] == ("end", True) and bounded((("a", True),)) == (("a", True),)
+    page = Page(marked([MarkedRow(title="<row>", pieces=kept)]))
+    assert not {"b", "i", "row"} & set(page.tags)
+    assert page.inside("mark")[-1] == "end" and page.inside("mark")[0] == "<b>&"
+
+
+def test_pairs_are_told_by_rewards_margins_and_how_many_are_right() -> None:
+    lines = [{**line, "rewards/accuracies": 0.5, "validation_rewards/accuracies": 1.0} for line in rows(40)]
+    page = Page(curves(lines).body)
+    for unit in ("loss (nats)", "rewards", "pairs the right way round (share)"):
+        assert unit in page.inside("figcaption"), unit
+    assert summary(lines, learned="pairs")["pairs learned"] == "1,600"
+    assert summary(lines)["held out: accuracies"] == "1.0000 → 1.0000"

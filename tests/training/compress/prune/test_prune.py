@@ -21,6 +21,7 @@ from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.prune import prune as prune_module
 from graft.training.compress.prune.prune import Method, Pruning
 from graft.training.compress.prune.sparsity import Sparsity
+from graft.training.compress.prune.told import write
 from graft.training.compress.quantize import MADE, Quantization
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.finetune.job import Finetune
@@ -30,6 +31,7 @@ from graft.training.rootstock.corpus.demo import demo_rows
 from graft.training.rootstock.corpus.mixture import calibration_documents
 from tests.cases.harness.bases import WEIGHTS, change_weights, make_base
 from tests.training.compress.prune.reference import slow_sparsegpt
+from tests.training.report.pages import Page
 
 TEXT = CalibrationText.of(calibration_documents(40))
 HALF, TWO_OF_FOUR = Sparsity.anywhere(0.5), Sparsity.pattern("2:4")
@@ -50,6 +52,20 @@ def weights(folder: Path) -> dict[str, Tensor]:
 def pruned(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """By SparseGPT to one half."""
     return make(tiny_base, tmp_path_factory.mktemp("pruned") / "made").path
+
+
+def test_a_page_beside_the_folder_tells_each_layer(tiny_base: Path, pruned: Path) -> None:
+    path = write(Base.from_folder(pruned), Base.from_folder(tiny_base))
+    assert path == pruned.with_name("made.html")
+    page, record = Page.read(path), PrunedRecord.read(pruned)
+    assert record is not None
+    for name, layer in record.layers.items():
+        assert name in page.inside("td") and f"{layer.error or 0:.3%}" in page.inside("td")
+    bars = {name: page.inside("td")[page.inside("td").index(name) + 3].count("█") for name in record.layers}
+    assert max(bars, key=lambda name: bars[name]) == max(record.layers, key=lambda name: record.layers[name].error or 0)
+    assert f"graft serve --base {pruned}" in page.text and record.base.digest in page.text
+    with pytest.raises(ConfigurationError, match=r"made\.html, which would tell about it, is there"):
+        make(tiny_base, pruned)
 
 
 @pytest.mark.parametrize("sparsity", [HALF, TWO_OF_FOUR], ids=str)

@@ -22,6 +22,7 @@ from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.interruption import Interruption
 from graft.training.loop.progress import read_metrics
 from tests.training.adapt.together.members import rows_are_computed_alike
+from tests.training.report.pages import Page
 
 WORDS = ("ant", "bee", "cat", "dog", "elephant", "fox")
 COMMON = {"per_device_train_batch_size": 2, "learning_rate": 0.01, "report_examples": 0}
@@ -82,7 +83,9 @@ def test_each_ends_as_alone_also_when_it_was_interrupted(
     values = json.loads((tmp_path / "together" / "sweep.json").read_text())
     losses = [one["validation_loss"] for one in values]
     assert losses == sorted(losses) and {one["name"] for one in values} == set(RUNS)
-    assert "<table>" in (tmp_path / "together" / "sweep.html").read_text()
+    page = Page.read(tmp_path / "together" / "sweep.html")
+    pages = [tmp_path / "together" / link for link in page.links if not link.startswith("#")]
+    assert "table" in page.tags and len(pages) > 1 and all("<svg" in one.read_text() for one in pages)
 
     cut = tmp_path / "cut"
     with monkeypatch.context() as patched:

@@ -36,12 +36,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from graft.training.distill import told as pages
     from graft.training.distill.prompts import read_questions
     from graft.training.distill.sequences import Asking, distill, logprobs_of
     from graft.training.errors import ConfigurationError
     from graft.training.evaluation.asking.connection import connected
+    from graft.training.report.report import leave
+    from graft.training.runtime.disk import unmakeable
 
-    problems = []
+    problems, page = [], pages.page_of(args.output)
     if not 0 <= args.temperature < float("inf"):
         problems.append(f"--temperature {args.temperature}: must be 0 or more.")
     if args.answers > 1 and args.temperature == 0:
@@ -50,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
         problems.append(
             f"--output {args.output}: name a file that ends in .jsonl and is not there yet, in a folder that is."
         )
+    elif page.exists():
+        problems.append(f"--output {args.output}: {page}, which tells about it, is there: remove it, or take another.")
+    elif problem := unmakeable(args.output, "--output"):
+        problems.append(problem)
     if problems:
         raise ConfigurationError(" ".join(problems))
     questions = read_questions(args.data)
@@ -64,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     )
     told = distill(questions, asking, args.output)
     beside = "" if args.top_logprobs is None else f", the likeliest tokens in {logprobs_of(args.output)}"
-    print(f"{told.num_rows} rows of {args.model} in {args.output}{beside}")
+    leave(page, lambda: pages.write(told, asking, data=args.data, output=args.output))
+    print(f"{told.num_rows} rows of {args.model} in {args.output}{beside}, all about them in {page}")
     if told.num_refused or told.num_cut or told.num_empty:
         print(
             f"left out: {told.num_refused} prompts that the server did not take, {told.num_cut} answers that had not "

@@ -39,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
     from graft.adapters.base.base import Base, find_base
     from graft.adapters.base.hub import Hub
     from graft.training.commands.arguments.calibration_text import calibration_text
+    from graft.training.compress.prune import told
     from graft.training.compress.prune.prune import Method, Pruning
     from graft.training.compress.prune.sparsity import Sparsity
+    from graft.training.report.report import leave
 
     by_share = args.sparsity is not None
     sparsity = Sparsity.anywhere(args.sparsity) if by_share else Sparsity.pattern(args.pattern)
@@ -53,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         text=calibration_text(args.data, origin, needed=method is not Method.MAGNITUDE),
         num_tokens=args.calibration_tokens,
     ).execute()
-    print(f"{made.name} in {args.output}, a base of its own ({made.digest})")
+    page = told.page_of(args.output)
+    leave(page, lambda: told.write(made, origin))
+    print(f"{made.name} in {args.output}, a base of its own ({made.digest}), all about it in {page}")
     print(_summary(args.output))
     return 0
 

@@ -37,7 +37,7 @@ from graft.training.model.loading import CPU, load_tokenizer
 from graft.training.model.quantized import llm_int8_config, llm_int8_tensors, nf4_config, nf4_tensors
 from graft.training.model.structure import Structure
 from graft.training.runtime.device import device_kind, own_device
-from graft.training.runtime.disk import AGAIN
+from graft.training.runtime.disk import AGAIN, check_makeable
 
 MADE = (ServingForm.NF4, ServingForm.LLM_INT8, ServingForm.INT8, ServingForm.INT4)
 GROUP_SIZES = (128, 64, 32)
@@ -81,7 +81,8 @@ class Quantization:
         if self.base.form is not None:
             raise ConfigurationError(f"{self.base.path} is {self.base.form} already; quantize the plain base.")
         if self.output.exists():
-            raise ConfigurationError(f"{self.output} exists; remove it, or choose another folder.")
+            raise ConfigurationError(f"--output {self.output} exists; remove it, or choose another folder.")
+        check_makeable(self.output, "--output")
         if self.form is not ServingForm.INT4 and (self.text is not None or self.group_size is not None):
             raise ConfigurationError(f"form {self.form} takes no calibration text and no group size, only int4 does.")
         if self.form is ServingForm.INT4 and self.text is None:

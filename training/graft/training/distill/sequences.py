@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from graft.client import Client, InvalidArgument
-from graft.client.generation import Choice
+from graft.client.generation import Choice, Generation
 from graft.training.distill.prompts import Question
 from graft.training.errors import DataError
 from graft.training.evaluation.asking.side_by_side import each
 from graft.training.runtime.disk import put_text
+from graft.v1.common_pb2 import Answerer
+
+NUM_FIRST = 8
+"""Rows that are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +32,16 @@ class Asking:
     seed: int = 0
     top_logprobs: int | None = None
 
-    def ask(self, numbered: tuple[int, Question]) -> Sequence[Choice]:
-        """No choice for a question that the server does not take."""
+    @property
+    def name(self) -> str:
+        """Of who is asked."""
+        return self.model or "the base"
+
+    def ask(self, numbered: tuple[int, Question]) -> Generation | None:
+        """None for a question that the server does not take."""
         number, question = numbered
         try:
-            said = self.client.generate(
+            return self.client.generate(
                 question.asked,
                 model=self.model,
                 num_choices=self.num_answers,
@@ -42,8 +51,7 @@ class Asking:
                 seed=self.seed + number,
             )
         except InvalidArgument:
-            return ()
-        return said.choices
+            return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,12 @@ class Told:
     num_cut: int
     """Answers that had not ended after ``max_tokens``: nobody should learn to stop there."""
     num_empty: int
+    lengths: tuple[int, ...]
+    """Tokens of each row's answer."""
+    answerers: tuple[str, ...]
+    """Who answered: an adapter's version, and its base."""
+    first: tuple[tuple[str | list[dict[str, str]], str], ...]
+    """What the first rows ask, and what was answered."""
 
 
 def distill(questions: Sequence[Question], asking: Asking, output: Path) -> Told:
@@ -67,13 +81,17 @@ def distill(questions: Sequence[Question], asking: Asking, output: Path) -> Told
         NotWritten, GraftClientError: the disk or the server does not let it.
     """
     answers = each(asking.ask, list(enumerate(questions)), about="asking")
-    pairs = [(question, one) for question, choices in zip(questions, answers, strict=True) for one in choices]
+    given = [(question, one) for question, one in zip(questions, answers, strict=True) if one is not None]
+    pairs = [(question, one) for question, answer in given for one in answer.choices]
     whole = [(question, one) for question, one in pairs if one.finish_reason != "length" and one.text.strip()]
     told = Told(
         num_rows=len(whole),
-        num_refused=sum(not choices for choices in answers),
+        num_refused=len(answers) - len(given),
         num_cut=sum(one.finish_reason == "length" for _, one in pairs),
         num_empty=sum(one.finish_reason != "length" and not one.text.strip() for _, one in pairs),
+        lengths=tuple(len(one.token_ids) for _, one in whole),
+        answerers=tuple(dict.fromkeys(_who(one.answerer) for _, one in given)),
+        first=tuple((question.asked, one.text) for question, one in whole[:NUM_FIRST]),
     )
     if not whole:
         raise DataError(
@@ -84,6 +102,13 @@ def distill(questions: Sequence[Question], asking: Asking, output: Path) -> Told
         put_text(logprobs_of(output), "".join(_line(_likeliest(one)) for _, one in whole))
     put_text(output, "".join(_line(question.answered(one.text)) for question, one in whole))
     return told
+
+
+def _who(answerer: Answerer) -> str:
+    base = f"{answerer.base} ({answerer.base_digest})"
+    if not answerer.version_digest:
+        return base
+    return f"{answerer.adapter}@{answerer.version_number} ({answerer.version_digest}) on {base}"
 
 
 def logprobs_of(output: Path) -> Path:

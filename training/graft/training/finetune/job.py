@@ -36,6 +36,7 @@ from graft.training.objective.causal import CausalObjective
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.report.report import FILE as PAGE
 from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
@@ -132,4 +133,4 @@ class Finetune(Adapting[FinetuneSettings]):
         written = Written.into(self.work, ready.method, ready.base, record)
         written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)
         made = Made(work=self.work, model=model, method=ready.method, base=ready.base, record=record)
-        processes.by_first(lambda: leave(self.work, lambda: report(made, ready, self.settings)))
+        processes.by_first(lambda: leave(self.work / PAGE, lambda: report(made, ready, self.settings).write(self.work)))

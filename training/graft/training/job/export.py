@@ -4,7 +4,6 @@ nothing that is another's.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from graft.adapters.base.file_names import is_base_file
 from graft.training.errors import ConfigurationError, NotMeasured, first_line
-from graft.training.runtime.disk import GO_ON, remove, written
+from graft.training.runtime.disk import GO_ON, check_makeable, remove, written
 
 _PARTS = frozenset(("generator",))
 """Folders inside a base's: the models beside it."""
@@ -60,12 +59,7 @@ def check_output(output: Path, *, work: Path, inputs: Iterable[Path]) -> None:
         raise ConfigurationError(
             f"--output {output} holds what is no base's ({', '.join(sorted(foreign)[:3])}): choose another folder."
         )
-    parent = next(one for one in target.parents if one.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise ConfigurationError(f"--output {output} cannot be written: {parent}: {error.strerror}.") from None
+    check_makeable(output, "--output")
 
 
 def check_replaced(output: Path, *, is_own: Callable[[Path], bool]) -> None:
@@ -87,6 +81,7 @@ def check_adapter_output(output: Path) -> None:
         raise ConfigurationError(f"--output {output} is a file: name a folder that is not there yet.")
     if found := next((name for name in _OTHERS if (output / name).exists()), None):
         raise ConfigurationError(f"--output {output} holds what is no fine-tuning's ({found}): choose another folder.")
+    check_makeable(output, "--output")
 
 
 def _belongs(path: Path) -> bool:

@@ -23,7 +23,7 @@ from graft.training.launch.processes import Processes
 from graft.training.loop.checkpoint import complete_checkpoints, forget_checkpoints_after, forget_halves, step_of
 from graft.training.loop.optim import Schedule
 from graft.training.parallel.layout import Layout
-from graft.training.runtime.disk import replace_text, written
+from graft.training.runtime.disk import check_makeable, replace_text, written
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,10 @@ class JobFolder:
     """Another way to go on, for the end of an error."""
 
     def check(self, *, resume: bool) -> None:
-        """Raises ``CheckpointError`` where an earlier run would be written over."""
+        """Raises ``CheckpointError`` where an earlier run would be written over, ``ConfigurationError`` where nothing
+        can be written.
+        """
+        check_makeable(self.path, self.flag)
         if resume and not complete_checkpoints(self.path):
             _log.warning("no checkpoint in %s: starting at step 0", self.path)
         self._check_free(resume=resume)

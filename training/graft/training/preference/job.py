@@ -40,6 +40,7 @@ from graft.training.preference.referring import references
 from graft.training.preference.reward_model import States, reward_model
 from graft.training.preference.settings import REWARD, AlignSettings
 from graft.training.preference.told import report
+from graft.training.report.report import FILE as PAGE
 from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
@@ -153,7 +154,7 @@ class Align(Adapting[AlignSettings]):
             written = Written.into(self.work, ready.method, ready.base, record)
             written.write(model, lambda: recorded(model, answers, self.form), processes, is_sharded=is_sharded)
         made = Made(work=self.work, model=model, method=ready.method, base=ready.base, record=record)
-        processes.by_first(lambda: leave(self.work, lambda: report(made, ready, self.settings)))
+        processes.by_first(lambda: leave(self.work / PAGE, lambda: report(made, ready, self.settings).write(self.work)))
 
 
 def _fill(model: nn.Module, whole: Mapping[str, Tensor], ready: Ready, record: TrainedRecord, folder: Path) -> None:

@@ -44,6 +44,7 @@ from graft.training.pretrain.settings import PretrainSettings
 from graft.training.pretrain.sources import documents_of, planned_tokenizer, saved_tokenizer, tokenizer_of
 from graft.training.pretrain.text import HeldOutText
 from graft.training.pretrain.told import report
+from graft.training.report.report import FILE as PAGE
 from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.disk import written
@@ -128,7 +129,10 @@ class PretrainText:
             metrics |= processes.by_first(lambda: self._finish(ready, layout.device, trained))
             if layout.is_first:
                 print(layout_table(self.settings, ready.mesh, self.work, gauge))
-                leave(self.work, lambda: report(self.output, ready.assembly, ready.identity, metrics))
+                leave(
+                    self.work / PAGE,
+                    lambda: report(self.output, ready.assembly, ready.identity, metrics).write(self.work),
+                )
         return metrics
 
     def _trained(self, run: Run, ready: _Ready, *, resume: bool) -> tuple[dict[str, float], nn.Module | None]:

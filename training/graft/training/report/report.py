@@ -58,9 +58,9 @@ class Report:
         return page(self.title, self.lead, told)
 
 
-def leave(folder: Path, make: Callable[[], Report]) -> None:
-    """Writes the page into the folder of a finished training: a page is no reason to lose one."""
+def leave(page: Path, write: Callable[[], object]) -> None:
+    """Lets ``write`` write a page about what is finished: a page is no reason to lose that."""
     try:
-        make().write(folder)
+        write()
     except (NotWritten, OSError, torch.OutOfMemoryError) as error:
-        _log.warning("%s is left out: %s", folder / FILE, first_line(error))
+        _log.warning("%s is left out: %s", page, first_line(error))

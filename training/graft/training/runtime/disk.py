@@ -9,13 +9,14 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
 
 from torch.distributed.checkpoint import CheckpointException
 
-from graft.training.errors import NotWritten, TrainingError
+from graft.training.errors import ConfigurationError, NotWritten, TrainingError
 
 GO_ON = "go on with --resume"
 AGAIN = "run the command again"
@@ -46,6 +47,26 @@ def written(
             raise
         first = "See to that" if said in map(os.strerror, _FORBIDDEN) else "Make room"
         raise kind(f"{target} could not be written: {said}; {what_stays}. {first}, and {remedy}.") from error
+
+
+def unmakeable(path: Path, flag: str) -> str | None:
+    """Why neither a file nor a folder can be made at ``path``, and the remedy; None where one can. Tried with a file
+    that has no name, in what is there of the way to it.
+    """
+    place = path.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place.parent if path.is_file() else place):
+            return None
+    except OSError as error:
+        return f"{flag} {path} cannot be made: {error.strerror} in {place}; choose another."
+
+
+def check_makeable(path: Path, flag: str) -> None:
+    """Raises ``ConfigurationError`` in the words of ``unmakeable``."""
+    if problem := unmakeable(path, flag):
+        raise ConfigurationError(problem)
 
 
 def refusal(error: BaseException) -> str | None:

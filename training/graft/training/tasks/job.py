@@ -32,6 +32,7 @@ from graft.training.model.loading import parts
 from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
+from graft.training.report.report import FILE as PAGE
 from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
@@ -117,7 +118,7 @@ class TrainTask(OnBase[TaskSettings]):
     def _write(self, model: nn.Module, ready: Ready, *, num_steps: int) -> Path:
         record = self._record(ready, num_steps)
         made = self._put(model, ready, record)
-        leave(self.work, lambda: report(made, record, ready.settings))
+        leave(self.work / PAGE, lambda: report(made, record, ready.settings).write(self.work))
         return made
 
     def _put(self, model: nn.Module, ready: Ready, record: TaskRecord) -> Path:

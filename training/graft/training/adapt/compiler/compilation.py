@@ -36,7 +36,7 @@ from graft.training.errors import ConfigurationError, NotTheSame
 from graft.training.job.export import put_in_place
 from graft.training.model.loading import PLAIN_FORMS, load_base
 from graft.training.runtime.device import device_kind, own_device
-from graft.training.runtime.disk import AGAIN
+from graft.training.runtime.disk import AGAIN, unmakeable
 
 SAME_NATS = 1e-4
 """Mean |Δ log p| in float32 up to which two models differ by the order of their sums only."""
@@ -84,6 +84,8 @@ class Compilation:
         wrong = []
         if self.output.exists():
             wrong.append(f"--output {self.output} exists: remove it, or choose another folder")
+        elif problem := unmakeable(self.output, "--output"):
+            wrong.append(problem.removesuffix("."))
         if self.merge and self.svd_rank is not None:
             wrong.append("--merge makes a base and --svd an adapter: take one of them")
         if not self.adapter.is_dir():

@@ -13,8 +13,6 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedTokenizerBase
 
 from graft.adapters.base import files as base_files
-from graft.adapters.base.base import shipped_bases
-from graft.adapters.base.hub_id import HubId
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.reference import Reference
@@ -24,6 +22,7 @@ from graft.training.adapt.made.answers import Asked, examples
 from graft.training.adapt.made.written import folder_of
 from graft.training.adapt.method import Method, Route
 from graft.training.batch.encoding import end_ids
+from graft.training.job.called import called
 from graft.training.report.examples import section
 from graft.training.report.page import Section, definitions
 
@@ -80,7 +79,7 @@ class Made:
 
     def commands(self) -> list[str]:
         """From it to an answer of a server."""
-        made, name, base = shlex.quote(str(self.folder)), self.work.name, _called(self.base.path)
+        made, name, base = shlex.quote(str(self.folder)), self.work.name, called(self.base.path)
         way = self.method.way(self.base)
         in_16_bits = "--quantization bf16  # four bits round small changes of weights away"
         if way.route is Route.BASE:
@@ -101,14 +100,6 @@ class Made:
         compiled = f"{name}-lora"
         push = f"graft adapters push {compiled} --name {name} --alias stable"
         return [f"graft compile {made} --base {base} --output {compiled}", serve, push, chat]
-
-
-def _called(base: Path) -> str:
-    """As a command knows it: by its name where it is shipped or a hub's, else by its folder."""
-    if (on_hub := HubId.of_folder(base)) is not None:
-        return str(on_hub)
-    names = [name for name, folder in shipped_bases().items() if folder.resolve() == base.resolve()]
-    return names[0] if names else shlex.quote(str(base))
 
 
 def _receipt(made: Path) -> dict[str, str]:

@@ -25,6 +25,7 @@ from graft.training.compress.decoder import Decoder, path_of_blocks
 from graft.training.compress.prune.scored import magnitude, wanda
 from graft.training.compress.prune.sparsegpt import sparsegpt
 from graft.training.compress.prune.sparsity import Sparsity
+from graft.training.compress.prune.told import page_of
 from graft.training.compress.prune.weights import DTYPES, WeightFiles
 from graft.training.errors import ConfigurationError
 from graft.training.job.beside import copy_beside_weights
@@ -33,7 +34,7 @@ from graft.training.job.lineage import code_version
 from graft.training.model.loading import load_tokenizer
 from graft.training.model.structure import Structure, empty_decoder
 from graft.training.runtime.device import device_kind, own_device
-from graft.training.runtime.disk import AGAIN
+from graft.training.runtime.disk import AGAIN, unmakeable
 
 _TOOLS = ("torch", "transformers")
 
@@ -86,7 +87,11 @@ class Pruning:
         if self.base.form is not None:
             yield f"{self.base.path} is {self.base.form} already; prune the plain base, and then quantize what is made."
         if self.output.exists():
-            yield f"{self.output} exists; remove it, or choose another folder."
+            yield f"--output {self.output} exists; remove it, or choose another folder."
+        elif problem := unmakeable(self.output, "--output"):
+            yield problem
+        if (page := page_of(self.output)).exists():
+            yield f"--output {self.output}: {page}, which would tell about it, is there; remove it, or take another."
         if self.method in _CALIBRATED and self.text is None:
             yield f"{self.method} is calibrated: add --data FILE with text like what {self.base.name} will be given."
         if self.method not in _CALIBRATED and self.text is not None:
