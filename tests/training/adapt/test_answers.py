@@ -42,6 +42,12 @@ def test_before_is_the_base_and_after_is_not(settings: dict[str, Any]) -> None:
     plain = load_base(path, given.form).eval()
     said = plain.generate(input_ids=torch.tensor([prompt]), do_sample=False, max_new_tokens=48, pad_token_id=0)
     expected = tokenizer.decode(said[0, len(prompt) :].tolist()).split(tokenizer.eos_token)[0]
+    if settings["method"] != "full":  # asked by itself, too, the model that is switched off is its base
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad(), model.disable_adapter():  # type: ignore[operator]
+            off = model(input_ids=ids).logits
+        assert torch.equal(off, plain(input_ids=ids).logits)
+        assert model(input_ids=ids).logits.shape == off.shape
     assert found.prompt == "bee ->" and found.row_says == {"expected": " BEE"}
     assert found.before == (None if settings["method"] == "full" else expected)
     assert found.after != expected

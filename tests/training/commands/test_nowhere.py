@@ -21,7 +21,7 @@ NOWHERE = Path("/proc/nowhere")
     "command",
     [
         "finetune --data {rows} --name x --output",
-        "finetune --task classification --data {rows} --name x --output",
+        "finetune --task text-classification --data {rows} --name x --output",
         "align --data {rows} --name x --output",
         "prune {base} --sparsity 0.5 --method magnitude --output",
         "quantize {base} --form int8 --output",

@@ -119,6 +119,8 @@ def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.Cap
         (["--plan", "--dp-shard", "8"], "dp_shard 8 asks for 8 processes, and there are 1"),
         ([], "--data is missing; without it there is only --plan"),
         (["--memory", "8G"], "--memory is for --plan"),
+        (["--plan", "--task", "text-classification"], "--plan is for what serves text, and --task makes a head"),
+        (["--plan", "--teacher", "nowhere"], "no base is called 'nowhere'"),
         (["--plan", "--per-device-train-batch-size", "1" + "0" * 20], "it must be from 1 to 65536"),
     ],
 )
@@ -146,6 +148,27 @@ def test_eight_devices_hold_an_eighth_each_and_what_is_gathered(
     }.items():
         cells = table(planned(LLAMA_3_8B, tmp_path, capsys, *flags, *layout))
         assert float(cells[1, "no"][0]) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_budget_of_tokens_is_planned_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--gpu", "H100", "--memory", "80G", "--max-length", "512", "--max-tokens-per-batch"]
+    said = planned(LLAMA_3_8B, tmp_path, capsys, *flags, "2600")
+    assert table(said)[5, "no"][-1] == "yes, chosen"  # 5 × 512 are the most in 2,600
+    same = planned(LLAMA_3_8B, tmp_path, capsys, *flags[:-1], "--per-device-train-batch-size", "5")
+    assert table(said)[5, "no"] == table(same)[5, "no"]
+    assert "| 1 | 300 | no |" in planned(LLAMA_3_8B, tmp_path, capsys, *flags, "300")
+
+
+def test_a_teacher_lies_beside_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 8.03 billion weights, each in 16 bits."""
+    flags = ["--gpu", "H100", "--memory", "80G"]
+    alone, taught = (
+        float(table(planned(LLAMA_3_8B, tmp_path, capsys, *flags, *more))[1, "no"][0])
+        for more in ([], ["--teacher", str(tmp_path / "base")])
+    )
+    assert taught - alone == pytest.approx(2 * 8.03, rel=0.01)
+    said = planned(LLAMA_3_8B, tmp_path, capsys, *flags, "--teacher", str(tmp_path / "base"))
+    assert "the teacher, base in bf16 (16.06 GB), lies on every device" in said
 
 
 def test_rows_beyond_the_base_s_positions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,13 @@ from graft.adapters.base.base import Base
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.errors import ConfigurationError, DataError
 from graft.training.finetune.data import Learning
-from graft.training.finetune.ready import reader_of
+from graft.training.finetune.ready import Ready, reader_of
 from graft.training.finetune.rows import LearnedFile, RowReader
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.job.lineage import data_digest
 from graft.training.job.sources import Source, Sources
 from graft.training.model.loading import load_tokenizer
+from graft.training.report.masks import pieces_of
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,27 @@ def test_gsm8k_is_learned_with_its_reasoning(base: Adaptable, tmp_path: Path, da
 def test_names_of_columns_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="must be key=name"):
         FinetuneSettings.from_mapping({"columns": "prompt"})
+
+
+@pytest.mark.parametrize(
+    ("how", "weight", "learned"),
+    [("all", 1, ["b<|im_end|>", "d<|im_end|>"]), ("last", 1, ["d<|im_end|>"]), ("last", 0, ["b<|im_end|>"])],
+)
+def test_the_last_answer_of_a_conversation_alone_may_be_learned(
+    how: str, weight: int, learned: list[str], base: Adaptable, tmp_path: Path
+) -> None:
+    turns = [("user", "a?"), ("assistant", "b"), ("user", "c?"), ("assistant", "d")]
+    row: dict[str, Any] = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    row["messages"][-1]["weight"] = weight
+    found = LearnedFile.read(write(tmp_path / "rows.jsonl", row), reader(base, train_on_turns=how))
+    (example,) = found.examples()
+    tokenizer = load_tokenizer(base.path)
+    assert [text for text, is_learned in pieces_of(example, tokenizer) if is_learned] == learned
+
+
+def test_measuring_on_nothing_is_said(tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base, data = Base.from_folder(tiny_base), write(tmp_path / "rows.jsonl", pair("a", "b"), pair("c", "d"))
+    for options, is_idle in (({"validation_split": 0.5}, False), ({}, True)):
+        settings = FinetuneSettings.from_mapping({"eval_steps": 5, **options})
+        Ready.of(base, settings.form, data, settings, settings.mesh(1), num_processes=1)
+        assert ("eval_steps has no effect: nothing is held out; add --validation FILE" in caplog.text) == is_idle

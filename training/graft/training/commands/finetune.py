@@ -19,6 +19,7 @@ from graft.training.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from graft.adapters.base.base import Base
+    from graft.training.finetune.skeleton import Frozen
 
 HELP = "train an adapter on a quantized base, or the base itself"
 
@@ -133,8 +134,19 @@ def _hashes() -> Path:
 def _plan(args: argparse.Namespace, settings: FinetuneSettings) -> int:
     from graft.training.finetune.plan import plan
 
-    print(plan(configured(args.base), settings, Machine.of(args)))
+    teacher = None if settings.teacher is None else _teacher(settings.teacher)
+    print(plan(configured(args.base), settings, Machine.of(args), teacher=teacher))
     return 0
+
+
+def _teacher(text: str) -> Frozen:
+    """Of ``BASE`` or ``BASE,ADAPTER``; an adapter says in which form its base is held."""
+    from graft.adapters.folder.record import TrainedRecord
+    from graft.training.finetune.skeleton import Frozen
+
+    name, _, adapter = text.partition(",")
+    record = TrainedRecord.read(Path(adapter).expanduser()) if adapter else None
+    return Frozen.of(configured(name), None if record is None else record.form)
 
 
 def configured(base: str) -> Path:

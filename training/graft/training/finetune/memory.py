@@ -59,6 +59,8 @@ class Adapted:
     """Vectors before each row."""
     optim: str = "adamw"
     is_double_quantized: bool = False
+    beside_bytes: float = 0.0
+    """Of another model, which lies on every device."""
 
     @property
     def num_adapter(self) -> int:
@@ -93,7 +95,7 @@ class Adapted:
         if device == "cpu" and again == "none":
             probabilities = probability_bytes(self.model.config, rows=rows, length=length) * len(found.blocks)
         return AdaptingMemory(
-            base=self.base_bytes_on(mesh),
+            base=self.base_bytes_on(mesh) + self.beside_bytes,
             adapter=self._adapter_bytes(mesh),
             activations=found.kept(again) + probabilities,
             besides=max(self._head_bytes(rows * length, device), found.on_the_way_back(again) + made_plain),

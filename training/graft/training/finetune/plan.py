@@ -5,6 +5,7 @@ blocks again, and which of them fits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from graft.adapters.form import ServingForm
@@ -14,7 +15,7 @@ from graft.training.adapt.optimizers import check_optimizer
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.finetune.memory import MOMENT_BYTES, Adapted
 from graft.training.finetune.positions import beyond_positions, longest_row
-from graft.training.finetune.skeleton import Skeleton
+from graft.training.finetune.skeleton import Frozen, Skeleton
 from graft.training.launch.machine import Machine
 from graft.training.model.configuration import num_positions
 from graft.training.model.cost.activations import recomputed, told
@@ -27,22 +28,26 @@ UTILISATION = 0.4
 """For the speed, where nothing is measured yet."""
 
 
-def plan(folder: Path, settings: AdaptSettings, machine: Machine) -> str:
+def plan(folder: Path, settings: AdaptSettings, machine: Machine, *, teacher: Frozen | None = None) -> str:
     """The plan in words and a table; of the folder its config.json is read. Raises ``ConfigurationError``."""
     skeleton = Skeleton.of(folder, settings)
     base, method, adapted = skeleton.base, skeleton.method, skeleton.adapted
+    if teacher is not None:
+        adapted = replace(adapted, beside_bytes=teacher.num_bytes)
     config, mesh = adapted.model.config, settings.mesh(machine.num)
     warn_of_unused(method, settings)
     check_beside_rows(method, mesh, packing=settings.packs)
     check_optimizer(settings, machine.kind)
     check_mesh(config, settings, mesh, own=skeleton.own, form=adapted.form, num_processes=machine.num)
     length = longest_row(settings.max_length, num_positions(config))
+    num_rows, length = _lines(settings, length)
     per_token = flops_per_token(adapted.model, length)
     lines = [
         f"{folder.name} in {adapted.form}: {skeleton.num_parameters / 1e9:,.2f}B parameters, "
         f"{adapted.base_bytes_on(mesh) / 1e9:.2f} GB on a device{_sharing(adapted, mesh)}",
         f"{method.name}: {_count(adapted.num_adapter)} parameters learn",
         f"serving: {method.way(base)}",
+        *([] if teacher is None else [f"the teacher, {teacher}, lies on every device and is counted with the base"]),
         f"memory: {machine.said}",
     ]
     if machine.peak is not None and per_token is not None:
@@ -52,8 +57,18 @@ def plan(folder: Path, settings: AdaptSettings, machine: Machine) -> str:
         )
     if said := beyond_positions(folder.name, num_positions(config), length + method.num_ahead):
         lines.append(said)
-    lines += told(adapted.activations(settings.per_device_train_batch_size, length))
-    return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh, length)])
+    lines += told(adapted.activations(num_rows, length))
+    return "\n".join([*lines, "", *_table(adapted, settings, machine, mesh, length, num_rows)])
+
+
+def _lines(settings: AdaptSettings, length: int) -> tuple[int, int]:
+    """How many stand in a forward pass, and their tokens. A budget of tokens is filled with lines of that length, or
+    is one that is shorter.
+    """
+    budget = getattr(settings, "max_tokens_per_batch", None)
+    if budget is None:
+        return settings.per_device_train_batch_size, length
+    return max(1, budget // length), min(budget, length)
 
 
 def _count(num: int) -> str:
@@ -66,17 +81,19 @@ def _sharing(adapted: Adapted, mesh: Mesh) -> str:
     return f": its share of {adapted.base_bytes / 1e9:.2f} GB among {mesh.dp_shard}, and what is gathered at a time"
 
 
-def _table(adapted: Adapted, settings: AdaptSettings, machine: Machine, mesh: Mesh, length: int) -> Iterator[str]:
+def _table(
+    adapted: Adapted, settings: AdaptSettings, machine: Machine, mesh: Mesh, length: int, num_rows: int
+) -> Iterator[str]:
     rows, largest = [], dict[bool, int]()
     smallest = float("inf")
     for is_checkpointed in (False, True):
-        for batch in sorted({*BATCHES, settings.per_device_train_batch_size}):
+        for batch in sorted({*BATCHES, num_rows}):
             need = adapted.memory(rows=batch, length=length, recomputes=is_checkpointed, device=machine.kind, mesh=mesh)
             smallest, fits = min(smallest, need.total), need.total < machine.usable
             if fits:
                 largest[is_checkpointed] = batch
             is_said = recomputed(adapted.model, settings.gradient_checkpointing) != "none"
-            chosen = (batch, is_checkpointed) == (settings.per_device_train_batch_size, is_said)
+            chosen = (batch, is_checkpointed) == (num_rows, is_said)
             parts = (need.base, need.adapter, need.activations, need.besides, need.total)
             verdict = ("yes" if fits else "no") + (", chosen" if chosen else "")
             again = "yes" if is_checkpointed else "no"

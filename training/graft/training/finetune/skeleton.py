@@ -49,6 +49,25 @@ class Skeleton:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A base that is only asked."""
+
+    name: str
+    form: ServingForm
+    num_bytes: float
+
+    @classmethod
+    def of(cls, folder: Path, form: ServingForm | None = None) -> Self:
+        """Held in ``form`` where its folder's weights are plain, bf16 by default. Raises ``ConfigurationError``."""
+        own = folder_form(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        held = own or form or ServingForm.BF16
+        return cls(name=folder.name, form=held, num_bytes=Adapted(model=_empty(folder), form=held).base_bytes)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.form} ({self.num_bytes / 1e9:.2f} GB)"
+
+
 def _empty(folder: Path) -> PreTrainedModel:
     """The base on the meta device."""
     try:

@@ -136,8 +136,10 @@ class _Rows:
 
     def _enter(self, model: PeftModel, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """A row stands in a line of its own, with padding behind it: so the decoder's own mask and positions are right,
-        which are made once the vectors are there.
+        which are made once the vectors are there. Switched off, the model is its base, and nothing stands before a row.
         """
+        if model._adapters_disabled:
+            return args, inputs
         self._are_ahead = True
         kept = {name: one for name, one in inputs.items() if name in ("input_ids", "use_cache")}
         if isinstance(model.active_peft_config, MultitaskPromptTuningConfig):
