@@ -150,25 +150,27 @@ def test_eight_devices_hold_an_eighth_each_and_what_is_gathered(
         assert float(cells[1, "no"][0]) == pytest.approx(expected, rel=0.01)
 
 
+TWO_BLOCKS = {**LLAMA_3_8B, "num_hidden_layers": 2}
+"""1.487 billion weights."""
+
+
 def test_a_budget_of_tokens_is_planned_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--gpu", "H100", "--memory", "80G", "--max-length", "512", "--max-tokens-per-batch"]
-    said = planned(LLAMA_3_8B, tmp_path, capsys, *flags, "2600")
-    assert table(said)[5, "no"][-1] == "yes, chosen"  # 5 × 512 are the most in 2,600
-    same = planned(LLAMA_3_8B, tmp_path, capsys, *flags[:-1], "--per-device-train-batch-size", "5")
-    assert table(said)[5, "no"] == table(same)[5, "no"]
-    assert "| 1 | 300 | no |" in planned(LLAMA_3_8B, tmp_path, capsys, *flags, "300")
+    flags = ["--gpu", "H100", "--memory", "80G", "--max-length", "512"]
+    said = table(planned(TWO_BLOCKS, tmp_path, capsys, *flags, "--max-tokens-per-batch", "2600"))
+    assert said[5, "no"][-1] == "yes, chosen"  # 5 × 512 are the most in 2,600
+    same = table(planned(TWO_BLOCKS, tmp_path, capsys, *flags, "--per-device-train-batch-size", "5"))
+    assert said[5, "no"] == same[5, "no"]
+    assert "| 1 | 300 | no |" in planned(TWO_BLOCKS, tmp_path, capsys, *flags, "--max-tokens-per-batch", "300")
 
 
 def test_a_teacher_lies_beside_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of 8.03 billion weights, each in 16 bits."""
+    """In 16 bits, on every device."""
     flags = ["--gpu", "H100", "--memory", "80G"]
-    alone, taught = (
-        float(table(planned(LLAMA_3_8B, tmp_path, capsys, *flags, *more))[1, "no"][0])
-        for more in ([], ["--teacher", str(tmp_path / "base")])
-    )
-    assert taught - alone == pytest.approx(2 * 8.03, rel=0.01)
-    said = planned(LLAMA_3_8B, tmp_path, capsys, *flags, "--teacher", str(tmp_path / "base"))
-    assert "the teacher, base in bf16 (16.06 GB), lies on every device" in said
+    alone = planned(TWO_BLOCKS, tmp_path, capsys, *flags)
+    taught = planned(TWO_BLOCKS, tmp_path, capsys, *flags, "--teacher", str(tmp_path / "base"))
+    more, less = (float(table(said)[1, "no"][0]) for said in (taught, alone))
+    assert more - less == pytest.approx(2 * 1.487, rel=0.01)
+    assert "the teacher, base in bf16 (2.97 GB), lies on every device" in taught
 
 
 def test_rows_beyond_the_base_s_positions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
