@@ -87,8 +87,9 @@ tour: setup ## what prompting can do on the shipped base, and what it cannot: wr
 serve: setup ## serve the shipped base until Ctrl-C
 	@graft serve
 
-# In two processes: one asks servers and mostly waits, the other trains and computes.
-TWO := -n 2
+# In two processes: one asks servers and mostly waits, the other trains and computes. A test that waits for ever ends
+# its process, which says where it stood.
+TWO := -n 2 -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 
 test: setup ## the tests
 	@$(PYTHON) -m pytest -q $(TWO)

@@ -148,7 +148,7 @@ import json, signal, sys
 from graft.training.tour import server
 code = "import json, os, signal, sys; held = open(sys.argv[1], 'w'); print(os.getpid(), file=held, flush=True); "
 code += "open(sys.argv[2] + '/ready.json', 'w').write(json.dumps({'grpc_port': 1})); signal.pause()"
-server._command = lambda folder: [sys.executable, "-c", code, sys.argv[1], str(folder)]
+server._command = lambda folder, flags: [sys.executable, "-c", code, sys.argv[1], str(folder)]
 with server.served():
     signal.pause()
 """
@@ -161,11 +161,13 @@ def test_the_tours_own_server_ends_with_a_killed_tour(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with (
+        os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as held,  # also where nobody comes to write into it
         subprocess.Popen([sys.executable, "-c", OWN_SERVER, str(pipe)], env=environment) as killed,
-        pipe.open() as held,
     ):
-        server = int(held.readline())
+        began, _, _ = select.select([held], [], [], 60)
+        server = int(held.readline() or 0)
         killed.kill()
+        assert began and server
         ended, _, _ = select.select([held], [], [], 60)
         if not ended:
             os.kill(server, signal.SIGKILL)
