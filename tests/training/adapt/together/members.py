@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from graft.training.adapt.beside.layer import compute_at_once
 from graft.training.adapt.together.joint import Joint
 from graft.training.adapt.together.met import Met
 from graft.training.adapt.together.twin import twin
@@ -71,6 +72,8 @@ class Member:
         for one in model.parameters():
             if one.requires_grad:
                 one.data = one.data.to(dtype)
+        if dtype is not torch.float32:  # where peft's own layers round otherwise
+            compute_at_once(model)
         generator = torch.Generator().manual_seed(settings.seed)
         step = Step(model, objective=CausalObjective(), optimizers=adamw(), layout=Met(), generator=generator)
         data = SupervisedRows(

@@ -10,8 +10,10 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3Fo
 
 from graft.adapters.form import ServingForm
 from graft.training.adapt.together.twin import twin
+from graft.training.model.attention import varlen
 from graft.training.model.casting import cast
 from graft.training.model.loading import load_base
+from graft.training.objective.attending import Circumstances, choose_attention
 from tests.training.adapt.together.members import (
     SEVERAL,
     Member,
@@ -50,12 +52,18 @@ def difference(one: Member, other: Member) -> float:
     )
 
 
+@pytest.mark.parametrize("by_documents", [False, True])
 @pytest.mark.parametrize("form", [ServingForm.FP32, ServingForm.BF16, ServingForm.NF4])
-def test_each_is_trained_as_it_would_be_alone(tiny_base: Path, form: ServingForm) -> None:
-    """Other ranks, scales, rows, layers, learning rates, accumulation, dropout and lengths."""
+def test_each_is_trained_as_it_would_be_alone(tiny_base: Path, form: ServingForm, by_documents: bool) -> None:
+    """Other ranks, scales, rows, layers, learning rates, accumulation, dropout and lengths. In float32 those that are
+    alone have peft's own layers.
+    """
     if form is not ServingForm.FP32 and not rows_are_computed_alike():
         pytest.skip("this processor's 16-bit products round a row otherwise in other company")
     base = load_base(tiny_base, form)
+    if by_documents:
+        choose_attention(base, "auto", Circumstances(device="cpu", dtype=torch.bfloat16, learns_rows=True))
+        assert base.config._attn_implementation == varlen.NAME
     dtype = torch.float32 if form is ServingForm.FP32 else torch.bfloat16
     alone, members = apart_and_together(base, SEVERAL, dtype=dtype, ending={2: 2, 0: 4})
     assert [difference(*pair) for pair in zip(alone, members, strict=True)] == pytest.approx([0.0] * 5, abs=1e-5)

@@ -19,14 +19,17 @@ HELP = "measure pretraining against Hugging Face's Trainer: speed, memory, loss,
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
-        choices=("trainer", "head", "host", "together", "dpo"),
+        choices=("trainer", "head", "host", "together", "dpo", "sft"),
         default="trainer",
         help="trainer: against Hugging Face's; head: the output head against torch's; host: the part of a step that is "
         "not its model's; together: eight adapters in one training against one after another (all three on the CPU); "
-        "dpo: preferences against TRL's (default: %(default)s)",
+        "dpo: preferences against TRL's; sft: LoRA on rows against TRL's (default: %(default)s)",
     )
     parser.add_argument("--shape", choices=("16m", "1b"), help="size of the model (default: 16m on CPUs, 1b on a GPU)")
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to train on (default: generated documents)")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="sft: JSON lines of prompt and completion (default: generated)"
+    )
     parser.add_argument("--pairs", type=int, default=3, help="trainings by each, in turn (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=24, help="of each training (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
@@ -71,6 +74,11 @@ def _figures(args: argparse.Namespace) -> Mapping[str, Figure]:
         from graft.bench.training.alignment.comparison import DpoPlan, dpo_figures
 
         return dpo_figures(DpoPlan(generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps))
+    if args.only == "sft":
+        from graft.bench.training.supervised.comparison import SftPlan, sft_figures
+
+        plan = SftPlan(rows=args.rows, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
+        return sft_figures(plan)
     if args.only == "host":
         runs = {"5m": lambda folder, num_steps: rootstock_5m(num_steps=num_steps).run(folder), "16m": run_16m}
         return host_figures(runs, num_runs=args.pairs, num_steps=args.steps)
@@ -83,5 +91,6 @@ def _figures(args: argparse.Namespace) -> Mapping[str, Figure]:
             bases = {"5m": shipped, "16m": random_base(Path(folder) / "16m", tokenizer_of=shipped)}
             return together_figures(bases, num_pairs=args.pairs, num_steps=args.steps)
     shape = args.shape or ("1b" if device_kind() == "cuda" else "16m")
-    plan = Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
-    return measure(plan)
+    return measure(
+        Plan(shape=shape, text=args.text, generated=ROOTSTOCK.texts, num_pairs=args.pairs, num_steps=args.steps)
+    )

@@ -39,6 +39,7 @@ TARGETS = {
     "pretrain_peak_memory_vs_hf_trainer": 0.8,
     **dict.fromkeys(("head_4k_vs_torch", "head_32k_vs_torch", "head_128k_vs_torch"), 1.0),
     "dpo_peak_memory_vs_trl": 0.7,
+    **dict.fromkeys(("sft_vs_trl", "sft_vs_trl_by_processor"), 1.3),
     **dict.fromkeys(("host_share_5m", "host_share_16m"), 0.03),
     **dict.fromkeys(("together_vs_apart_8_5m_4_short", "together_vs_apart_8_16m_4_short"), 3.0),
 }

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 from graft.adapters.form import ServingForm
 from graft.bench.training.comparison import RATIO, Figure
 from graft.bench.training.shape import SHAPES
+from graft.training.adapt.attending import goes_by_documents
+from graft.training.adapt.beside.layer import compute_at_once
 from graft.training.adapt.methods.through_peft import inject
 from graft.training.adapt.together.joint import Joint
 from graft.training.adapt.together.met import Met
@@ -28,6 +30,7 @@ from graft.training.job.export import write_base
 from graft.training.loop.optim import adamw
 from graft.training.loop.step import Prepared, Step
 from graft.training.model.loading import load_base, load_tokenizer
+from graft.training.objective.attending import Circumstances, choose_attention
 from graft.training.objective.causal import CausalObjective
 from graft.training.objective.masks import decoder_of
 
@@ -68,6 +71,7 @@ def together_figures(bases: Mapping[str, Path], *, num_pairs: int, num_steps: in
     figures: dict[str, Figure] = {}
     for name, folder in bases.items():
         base = load_base(folder, ServingForm.NF4)
+        choose_attention(base, "auto", Circumstances(device="cpu", dtype=torch.bfloat16, learns_rows=True))
         for case, rows in CASES.items():
             num = max(1, num_steps * _SHORT_TOKENS // (rows.num * rows.longest))
             apart, together = _pairs(base, rows, num_pairs=num_pairs, num_steps=num)
@@ -131,10 +135,17 @@ def _training(base: PreTrainedModel, rows: Rows, seed: int) -> _Training:
     torch.manual_seed(seed)
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
     model: nn.Module = inject(twin(base), config, base_name="base")
+    compute_at_once(model)
     optimizers = adamw(weight_decay=0.0, betas=(0.9, 0.999))
     step = Step(model, objective=CausalObjective(), optimizers=optimizers, layout=Met())
     data = SupervisedRows(
-        rows=_rows(rows, seed), rows_per_batch=rows.num, batches_per_step=1, packing=True, pad_id=0, seed=seed
+        rows=_rows(rows, seed),
+        rows_per_batch=rows.num,
+        batches_per_step=1,
+        packing=True,
+        pad_id=0,
+        seed=seed,
+        has_one_line=goes_by_documents(model, "cpu"),
     )
     return _Training(step=step, data=data)
 

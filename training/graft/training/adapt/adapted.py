@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
+from graft.training.adapt.attending import circumstances
+from graft.training.adapt.beside.layer import compute_at_once
 from graft.training.adapt.method import Method
 from graft.training.adapt.parts import STORAGE, BaseInParts
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.model.blocks import recompute
 from graft.training.model.loading import CPU, load_base
-from graft.training.objective.attending import Circumstances, choose_attention
+from graft.training.objective.attending import choose_attention
 from graft.training.parallel.distributed import Distributed
 from graft.training.parallel.layout import Layout
 from graft.training.runtime.device import own_device
@@ -44,9 +45,10 @@ def adapted(base: Adaptable, form: ServingForm, method: Method, settings: AdaptS
         model = inject(load_base(path, form, storage=STORAGE, device=CPU, double_quantization=is_double))
     else:
         model = inject(load_base(path, form, device=own_device(layout.device), double_quantization=is_double))
-    attends = Circumstances(device=layout.device, dtype=torch.bfloat16, reads_documents=method.packs)
-    choose_attention(model, settings.attn_implementation, attends)
+    choose_attention(model, settings.attn_implementation, circumstances(settings, method.packs, layout.device))
     recompute(model, str(settings.gradient_checkpointing))
+    if not is_sharded:
+        compute_at_once(model)
     if isinstance(layout, Distributed):
         layout.apply(model)
     if in_parts is not None:

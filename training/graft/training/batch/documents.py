@@ -9,7 +9,7 @@ as a row, which is the same in all, and how many documents there are is a size t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,15 @@ class Documents:
         offsets, _ = _pieces(document_BL, None)
         length = document_BL.shape[1]
         return cls(query_offsets=offsets, key_offsets=offsets, max_query=length, max_key=length)
+
+    @classmethod
+    def together(cls, several: Sequence[Documents]) -> Documents:
+        """Of several batches' whole rows, one behind the other."""
+        begins = torch.tensor([0, *(one.query_offsets[-1] for one in several)]).cumsum(0)
+        parts = [one.query_offsets[:-1] + begin for one, begin in zip(several, begins, strict=False)]
+        offsets = torch.cat([*parts, begins[-1:]]).int()
+        longest = max(one.max_query for one in several)
+        return cls(query_offsets=offsets, key_offsets=offsets, max_query=longest, max_key=longest)
 
     @classmethod
     def of_parts(cls, document_BL: Tensor, place_L: Tensor, position_BL: Tensor, key_place_K: Tensor) -> Documents:

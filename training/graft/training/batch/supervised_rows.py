@@ -32,6 +32,9 @@ class SupervisedRows:
     """Of a micro-batch, in place of ``rows_per_batch``."""
     line_tokens: int | None = None
     """Then of a line into which rows are packed; None for ``max_tokens``."""
+    has_one_line: bool = False
+    """Whether a micro-batch is one line where rows are packed, so that next to nothing is padding: for an attention
+    that costs no more then, since it goes by documents."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,7 +80,7 @@ class SupervisedRows:
 
     def _batch(self, rows: Sequence[Encoded]) -> PackedBatch:
         lines, length = lines_of(rows, packing=self.packing)
-        return batch_of_rows(lines, length=length, pad_id=self.pad_id)
+        return self._laid_out(lines, length)
 
     def _filled(self, lines: Sequence[Sequence[int]]) -> PackedBatch:
         made = [[self.rows[row] for row in line] for line in lines]
@@ -85,4 +88,10 @@ class SupervisedRows:
         length = padded(longest)
         if self.packing and isinstance(self._dealt, Budget):
             length = self._dealt.length  # the same in every batch
-        return batch_of_rows(made, length=length, pad_id=self.pad_id)
+        return self._laid_out(made, length)
+
+    def _laid_out(self, lines: Sequence[Sequence[Encoded]], length: int) -> PackedBatch:
+        if self.packing and self.has_one_line:
+            lines = [[one for line in lines for one in line]]
+            length = padded(sum(len(one.input_ids) for one in lines[0]))
+        return batch_of_rows(lines, length=length, pad_id=self.pad_id)

@@ -13,6 +13,7 @@ from torch import nn
 from graft.adapters.folder.record import TrainedRecord
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
+from graft.training.adapt.attending import goes_by_documents
 from graft.training.adapt.made.reference import recorded
 from graft.training.adapt.made.told import Made
 from graft.training.adapt.made.written import Written, folder_of, lineage, write_checkpoint
@@ -107,7 +108,7 @@ class Finetune(Adapting[FinetuneSettings]):
         )
         return Run(
             step=step,
-            data=ready.batches,
+            data=replace(ready.batches, has_one_line=goes_by_documents(model, layout.device)),
             schedule=schedule,
             learning_rate=settings.learning_rate,
             guard=Guard(sigmas=settings.spike_sigmas),

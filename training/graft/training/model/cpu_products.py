@@ -19,7 +19,7 @@ from torch import Tensor
 
 _FEW = 8
 """Rows: a product of so few is bound by reading the other matrix, which converting it only lengthens."""
-_PART = 1 << 21
+PART = 1 << 21
 """Numbers of a matrix in float32 at a time: 8 MB, which the allocator keeps."""
 
 _library: torch.library.Library | None = None
@@ -125,9 +125,9 @@ def _in_parts(
     """alpha · left @ right + beta · bias, some rows and columns at a time."""
     length = max(1, left.shape[1])
     product = left.new_empty(left.shape[0], right.shape[1])
-    for rows in _slices(left.shape[0], _PART // length):
+    for rows in _slices(left.shape[0], PART // length):
         part = left[rows].float()
-        for columns in _slices(right.shape[1], _PART // length):
+        for columns in _slices(right.shape[1], PART // length):
             other = right[:, columns].float()
             if bias is None:
                 product[rows, columns] = torch.ops.aten.mm(part, other)

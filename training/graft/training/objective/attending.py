@@ -39,6 +39,8 @@ class Circumstances:
     dtype: torch.dtype
     reads_documents: bool = True
     """Its batches are rows of whole documents, read causally."""
+    learns_rows: bool = False
+    """Its documents are rows that are learned on a base, of which lines hold several."""
     is_split: bool = False
     """Each process has a part of every row (context parallelism)."""
     is_staged: bool = False
@@ -46,8 +48,8 @@ class Circumstances:
 
 
 def choose_attention(model: nn.Module, wanted: str, circumstances: Circumstances) -> None:
-    """From now on the models in it attend so. ``auto`` is by documents on a GPU where that can be, and as the model's
-    class does elsewhere.
+    """From now on the models in it attend so. ``auto`` is by documents where that can be on a GPU, and on a CPU while
+    rows are learned; and as the model's class does elsewhere.
 
     Raises ``ConfigurationError`` with the reason where what is wanted cannot be.
     """
@@ -61,7 +63,7 @@ def choose_attention(model: nn.Module, wanted: str, circumstances: Circumstances
 
 
 def _choose_best(model: nn.Module, circumstances: Circumstances) -> None:
-    if circumstances.device == "cpu" or not circumstances.reads_documents:
+    if not circumstances.reads_documents or (circumstances.device == "cpu" and not circumstances.learns_rows):
         return
     if (reason := _against_varlen(decoder_of(model), circumstances)) is not None:
         _log.info("attention goes by masks, not by where documents begin: %s", reason)
@@ -116,7 +118,7 @@ def _against_varlen(decoder: PreTrainedModel, circumstances: Circumstances) -> s
         return "it takes rows of whole documents only; take sdpa"
     if circumstances.device == "cuda" and torch.cuda.get_device_capability() < (8, 0):
         return "its kernels need a device of compute capability 8.0"
-    if circumstances.device != "cpu" and kernel_for(circumstances.device) is None:
+    if kernel_for(circumstances.device) is None:
         return "neither torch.nn.attention.varlen with windows nor flash-attn is installed"
     return _against_documents(decoder, circumstances)
 

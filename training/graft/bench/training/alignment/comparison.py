@@ -16,10 +16,8 @@ from tqdm import tqdm
 
 from graft.bench.training.alignment.contender import Result, Spec
 from graft.bench.training.comparison import RATIO, Figure
-from graft.bench.training.shape import SHAPES
-from graft.training.corpus.byte_pairs import train_tokenizer
+from graft.bench.training.random_base import Cuts, write_random_base
 from graft.training.errors import TrainingError
-from graft.training.job.export import write_base
 
 PAIRS_PER_STEP, LENGTH = 8, 512
 MAX_PROMPT, MAX_ANSWER = 160, 300
@@ -72,29 +70,13 @@ def _figures(found: dict[tuple[bool, str], list[Result]]) -> dict[str, Figure]:
 
 def _prepared(plan: DpoPlan, folder: Path) -> Spec:
     """A Llama of the shape 16m with random weights, and pairs of generated text."""
-    rng, shape = Random(0), replace(SHAPES["16m"], length=LENGTH)
+    rng = Random(0)
     source = plan.generated(rng)
     documents = ["\n".join(next(source) for _ in range(8)) for _ in range(600)]
-    tokenizer = train_tokenizer(documents, vocab_size=shape.vocab_size, context_tokens=shape.length)
     base = folder / "base"
-    base.mkdir()
-    import torch
-    from transformers import LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = replace(shape, vocab_size=len(tokenizer)).config(pad_token_id=tokenizer.pad_token_id)
-    config.eos_token_id = tokenizer.eos_token_id
-    write_base(LlamaForCausalLM(config).to(torch.bfloat16), tokenizer, base, card="# random\n")
-    ids = [one for text in documents for one in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-    def cut(most: int) -> str:
-        num = round(8 * (most / 8) ** rng.random())
-        start = rng.randrange(len(ids) - num)
-        text: str = tokenizer.decode(ids[start : start + num])
-        return text.strip() or "none"
-
+    cuts = Cuts.of(documents, write_random_base(base, documents, length=LENGTH), rng)
     rows = [
-        {"prompt": f"{cut(MAX_PROMPT)}\n", "chosen": cut(MAX_ANSWER), "rejected": cut(MAX_ANSWER)}
+        {"prompt": f"{cuts.piece(MAX_PROMPT)}\n", "chosen": cuts.piece(MAX_ANSWER), "rejected": cuts.piece(MAX_ANSWER)}
         for _ in range(plan.num_steps * PAIRS_PER_STEP)
     ]
     path = folder / "pairs.jsonl"

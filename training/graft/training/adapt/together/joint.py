@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from graft.training.adapt.together.layer import ADAPTER, Present, SharedLinear, Span
+from graft.training.adapt.beside.layer import ADAPTER
+from graft.training.adapt.together.layer import Present, SharedLinear, Span
 from graft.training.adapt.together.twin import twin
 from graft.training.batch.packing import PackedBatch
 from graft.training.model.attention import lines

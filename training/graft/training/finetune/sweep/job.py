@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 
 from graft.adapters.base.base import Base
 from graft.adapters.errors import InvalidBase
+from graft.training.adapt.attending import circumstances
+from graft.training.adapt.beside.layer import compute_at_once
 from graft.training.adapt.optimizers import check_optimizer
 from graft.training.adapt.together.met import Met
 from graft.training.adapt.together.training import Member, train_together
@@ -27,7 +29,7 @@ from graft.training.launch.processes import Processes
 from graft.training.loop.interruption import Interruption
 from graft.training.model.blocks import recompute
 from graft.training.model.loading import load_base
-from graft.training.objective.attending import Circumstances, check_handing_down, choose_attention
+from graft.training.objective.attending import check_handing_down, choose_attention
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.runtime.device import device_kind, own_device
 from graft.training.runtime.memory import free_memory
@@ -98,9 +100,9 @@ class Sweep:
         settings = job.settings
         is_double = settings.bnb_4bit_use_double_quant
         base = load_base(self.base.path, job.form, device=own_device(device), double_quantization=is_double)
-        circumstances = Circumstances(device=device, dtype=torch.bfloat16)
-        choose_attention(base, settings.attn_implementation, circumstances)
-        check_handing_down(base, circumstances)
+        attends = circumstances(settings, True, device)
+        choose_attention(base, settings.attn_implementation, attends)
+        check_handing_down(base, attends)
         recompute(base, str(settings.gradient_checkpointing))
         check_causal(base)
         check_packing(base)
@@ -109,6 +111,7 @@ class Sweep:
     def _member(self, job: Finetune, ready: Ready, base: PreTrainedModel, layout: Met, board: Board) -> Member:
         seed = job.settings.seed
         model = ready.method.inject(twin(base), ready.base, seed=seed)
+        compute_at_once(model)
         generator = torch.Generator().manual_seed(seed)
         run = job.run(model, ready, layout, generator=generator)
         told = run.listeners

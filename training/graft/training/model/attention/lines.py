@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from graft.training.batch.documents import Documents
 from graft.training.batch.packing import PackedBatch, Reach
 from graft.training.model.attention import varlen
 from graft.training.model.attention.in_blocks import BLOCK
@@ -52,6 +54,11 @@ class Lines:
             offsets = self.batches[begin].documents.arguments
             return {"attention_mask": None, "sliding_window": window, **offsets}
         return {"attention_mask": self.mask(begin, end, window)}
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Of all batches."""
+        return Documents.together([one.documents for one in self.batches])
 
     def mask(self, begin: int, end: int, window: int | None) -> Tensor | None:
         """Of the batches in between. None where each line is one document without padding, and the causal one the same.
@@ -97,6 +104,10 @@ def attention(
     """Hugging Face's interface. Shapes: (1, H, T, D) and, of keys and values, (1, ≤ H, T, D); returns (1, T, H, D)."""
     if lines is None:
         raise RuntimeError(f"which lines there are does not reach the attention of {type(module).__name__}")
+    if lines.inner == varlen.NAME and query.device.type == "cpu" and _goes_by_documents(query, value, options):
+        # There a document is computed alike in any company.
+        seen = {"sliding_window": sliding_window, **lines.documents.arguments}
+        return varlen.attention(module, query, key, value, None, **seen, **options)
     sizes = [tuple(batch.input_ids_BL.shape) for batch in lines.batches]
     inner, found, start = ALL_ATTENTION_FUNCTIONS[lines.inner], [], 0
     for begin, end in lines.pieces():
@@ -107,3 +118,8 @@ def attention(
         found.append(output_BLHD.flatten(0, 1))
         start = own.stop
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+
+
+def _goes_by_documents(query: Tensor, value: Tensor, options: dict[str, Any]) -> bool:
+    shapes = query.shape[-1], value.shape[-1]
+    return varlen.obstacle(*shapes, dtype=query.dtype, device="cpu", **options) is None

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graft.training.model.attention import by_length
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pieces:
@@ -63,13 +65,26 @@ def reference(query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scal
     return torch.cat(found)
 
 
+def alike_at_once(
+    query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scale: float, window: int | None
+) -> Tensor:
+    """On the CPU: whole documents, those of one length at once."""
+    if pieces.key_offsets is not pieces.query_offsets or torch.compiler.is_compiling():
+        return reference(query, key, value, pieces, scale=scale, window=window)
+    sizes = tuple(size for size in pieces.query_offsets.diff().tolist() if size)
+    return by_length.attention(query, key, value, sizes, scale=scale, window=window)
+
+
 KERNELS: dict[str, Kernel] = {}
 """By kinds of devices, those that were asked for: a lookup is all that a compiled block has to trace."""
 
 
 def kernel_for(device: str) -> Kernel | None:
     """The best that is installed for a kind of device; None where there is none."""
-    found = (_torch_kernel() or _flash_kernel()) if device == "cuda" else None
+    if device == "cpu":
+        found: Kernel | None = alike_at_once
+    else:
+        found = (_torch_kernel() or _flash_kernel()) if device == "cuda" else None
     if found is not None:
         KERNELS[device] = found
     return found
