@@ -11,13 +11,14 @@ from graft.bench.training.comparison import Figure
 from graft.bench.training.methods.ledger import Ledger
 from graft.bench.training.methods.memory import memory_figures
 from graft.bench.training.methods.subject import key_of
+from graft.bench.training.speeds import sft_speeds, together_speeds
 
 Part = Callable[[Path], Mapping[str, Figure]]
 """Gets an empty folder to work in, and returns figures by the names that they have in the JSON. Raises
 ``TrainingError``.
 """
 
-PARTS: Mapping[str, Part] = {"memory": memory_figures}
+PARTS: Mapping[str, Part] = {"memory": memory_figures, "sft": sft_speeds, "together": together_speeds}
 """By the name that ``--only`` knows. A new comparison is a line here."""
 
 
