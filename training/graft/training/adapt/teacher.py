@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
 from peft import PeftModel
 from torch import nn
 
@@ -17,12 +16,13 @@ from graft.adapters.base.numbers import check_numbers
 from graft.adapters.digest import digest_of_json, sha256_of_file
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
+from graft.training.adapt.attending import circumstances
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError, first_line
 from graft.training.model.configuration import num_positions
 from graft.training.model.loading import load_base, load_tokenizer
 from graft.training.model.structure import empty_decoder, leftovers
-from graft.training.objective.attending import Circumstances, choose_attention
+from graft.training.objective.attending import choose_attention
 from graft.training.objective.packable import check_causal, check_packing
 from graft.training.runtime.device import own_device
 
@@ -104,5 +104,5 @@ class Teacher:
         check_causal(model)
         if packing:
             check_packing(model)
-        choose_attention(model, settings.attn_implementation, Circumstances(device=device, dtype=torch.bfloat16))
+        choose_attention(model, settings.attn_implementation, circumstances(settings, True, device))
         return model.requires_grad_(False).eval()
