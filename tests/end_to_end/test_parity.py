@@ -35,13 +35,15 @@ LIMIT = 0.05
 @pytest.fixture(scope="module")
 def trained(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that the trainer made in half a minute at most, with its record and its reference."""
-    folder = tmp_path_factory.mktemp("trained")
+    return train(base, tmp_path_factory.mktemp("trained"), learning_rate=0.005, max_steps=30)
+
+
+def train(base: Base, folder: Path, **settings: object) -> Path:
     rows = [{"prompt": f"{word} -> ", "completion": word.upper()} for word in ("ant", "bee", "cat", "dog")]
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = {"per_device_train_batch_size": 4, "learning_rate": 0.005, "max_steps": 30}
-    job = Finetune(base=base, data=data, settings=FinetuneSettings.from_mapping(settings), work=folder / "run")
-    return job.execute()
+    asked = FinetuneSettings.from_mapping({"per_device_train_batch_size": 4, **settings})
+    return Finetune(base=base, data=data, settings=asked, work=folder / "run").execute()
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,19 @@ def test_weights_that_were_exchanged_behind_the_reference_are_refused(
     save_bfloat16(halved, path, metadata={"format": "pt"})
     with pytest.raises(Conflict, match="is not served as it was trained"):
         graft.push_adapter(folder, name="exchanged", alias="stable")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prompt_tuning", "p_tuning", "multitask_prompt_tuning"])
+def test_a_trained_soft_prompt_is_served_as_it_was_trained(
+    graft: Client, base: Base, tmp_path: Path, method: str
+) -> None:
+    folder = train(base, tmp_path, method=method, packing=False, num_virtual_tokens=8, learning_rate=0.01, max_steps=20)
+    pushed = graft.push_adapter(folder, name=method.replace("_", "-"), alias="stable")
+    assert (pushed.version.num_virtual_tokens, pushed.version.lineage.job.partition("-")[0]) == (8, "finetune")
+    (receipt,) = receipts(graft, pushed.version.adapter)
+    assert (receipt["source"], receipt["reference_form"]) == ("trainer", "nf4")
+    assert 0 <= receipt["mean_abs_delta"] <= LIMIT < receipt["base_mean_abs_delta"]
 
 
 def test_a_head_is_compared_with_peft(graft: Client, base: Base, tmp_path: Path) -> None:

@@ -98,17 +98,19 @@ def test_a_long_curve_keeps_its_mean(num: int) -> None:
 
 
 def test_a_curve_lies_where_its_numbers_are() -> None:
-    steps, values = [0, 10, 20, 40], [4.0, 1.0, 2.5, 0.5]
+    steps, values = [100, 110, 120, 140], [14.0, 11.0, 12.5, 10.5]
     drawn = chart([Curve(name="<loss>", steps=steps, values=values)], unit="loss & <nats>", width=500, height=220)
-    assert "loss &amp; &lt;nats&gt;" in drawn and "<loss>" not in drawn
+    assert "loss &amp; &lt;nats&gt;" in drawn and "<nats>" not in drawn and "<loss>" not in drawn
     path = re.search(r'path d="M([^"]*)"', drawn)
     assert path is not None
+    (first,) = re.findall(r'<text x="([\d.]+)" y="215" text-anchor="middle">100<', drawn)
     places = [tuple(map(float, one.split())) for one in path[1].split("L")]
+    assert places[0][0] == float(first) == 48
     by_text = dict(re.findall(r'y="([-\d.]+)" dy="4" text-anchor="end">([\d.]+)<', drawn))
     (low, bottom), *_, (high, top) = sorted((float(said), float(place)) for place, said in by_text.items())
     for (x, y), step, value in zip(places, steps, values, strict=True):
         assert 0 <= x <= 500 and 0 <= y <= 220
-        assert x == pytest.approx(places[0][0] + (places[-1][0] - places[0][0]) * step / 40, abs=0.1)
+        assert x == pytest.approx(places[0][0] + (places[-1][0] - places[0][0]) * (step - 100) / 40, abs=0.1)
         assert y == pytest.approx(bottom + (top - bottom) * (value - low) / (high - low), abs=0.2)
 
 
