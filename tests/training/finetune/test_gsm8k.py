@@ -40,7 +40,9 @@ def losses(model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, str]], end
     found = []
     for row in rows:
         steps, mark, number = row["answer"].partition("#### ")
-        pieces = [tokenizer(one)["input_ids"] for one in (row["question"], steps + mark, number)]
+        pieces = [
+            tokenizer(one, add_special_tokens=False)["input_ids"] for one in (row["question"], steps + mark, number)
+        ]
         pieces[2] = [*pieces[2], end]
         ids_L = torch.tensor([id for piece in pieces for id in piece])
         with torch.no_grad():
