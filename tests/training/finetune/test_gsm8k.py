@@ -22,7 +22,7 @@ from graft.cli.main import main
 from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_base, load_tokenizer
 
-MAX_CHARACTERS, NUM_LEARNED, NUM_HELD_OUT = 350, 800, 100
+MAX_CHARACTERS, NUM_LEARNED, NUM_HELD_OUT = 350, 384, 60
 """The shipped base spells characters, so that short rows are what two cores can learn in minutes."""
 PARTS = ("question", "reasoning", "number")
 

@@ -60,7 +60,7 @@ def test_instructions_are_learned(
     task += ["--per-device-train-batch-size", "16", "--dtype", "float32"]
     untrained = [*task, "--max-steps", "1", "--learning-rate", "1e-12", "--output", str(tmp_path / "untrained")]
     trained = [*task, "--num-train-epochs", "12", "--learning-rate", "1e-3", "--output", str(tmp_path / "trained")]
-    best = ["--eval-steps", "20", "--load-best-model-at-end"]
+    best = ["--eval-steps", "42", "--load-best-model-at-end"]
     assert main(untrained) == 0 and main([*trained, *best]) == 0
     before, after = (
         Trained.of(made_in(tmp_path / name), None).measure(Path(held_out)) for name in ("untrained", "trained")

@@ -37,9 +37,7 @@ def pretrained(folder: Path, data_path: DataPath, *options: str) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder(data_path: DataPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AdamW stands at the loss of single words' frequencies for all of these steps, whatever its rate; Muon leaves it
-    after a hundred.
-    """
+    """By AdamW the loss stands at single words' frequencies all the while; Muon leaves that in a hundred steps."""
     recipe = ["--optim", "muon", "--learning-rate", "4e-3", "--max-steps", "900"]
     return pretrained(tmp_path_factory.mktemp("encoder"), data_path, *recipe)
 
