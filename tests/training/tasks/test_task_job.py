@@ -308,7 +308,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["finetune", *named, "--task", "text-classification", *options]) == 0
     told = capsys.readouterr().out
     assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
-    assert (output / "report.html").exists()
+    page = (output / "report.html").read_text()
+    assert "graft evaluate heads" in page and "graft adapters push" not in page, "a server takes no encoder"
     config = tmp_path / "settings.json"
     config.write_text(json.dumps({"task": "text-classification", "data": str(data), "max_steps": 1}))
     again = ["--base", str(base.path), "--name", "n", "--output", str(tmp_path / "by-file"), "--config", str(config)]
@@ -375,6 +376,8 @@ def test_a_server_takes_a_head_or_says_why_not(
         of_head = [str(one) for one in reasons if "linear module" not in one.problem]
         assert len(of_head) == (expected is not None) and (expected is None or expected in of_head[0]), reasons
         assert all("\n" not in str(one) for one in reasons)
+    page = (training.work / "report.html").read_text()
+    assert ("graft adapters push" in page and "graft classify" in page) == (None in wrong.values())
     assert (manifest.num_labels == 2) == ("task.json" in {file.name for file in manifest.files})
     assert manifest.num_labels == (2 if task == "text-classification" else 0)
 

@@ -82,11 +82,12 @@ def _check_push(target: str, base: Base, settings: TaskSettings) -> None:
 
     from graft.training.job.publish import check_server_for
     from graft.training.model.family import facts_of
-    from graft.training.tasks.checks import decided, form_of
+    from graft.training.tasks.checks import decided, form_of, is_served
 
     config = AutoConfig.from_pretrained(base.path, local_files_only=True)
-    settings, kind = decided(settings, config), facts_of(config).kind
-    if (settings.task, settings.method, kind) != (TEXT, LORA, "decoder"):
+    settings = decided(settings, config)
+    if not is_served(settings, config):
+        kind = facts_of(config).kind
         raise ConfigurationError(
             f"--push {target}: servers take heads for {TEXT} that decoders learn by {LORA}, and this is "
             f"{settings.task} by {settings.method} on the {kind} {base.name}: leave --push out, and measure it with "

@@ -32,6 +32,11 @@ def decided(settings: TaskSettings, config: PretrainedConfig) -> TaskSettings:
     return replace(settings, method=method, load_in_4bit=bool(is_4bit))
 
 
+def is_served(settings: TaskSettings, config: PretrainedConfig) -> bool:
+    """Whether a server takes the head: one for texts that a decoder learned by LoRA. ``settings`` are decided."""
+    return (settings.task, settings.method, facts_of(config).kind) == (TEXT, LORA, "decoder")
+
+
 def form_of(base: Base, settings: TaskSettings) -> ServingForm:
     if base.form is not None:
         return base.form

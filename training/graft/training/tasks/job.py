@@ -36,6 +36,7 @@ from graft.training.report.report import FILE as PAGE
 from graft.training.report.report import leave
 from graft.training.runtime.device import device_kind
 from graft.training.runtime.memory import free_memory
+from graft.training.tasks.checks import is_served
 from graft.training.tasks.measured import PREFIX
 from graft.training.tasks.model import DTYPES
 from graft.training.tasks.ready import Ready
@@ -118,7 +119,9 @@ class TrainTask(OnBase[TaskSettings]):
     def _write(self, model: nn.Module, ready: Ready, *, num_steps: int) -> Path:
         record = self._record(ready, num_steps)
         made = self._put(model, ready, record)
-        leave(self.work / PAGE, lambda: report(made, record, ready.settings).write(self.work))
+        goes_to_servers = is_served(ready.settings, model.config)
+        page = functools.partial(report, made, record, ready.settings, self.base, is_served=goes_to_servers)
+        leave(self.work / PAGE, lambda: page().write(self.work))
         return made
 
     def _put(self, model: nn.Module, ready: Ready, record: TaskRecord) -> Path:
