@@ -26,6 +26,7 @@ from graft.training.adapt.made.answers import task_of
 from graft.training.adapt.methods.bottleneck import load_bottlenecks
 from graft.training.adapt.methods.packed import inject_by_shape
 from graft.training.adapt.methods.through_peft import inject
+from graft.training.adapt.methods.vectors import keep_types
 from graft.training.batch.encoding import end_ids
 from graft.training.model.cpu_products import multiply_in_float32
 from graft.training.model.loading import load_base, load_tokenizer
@@ -57,6 +58,7 @@ class Trained:
         make = inject_by_shape if config.peft_type in (PeftType.LOHA, PeftType.LOKR) else inject
         model = make(plain, config, base_name=self.base.name)
         set_peft_model_state_dict(model, load_peft_weights(str(self.folder)))
+        keep_types(model)
         return model
 
 

@@ -78,11 +78,11 @@ def ia3(settings: AdaptSettings) -> Method:
         uses=frozenset(("target_modules", "feedforward_modules")),
         configuration=configuration,
         way=lambda base: Way(route=Route.MERGE),
-        begin=_keep_types,
+        begin=keep_types,
     )
 
 
-def _keep_types(model: PeftModel) -> None:
+def keep_types(model: PeftModel) -> None:
     """Over quantized layers peft would hand on float32."""
     for one in model.modules():
         if isinstance(one, IA3Layer):
