@@ -67,11 +67,22 @@ def load_base(
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
         quantization = _quantization(found, form, storage, double_quantization)
         model = _loaded(path, model_class, config, dtype=dtype, device_map={"": device}, **quantization)
+    if quantization and found is None:
+        _let_go_of_files(model)
     _keep_odd_sizes_unpacked(model)
     keep_soft_caps(model)
     model.requires_grad_(False)
     model.eval()
     return model
+
+
+def _let_go_of_files(model: PreTrainedModel) -> None:
+    """What was not quantized lies in mapped files still, and keeps them whole in memory: plain weights beside their
+    four bits.
+    """
+    for one in model.parameters():
+        if type(one) is nn.Parameter and one.device == CPU:
+            one.data = one.data.clone()
 
 
 def _keep_odd_sizes_unpacked(model: PreTrainedModel) -> None:
