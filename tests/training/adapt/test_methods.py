@@ -90,7 +90,7 @@ def test_what_ends_and_goes_on_gives_the_same_files(
 ) -> None:
     """On the base as it is trained on by default: in NF4, but where its own weights learn."""
     monkeypatch.setattr(reference, "NUM_DRAWN_ROWS", 0)
-    for module, name_of_picture in ((finetuning, "write_report"), (progress, "draw_loss_curve")):
+    for module, name_of_picture in ((finetuning, "leave"), (progress, "draw_loss_curve")):
         monkeypatch.setattr(module, name_of_picture, lambda *_: None)  # half of a small training's time
     finetune = job(tiny_base, tmp_path, max_steps=3, save_steps=2, method=name, **METHODS[name])
     made = finetune.execute()

@@ -13,6 +13,7 @@ from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from graft.training.batch.packing import Encoded, PackedBatch, batch_of_rows
+from graft.training.model.attention import varlen_kernels
 from graft.training.model.attention.varlen_kernels import KERNELS, Pieces
 from graft.training.model.blocks import RECOMPUTATIONS, VARIANTS, compile_blocks, recompute
 from graft.training.objective.attending import Circumstances, choose_attention
@@ -89,6 +90,7 @@ def kernel(query: Tensor, key: Tensor, value: Tensor, pieces: Pieces, *, scale: 
 @pytest.fixture(autouse=True)
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Of which only what is traced and how often is looked at."""
+    monkeypatch.setattr(varlen_kernels, "alike_at_once", kernel)
     monkeypatch.setitem(KERNELS, "cpu", kernel)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()

@@ -18,7 +18,7 @@ UNIT = 2.0**-8
 
 @pytest.fixture(params=[1 << 21, 1 << 10], ids=["at once", "in parts"])
 def replaced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(cpu_products, "_PART", request.param)
+    monkeypatch.setattr(cpu_products, "PART", request.param)
     with multiplying_in_float32():
         yield
 

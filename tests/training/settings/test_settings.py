@@ -26,7 +26,7 @@ def test_the_same_settings_from_three_kinds_of_files(tmp_path: Path, name: str, 
     "values, wrong",
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat'"),
-        ({"beta": 0.1}, "'beta' is for preferences: take .graft align."),
+        ({"beta": 0.1}, "'beta' is for preferences: take `graft align`"),
         ({"r": 0}, "'r' has the value 0"),
         ({"r": 8.5}, "must be of type int"),
         ({"r": True}, "must be of type int"),
