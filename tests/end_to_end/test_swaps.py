@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import pytest
 
 from graft.client import Client
+from graft.client.generation import Choice
 
-# Longer than a cache block, so that the prefix cache is warm for both versions.
-PROMPT = "Once upon a time there was a small fox who lived at the edge of a dark wood. " * 5
 SUM = "12 + 30 = "
+# Longer than a cache block, so that the prefix cache is warm for both versions.
+PROMPT = "Once upon a time there was a small fox who lived at the edge of a dark wood. " * 5 + SUM
 
 
 def uncached_logprob(client: Client, model: str, token: str) -> float:
@@ -33,32 +34,36 @@ def test_no_stale_answer(client: Client, two_versions: str, num_swaps: int) -> N
         for each in checked:
             assert each.logprob == pytest.approx(uncached_logprob(client, f"{name}@{number}", each.token), abs=0.15)
         assert checked
-        expected[number] = warm.choices[0].token_ids
-    assert expected[1] != expected[2]
+        expected[number] = certain_tokens(warm.choices[0])
+    assert expected[1][:3] != expected[2][:3]
 
     for swap in range(num_swaps):
         number = 2 - swap % 2
         client.set_alias(name, "stable", number)
         answer = client.generate(PROMPT, model=name, max_tokens=16)
         assert answer.answerer.version_number == number
-        assert answer.choices[0].token_ids == expected[number], f"stale answer after swap {swap}"
+        said = answer.choices[0].token_ids[: len(expected[number])]
+        assert said == expected[number], f"stale answer after swap {swap}"
 
 
-def certain_tokens(client: Client, model: str) -> Sequence[int]:
-    """Of a greedy answer, the tokens ahead of the first that another stood near. Batches differ from run to run, and in
-    bf16 their sizes choose kernels that round otherwise: log-probabilities move by 0.07.
+def certain_tokens(choice: Choice) -> Sequence[int]:
+    """Of a greedy answer, the tokens ahead of the first that another stood near. Batches differ from run to run, by the
+    engine's own signs of life, too, and in bf16 their sizes choose kernels that round otherwise: log-probabilities move
+    by 0.07.
     """
-    (choice,) = client.generate(SUM, model=model, max_tokens=60, ignore_eos=True, logprobs=2).choices
-    tops = [sorted((one.logprob for one in position.alternatives), reverse=True) for position in choice.logprobs]
+    tops = [sorted((one.logprob for one in position.alternatives), reverse=True)[:2] for position in choice.logprobs]
     num = next((place for place, (first, second) in enumerate(tops) if first - second < 0.2), len(tops))
-    assert num >= 3, f"{model}: the answer is a matter of rounding from token {num + 1} on"
+    assert num >= 3, f"{choice.text!r} is a matter of rounding from token {num + 1} on"
     return choice.token_ids[:num]
 
 
 def test_streams_that_run_while_the_alias_moves_stay_on_their_version(client: Client, two_versions: str) -> None:
     name = two_versions
     client.set_alias(name, "stable", 1)
-    expected = {number: certain_tokens(client, f"{name}@{number}") for number in (1, 2)}
+    expected = {}
+    for number in (1, 2):
+        (choice,) = client.generate(SUM, model=f"{name}@{number}", max_tokens=60, ignore_eos=True, logprobs=2).choices
+        expected[number] = certain_tokens(choice)
     assert expected[1][:3] != expected[2][:3]
     wrong: list[str] = []
     answered: Counter[int] = Counter()
