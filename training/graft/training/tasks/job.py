@@ -119,7 +119,7 @@ class TrainTask(OnBase[TaskSettings]):
     def _write(self, model: nn.Module, ready: Ready, *, num_steps: int) -> Path:
         record = self._record(ready, num_steps)
         made = self._put(model, ready, record)
-        goes_to_servers = is_served(ready.settings, model.config)
+        goes_to_servers = is_served(ready.settings, ready.model.config)
         page = functools.partial(report, made, record, ready.settings, self.base, is_served=goes_to_servers)
         leave(self.work / PAGE, lambda: page().write(self.work))
         return made
