@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
@@ -22,58 +22,15 @@ from transformers import (
 )
 
 from graft.adapters.base.base import Base
-from graft.adapters.compatibility import Limits, incompatibilities
-from graft.adapters.errors import InvalidBase
-from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
 from graft.cli.main import main
-from graft.training.errors import ConfigurationError, DataError
 from graft.training.loop.progress import read_metrics
 from graft.training.tasks.evaluation import Trained
-from graft.training.tasks.job import TrainTask
 from graft.training.tasks.record import TaskRecord
-from graft.training.tasks.settings import TaskSettings
 from tests.running import free_port
 from tests.training.tasks.bases import write_base, write_rows
-
-FILMS = [
-    {"text": f"the film was {word} and {other}", "label": label}
-    for word, other, label in (("good", "fine", "pos"), ("fine", "very good", "pos"), ("bad", "awful", "neg"),
-                               ("awful", "very bad", "neg"), ("good", "good", "pos"), ("bad", "bad", "neg"))
-]  # fmt: skip
-PAIRS = [{"premise": row["text"], "hypothesis": "it was", "label": row["label"]} for row in FILMS]
-TAGGED = [
-    {"tokens": ["Anna", "lives", "in", "Paris"], "tags": ["B-PER", "O", "O", "B-LOC"]},
-    {"tokens": ["she", "was", "Bob"], "tags": ["O", "O", "B-PER"]},
-]
-
-
-def question(context: str, asked: str, answer: str) -> dict[str, Any]:
-    return {
-        "context": context,
-        "question": asked,
-        "answers": {"text": [answer], "answer_start": [context.index(answer)]},
-    }
-
-
-ASKED = [question("Anna lives in Paris", "where is Anna", "Paris"), question("Bob was in Rome", "who was", "Bob")]
-CHOICES = [
-    {"prompt": "the film", "choices": ["was good", "Rome the in"], "label": 0},
-    {"prompt": "she lives", "choices": ["very who", "in Paris"], "label": 1},
-]
-WRITTEN = [{"source": "good film", "target": "Anna"}, {"source": "bad film", "target": "Bob"}]
-
-
-def job(folder: Path, kind: str, rows: list[dict[str, Any]], base: Base | None = None, **settings: Any) -> TrainTask:
-    data = write_rows(folder / "rows.jsonl", rows)
-    checked = {"per_device_train_batch_size": 4, "max_length": 48, "learning_rate": 3e-3, "validation": str(data)}
-    return TrainTask(
-        base=base or write_base(kind, folder / "base"),
-        data=data,
-        settings=TaskSettings.from_mapping({**checked, **settings}),
-        work=folder / "run",
-    )
+from tests.training.tasks.trainings import ASKED, CHOICES, FILMS, PAIRS, TAGGED, WRITTEN, job
 
 
 @pytest.mark.parametrize(
@@ -204,13 +161,6 @@ def test_it_ends_with_the_weights_of_its_best_measure(tmp_path: Path) -> None:
     assert TaskRecord.read(folder).metrics["loss"] == pytest.approx(measured["loss"], abs=1e-5)
 
 
-def test_what_chooses_weights_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="accuracy, f1, macro_f1, matthews_correlation"):
-        job(tmp_path, "bert", FILMS, load_best_model_at_end=True, metric_for_best_model="bleu").execute()
-    with pytest.raises(ConfigurationError, match="looks at what is held out, and nothing is: add --validation FILE"):
-        TaskSettings.from_mapping({"early_stopping_patience": 2})
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bart", "t5"])
 def test_lora_teaches_a_trained_base_other_texts(tmp_path: Path, kind: str) -> None:
@@ -241,145 +191,6 @@ def test_next_tokens_are_learned_beside_a_class(tmp_path: Path) -> None:
     assert rows[0]["loss"] == pytest.approx(rows[0]["loss_label"] + 0.5 * rows[0]["loss_tokens"], rel=1e-5)
     model, tokenizer = (one.from_pretrained(folder) for one in (AutoModelForSequenceClassification, AutoTokenizer))
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer) == training.base.vocab_size + 3
-
-
-@pytest.mark.parametrize(
-    "kind, rows, settings, wrong",
-    [
-        ("bert", FILMS, {"lm_coef": 0.5}, "lm_coef is for decoders"),
-        ("llama", FILMS, {"lm_coef": 0.5}, "lm_coef needs --method full"),
-        ("bert", FILMS, {"load_in_4bit": True}, "load_in_4bit is for decoders"),
-        ("bert", WRITTEN, {"task": "text2text-generation"}, "text2text-generation is for encoder-decoders"),
-        ("bart", CHOICES, {"task": "multiple-choice"}, "a bart has no head for this task"),
-        ("gpt2", FILMS, {"method": "lora"}, "have no linear layers for LoRA"),
-        ("llama", FILMS, {"target_modules": "q_proj,score"}, "names what is no linear layer of the blocks: score"),
-        ("bert", FILMS, {"dp_shard": 2}, "dp_shard"),
-    ],
-)
-def test_what_does_not_go_together_is_refused_in_one_line(
-    tmp_path: Path, kind: str, rows: list[dict[str, Any]], settings: dict[str, Any], wrong: str
-) -> None:
-    training = job(tmp_path, kind, rows, **settings)
-    with pytest.raises(ConfigurationError) as caught:
-        training.execute()
-    assert wrong in str(caught.value) and "\n" not in str(caught.value)
-    assert not training.work.exists()
-
-
-def test_a_head_that_is_there_decides_the_labels(tmp_path: Path) -> None:
-    first = job(tmp_path, "bert", FILMS, max_steps=1).execute()
-    (tmp_path / "more").mkdir()
-    again = job(tmp_path / "more", "bert", FILMS[::-1], Base.from_folder(first), max_steps=1).execute()
-    assert TaskRecord.read(again).labels == ("neg", "pos")
-    three = [*FILMS, {"text": "a film", "label": "so"}]
-    (tmp_path / "third").mkdir()
-    with pytest.raises(DataError, match=r"line 7: label 'so' is none of the 2 labels neg, pos"):
-        job(tmp_path / "third", "bert", three, Base.from_folder(first), max_steps=1).execute()
-    scored = [{**row, "label": number / 4} for number, row in enumerate(FILMS)]
-    with pytest.raises(ConfigurationError, match="has a head for 2 labels, and the data ask for one of 1"):
-        job(tmp_path / "third", "bert", scored, Base.from_folder(first), max_steps=1, method="lora").execute()
-    config = json.loads((first / "config.json").read_text())
-    nameless = {**config, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
-    (first / "config.json").write_text(json.dumps(nameless))
-    with pytest.raises(DataError, match=r"has 3 labels, and the base's head of 2 labels is for another number"):
-        job(tmp_path / "third", "bert", three, Base.from_folder(first), max_steps=1).execute()
-
-
-def test_broken_weights_and_another_models_are_refused(tmp_path: Path) -> None:
-    training = job(tmp_path, "bert", FILMS, max_steps=1)
-    file = training.base.path / "model.safetensors"
-    tensors = load_file(file)
-    lost = next(name for name in tensors if name.endswith("attention.self.query.weight"))
-    save_file({name: one for name, one in tensors.items() if name != lost}, file, metadata={"format": "pt"})
-    with pytest.raises(ConfigurationError, match=r"attention.self.query.weight and 0 more of its blocks are missing"):
-        training.execute()
-    tensors[lost][0, 0] = float("nan")
-    save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(InvalidBase, match=r"query.weight"):
-        training.execute()
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = write_base("bert", tmp_path / "base")
-    data, output = tmp_path / "rows.tsv", tmp_path / "out"
-    data.write_text("".join(f"{row['text']}\t{int(row['label'] == 'pos')}\n" for row in FILMS))
-    named = ["--base", str(base.path), "--data", str(data), "--name", "n", "--output", str(output)]
-    options = ["--max-steps", "30", "--learning-rate", "3e-3", "--validation", str(data), "--max-length", "32"]
-    assert main(["finetune", *named, "--task", "text-classification", *options]) == 0
-    told = capsys.readouterr().out
-    assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
-    page = (output / "report.html").read_text()
-    assert "graft evaluate heads" in page and "graft adapters push" not in page, "a server takes no encoder"
-    config = tmp_path / "settings.json"
-    config.write_text(json.dumps({"task": "text-classification", "data": str(data), "max_steps": 1}))
-    again = ["--base", str(base.path), "--name", "n", "--output", str(tmp_path / "by-file"), "--config", str(config)]
-    assert main(["finetune", *again]) == 0 and (tmp_path / "by-file/model/task.json").exists()
-    capsys.readouterr()
-    (tmp_path / "one.tsv").write_text("it was good\t1\n")  # no more than one class: it is only measured
-    assert main(["evaluate", "heads", "--model", str(output / "model"), "--data", str(tmp_path / "one.tsv")]) == 0
-    assert "accuracy 1.0000" in capsys.readouterr().out
-    for flags, wrong in (
-        (["--task", "text-classification", "--packing"], "'packing' has no effect with --task"),
-        (["--doc-stride", "4"], "'doc_stride' is for --task"),
-        (["--task", "text-classification", "--push", "here:1"], "text-classification by full on the encoder base"),
-        (["--task", "sorting"], "'task' has the value 'sorting'"),
-    ):
-        capsys.readouterr()
-        assert main(["finetune", *named[:-1], str(tmp_path / "other"), *flags]) == 2
-        error = capsys.readouterr().err
-        assert wrong in error and "Traceback" not in error
-    assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize(
-    "kind, task, rows, wrong",
-    [
-        (
-            "llama",
-            "text-classification",
-            FILMS,
-            {1000: None, 0: "heads are served by engines on CPUs", 1: "has 2 outputs; from 1 to 1 are served"},
-        ),
-        ("llama", "token-classification", TAGGED, {1000: "'TOKEN_CLS' tags tokens"}),
-        pytest.param(
-            "llama", "question-answering", ASKED, {1000: "of whole modules only a head"}, marks=pytest.mark.slow
-        ),
-        pytest.param(
-            "bert", "text-classification", FILMS, {1000: "of whole modules only a head"}, marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_a_server_takes_a_head_or_says_why_not(
-    tmp_path: Path, kind: str, task: str, rows: list[dict[str, Any]], wrong: dict[int, str | None]
-) -> None:
-    """By how many outputs an engine computes."""
-    settings = {
-        "method": "lora",
-        "max_steps": 1,
-        "load_in_4bit": False,
-        "validation": None,
-        "task": task,
-        "doc_stride": 4,
-    }
-    training = job(tmp_path, kind, rows, **settings)
-    manifest = read_manifest(training.execute())
-    for max_labels, expected in wrong.items():
-        reasons = incompatibilities(
-            manifest,
-            training.base,
-            Limits(max_rank=64, max_bytes=1 << 30, max_virtual_tokens=0, max_labels=max_labels),
-            declared_base=training.base.identity,
-            form=ServingForm.BF16,
-            serving_form=ServingForm.BF16,
-            allow_noop=True,
-        )
-        of_head = [str(one) for one in reasons if "linear module" not in one.problem]
-        assert len(of_head) == (expected is not None) and (expected is None or expected in of_head[0]), reasons
-        assert all("\n" not in str(one) for one in reasons)
-    page = (training.work / "report.html").read_text()
-    assert ("graft adapters push" in page and "graft classify" in page) == (None in wrong.values())
-    assert (manifest.num_labels == 2) == ("task.json" in {file.name for file in manifest.files})
-    assert manifest.num_labels == (2 if task == "text-classification" else 0)
 
 
 @pytest.mark.slow
