@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +12,12 @@ from statistics import median
 
 from tqdm import tqdm
 
+from graft.bench.training.child import told_by
 from graft.bench.training.contender import Result, Spec
 from graft.bench.training.shape import SHAPES, Shape
 from graft.training.corpus.byte_pairs import train_tokenizer
 from graft.training.corpus.texts import read_documents
-from graft.training.errors import DataError, TrainingError
+from graft.training.errors import DataError
 
 RATIO = "ratio"
 
@@ -142,12 +140,4 @@ def _documents(plan: Plan) -> list[str]:
 
 
 def _train(spec: Spec, folder: Path) -> Result:
-    path = folder / "spec.json"
-    path.write_text(json.dumps(asdict(spec)))
-    command = [sys.executable, "-m", "graft.bench.training.contender", str(path)]
-    # On several GPUs Hugging Face's Trainer would take all of them.
-    environment = {"CUDA_VISIBLE_DEVICES": "0", **os.environ}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise TrainingError(f"the training by {spec.who} failed: {done.stderr.strip()[-500:]}")
-    return Result(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return Result(**told_by("graft.bench.training.contender", asdict(spec), folder))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +13,9 @@ from statistics import median
 from tqdm import tqdm
 
 from graft.bench.training.alignment.contender import Result, Spec
+from graft.bench.training.child import told_by
 from graft.bench.training.comparison import RATIO, Figure
 from graft.bench.training.random_base import Cuts, write_random_base
-from graft.training.errors import TrainingError
 
 PAIRS_PER_STEP, LENGTH = 8, 512
 MAX_PROMPT, MAX_ANSWER = 160, 300
@@ -86,10 +84,4 @@ def _prepared(plan: DpoPlan, folder: Path) -> Spec:
 
 
 def _train(spec: Spec, folder: Path) -> Result:
-    path = folder / "spec.json"
-    path.write_text(json.dumps(asdict(spec)))
-    command = [sys.executable, "-m", "graft.bench.training.alignment.contender", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TrainingError(f"the training by {spec.who} failed: {done.stderr.strip()[-1500:]}")
-    return Result(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return Result(**told_by("graft.bench.training.alignment.contender", asdict(spec), folder))

@@ -9,8 +9,6 @@ as it has by default and in float32, which is its faster one where the processor
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +18,11 @@ from statistics import mean, median
 
 from tqdm import tqdm
 
+from graft.bench.training.child import told_by
 from graft.bench.training.comparison import RATIO, Figure
 from graft.bench.training.random_base import Cuts, write_random_base
 from graft.bench.training.supervised.contender import NUM_WARM, Result, Spec
-from graft.training.errors import DataError, TrainingError
+from graft.training.errors import DataError
 
 ROWS_PER_STEP, LENGTH = 16, 512
 MAX_PROMPT, MAX_ANSWER = 160, 300
@@ -153,10 +152,4 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _train(spec: Spec, folder: Path) -> Result:
-    path = folder / "spec.json"
-    path.write_text(json.dumps(asdict(spec)))
-    command = [sys.executable, "-m", "graft.bench.training.supervised.contender", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TrainingError(f"the training by {spec.who} failed: {done.stderr.strip()[-1500:]}")
-    return Result(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return Result(**told_by("graft.bench.training.supervised.contender", asdict(spec), folder))
