@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.bench.training.methods.forks import StageFailed, forked, forking, graft
+from graft.bench.training.forks import StageFailed, forked, forking, graft
 
 
 def held(num_bytes: int) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from graft.bench.training.methods import measured, route, subject, task, trial
-from graft.bench.training.methods.forks import Done, StageFailed
-from graft.bench.training.methods.ledger import Ledger
-from graft.bench.training.methods.measured import Measured, measure
+from graft.bench.training.forks import Done, StageFailed
+from graft.bench.training.ledger import Ledger
+from graft.bench.training.methods import measuring, route, subject, task, trial
+from graft.bench.training.methods.measured import Measured
+from graft.bench.training.methods.measuring import measure
 from graft.bench.training.methods.reference import InFourBits, Reference
 from graft.bench.training.methods.route import Servable
 from graft.bench.training.methods.said import Said
@@ -107,7 +108,7 @@ def test_a_failure_is_a_row_and_the_same_call_goes_on_with_it(monkeypatch: pytes
     def servable(name: str, base: Path, work: Path) -> Servable:
         return Servable(route={"loha": "exact", "ia3": "merge", "houlsby": "none"}[name], told="somehow")
 
-    def answers(self: measured.Serving, prompts: Sequence[str]) -> list[tuple[str, Said]]:
+    def answers(self: measuring.Serving, prompts: Sequence[str]) -> list[tuple[str, Said]]:
         done.append(f"serve {sorted(self.adapters) or self.base.name}")
         return [(name, said(50)) for name in self.adapters or ("",)]
 
@@ -117,7 +118,7 @@ def test_a_failure_is_a_row_and_the_same_call_goes_on_with_it(monkeypatch: pytes
 
     monkeypatch.setattr(trial, "run", run)
     monkeypatch.setattr(route, "servable", servable)
-    monkeypatch.setattr(measured.Serving, "answers", answers)
+    monkeypatch.setattr(measuring.Serving, "answers", answers)
     monkeypatch.setattr(subject, "forked", forked)
     names = ["loha", "ia3", "houlsby"]
     rows = measure(names, tmp_path)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from graft.adapters.base.base import find_base
-from graft.bench.training.methods.forks import graft
+from graft.bench.training.forks import graft
 
 SHIPPED = "rootstock-5m"
 _WEIGHTS = "model.safetensors"

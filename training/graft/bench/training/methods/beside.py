@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from graft.bench.training.comparison import Figure
-from graft.bench.training.methods.ledger import Ledger
+from graft.bench.training.ledger import Ledger
 from graft.bench.training.methods.memory import memory_figures
 from graft.bench.training.methods.subject import key_of
 from graft.bench.training.speeds import sft_speeds, together_speeds

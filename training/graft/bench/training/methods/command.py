@@ -76,9 +76,9 @@ def _folder(args: argparse.Namespace) -> Iterator[Path]:
 
 def _measured(names: Sequence[str], work: Path) -> tuple[dict[str, Figure], bool]:
     """And whether nothing failed or fell short."""
+    from graft.bench.training.forks import forking
     from graft.bench.training.methods.beside import PARTS, part
-    from graft.bench.training.methods.forks import forking
-    from graft.bench.training.methods.measured import before, measure
+    from graft.bench.training.methods.measuring import before, measure
     from graft.bench.training.methods.table import figures, table
     from graft.bench.training.methods.trial import METHODS
     from graft.bench.training.report import table as table_of_figures

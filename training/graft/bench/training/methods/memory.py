@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from graft.adapters.base.base import find_base
 from graft.bench.training.comparison import RATIO, Figure
+from graft.bench.training.forks import Done, forked, graft
 from graft.bench.training.methods import bases, task
-from graft.bench.training.methods.forks import Done, forked, graft
 from graft.bench.training.methods.trial import flag
 from graft.bench.training.shape import Shape
 from graft.training.job.export import write_base

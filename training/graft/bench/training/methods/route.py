@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graft.adapters.base.base import Base
-from graft.bench.training.methods.forks import graft
+from graft.bench.training.forks import graft
 from graft.bench.training.methods.trial import plain, settings_of
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Route

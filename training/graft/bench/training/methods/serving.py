@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.bench.training.methods.forks import StageFailed
+from graft.bench.training.forks import StageFailed
 from graft.bench.training.methods.said import Said
 from graft.bench.training.methods.task import MAX_TOKENS
 from graft.client import Client

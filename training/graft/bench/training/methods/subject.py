@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import Base, find_base
+from graft.bench.training.forks import forked
+from graft.bench.training.ledger import Ledger
 from graft.bench.training.methods import bases, route, task, trial
-from graft.bench.training.methods.forks import forked
-from graft.bench.training.methods.ledger import Ledger
 from graft.bench.training.methods.reference import InFourBits, Reference, Trained, refer
 from graft.bench.training.methods.route import Servable, trained_folder
 from graft.bench.training.methods.said import Said

@@ -11,8 +11,8 @@ from statistics import median
 from typing import Any
 
 from graft.adapters.base.base import Base
+from graft.bench.training.forks import forked, run_graft
 from graft.bench.training.methods import bases
-from graft.bench.training.methods.forks import forked, run_graft
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.finetune.settings import FinetuneSettings
