@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ class LinearSlots(LRUCacheLoRAModelManager):
         self.heads.pop(lora_id, None)
 
 
-class ImageWorkerManager(LRUCacheWorkerLoRAManager):
+class ImageWorkerManager(LRUCacheWorkerLoRAManager, ABC):
     """The worker's side of loading: an adapter comes as a slot image, made outside the engine's loop."""
 
     _manager_cls = LinearSlots
@@ -105,9 +106,9 @@ class ImageWorkerManager(LRUCacheWorkerLoRAManager):
         return not (slots.other_layers or _renames(slots.model, parts))
 
     @property
+    @abstractmethod
     def kernel_name(self) -> str:
         """What computes adapters."""
-        raise NotImplementedError
 
     def _load_adapter(self, lora_request: LoRARequest) -> LoRAModel:
         if is_image(lora_request.lora_path):
