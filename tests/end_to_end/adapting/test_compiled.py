@@ -123,13 +123,16 @@ def test_every_exact_route_says_what_peft_says(
 def test_a_merged_base_says_what_it_is_made_to_say(
     name: str, base: Base, of_base: list[tuple[int, ...]], tmp_path: Path
 ) -> None:
-    """Served as it is written, against the base that the merge made: not quantized, so the rounding is bfloat16's."""
+    """Served as it is written, not quantized. Embeddings that alone were trained are large, so that rounding to bfloat16
+    turns answers (0.87 nats: LOG): those are served in float32.
+    """
+    form = ServingForm.FP32 if name == "tokens" else ServingForm.BF16
     original = trained(base.path, MERGED[name](), tmp_path / "original", strength=STRENGTHS[name])
     made = tmp_path / "merged"
     assert main(["compile", str(original), "--base", BASE, "--output", str(made), "--no-load-in-4bit"]) == 0
-    running = start_server(tmp_path, "--base", str(made), "--quantization", "bf16")
+    running = start_server(tmp_path, "--base", str(made), "--quantization", form.value)
     with Client(running.grpc) as client:
-        assert_peft_says_so(by_peft(base, original, ServingForm.BF16), client, "", PROMPTS, of_base)
+        assert_peft_says_so(by_peft(base, original, form), client, "", PROMPTS, of_base)
     assert stop_server(running) == 0
 
 

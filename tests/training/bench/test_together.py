@@ -18,7 +18,7 @@ def test_a_ratio_is_apart_by_together(tiny_base: Path, monkeypatch: pytest.Monke
     figures = together.together_figures({"tiny": tiny_base}, num_pairs=2, num_steps=8)
     assert figures["together_vs_apart_8_tiny_4_short"].runs == (4.0, 4.0)
     assert figures["together_tiny_16x256_apart"].value == 6000.0
-    assert len(figures) == 9
+    assert len(figures) == 12
 
 
 def test_both_ways_take_the_same_steps(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

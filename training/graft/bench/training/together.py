@@ -49,8 +49,9 @@ class Rows:
 
 _SHORT_TOKENS = 128
 """Of a micro-batch that is measured in as many steps as were asked for; larger ones take fewer."""
-# Short are those of the table of methods' own task.
+# A word and its label; those of the table of methods' own task; a sentence; whole texts.
 CASES: Mapping[str, Rows] = {
+    "4_labels": Rows(num=4, shortest=3, longest=8),
     "4_short": Rows(num=4, shortest=11, longest=23),
     "4_longer": Rows(num=4, shortest=16, longest=32),
     "16x256": Rows(num=16, shortest=256, longest=256),

@@ -95,6 +95,8 @@ def _baddbmm(sum_: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alph
 
 
 def _baddbmm_(sum_: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    if not _are_worth_it(left, right) or sum_.dtype != left.dtype:
+        return torch.ops.aten.baddbmm(sum_, left, right, beta=beta, alpha=alpha, out=sum_)
     return sum_.copy_(_baddbmm(sum_, left, right, beta=beta, alpha=alpha))
 
 
