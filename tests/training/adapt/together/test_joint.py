@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from graft.adapters.form import ServingForm
+from graft.training.adapt.together.joint import Joint, _Turn
 from graft.training.adapt.together.twin import twin
 from graft.training.model.attention import varlen
 from graft.training.model.casting import cast
@@ -133,3 +135,20 @@ def test_twins_have_the_same_weights_in_memory(tiny_base: Path, form: ServingFor
         assert layer.weight.quant_state.absmax is same.weight.quant_state.absmax
     ids = torch.arange(1, 9)[None]
     assert torch.equal(base(input_ids=ids).logits, other(input_ids=ids).logits)
+
+
+def test_many_tokens_take_several_passes(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No result depends on which members share one."""
+    made: list[int] = []
+    whole = Joint._backward
+
+    def one_pass(self: Joint, turns: Sequence[_Turn]) -> list[dict[str, torch.Tensor]]:
+        made.append(len(turns))
+        return whole(self, turns)
+
+    monkeypatch.setattr(Joint, "_backward", one_pass)
+    monkeypatch.setattr("graft.training.adapt.together.joint.TOKENS_PER_PASS", {"cpu": 100})
+    base = model.requires_grad_(False)
+    alone, members = apart_and_together(base, tuple(Settings(seed=seed) for seed in range(3)), dtype=torch.float32)
+    assert all(difference(one, other) < 1e-5 for one, other in zip(alone, members, strict=True))
+    assert {1, 2} <= set(made) and 3 not in made

@@ -13,6 +13,7 @@ from statistics import median
 import torch
 from peft import LoraConfig, TaskType
 from torch import nn
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from graft.adapters.form import ServingForm
@@ -75,8 +76,8 @@ def together_figures(bases: Mapping[str, Path], *, num_pairs: int, num_steps: in
     for name, folder in bases.items():
         base = load_base(folder, ServingForm.NF4)
         choose_attention(base, "auto", Circumstances(device="cpu", dtype=torch.bfloat16, learns_rows=True))
-        for case, rows in CASES.items():
-            num = max(1, num_steps * _SHORT_TOKENS // (rows.num * rows.longest))
+        for case, rows in tqdm(CASES.items(), desc=f"together on {name}"):
+            num = max(1, min(num_steps, num_steps * _SHORT_TOKENS // (rows.num * rows.longest)))
             apart, together = _pairs(base, rows, num_pairs=num_pairs, num_steps=num)
             ratios = tuple(one / other for one, other in zip(apart, together, strict=True))
             figures[f"together_vs_apart_{NUM_ADAPTERS}_{name}_{case}"] = Figure(

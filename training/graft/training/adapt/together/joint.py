@@ -22,6 +22,12 @@ from graft.training.objective.masks import decoder_of
 from graft.training.parallel.layout import Work
 
 
+TOKENS_PER_PASS = {"cpu": 4096, "cuda": 16384}
+"""Of several members' micro-batches. More gain nothing: what a pass costs by itself is a twentieth of it by then, while their
+activations outgrow the caches, and in the end memory.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Turn:
     """A member's micro-batch in a pass."""
@@ -73,7 +79,7 @@ class Joint:
 
     def add_gradients(self, works: Mapping[int, Work]) -> dict[int, dict[str, Tensor]]:
         """What ``Work.add_gradients`` does of each member's work, by their numbers: the micro-batches of all that come
-        i-th in one pass.
+        i-th in one pass, or in as many as their tokens ask for (``TOKENS_PER_PASS``).
         """
         means: dict[int, dict[str, Tensor]] = {member: {} for member in works}
         for number in range(max(len(work.batches) for work in works.values())):
@@ -84,10 +90,11 @@ class Joint:
             ]
             # Equals stand side by side, where their products are one.
             turns.sort(key=lambda turn: (self._ranks[turn.member], turn.num_tokens, turn.member))
-            for turn, parts in zip(turns, self._backward(turns), strict=True):
-                own = means[turn.member]
-                for name, part in parts.items():
-                    own[name] = own[name] + part if name in own else part.double()
+            for some in _passes(turns, TOKENS_PER_PASS[self.model.device.type]):
+                for turn, parts in zip(some, self._backward(some), strict=True):
+                    own = means[turn.member]
+                    for name, part in parts.items():
+                        own[name] = own[name] + part if name in own else part.double()
         return means
 
     def _backward(self, turns: Sequence[_Turn]) -> list[dict[str, Tensor]]:
@@ -137,6 +144,19 @@ class Joint:
             _Answer(self.model, part.view(*one.input_ids_BL.shape, -1), answer)
             for part, one in zip(parts, batches, strict=True)
         ]
+
+
+def _passes(turns: Sequence[_Turn], most: int) -> list[list[_Turn]]:
+    """Of at most so many tokens, or of one micro-batch."""
+    passes: list[list[_Turn]] = []
+    room = 0
+    for turn in turns:
+        if not passes or turn.num_tokens > room:
+            passes.append([])
+            room = most
+        passes[-1].append(turn)
+        room -= turn.num_tokens
+    return passes
 
 
 class _Answer(nn.Module):
