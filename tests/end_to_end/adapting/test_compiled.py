@@ -123,7 +123,7 @@ def test_every_exact_route_says_what_peft_says(
 def test_a_merged_base_says_what_it_is_made_to_say(
     name: str, base: Base, of_base: list[tuple[int, ...]], tmp_path: Path
 ) -> None:
-    """Served as it is written, not quantized. Embeddings that alone were trained are large, so that rounding to bfloat16
+    """Served as it is written, not quantized. Embeddings that alone were trained are large, so that bfloat16's rounding
     turns answers (0.87 nats: LOG): those are served in float32.
     """
     form = ServingForm.FP32 if name == "tokens" else ServingForm.BF16

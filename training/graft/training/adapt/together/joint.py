@@ -21,10 +21,9 @@ from graft.training.model.family import facts_of
 from graft.training.objective.masks import decoder_of
 from graft.training.parallel.layout import Work
 
-
 TOKENS_PER_PASS = {"cpu": 4096, "cuda": 16384}
-"""Of several members' micro-batches. More gain nothing: what a pass costs by itself is a twentieth of it by then, while their
-activations outgrow the caches, and in the end memory.
+"""Of several members' micro-batches. More gain nothing: what a pass costs by itself is a twentieth of it by then, while
+their activations outgrow the caches, and in the end memory.
 """
 
 
