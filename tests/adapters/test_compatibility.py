@@ -86,6 +86,20 @@ def test_what_can_be_compiled_says_by_which_command(
     assert f": graft compile FOLDER --base {base.name}{flags} --output COMPILED" in reason.remedy
 
 
+def test_what_no_compiler_takes_is_not_sent_to_it(base: Base, tmp_path: Path) -> None:
+    (reason,) = _reasons(make_adapter(tmp_path / "a", config={"peft_type": "BOTTLENECK"}), base)
+    assert "cannot be served: a bottleneck adapter bends" in reason.problem and "graft compile" not in reason.remedy
+
+
+def test_dora_is_refused_once_and_not_for_each_of_its_magnitudes(base: Base, tmp_path: Path) -> None:
+    names = ("lora_magnitude_vector", "lora_magnitude_vector.weight")
+    magnitudes = {
+        f"base_model.model.model.layers.0.self_attn.q_proj.{name}": np.ones(WIDTH, np.float32) for name in names
+    }
+    folder = make_adapter(tmp_path / "a", config={"use_dora": True}, tensors={**make_tensors(), **magnitudes})
+    assert _fields(_reasons(folder, base)) == ["use_dora"]
+
+
 @pytest.mark.parametrize(
     ("config", "fields"),
     [

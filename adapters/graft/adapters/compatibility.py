@@ -14,6 +14,7 @@ from graft.adapters.folder import head, lora_tensors, soft_prompt
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest, is_lora
 from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
+from graft.adapters.not_linear import NOT_LINEAR
 
 # Initialisations that only choose the first values. The others train against a changed base: PiSSA, OLoRA, LoftQ and
 # CorDA change it again when PEFT loads them, LoRA-GA does not, so that even PEFT would answer as another model.
@@ -142,8 +143,12 @@ def _kind_reasons(manifest: Manifest, base: Base, limits: Limits, compiles: str)
     elif is_lora(manifest.config):
         yield from _lora_reasons(manifest, base, limits, compiles)
     else:
-        problem = f"{manifest.config.get('peft_type')!r:.80} is not LORA, which is what slots hold"
+        kind = manifest.config.get("peft_type")
+        problem = f"{kind!r:.80} is not LORA, which is what slots hold"
         remedy = f"make an adapter or a base of it first: {compiles}"
+        if isinstance(kind, str) and kind in NOT_LINEAR:
+            problem = f"{kind} cannot be served: {NOT_LINEAR[kind]}"
+            remedy = "train one that has a linear form, such as LORA"
         yield Reason(field=f"{CONFIG_FILE}:peft_type", problem=problem, remedy=remedy)
 
 

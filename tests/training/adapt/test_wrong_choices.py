@@ -34,6 +34,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--rank-pattern", "q_proj=4000"], "the rank 4000 for 'q_proj'; it must be from 1 to 512"),
     (["--rank-pattern", "q_proj=a"], "must be of type"),
     (["--method", "dorra"], "'method' has the value 'dorra'"),
+    (["--method", "qlora"], "QLoRA is lora with the base in 4 bits, as by default"),
     (["--method", "pissa", "--r", "300"], "lower r, or rank_pattern, to 256"),
     (["--method", "adalora", "--init-r", "4", "--target-r", "4"], "lower target_r, or raise init_r"),
     (["--method", "adalora", "--tinit", "5", "--max-steps", "5"], "the training has 5 steps"),

@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from graft.training.batch.rows import reading
-from graft.training.batch.rows.row import Completion, Conversation, Row
+from graft.training.batch.rows.row import Completion, Conversation, Document, Row
 from graft.training.errors import DataError
 
 GOOD = '{"prompt": "a", "completion": "b"}'
@@ -51,6 +53,13 @@ def test_both_kinds_of_rows(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user", "content": "q", "weight": 1}]}', "unknown key 'weight'"),
         ('{"messages": ["hi"]}', "message 1 must be an object"),
         ("[" * 100000, "nested too deeply"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}', "train on preferences with graft align"),
+        ('{"input": {}, "preferred_output": [], "non_preferred_output": []}', "with graft align"),
+        ('{"prompt": "a", "completion": "b", "label": true}', "graft align --loss-type kto"),
+        ('{"text": "a", "label": "good"}', "--task text-classification"),
+        ('{"tokens": ["a"], "tags": ["O"]}', "--task token-classification"),
+        ('{"context": "a", "question": "b", "answers": {}}', "--task question-answering"),
+        ('{"prompt": "a", "choices": ["b", "c"], "label": 0}', "--task multiple-choice"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, line: str | bytes, wrong: str) -> None:
@@ -66,6 +75,22 @@ def test_all_bad_rows_up_to_ten_are_reported_at_once(tmp_path: Path) -> None:
         read_rows(write(tmp_path, *["{}"] * 12))
     assert str(caught.value).count(", line ") == 10
     assert "2 more bad lines" in str(caught.value) and str(caught.value).endswith("in lines 11, 12")
+
+
+def test_another_kind_of_file_is_told_all_that_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion\na,b\n")
+    with pytest.raises(DataError, match=r"'\.csv' is no known kind of rows; use \.jsonl, .*\.parquet, .* or \.ipc"):
+        read_rows(path)
+
+
+def test_a_table_of_preferences_says_who_reads_it_and_a_label_beside_a_text_is_unread(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"prompt": "a", "chosen": "b", "rejected": "c"}]), path)
+    with pytest.raises(DataError, match="graft align"):
+        read_rows(path)
+    parquet.write_table(pyarrow.Table.from_pylist([{"text": "a", "label": 1}]), path)
+    assert read_rows(path) == [(1, Document(text="a"))]
 
 
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:

@@ -69,9 +69,9 @@ def test_what_carries_loss_is_shown_and_counted(
     told = capsys.readouterr().out
     assert "⟦b<|im_end|>⟧" in told and "⟦d<|im_end|>⟧" in told and "⟦E<|eos|>⟧" in told
     assert len(re.findall("⟦", told)) == 4  # with that which says how it is written
-    assert "1 rows are dropped\n    line 2: 82 tokens, max_length is 64; nothing that is learned is left of it" in told
-    assert "1 rows are cut\n    line 4: 91 tokens, max_length is 64 (keep_start)" in told
-    assert "1 rows are also measured on, which flatters: lines 3" in told
+    assert "1 row is dropped\n    line 2: 82 tokens, max_length is 64; nothing that is learned is left of it" in told
+    assert "1 row is cut\n    line 4: 91 tokens, max_length is 64 (keep_start)" in told
+    assert "1 row is also measured on, which flatters: line 3" in told
     shown = Marked(page.read_text())
     assert shown.found == ["b<|im_end|>", "d<|im_end|>", "E<|eos|>"]
     assert "script" not in shown.tags and "Be &lt;b&gt;." in page.read_text()
@@ -97,7 +97,8 @@ def test_rows_that_cannot_be_learned_are_listed_and_end_in_2(
     assert audit(tiny_base, "--data", first, "--data", f"{second}:0.5") == 2
     told = capsys.readouterr().out
     assert "refused: no training begins\n    line 1: completion is empty" in told
-    assert "30 rows are refused" in told and "… and 10 more" in told and "0.5 by weight" in told
+    assert "30 rows are refused: no training begins\n    lines 1, 2, " in told and told.count("text is empty") == 1
+    assert ", 20 … (30 in all): text is empty" in told and "0.5 by weight" in told
     assert audit(tiny_base) == 2
     assert "--data is missing" in capsys.readouterr().err
 

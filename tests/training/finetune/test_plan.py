@@ -118,6 +118,7 @@ def test_int8_halves_and_plain_weights_do_not(tmp_path: Path, capsys: pytest.Cap
         (["--plan", "--devices", "2", "--load-in-8bit"], "LLM.int8 cannot be sharded"),
         (["--plan", "--dp-shard", "8"], "dp_shard 8 asks for 8 processes, and there are 1"),
         ([], "--data is missing; without it there is only --plan"),
+        (["--data", "rows.jsonl"], "--name is missing; without it there is only --plan and --audit"),
         (["--memory", "8G"], "--memory is for --plan"),
         (["--plan", "--task", "text-classification"], "--plan is for what serves text, and --task makes a head"),
         (["--plan", "--teacher", "nowhere"], "no base is called 'nowhere'"),

@@ -189,6 +189,12 @@ def test_the_command_says_what_is_wrong_in_one_line(
     assert main([*given, "--output", str(align.work)]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "line 1: chosen and rejected are equal" in told and not align.work.exists()
+    for flags, way in (
+        (["--method", "houlsby"], "sigmoid by houlsby on seedling: cannot be served: what it adds is no matrix"),
+        (["--loss-type", "reward"], "a reward model by lora on seedling: no server takes it; peft loads it"),
+    ):
+        assert main([*given, "--output", str(align.work), *flags]) == 2
+        assert capsys.readouterr().out.startswith(way), "before it trains"
 
 
 def test_a_plan_counts_two_answers_a_pair(tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from graft.training.report.chart import MAX_POINTS, Curve, chart, thinned
 from graft.training.report.curves import curves
 from graft.training.report.examples import Example, section
 from graft.training.report.masks import MAX_CHARACTERS, MAX_PIECES, MarkedRow, bounded, marked
+from graft.training.report.page import table
 from graft.training.report.report import Report
 from graft.training.report.scale import Scale, ticks
 from graft.training.report.summary import summary
@@ -62,9 +63,14 @@ def test_a_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     found = Page.read(path)
     assert all(link.startswith("#") for link in found.links)
     assert found.tags.count("svg") == 4  # loss, rewards, gradient and speed
+    assert path.read_text().count("<figure class=whole>") == 1, "the loss has a line to itself, the others share theirs"
     assert found.text.index("0.012") < found.text.index("others, as they are by default") < found.text.index("seed")
     for text in ("An <adapter>", "<b>2 & 2?", "graft adapters push x", "0.012", "rootstock-5m", "four"):
         assert text in found.text, text
+
+
+def test_bars_have_a_colour_of_their_own() -> None:
+    assert table(("", ""), [("up to 64", "███"), ("up to 128", "")]).count("<td class=bar>") == 1
 
 
 def test_the_same_training_makes_the_same_page(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     options = ["--max-steps", "30", "--learning-rate", "3e-3", "--validation", str(data), "--max-length", "32"]
     assert main(["finetune", *named, "--task", "text-classification", *options]) == 0
     told = capsys.readouterr().out
+    way = "text-classification by full on base (encoder): no server takes it; graft evaluate heads measures it"
+    assert told.startswith(way)
     assert f"model in {output / 'model'}" in told and "accuracy 1.0000" in told and "matthews_correlation" in told
     page = (output / "report.html").read_text()
     assert "graft evaluate heads" in page and "graft adapters push" not in page, "a server takes no encoder"

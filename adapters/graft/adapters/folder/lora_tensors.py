@@ -24,6 +24,7 @@ _PER_TOKEN = re.compile(
     r"(?:\.base_layer|\.original_module|\.modules_to_save(?:\.\w+)?)?"
     r"\.(?P<kind>weight|lora_embedding_A(?:\.weight)?)\Z"
 )
+_MAGNITUDE = re.compile(r"\.lora_magnitude_vector(\.weight)?\Z")
 _MAX_SHOWN = 20
 
 
@@ -49,6 +50,8 @@ class Pair:
 def mismatches(manifest: Manifest, base: Base) -> list[Reason]:
     """Everything that keeps the tensors from being a LoRA of `base`; at most 20 of one kind are spelled out."""
     matrices = {name: info for name, info in manifest.tensors.items() if head.part_of(name) is None}
+    if manifest.config.get("use_dora"):  # which is refused as such: of its magnitudes there is nothing to add
+        matrices = {name: info for name, info in matrices.items() if not _MAGNITUDE.search(name)}
     pairs, strange = pairs_of(matrices)
     experts = sorted(filter(is_expert, pairs))
     known = {module: pair for module, pair in pairs.items() if module in base.modules and not is_expert(module)}

@@ -4,7 +4,7 @@ other, each from a line of its own. Read as RFC 8259 has it: no NaN, and no key 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,16 +37,21 @@ def read_rows(path: Path, parse: Callable[[Any], T]) -> list[tuple[int, T]]:
     return found
 
 
-def sort_rows(path: Path, parse: Callable[[Any], T]) -> tuple[list[tuple[int, T]], list[tuple[int, str]]]:
+def sort_rows(
+    path: Path, parse: Callable[[Any], T], *, others: Sequence[str] = ()
+) -> tuple[list[tuple[int, T]], list[tuple[int, str]]]:
     """The same for the rows that can be used, and what is wrong with each of the others.
 
-    Raises ``UnreadableText`` for another kind of file, or one that cannot be read.
+    ``others`` are kinds that the caller reads by itself, for the error's words. Raises ``UnreadableText`` for another
+    kind of file, or one that cannot be read.
     """
     kind = kind_of(path)
     if kind == DOCUMENT:
         return sorted_out(values_in(read_text(path)), lambda value: parse(_sound(value)))
     if kind not in LINES:
-        raise UnreadableText(f"{path}: {kind or 'no suffix'!r} is no known kind of rows; use .jsonl, .ndjson or .json.")
+        *known, last = (*LINES, DOCUMENT, *others)
+        use = f"use {', '.join(known)} or {last}"
+        raise UnreadableText(f"{path}: {kind or 'no suffix'!r} is no known kind of rows; {use}.")
     lines = ((number, line) for number, line in raw_lines(path) if line.strip(b" \t\r"))
     return sorted_out(lines, lambda line: parse(value_of(line)))
 

@@ -159,10 +159,13 @@ def test_the_command_says_what_it_made(tiny_base: Path, tmp_path: Path, capsys: 
     assert main([*command, "--svd", "4", "--json", str(figures)]) == 0
     said = capsys.readouterr().out
     assert "DORA on seedling as bf16, svd, to be served with --max-rank 8 or more" in said
-    assert f"an adapter in {made}" in said
+    assert f"an adapter in {made}: graft adapters push {made} --name NAME --alias stable" in said
     report = json.loads(figures.read_text())
     assert report == json.loads((made / "compiled.json").read_text())
     assert (report["route"], report["rank"], report["form"], report["method"]) == ("svd", 4, "bf16", "DORA")
     assert 0 < report["relative_error"] < 1 and len(report["layers"]) == 2
+    base = tmp_path / "base"
+    assert main([*command[:5], str(base), *command[6:], "--merge"]) == 0
+    assert f"a base in {base}: graft serve --base {base} --quantization bf16" in capsys.readouterr().out
     assert main([*command, "--svd", "4"]) == 2
     assert "exists: remove it" in capsys.readouterr().err

@@ -34,6 +34,8 @@ METHODS = (
     *("trainable_tokens", "prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"),
     *("houlsby", "pfeiffer", "bitfit", "full"),
 )
+_QLORA = "lora with the base in 4 bits, as by default"
+_METHOD = Limit(holds=lambda name: name in METHODS, text=f"one of {', '.join(METHODS)} (QLoRA is {_QLORA})")
 PROMPT_METHODS = frozenset(("prefix_tuning", "prompt_tuning", "p_tuning", "multitask_prompt_tuning"))
 """Vectors stand before each row, so that each has a line of its own."""
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit")
@@ -44,7 +46,7 @@ _MAX_VIRTUAL, _MAX_SIZE = 1 << 14, 1 << 20
 class AdaptSettings(TrainingSettings):
     """Settings of one training on a base."""
 
-    method: str = setting("lora", f"how the base learns: {', '.join(METHODS)}", one_of(*METHODS))
+    method: str = setting("lora", f"how the base learns: {', '.join(METHODS)}; QLoRA is {_QLORA}", _METHOD)
     r: int = setting(16, "rank", _RANK)
     lora_alpha: float = setting(32.0, "scale of the adapter, divided by the rank", POSITIVE)
     lora_dropout: float = setting(0.0, "share of an adapter's inputs left out in training", BELOW_1)

@@ -57,11 +57,17 @@ def run(args: argparse.Namespace) -> int:
     from graft.training.adapt.made.pushing import check_push
     from graft.training.adapt.made.written import folder_of
     from graft.training.preference.job import Align
+    from graft.training.preference.settings import REWARD
 
     job = Align(base=base, data=args.data, settings=settings, work=folder)
     method, adaptable = job.method()
+    way = method.way(adaptable)
     if args.push is not None:
-        check_push(args.push, base, job.form, method.way(adaptable))
+        check_push(args.push, base, job.form, way)
+    if settings.loss_type == REWARD:
+        launching.say(f"a reward model by {method.name} on {base.name}: no server takes it; peft loads it")
+    else:
+        launching.say(f"{settings.loss_type} by {method.name} on {base.name}: {way}")
     is_first, _ = launching.launch(job, args)
     if not is_first:
         return 0

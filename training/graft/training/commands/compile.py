@@ -1,6 +1,7 @@
 """``graft compile``: makes of an adapter of any method what a server takes."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,12 +66,21 @@ def run(args: argparse.Namespace) -> int:
         max_error=args.max_error,
     ).execute()
     print(report)
-    print(f"{'a base' if report.rank is None else 'an adapter'} in {args.output}")
+    what = "an adapter" if report.rank is not None else "a base"
+    print(f"{what} in {args.output}: {_next(args.output, report)}")
     if args.json is not None:
         args.json.write_text(report.as_json(), encoding="utf-8")
     if args.push is not None:
         _push(args, report)
     return 0
+
+
+def _next(made: Path, report: "Report") -> str:
+    """What people type to have it served; a base that was merged keeps its weights as they were written."""
+    folder = shlex.quote(str(made))
+    if report.rank is None:
+        return f"graft serve --base {folder} --quantization bf16"
+    return f"graft adapters push {folder} --name NAME --alias stable"
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -77,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
     settings = FinetuneSettings.from_mapping({} if is_task else values)
     if args.plan:
         return _plan(args, settings)
-    for flag, said in (("data", data), *([] if args.audit else [("name", args.name)])):
-        if said is None:
-            raise ConfigurationError(f"--{flag} is missing; without it there is only --plan.")
+    for flag, said, others in (("data", data, "--plan"), ("name", args.name, "--plan and --audit")):
+        if said is None and not (flag == "name" and args.audit):
+            raise ConfigurationError(f"--{flag} is missing; without it there is only {others}.")
     sources = Sources.parse(data)
     if args.audit:
         return run_audit(args, base_of(args, Path(".graft")), sources, settings)
@@ -103,8 +103,7 @@ def run(args: argparse.Namespace) -> int:
     way = method.way(adaptable)
     if args.push is not None:
         check_push(args.push, base, job.form, way)
-    if os.environ.get("RANK", "0") == "0":  # of several processes of one launcher
-        print(f"{method.name} on {base.name}: {way}")
+    launching.say(f"{method.name} on {base.name}: {way}")
     is_first, _ = launching.launch(job, args)
     if not is_first:
         return 0

@@ -59,8 +59,7 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     from graft.training.tasks.measured import told
     from graft.training.tasks.record import TaskRecord
 
-    if args.push is not None:
-        _check_push(args.push, base, settings)
+    launching.say(_way(base, settings, args.push))
     job = TrainTask(base=base, data=data.only, settings=settings, work=folder)
     is_first, _ = launching.launch(job, args)
     if not is_first:
@@ -76,8 +75,11 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     return 0
 
 
-def _check_push(target: str, base: Base, settings: TaskSettings) -> None:
-    """Raises ``ConfigurationError`` where no server, or not this one, would take what is made."""
+def _way(base: Base, settings: TaskSettings, push: str | None) -> str:
+    """By which method it is learned, and whether servers take it.
+
+    Raises ``ConfigurationError`` where ``push`` names a server and none, or not this one, would take what is made.
+    """
     from transformers import AutoConfig
 
     from graft.training.job.publish import check_server_for
@@ -85,12 +87,15 @@ def _check_push(target: str, base: Base, settings: TaskSettings) -> None:
     from graft.training.tasks.checks import decided, form_of, is_served
 
     config = AutoConfig.from_pretrained(base.path, local_files_only=True)
-    settings = decided(settings, config)
-    if not is_served(settings, config):
-        kind = facts_of(config).kind
+    settings, kind = decided(settings, config), facts_of(config).kind
+    is_taken = is_served(settings, config)
+    if push is not None and not is_taken:
         raise ConfigurationError(
-            f"--push {target}: servers take heads for {TEXT} that decoders learn by {LORA}, and this is "
+            f"--push {push}: servers take heads for {TEXT} that decoders learn by {LORA}, and this is "
             f"{settings.task} by {settings.method} on the {kind} {base.name}: leave --push out, and measure it with "
             "graft evaluate heads."
         )
-    check_server_for(target, base, form_of(base, settings), rank=settings.r, has_head=True)
+    if push is not None:
+        check_server_for(push, base, form_of(base, settings), rank=settings.r, has_head=True)
+    way = "served as it is, for graft classify" if is_taken else "no server takes it; graft evaluate heads measures it"
+    return f"{settings.task} by {settings.method} on {base.name} ({kind}): {way}"

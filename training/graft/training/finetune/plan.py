@@ -43,8 +43,8 @@ def plan(folder: Path, settings: AdaptSettings, machine: Machine, *, teacher: Fr
     num_rows, length = _lines(settings, length)
     per_token = flops_per_token(adapted.model, length)
     lines = [
-        f"{folder.name} in {adapted.form}: {skeleton.num_parameters / 1e9:,.2f}B parameters, "
-        f"{adapted.base_bytes_on(mesh) / 1e9:.2f} GB on a device{_sharing(adapted, mesh)}",
+        f"{folder.name} in {adapted.form}: {_count(skeleton.num_parameters)} parameters, "
+        f"{_size(adapted.base_bytes_on(mesh))} on a device{_sharing(adapted, mesh)}",
         f"{method.name}: {_count(adapted.num_adapter)} parameters learn",
         f"serving: {method.way(base)}",
         *([] if teacher is None else [f"the teacher, {teacher}, lies on every device and is counted with the base"]),
@@ -72,13 +72,20 @@ def _lines(settings: AdaptSettings, length: int) -> tuple[int, int]:
 
 
 def _count(num: int) -> str:
+    if num >= 1e9:
+        return f"{num / 1e9:,.2f}B"
     return f"{num / 1e6:,.1f}M" if num >= 1e6 else f"{num:,}"
+
+
+def _size(num_bytes: float) -> str:
+    """Of small bases, too, more than a zero is told."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.2f} MB"
 
 
 def _sharing(adapted: Adapted, mesh: Mesh) -> str:
     if not mesh.shards_weights:
         return ""
-    return f": its share of {adapted.base_bytes / 1e9:.2f} GB among {mesh.dp_shard}, and what is gathered at a time"
+    return f": its share of {_size(adapted.base_bytes)} among {mesh.dp_shard}, and what is gathered at a time"
 
 
 def _table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from graft.training.errors import ConfigurationError
@@ -16,6 +17,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the newest finished checkpoint")
     parser.add_argument("--ray", type=int, metavar="WORKERS", help="train on a cluster, in so many Ray Train workers")
     parser.add_argument("--ray-address", help="of a running cluster (default: one is started for this training)")
+
+
+def say(text: str) -> None:
+    """Prints before a training starts: of several processes of one launcher in the first."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True)
 
 
 def launch(job: Job, args: argparse.Namespace) -> tuple[bool, Any]:

@@ -13,6 +13,8 @@ from graft.training.report.scale import Scale, ticks
 MAX_POINTS = 600
 """Of a curve: a page of a long training stays small."""
 _NUM_COLORS = 6
+_WIDTH = 470
+"""Of two that stand side by side; what is wider has a line to itself."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 8, 12, 22
 """Units of the drawing around what is plotted."""
 
@@ -30,7 +32,7 @@ class Curve:
     """In the colour of the next one, of which it shows the single values."""
 
 
-def chart(curves: Sequence[Curve], *, unit: str, width: int = 470, height: int = 200) -> str:
+def chart(curves: Sequence[Curve], *, unit: str, width: int = _WIDTH, height: int = 200) -> str:
     """``<figure>…</figure>``; its sizes are pixels where there is room. The same curves make the same text.
 
     Raises ``ValueError`` where no curve has a point.
@@ -47,7 +49,7 @@ def chart(curves: Sequence[Curve], *, unit: str, width: int = 470, height: int =
         if len(shown) > 1 and not one.is_faint
     )
     return (
-        f"<figure><figcaption>{escape(unit)}{names}</figcaption>"
+        f"<figure{' class=whole' if width > _WIDTH else ''}><figcaption>{escape(unit)}{names}</figcaption>"
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(unit)} by step">'
         f"{_grid(x, y, width, height)}{lines}</svg></figure>"
     )

@@ -67,7 +67,7 @@ def definitions(values: Mapping[str, object]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Numbers stand to the right; everything else is text."""
+    """Numbers stand to the right; everything else is text, and blocks alone (█) are a bar."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{heads}</tr>{body}</table></div>'
@@ -80,4 +80,6 @@ def _cell(value: object) -> str:
             if isinstance(value, float)
             else f'<td class="number">{value:,}</td>'
         )
-    return f"<td>{escape(str(value))}</td>"
+    text = str(value)
+    kind = " class=bar" if text and not text.strip("█") else ""
+    return f"<td{kind}>{escape(text)}</td>"

@@ -25,7 +25,7 @@ table { border-collapse: collapse; font-size: .9rem }
 th, td { text-align: left; vertical-align: top; padding: .25rem 1.4rem .25rem 0; border-bottom: 1px solid var(--line);
   white-space: pre-wrap; overflow-wrap: anywhere }
 th { font-weight: 500; color: var(--quiet); white-space: nowrap }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+td.bar { color: var(--accent) } td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { background: var(--box); border-radius: 6px; margin: .4rem 0 1rem; padding: .6rem .8rem; font-size: .84rem;
   line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 22rem; overflow-y: auto }
 mark { background: var(--mark); color: inherit; border-radius: 3px }
@@ -36,7 +36,7 @@ svg { display: block; width: 100%; height: auto }
 .tiles > div { padding: .55rem .8rem } .tiles b { font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere }
 .tiles small { display: block; color: var(--quiet) }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: .8rem }
-.charts > :first-child { grid-column: 1 / -1 }
+.charts > .whole { grid-column: 1 / -1 }
 figure { margin: 0; padding: .7rem .9rem .5rem; display: flex; flex-direction: column; justify-content: space-between }
 figcaption { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .85rem; color: var(--quiet) }
 figure text { font: 11px system-ui, sans-serif; fill: var(--quiet) }

@@ -24,18 +24,11 @@ from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import Reference
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
+from graft.adapters.not_linear import NOT_LINEAR
 from graft.training.errors import ConfigurationError, first_line
 
 _MAX_CONFIG_BYTES = 1 << 20
 _PROMPTS = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE"}
-_NOT_LINEAR = {
-    "ADAPTION_PROMPT": "it adds gated attention over prompts of its own to the blocks",
-    "BOTTLENECK": "a bottleneck adapter bends what passes through it between its two matrices",
-    "POLY": "which of its matrices apply is chosen for each task",
-    "SHADOW": "it runs a model of its own beside the base",
-    "XLORA": "how much of each matrix applies depends on the tokens",
-}
-"""Why no matrix stands for a method's update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +104,8 @@ def _method_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"{method} trains a prompt and no weights, so there is nothing to compile: what a server takes of it is "
             "pushed as it is"
         )
-    elif method in _NOT_LINEAR:
-        yield f"{method} has no linear form: {_NOT_LINEAR[method]}; train one that has, such as LORA, to have it served"
+    elif method in NOT_LINEAR:
+        yield f"{method} has no linear form: {NOT_LINEAR[method]}; train one that has, such as LORA, to have it served"
     elif method not in PeftType.__members__:
         yield f"peft_type {method!r:.80} is no method that peft {_peft_version()} knows, such as LORA, LOHA or VERA"
     if config.get("alora_invocation_tokens"):

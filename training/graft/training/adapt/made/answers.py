@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -76,15 +77,18 @@ def _said(model: nn.Module, prompt: Sequence[int], tokenizer: PreTrainedTokenize
     if most < 1:
         return "–"
     ids_1L = torch.tensor([list(prompt)], device=next(model.parameters()).device)
-    said_1L = model.generate(
-        input_ids=ids_1L,
-        attention_mask=torch.ones_like(ids_1L),
-        do_sample=False,
-        max_new_tokens=most,
-        eos_token_id=list(stop_ids) or None,
-        pad_token_id=stop_ids[0] if stop_ids else 0,
-        **task_of(model),
-    )
+    with warnings.catch_warnings():
+        # Which transformers makes; peft makes its own, counting the vectors ahead.
+        warnings.filterwarnings("ignore", "Position ids are not supported")
+        said_1L = model.generate(
+            input_ids=ids_1L,
+            attention_mask=torch.ones_like(ids_1L),
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=list(stop_ids) or None,
+            pad_token_id=stop_ids[0] if stop_ids else 0,
+            **task_of(model),
+        )
     said = said_1L[0].tolist()
     new = said[len(prompt) :] if said[: len(prompt)] == list(prompt) else said
     return _text(tokenizer, new, stop_ids, MAX_NEW_TOKENS)

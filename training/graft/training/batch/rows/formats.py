@@ -17,6 +17,9 @@ def row_of(value: Any) -> Row:
     if not isinstance(value, dict):
         raise BadLine(f"a row must be a JSON object, not {kind_of(value)}.")
     row = {key: one for key, one in value.items() if one is not None}
+    for keys, remedy in _ELSEWHERE:
+        if row.keys() >= keys:
+            raise BadLine(f"it has {' and '.join(sorted(keys))}: {remedy}.")
     for key, read in _READERS.items():
         if key in row:
             return read(row)
@@ -24,7 +27,11 @@ def row_of(value: Any) -> Row:
 
 
 def keys_of(columns: set[str]) -> frozenset[str]:
-    """Of a table's columns those that its rows are read from."""
+    """Of a table's columns those that its rows are read from; all, where other commands read such rows. A label beside
+    what can be read is a column like any other.
+    """
+    if any(columns >= keys for keys, _ in _ELSEWHERE if "label" not in keys):
+        return frozenset(columns)
     for key, keys in _KEYS.items():
         if key in columns:
             return frozenset(columns & keys)
@@ -54,6 +61,22 @@ def _document(row: Mapping[str, Any]) -> Document:
     return Document(text=text_of(row, "text", may_be_empty=False))
 
 
+_ELSEWHERE: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset(("chosen", "rejected")),
+        "train on preferences with graft align, or on chosen answers with --columns prompt=prompt,completion=chosen",
+    ),
+    (frozenset(("preferred_output",)), "train on preferences with graft align"),
+    (
+        frozenset(("completion", "label")),
+        "train on answers that are good or bad with graft align --loss-type kto, or leave the label out",
+    ),
+    (frozenset(("text", "label")), "train a classifier with --task text-classification, or leave the label out"),
+    (frozenset(("tokens", "tags")), "train with --task token-classification"),
+    (frozenset(("context", "question", "answers")), "train with --task question-answering"),
+    (frozenset(("prompt", "choices")), "train with --task multiple-choice"),
+)
+"""Keys of rows that are learned otherwise than by next tokens, and how."""
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Row]] = {
     "messages": conversation,
     "conversations": shared,

@@ -64,7 +64,7 @@ def _read(
     path: Path, parse: Callable[[Any], T], columns: Mapping[str, str] | None, *, every_column: bool = False
 ) -> FileRows[T]:
     if kind_of(path) not in TABLES:
-        found, refused = sort_rows(path, parse)
+        found, refused = sort_rows(path, parse, others=TABLES)
         return FileRows(path=path, found=found, refused=refused)
     there = columns_of(path)
     wanted = set(there) if every_column else set(columns.values()) if columns else keys_of(set(there))

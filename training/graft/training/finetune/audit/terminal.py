@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from graft.training.finetune.audit.audit import Audit, FileAudit, Numbered, ShownExample
 
-MAX_LISTED = 20
-"""Rows of one reason's list; the page and the JSON have all."""
+MAX_LISTED = MAX_NUMBERED = 20
+"""Reasons of a list, and rows of one reason; the page and the JSON have all."""
 _LEARNED, _QUIET, _BAD, _END = "\x1b[1;32m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
 _BAR = 30
 
@@ -33,8 +33,8 @@ def as_json(audit: Audit) -> str:
 def _file(file: FileAudit, colours: bool) -> Iterator[str]:
     share = f", {file.weight:g} by weight" if file.weight is not None else ""
     learned = file.num_learned / file.num_tokens if file.num_tokens else 0.0
-    yield f"{file.path}: {file.num_rows:,} rows{share}"
-    yield f"  {file.num_examples:,} examples, {file.num_tokens:,} tokens"
+    yield f"{file.path}: {_rows(file.num_rows)}{share}"
+    yield f"  {file.num_examples:,} example{'' if file.num_examples == 1 else 's'}, {file.num_tokens:,} tokens"
     yield f"  {file.num_learned:,} tokens carry loss ({learned:.0%})"
     most = max((num for _, num in file.lengths), default=1)
     for length, num in file.lengths:
@@ -42,8 +42,7 @@ def _file(file: FileAudit, colours: bool) -> Iterator[str]:
     for note in file.notes:
         yield f"  {note}"
     if file.held_out:
-        numbers = ", ".join(map(str, file.held_out[:MAX_LISTED])) + (" …" if len(file.held_out) > MAX_LISTED else "")
-        yield f"  {len(file.held_out)} rows are also measured on, which flatters: {file.unit}s {numbers}"
+        yield f"  {_are(len(file.held_out))} also measured on, which flatters: {_numbered(file.held_out, file.unit)}"
     yield from _listed("cut", file.cut, file.unit)
     yield from _listed("dropped", file.dropped, file.unit)
     for line in _listed("refused: no training begins", file.refused, file.unit):
@@ -52,11 +51,30 @@ def _file(file: FileAudit, colours: bool) -> Iterator[str]:
 
 def _listed(what: str, rows: Sequence[Numbered], unit: str) -> Iterator[str]:
     if rows:
-        yield f"  {len(rows)} rows are {what}"
-    for number, reason in rows[:MAX_LISTED]:
-        yield f"    {unit} {number}: {reason}"
-    if len(rows) > MAX_LISTED:
-        yield f"    … and {len(rows) - MAX_LISTED} more"
+        yield f"  {_are(len(rows))} {what}"
+    by_reason = dict[str, list[int]]()
+    for number, reason in rows:
+        by_reason.setdefault(reason, []).append(number)
+    for reason, numbers in list(by_reason.items())[:MAX_LISTED]:
+        yield f"    {_numbered(numbers, unit)}: {reason}"
+    if rest := sum(map(len, list(by_reason.values())[MAX_LISTED:])):
+        yield f"    … and {rest} more"
+
+
+def _numbered(numbers: Sequence[int], unit: str) -> str:
+    """``line 3``, or the first of many lines and how many they are."""
+    if len(numbers) == 1:
+        return f"{unit} {numbers[0]}"
+    first = ", ".join(map(str, numbers[:MAX_NUMBERED]))
+    return f"{unit}s {first}" + (f" … ({len(numbers)} in all)" if len(numbers) > MAX_NUMBERED else "")
+
+
+def _are(num: int) -> str:
+    return f"{_rows(num)} {'is' if num == 1 else 'are'}"
+
+
+def _rows(num: int) -> str:
+    return "1 row" if num == 1 else f"{num:,} rows"
 
 
 def _example(example: ShownExample, colours: bool) -> str:
