@@ -6,6 +6,7 @@ import pytest
 from graft.training.errors import ConfigurationError
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.settings.settings import add_flags, given, read_settings
+from graft.training.tasks.settings import TaskSettings
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,15 @@ def test_a_date_is_text_in_every_kind_of_file_that_has_dates(tmp_path: Path, dat
     (tmp_path / "s.yaml").write_text(f"seed: {date}")
     with pytest.raises(ConfigurationError, match=f"seed.*{date[-10:]}"):
         FinetuneSettings.from_mapping(read_settings(tmp_path / "s.yaml"))
+
+
+def test_a_flag_that_two_commands_share_tells_both_defaults() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, FinetuneSettings)
+    add_flags(parser, TaskSettings, title="settings of --task", besides=FinetuneSettings)
+    told = " ".join(parser.format_help().split())
+    assert "Of those above, --learning-rate: peak; lora wants more, such as 1e-3 (5e-05);" in told
+    assert "--num-train-epochs: times" not in told.partition("settings of --task")[2], "it begins as the other does"
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,32 @@ def test_a_whole_model_is_what_hugging_face_loads(
         assert tokenizer.decode(ids[0], skip_special_tokens=True).strip() == "Bob"
 
 
+@pytest.mark.parametrize(
+    "task, rows, is_quantized",
+    [
+        ("token-classification", TAGGED, False),
+        ("token-classification", TAGGED, True),
+        ("question-answering", ASKED, False),
+    ],
+)
+def test_a_head_with_a_bias_stands_beside_four_bits_as_it_is(
+    tmp_path: Path, task: str, rows: list[dict[str, Any]], is_quantized: bool
+) -> None:
+    """By default a decoder is held in NF4, brought there or as ``graft quantize`` wrote it; its head never is."""
+    base = write_base("llama", tmp_path / "base")
+    if is_quantized:
+        assert main(["quantize", str(base.path), "--form", "nf4", "--output", str(tmp_path / "nf4")]) == 0
+        base = Base.from_folder(tmp_path / "nf4")
+    training = job(tmp_path, "llama", rows, base, task=task, max_steps=4)
+    folder = training.execute()
+    trained, record = TrainedRecord.read(folder), TaskRecord.read(folder)
+    assert trained is not None and trained.form is ServingForm.NF4
+    losses = [row["loss"] for row in read_metrics(training.work)]
+    assert losses[-1] < losses[0]
+    measured = Trained.of(folder, base).measure(training.data)
+    assert measured["loss"] == pytest.approx(record.metrics["loss"], abs=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["bert", "llama", pytest.param("bart", marks=pytest.mark.slow)])
 def test_an_adapter_carries_its_head(tmp_path: Path, kind: str) -> None:
     """peft loads it onto the base with a new head, and gets what the training measured."""

@@ -1,6 +1,7 @@
 """Loading what was saved: a base in the form it is trained on and served in, its tokenizer, a model to train on."""
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,6 +67,8 @@ def load_base(
         # That we pass how to load what the folder holds is meant.
         warnings.filterwarnings("ignore", "You passed `quantization_config`")
         quantization = _quantization(found, form, storage, double_quantization)
+        if config is not None:
+            config = _keep_heads(model_class, config, quantization.get("quantization_config"))
         model = _loaded(path, model_class, config, dtype=dtype, device_map={"": device}, **quantization)
     if quantization and found is None:
         _let_go_of_files(model)
@@ -117,6 +120,25 @@ def _quantization(
     if found is None and form is ServingForm.LLM_INT8:
         return {"quantization_config": llm_int8_config()}
     return {}
+
+
+def _keep_heads(model_class: Any, config: PretrainedConfig, quantization: Any) -> PretrainedConfig:
+    """A head is learned, and stays as it is: by itself transformers keeps what is last, of which a head's bias is no
+    layer. Says so in ``quantization``, or in the configuration of a folder that is quantized; returns that.
+    """
+    own: Mapping[str, Any] | None = getattr(config, "quantization_config", None)
+    is_to_be = hasattr(quantization, "llm_int8_skip_modules")
+    if not is_to_be and (own is None or own.get("quant_method") != "bitsandbytes"):
+        return config
+    with torch.device("meta"):
+        made: PreTrainedModel = model_class(config)
+    heads = [name for name, _ in made.named_children() if name != made.base_model_prefix]
+    if is_to_be:
+        quantization.llm_int8_skip_modules = heads
+        return config
+    kept = copy.deepcopy(config)
+    kept.quantization_config = {**(own or {}), "llm_int8_skip_modules": heads}
+    return kept
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:

@@ -179,9 +179,9 @@ def add_flags(
     besides: type[TrainingSettings] | None = None,
 ) -> None:
     """A flag for every setting: ``--learning-rate 1e-3``, ``--packing`` and ``--no-packing``. None is required. Those
-    of ``besides`` are there already.
+    of ``besides`` are there already: where they begin as something else, the group says so.
     """
-    group = parser.add_argument_group(title)
+    group = parser.add_argument_group(title, _otherwise(kind, besides))
     there = () if besides is None else {field.name for field in dataclasses.fields(besides)}
     for field in dataclasses.fields(kind):
         if field.name in there:
@@ -202,6 +202,18 @@ def add_flags(
             )
         else:
             group.add_argument(flag, dest=field.name, metavar="VALUE", help=text + shown)
+
+
+def _otherwise(kind: type[TrainingSettings], besides: type[TrainingSettings] | None) -> str | None:
+    """The settings that ``besides`` has, too, with another default."""
+    others = {} if besides is None else {field.name: field.default for field in dataclasses.fields(besides)}
+    found = [
+        f"--{field.name.replace('_', '-')}: {field.metadata['help']}"
+        + ("" if field.default is None else f" ({field.default})")
+        for field in dataclasses.fields(kind)
+        if others.get(field.name, field.default) != field.default
+    ]
+    return f"Of those above, {'; '.join(found)}." if found else None
 
 
 def given(args: argparse.Namespace, kind: type[TrainingSettings]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _method_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"{method} trains a prompt and no weights, so there is nothing to compile: what a server takes of it is "
             "pushed as it is"
         )
-    elif method in NOT_LINEAR:
+    elif isinstance(method, str) and method in NOT_LINEAR:
         yield f"{method} has no linear form: {NOT_LINEAR[method]}; train one that has, such as LORA, to have it served"
     elif method not in PeftType.__members__:
         yield f"peft_type {method!r:.80} is no method that peft {_peft_version()} knows, such as LORA, LOHA or VERA"

@@ -85,7 +85,7 @@ class Made:
         if way.route is Route.BASE:
             return [f"graft serve --base {made} {in_16_bits}", "graft chat"]
         if way.route is Route.NONE:
-            return ["no server takes it: it is read by peft and transformers"]
+            return [f"# no server takes it; {_reader(self.method.name, made)}"]
         if way.route is Route.MERGE:
             compiled = f"graft compile {made} --base {base} --output {name}-base"
             return [compiled, f"graft serve --base {name}-base {in_16_bits}", "graft chat"]
@@ -100,6 +100,13 @@ class Made:
         compiled = f"{name}-lora"
         push = f"graft adapters push {compiled} --name {name} --alias stable"
         return [f"graft compile {made} --base {base} --output {compiled}", serve, push, chat]
+
+
+def _reader(method: str, made: str) -> str:
+    """What reads an adapter that is not served: peft has no bottlenecks."""
+    if method in ("houlsby", "pfeiffer"):
+        return f"graft.training.adapt.methods.bottleneck.load_bottlenecks(model, {made!r}) puts it in a model"
+    return "peft reads it"
 
 
 def _receipt(made: Path) -> dict[str, str]:
