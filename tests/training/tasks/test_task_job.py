@@ -97,7 +97,7 @@ def test_a_head_with_a_bias_stands_beside_four_bits_as_it_is(
     if is_quantized:
         assert main(["quantize", str(base.path), "--form", "nf4", "--output", str(tmp_path / "nf4")]) == 0
         base = Base.from_folder(tmp_path / "nf4")
-    training = job(tmp_path, "llama", rows, base, task=task, max_steps=4)
+    training = job(tmp_path, "llama", rows, base, task=task, doc_stride=8, max_steps=4)
     folder = training.execute()
     trained, record = TrainedRecord.read(folder), TaskRecord.read(folder)
     assert trained is not None and trained.form is ServingForm.NF4
