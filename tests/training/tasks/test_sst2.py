@@ -1,5 +1,5 @@
-"""Real reviews: the Stanford Sentiment Treebank by an encoder that is pretrained here, by a decoder with a head, and by
-LoRA with one; three seeds each, beside what counting words gives. What was measured stands in LOG.
+"""Real reviews: the Stanford Sentiment Treebank by an encoder and by a decoder that are pretrained here, the decoder whole
+and by LoRA; three seeds each, beside what counting words gives. What was measured stands in LOG.
 """
 
 from __future__ import annotations
@@ -25,21 +25,30 @@ LEARNED = ["--max-length", "64", "--long-rows", "cut", "--dtype", "float32", "--
 LEARNED += ["--learning-rate", "5e-4", "--num-train-epochs", "3"]
 
 
+ENCODER = ["--family", "bert", "--objective", "masked", "--dropout", "0"]
+DECODER = ["--family", "llama"]
+RECIPE = ["--optim", "muon", "--learning-rate", "4e-3", "--max-steps", "900"]
+"""By AdamW the masked loss stands at single words' frequencies all the while; Muon leaves that in a hundred steps."""
+
+
 def pretrained(folder: Path, data_path: DataPath, *options: str) -> Path:
-    """An encoder of WikiText-2's 217,000 words."""
+    """A model of WikiText-2's 217,000 words."""
     text, held_out = (str(data_path(f"wikitext2/{name}.txt")) for name in ("valid", "test"))
-    named = ["--text", text, "--validation", held_out, "--family", "bert", "--objective", "masked", *SIZES]
-    rows = ["--max-length", "64", "--per-device-train-batch-size", "64", "--dtype", "float32", "--dropout", "0"]
-    work = ["--work", str(folder / "work"), "--output", str(folder / "encoder")]
+    named = ["--text", text, "--validation", held_out, *SIZES]
+    rows = ["--max-length", "64", "--per-device-train-batch-size", "64", "--dtype", "float32"]
+    work = ["--work", str(folder / "work"), "--output", str(folder / "base")]
     assert main(["pretrain", *named, *rows, *options, *work]) == 0
-    return folder / "encoder"
+    return folder / "base"
 
 
 @pytest.fixture(scope="session")
 def encoder(data_path: DataPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """By AdamW the loss stands at single words' frequencies all the while; Muon leaves that in a hundred steps."""
-    recipe = ["--optim", "muon", "--learning-rate", "4e-3", "--max-steps", "900"]
-    return pretrained(tmp_path_factory.mktemp("encoder"), data_path, *recipe)
+    return pretrained(tmp_path_factory.mktemp("encoder"), data_path, *ENCODER, *RECIPE)
+
+
+@pytest.fixture(scope="session")
+def decoder(data_path: DataPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrained(tmp_path_factory.mktemp("decoder"), data_path, *DECODER, *RECIPE)
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ def test_by_an_encoder_that_is_pretrained_here(
     told(f"of WikiText-2's masked tokens {found['masked_accuracy']:.1%}, by trigrams {found['trigram_accuracy']:.1%}")
     assert found["masked_accuracy"] > found["trigram_accuracy"] > found["unigram_accuracy"]
     num = len(reviews(data_path("sst2/test.tsv")))
-    random = pretrained(tmp_path / "random", data_path, "--learning-rate", "1e-12", "--max-steps", "1")
+    random = pretrained(tmp_path / "random", data_path, *ENCODER, "--learning-rate", "1e-12", "--max-steps", "1")
     text, low = shown(accuracies(tmp_path / "learned", data_path, "--base", str(encoder), *LEARNED), num)
     told(f"pretrained encoder {text}")
     text, _ = shown(accuracies(tmp_path / "unlearned", data_path, "--base", str(random), *LEARNED), num)
@@ -97,10 +106,9 @@ def test_by_an_encoder_that_is_pretrained_here(
 
 @pytest.mark.parametrize("method, rate", [("full", "5e-4"), ("lora", "2e-3")])
 def test_by_a_decoder_with_a_head(
-    tmp_path: Path, data_path: DataPath, told: Callable[[str], None], method: str, rate: str
+    decoder: Path, tmp_path: Path, data_path: DataPath, told: Callable[[str], None], method: str, rate: str
 ) -> None:
-    options = ["--method", method, "--learning-rate", rate, "--max-length", "320", "--num-train-epochs", "1"]
-    options += ["--per-device-train-batch-size", "32"]
+    options = ["--base", str(decoder), *LEARNED, "--method", method, "--learning-rate", rate]
     text, low = shown(accuracies(tmp_path, data_path, *options), len(reviews(data_path("sst2/test.tsv"))))
-    told(f"rootstock-5m, {method}, {text}")
-    assert low > 0.55
+    told(f"pretrained decoder, {method}, {text}")
+    assert low > 0.6
