@@ -1,5 +1,5 @@
-"""Real reviews: the Stanford Sentiment Treebank by an encoder and by a decoder that are pretrained here, the decoder whole
-and by LoRA; three seeds each, beside what counting words gives. What was measured stands in LOG.
+"""Real reviews: the Stanford Sentiment Treebank by an encoder and by a decoder that are pretrained here, the decoder
+whole and by LoRA; three seeds each, beside what counting words gives. What was measured stands in LOG.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ LEARNED += ["--learning-rate", "5e-4", "--num-train-epochs", "3"]
 
 ENCODER = ["--family", "bert", "--objective", "masked", "--dropout", "0"]
 DECODER = ["--family", "llama"]
-RECIPE = ["--optim", "muon", "--learning-rate", "4e-3", "--max-steps", "900"]
-"""By AdamW the masked loss stands at single words' frequencies all the while; Muon leaves that in a hundred steps."""
+RECIPE = ["--optim", "muon", "--learning-rate", "4e-3", "--max-steps"]
+"""By AdamW the masked loss stands at single words' frequencies all the while; Muon leaves that in a hundred steps. What
+the decoder reads more than three times it learns by heart: after 900 steps its perplexity is 408, after 250 it is 85.
+"""
 
 
 def pretrained(folder: Path, data_path: DataPath, *options: str) -> Path:
@@ -43,12 +45,12 @@ def pretrained(folder: Path, data_path: DataPath, *options: str) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder(data_path: DataPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrained(tmp_path_factory.mktemp("encoder"), data_path, *ENCODER, *RECIPE)
+    return pretrained(tmp_path_factory.mktemp("encoder"), data_path, *ENCODER, *RECIPE, "900")
 
 
 @pytest.fixture(scope="session")
 def decoder(data_path: DataPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrained(tmp_path_factory.mktemp("decoder"), data_path, *DECODER, *RECIPE)
+    return pretrained(tmp_path_factory.mktemp("decoder"), data_path, *DECODER, *RECIPE, "250")
 
 
 @pytest.fixture
