@@ -11,10 +11,10 @@ from graft.adapters.adapter import BaseIdentity
 from graft.adapters.base.base import Base
 from graft.adapters.errors import Reason
 from graft.adapters.folder import head, lora_tensors, soft_prompt
+from graft.adapters.folder.adaptable import NOT_LINEAR
 from graft.adapters.folder.manifest import CONFIG_FILE, Manifest, is_lora
 from graft.adapters.folder.peft_patterns import mapping_of
 from graft.adapters.form import ServingForm
-from graft.adapters.not_linear import NOT_LINEAR
 
 # Initialisations that only choose the first values. The others train against a changed base: PiSSA, OLoRA, LoftQ and
 # CorDA change it again when PEFT loads them, LoRA-GA does not, so that even PEFT would answer as another model.

@@ -19,12 +19,12 @@ from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterFile, Lineage, Parent
 from graft.adapters.base.base import Base
 from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import GraftError
+from graft.adapters.folder.adaptable import NOT_LINEAR
 from graft.adapters.folder.manifest import ADAPTER_FILES, CONFIG_FILE, TEMPLATE_FILE, TENSOR_FILE
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import Reference
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
-from graft.adapters.not_linear import NOT_LINEAR
 from graft.training.errors import ConfigurationError, first_line
 
 _MAX_CONFIG_BYTES = 1 << 20
