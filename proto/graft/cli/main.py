@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from graft.cli.command import CommandEntry, CommandUnavailable, find_commands
 from graft.cli.failure import explain
+from graft.machine.control_characters import harmless
 
 _DESCRIPTION = "One quantized base model, many hot-swapped LoRA adapters: made, versioned and served."
 
@@ -43,7 +44,7 @@ def _run(entry: CommandEntry, args: argparse.Namespace) -> int:
         failure = explain(error, remedy=entry.remedy)
         if failure is None or args.traceback:
             raise
-        print(f"graft {entry.name}: {failure.message}", file=sys.stderr)
+        print(f"graft {entry.name}: {harmless(failure.message)}", file=sys.stderr)
         return failure.exit_code
 
 

@@ -82,25 +82,26 @@ def test_a_whole_model_is_what_hugging_face_loads(
 
 
 @pytest.mark.parametrize(
-    "task, rows, is_quantized",
+    "task, rows, form",
     [
-        ("token-classification", TAGGED, False),
-        ("token-classification", TAGGED, True),
-        ("question-answering", ASKED, False),
+        ("token-classification", TAGGED, None),
+        ("token-classification", TAGGED, "nf4"),
+        ("token-classification", TAGGED, "int8"),
+        ("question-answering", ASKED, None),
     ],
 )
-def test_a_head_with_a_bias_stands_beside_four_bits_as_it_is(
-    tmp_path: Path, task: str, rows: list[dict[str, Any]], is_quantized: bool
+def test_a_head_with_a_bias_stands_beside_a_quantized_base_as_it_is(
+    tmp_path: Path, task: str, rows: list[dict[str, Any]], form: str | None
 ) -> None:
     """By default a decoder is held in NF4, brought there or as ``graft quantize`` wrote it; its head never is."""
     base = write_base("llama", tmp_path / "base")
-    if is_quantized:
-        assert main(["quantize", str(base.path), "--form", "nf4", "--output", str(tmp_path / "nf4")]) == 0
-        base = Base.from_folder(tmp_path / "nf4")
+    if form is not None:
+        assert main(["quantize", str(base.path), "--form", form, "--output", str(tmp_path / form)]) == 0
+        base = Base.from_folder(tmp_path / form)
     training = job(tmp_path, "llama", rows, base, task=task, doc_stride=8, max_steps=4)
     folder = training.execute()
     trained, record = TrainedRecord.read(folder), TaskRecord.read(folder)
-    assert trained is not None and trained.form is ServingForm.NF4
+    assert trained is not None and trained.form is ServingForm(form or "nf4")
     losses = [row["loss"] for row in read_metrics(training.work)]
     assert losses[-1] < losses[0]
     measured = Trained.of(folder, base).measure(training.data)

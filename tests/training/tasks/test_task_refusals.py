@@ -78,3 +78,23 @@ def test_broken_weights_and_another_models_are_refused(tmp_path: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(InvalidBase, match=r"query.weight"):
         training.execute()
+
+
+@pytest.mark.parametrize(
+    "rows, settings, wrong",
+    [
+        ([{"text": "good", "label": []}, {"text": "bad", "label": []}], {}, "names no class in any row"),
+        (FILMS, {"label_names": "neg,pos,neg"}, "'label_names' names 'neg' more than once"),
+        ([{"text": "good " * 99, "label": "pos"}, FILMS[3]], {"long_rows": "drop"}, "one label only, 'neg'"),
+        ([{"text": "good " * 99, "label": "so"}, *FILMS], {"long_rows": "drop"}, "some label is left in no row"),
+        ([{"text": "good", "label": 1e300}, {"text": "bad", "label": 0.5}], {}, r"line 1: label 1e\+300 is beyond"),
+        ([{"text": "good", "label": 10**400}, {"text": "bad", "label": 0.5}], {}, "line 1: label 1000"),
+    ],
+)
+def test_rows_in_which_nothing_can_be_told_apart_are_refused(
+    tmp_path: Path, rows: list[dict[str, Any]], settings: dict[str, Any], wrong: str
+) -> None:
+    training = job(tmp_path, "bert", rows, validation=None, **settings)
+    with pytest.raises((ConfigurationError, DataError), match=wrong):
+        training.execute()
+    assert not training.work.exists()

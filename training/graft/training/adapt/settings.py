@@ -81,7 +81,9 @@ class AdaptSettings(TrainingSettings):
         None, "trainable_tokens: tokens, or their numbers, whose embeddings are learned"
     )
     num_virtual_tokens: int = setting(20, "prompt methods: vectors before each row", between(1, _MAX_VIRTUAL))
-    prompt_tuning_init_text: str | None = setting(None, "prompt_tuning: words to begin with")
+    prompt_tuning_init_text: str | None = setting(
+        None, "prompt_tuning: words to begin with", Limit(holds=lambda text: bool(text.strip()), text="words")
+    )
     encoder_hidden_size: int | None = setting(
         None,
         "p_tuning, prefix_tuning: width of the network that makes the vectors; default: the base's",

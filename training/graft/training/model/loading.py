@@ -122,13 +122,18 @@ def _quantization(
     return {}
 
 
+_KEPT = {"bitsandbytes": "llm_int8_skip_modules", "compressed-tensors": "ignore"}
+"""What a folder's configuration calls the layers that are not quantized."""
+
+
 def _keep_heads(model_class: Any, config: PretrainedConfig, quantization: Any) -> PretrainedConfig:
     """A head is learned, and stays as it is: by itself transformers keeps what is last, of which a head's bias is no
     layer. Says so in ``quantization``, or in the configuration of a folder that is quantized; returns that.
     """
     own: Mapping[str, Any] | None = getattr(config, "quantization_config", None)
     is_to_be = hasattr(quantization, "llm_int8_skip_modules")
-    if not is_to_be and (own is None or own.get("quant_method") != "bitsandbytes"):
+    kept_by = None if own is None else _KEPT.get(own["quant_method"])
+    if not is_to_be and kept_by is None:
         return config
     with torch.device("meta"):
         made: PreTrainedModel = model_class(config)
@@ -137,7 +142,8 @@ def _keep_heads(model_class: Any, config: PretrainedConfig, quantization: Any) -
         quantization.llm_int8_skip_modules = heads
         return config
     kept = copy.deepcopy(config)
-    kept.quantization_config = {**(own or {}), "llm_int8_skip_modules": heads}
+    assert own is not None and kept_by is not None
+    kept.quantization_config = {**own, kept_by: [*(own.get(kept_by) or []), *heads]}
     return kept
 
 

@@ -256,12 +256,22 @@ def _yaml(text: str) -> Any:
     import yaml  # type: ignore[import-untyped]  # its stubs are a distribution of their own
 
     class Loader(yaml.SafeLoader):
-        """Without dates, which no setting is: one is text, whatever libraries have done to the loader."""
+        """Without dates, which no setting is: one is text, whatever libraries have done to the loader. No key stands
+        twice in a mapping.
+        """
 
         yaml_implicit_resolvers: ClassVar = {
             first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                raise BadLine(
+                    f"the key {twice!r} stands twice in the mapping of line {node.start_mark.line + 1}; keep one."
+                )
+            return super().construct_mapping(node, deep)
 
     Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
     try:

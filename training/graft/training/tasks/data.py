@@ -73,6 +73,11 @@ class TaskData:
             )
         return cls(rows=[row for _, row in numbered], examples=examples)
 
+    @property
+    def kept(self) -> Sequence[int]:
+        """The places of the rows that are not left out."""
+        return sorted({example.row for example in self.examples})
+
     def batches(self, task: Task, *, rows_per_batch: int, batches_per_step: int, seed: int) -> TaskRows:
         num = len(self.examples)
         epochs = Epochs(num_rows=num, rows_per_batch=rows_per_batch, batches_per_step=batches_per_step, seed=seed)

@@ -11,7 +11,7 @@ from typing import Self
 from transformers import PretrainedConfig
 
 from graft.adapters.text.problems import BadLine
-from graft.training.errors import DataError
+from graft.training.errors import ConfigurationError, DataError
 from graft.training.tasks.rows.reading import shown
 
 Class = str | int
@@ -43,6 +43,8 @@ class Labels:
         Raises ``DataError`` where a class has no row, or there is only one.
         """
         counts = Counter(found)
+        if not counts:
+            raise DataError(f"{path} names no class in any row: there is nothing to tell apart; add rows of some.")
         if known is not None and known.are_nameless and not any(isinstance(one, int) for one in counts):
             _check_number(path, counts, known)
             known = None
@@ -75,8 +77,11 @@ class Labels:
 
 
 def declared_by(config: PretrainedConfig, given: Sequence[str] | None, *, has_head: bool) -> Declared | None:
-    """By the settings, or by a head that the base has already."""
+    """By the settings, or by a head that the base has already. Raises ``ConfigurationError`` for a name said twice."""
     if given is not None:
+        if twice := [name for name, times in Counter(given).items() if times > 1]:
+            told = ", ".join(map(repr, twice))
+            raise ConfigurationError(f"setting 'label_names' names {told} more than once: name each class once.")
         return Declared(names=tuple(given), by="--label-names")
     if not has_head:
         return None

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerFast
 from graft.adapters.base.base import Base
 from graft.adapters.base.numbers import check_numbers
 from graft.training.adapt.identity import identity, measured_on
+from graft.training.errors import DataError
 from graft.training.job.folder import Identity
 from graft.training.loop.optim import schedule_of
 from graft.training.loop.telemetry import check_report_to
@@ -75,6 +76,8 @@ class Ready:
             model.targets()
         room, num_embeddings = num_positions(config), max(config.vocab_size, len(tokenizer))
         learned = TaskData.of(data, numbered, task, num_positions=room, num_embeddings=num_embeddings)
+        if len(learned.kept) < len(numbered):
+            _check_kept(data, kind.of(data, [numbered[row] for row in learned.kept], setup), task)
         held_out = None
         if settings.validation is not None:
             path = Path(settings.validation)
@@ -109,6 +112,15 @@ def setup_of(settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTra
         frame = frame.delimited(tokenizer)
     frame.write_into(tokenizer)
     return Setup(settings=settings, config=config, tokenizer=tokenizer, frame=frame)
+
+
+def _check_kept(data: Path, kept: Task, whole: Task) -> None:
+    """Of the rows that are short enough: raises ``DataError`` where they have fewer labels than all of them."""
+    if kept.head != whole.head:
+        raise DataError(
+            f"{data}: some label is left in no row, as those that have it are too long: raise max_length, or cut them "
+            "with --long-rows cut."
+        )
 
 
 def _warn_of_shared(path: Path, learned: TaskData, measured: TaskData) -> None:

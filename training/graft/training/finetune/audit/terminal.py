@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+from graft.machine.control_characters import harmless
 from graft.training.finetune.audit.audit import Audit, FileAudit, Numbered, ShownExample
 
 MAX_LISTED = MAX_NUMBERED = 20
@@ -56,7 +57,7 @@ def _listed(what: str, rows: Sequence[Numbered], unit: str) -> Iterator[str]:
     for number, reason in rows:
         by_reason.setdefault(reason, []).append(number)
     for reason, numbers in list(by_reason.items())[:MAX_LISTED]:
-        yield f"    {_numbered(numbers, unit)}: {reason}"
+        yield f"    {_numbered(numbers, unit)}: {harmless(reason)}"
     if rest := sum(map(len, list(by_reason.values())[MAX_LISTED:])):
         yield f"    … and {rest} more"
 
@@ -78,6 +79,7 @@ def _rows(num: int) -> str:
 
 
 def _example(example: ShownExample, colours: bool) -> str:
+    pieces = [(harmless(text), is_learned) for text, is_learned in example.pieces]
     if not colours:
-        return "".join(f"⟦{text}⟧" if is_learned else text for text, is_learned in example.pieces)
-    return "".join(f"{_LEARNED if is_learned else _QUIET}{text}{_END}" for text, is_learned in example.pieces)
+        return "".join(f"⟦{text}⟧" if is_learned else text for text, is_learned in pieces)
+    return "".join(f"{_LEARNED if is_learned else _QUIET}{text}{_END}" for text, is_learned in pieces)

@@ -31,7 +31,7 @@ from graft.training.tasks.framing.frame import Frame
 from graft.training.tasks.framing.lengths import CUT, Lengths
 from graft.training.tasks.head import Head, has_head
 from graft.training.tasks.labels import Labels, declared_by
-from graft.training.tasks.rows.labelled import Labelled
+from graft.training.tasks.rows.labelled import Labelled, number_of
 from graft.training.tasks.rows.reading import shown
 from graft.training.tasks.task import Setup
 
@@ -143,7 +143,7 @@ class TextClassification:
         if self.problem == NUMBER:
             if isinstance(label, str | tuple):
                 raise BadLine(f"label must be a number, not {shown(label)}.")
-            return {LABEL: float(label)}
+            return {LABEL: number_of(label)}
         assert self.labels is not None
         if self.problem == SEVERAL:
             chosen = {self.labels.number(one) for one in (label if isinstance(label, tuple) else (_whole(label),))}

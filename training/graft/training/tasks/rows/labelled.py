@@ -13,6 +13,8 @@ PAIRS = (
     ("text", "text_pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"),
     ("question", "sentence"), ("question", "passage"),
 )  # fmt: skip
+MOST = 1e18
+"""Of a number that is said: its square is a number in 32 bits, too."""
 SINGLE = (("text",), ("sentence",))
 Label = str | int | float | tuple[str | int, ...]
 
@@ -24,6 +26,13 @@ class Labelled:
     text: str
     pair: str | None
     label: Label
+
+
+def number_of(label: int | float) -> float:
+    """Raises ``BadLine`` for one that is nothing in the 32 bits in which it is learned."""
+    if abs(label) > MOST:
+        raise BadLine(f"label {shown(label)} is beyond what 32 bits hold: scale the numbers down.")
+    return float(label)
 
 
 def labelled(row: Row) -> Labelled:
