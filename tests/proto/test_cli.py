@@ -145,6 +145,12 @@ def test_a_missing_folder_is_named(target: str, tmp_path: Path, capsys: pytest.C
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
+def test_a_terminal_obeys_nothing_that_an_error_quotes(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapters", "push", "\x1b[2J\x9b31mx", "--name", "a", "--server", target]) == 2
+    told = capsys.readouterr().err
+    assert "\\x1b[2J\\x9b31mx" in told and "\x1b" not in told and "\x9b" not in told
+
+
 def test_a_push_that_takes_long_says_what_it_waits_for(
     target: str, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,6 +79,13 @@ def test_what_carries_loss_is_shown_and_counted(
     assert not (tmp_path / ".graft").exists()
 
 
+def test_a_terminal_obeys_no_row(tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write(tmp_path / "rows.jsonl", pair("a\x1b[2J\x07", "\tb\n"))
+    assert audit(tiny_base, "--data", rows) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told and "\x07" not in told and r"a\x1b[2J\x07⟦" in told and "\tb\n" in told
+
+
 def test_the_same_in_json(tiny_base: Path, rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit(tiny_base, "--data", rows, "--long-rows", "drop", "--max-length", "64", "--audit-output", "json") == 0
     found = json.loads(capsys.readouterr().out)

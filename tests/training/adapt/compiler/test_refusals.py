@@ -20,7 +20,7 @@ from graft.adapters.form import ServingForm
 from graft.cli.main import main
 from graft.training.adapt.compiler.compilation import Compilation
 from graft.training.adapt.method import Route
-from graft.training.errors import ConfigurationError
+from graft.training.errors import ConfigurationError, Diverged
 from tests.training.adapt.compiler.making import EXACT, MERGED, TARGETS, trained
 
 Change = Callable[[Path], object]
@@ -48,6 +48,11 @@ def with_nan(found: dict[str, torch.Tensor]) -> None:
         one.view(-1)[0] = float("nan")
 
 
+def in_8_bits(found: dict[str, torch.Tensor]) -> None:
+    for name, one in found.items():
+        found[name] = one.to(torch.float8_e4m3fn)
+
+
 def renamed(found: dict[str, torch.Tensor]) -> None:
     name = next(iter(found))
     found[name.replace("layers.0", "layers.9")] = found.pop(name)
@@ -59,6 +64,8 @@ def other(kind: str) -> Change:
 
 CASES: dict[str, tuple[Change, list[str]]] = {
     "NaN": (tensors(with_nan), ["3 more tensors hold numbers that are NaN or infinite", "take an earlier checkpoint"]),
+    "8 bits": (tensors(in_8_bits), ["is float8_e4m3fn", "float32, float16 or bfloat16"]),
+    "too large": (tensors(lambda found: [one.fill_(1e38) for one in found.values()]), ["says next is no number"]),
     "unknown method": (other("WONDER"), ["peft_type 'WONDER' is no method that peft"]),
     "prompts": (other("PROMPT_TUNING"), ["PROMPT_TUNING trains a prompt and no weights", "pushed as it is"]),
     "bottleneck": (other("BOTTLENECK"), ["BOTTLENECK has no linear form"]),
@@ -87,7 +94,7 @@ def test_it_is_said_and_nothing_is_written(case: str, tiny_base: Path, tmp_path:
     compilation = Compilation(
         adapter=folder, base=Base.from_folder(tiny_base), form=ServingForm.BF16, output=tmp_path / "out"
     )
-    with pytest.raises(ConfigurationError) as error:
+    with pytest.raises((ConfigurationError, Diverged)) as error:
         compilation.execute()
     told = str(error.value)
     assert "\n" not in told and all(word in told for word in words), told

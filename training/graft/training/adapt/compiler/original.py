@@ -115,8 +115,16 @@ def _method_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"task_type is {task!r:.80}, and only CAUSAL_LM is compiled: what has a head is served as it is"
 
 
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
 def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    broken = [name for name, one in tensors.items() if one.is_floating_point() and not bool(torch.isfinite(one).all())]
+    floats = {name: one for name, one in tensors.items() if one.is_floating_point()}
+    if others := [name for name, one in floats.items() if one.dtype not in _DTYPES]:
+        kind = str(floats[others[0]].dtype).removeprefix("torch.")
+        yield f"{others[0]} is {kind}, which no method computes with: save its tensors as float32, float16 or bfloat16"
+        return
+    broken = [name for name, one in floats.items() if not bool(torch.isfinite(one).all())]
     if broken:
         others = f" and {len(broken) - 1} more tensors" if len(broken) > 1 else ""
         yield (

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from graft.adapters.folder.reference import MAX_ROW_TOKENS, Reference, ReferenceRow
 from graft.adapters.form import ServingForm
 from graft.training.batch.packing import Encoded
+from graft.training.errors import Diverged
 from graft.training.model.quantized import keep_laid_out
 from graft.training.runtime.compiling import uncompiled
 
@@ -62,11 +63,16 @@ def drawn(
     model: nn.Module, first_token: int, generator: torch.Generator, *, num_tokens: int = NUM_DRAWN_TOKENS
 ) -> list[int]:
     """``first_token`` and what the model goes on to say, drawn at temperature 1, with the numbers of a CPU's generator
-    on any device.
+    on any device. Raises ``Diverged`` where it says nothing.
     """
     ids, device = [first_token], next(model.parameters()).device
     while len(ids) < num_tokens:
         logits_V: Tensor = model(input_ids=torch.tensor([ids]).to(device)).logits[0, -1]
+        if not torch.isfinite(logits_V).all():
+            raise Diverged(
+                "what the model says next is no number: its weights are too large to be computed with; take an earlier "
+                "checkpoint."
+            )
         probabilities_V = logits_V.float().softmax(-1).cpu()
         ids.append(int(torch.multinomial(probabilities_V, 1, generator=generator)))
     return ids
