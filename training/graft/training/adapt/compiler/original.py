@@ -120,9 +120,9 @@ _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
     floats = {name: one for name, one in tensors.items() if one.is_floating_point()}
-    if others := [name for name, one in floats.items() if one.dtype not in _DTYPES]:
-        kind = str(floats[others[0]].dtype).removeprefix("torch.")
-        yield f"{others[0]} is {kind}, which no method computes with: save its tensors as float32, float16 or bfloat16"
+    if odd := [name for name, one in floats.items() if one.dtype not in _DTYPES]:
+        kind = str(floats[odd[0]].dtype).removeprefix("torch.")
+        yield f"{odd[0]} is {kind}, which no method computes with: save its tensors as float32, float16 or bfloat16"
         return
     broken = [name for name, one in floats.items() if not bool(torch.isfinite(one).all())]
     if broken:
