@@ -106,11 +106,17 @@ def test_by_an_encoder_that_is_pretrained_here(
     assert low > 0.7
 
 
-@pytest.mark.parametrize("method, rate", [("full", "5e-4"), ("lora", "2e-3")])
+@pytest.mark.parametrize("method, rate, floor", [("full", "5e-4", 0.7), ("lora", "2e-3", 0.63)])
 def test_by_a_decoder_with_a_head(
-    decoder: Path, tmp_path: Path, data_path: DataPath, told: Callable[[str], None], method: str, rate: str
+    decoder: Path,
+    tmp_path: Path,
+    data_path: DataPath,
+    told: Callable[[str], None],
+    method: str,
+    rate: str,
+    floor: float,
 ) -> None:
     options = ["--base", str(decoder), *LEARNED, "--method", method, "--learning-rate", rate]
     text, low = shown(accuracies(tmp_path, data_path, *options), len(reviews(data_path("sst2/test.tsv"))))
     told(f"pretrained decoder, {method}, {text}")
-    assert low > 0.6
+    assert low > floor
