@@ -59,7 +59,15 @@ WRONG: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("flags", "told"), WRONG, ids=[" ".join(flags) for flags, _ in WRONG])
+WITHOUT_END: list[tuple[list[str], str]] = [
+    (["--target-modules", "(.*.*)*X"], "which took longer than 2 s of computing over"),
+    (["--rank-pattern", "(.*)*X=4"], "'(.*)*X', which took longer than 2 s of computing over"),
+    (["--method", "full", "--trainable-parameters", "(.*.*)*X"], "which took longer than 2 s of computing over"),
+]
+_SLOW = [pytest.param(*one, marks=pytest.mark.slow, id=one[0][-1]) for one in WITHOUT_END]
+
+
+@pytest.mark.parametrize(("flags", "told"), [*(pytest.param(*one, id=" ".join(one[0])) for one in WRONG), *_SLOW])
 def test_a_line_says_what_is_wrong(
     flags: list[str], told: str, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,10 @@ from graft.adapters.errors import Reason
 from graft.adapters.folder.peft_patterns import is_all_linear, mapping_of, names_of, of_key, of_layer
 
 MAX_PATTERN_CHARACTERS = 4096
+MAX_PATTERNS = 1024
+"""Of one field. Each is compiled and tried on every module, here and in the engine, which meanwhile says nothing."""
+MAX_PATTERNS_CHARACTERS = 1 << 16
+"""Of all keys of one field together."""
 _FILE = "adapter_config.json"
 
 
@@ -23,8 +27,7 @@ def pattern_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
         elif value == "" and field == "target_modules":
             yield Reason(field=f"{_FILE}:{field}", problem="is empty; it must name modules")
     for field in ("rank_pattern", "alpha_pattern"):
-        for key in mapping_of(config, field):
-            yield from _reasons(field, key, of_key(key))
+        yield from _all_reasons(field, {key: of_key(key) for key in mapping_of(config, field)})
     layers = config.get("layers_to_transform")
     if layers is not None and not all(type(one) is int for one in names_of(layers)):
         yield Reason(field=f"{_FILE}:layers_to_transform", problem="must be a layer's number, or a list of them")
@@ -32,8 +35,21 @@ def pattern_reasons(config: Mapping[str, object]) -> Iterator[Reason]:
     if not _is_names([patterns] if isinstance(patterns, str) and patterns else patterns or None, may_miss=True):
         yield Reason(field=f"{_FILE}:layers_pattern", problem="must be a pattern, or a list of them")
         return
-    for text in names_of(patterns):
-        yield from _reasons("layers_pattern", str(text), of_layer(str(text)))
+    yield from _all_reasons("layers_pattern", {str(text): of_layer(str(text)) for text in names_of(patterns)})
+
+
+def _all_reasons(field: str, expressions: Mapping[str, str]) -> Iterator[Reason]:
+    """Why patterns of one field are not evaluated, each with the expression that PEFT makes of it."""
+    num_characters = sum(map(len, expressions))
+    if len(expressions) > MAX_PATTERNS or num_characters > MAX_PATTERNS_CHARACTERS:
+        problem = (
+            f"has {len(expressions)} patterns of {num_characters} characters; up to {MAX_PATTERNS} of "
+            f"{MAX_PATTERNS_CHARACTERS} together are taken"
+        )
+        yield Reason(field=f"{_FILE}:{field}", problem=problem, remedy="write patterns that each mean many modules")
+        return
+    for pattern, expression in expressions.items():
+        yield from _reasons(field, pattern, expression)
 
 
 def _reasons(field: str, pattern: str, expression: str) -> Iterator[Reason]:

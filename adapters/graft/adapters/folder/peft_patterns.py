@@ -74,7 +74,7 @@ def resolve(config: Mapping[str, object], names: Iterable[str]) -> Resolved:
     Raises PatternsTooSlow; OSError where no child can be started.
     """
     names = sorted(names)
-    expressions = list(dict.fromkeys(_expressions(config)))
+    expressions = list(dict.fromkeys(expressions_of(config)))
     found = dict(zip(expressions, evaluate(expressions, names), strict=True))
     ranks: dict[str, int] = {}
     for key, rank in mapping_of(config, "rank_pattern").items():
@@ -83,14 +83,17 @@ def resolve(config: Mapping[str, object], names: Iterable[str]) -> Resolved:
     return Resolved(targeted=frozenset(name for name in names if _targeted(config, name, found)), ranks=ranks)
 
 
-def evaluate(expressions: Sequence[Expression], names: Sequence[str]) -> list[Mapping[str, str | None]]:
+def evaluate(
+    expressions: Sequence[Expression], names: Sequence[str], *, served: bool = True
+) -> list[Mapping[str, str | None]]:
     """For each expression the names that it matches, with the layer's number where it has a group `idx`.
 
-    Plain names are matched here, anything else in a child. Raises PatternsTooSlow, OSError.
+    Plain names are matched here, anything else in a child: by PEFT's library, and by the engine's if it is to be
+    `served`. Raises PatternsTooSlow, OSError.
     """
     if not expressions or all(_is_plain(text) for text, _ in expressions):
         return [_matched(re.compile(text), whole, names) for text, whole in expressions]
-    spec = importlib.util.find_spec("regex")  # the engine's library
+    spec = importlib.util.find_spec("regex") if served else None  # the engine's library
     beside = [str(Path(spec.origin).parents[1])] if spec is not None and spec.origin else []
     libraries = ["re", *(["regex"] if beside else [])]
     asked = {"expressions": expressions, "names": names, "libraries": libraries, "path": beside}
@@ -110,7 +113,7 @@ def evaluate(expressions: Sequence[Expression], names: Sequence[str]) -> list[Ma
     return answers
 
 
-def _expressions(config: Mapping[str, object]) -> Iterator[Expression]:
+def expressions_of(config: Mapping[str, object]) -> Iterator[Expression]:
     """Every expression that PEFT evaluates for this configuration."""
     for field in ("rank_pattern", "alpha_pattern"):
         yield from ((of_key(key), False) for key in mapping_of(config, field))

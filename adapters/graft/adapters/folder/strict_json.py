@@ -23,6 +23,8 @@ def parse_json_object(data: bytes, *, field: str) -> tuple[Mapping[str, object],
 def read_json_object(path: Path, *, max_bytes: int) -> tuple[Mapping[str, object], list[Reason]]:
     """The JSON object in the file at `path`, or an empty one and the reason why it cannot be read."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return {}, [Reason(field=path.name, problem="is no regular file", remedy="give the file itself")]
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as error:

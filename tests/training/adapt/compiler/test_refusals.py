@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,16 @@ def other(kind: str) -> Change:
     return configured(peft_type=kind)
 
 
+def piped(name: str) -> Change:
+    """Nobody ever writes into it."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
 CASES: dict[str, tuple[Change, list[str]]] = {
     "NaN": (tensors(with_nan), ["3 more tensors hold numbers that are NaN or infinite", "take an earlier checkpoint"]),
     "8 bits": (tensors(in_8_bits), ["is float8_e4m3fn", "float32, float16 or bfloat16"]),
@@ -77,6 +88,12 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     "a tensor without place": (tensors(renamed), ["have no place there, such as", "layers.9"]),
     "a tensor too few": (tensors(lambda found: found.pop(next(iter(found)))), ["1 tensors are missing, such as"]),
     "no configuration": (lambda folder: (folder / "adapter_config.json").unlink(), ["adapter_config.json"]),
+    "a pattern without end": (
+        configured(target_modules="(.*.*)*X"),
+        ["target_modules", "2 s of computing"],
+    ),
+    "a pipe for tensors": (piped("adapter_model.safetensors"), ["adapter_model.safetensors", "is no regular file"]),
+    "a pipe for settings": (piped("adapter_config.json"), ["adapter_config.json is no regular file"]),
     "no tensors": (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"x"), ["cannot be read"]),
     "LoftQ": (
         configured(init_lora_weights="loftq", loftq_config={"loftq_bits": 4}),

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from graft.adapters.folder.peft_patterns import of_key
 from graft.training.adapt.adaptable import Adaptable, block_of
+from graft.training.adapt.patterns import WrongPattern, matched, tried
 from graft.training.adapt.settings import MAX_RANK, AdaptSettings
 from graft.training.errors import ConfigurationError
 
@@ -84,14 +86,14 @@ def _matched(base: Adaptable, pattern: str) -> tuple[tuple[str, ...], list[str]]
     """Layers whose whole path a regular expression matches, by PEFT's rule, and what is wrong with it."""
     setting = f"setting 'target_modules' has the value {pattern!r}"
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        return (), [f"{setting}, which is no regular expression: {error}"]
-    others = [path for path in base.others if compiled.fullmatch(path)]
+        found = matched(pattern, [*base.others, *base.layers])
+    except WrongPattern as error:
+        return (), [f"{setting}, which {error}"]
+    others = [path for path in base.others if path in found]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         return (), [f"{setting}, which matches {others[0]}{more}: {_against(base, others[0])}"]
-    paths = tuple(path for path in base.layers if compiled.fullmatch(path))
+    paths = tuple(path for path in base.layers if path in found)
     if not paths:
         example = next(iter(base.layers), "none")
         return (), [f"{setting}, which matches the whole path of no layer; one of {base.name} is {example}"]
@@ -119,11 +121,15 @@ def _wrong_layers(base: Adaptable, layers: tuple[int, ...]) -> list[str]:
 def _wrong_patterns(setting: str, patterns: Mapping[str, float], paths: tuple[str, ...]) -> Iterator[str]:
     for key, value in patterns.items():
         try:
-            is_used = any(_fits(key, path) for path in paths)
+            re.compile(of_key(key))
+            (found,) = tried([(of_key(key), False)], paths)
         except re.error as error:
             yield f"setting {setting!r} has the key {key!r}, which is no regular expression: {error}"
             continue
-        if not is_used:
+        except WrongPattern as error:
+            yield f"setting {setting!r} has the key {key!r}, which {error}"
+            continue
+        if not found:
             yield f"setting {setting!r} has the key {key!r}, which no layer that is adapted has at its path's end"
         if setting == "rank_pattern" and not 1 <= value <= MAX_RANK:
             yield f"setting {setting!r} has the rank {value} for {key!r}; it must be from 1 to {MAX_RANK}"
@@ -154,4 +160,4 @@ def _is(path: str, name: str) -> bool:
 
 def _fits(key: str, path: str) -> bool:
     """PEFT's rule for keys of patterns."""
-    return re.match(rf"(.*\.)?({key})$", path) is not None
+    return re.match(of_key(key), path) is not None

@@ -73,6 +73,7 @@ class Compilation:
         saved = None if self.initial is None else load_file(self.initial / TENSOR_FILE)
         initial = Initial.of(original.config, self.initial, saved)
         adaptable = Adaptable.of(self.base)
+        original.check_patterns([*adaptable.layers, *adaptable.others])
         check_numbers(self.base.path, leftovers=adaptable.leftovers)
         made = self._made(original, initial, adaptable)
         found: list[Report] = []

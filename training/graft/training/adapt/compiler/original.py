@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from graft.adapters.digest import sha256_of_file
 from graft.adapters.errors import GraftError
 from graft.adapters.folder.adaptable import NOT_LINEAR
 from graft.adapters.folder.manifest import ADAPTER_FILES, CONFIG_FILE, TEMPLATE_FILE, TENSOR_FILE
+from graft.adapters.folder.peft_patterns import expressions_of
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.folder.reference import Reference
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.form import ServingForm
+from graft.training.adapt.patterns import WrongPattern, tried
 from graft.training.errors import ConfigurationError, first_line
 
 _MAX_CONFIG_BYTES = 1 << 20
@@ -49,7 +51,7 @@ class Original:
         wrong = [f"{one.field} {one.problem}" for one in reasons] or list(_method_problems(values))
         tensors: Mapping[str, Tensor] = {}
         try:
-            tensors = load_file(folder / TENSOR_FILE)
+            tensors = _tensors(folder / TENSOR_FILE)
         except (OSError, SafetensorError) as error:
             wrong.append(f"{TENSOR_FILE} cannot be read ({first_line(error)})")
         wrong += _number_problems(tensors)
@@ -70,6 +72,20 @@ class Original:
         if getattr(self.config, "use_dora", False):
             return "DORA"
         return kind.upper() if isinstance(kind, str) else str(self.config.peft_type.value)
+
+    def check_patterns(self, names: Sequence[str]) -> None:
+        """Whether peft finds among a base's modules those that are adapted: it waits for any pattern, however long.
+
+        Raises ``ConfigurationError``.
+        """
+        config = self.config.to_dict()
+        inner = config.get("feedforward_modules")
+        expressions = [*expressions_of(config), *([(inner, True)] if isinstance(inner, str) else [])]
+        try:
+            tried(expressions, names)
+        except WrongPattern as error:
+            fields = "target_modules, rank_pattern and their like"
+            raise ConfigurationError(f"{self.folder}: {fields} in {CONFIG_FILE} {error}.") from None
 
     def lineage(self, base: Base, form: ServingForm) -> Lineage:
         """That of the training, and this adapter as the parent of what is compiled from it."""
@@ -116,6 +132,12 @@ def _method_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError("it is no regular file")
+    return load_file(path)
 
 
 def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:

@@ -5,7 +5,6 @@ another base.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable, block_of
 from graft.training.adapt.method import Learning, Method, Route, Way
+from graft.training.adapt.patterns import WrongPattern, matched
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
 from graft.training.job.export import make_readable, write_models
@@ -104,9 +104,10 @@ def _of_last_blocks(base: Adaptable, num: int) -> list[str]:
 def _matched(base: Adaptable, pattern: str) -> list[str]:
     setting = f"setting 'trainable_parameters' has the value {pattern!r}"
     try:
-        found = [name for name in base.parameters if re.fullmatch(pattern, name)]
-    except re.error as error:
-        raise ConfigurationError(f"{setting}, which is no regular expression: {error}.") from None
+        chosen = matched(pattern, base.parameters)
+    except WrongPattern as error:
+        raise ConfigurationError(f"{setting}, which {error}.") from None
+    found = [name for name in base.parameters if name in chosen]
     if not found:
         raise ConfigurationError(
             f"{setting}, which matches the whole name of no parameter; one of {base.name} is {base.parameters[0]}."
