@@ -115,6 +115,14 @@ def test_mistakes_are_said_at_once_before_a_server_is_asked(tmp_path: Path, caps
     assert len(said.strip().splitlines()) == 1
 
 
+def test_what_tells_of_other_rows_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, output = rows_file(tmp_path, ROWS), tmp_path / "out.jsonl"
+    logprobs_of(output).write_text("{}\n")
+    assert main(["distill", "--data", str(data), "--output", str(output), "--server", "127.0.0.1:1"]) == 2
+    assert f"beside it lies {logprobs_of(output)}, of other rows" in capsys.readouterr().err
+    assert logprobs_of(output).read_text() == "{}\n" and not output.exists()
+
+
 def test_a_served_base_teaches(client: Client, tmp_path: Path) -> None:
     """The real engine: greedy answers are those of the client, and rows to learn from."""
     data = rows_file(tmp_path, [{"prompt": "12+35? "}, {"messages": [{"role": "user", "content": "hello"}]}])

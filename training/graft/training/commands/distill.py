@@ -53,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
         problems.append(
             f"--output {args.output}: name a file that ends in .jsonl and is not there yet, in a folder that is."
         )
-    elif page.exists():
-        problems.append(f"--output {args.output}: {page}, which tells about it, is there: remove it, or take another.")
+    elif others := [str(one) for one in (page, logprobs_of(args.output)) if one.exists()]:
+        problems.append(
+            f"--output {args.output}: beside it lies {' and '.join(others)}, of other rows: remove it, or take another."
+        )
     elif problem := unmakeable(args.output, "--output"):
         problems.append(problem)
     if problems:
