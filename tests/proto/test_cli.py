@@ -46,6 +46,17 @@ def test_only_the_chosen_command_is_imported() -> None:
     assert done.stderr.split() == ["graft.cli.commands.score"]
 
 
+def test_a_command_is_interrupted_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graft.cli.main.find_commands", interrupted)
+    assert main(["finetune"]) == 130
+    assert capsys.readouterr().err == "graft: interrupted\n"
+
+
 def test_a_command_that_cannot_be_imported_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from graft.cli.command import CommandEntry, CommandUnavailable, find_commands
-from graft.cli.failure import explain
+from graft.cli.failure import INTERRUPTED, explain
 from graft.machine.control_characters import harmless
 
 _DESCRIPTION = "One quantized base model, many hot-swapped LoRA adapters: made, versioned and served."
@@ -21,14 +21,17 @@ _DESCRIPTION = "One quantized base model, many hot-swapped LoRA adapters: made, 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = find_commands()
     chosen = next((word for word in argv if not word.startswith("-")), None)
     try:
+        commands = find_commands()
         args = _parser(commands, chosen).parse_args(argv)
         return _run(commands[args.command], args)
     except CommandUnavailable as error:
         print(f"graft {chosen}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the command began
+        print("graft: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(entry: CommandEntry, args: argparse.Namespace) -> int:

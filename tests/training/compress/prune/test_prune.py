@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from graft.adapters.base.pruned import FILE_NAME, PrunedRecord
 from graft.adapters.errors import InvalidBase
 from graft.adapters.folder.record import TrainedRecord
 from graft.adapters.form import ServingForm
+from graft.cli.main import main
 from graft.training.compress.calibration import CalibrationText
 from graft.training.compress.prune import prune as prune_module
 from graft.training.compress.prune.prune import Method, Pruning
@@ -54,7 +56,9 @@ def pruned(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tiny_base, tmp_path_factory.mktemp("pruned") / "made").path
 
 
-def test_a_page_beside_the_folder_tells_each_layer(tiny_base: Path, pruned: Path) -> None:
+def test_a_page_beside_the_folder_tells_each_layer(
+    tiny_base: Path, pruned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write(Base.from_folder(pruned), Base.from_folder(tiny_base))
     assert path == pruned.with_name("made.html")
     page, record = Page.read(path), PrunedRecord.read(pruned)
@@ -64,6 +68,8 @@ def test_a_page_beside_the_folder_tells_each_layer(tiny_base: Path, pruned: Path
     bars = {name: page.inside("td")[page.inside("td").index(name) + 3].count("█") for name in record.layers}
     assert max(bars, key=lambda name: bars[name]) == max(record.layers, key=lambda name: record.layers[name].error or 0)
     assert f"graft serve --base {pruned}" in page.text and record.base.digest in page.text
+    (learn,) = (line for line in "\n".join(page.inside("pre")).splitlines() if "finetune" in line)
+    assert main(shlex.split(learn)[1:]) == 2 and "FILE" in capsys.readouterr().err  # all but its rows is as it must be
     with pytest.raises(ConfigurationError, match=r"made\.html, which would tell about it, is there"):
         make(tiny_base, pruned)
 

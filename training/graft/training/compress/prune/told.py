@@ -43,7 +43,7 @@ def _html(record: PrunedRecord, base: Base, origin: Base) -> str:
     }
     commands = (
         f"graft serve --base {folder}",
-        f"graft finetune --base {folder} --load-in-4bit false --data FILE --name recovered",
+        f"graft finetune --base {folder} --no-load-in-4bit --data FILE --name recovered",
         f"graft bench pruning --base {called(origin.path)}  # perplexity, size and speed of every method",
     )
     sections = [
