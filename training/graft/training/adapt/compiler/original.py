@@ -137,7 +137,8 @@ _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def _tensors(path: Path) -> Mapping[str, Tensor]:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError("it is no regular file")
-    return load_file(path)
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
 
 
 def _number_problems(tensors: Mapping[str, Tensor]) -> Iterator[str]:
