@@ -27,6 +27,7 @@ from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
+from graft.server.api.grpc.fine_tuning import files
 from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
@@ -36,6 +37,10 @@ from graft.server.engine.factory import EngineFactory
 from graft.server.engine.succession import Succession
 from graft.server.engine.supervisor import Supervisor
 from graft.server.engine.text import Text
+from graft.server.files.catalog import FileCatalog
+from graft.server.files.file import InvalidFile
+from graft.server.files.files import Files
+from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
@@ -83,6 +88,15 @@ class Server:
     ports: Ports
 
 
+class _Catalogs(NamedTuple):
+    """What lies in the catalog's database, behind its one thread."""
+
+    thread: CatalogThread
+    snapshots: Snapshots
+    prompts: Prompts
+    files: FileCatalog
+
+
 class _Engine(NamedTuple):
     """The engine, its slots, and the check of what is loaded into them."""
 
@@ -110,7 +124,8 @@ class Assembly:
         jinja = await self._start_templates()
         templates = Templates(jinja)
         with phase(_log, "reading the catalog and the base"):
-            catalog, snapshots, registered = await self._open_catalog(set(tenants.values()), templates)
+            opened = await self._open_catalog(set(tenants.values()), templates)
+        catalog, snapshots, registered = opened.thread, opened.snapshots, opened.prompts
         base, form = snapshots.base, snapshots.form
         settings, data = self.settings, self.settings.data_path
         store = await asyncio.to_thread(BlobStore, settings.store_url or str(data / "blobs"), local_dir=data / "local")
@@ -128,16 +143,20 @@ class Assembly:
         management = Management(catalog, snapshots, engine.slots, engine.parity)
         programs = Programs(registered, serving, text, templates)
         runs = PromptRuns(programs)
-        sums, collection = Sums(uploads, store, snapshots), self._collection(catalog, store, engine.slots)
+        sums = Sums(uploads, store, snapshots)
+        collection = self._collection(catalog, store, engine.slots, opened.files)
+        file_staging = await self._open_staging("file-staging", settings.max_file_mib * _MIB, InvalidFile)
+        tenant_files = Files(opened.files, catalog, store, file_staging)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, sums, collection),
             bases=bases.BaseServicer(base_uploads),
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
+            files=files.FileServicer(tenant_files),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
-        opening = doors.open(servicers, serving, text, Models(snapshots), programs, failed=failed)
+        opening = doors.open(servicers, serving, text, Models(snapshots), programs, tenant_files, failed=failed)
         return Server(
             base=base,
             form=form,
@@ -147,11 +166,11 @@ class Assembly:
             ports=await self.resources.enter_async_context(opening),
         )
 
-    async def _open_catalog(self, tenants: Set[str], templates: Templates) -> tuple[CatalogThread, Snapshots, Prompts]:
+    async def _open_catalog(self, tenants: Set[str], templates: Templates) -> _Catalogs:
         settings, data = self.settings, self.settings.data_path
         data.mkdir(parents=True, exist_ok=True)
         url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
-        database = await asyncio.to_thread(lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS]))
+        database = await asyncio.to_thread(lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS]))
         catalog = Catalog(database)
         try:
             registered = await asyncio.to_thread(catalog.bases)
@@ -172,7 +191,8 @@ class Assembly:
             raise
         self.resources.push_async_callback(thread.close)
         self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
-        return thread, snapshots, programs
+        kept = FileCatalog(database, max_bytes=settings.max_files_mib * _MIB)
+        return _Catalogs(thread=thread, snapshots=snapshots, prompts=programs, files=kept)
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
         folder = self.settings.data_path / name
@@ -325,8 +345,14 @@ class Assembly:
             default_deadline_seconds=settings.default_deadline_seconds,
         )
 
-    def _collection(self, catalog: CatalogThread, store: BlobStore, slots: Slots) -> Collection:
-        collection = Collection(catalog, store, in_use=lambda: frozenset(one.digest for one in slots.view()))
+    def _collection(self, catalog: CatalogThread, store: BlobStore, slots: Slots, kept: FileCatalog) -> Collection:
+        def live_files() -> Set[str]:
+            kept.forget_expired()
+            return kept.live_digests()
+
+        collection = Collection(
+            catalog, store, in_use=lambda: frozenset(one.digest for one in slots.view()), kept=live_files
+        )
         task = watched(collection.run(), "the collection of files of deleted versions")
         self.resources.callback(task.cancel)
         return collection

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graft.adapters.errors import NotFound
+
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
@@ -37,6 +39,10 @@ class NoAnswer(ServingError):
 
 class UnsupportedClaims(NoAnswer):
     """The answer claims what no source supports that it cites, where the program asks for support."""
+
+
+class NoSuchResource(NotFound):
+    """The tenant has no such file or job."""
 
 
 class TooLarge(ServingError, ValueError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from graft.adapters.adapter import AdapterFile, AdapterVersion
 from graft.adapters.digest import PREFIX, sha256_of_file
@@ -69,9 +70,17 @@ class BlobStore:
     def read(self, version: AdapterVersion, name: str) -> bytes:
         """The bytes of one of the version's files, verified by SHA-256. Raises StoreUnavailable, StoreFull."""
         (file,) = (one for one in version.files if one.name == name)
+        with self.open(file, f"{version.adapter}@{version.number}") as copy:
+            return copy.read()
+
+    def open(self, file: AdapterFile, owner: str) -> IO[bytes]:
+        """The blob's bytes, verified by SHA-256, in a file without a name that goes when it is closed.
+
+        Errors call it `file.name` of `owner`. Raises StoreUnavailable, StoreFull.
+        """
         with disk.full_disk_explained(self._temporary), disk.temporary_path(self._temporary) as copy:
-            self._fetch(file, copy, f"{version.adapter}@{version.number}")
-            return copy.read_bytes()
+            self._fetch(file, copy, owner)
+            return copy.open("rb")
 
     def path_of(self, version: AdapterVersion) -> Path:
         """Where `materialize` puts the version's folder."""
@@ -133,7 +142,11 @@ class BlobStore:
 
     def lacks(self, version: AdapterVersion) -> bool:
         """Whether a file of the version is not stored (any more). Raises StoreUnavailable."""
-        return not all(self._blobs.has(file.sha256) for file in version.files)
+        return not all(self.has(file) for file in version.files)
+
+    def has(self, file: AdapterFile) -> bool:
+        """Whether the blob is stored. Raises StoreUnavailable."""
+        return self._blobs.has(file.sha256)
 
     def enrol(self, owner: str) -> None:
         """Say that the catalog `owner` keeps files here: while it is not the only one, none collects.

@@ -12,6 +12,7 @@ from graft.server.api.grpc.server import GrpcServer, Servicers
 from graft.server.api.http.app import http_app
 from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.classify import ClassifyEndpoint
+from graft.server.api.http.files.files import FileRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
@@ -20,6 +21,7 @@ from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
+from graft.server.files.files import Files
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.prompting.running.programs import Programs
@@ -57,6 +59,7 @@ class Doors:
         text: Text,
         models: Models,
         programs: Programs,
+        files: Files,
         *,
         failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
@@ -65,7 +68,7 @@ class Doors:
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, failed)
+        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -92,7 +95,13 @@ class Doors:
         )
 
     def _http(
-        self, serving: Serving, text: Text, models: Models, programs: Programs, failed: Callable[[str], None]
+        self,
+        serving: Serving,
+        text: Text,
+        models: Models,
+        programs: Programs,
+        files: Files,
+        failed: Callable[[str], None],
     ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
         settings = self.settings
@@ -128,6 +137,9 @@ class Doors:
             models=models,
             prompts=PromptRoutes(prompts=programs.prompts, bodies=bodies),
             programs=programs,
+            files=FileRoutes(
+                files=files, max_bytes=settings.max_file_mib * _MIB, write_seconds=settings.slow_reader_seconds
+            ),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

@@ -11,6 +11,7 @@ import grpc
 from graft.adapters import errors as domain
 from graft.server import errors as serving
 from graft.server.engine import engine
+from graft.server.files.file import InvalidFile
 from graft.server.residency import policy as residency
 
 _log = logging.getLogger(__name__)
@@ -48,9 +49,11 @@ TABLE: tuple[Row, ...] = (
     Row(domain.InvalidReference, _INVALID, 400, "INVALID_REFERENCE", _BAD, "invalid_model_name"),
     Row(domain.InvalidAdapter, _INVALID, 400, "INVALID_ADAPTER", _BAD, "invalid_adapter"),
     Row(domain.IncompatibleAdapter, _INVALID, 400, "INCOMPATIBLE_ADAPTER", _BAD, "incompatible_adapter"),
+    Row(InvalidFile, _INVALID, 400, "INVALID_FILE", _BAD, "invalid_file"),
     Row(domain.InvalidBase, _INVALID, 400, "INVALID_BASE", _BAD, "invalid_base"),
     Row(serving.Forbidden, grpc.StatusCode.PERMISSION_DENIED, 403, "FORBIDDEN", "permission_error", "forbidden"),
     Row(serving.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, 401, "UNAUTHENTICATED", _BAD, "invalid_api_key"),
+    Row(serving.NoSuchResource, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "resource_not_found"),
     Row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
     Row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
     Row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Set
 
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.errors import GraftError
 from graft.adapters.store.store import BlobStore, Collected
 from graft.server.registry.thread import CatalogThread
@@ -18,9 +19,19 @@ _INTERVAL_SECONDS = 3600.0
 class Collection:
     """Safe beside uploads and other replicas: what is young stays, and what is stored again meanwhile is kept."""
 
-    def __init__(self, catalog: CatalogThread, store: BlobStore, *, in_use: Callable[[], Set[str]]) -> None:
-        """`in_use` gives the digests of versions that the engine holds, even of those that were deleted."""
-        self._catalog, self._store, self._in_use = catalog, store, in_use
+    def __init__(
+        self,
+        catalog: CatalogThread,
+        store: BlobStore,
+        *,
+        in_use: Callable[[], Set[str]],
+        kept: Callable[[], Set[str]] = frozenset,
+    ) -> None:
+        """`in_use` gives the digests of versions that the engine holds, even of those that were deleted.
+
+        `kept`, asked in the catalog's thread, gives the SHA-256 of what other rooms keep in the store.
+        """
+        self._catalog, self._store, self._in_use, self._kept = catalog, store, in_use, kept
         self._turn = asyncio.Lock()
 
     async def enrol(self) -> None:
@@ -35,8 +46,11 @@ class Collection:
         """Delete what is dead and older than an hour. Raises `Conflict` in a shared store, `StoreUnavailable`."""
         async with self._turn:
             await self.enrol()
-            live = await self._catalog.read(lambda catalog: catalog.live_digests()) | self._in_use()
+            live = await self._catalog.read(self._live) | self._in_use()
             return await asyncio.to_thread(self._store.collect, live)
+
+    def _live(self, catalog: Catalog) -> frozenset[str]:
+        return catalog.live_digests() | self._kept()
 
     async def run(self) -> None:
         """Enrol now, then collect every hour until cancelled. What fails is logged, and tried again the next time."""

@@ -55,6 +55,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_bodies_mib": (1, 1_048_576),
     "max_connections": (1, 1_000_000),
     "max_prompts_mib": (1, 1_048_576),
+    "max_file_mib": (1, 16_777_216),
+    "max_files_mib": (1, 1_073_741_824),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
 }
@@ -133,6 +135,10 @@ class Settings:
     """HTTP connections open at once."""
     max_prompts_mib: int = 64
     """Versions and labels of all prompts of one tenant."""
+    max_file_mib: int = 512
+    """Largest file that may be uploaded."""
+    max_files_mib: int = 16_384
+    """All files of one tenant."""
     host_adapter_mib: int = 512
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"

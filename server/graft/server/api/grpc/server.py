@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from graft.server.api.addresses import shown
 from graft.server.api.grpc.adapters import AdapterServicer
 from graft.server.api.grpc.bases import BaseServicer
+from graft.server.api.grpc.fine_tuning.files import FileServicer
 from graft.server.api.grpc.inference import InferenceServicer
 from graft.server.api.grpc.info import ServerServicer
 from graft.server.api.grpc.prompts import PromptServicer
@@ -22,6 +23,8 @@ from graft.v1 import (
     adapter_pb2_grpc,
     base_pb2,
     base_pb2_grpc,
+    file_pb2,
+    file_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
     prompt_pb2,
@@ -59,6 +62,7 @@ class Servicers:
     adapters: AdapterServicer
     bases: BaseServicer
     prompts: PromptServicer
+    files: FileServicer
     server: ServerServicer
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
@@ -67,8 +71,9 @@ class Servicers:
         adapter_pb2_grpc.add_AdapterServiceServicer_to_server(self.adapters, server)
         base_pb2_grpc.add_BaseServiceServicer_to_server(self.bases, server)
         prompt_pb2_grpc.add_PromptServiceServicer_to_server(self.prompts, server)
+        file_pb2_grpc.add_FileServiceServicer_to_server(self.files, server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(self.server, server)
-        files = (adapter_pb2, base_pb2, inference_pb2, prompt_pb2, server_pb2)
+        files = (adapter_pb2, base_pb2, file_pb2, inference_pb2, prompt_pb2, server_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
 

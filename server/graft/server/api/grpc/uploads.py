@@ -10,22 +10,29 @@ from typing import Any, TypeVar
 from graft.server.api.grpc.types import Context
 from graft.server.errors import BadInput, Violation
 from graft.server.registry.accepting import DeclaredFile
-from graft.v1 import adapter_pb2, base_pb2
+from graft.v1 import adapter_pb2, base_pb2, file_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128
 # How much of an upload that was refused is still read, and for how long.
 _REFUSED_BYTES = 64 << 20
 _REFUSED_SECONDS = 5.0
 _Part = TypeVar("_Part", adapter_pb2.UploadVersionRequest, base_pb2.UploadBaseRequest)
+_Message = TypeVar("_Message", adapter_pb2.UploadVersionRequest, base_pb2.UploadBaseRequest, file_pb2.UploadFileRequest)
 
 
 async def begin(messages: AsyncIterator[_Part]) -> tuple[_Part, AsyncIterator[tuple[str, bytes]]]:
     """The message that holds the header, and the file names and bytes of those after it."""
+    first, parts = await headed(messages)
+    return first, _chunks(parts)
+
+
+async def headed(messages: AsyncIterator[_Message]) -> tuple[_Message, AsyncIterator[_Message]]:
+    """The message that holds the header, and those after it."""
     parts = aiter(messages)
     first = await anext(parts, None)
     if first is None or first.WhichOneof("part") != "header":
         raise _bad("header", "is missing: the first message of an upload is its header")
-    return first, _chunks(parts)
+    return first, parts
 
 
 def declared(header: adapter_pb2.UploadHeader | base_pb2.UploadBaseHeader) -> list[DeclaredFile]:

@@ -20,6 +20,7 @@ from graft.server.api.faults import fault_of
 from graft.server.api.http.body import JsonResponse
 from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.faults import error_object, error_response
+from graft.server.api.http.files.files import FileRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.prompts.prompts import PromptRoutes
@@ -48,6 +49,7 @@ def http_app(
     models: Models,
     prompts: PromptRoutes,
     programs: Programs,
+    files: FileRoutes,
     operations: Operations,
     metrics: Metrics,
     identify: Identify,
@@ -61,6 +63,7 @@ def http_app(
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
         *prompt_routes(prompts, programs),
+        *files.routes(),
         Route("/metrics", operations.scrape),
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),

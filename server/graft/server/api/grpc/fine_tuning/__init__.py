@@ -1,0 +1,1 @@
+"""What `FileService` and `JobService` answer."""

@@ -1,0 +1,1 @@
+"""Files that tenants upload: data to learn from, and results."""
