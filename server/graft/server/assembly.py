@@ -27,7 +27,7 @@ from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
-from graft.server.api.grpc.fine_tuning import files
+from graft.server.api.grpc.fine_tuning import files, jobs
 from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
@@ -41,6 +41,11 @@ from graft.server.files.catalog import FileCatalog
 from graft.server.files.file import InvalidFile
 from graft.server.files.files import Files
 from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
+from graft.server.jobs.catalog import JobCatalog
+from graft.server.jobs.jobs import Jobs
+from graft.server.jobs.policy.lease import Term
+from graft.server.jobs.tables import MIGRATIONS as JOB_MIGRATIONS
+from graft.server.jobs.upkeep import Upkeep
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
@@ -95,6 +100,7 @@ class _Catalogs(NamedTuple):
     snapshots: Snapshots
     prompts: Prompts
     files: FileCatalog
+    jobs: JobCatalog
 
 
 class _Engine(NamedTuple):
@@ -147,12 +153,15 @@ class Assembly:
         collection = self._collection(catalog, store, engine.slots, opened.files)
         file_staging = await self._open_staging("file-staging", settings.max_file_mib * _MIB, InvalidFile)
         tenant_files = Files(opened.files, catalog, store, file_staging)
+        workers = self._workers(has_tenants=bool(tenants))
+        trainings = self._jobs(opened, tenant_files, workers.term)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, sums, collection),
             bases=bases.BaseServicer(base_uploads),
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             files=files.FileServicer(tenant_files),
+            jobs=jobs.JobServicer(trainings, workers),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
@@ -170,7 +179,9 @@ class Assembly:
         settings, data = self.settings, self.settings.data_path
         data.mkdir(parents=True, exist_ok=True)
         url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
-        database = await asyncio.to_thread(lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS]))
+        database = await asyncio.to_thread(
+            lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS, JOB_MIGRATIONS])
+        )
         catalog = Catalog(database)
         try:
             registered = await asyncio.to_thread(catalog.bases)
@@ -192,7 +203,8 @@ class Assembly:
         self.resources.push_async_callback(thread.close)
         self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
         kept = FileCatalog(database, max_bytes=settings.max_files_mib * _MIB)
-        return _Catalogs(thread=thread, snapshots=snapshots, prompts=programs, files=kept)
+        trainings = JobCatalog(database, max_open=settings.max_jobs)
+        return _Catalogs(thread=thread, snapshots=snapshots, prompts=programs, files=kept, jobs=trainings)
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
         folder = self.settings.data_path / name
@@ -344,6 +356,18 @@ class Assembly:
             chat_templates=chat_templates,
             default_deadline_seconds=settings.default_deadline_seconds,
         )
+
+    def _workers(self, *, has_tenants: bool) -> jobs.Workers:
+        term = Term(worker_seconds=self.settings.worker_silence_seconds)
+        # Where there are tenants and none is the workers', the empty name is nobody's.
+        return jobs.Workers(tenant=(self.settings.worker_tenant or "") if has_tenants else None, term=term)
+
+    def _jobs(self, opened: _Catalogs, kept: Files, term: Term) -> Jobs:
+        trainings = Jobs(opened.jobs, opened.thread)
+        upkeep = Upkeep(trainings, opened.jobs, opened.thread, kept, term=term)
+        self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)
+        self.resources.callback(watched(upkeep.look_after(), "looking after workers").cancel)
+        return trainings
 
     def _collection(self, catalog: CatalogThread, store: BlobStore, slots: Slots, kept: FileCatalog) -> Collection:
         def live_files() -> Set[str]:

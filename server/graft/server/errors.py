@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graft.adapters.errors import NotFound
+from graft.adapters.errors import Conflict, NotFound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class UnsupportedClaims(NoAnswer):
 
 class NoSuchResource(NotFound):
     """The tenant has no such file or job."""
+
+
+class LeaseLost(Conflict):
+    """The worker does not have the job any more, and must stop working on it."""
 
 
 class TooLarge(ServingError, ValueError):

@@ -56,6 +56,7 @@ TABLE: tuple[Row, ...] = (
     Row(serving.NoSuchResource, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "resource_not_found"),
     Row(domain.NotFound, grpc.StatusCode.NOT_FOUND, 404, "NOT_FOUND", _BAD, "model_not_found"),
     Row(domain.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS, 409, "ALREADY_EXISTS", _BAD, "already_exists"),
+    Row(serving.LeaseLost, grpc.StatusCode.ABORTED, 409, "LEASE_LOST", _BAD, "lease_lost"),
     Row(domain.Conflict, grpc.StatusCode.ABORTED, 409, "CONFLICT", _BAD, "conflict"),
     Row(engine.LoadFailed, _FAILED, 400, "LOAD_FAILED", _BAD, "adapter_load_failed"),
     Row(serving.ParityFailed, _FAILED, 409, "PARITY_FAILED", _BAD, "parity_failed"),

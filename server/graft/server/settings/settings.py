@@ -57,6 +57,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "max_prompts_mib": (1, 1_048_576),
     "max_file_mib": (1, 16_777_216),
     "max_files_mib": (1, 1_073_741_824),
+    "max_jobs": (1, 1_000_000),
+    "worker_silence_seconds": (1, 86_400),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
 }
@@ -139,6 +141,12 @@ class Settings:
     """Largest file that may be uploaded."""
     max_files_mib: int = 16_384
     """All files of one tenant."""
+    max_jobs: int = 1000
+    """Jobs of one tenant that have not ended."""
+    worker_tenant: str | None = None
+    """Tenant whose callers may work on the jobs of all; default: nobody with a tenants_file, everybody without."""
+    worker_silence_seconds: float = 30.0
+    """A worker that says nothing for so long stops; half as much later its job is another's."""
     host_adapter_mib: int = 512
     """Memory for adapters beside the slots, laid out so that entering a slot is one copy, in MiB."""
     lora_kernel: LoraKernel = "auto"

@@ -1,0 +1,184 @@
+"""Jobs, events and checkpoints as messages, and messages as what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from graft.server.jobs.draft import read_spec
+from graft.server.jobs.job import (
+    Job,
+    JobCheckpoint,
+    JobError,
+    JobEvent,
+    JobResult,
+    JobSpec,
+    Level,
+    Method,
+    News,
+    Progress,
+)
+from graft.server.jobs.policy.states import JobState
+from graft.server.jobs.store.working import NewCheckpoint
+from graft.server.runtime.violations import Violations
+from graft.v1 import job_pb2 as pb
+
+STATES = {state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState}
+_METHODS = {method: pb.JobMethod.Value(f"JOB_METHOD_{method.name}") for method in Method}
+_METHOD_OF = {number: method for method, number in _METHODS.items()}
+_LEVELS: dict[Level, pb.JobEventLevel.ValueType] = {
+    "info": pb.JOB_EVENT_LEVEL_INFO,
+    "warn": pb.JOB_EVENT_LEVEL_WARN,
+    "error": pb.JOB_EVENT_LEVEL_ERROR,
+}
+_LEVEL_OF = {number: level for level, number in _LEVELS.items()}
+
+
+def job_message(job: Job) -> pb.Job:
+    message = pb.Job(
+        name=f"jobs/{job.id}",
+        id=job.id,
+        spec=_spec_message(job.spec),
+        state=STATES[job.state],
+        progress=_progress_message(job.progress),
+        resolved_hyperparameters=_struct(job.resolved),
+        num_events=job.num_events,
+    )
+    message.create_time.FromDatetime(job.create_time)
+    if job.finish_time is not None:
+        message.finish_time.FromDatetime(job.finish_time)
+    if job.error is not None:
+        error = job.error
+        message.error.CopyFrom(pb.JobFailure(code=error.code, message=error.message, param=error.param or ""))
+    if job.result is not None:
+        message.result.CopyFrom(
+            pb.JobResult(
+                adapter=job.result.adapter,
+                version_digest=job.result.version_digest,
+                trained_tokens=job.result.trained_tokens,
+                result_files=job.result.result_files,
+            )
+        )
+    return message
+
+
+def event_message(event: JobEvent) -> pb.JobEvent:
+    message = pb.JobEvent(
+        number=event.number,
+        level=_LEVELS[event.news.level],
+        message=event.news.message,
+        data=None if event.news.data is None else _struct(event.news.data),
+        is_metrics=event.news.is_metrics,
+        state=STATES[event.state],
+    )
+    message.create_time.FromDatetime(event.create_time)
+    return message
+
+
+def checkpoint_message(checkpoint: JobCheckpoint) -> pb.JobCheckpoint:
+    message = pb.JobCheckpoint(
+        step=checkpoint.step, version_digest=checkpoint.version_digest, metrics=dict(checkpoint.metrics)
+    )
+    message.create_time.FromDatetime(checkpoint.create_time)
+    return message
+
+
+def read_spec_message(message: pb.JobSpec) -> JobSpec:
+    """Raises `BadInput` with all that is wrong."""
+    violations = Violations()
+    method = _METHOD_OF.get(message.method)
+    if method is None:
+        violations.add("spec.method", "is not set: supervised, dpo or reinforcement")
+    return read_spec(
+        method=method or Method.SUPERVISED,
+        model=message.model,
+        training_file=message.training_file,
+        validation_file=message.validation_file or None,
+        hyperparameters=values_of(message.hyperparameters),
+        grader=values_of(message.grader) if message.HasField("grader") else None,
+        seed=message.seed if message.HasField("seed") else None,
+        suffix=message.suffix or None,
+        metadata=dict(message.metadata),
+        priority=message.priority,
+        violations=violations,
+    )
+
+
+def read_news(message: pb.JobEvent) -> News:
+    """What a worker tells; an event without a level is an information."""
+    data = values_of(message.data) if message.HasField("data") else None
+    return News(
+        message=message.message, level=_LEVEL_OF.get(message.level, "info"), data=data, is_metrics=message.is_metrics
+    )
+
+
+def read_checkpoint(message: pb.JobCheckpoint) -> NewCheckpoint:
+    return NewCheckpoint(step=message.step, version_digest=message.version_digest, metrics=dict(message.metrics))
+
+
+def read_progress(message: pb.JobProgress) -> Progress:
+    def said(name: str) -> int | None:
+        return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
+
+    remaining = message.remaining.ToTimedelta().total_seconds() if message.HasField("remaining") else None
+    return Progress(
+        step=said("step"),
+        num_steps=said("num_steps"),
+        trained_tokens=said("trained_tokens"),
+        remaining_seconds=remaining,
+    )
+
+
+def read_outcome(request: pb.CompleteJobRequest) -> JobResult | JobError | None:
+    """None where the job is given back."""
+    if request.HasField("result"):
+        one = request.result
+        return JobResult(
+            adapter=one.adapter,
+            version_digest=one.version_digest,
+            trained_tokens=one.trained_tokens,
+            result_files=tuple(one.result_files),
+        )
+    if request.HasField("failure"):
+        failure = request.failure
+        return JobError(code=failure.code, message=failure.message, param=failure.param or None)
+    return None
+
+
+def _spec_message(spec: JobSpec) -> pb.JobSpec:
+    return pb.JobSpec(
+        method=_METHODS[spec.method],
+        model=spec.model,
+        training_file=spec.training_file,
+        validation_file=spec.validation_file or "",
+        hyperparameters=_struct(spec.hyperparameters),
+        grader=None if spec.grader is None else _struct(spec.grader),
+        seed=spec.seed,
+        suffix=spec.suffix or "",
+        metadata=spec.metadata,
+        priority=spec.priority,
+    )
+
+
+def _progress_message(progress: Progress) -> pb.JobProgress:
+    message = pb.JobProgress(step=progress.step, num_steps=progress.num_steps, trained_tokens=progress.trained_tokens)
+    if progress.remaining_seconds is not None:
+        message.remaining.FromMilliseconds(round(progress.remaining_seconds * 1000))
+    return message
+
+
+def _struct(values: Mapping[str, Any]) -> Struct:
+    message = Struct()
+    message.update(dict(values))
+    return message
+
+
+def values_of(message: Struct) -> dict[str, Any]:
+    """Whole numbers are whole again: a Struct has only floating ones."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in MessageToDict(message).items()
+    }

@@ -1,0 +1,133 @@
+"""What a job is: what was asked, how far it is, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from graft.server.jobs.policy.states import JobState
+from graft.server.runtime.ids import Ids
+
+job_ids = Ids("ftjob-")
+Level = Literal["info", "warn", "error"]
+Hyperparameter = int | float | str
+
+
+class Method(StrEnum):
+    """What is done with the training file, in OpenAI's words."""
+
+    SUPERVISED = "supervised"
+    DPO = "dpo"
+    REINFORCEMENT = "reinforcement"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """What was asked; it never changes. A hyperparameter may be `auto`."""
+
+    method: Method
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    grader: Mapping[str, Any] | None = None
+    seed: int = 0
+    suffix: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    """Among the tenant's own jobs; the highest is next."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those that it needs, each once."""
+        named = (self.training_file, self.validation_file)
+        return tuple(dict.fromkeys(one for one in named if one is not None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobError:
+    """Why a job failed. `param` is the request's field that was the cause, if one was."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job has made: a version of an adapter, and files that tell how."""
+
+    adapter: str
+    version_digest: str
+    trained_tokens: int
+    result_files: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a worker says it is. What it has not said is None."""
+
+    step: int | None = None
+    num_steps: int | None = None
+    trained_tokens: int | None = None
+    remaining_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job as it is now. `resolved` are the hyperparameters of this very run, where its worker has said them."""
+
+    id: str
+    tenant: str
+    spec: JobSpec
+    state: JobState
+    create_time: datetime
+    finish_time: datetime | None = None
+    error: JobError | None = None
+    result: JobResult | None = None
+    progress: Progress = field(default_factory=Progress)
+    resolved: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    worker: str | None = None
+    fence: int = 0
+    num_events: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """Something that is to be told of a job."""
+
+    message: str
+    level: Level = "info"
+    data: Mapping[str, Any] | None = None
+    is_metrics: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """News of a job, numbered from 1 without a gap, and the state that the job had then."""
+
+    job: str
+    number: int
+    create_time: datetime
+    news: News
+    state: JobState
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCheckpoint:
+    """A step from which another worker can go on, as a version of an adapter. `metrics` are OpenAI's names."""
+
+    job: str
+    step: int
+    create_time: datetime
+    version_digest: str
+    metrics: Mapping[str, float]
+
+
+def model_name(job: Job, *, base: str, step: int | None = None) -> str:
+    """`ft:<base>:<tenant>:<suffix>:<job>`, of a checkpoint with `:ckpt-step-N` behind it."""
+    name = f"ft:{base}:{job.tenant}:{job.spec.suffix or ''}:{job.id.removeprefix('ftjob-')}"
+    return name if step is None else f"{name}:ckpt-step-{step}"

@@ -1,0 +1,127 @@
+"""What can be done with jobs: a tenant's verbs, a worker's, and watching."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+from graft.server.jobs.catalog import JobCatalog
+from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, JobSpec
+from graft.server.jobs.policy.states import ENDED, Move
+from graft.server.jobs.store.reads import JobListing
+from graft.server.jobs.store.working import Holder, Outcome, Report
+from graft.server.registry.thread import CatalogThread
+
+# What other servers write is seen so late.
+_LOOK_SECONDS = 2.0
+_MAX_EVENTS = 1_000
+T = TypeVar("T")
+
+
+class Changes:
+    """That something changed, for those who wait in the event loop."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def happened(self) -> None:
+        """Wake all who wait."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    def next(self) -> asyncio.Event:
+        """Set at the next change: taken before one looks, so that none is missed between."""
+        return self._event
+
+
+async def changed(event: asyncio.Event, seconds: float) -> None:
+    """Wait for a change, or for so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+class Jobs:
+    """The verbs, in the catalog's thread. Every write is told to `changes`."""
+
+    def __init__(self, catalog: JobCatalog, thread: CatalogThread) -> None:
+        self._catalog = catalog
+        self._thread = thread
+        self.changes = Changes()
+
+    async def create(self, spec: JobSpec, *, tenant: str, request_id: str | None) -> Job:
+        """Make a job, whose files are read next. Raises `BadInput`, `QuotaExceeded`, Conflict."""
+        return await self._write(lambda: self._catalog.create(spec, tenant=tenant, request_id=request_id))
+
+    async def get(self, tenant: str, job: str) -> Job:
+        """One job. Raises `NoSuchResource`."""
+        return await self._thread.run(lambda: self._catalog.get(tenant, job))
+
+    async def listed(self, tenant: str, listing: JobListing) -> tuple[tuple[Job, ...], bool]:
+        """A part of the tenant's jobs, newest first, and whether there are more. Raises `BadInput`."""
+        return await self._thread.run(lambda: self._catalog.listed(tenant, listing))
+
+    async def ask(self, tenant: str, job: str, what: Move, *, request_id: str | None) -> Job:
+        """Pause, resume or cancel. Raises `NoSuchResource`; Conflict where it cannot be now."""
+        return await self._write(lambda: self._catalog.ask(tenant, job, what, request_id=request_id))
+
+    async def events(self, tenant: str, job: str, *, before: int | None, limit: int) -> tuple[JobEvent, ...]:
+        """Newest first. Raises `NoSuchResource`."""
+        return await self._thread.run(lambda: self._catalog.events_before(tenant, job, before, limit=limit))
+
+    async def checkpoints(self, tenant: str, job: str, *, before: int | None, limit: int) -> tuple[JobCheckpoint, ...]:
+        """Newest first. Raises `NoSuchResource`."""
+        return await self._thread.run(lambda: self._catalog.checkpoints(tenant, job, before=before, limit=limit))
+
+    async def watch(self, tenant: str, job: str, *, after: int) -> AsyncGenerator[JobEvent, None]:
+        """Events behind a number, each once and in order, as they come; ends with the last of a job that has ended.
+
+        Raises `NoSuchResource`.
+        """
+        while True:
+            change = self.changes.next()
+            found = await self._thread.run(
+                lambda after=after: self._catalog.events_after(tenant, job, after, limit=_MAX_EVENTS)  # type: ignore[misc]
+            )
+            for event in found:
+                yield event
+            after = found[-1].number if found else after
+            if (found and found[-1].state in ENDED) or (not found and await self._is_over(tenant, job)):
+                return
+            if not found:
+                await changed(change, _LOOK_SECONDS)
+
+    async def claim(self, worker: str, *, tenant: str, request_id: str | None, wait_seconds: float) -> Job | None:
+        """Give a worker the next job, when there is one; None where none came in time. Raises `LeaseLost`."""
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        while True:
+            change = self.changes.next()
+            job = await self._write(lambda: self._catalog.claim(worker, tenant=tenant, request_id=request_id))
+            left = deadline - asyncio.get_running_loop().time()
+            if job is not None or left <= 0:
+                return job
+            await changed(change, min(left, _LOOK_SECONDS))
+
+    async def heartbeat(self, holder: Holder) -> Job:
+        """A worker is there; the job's state says what it shall do. Raises `LeaseLost`."""
+        return await self._thread.run(lambda: self._catalog.heartbeat(holder))
+
+    async def report(self, holder: Holder, report: Report) -> Job:
+        """Keep what a worker tells. Raises `LeaseLost`."""
+        return await self._write(lambda: self._catalog.report(holder, report))
+
+    async def finish(self, holder: Holder, outcome: Outcome) -> Job:
+        """A worker ends. Raises `LeaseLost`."""
+        return await self._write(lambda: self._catalog.finish(holder, outcome))
+
+    async def _is_over(self, tenant: str, job: str) -> bool:
+        return (await self.get(tenant, job)).state in ENDED
+
+    async def _write(self, call: Callable[[], T]) -> T:
+        done = await self._thread.run(call)
+        if done is not None:
+            self.changes.happened()
+        return done

@@ -1,0 +1,1 @@
+"""What is decided about jobs. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""The transactions over jobs, events, checkpoints and shares."""

@@ -1,0 +1,70 @@
+"""Rows of the tables of jobs as values, and values as rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from graft.server.jobs.job import (
+    Job,
+    JobCheckpoint,
+    JobError,
+    JobEvent,
+    JobResult,
+    JobSpec,
+    Method,
+    News,
+    Progress,
+)
+from graft.server.jobs.policy.states import JobState
+
+
+def spec_row(spec: JobSpec) -> dict[str, Any]:
+    """As JSON."""
+    return asdict(spec) | {"method": spec.method.value}
+
+
+def spec(row: dict[str, Any]) -> JobSpec:
+    return JobSpec(**{**row, "method": Method(row["method"])})
+
+
+def job(row: sa.RowMapping) -> Job:
+    """A row of `jobs`."""
+    return Job(
+        id=row["id"],
+        tenant=row["tenant"],
+        spec=spec(row["spec"]),
+        state=JobState(row["state"]),
+        create_time=row["create_time"],
+        finish_time=row["finish_time"],
+        error=None if row["error"] is None else JobError(**row["error"]),
+        result=None if row["result"] is None else _result(row["result"]),
+        progress=Progress(**row["progress"]),
+        resolved=row["resolved"],
+        worker=row["worker"],
+        fence=row["fence"],
+        num_events=row["num_events"],
+    )
+
+
+def _result(row: dict[str, Any]) -> JobResult:
+    return JobResult(**{**row, "result_files": tuple(row["result_files"])})
+
+
+def event(row: sa.RowMapping) -> JobEvent:
+    """A row of `job_events`."""
+    news = News(message=row["message"], level=row["level"], data=row["data"], is_metrics=row["is_metrics"])
+    return JobEvent(
+        job=row["job"],
+        number=row["number"],
+        create_time=row["create_time"],
+        news=news,
+        state=JobState(row["state"]),
+    )
+
+
+def checkpoint(row: sa.RowMapping) -> JobCheckpoint:
+    """A row of `job_checkpoints`."""
+    return JobCheckpoint(**row)

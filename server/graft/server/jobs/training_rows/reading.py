@@ -1,0 +1,67 @@
+"""A training file, line by line: sound, or all that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+from graft.server.jobs.job import Method
+from graft.server.jobs.training_rows.kinds import problems_of
+from graft.server.runtime.json_values import BadJson, read_json
+
+MAX_LINE_BYTES = 16 << 20
+MAX_SHOWN = 20
+"""So many lines are named; all are counted."""
+
+
+def judge(content: IO[bytes], method: Method) -> str | None:
+    """What is wrong, with the numbers of lines, in one line of text; None where nothing is."""
+    num_wrong, num_rows = 0, 0
+    shown: list[str] = []
+    for number, line in _lines(content):
+        problems = _problems(line, method)
+        num_rows += 1
+        if problems:
+            num_wrong += 1
+            if len(shown) < MAX_SHOWN:
+                shown.append(f"line {number}: {'; '.join(problems)}")
+    if not num_rows:
+        return "has no row: write one JSON object a line"
+    if not num_wrong:
+        return None
+    more = [f"and {num_wrong - len(shown)} more lines"] if num_wrong > len(shown) else []
+    return f"{num_wrong} of {num_rows} rows cannot be used: {' | '.join([*shown, *more])}"
+
+
+def _lines(content: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Lines with their numbers, without empty ones; None for one that is too long to be read."""
+    number = 0
+    while line := content.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        is_long = len(line) > MAX_LINE_BYTES
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = content.readline(MAX_LINE_BYTES + 1)
+        if is_long:
+            yield number, None
+        elif line.strip():
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _problems(line: bytes | None, method: Method) -> list[str]:
+    if line is None:
+        return [f"has more than {MAX_LINE_BYTES} bytes, the limit of a row"]
+    try:
+        row = _object(line.decode())
+    except UnicodeDecodeError as error:
+        return [f"is not UTF-8 at byte {error.start}"]
+    except BadJson as error:
+        return [str(error)]
+    return list(problems_of(row, method))
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise BadJson(f"is {json.dumps(value)[:40]}; a row is a JSON object")
+    return value

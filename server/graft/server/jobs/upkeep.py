@@ -1,0 +1,88 @@
+"""What a server does for jobs by itself: it reads the files of new ones, and takes jobs from workers that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from graft.adapters.errors import GraftError
+from graft.server.files.files import Files
+from graft.server.jobs.catalog import JobCatalog
+from graft.server.jobs.job import Job, JobError
+from graft.server.jobs.jobs import Jobs, changed
+from graft.server.jobs.policy.lease import Sightings, Term
+from graft.server.jobs.training_rows.reading import judge
+from graft.server.registry.thread import CatalogThread
+
+_log = logging.getLogger(__name__)
+_LOOK_SECONDS = 5.0
+
+
+class Upkeep:
+    """Both loops. Safe beside other servers on the same database: what one has done, another finds done."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        catalog: JobCatalog,
+        thread: CatalogThread,
+        files: Files,
+        *,
+        term: Term,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        """`now` is monotonic, in seconds."""
+        self._jobs, self._catalog, self._thread, self._files = jobs, catalog, thread, files
+        self._term, self._now = term, now
+        self._sightings = Sightings(term)
+
+    async def read_files(self) -> None:
+        """Judge the files of new jobs, for ever."""
+        while True:
+            change = self._jobs.changes.next()
+            await self._attempt(self._read_all, "the files of new jobs were not read")
+            await changed(change, _LOOK_SECONDS)
+
+    async def look_after(self) -> None:
+        """Give up workers that are silent for the whole term, for ever."""
+        while True:
+            await self._attempt(self.look_once, "workers were not looked after")
+            await asyncio.sleep(self._term.look_seconds)
+
+    async def look_once(self) -> None:
+        """Look at all workers now."""
+        held = await self._thread.run(self._catalog.held)
+        for job, seen in self._sightings.look(held, now=self._now()).items():
+            if await self._thread.run(lambda job=job, seen=seen: self._catalog.give_up(job, seen)):  # type: ignore[misc]
+                _log.warning("%s was taken from its worker, of which nothing was heard", job)
+                self._jobs.changes.happened()
+
+    async def _read_all(self) -> None:
+        for job in await self._thread.run(self._catalog.unread):
+            error = await self._judged(job)
+            if await self._thread.run(lambda job=job, error=error: self._catalog.judged(job, error)):  # type: ignore[misc]
+                self._jobs.changes.happened()
+
+    async def _judged(self, job: Job) -> JobError | None:
+        found = []
+        for field in ("training_file", "validation_file"):
+            file = getattr(job.spec, field)
+            if file is not None:
+                kept, content = await self._files.open(job.tenant, file)
+                with content:
+                    problems = await asyncio.to_thread(judge, content, job.spec.method)
+                if problems is not None:
+                    found.append((field, f"{field} {kept.filename} ({file}): {problems}"))
+        if not found:
+            return None
+        return JobError(code=f"invalid_{found[0][0]}", message=" | ".join(text for _, text in found), param=found[0][0])
+
+    async def _attempt(self, work: Callable[[], Awaitable[None]], what: str) -> None:
+        try:
+            await work()
+        except (GraftError, OSError) as error:
+            _log.warning("%s for now: %s", what, error)
+        except Exception:
+            _log.exception("%s for now", what)
