@@ -78,9 +78,11 @@ class World:
     def passes(self, seconds: float) -> None:
         """Both servers look as often as they do."""
         end = self.now + seconds
-        while self.now < end:
+        while True:
             self.look(0)
             self.look(1)
+            if self.now >= end:
+                return
             self.now = min(end, self.now + TERM.look_seconds)
 
     def restart(self, server: int, zero: float) -> None:

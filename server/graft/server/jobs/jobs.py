@@ -83,15 +83,17 @@ class Jobs:
         """
         while True:
             change = self.changes.next()
+            # Asked first: what has ended by then has told all that it will.
+            is_over = (await self.get(tenant, job)).state in ENDED
             found = await self._thread.run(
                 lambda after=after: self._catalog.events_after(tenant, job, after, limit=_MAX_EVENTS)  # type: ignore[misc]
             )
             for event in found:
                 yield event
             after = found[-1].number if found else after
-            if (found and found[-1].state in ENDED) or (not found and await self._is_over(tenant, job)):
-                return
             if not found:
+                if is_over:
+                    return
                 await changed(change, _LOOK_SECONDS)
 
     async def claim(self, worker: str, *, tenant: str, request_id: str | None, wait_seconds: float) -> Job | None:
@@ -116,9 +118,6 @@ class Jobs:
     async def finish(self, holder: Holder, outcome: Outcome) -> Job:
         """A worker ends. Raises `LeaseLost`."""
         return await self._write(lambda: self._catalog.finish(holder, outcome))
-
-    async def _is_over(self, tenant: str, job: str) -> bool:
-        return (await self.get(tenant, job)).state in ENDED
 
     async def _write(self, call: Callable[[], T]) -> T:
         done = await self._thread.run(call)
