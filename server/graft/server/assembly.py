@@ -165,7 +165,9 @@ class Assembly:
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
-        opening = doors.open(servicers, serving, text, Models(snapshots), programs, tenant_files, failed=failed)
+        opening = doors.open(
+            servicers, serving, text, Models(snapshots), programs, tenant_files, trainings, failed=failed
+        )
         return Server(
             base=base,
             form=form,
@@ -363,7 +365,10 @@ class Assembly:
         return jobs.Workers(tenant=(self.settings.worker_tenant or "") if has_tenants else None, term=term)
 
     def _jobs(self, opened: _Catalogs, kept: Files, term: Term) -> Jobs:
-        trainings = Jobs(opened.jobs, opened.thread)
+        def check_model(model: str, tenant: str) -> None:
+            opened.snapshots.current.resolve(model, tenant=tenant)
+
+        trainings = Jobs(opened.jobs, opened.thread, check_model=check_model)
         upkeep = Upkeep(trainings, opened.jobs, opened.thread, kept, term=term)
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)
         self.resources.callback(watched(upkeep.look_after(), "looking after workers").cancel)

@@ -13,6 +13,7 @@ from graft.server.api.http.app import http_app
 from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.files.files import FileRoutes
+from graft.server.api.http.fine_tuning.jobs import JobRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
@@ -22,6 +23,7 @@ from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
 from graft.server.files.files import Files
+from graft.server.jobs.jobs import Jobs
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.prompting.running.programs import Programs
@@ -60,6 +62,7 @@ class Doors:
         models: Models,
         programs: Programs,
         files: Files,
+        jobs: Jobs,
         *,
         failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
@@ -68,7 +71,7 @@ class Doors:
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, failed)
+        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, jobs, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -101,6 +104,7 @@ class Doors:
         models: Models,
         programs: Programs,
         files: Files,
+        jobs: Jobs,
         failed: Callable[[str], None],
     ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
@@ -140,6 +144,7 @@ class Doors:
             files=FileRoutes(
                 files=files, max_bytes=settings.max_file_mib * _MIB, write_seconds=settings.slow_reader_seconds
             ),
+            jobs=JobRoutes(jobs=jobs, bodies=bodies, base=models.base_name),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

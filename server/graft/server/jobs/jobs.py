@@ -47,13 +47,18 @@ async def changed(event: asyncio.Event, seconds: float) -> None:
 class Jobs:
     """The verbs, in the catalog's thread. Every write is told to `changes`."""
 
-    def __init__(self, catalog: JobCatalog, thread: CatalogThread) -> None:
+    def __init__(
+        self, catalog: JobCatalog, thread: CatalogThread, *, check_model: Callable[[str, str], object]
+    ) -> None:
+        """`check_model` raises NotFound where a tenant (the second) has no model of the name (the first)."""
         self._catalog = catalog
+        self._check_model = check_model
         self._thread = thread
         self.changes = Changes()
 
     async def create(self, spec: JobSpec, *, tenant: str, request_id: str | None) -> Job:
-        """Make a job, whose files are read next. Raises `BadInput`, `QuotaExceeded`, Conflict."""
+        """Make a job, whose files are read next. Raises `BadInput`, `QuotaExceeded`, NotFound, Conflict."""
+        self._check_model(spec.model, tenant)
         return await self._write(lambda: self._catalog.create(spec, tenant=tenant, request_id=request_id))
 
     async def get(self, tenant: str, job: str) -> Job:

@@ -21,6 +21,7 @@ from graft.server.api.http.body import JsonResponse
 from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.files.files import FileRoutes
+from graft.server.api.http.fine_tuning.jobs import JobRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.prompts.prompts import PromptRoutes
@@ -50,6 +51,7 @@ def http_app(
     prompts: PromptRoutes,
     programs: Programs,
     files: FileRoutes,
+    jobs: JobRoutes,
     operations: Operations,
     metrics: Metrics,
     identify: Identify,
@@ -64,6 +66,7 @@ def http_app(
         Route("/v1/models/{model:path}", models.get),
         *prompt_routes(prompts, programs),
         *files.routes(),
+        *jobs.routes(),
         Route("/metrics", operations.scrape),
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),

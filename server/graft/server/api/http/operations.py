@@ -51,6 +51,11 @@ class Models:
         self._base = snapshots.base
         self._started_at = int(time())
 
+    @property
+    def base_name(self) -> str:
+        """What the base is called."""
+        return self._base.name
+
     async def list(self, request: Request) -> Response:
         return await asyncio.to_thread(lambda: JsonResponse({"object": "list", "data": list(self._all())}))
 

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs over HTTP, in OpenAI's words."""

@@ -1,0 +1,97 @@
+"""A body of `POST /v1/fine_tuning/jobs` as what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graft.server.api.http.prompts.fields import Fields
+from graft.server.jobs.draft import AUTO, read_spec
+from graft.server.jobs.job import JobSpec, Method
+from graft.server.runtime.violations import Violations, shown
+
+_FIELDS = (
+    "model",
+    "training_file",
+    "validation_file",
+    "method",
+    "hyperparameters",
+    "seed",
+    "suffix",
+    "metadata",
+    "integrations",
+    "priority",
+    "request_id",
+)
+
+
+def read_job(body: Mapping[str, Any]) -> tuple[JobSpec, str | None]:
+    """What is asked, and the request's id if it has one. Raises `BadInput` with all that is wrong."""
+    violations = Violations()
+    fields = Fields(body, _FIELDS, violations)
+    method, settings, where = _method(fields, violations)
+    if fields.get("integrations"):
+        fields.add("integrations", "are not supported: read the job's events and result files")
+    grader = settings.get("grader")
+    if grader is not None and not isinstance(grader, dict):
+        violations.add(f"{where}.grader", f"is {shown(grader)}; it must be an object")
+    spec = read_spec(
+        method=method,
+        model=fields.text("model"),
+        training_file=fields.text("training_file"),
+        validation_file=fields.text("validation_file") or None,
+        hyperparameters=_hyperparameters(fields, settings, where, violations),
+        grader=grader if isinstance(grader, dict) else None,
+        seed=_whole(fields, "seed"),
+        suffix=fields.text("suffix") or None,
+        metadata=_object(fields.get("metadata"), "metadata", violations),
+        priority=_whole(fields, "priority") or 0,
+        violations=violations,
+        where=f"{where}.hyperparameters" if where else "hyperparameters",
+    )
+    return spec, fields.text("request_id") or None
+
+
+def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, Any], str]:
+    """The method, its own settings, and where they stand; `supervised` where none is named."""
+    given = _object(fields.get("method"), "method", violations)
+    kind = given.get("type", Method.SUPERVISED.value)
+    known = [one.value for one in Method]
+    if kind not in known:
+        violations.add("method.type", f"is {shown(kind)}; there are {', '.join(known)}")
+        return Method.SUPERVISED, {}, ""
+    for name in violations.until_full(given):
+        if name not in ("type", kind):
+            # An explicit null is absence, as everywhere.
+            if given[name] is not None:
+                violations.add(f"method.{name[:40]}", f"is not known for the type {kind}")
+    settings = _object(given.get(kind), f"method.{kind}", violations)
+    for name in violations.until_full(settings):
+        if name not in ("hyperparameters", "grader"):
+            violations.add(f"method.{kind}.{name[:40]}", "is not known here; there are hyperparameters, grader")
+    return Method(kind), settings, f"method.{kind}"
+
+
+def _hyperparameters(fields: Fields, settings: Mapping[str, Any], where: str, violations: Violations) -> dict[str, Any]:
+    """Of the method, or of the request as a whole, where they stood before there were methods."""
+    own = _object(settings.get("hyperparameters"), f"{where}.hyperparameters", violations)
+    former = _object(fields.get("hyperparameters"), "hyperparameters", violations)
+    for name in former:
+        if name in own and own[name] != former[name]:
+            violations.add(f"hyperparameters.{name[:40]}", f"is another in {where}.hyperparameters; give one")
+    return {name: AUTO if value is None else value for name, value in {**former, **own}.items()}
+
+
+def _object(value: Any, name: str, violations: Violations) -> dict[str, Any]:
+    if value is None or isinstance(value, dict):
+        return value or {}
+    violations.add(name, f"is {shown(value)}; it must be an object")
+    return {}
+
+
+def _whole(fields: Fields, name: str) -> int | None:
+    value = fields.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    fields.add(name, f"is {shown(value)}; it must be a whole number")
+    return None
