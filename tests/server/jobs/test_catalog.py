@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,31 @@ def test_many_workers_at_once_never_get_one_job(tmp_path: Path) -> None:
     assert Counter(got).most_common(1)[0][1] == 1 and len(got) == 12 and {fence for _, fence in got} == {1}
     for kept in servers:
         kept.database.close()
+
+
+def test_a_server_that_ends_and_begins_again_loses_nothing(tmp_path: Path) -> None:
+    """The worker goes on with its right, and a report whose answer was lost is not told twice."""
+    url = f"sqlite:///{tmp_path}/c.db"
+    kept = KeptJobs(url)
+    kept.queued()
+    job = kept.claimed()
+    report = Report(number=1, news=[News(message="once")])
+    kept.catalog.report(holder(job), report)
+    kept.database.close()
+    kept = KeptJobs(url)
+    kept.catalog.report(holder(job), report)
+    assert kept.messages(job)[-2:] == ["A worker began", "once"] and numbers(kept, job) == [1, 2, 3, 4, 5]
+    assert kept.catalog.finish(holder(job), RESULT).state is JobState.SUCCEEDED
+    kept.database.close()
+
+
+def test_the_wall_clock_may_go_back_an_hour(kept: KeptJobs) -> None:
+    kept.queued()
+    job = kept.claimed()
+    for hours in (-1, 2, -3):
+        kept.time += timedelta(hours=hours)
+        assert kept.catalog.heartbeat(holder(job)).state is JobState.RUNNING
+    assert kept.catalog.claim("other", tenant=WORKER) is None
 
 
 acts = st.tuples(

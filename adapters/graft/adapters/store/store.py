@@ -130,15 +130,19 @@ class BlobStore:
         """What is missing or damaged among the version's blobs; empty when all is well. Raises StoreUnavailable."""
         reasons = []
         for file in version.files:
-            try:
-                found = retried(partial(self._blobs.hashed, file.sha256), what=f"reading {file.name}", where=self._url)
-            except FileNotFoundError:
-                found = None
-            if found != file.sha256:
-                state = f"is damaged: its bytes hash to {found}" if found else "is missing"
-                problem = f"blob {file.sha256} {state}"
+            if problem := self.damage(file):
                 reasons.append(Reason(field=file.name, problem=problem, remedy="register the version again"))
         return tuple(reasons)
+
+    def damage(self, file: AdapterFile) -> str | None:
+        """What is wrong with a blob; None where nothing is. Raises StoreUnavailable."""
+        try:
+            found = retried(partial(self._blobs.hashed, file.sha256), what=f"reading {file.name}", where=self._url)
+        except FileNotFoundError:
+            found = None
+        if found == file.sha256:
+            return None
+        return f"blob {file.sha256} {f'is damaged: its bytes hash to {found}' if found else 'is missing'}"
 
     def lacks(self, version: AdapterVersion) -> bool:
         """Whether a file of the version is not stored (any more). Raises StoreUnavailable."""

@@ -61,10 +61,9 @@ def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, A
         violations.add("method.type", f"is {shown(kind)}; there are {', '.join(known)}")
         return Method.SUPERVISED, {}, ""
     for name in violations.until_full(given):
-        if name not in ("type", kind):
-            # An explicit null is absence, as everywhere.
-            if given[name] is not None:
-                violations.add(f"method.{name[:40]}", f"is not known for the type {kind}")
+        # An explicit null is absence, as everywhere.
+        if name not in ("type", kind) and given[name] is not None:
+            violations.add(f"method.{name[:40]}", f"is not known for the type {kind}")
     settings = _object(given.get(kind), f"method.{kind}", violations)
     for name in violations.until_full(settings):
         if name not in ("hyperparameters", "grader"):
