@@ -71,7 +71,7 @@ def test_missing_damaged_and_dead_files_are_named(version: AdapterVersion, tmp_p
     found = said(tmp_path)[1:]
     problems = {text.split(":")[0]: text for subject, state, text in found if (subject, state) == ("joe@1", "problem")}
     assert "is missing" in problems["graft.json"] and "is damaged" in problems["adapter_model.safetensors"]
-    assert found[-1] == ("files", "notice", "1 file of deleted versions")
+    assert found[-1] == ("files", "notice", "1 file that nothing needs any more")
 
 
 def test_a_damaged_catalog_is_a_problem(version: AdapterVersion, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def _damaged(store: BlobStore, others: Sequence[AdapterFile]) -> Iterator[Found]
 def _dead(store: BlobStore, live: frozenset[str]) -> Iterator[Found]:
     num_dead = store.num_dead(live)
     if num_dead:
-        found = f"{_counted(num_dead, 'file')} of what was deleted"
+        found = f"{_counted(num_dead, 'file')} that nothing needs any more"
         remedy = "a running server deletes them within the hour, or at once: graft adapters gc"
         yield Found(subject="files", state="notice", found=found, remedy=remedy)
 
