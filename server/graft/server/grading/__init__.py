@@ -1,0 +1,1 @@
+"""Graders as OpenAI's fine-tuning API has them: what an answer is worth."""

@@ -1,0 +1,153 @@
+"""Graders, one value for each type of OpenAI's (openai/types/graders)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from graft.server.grading.formula import Formula
+from graft.server.grading.templates import Template
+
+Operation = Literal["eq", "ne", "like", "ilike"]
+Metric = Literal[
+    "cosine",
+    "fuzzy_match",
+    "bleu",
+    "gleu",
+    "meteor",
+    "rouge_1",
+    "rouge_2",
+    "rouge_3",
+    "rouge_4",
+    "rouge_5",
+    "rouge_l",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StringCheck:
+    """1 where the operation holds between two texts, else 0. `like`: the input contains the reference."""
+
+    name: str
+    input: Template
+    reference: Template
+    operation: Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSimilarity:
+    """How alike input and reference are, from 0 to 1."""
+
+    name: str
+    input: Template
+    reference: Template
+    metric: Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A turn of what a model is asked."""
+
+    role: str
+    content: Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSampling:
+    """How a grading model answers; None: as that model does."""
+
+    max_tokens: int | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    reasoning_effort: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreModel:
+    """A model says a number between `low` and `high`."""
+
+    name: str
+    model: str
+    input: tuple[Message, ...]
+    low: float = 0.0
+    high: float = 1.0
+    sampling: JudgeSampling = JudgeSampling()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelModel:
+    """A model says one of the labels: 1 where it is a passing one, else 0."""
+
+    name: str
+    model: str
+    input: tuple[Message, ...]
+    labels: tuple[str, ...]
+    passing_labels: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSource:
+    """A script with `grade(sample, item)`, whose number is the reward."""
+
+    name: str
+    source: str
+
+
+Single = StringCheck | TextSimilarity | ScoreModel | LabelModel | PythonSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multi:
+    """Several graders, by the names that the formula has for their rewards."""
+
+    name: str
+    graders: Mapping[str, Single]
+    formula: Formula
+
+
+Grader = Single | Multi
+
+
+def type_of(grader: Grader) -> str:
+    """Its `type` on the wire."""
+    return _TYPES[type(grader)]
+
+
+def parts_of(grader: Grader) -> Iterator[Single]:
+    """The graders that it asks: itself, or several's."""
+    if isinstance(grader, Multi):
+        yield from grader.graders.values()
+    else:
+        yield grader
+
+
+def templates_of(grader: Grader) -> Iterator[Template]:
+    """All texts that it writes from what is graded: a job checks its rows by what they name."""
+    for part in parts_of(grader):
+        match part:
+            case StringCheck() | TextSimilarity():
+                yield from (part.input, part.reference)
+            case ScoreModel() | LabelModel():
+                yield from (message.content for message in part.input)
+
+
+def models_of(grader: Grader) -> frozenset[str]:
+    """The models that it asks."""
+    return frozenset(part.model for part in parts_of(grader) if isinstance(part, ScoreModel | LabelModel))
+
+
+def runs_python(grader: Grader) -> bool:
+    """Whether it needs the sandbox."""
+    return any(isinstance(part, PythonSource) for part in parts_of(grader))
+
+
+_TYPES: dict[type[Grader], str] = {
+    StringCheck: "string_check",
+    TextSimilarity: "text_similarity",
+    ScoreModel: "score_model",
+    LabelModel: "label_model",
+    PythonSource: "python",
+    Multi: "multi",
+}

@@ -1,0 +1,43 @@
+"""What is graded: a dataset's item and a model's sample, as templates and scripts see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graft.server.runtime.json_values import BadJson, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """`item` is the dataset's row, `output_text` the model's answer, `tools` the calls that it made."""
+
+    output_text: str
+    item: Mapping[str, Any] = field(default_factory=dict)
+    tools: Sequence[Mapping[str, Any]] = ()
+
+    @cached_property
+    def sample(self) -> dict[str, Any]:
+        """The `sample` namespace. `output_json` is there where the answer is JSON."""
+        sample: dict[str, Any] = {
+            "output_text": self.output_text,
+            "output_tools": list(self.tools),
+            "choices": [{"message": {"role": "assistant", "content": self.output_text}}],
+        }
+        try:
+            sample["output_json"] = read_json(self.output_text)
+        except BadJson:
+            pass
+        return sample
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Both namespaces."""
+        return {"item": self.item, "sample": self.sample}
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the answer is JSON."""
+        return "output_json" in self.sample

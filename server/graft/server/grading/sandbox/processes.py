@@ -1,0 +1,77 @@
+"""Processes of a sandbox as the system sees them: what they hold, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+_PAGE_BYTES = resource.getpagesize()
+_END_SECONDS = 30.0
+
+
+class NotEnding(OSError):
+    """A sandbox's processes were killed and are still there."""
+
+
+class FirstProcess:
+    """The first process of a sandbox's namespace: whoever ends it, ends all that are in it.
+
+    Held by its descriptor, so that no other process can come to have its id meanwhile.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Raises `ProcessLookupError` where it has ended already."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def before_others(self) -> None:
+        """Where the machine runs out of memory, the kernel ends these processes before any other."""
+        for pid in (self.pid, *_descendants(self.pid)):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the namespace's processes; what several share counts for each."""
+        return sum(map(_resident_bytes, (self.pid, *_descendants(self.pid))))
+
+    def end(self) -> None:
+        """Kill the namespace, and wait until it is gone: the kernel reaps its first process last.
+
+        Raises `NotEnding`.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        gone = poll.poll(_END_SECONDS * 1000)
+        os.close(self._fd)
+        if not gone:
+            raise NotEnding(f"the sandbox's process {self.pid} was killed, and is there {_END_SECONDS:g} s later")
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    waiting = [pid]
+    while waiting:
+        for child in _children(waiting.pop()):
+            yield child
+            waiting.append(child)
+
+
+def _children(pid: int) -> Iterator[int]:
+    # Processes end while one reads of them.
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                yield from map(int, (thread / "children").read_text().split())
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,1 @@
+"""How alike two texts are, by the measures that OpenAI's text_similarity names."""
