@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from graft.server.grading.formula import Formula
@@ -73,7 +73,7 @@ class ScoreModel:
     input: tuple[Message, ...]
     low: float = 0.0
     high: float = 1.0
-    sampling: JudgeSampling = JudgeSampling()
+    sampling: JudgeSampling = field(default_factory=JudgeSampling)
 
 
 @dataclass(frozen=True, kw_only=True)

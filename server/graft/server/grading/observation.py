@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,10 +27,8 @@ class Observation:
             "output_tools": list(self.tools),
             "choices": [{"message": {"role": "assistant", "content": self.output_text}}],
         }
-        try:
+        with contextlib.suppress(BadJson):
             sample["output_json"] = read_json(self.output_text)
-        except BadJson:
-            pass
         return sample
 
     @cached_property

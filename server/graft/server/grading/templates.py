@@ -1,7 +1,7 @@
 """Texts with `{{ item.answer }}` and `{{ sample.output_text }}` in them, as OpenAI's graders have them.
 
-A path begins with `item` or `sample` and goes on by `.name`, `.0`, `[0]` or `["name"]`. What a value holds is never read
-as a template.
+A path begins with `item` or `sample` and goes on by `.name`, `.0`, `[0]` or `["name"]`. What a value holds is never
+read as a template.
 """
 
 from __future__ import annotations

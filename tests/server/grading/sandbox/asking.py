@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from graft.server.grading.sandbox import sandbox as module
 from graft.server.grading.sandbox.limits import Limits
 from graft.server.grading.sandbox.probe import probed
 from graft.server.grading.sandbox.processes import FirstProcess
@@ -25,9 +26,7 @@ def main() -> None:
     limits = replace(Limits(), seconds=1000, memory_bytes=int(sys.argv[2]))
     sandbox = probed(python=Path(sys.argv[1]), limits=limits)
     assert isinstance(sandbox, Sandbox)
-    import graft.server.grading.sandbox.sandbox as module
-
-    module.FirstProcess = _Loud  # type: ignore[misc]
+    module.FirstProcess = _Loud
     script = Script(source="import time\ndef grade(sample, item): time.sleep(1000)", sample={}, item={})
     # As the server does: in a thread.
     threading.Thread(target=sandbox.run, args=(script,)).start()

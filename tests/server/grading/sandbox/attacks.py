@@ -1,5 +1,8 @@
 """Scripts that mean harm, each with what becomes of it: the kind of fault, or the reward where it does none."""
 
+# Scripts stand in one line each.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from graft.server.grading.sandbox.sandbox import Sandbox, Script, ScriptFault
+from tests.server.grading.conftest import MEMORY_BYTES, SECONDS, left_over
 from tests.server.grading.sandbox.attacks import ATTACKS, Attack
-from tests.server.grading.sandbox.conftest import MEMORY_BYTES, SECONDS, left_over
 
 ROOT = Path(__file__).parents[4]
 

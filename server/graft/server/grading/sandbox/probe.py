@@ -1,4 +1,4 @@
-"""Whether scripts can be run safely here: a script in the sandbox looks around, and all that it should find must hold."""
+"""Whether scripts can be run safely here: a script in the sandbox tries what it should not be able to."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Literal
 
 from graft.server.grading.sandbox import runner
@@ -44,14 +44,15 @@ class ScriptFault:
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """A grader's source, and what it is called with."""
+    """A grader's source, and what it is called with. Without `calls` it is only read: can it be called?"""
 
     source: str
-    sample: Mapping[str, Any]
-    item: Mapping[str, Any]
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    item: Mapping[str, Any] = field(default_factory=dict)
+    calls: bool = True
 
     def data(self) -> bytes:
-        return json.dumps({"source": self.source, "sample": self.sample, "item": self.item}).encode()
+        return json.dumps(asdict(self)).encode()
 
 
 class Sandbox:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from graft.server.grading.similarity.bleu import tokens
 from graft.server.grading.similarity.porter import stem
@@ -23,7 +24,8 @@ def meteor(text: str, reference: str) -> float:
         return 0.0
     precision, recall = len(aligned) / len(found), len(aligned) / len(wanted)
     mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
-    return mean * (1 - _GAMMA * (_num_chunks(aligned) / len(aligned)) ** _BETA)
+    scattered: float = (_num_chunks(aligned) / len(aligned)) ** _BETA
+    return mean * (1 - _GAMMA * scattered)
 
 
 def _aligned(found: Sequence[str], wanted: Sequence[str]) -> list[tuple[int, int]]:
@@ -46,8 +48,5 @@ def _aligned(found: Sequence[str], wanted: Sequence[str]) -> list[tuple[int, int
 
 def _num_chunks(aligned: Sequence[tuple[int, int]]) -> int:
     """Runs of words that stand side by side in both."""
-    breaks = sum(
-        (after[0] - before[0], after[1] - before[1]) != (1, 1)
-        for before, after in zip(aligned, aligned[1:], strict=False)
-    )
+    breaks = sum((after[0] - before[0], after[1] - before[1]) != (1, 1) for before, after in pairwise(aligned))
     return breaks + 1

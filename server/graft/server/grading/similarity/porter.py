@@ -14,7 +14,7 @@ _CONSONANT = r"(?:[^aeiouy]|(?<![^aeiou])y)"
 _VOWEL = r"(?:[aeiou]|(?<=[^aeiou])y)"
 _HAS_VOWEL = re.compile(_VOWEL)
 _MEASURE = re.compile(f"{_VOWEL}+{_CONSONANT}+")
-_DOUBLE = re.compile(rf"([^aeiouy])\1$")
+_DOUBLE = re.compile(r"([^aeiouy])\1$")
 # Consonant, vowel, consonant; the last one not w, x or y.
 _SHORT = re.compile(rf"(?:^|.){_CONSONANT}{_VOWEL}[^aeiouwxy]$")
 

@@ -1,7 +1,7 @@
 """ROUGE-N and ROUGE-L, F1: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries".
 
-Tokens as Google's rouge_score has them without stemming: runs of lower-case letters and digits; here of any script, where
-that library drops all but ASCII.
+Tokens as Google's rouge_score has them without stemming: runs of lower-case letters and digits; here of any script,
+where that library drops all but ASCII.
 """
 
 from __future__ import annotations

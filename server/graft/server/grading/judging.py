@@ -1,0 +1,100 @@
+"""Models as graders: what is asked of one, and what its answer is worth."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from graft.server.grading.graders import JudgeSampling, LabelModel, ScoreModel
+from graft.server.grading.observation import Observation
+from graft.server.runtime.json_values import BadJson, read_json
+from graft.server.runtime.violations import shown
+
+_MAX_STEPS = 8
+_STEP = {
+    "type": "object",
+    "properties": {"description": {"type": "string"}, "conclusion": {"type": "string"}},
+    "required": ["description", "conclusion"],
+    "additionalProperties": False,
+}
+# Steps before the number, so that the number follows from them.
+_SCORE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"steps": {"type": "array", "items": _STEP, "maxItems": _MAX_STEPS}, "result": {"type": "number"}},
+    "required": ["steps", "result"],
+    "additionalProperties": False,
+}
+SCORE_SCHEMA = json.dumps(_SCORE)
+
+
+class NoVerdict(ValueError):
+    """A model's answer that says no number of the range, and no label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a model is asked: turns of a role and a text, and the form of its answer, a JSON schema or one of several
+    texts.
+    """
+
+    model: str
+    turns: tuple[tuple[str, str], ...]
+    json_schema: str | None = None
+    options: tuple[str, ...] = ()
+    sampling: JudgeSampling = field(default_factory=JudgeSampling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A model's answer. `finished` is False where room ran out; tokens are those of question and answer."""
+
+    text: str
+    num_tokens: int
+    finished: bool = True
+
+
+class Judge(Protocol):
+    """Models by name, of the tenant that this is done for."""
+
+    def check(self, model: str) -> None:
+        """Raises what `ask` would before it waits, such as `NotFound`."""
+        ...
+
+    async def ask(self, question: Question) -> Verdict:
+        """Raises `ServingError`, `EngineError` or `GraftError` where there is no answer."""
+        ...
+
+
+def question_of(grader: ScoreModel | LabelModel, observation: Observation) -> Question:
+    """Raises what writing a template does."""
+    turns = tuple((message.role, message.content.write(observation.values)) for message in grader.input)
+    if isinstance(grader, ScoreModel):
+        return Question(model=grader.model, turns=turns, json_schema=SCORE_SCHEMA, sampling=grader.sampling)
+    return Question(model=grader.model, turns=turns, options=grader.labels)
+
+
+def reward_of(grader: ScoreModel | LabelModel, verdict: Verdict) -> float:
+    """Raises `NoVerdict`."""
+    if not verdict.finished:
+        raise NoVerdict(f"{grader.model} did not come to an end: raise max_completions_tokens")
+    if isinstance(grader, LabelModel):
+        if verdict.text not in grader.labels:
+            raise NoVerdict(f"{grader.model} said none of the labels: {shown(verdict.text)}")
+        return float(verdict.text in grader.passing_labels)
+    score = _score(grader.model, verdict.text)
+    if not grader.low <= score <= grader.high:
+        raise NoVerdict(f"{grader.model} said {score:g}, outside of [{grader.low:g}, {grader.high:g}]")
+    return score
+
+
+def _score(model: str, text: str) -> float:
+    try:
+        said = read_json(text)
+        score = float(said["result"])
+    except (BadJson, KeyError, TypeError, ValueError):
+        raise NoVerdict(f"{model} said no number as result: {shown(text)}") from None
+    if not math.isfinite(score):
+        raise NoVerdict(f"{model} said {score} as result")
+    return score

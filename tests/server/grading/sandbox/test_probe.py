@@ -1,0 +1,72 @@
+"""Where no script can be run safely, none is, and it is told why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graft.server.grading.sandbox import probe, system_calls
+from graft.server.grading.sandbox import sandbox as module
+from graft.server.grading.sandbox.limits import Limits
+from graft.server.grading.sandbox.probe import Unavailable, probed
+
+
+def reason(python: Path) -> str:
+    found = probed(python=python, limits=Limits(num_processes=4))
+    assert isinstance(found, Unavailable)
+    return found.reason
+
+
+def test_without_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "install bubblewrap" in reason(Path("/usr/bin/python3"))
+
+
+def test_bubblewrap_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: Path) -> None:
+    """As where user namespaces are forbidden."""
+    false = tmp_path / "bwrap"
+    false.write_text("#!/bin/sh\necho bwrap: No permissions to create new namespace >&2\nexit 1\n")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    false.chmod(0o755)
+    monkeypatch.setattr(probe, "bwrap_path", lambda: str(false))
+    assert "No permissions to create new namespace" in reason(python)
+
+
+def test_without_that_python(python: Path) -> None:
+    assert "is no Python that runs" in reason(Path("/nowhere/python"))
+
+
+def test_on_an_unknown_processor(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
+    monkeypatch.setattr(system_calls.platform, "machine", lambda: "riscv64")
+    assert "this is riscv64" in reason(python)
+
+
+@pytest.mark.parametrize(
+    ("part", "instead", "says"),
+    [
+        (("--remount-ro", "/"), (), "can write in /"),
+        (("--remount-ro", "/dev"), (), "can write in /dev"),
+        (("--dev", "/dev"), ("--proc", "/proc", "--dev", "/dev"), "see processes"),
+        (("--uid", "65534"), ("--uid", "1000"), "as user 1000"),
+    ],
+)
+def test_a_sandbox_with_a_hole(
+    monkeypatch: pytest.MonkeyPatch, python: Path, part: tuple[str, ...], instead: tuple[str, ...], says: str
+) -> None:
+    """The probe finds what is missing from the command."""
+    whole = module.sandboxed
+
+    def holed(*args: object, **kwargs: object) -> list[str]:
+        command = whole(*args, **kwargs)  # type: ignore[arg-type]
+        at = next(at for at in range(len(command)) if tuple(command[at : at + len(part)]) == part)
+        return [*command[:at], *instead, *command[at + len(part) :]]
+
+    monkeypatch.setattr(module, "sandboxed", holed)
+    assert says in reason(python)
+
+
+def test_a_sandbox_without_its_filter(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
+    monkeypatch.setattr(module, "call_filter", lambda: system_calls._op(0x06, 0x7FFF_0000))  # all calls are allowed
+    assert "not filtered" in reason(python)
