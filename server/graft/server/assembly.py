@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -41,6 +42,11 @@ from graft.server.files.catalog import FileCatalog
 from graft.server.files.file import InvalidFile
 from graft.server.files.files import Files
 from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
+from graft.server.grading.grading import Grading
+from graft.server.grading.sandbox.limits import Limits as ScriptLimits
+from graft.server.grading.sandbox.probe import NOT_ALLOWED, Unavailable, probed
+from graft.server.grading.sandbox.sandbox import Sandbox
+from graft.server.grading.served_judge import ServedJudge
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.jobs import Jobs
 from graft.server.jobs.policy.lease import Term
@@ -164,9 +170,10 @@ class Assembly:
             jobs=jobs.JobServicer(trainings, workers),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
+        grading = await self._grading(serving, text)
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
         opening = doors.open(
-            servicers, serving, text, Models(snapshots), programs, tenant_files, trainings, failed=failed
+            servicers, serving, text, Models(snapshots), programs, tenant_files, trainings, grading, failed=failed
         )
         return Server(
             base=base,
@@ -373,6 +380,28 @@ class Assembly:
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)
         self.resources.callback(watched(upkeep.look_after(), "looking after workers").cancel)
         return trainings
+
+    async def _grading(self, serving: Serving, text: Text) -> Grading:
+        settings = self.settings
+        sandbox: Sandbox | Unavailable = NOT_ALLOWED
+        if settings.python_graders:
+            limits = ScriptLimits(
+                seconds=settings.python_grader_seconds,
+                memory_bytes=settings.python_grader_mib * _MIB,
+                num_processes=settings.python_grader_processes,
+            )
+            python = settings.python_grader_executable or Path(sys.executable).resolve()
+            sandbox = await asyncio.to_thread(probed, python=python, limits=limits)
+            if isinstance(sandbox, Unavailable):
+                _log.warning("python graders are refused: %s", sandbox.reason)
+        grading = Grading(
+            judge=ServedJudge(serving, text),
+            sandbox=sandbox,
+            num_sandboxes=settings.python_graders_at_once,
+            max_waiting=settings.max_queued,
+        )
+        self.resources.callback(grading.close)
+        return grading
 
     def _collection(self, catalog: CatalogThread, store: BlobStore, slots: Slots, kept: FileCatalog) -> Collection:
         def live_files() -> Set[str]:

@@ -43,7 +43,7 @@ SCORE = {
         "temperature": 0.5,
         "seed": 1,
         "top_p": 0.9,
-        "reasoning_effort": "low",
+        "reasoning_effort": "none",
     },
     "input": [
         {"role": "developer", "content": "Grade.", "type": "message"},

@@ -14,6 +14,7 @@ from graft.server.api.http.body import BodyBudget
 from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.files.files import FileRoutes
 from graft.server.api.http.fine_tuning.jobs import JobRoutes
+from graft.server.api.http.graders import GraderRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
@@ -23,6 +24,7 @@ from graft.server.api.http.server import HttpServer
 from graft.server.api.tenants import Identify
 from graft.server.engine.text import Text
 from graft.server.files.files import Files
+from graft.server.grading.grading import Grading
 from graft.server.jobs.jobs import Jobs
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
@@ -63,6 +65,7 @@ class Doors:
         programs: Programs,
         files: Files,
         jobs: Jobs,
+        grading: Grading,
         *,
         failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
@@ -71,7 +74,7 @@ class Doors:
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, jobs, failed)
+        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, jobs, grading, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -105,6 +108,7 @@ class Doors:
         programs: Programs,
         files: Files,
         jobs: Jobs,
+        grading: Grading,
         failed: Callable[[str], None],
     ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
@@ -139,6 +143,7 @@ class Doors:
             responses=responses,
             classify=classify,
             models=models,
+            graders=GraderRoutes(grading=grading, max_body_bytes=settings.max_body_mib * _MIB, bodies=bodies),
             prompts=PromptRoutes(prompts=programs.prompts, bodies=bodies),
             programs=programs,
             files=FileRoutes(

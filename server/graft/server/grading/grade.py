@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 # OpenAI's flags (openai/types/fine_tuning/alpha/grader_run_response.py), without their `_error`.
 Kind = Literal[
@@ -20,6 +20,7 @@ Kind = Literal[
     "truncated_observation",
     "unresponsive_reward",
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,13 +55,12 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSampling:
-    """How a grading model answers; None: as that model does."""
+    """How a grading model answers; without a temperature it says what is likeliest."""
 
     max_tokens: int | None = None
     seed: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    reasoning_effort: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

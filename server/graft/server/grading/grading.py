@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from graft.adapters.errors import GraftError
 from graft.server.engine.engine import EngineError
-from graft.server.errors import ServingError
+from graft.server.errors import Overloaded, ServingError
 from graft.server.grading.formula import NoValue
 from graft.server.grading.grade import Fault, Grade, Kind
 from graft.server.grading.graders import (
@@ -48,11 +48,15 @@ class _Failed(Exception):
 class Grading:
     """Graders of all kinds. A grader that fails says so in its grade: one bad answer ends no training."""
 
-    def __init__(self, *, judge: Judge, sandbox: Sandbox | Unavailable, num_sandboxes: int) -> None:
-        """`num_sandboxes` scripts run at once, others wait."""
+    def __init__(
+        self, *, judge: Judge, sandbox: Sandbox | Unavailable, num_sandboxes: int, max_waiting: int = 256
+    ) -> None:
+        """`num_sandboxes` scripts run at once, `max_waiting` others wait."""
         self._judge = judge
         self._sandbox = sandbox
         # A sandbox ends with the thread that began it: these live as long as this does.
+        self._num_sandboxes, self._max_waiting = num_sandboxes, max_waiting
+        self._num_scripts = 0
         self._threads = ThreadPoolExecutor(num_sandboxes, thread_name_prefix="grader")
 
     def close(self) -> None:
@@ -78,7 +82,7 @@ class Grading:
                         violations.add(f"{field}.source", f"{part.name}: {found.details.strip()}")
 
     async def grade(self, grader: Grader, observation: Observation) -> Grade:
-        """Never raises for what a grader, a script or a model did."""
+        """Never raises for what a grader, a script or a model did; `Overloaded` where too many scripts wait."""
         if not isinstance(grader, Multi):
             return await self._single(grader, observation)
         parts = await asyncio.gather(*(self._single(part, observation) for part in grader.graders.values()))
@@ -150,7 +154,19 @@ class Grading:
     async def _ran(self, script: Script) -> float | ScriptFault:
         if isinstance(self._sandbox, Unavailable):
             raise SandboxFailed(self._sandbox.reason)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._sandbox.run, script)
+        if self._num_scripts >= self._num_sandboxes + self._max_waiting:
+            seconds = self._sandbox.limits.seconds
+            raise Overloaded(f"{self._num_scripts} graders' scripts run or wait", retry_after_seconds=seconds)
+        self._num_scripts += 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._sandbox.run, script)
+        # Whoever leaves ends no script that runs: it counts until its own end.
+        running.add_done_callback(self._ended)
+        return await asyncio.shield(running)
+
+    def _ended(self, script: asyncio.Future[float | ScriptFault]) -> None:
+        self._num_scripts -= 1
+        if not script.cancelled():
+            script.exception()
 
 
 async def _similarity(grader: TextSimilarity, observation: Observation) -> float:

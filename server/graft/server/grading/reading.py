@@ -29,7 +29,6 @@ from graft.server.runtime.violations import Violations, shown
 MAX_SOURCE_BYTES = 256 << 10
 MAX_GRADERS = 64
 MAX_LABELS = 256
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +132,10 @@ class _Reader:
             seed=params.integer("seed", -(2**63), 2**63 - 1),
             temperature=params.number("temperature", 0, 2),
             top_p=params.number("top_p", 0, 1),
-            reasoning_effort=params.optional_choice("reasoning_effort", EFFORTS),
         )
+        effort = params.optional("reasoning_effort")
+        if effort not in (None, "none"):
+            params.refuse("reasoning_effort", f"{shown(effort)} has no effect on a grader: say none, or leave it out")
         params.no_others()
         return sampling
 

@@ -61,6 +61,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "worker_silence_seconds": (1, 86_400),
     "parity_tokens": (4, 4096),
     "parity_timeout_seconds": (1, 86_400),
+    "python_grader_seconds": (0.1, 3600),
+    "python_grader_mib": (64, 1_048_576),
+    "python_grader_processes": (1, 4096),
+    "python_graders_at_once": (1, 1024),
 }
 """Smallest and largest value of each number."""
 
@@ -161,6 +165,18 @@ class Settings:
     """vLLM's parser of the calls that the base writes; default: its family's by the chat template, else hermes."""
     reasoning_parser: str | None = None
     """vLLM's parser of the reasoning that the base writes, or none; default: its family's by the chat template."""
+    python_graders: bool = False
+    """Run tenants' Python as graders, each script in a sandbox of bubblewrap's; refused where that does not hold."""
+    python_grader_executable: Path | None = None
+    """Python that runs graders' scripts; default: the server's own, where every user can read it."""
+    python_grader_seconds: float = 10.0
+    """Time of one script, from its start to its answer."""
+    python_grader_mib: int = 512
+    """Memory of one script's processes together."""
+    python_grader_processes: int = 16
+    """Processes and threads of one script."""
+    python_graders_at_once: int = 2
+    """Scripts that run at once; others wait."""
     log_format: LogFormat = "text"
     """Text, or json with one object per line."""
 

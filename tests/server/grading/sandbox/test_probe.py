@@ -8,6 +8,7 @@ import pytest
 
 from graft.server.grading.sandbox import probe, system_calls
 from graft.server.grading.sandbox import sandbox as module
+from graft.server.grading.sandbox.command import sandboxed
 from graft.server.grading.sandbox.limits import Limits
 from graft.server.grading.sandbox.probe import Unavailable, probed
 
@@ -39,7 +40,7 @@ def test_without_that_python(python: Path) -> None:
 
 
 def test_on_an_unknown_processor(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
-    monkeypatch.setattr(system_calls.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert "this is riscv64" in reason(python)
 
 
@@ -56,7 +57,7 @@ def test_a_sandbox_with_a_hole(
     monkeypatch: pytest.MonkeyPatch, python: Path, part: tuple[str, ...], instead: tuple[str, ...], says: str
 ) -> None:
     """The probe finds what is missing from the command."""
-    whole = module.sandboxed
+    whole = sandboxed
 
     def holed(*args: object, **kwargs: object) -> list[str]:
         command = whole(*args, **kwargs)  # type: ignore[arg-type]

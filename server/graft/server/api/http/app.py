@@ -22,6 +22,7 @@ from graft.server.api.http.classify import ClassifyEndpoint
 from graft.server.api.http.faults import error_object, error_response
 from graft.server.api.http.files.files import FileRoutes
 from graft.server.api.http.fine_tuning.jobs import JobRoutes
+from graft.server.api.http.graders import GraderRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
 from graft.server.api.http.prompts.prompts import PromptRoutes
@@ -48,6 +49,7 @@ def http_app(
     responses: ResponsesEndpoint,
     classify: ClassifyEndpoint,
     models: Models,
+    graders: GraderRoutes,
     prompts: PromptRoutes,
     programs: Programs,
     files: FileRoutes,
@@ -64,6 +66,7 @@ def http_app(
         Route("/v1/classify", classify, methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{model:path}", models.get),
+        *graders.routes(),
         *prompt_routes(prompts, programs),
         *files.routes(),
         *jobs.routes(),

@@ -64,6 +64,9 @@ class Unavailable:
     reason: str
 
 
+NOT_ALLOWED = Unavailable(reason="the server's settings do not allow it (--python-graders)")
+
+
 def probed(*, python: Path, limits: Limits) -> Sandbox | Unavailable:
     """A sandbox with `python` in it, or why there is none. Takes some hundred milliseconds."""
     bwrap = bwrap_path()
