@@ -29,6 +29,7 @@ from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
 from graft.server.api.grpc.fine_tuning import files, jobs
+from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
@@ -161,6 +162,7 @@ class Assembly:
         tenant_files = Files(opened.files, catalog, store, file_staging)
         workers = self._workers(has_tenants=bool(tenants))
         trainings = self._jobs(opened, tenant_files, workers.term)
+        grading = await self._grading(serving, text)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, sums, collection),
@@ -168,9 +170,9 @@ class Assembly:
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             files=files.FileServicer(tenant_files),
             jobs=jobs.JobServicer(trainings, workers),
+            grading=GradingServicer(grading),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
         )
-        grading = await self._grading(serving, text)
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
         opening = doors.open(
             servicers, serving, text, Models(snapshots), programs, tenant_files, trainings, grading, failed=failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from graft.adapters.errors import GraftError
@@ -33,11 +33,13 @@ from graft.server.grading.sandbox.processes import NotEnding
 from graft.server.grading.sandbox.sandbox import Sandbox, SandboxFailed, Script, ScriptFault
 from graft.server.grading.similarity.metrics import MAX_CHARACTERS, METRICS
 from graft.server.grading.templates import MissingValue, TooLong
+from graft.server.runtime.deadlines import all_or_none
 from graft.server.runtime.violations import Violations
 
 _log = logging.getLogger(__name__)
 # Longer texts are compared beside the loop.
 _INLINE_CHARACTERS = 2_000
+_NUM_AT_ONCE = 16
 
 
 class _Failed(Exception):
@@ -85,7 +87,7 @@ class Grading:
         """Never raises for what a grader, a script or a model did; `Overloaded` where too many scripts wait."""
         if not isinstance(grader, Multi):
             return await self._single(grader, observation)
-        parts = await asyncio.gather(*(self._single(part, observation) for part in grader.graders.values()))
+        parts = await all_or_none([self._single(part, observation) for part in grader.graders.values()])
         grades = dict(zip(grader.graders, parts, strict=True))
         rewards = {name: grade.reward for name, grade in grades.items()}
         faults = tuple(fault for grade in parts for fault in grade.faults)
@@ -100,6 +102,16 @@ class Grading:
             for model, count in grade.tokens_by_model.items():
                 tokens[model] = tokens.get(model, 0) + count
         return Grade(reward=reward, sub_rewards=rewards, faults=faults, tokens_by_model=tokens)
+
+    async def grade_all(self, grader: Grader, observations: Sequence[Observation]) -> list[Grade]:
+        """In their order; so many at once that a call takes its share of the server, not all of it."""
+        places = asyncio.Semaphore(_NUM_AT_ONCE)
+
+        async def one(observation: Observation) -> Grade:
+            async with places:
+                return await self.grade(grader, observation)
+
+        return await all_or_none([one(observation) for observation in observations])
 
     async def _single(self, grader: Single, observation: Observation) -> Grade:
         tokens: dict[str, int] = {}

@@ -14,6 +14,7 @@ from graft.server.api.grpc.adapters import AdapterServicer
 from graft.server.api.grpc.bases import BaseServicer
 from graft.server.api.grpc.fine_tuning.files import FileServicer
 from graft.server.api.grpc.fine_tuning.jobs import JobServicer
+from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.inference import InferenceServicer
 from graft.server.api.grpc.info import ServerServicer
 from graft.server.api.grpc.prompts import PromptServicer
@@ -26,6 +27,8 @@ from graft.v1 import (
     base_pb2_grpc,
     file_pb2,
     file_pb2_grpc,
+    grading_pb2,
+    grading_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
     job_pb2,
@@ -67,6 +70,7 @@ class Servicers:
     prompts: PromptServicer
     files: FileServicer
     jobs: JobServicer
+    grading: GradingServicer
     server: ServerServicer
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
@@ -77,8 +81,9 @@ class Servicers:
         prompt_pb2_grpc.add_PromptServiceServicer_to_server(self.prompts, server)
         file_pb2_grpc.add_FileServiceServicer_to_server(self.files, server)
         job_pb2_grpc.add_JobServiceServicer_to_server(self.jobs, server)
+        grading_pb2_grpc.add_GradingServiceServicer_to_server(self.grading, server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(self.server, server)
-        files = (adapter_pb2, base_pb2, file_pb2, inference_pb2, job_pb2, prompt_pb2, server_pb2)
+        files = (adapter_pb2, base_pb2, file_pb2, grading_pb2, inference_pb2, job_pb2, prompt_pb2, server_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
 

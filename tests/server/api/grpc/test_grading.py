@@ -1,0 +1,55 @@
+"""Rewards over gRPC, many at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+
+from graft.v1 import grading_pb2 as pb
+from graft.v1 import grading_pb2_grpc
+from tests.server.api.conftest import Server
+from tests.server.api.http.test_graders import CHECK, JUDGED, SCRIPT
+
+
+async def grade(server: Server, grader: Any, *observations: pb.Observation) -> list[pb.Grade]:
+    stub: grading_pb2_grpc.GradingServiceAsyncStub = grading_pb2_grpc.GradingServiceStub(server.channel)
+    request = pb.GradeRequest(grader=json.dumps(grader), observations=observations)
+    return list((await stub.Grade(request)).grades)
+
+
+async def test_rewards_in_order(server: Server) -> None:
+    answers = [pb.Observation(output_text=str(n), item=json.dumps({"answer": str(n % 3)})) for n in range(50)]
+    assert [one.reward for one in await grade(server, CHECK, *answers)] == [float(n < 3) for n in range(50)]
+
+
+async def test_parts_and_faults(server: Server) -> None:
+    multi = {"type": "multi", "name": "m", "graders": {"a": CHECK, "b": JUDGED}, "calculate_output": "a + b"}
+    (found,) = await grade(server, multi, pb.Observation(output_text="7", item='{"answer": "7"}'))
+    assert (found.reward, dict(found.sub_rewards)) == (0, {"a": 1, "b": 0})
+    assert [(one.grader, one.kind) for one in found.faults] == [("judged", pb.GRADE_FAULT_KIND_MODEL_GRADER_PARSE)]
+    assert found.tokens_by_model["tiny"] > 3
+
+
+async def test_tools_are_seen(server: Server) -> None:
+    called = {**CHECK, "input": "{{sample.output_tools[0].function.name}}", "reference": "add"}
+    (found,) = await grade(server, called, pb.Observation(output_tools=['{"function": {"name": "add"}}']))
+    assert found.reward == 1
+
+
+@pytest.mark.parametrize(
+    ("grader", "observations", "says"),
+    [
+        ({**CHECK, "operation": "gt"}, [pb.Observation()], "grader.operation"),
+        (SCRIPT, [pb.Observation()], "--python-graders"),
+        (CHECK, [], "between 1 and 1024"),
+        (CHECK, [pb.Observation(), pb.Observation(item="[1]")], r"observations\[1\].item"),
+        (CHECK, [pb.Observation(output_tools=["{"])], r"observations\[0\].output_tools\[0\]"),
+    ],
+)
+async def test_what_is_refused(server: Server, grader: Any, observations: list[pb.Observation], says: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=says) as caught:
+        await grade(server, grader, *observations)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
