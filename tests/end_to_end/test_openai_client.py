@@ -155,3 +155,29 @@ def test_prompt_beyond_the_context(api: openai.OpenAI) -> None:
         api.completions.create(model=BASE, prompt="a" * 5000)
     with pytest.raises(openai.BadRequestError):
         api.completions.create(model=BASE, prompt=[10**6])
+
+
+def test_graders_that_are_models(api: openai.OpenAI, two_versions: str) -> None:
+    """What a small model says is worth little, but it has the form that was asked for."""
+    asked = [{"role": "user", "content": "Is {{sample.output_text}} the same as {{item.answer}}?"}]
+    label = {"type": "label_model", "name": "l", "model": two_versions, "input": asked, "labels": ["yes", "no"]}
+    score = {
+        "type": "score_model",
+        "name": "s",
+        "model": BASE,
+        "input": asked,
+        "range": [-1e30, 1e30],
+        "sampling_params": {"max_completions_tokens": 400, "temperature": 0.0},
+    }
+    grader = {
+        "type": "multi",
+        "name": "m",
+        "graders": {"label": {**label, "passing_labels": ["yes", "no"]}, "score": score},
+        "calculate_output": "label + 0 * score",
+    }
+    ran = api.fine_tuning.alpha.graders.run(grader=grader, model_sample="47", item={"answer": "47"})
+    assert ran.sub_rewards["label"] == 1
+    assert set(ran.api_model_grader_token_usage_per_model) == {BASE, two_versions}
+    # A model that rambles comes to no number.
+    errors = {name for name, told in ran.metadata.errors.to_dict().items() if told is True}
+    assert errors <= {"model_grader_parse_error"}

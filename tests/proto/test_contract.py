@@ -19,7 +19,7 @@ MODULES = [
 FILES = [module.DESCRIPTOR for module in MODULES]
 SERVICES: list[ServiceDescriptor] = [service for file in FILES for service in file.services_by_name.values()]
 ENUMS: list[EnumDescriptor] = [enum for file in FILES for enum in file.enum_types_by_name.values()]
-READING = re.compile(r"^(Classify|Get|List|Score|Tokenize|Generate|Preview|Run|Watch)")
+READING = re.compile(r"^(Classify|Get|Grade|List|Score|Tokenize|Generate|Preview|Run|Watch)")
 
 
 def test_package_directory_and_import_name_agree() -> None:

@@ -21,6 +21,7 @@ from graft.client.errors import (
     Violation,
 )
 from graft.client.generation import Choice, Chunk, Generation
+from graft.client.grading import Observation
 from graft.client.operation import Push, VersionDetails
 from graft.client.prompt_run import PromptChunk, PromptRun
 from graft.client.request import PromptLike, SamplingOptions
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidArgument",
     "NoAnswer",
     "NotFound",
+    "Observation",
     "PermissionDenied",
     "PromptChunk",
     "PromptLike",

@@ -14,6 +14,7 @@ _IDEMPOTENT = {
     "InferenceService": ("Classify", "Score", "Tokenize"),
     "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
     "BaseService": ("ListBases",),
+    "GradingService": ("Grade",),
     "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),
     "ServerService": ("GetInfo",),
 }

@@ -10,9 +10,9 @@ from typing import TypeVar, Unpack
 
 from google.protobuf.message import Message
 
-from graft.client import errors, generation, operation, request, upload
+from graft.client import errors, generation, grading, operation, request, upload
 from graft.client.prompt_calls import PromptCalls
-from graft.v1 import adapter_pb2, base_pb2, inference_pb2, server_pb2
+from graft.v1 import adapter_pb2, base_pb2, grading_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
 Item = TypeVar("Item")
@@ -86,6 +86,12 @@ class Client(PromptCalls):
     def tokenize(self, prompt: request.PromptLike) -> inference_pb2.TokenizeResponse:
         """Token ids of a text or of a rendered chat."""
         return self._call(operation.tokenize(prompt))
+
+    def grade(
+        self, grader: grading.Grader, observations: Sequence[grading.Observation], *, timeout: float | None = None
+    ) -> list[grading_pb2.Grade]:
+        """What each answer is worth, in their order; a grader that fails says so in its grade."""
+        return self._call(grading.grade(grader, observations), timeout)
 
     # Adapters
 

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from graft.client import AsyncClient, Observation
 from graft.v1 import grading_pb2 as pb
 from graft.v1 import grading_pb2_grpc
 from tests.server.api.conftest import Server
@@ -31,6 +32,15 @@ async def test_parts_and_faults(server: Server) -> None:
     assert (found.reward, dict(found.sub_rewards)) == (0, {"a": 1, "b": 0})
     assert [(one.grader, one.kind) for one in found.faults] == [("judged", pb.GRADE_FAULT_KIND_MODEL_GRADER_PARSE)]
     assert found.tokens_by_model["tiny"] > 3
+
+
+async def test_by_the_client(server: Server) -> None:
+    async with AsyncClient(f"localhost:{server.grpc_port}") as client:
+        observations = [
+            Observation(output_text="7", item={"answer": "7"}),
+            Observation(output_text="8", item={"answer": "7"}, output_tools=[{"name": "add"}]),
+        ]
+        assert [one.reward for one in await client.grade(CHECK, observations)] == [1, 0]
 
 
 async def test_tools_are_seen(server: Server) -> None:
