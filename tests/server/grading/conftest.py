@@ -30,6 +30,7 @@ def python() -> Path:
             found = probed(python=path, limits=LIMITS)
             if isinstance(found, Sandbox):
                 return path
+            assert "does not hold" not in found.reason
     assert isinstance(found, Unavailable)
     pytest.skip(found.reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,8 +84,17 @@ def probed(*, python: Path, limits: Limits) -> Sandbox | Unavailable:
         return Unavailable(reason=f"the sandbox does not start: {error}")
     if isinstance(found, ScriptFault):
         last = found.details.strip().rpartition("\n")[2].removeprefix("SystemError: ")
-        return Unavailable(reason=f"the sandbox with {python} does not hold: {last}")
+        what = "does not hold" if found.kind == "raised" else "does not start"
+        return Unavailable(reason=f"the sandbox with {python} {what}: {last}{_remedy(interpreter)}")
     return sandbox
+
+
+def _remedy(interpreter: Interpreter) -> str:
+    """Where the server runs as root, bwrap runs as another user."""
+    closed = [folder for folder in (interpreter.prefix, *interpreter.prefix.parents) if not folder.stat().st_mode & 1]
+    if os.geteuid() or not closed:
+        return ""
+    return f"; user {UNPRIVILEGED} cannot enter {closed[-1]}: name another Python, such as /usr/bin/python3"
 
 
 def _interpreter(python: Path) -> Interpreter:
