@@ -14,7 +14,7 @@ from graft.server.grading.sandbox.limits import Limits
 from graft.server.grading.sandbox.probe import Unavailable, probed
 from graft.server.grading.sandbox.sandbox import Sandbox
 
-SECONDS = 1.0
+SECONDS = 0.5
 PATIENT_SECONDS = 120.0
 # Stands in the arguments of every process of these sandboxes, and of no others.
 MEMORY_BYTES = (256 << 20) + os.getpid() * 4096

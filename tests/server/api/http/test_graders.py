@@ -63,7 +63,7 @@ async def test_a_model_that_says_no_number(server: Server) -> None:
     ran = await server.openai.fine_tuning.alpha.graders.run(grader=JUDGED, model_sample="7")
     assert (ran.reward, ran.metadata.errors.api_model_grader_parse_error) == (0.0, True)
     assert ran.api_model_grader_token_usage_per_model == {"tiny": ran.metadata.token_usage}
-    nobody = {**JUDGED, "model": "nobody"}
+    nobody: Any = {**JUDGED, "model": "nobody"}
     ran = await server.openai.fine_tuning.alpha.graders.run(grader=nobody, model_sample="7")
     assert "nobody" in (ran.metadata.errors.api_model_grader_server_error_details or "")
 
@@ -90,8 +90,9 @@ async def test_what_is_wrong_is_told_at_once(server: Server) -> None:
         "grader.graders.a.operation, grader.graders.b.type, grader.graders.c.range, grader.calculate_output"
     )
     assert "--python-graders" in caught.value.message
+    nobody: Any = {**JUDGED, "model": "nobody"}
     with pytest.raises(openai.BadRequestError, match="nobody"):
-        await server.openai.fine_tuning.alpha.graders.validate(grader={**JUDGED, "model": "nobody"})
+        await server.openai.fine_tuning.alpha.graders.validate(grader=nobody)
     body = {"grader": CHECK, "model_sample": 7, "item": [], "more": 1}
     answer = await server.http.post("/v1/fine_tuning/alpha/graders/run", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "more, model_sample, item")

@@ -39,7 +39,7 @@ ATTACKS = (
         source=_grade("while True:\n    try:\n        os.fork()\n    except OSError:\n        pass"),
         end="time",
     ),
-    Attack(name="endless loop", source=_grade("while True: pass"), end="time", says="1 s"),
+    Attack(name="endless loop", source=_grade("while True: pass"), end="time", says="0.5 s"),
     Attack(name="endless loop while it is read", source="while True: pass", end="time"),
     Attack(name="sleeping", source=_grade("time.sleep(1000)"), end="time"),
     Attack(
