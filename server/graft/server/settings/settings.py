@@ -170,7 +170,7 @@ class Settings:
     python_grader_executable: Path | None = None
     """Python that runs graders' scripts; default: the server's own, where every user can read it."""
     python_grader_seconds: float = 10.0
-    """Time of one script, from its start to its answer."""
+    """Time of one script, from its input to its answer."""
     python_grader_mib: int = 512
     """Memory of one script's processes together."""
     python_grader_processes: int = 16

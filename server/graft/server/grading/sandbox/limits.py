@@ -10,7 +10,7 @@ _NUM_PENDING_SIGNALS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`seconds` are of the clock, from start to answer; `memory_bytes` of all its processes together; threads count as
+    """`seconds` are of the clock, from its input to its answer; `memory_bytes` of all its processes together; threads count as
     processes, the script's first one among them; `output_bytes` is what it may print.
     """
 
