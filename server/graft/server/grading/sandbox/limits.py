@@ -10,8 +10,8 @@ _NUM_PENDING_SIGNALS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """`seconds` are of the clock, from its input to its answer; `memory_bytes` of all its processes together; threads count as
-    processes, the script's first one among them; `output_bytes` is what it may print.
+    """`seconds` are of the clock, from its input to its answer; `memory_bytes` of all its processes together; threads
+    count as processes, the script's first one among them; `output_bytes` is what it may print.
     """
 
     seconds: float = 10.0
