@@ -20,7 +20,7 @@ from graft.training.corpus import hh_rlhf
 from graft.training.finetune.rows import RowReader
 from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_base, load_tokenizer
-from graft.training.objective.preference.policy import answer_logprobs, reference_logprobs
+from graft.training.objective.policy import answer_logprobs, reference_logprobs
 from graft.training.preference.batches import Laying, Pairs
 from graft.training.preference.job import Align
 from graft.training.preference.reading import read_pairs

@@ -97,11 +97,16 @@ def trainer(kind: str, model: Any, tokenizer: PreTrainedTokenizerFast, folder: A
         "reward": (trl.RewardTrainer, trl.RewardConfig),
         "cpo": (cpo.CPOTrainer, cpo.CPOConfig),
         "orpo": (orpo.ORPOTrainer, orpo.ORPOConfig),
+        "grpo": (trl.GRPOTrainer, trl.GRPOConfig),
+        "rloo": (trl.RLOOTrainer, trl.RLOOConfig),
     }
     trainer_class, config_class = made[kind]
     row: dict[str, Any] = {"prompt": "a", "chosen": "b", "rejected": "c"}
     if kind == "kto":
         row = {"prompt": "a", "completion": "b", "label": True}
+    rewarded = (
+        {"reward_funcs": lambda completions, **rest: [0.0] * len(completions)} if kind in ("grpo", "rloo") else {}
+    )
     config = config_class(
         output_dir=str(folder),
         use_cpu=True,
@@ -112,7 +117,8 @@ def trainer(kind: str, model: Any, tokenizer: PreTrainedTokenizerFast, folder: A
         **options,
     )
     rows = [row, {**row, "label": False} if kind == "kto" else row]
-    peer = trainer_class(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    data = Dataset.from_list(rows)
+    peer = trainer_class(model=model, args=config, train_dataset=data, processing_class=tokenizer, **rewarded)
     if "ref" in model.peft_config:
         model.delete_adapter("ref")  # a copy of the policy's as it is; without it the base is the reference
     return peer

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerFast
 pytest.importorskip("trl", reason="TRL is the oracle (the extra dev)")
 
 from graft.training.batch.answers import AnswerBatch
+from graft.training.objective.policy import reference_logprobs
 from graft.training.objective.preference.kto import JudgedBatch, KtoObjective
 from graft.training.objective.preference.pair_losses import PAIR_LOSSES
 from graft.training.objective.preference.pairs import METRICS, PairBatch, PairObjective
-from graft.training.objective.preference.policy import reference_logprobs
 from graft.training.objective.preference.reward import RewardObjective
 from graft.training.objective.preference.scores import Strength
 from graft.training.parallel.layout import Work

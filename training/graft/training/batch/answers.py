@@ -113,10 +113,35 @@ class AnswerBatch:
         sum_S = torch.segment_reduce(value_N, "sum", lengths=self.asked_S, initial=0.0, unsafe=True)
         return sum_S.index_select(0, self.place_S)
 
+    def spread(self, value_S: Tensor) -> Tensor:
+        """To each token that is asked for its answer's value, as they lie. Shape: (N,)."""
+        lying_S = value_S.index_select(0, self.place_S.argsort())
+        return lying_S.repeat_interleave(self.asked_S, output_size=len(self.is_answer_N))
+
+    def laid(self, values: Sequence[Sequence[float]]) -> Tensor:
+        """One value for each token that is asked for, given answer by answer, as they lie: in float32, on the CPU.
+
+        Raises ``ValueError`` where an answer has another number of values. Shape: (N,).
+        """
+        lying = [values[number] for number in self.place_S.argsort().tolist()]
+        given = [len(each) for each in lying]
+        if given != self.asked_S.tolist():
+            raise ValueError(f"{given} values are given for answers of {self.asked_S.tolist()} tokens, as they lie")
+        return torch.tensor([value for each in lying for value in each], dtype=torch.float32)
+
+    def apart(self, value_N: Tensor) -> list[list[float]]:
+        """The values of each answer's tokens, in the answers' order: what ``laid`` takes."""
+        lying = value_N.split(self.asked_S.tolist())
+        return [lying[place].tolist() for place in self.place_S.tolist()]
+
     def silent(self) -> Self:
         """The same lines, in which there are no answers."""
         none = {name: getattr(self, name)[:0] for name in _TENSORS}
         return replace(self, packed=self.packed.silent(), **none)
+
+    def to(self, device: str) -> Self:
+        """The same on another device."""
+        return self.each(lambda one: one.to(device, non_blocking=True))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same with tensors that ``change`` has copied."""

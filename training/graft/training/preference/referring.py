@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from graft.training.model.quantized import keep_laid_out
-from graft.training.objective.preference.policy import answer_logprobs, read_only
+from graft.training.objective.policy import answer_logprobs, read_only
 from graft.training.parallel.layout import Layout
 from graft.training.preference.batches import PreferenceData
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.training.batch.answers import AnswerBatch
-from graft.training.objective.preference.policy import answer_logprobs, read_only, reference_logprobs
+from graft.training.objective.policy import answer_logprobs, read_only, reference_logprobs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Self
 from torch import Tensor, nn
 
 from graft.training.batch.answers import AnswerBatch
+from graft.training.objective.policy import answer_logprobs, reference_logprobs
 from graft.training.objective.preference.pair_losses import PairLoss
-from graft.training.objective.preference.policy import answer_logprobs, reference_logprobs
 from graft.training.objective.preference.scores import PairScores, Strength
 
 PAIRS, CHOSEN_TOKENS = "preference", "nll"

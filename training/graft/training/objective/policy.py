@@ -1,7 +1,7 @@
 """A policy that is asked about answers, and the reference that it began as: the same model without its adapters.
 
 Policy and reference share one base, so that a reference takes no memory (TRL does the same where a model has adapters).
-Legend: S answers.
+Legend: S answers, N tokens that are asked for.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from graft.training.objective.label_logprobs import label_logprobs
 from graft.training.objective.masks import attention_inputs
 
 
-def answer_logprobs(model: nn.Module, answers: AnswerBatch) -> tuple[Tensor, Tensor]:
-    """Σ log p of each answer's own tokens, and of all that are asked for with it, in nats. Shapes: (S,)."""
+def token_logprobs(model: nn.Module, answers: AnswerBatch) -> Tensor:
+    """log p of each token that is asked for, in nats, as they lie. Shape: (N,)."""
     packed = answers.packed
-    logprob_N = label_logprobs(
+    return label_logprobs(
         model,
         packed.labels_BL,
         num_asked=packed.num_labels,
@@ -29,14 +29,25 @@ def answer_logprobs(model: nn.Module, answers: AnswerBatch) -> tuple[Tensor, Ten
         use_cache=False,
         **attention_inputs(model, packed),
     )
-    return answers.sums(logprob_N)
+
+
+def answer_logprobs(model: nn.Module, answers: AnswerBatch) -> tuple[Tensor, Tensor]:
+    """Σ log p of each answer's own tokens, and of all that are asked for with it, in nats. Shapes: (S,)."""
+    return answers.sums(token_logprobs(model, answers))
 
 
 def reference_logprobs(model: Any, answers: AnswerBatch) -> Tensor:
-    """By a peft model without its adapters; by any other model as it is. Without a gradient. Shape: (S,)."""
-    with read_only(model), model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
+    """By the reference, of each answer. Without a gradient. Shape: (S,)."""
+    with as_reference(model):
         found_S, _ = answer_logprobs(model, answers)
     return found_S.detach()
+
+
+@contextlib.contextmanager
+def as_reference(model: Any) -> Iterator[None]:
+    """A peft model without its adapters, any other model as it is; nothing in it learns meanwhile."""
+    with read_only(model), model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
