@@ -51,7 +51,7 @@ def test_deviations_are_those_of_trl() -> None:
     rewards = torch.tensor([[0.0, 1.0, 1.0, 0.25], [3.0, -2.0, 0.5, 0.5]], dtype=torch.float64)
     expected = (rewards - rewards.mean(1, keepdim=True)) / (utils.nanstd(rewards, dim=1)[:, None] + 1e-4)
     for row, own in zip(rewards.tolist(), expected.tolist(), strict=True):
-        assert standardised(row) == pytest.approx(own, abs=1e-12)
+        assert standardised(row) == pytest.approx(own, abs=1e-6)  # its count is float32
 
 
 @given(REWARDS)

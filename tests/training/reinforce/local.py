@@ -1,0 +1,51 @@
+"""A sampler in the process: the model itself, token by token, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graft.training.reinforce.rollout import Rollout
+from graft.training.reinforce.sampler import Prompt, Write
+
+END = 1
+
+
+class LocalSampler:
+    """Its versions are names: what was published last is what the model is."""
+
+    def __init__(self, model: Any, folder: Path, *, num_answers: int, max_tokens: int) -> None:
+        self._model, self._folder, self._num, self._max = model, folder, num_answers, max_tokens
+        self.published = [0]
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
+        self._model.train()
+        generator = torch.Generator().manual_seed(seed)
+        return [[self._answer(prompt, generator) for _ in range(self._num)] for prompt in prompts]
+
+    def publish(self, write: Write, *, step: int) -> str:
+        target = self._folder / f"step-{step}"
+        target.mkdir()
+        write(target)
+        self.published.append(step)
+        return f"step-{step}"
+
+    def _answer(self, prompt: Prompt, generator: torch.Generator) -> Rollout:
+        ids, logprobs = list(prompt.ids), list[float]()
+        while len(logprobs) < self._max and (not logprobs or ids[-1] != END):
+            logs = self._model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            ids.append(int(torch.multinomial(logs.exp(), 1, generator=generator)))
+            logprobs.append(float(logs[ids[-1]]))
+        step = self.published[-1]
+        return Rollout(
+            prompt_ids=prompt.ids,
+            answer_ids=ids[len(prompt.ids) :],
+            logprobs=logprobs,
+            step=step,
+            version=f"step-{step}",
+            is_whole=ids[-1] == END,
+        )

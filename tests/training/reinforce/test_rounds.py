@@ -1,0 +1,142 @@
+"""Whole rounds on a tiny model that samples itself: rewards rise, by every way to learn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from graft.training.loop.optim import adamw
+from graft.training.loop.step import Step
+from graft.training.objective.objective import Objective
+from graft.training.objective.reinforce.correction import Correction
+from graft.training.objective.reinforce.policy import MISMATCH, PolicyObjective
+from graft.training.objective.reinforce.policy_losses import POLICY_LOSSES, Clip
+from graft.training.objective.reinforce.ppo import PpoObjective
+from graft.training.objective.reinforce.values import WithValues
+from graft.training.reinforce.advantages import ESTIMATORS
+from graft.training.reinforce.batches import Laying
+from graft.training.reinforce.choosing import Choosing
+from graft.training.reinforce.lesson import Lesson, of_groups, of_values, penalised
+from graft.training.reinforce.rollout import Group, Rollout
+from graft.training.reinforce.rounds import Plan, Rounds
+from graft.training.reinforce.sampler import Prompt
+from tests.training.reinforce.local import LocalSampler
+
+VOCABULARY, NUM_ROUNDS = 13, 12
+PLAN = Plan(num_groups=4, num_steps=2, recalls=True, asks_reference=True)
+Lessons = Callable[[Sequence[Group]], list[Lesson]]
+
+
+def policy() -> Any:
+    """A Llama with LoRA that does nothing yet."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+    )
+    return get_peft_model(LlamaForCausalLM(config), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+
+
+def prompts(draw: int) -> list[Prompt]:
+    return [Prompt(row=row, ids=[2 + row, 3, 4]) for row in range(4)]
+
+
+def share_of_fives(row: int, rollout: Rollout) -> float:
+    return sum(one == 5 for one in rollout.answer_ids) / len(rollout.answer_ids)
+
+
+def rounds(
+    objective: Objective[Any], lessons: Lessons, folder: Path, *, plan: Plan = PLAN, model: Any = None, **more: Any
+) -> Rounds:
+    model = model or policy()
+    step = Step(model, objective=objective, optimizers=adamw(weight_decay=0.0))
+    sampler = LocalSampler(getattr(model, "policy", model), folder, num_answers=6, max_tokens=4)
+    return Rounds(
+        plan=plan,
+        step=step,
+        sampler=sampler,
+        prompts=prompts,
+        grade=share_of_fives,
+        lessons=lessons,
+        laying=Laying(pad_id=0, tokens=96),
+        learning_rate=0.03,
+        write_model=lambda model, folder: (folder / "written").touch(),
+        **more,
+    )
+
+
+def by_groups(loss_type: str, estimator: str, **options: Any) -> tuple[Objective[Any], Lessons]:
+    objective = PolicyObjective(loss=POLICY_LOSSES[loss_type], correction=Correction(), **options)
+    return objective, lambda groups: of_groups(groups, ESTIMATORS[estimator])
+
+
+@pytest.mark.parametrize("name", ["grpo", "dapo", "rloo", "ppo"])
+def test_rewards_rise(name: str, tmp_path: Path) -> None:
+    model = None
+    if name == "rloo":
+        objective, _ = by_groups("rloo", "rloo")
+        going = rounds(objective, lambda groups: of_groups(penalised(groups, beta=0.01), ESTIMATORS["rloo"]), tmp_path)
+    elif name == "ppo":
+        model = WithValues.of(policy())
+        lessons: Lessons = lambda groups: of_values(groups, beta=0.01)  # noqa: E731
+        going = rounds(PpoObjective(), lessons, tmp_path, model=model, choosing=Choosing(drops_flat=False))
+    else:
+        options = {"clip": Clip(high=0.28)} if name == "dapo" else {"beta": 0.01}
+        going = rounds(*by_groups(name, "grpo", **options), tmp_path)
+    told = [going.take(number) for number in range(NUM_ROUNDS)]
+    assert told[0]["reward"] < 0.25
+    assert told[-1]["reward"] > 0.6
+    assert all(one[MISMATCH] < 1e-4 for one in told)
+    assert told[0]["kl_per_answer"] == pytest.approx(0, abs=1e-4) and told[-1]["kl_per_answer"] > 0.5
+    sampler: Any = going.sampler
+    assert sampler.published == list(range(0, 2 * NUM_ROUNDS + 1, 2))
+
+
+def test_a_round_without_a_direction_changes_nothing(tmp_path: Path) -> None:
+    going = rounds(*by_groups("grpo", "grpo"), tmp_path)
+    going.grade = lambda row, rollout: 1.0
+    told = going.take(0)
+    assert told["dropped/flat"] == 1 and told["reward_std"] == 0 and "loss" not in told
+    assert going.step.number == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_prompts_are_drawn_again_until_groups_suffice(tmp_path: Path) -> None:
+    seen = []
+
+    def draw(number: int) -> list[Prompt]:
+        seen.append(number)
+        return prompts(number)
+
+    going = rounds(*by_groups("grpo", "grpo"), tmp_path, plan=replace(PLAN, num_groups=6, max_draws=4))
+    going.prompts = draw
+    going.grade = lambda row, rollout: share_of_fives(row, rollout) if row < 3 else 0.0
+    going.take(1)
+    assert seen[0] == 4 and 2 <= len(seen) <= 4
+
+
+def test_what_is_too_old_is_left_out(tmp_path: Path) -> None:
+    """The sampler's version stays behind where nothing is published to it."""
+    going = rounds(*by_groups("grpo", "grpo"), tmp_path, choosing=Choosing(max_age=3))
+    sampler: Any = going.sampler
+    sampler.publish = lambda write, step: "nobody hears"
+    told = [going.take(number) for number in range(4)]
+    assert [one["dropped/old"] for one in told] == [0, 0, 1, 1]
+    assert MISMATCH in told[0] and MISMATCH not in told[1]
+    assert going.step.number == 4
+
+
+def test_several_steps_need_a_memory() -> None:
+    with pytest.raises(ValueError, match="has to recall"):
+        Plan(num_groups=1, num_steps=2)

@@ -1,0 +1,117 @@
+"""The loop: what was sampled is graded and learned from, and what was learned samples next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from torch import nn
+
+from graft.training.loop.step import Step
+from graft.training.objective.reinforce.policy import MISMATCH
+from graft.training.reinforce.batches import Laying
+from graft.training.reinforce.choosing import Choosing, Chosen
+from graft.training.reinforce.lesson import Lesson
+from graft.training.reinforce.recalling import with_recalled
+from graft.training.reinforce.rollout import Group, Rollout
+from graft.training.reinforce.sampler import Prompt, Sampler
+
+Grade = Callable[[int, Rollout], float | None]
+"""The worth of an answer to the prompt of a row; None where nothing can be said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a round is."""
+
+    num_groups: int
+    """Prompts that are learned from."""
+    num_steps: int = 1
+    """Of the optimizer, among which the round's answers are shared out."""
+    max_draws: int = 1
+    """How often prompts are drawn until there are as many groups as that (DAPO's dynamic sampling)."""
+    recalls: bool = False
+    """Whether the policy before the round is asked about its answers: where several steps learn from a round, or
+    answers are older than it."""
+    asks_reference: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_steps > 1 and not self.recalls:
+            raise ValueError(f"a round of {self.num_steps} steps has to recall what its answers were before the first")
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """A policy that learns. Its step's number tells how many steps it has taken."""
+
+    plan: Plan
+    step: Step
+    sampler: Sampler
+    prompts: Callable[[int], Sequence[Prompt]]
+    """Of a draw: a function of its number alone."""
+    grade: Grade
+    lessons: Callable[[Sequence[Group]], list[Lesson]]
+    laying: Laying
+    learning_rate: float
+    write_model: Callable[[nn.Module, Path], None]
+    choosing: Choosing = field(default_factory=Choosing)
+
+    def take(self, number: int) -> dict[str, float]:
+        """One round: its metrics. A round without a group to learn from takes no step and publishes nothing."""
+        begun = time.monotonic()
+        chosen, given = self._sampled(number)
+        sampled = time.monotonic()
+        found = self._learned(list(chosen.groups), number)
+        learned = time.monotonic()
+        if found:
+            self.sampler.publish(lambda folder: self.write_model(self.step.model, folder), step=self.step.number)
+        seconds = {"sampling": sampled - begun, "learning": learned - sampled, "publishing": time.monotonic() - learned}
+        told = {f"seconds/{name}": value for name, value in seconds.items()}
+        return {**_told(given), **chosen.metrics, **found, **told}
+
+    def _sampled(self, number: int) -> tuple[Chosen, list[Group]]:
+        """Groups to learn from, and all that were sampled for them."""
+        plan, given = self.plan, list[Group]()
+        for draw in range(number * plan.max_draws, (number + 1) * plan.max_draws):
+            prompts = self.prompts(draw)
+            answers = self.sampler.sample(prompts, seed=plan.seed + draw)
+            given += [self._graded(prompt, own) for prompt, own in zip(prompts, answers, strict=True)]
+            chosen = self.choosing.chosen(given, step=self.step.number)
+            if len(chosen.groups) >= plan.num_groups:
+                break
+        return Chosen(
+            groups=chosen.groups[: plan.num_groups], num_given=chosen.num_given, dropped=chosen.dropped
+        ), given
+
+    def _graded(self, prompt: Prompt, answers: Sequence[Rollout]) -> Group:
+        return Group(prompt=prompt.row, rollouts=answers, rewards=[self.grade(prompt.row, one) for one in answers])
+
+    def _learned(self, groups: Sequence[Group], number: int) -> dict[str, float]:
+        """Means over the round's steps; nothing where there are none."""
+        step, plan, begin = self.step, self.plan, self.step.number
+        if plan.recalls or plan.asks_reference:
+            groups = with_recalled(step.model, groups, self.laying, step.layout, asks_reference=plan.asks_reference)
+        given = self.lessons(groups)
+        parts = self.laying.steps(given, num=plan.num_steps, seed=f"{plan.seed}/{number}", step=begin)
+        found = [step.learn(step.prepare(batches), self.learning_rate) for batches in parts]
+        means = {name: fmean(one[name] for one in found) for name in (found[0] if found else ())}
+        if not any(one.rollout.age(begin) == 0 for one in given):
+            means.pop(MISMATCH, None)
+        if plan.asks_reference and groups:
+            means["kl_per_answer"] = fmean(one.kl for group in groups for one in group.memories)
+        return means
+
+
+def _told(groups: Sequence[Group]) -> dict[str, float]:
+    """Of all that was sampled."""
+    rewards = [one for group in groups for one in group.rewards if one is not None]
+    answers = [one for group in groups for one in group.rollouts]
+    found = {
+        "answer_tokens": fmean(len(one.answer_ids) for one in answers),
+        "cut": fmean(not one.is_whole for one in answers),
+    }
+    return found | ({"reward": fmean(rewards), "reward_std": pstdev(rewards)} if rewards else {})

@@ -1,0 +1,34 @@
+"""Who answers prompts as the policy does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from graft.training.reinforce.rollout import Rollout
+
+Write = Callable[[Path], None]
+"""Fills an empty folder with a version: PEFT's files, and the trainer's record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What is answered."""
+
+    row: int
+    """By which graders know it."""
+    ids: Sequence[int]
+
+
+class Sampler(Protocol):
+    """One that versions of a policy are published to, and that answers by the newest it has."""
+
+    def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
+        """Several answers to each prompt, drawn by themselves at temperature 1. May be called from another thread while
+        a version is published: each answer says which one it is of.
+        """
+
+    def publish(self, write: Write, *, step: int) -> str:
+        """The policy's weights after so many steps. Returns the version's digest, which answers from now on."""
