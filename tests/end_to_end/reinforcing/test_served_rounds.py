@@ -62,7 +62,7 @@ def rounds(base: Base, client: Client, folder: Path, *, name: str = "policy", se
         sampler=ServedPolicy(client, name, folder=folder, num_answers=8, max_tokens=12),
         prompts=lambda draw: asked,
         grade=share_of_e,
-        lessons=lambda groups: of_groups(groups, ESTIMATORS["grpo"]),
+        lessons=lambda groups, beta: of_groups(groups, ESTIMATORS["grpo"]),
         laying=Laying(pad_id=0, tokens=512),
         learning_rate=settings.learning_rate,
         write_model=write,

@@ -21,11 +21,11 @@ class LocalSampler:
         self._model, self._folder, self._num, self._max = model, folder, num_answers, max_tokens
         self.published = [0]
 
-    @torch.no_grad()
     def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
         self._model.train()
         generator = torch.Generator().manual_seed(seed)
-        return [[self._answer(prompt, generator) for _ in range(self._num)] for prompt in prompts]
+        with torch.no_grad():
+            return [[self._answer(prompt, generator) for _ in range(self._num)] for prompt in prompts]
 
     def publish(self, write: Write, *, step: int) -> str:
         target = self._folder / f"step-{step}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graft.training.batch.answers import AnswerBatch
 from graft.training.batch.order import shuffled
-from graft.training.batch.packing import best_fit, padded
+from graft.training.batch.packing import padded
 from graft.training.objective.reinforce.batch import RolloutBatch
 from graft.training.reinforce.lesson import Lesson
 from graft.training.reinforce.rollout import Rollout
@@ -22,17 +22,24 @@ class Laying:
 
     pad_id: int
     tokens: int
-    """Of a micro-batch, padding counted; a longer answer has one by itself."""
+    """Of a micro-batch, padding counted; where a single line is longer, of that."""
     packing: bool = True
 
     def parts(self, rollouts: Sequence[Rollout]) -> list[list[int]]:
-        """Numbers of the answers in each micro-batch: the longest together, in lines as long as the longest of all."""
+        """Numbers of the answers in each micro-batch, the longest first. Lines are filled as ``AnswerBatch`` does."""
         sizes = [len(one.prompt_ids) + len(one.answer_ids) for one in rollouts]
-        length = padded(max(sizes, default=0))
-        by_size = sorted(range(len(sizes)), key=lambda number: -sizes[number])
-        lines = best_fit(sizes, length=length) if self.packing else [[number] for number in by_size]
-        per_batch = max(1, self.tokens // max(1, length))
-        return [[one for line in lines[at : at + per_batch] for one in line] for at in range(0, len(lines), per_batch)]
+        parts, rooms, length = list[list[int]](), list[int](), 0
+        for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
+            size = sizes[number]
+            room = min((room for room in rooms if self.packing and room >= size), default=None)
+            if room is None and (not parts or length * (len(rooms) + 1) > self.tokens):
+                parts.append([])
+                rooms, length = [], padded(size)
+            if room is not None:
+                rooms.remove(room)
+            rooms.append((length if room is None else room) - size)
+            parts[-1].append(number)
+        return parts
 
     def answers(self, rollouts: Sequence[Rollout]) -> AnswerBatch:
         """One micro-batch."""

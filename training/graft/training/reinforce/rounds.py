@@ -14,6 +14,7 @@ from graft.training.loop.step import Step
 from graft.training.objective.reinforce.policy import MISMATCH
 from graft.training.reinforce.batches import Laying
 from graft.training.reinforce.choosing import Choosing, Chosen
+from graft.training.reinforce.kl_control import AdaptiveKl
 from graft.training.reinforce.lesson import Lesson
 from graft.training.reinforce.recalling import with_recalled
 from graft.training.reinforce.rollout import Group, Rollout
@@ -54,11 +55,18 @@ class Rounds:
     prompts: Callable[[int], Sequence[Prompt]]
     """Of a draw: a function of its number alone."""
     grade: Grade
-    lessons: Callable[[Sequence[Group]], list[Lesson]]
+    lessons: Callable[[Sequence[Group], float], list[Lesson]]
+    """Of graded groups, and what a nat of divergence costs in rewards."""
     laying: Laying
     learning_rate: float
     write_model: Callable[[nn.Module, Path], None]
     choosing: Choosing = field(default_factory=Choosing)
+    kl: AdaptiveKl | None = None
+    """What divergence costs in rewards, after the rounds so far; None is nothing."""
+
+    def __post_init__(self) -> None:
+        if self.kl is not None and not self.plan.asks_reference:
+            raise ValueError("divergence from a reference costs something, and the reference is not asked")
 
     def take(self, number: int) -> dict[str, float]:
         """One round: its metrics. A round without a group to learn from takes no step and publishes nothing."""
@@ -95,15 +103,22 @@ class Rounds:
         step, plan, begin = self.step, self.plan, self.step.number
         if plan.recalls or plan.asks_reference:
             groups = with_recalled(step.model, groups, self.laying, step.layout, asks_reference=plan.asks_reference)
-        given = self.lessons(groups)
+        given = self.lessons(groups, 0.0 if self.kl is None else self.kl.beta)
         parts = self.laying.steps(given, num=plan.num_steps, seed=f"{plan.seed}/{number}", step=begin)
         found = [step.learn(step.prepare(batches), self.learning_rate) for batches in parts]
         means = {name: fmean(one[name] for one in found) for name in (found[0] if found else ())}
         if not any(one.rollout.age(begin) == 0 for one in given):
             means.pop(MISMATCH, None)
-        if plan.asks_reference and groups:
-            means["kl_per_answer"] = fmean(one.kl for group in groups for one in group.memories)
-        return means
+        return {**means, **(self._priced(groups) if plan.asks_reference and groups else {})}
+
+    def _priced(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Nats of divergence, by which the next round's price is set, and the price that they had."""
+        divergence = fmean(one.kl for group in groups for one in group.memories)
+        told = {"kl_per_answer": divergence}
+        if self.kl is not None:
+            told["kl_price"] = self.kl.beta
+            self.kl = self.kl.after(divergence)
+        return told
 
 
 def _told(groups: Sequence[Group]) -> dict[str, float]:
