@@ -40,13 +40,13 @@ def written_out(loss_type: str, model: Any, batch: RolloutBatch, logprobs: Calla
                 ratio = torch.exp(mean_log_ratio)
             if loss_type == "rloo":
                 ratio = torch.exp(mean_log_ratio * length)
-            bounded = min(max(ratio, torch.tensor(1 - LOW)), torch.tensor(1 + HIGH), key=float)
+            bounded = min(max(ratio, torch.tensor(1 - LOW)), torch.tensor(1 + HIGH), key=_number)
             if loss_type == "reinforce":
                 total = total - advantage * one[t]
             elif loss_type == "cispo":
                 total = total - float(bounded) * advantage * one[t]
             else:
-                total = total - min(ratio * advantage, bounded * advantage, key=float)
+                total = total - min(ratio * advantage, bounded * advantage, key=_number)
         answer_losses.append((total, length))
     if loss_type in ("dapo", "cispo", "ppo"):
         return torch.stack([total for total, _ in answer_losses]).sum() / num_tokens
@@ -54,6 +54,10 @@ def written_out(loss_type: str, model: Any, batch: RolloutBatch, logprobs: Calla
         constant = LONGEST if loss_type == "dr_grpo" else 1.0
         return torch.stack([total / constant for total, _ in answer_losses]).mean()
     return torch.stack([total / length for total, length in answer_losses]).mean()
+
+
+def _number(value: Tensor) -> float:
+    return value.item()
 
 
 def logprobs_of(model: Any) -> list[Tensor]:
@@ -193,8 +197,8 @@ def test_ppo_with_its_values() -> None:
     squares = []
     for own, old, wanted in zip(values_of(model), before, returns, strict=True):
         for t in range(len(own)):
-            bounded = min(max(own[t], old[t] - 0.05), old[t] + 0.05, key=float)
-            squares.append(max((own[t] - wanted[t]) ** 2, (bounded - wanted[t]) ** 2, key=float) / 2)
+            bounded = min(max(own[t], old[t] - 0.05), old[t] + 0.05, key=_number)
+            squares.append(max((own[t] - wanted[t]) ** 2, (bounded - wanted[t]) ** 2, key=_number) / 2)
     value_loss = torch.stack(squares).mean()
     expected = written_out("ppo", model.policy, batch, logprobs_of) + 0.3 * value_loss
     assert means["value"] == pytest.approx(value_loss.item(), abs=1e-5)
