@@ -78,7 +78,6 @@ def test_every_round_samples_from_the_version_of_the_one_before(base: Base, clie
     told = []
     for number in range(NUM_ROUNDS):
         told.append(going.take(number))
-        print({name: round(value, 4) for name, value in told[-1].items()})
         answerer = client.generate("The", model=f"policy:{ALIAS}", max_tokens=1).answerer
         assert answerer.version_number == number + 1
     assert going.step.number == NUM_ROUNDS

@@ -57,7 +57,7 @@ def written_out(loss_type: str, model: Any, batch: RolloutBatch, logprobs: Calla
 
 
 def _number(value: Tensor) -> float:
-    return value.item()
+    return float(value.detach())
 
 
 def logprobs_of(model: Any) -> list[Tensor]:
