@@ -119,22 +119,40 @@ def _wrong_layers(base: Adaptable, layers: tuple[int, ...]) -> list[str]:
 
 
 def _wrong_patterns(setting: str, patterns: Mapping[str, float], paths: tuple[str, ...]) -> Iterator[str]:
+    found = _found(patterns, paths)
     for key, value in patterns.items():
-        try:
-            re.compile(of_key(key))
-            (found,) = tried([(of_key(key), False)], paths)
-        except re.error as error:
-            yield f"setting {setting!r} has the key {key!r}, which is no regular expression: {error}"
+        if isinstance(found[key], str):
+            yield f"setting {setting!r} has the key {key!r}, which {found[key]}"
             continue
-        except WrongPattern as error:
-            yield f"setting {setting!r} has the key {key!r}, which {error}"
-            continue
-        if not found:
+        if not found[key]:
             yield f"setting {setting!r} has the key {key!r}, which no layer that is adapted has at its path's end"
         if setting == "rank_pattern" and not 1 <= value <= MAX_RANK:
             yield f"setting {setting!r} has the rank {value} for {key!r}; it must be from 1 to {MAX_RANK}"
         elif value <= 0:
             yield f"setting {setting!r} has the value {value} for {key!r}; it must be above 0"
+
+
+def _found(patterns: Mapping[str, float], paths: tuple[str, ...]) -> dict[str, frozenset[str] | str]:
+    """What each key matches, or what is wrong with it: all keys in one go, each by itself where that takes too long."""
+    found: dict[str, frozenset[str] | str] = {}
+    for key in patterns:
+        try:
+            re.compile(of_key(key))
+        except re.error as error:
+            found[key] = f"is no regular expression: {error}"
+    sound = [key for key in patterns if key not in found]
+    try:
+        return found | dict(zip(sound, tried([(of_key(key), False) for key in sound], paths), strict=True))
+    except WrongPattern:
+        return found | {key: _alone(key, paths) for key in sound}
+
+
+def _alone(key: str, paths: tuple[str, ...]) -> frozenset[str] | str:
+    try:
+        (found,) = tried([(of_key(key), False)], paths)
+    except WrongPattern as error:
+        return str(error)
+    return found
 
 
 def _reason(base: Adaptable, name: str) -> str | None:

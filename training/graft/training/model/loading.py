@@ -137,6 +137,8 @@ def _keep_heads(model_class: Any, config: PretrainedConfig, quantization: Any) -
         return config
     with torch.device("meta"):
         made: PreTrainedModel = model_class(config)
+    if made.base_model is made:
+        return config  # an architecture that names its trunk otherwise: what is a head is not known
     heads = [name for name, _ in made.named_children() if name != made.base_model_prefix]
     if is_to_be:
         quantization.llm_int8_skip_modules = heads
