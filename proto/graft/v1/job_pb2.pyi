@@ -127,6 +127,10 @@ class JobSpec(_message.Message):
     SUFFIX_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    FROM_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    N_EVALS_FIELD_NUMBER: _builtins.int
     method: Global___JobMethod.ValueType
     model: _builtins.str
     """The base, or an adapter to go on from."""
@@ -139,6 +143,16 @@ class JobSpec(_message.Message):
     """A part of the name of the model that is made."""
     priority: _builtins.int
     """Among the tenant's own jobs, from -100 to 100; the highest is next."""
+    adapter: _builtins.str
+    """The tenant's adapter that the versions go to; empty: one of the job's own, which `Job.adapter` names."""
+    from_checkpoint: _builtins.str
+    """What to go on from: a job's id or its model's name, each with or without a step (`ftjob-…:20`,
+    `ft:…:ckpt-step-20`), or a checkpoint's id. Empty: from `model` as it is.
+    """
+    dry_run: _builtins.bool
+    """Nothing is trained: the job ends with what it would have done and cost."""
+    n_evals: _builtins.int
+    """How often the validation file is looked at, evenly over the training, from 0 to 100; unset: the method decides."""
     @_builtins.property
     def hyperparameters(self) -> _struct_pb2.Struct:
         """OpenAI's names for the method; a number, or the text `auto`."""
@@ -164,13 +178,22 @@ class JobSpec(_message.Message):
         suffix: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: _builtins.int = ...,
+        adapter: _builtins.str = ...,
+        from_checkpoint: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        n_evals: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "grader", b"grader", "hyperparameters", b"hyperparameters", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "grader", b"grader", "hyperparameters", b"hyperparameters", "n_evals", b"n_evals", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "adapter", b"adapter", "dry_run", b"dry_run", "from_checkpoint", b"from_checkpoint", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "n_evals", b"n_evals", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__n_evals: _TypeAlias = _typing.Literal["n_evals"]  # noqa: Y015
+    _WhichOneofArgType__n_evals: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_evals) -> _WhichOneofReturnType__n_evals | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
@@ -190,12 +213,20 @@ class Job(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESOLVED_HYPERPARAMETERS_FIELD_NUMBER: _builtins.int
     NUM_EVENTS_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    FINE_TUNED_MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`jobs/<id>`."""
     id: _builtins.str
     state: Global___JobState.ValueType
     num_events: _builtins.int
     """The number of its latest event."""
+    adapter: _builtins.str
+    """The adapter that its versions go to."""
+    fine_tuned_model: _builtins.str
+    """What the model that it makes is called wherever a model is named: `ft:<base>:<tenant>:<suffix>:<job>`; behind it
+    `:ckpt-step-<N>` names a checkpoint. It answers once the job has succeeded.
+    """
     @_builtins.property
     def spec(self) -> Global___JobSpec: ...
     @_builtins.property
@@ -230,10 +261,12 @@ class Job(_message.Message):
         progress: Global___JobProgress | None = ...,
         resolved_hyperparameters: _struct_pb2.Struct | None = ...,
         num_events: _builtins.int = ...,
+        adapter: _builtins.str = ...,
+        fine_tuned_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "id", b"id", "name", b"name", "num_events", b"num_events", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "error", b"error", "fine_tuned_model", b"fine_tuned_model", "finish_time", b"finish_time", "id", b"id", "name", b"name", "num_events", b"num_events", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

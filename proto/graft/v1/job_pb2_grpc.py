@@ -27,6 +27,11 @@ if _version_not_supported:
 
 class JobServiceStub:
     """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
     """
 
     def __init__(self, channel):
@@ -104,6 +109,11 @@ class JobServiceStub:
 
 class JobServiceServicer:
     """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
     """
 
     def CreateJob(self, request, context):
@@ -275,6 +285,11 @@ def add_JobServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class JobService:
     """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
     """
 
     @staticmethod

@@ -27,7 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobServiceStub:
-    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out."""
+    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -64,7 +70,13 @@ class JobServiceStub:
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
-    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out."""
+    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_pb2.CreateJobRequest, _job_pb2.CreateJobResponse]  # type: ignore[assignment]
@@ -97,7 +109,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """Ends the worker's part: the job has succeeded, has failed, or is given back."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out."""
+    """Trainings as resources: what was asked, how far it is, what came of it. And what workers say who carry them out.
+
+    What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
+    says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
+    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
+    reason LEASE_LOST where the worker does not have the job any more.
+    """
 
     @_abc_1.abstractmethod
     def CreateJob(

@@ -29,6 +29,7 @@ from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
 from graft.server.api.grpc.fine_tuning import files, jobs
+from graft.server.api.grpc.fine_tuning.acting import Acting, Workers
 from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.server import Servicers
@@ -169,9 +170,10 @@ class Assembly:
             bases=bases.BaseServicer(base_uploads),
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             files=files.FileServicer(tenant_files),
-            jobs=jobs.JobServicer(trainings, workers),
+            jobs=jobs.JobServicer(trainings, workers, base=base.name),
             grading=GradingServicer(grading),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
+            acting=Acting(trainings, workers),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
         opening = doors.open(
@@ -368,10 +370,10 @@ class Assembly:
             default_deadline_seconds=settings.default_deadline_seconds,
         )
 
-    def _workers(self, *, has_tenants: bool) -> jobs.Workers:
+    def _workers(self, *, has_tenants: bool) -> Workers:
         term = Term(worker_seconds=self.settings.worker_silence_seconds)
         # Where there are tenants and none is the workers', the empty name is nobody's.
-        return jobs.Workers(tenant=(self.settings.worker_tenant or "") if has_tenants else None, term=term)
+        return Workers(tenant=(self.settings.worker_tenant or "") if has_tenants else None, term=term)
 
     def _jobs(self, opened: _Catalogs, kept: Files, term: Term) -> Jobs:
         def check_model(model: str, tenant: str) -> None:

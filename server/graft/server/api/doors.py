@@ -88,6 +88,7 @@ class Doors:
         front = Front(
             self.metrics,
             self.identify,
+            servicers.acting,
             max_calls=max_calls,
             default_seconds=settings.control_deadline_seconds,
             write_seconds=settings.slow_reader_seconds,

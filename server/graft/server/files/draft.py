@@ -23,12 +23,16 @@ class FileDraft:
     lifetime: timedelta | None = None
 
 
-def read_draft(*, purpose: str, filename: str, expires_after_seconds: int | None) -> FileDraft:
-    """From what a caller sent. Raises `BadInput` with everything that is wrong."""
+def read_draft(*, purpose: str, filename: str, expires_after_seconds: int | None, of_job: bool = False) -> FileDraft:
+    """From what a caller sent, or `of_job` a worker for a job: only that one brings results.
+
+    Raises `BadInput` with everything that is wrong.
+    """
     violations = Violations()
-    if purpose not in UPLOADED:
+    known = {Purpose.FINE_TUNE_RESULTS} if of_job else UPLOADED
+    if purpose not in known:
         state = f"is {shown(purpose)}" if purpose else "is missing"
-        violations.add("purpose", f"{state}; there are {', '.join(sorted(UPLOADED))}")
+        violations.add("purpose", f"{state}; there are {', '.join(sorted(known))}")
     _check_name(filename, violations)
     if expires_after_seconds is not None and not MIN_SECONDS <= expires_after_seconds <= MAX_SECONDS:
         problem = f"is {expires_after_seconds}; allowed are {MIN_SECONDS} (an hour) to {MAX_SECONDS} (thirty days)"

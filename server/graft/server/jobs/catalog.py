@@ -63,6 +63,10 @@ class JobCatalog:
         """Give a worker the next job. Raises `LeaseLost` where a repeated claim's job was lost since."""
         return self._database.write(working.claim, worker, tenant=tenant, request_id=request_id, now=self._now())
 
+    def holding(self, holder: Holder) -> Job:
+        """The job, while the worker has it. Raises `LeaseLost`."""
+        return self._database.read(working.holding, holder)
+
     def heartbeat(self, holder: Holder) -> Job:
         """A worker is there. Raises `LeaseLost`."""
         return self._database.write(working.heartbeat, holder)

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from graft.adapters.errors import InvalidReference
+from graft.adapters.names import check_adapter_name
 from graft.server.jobs.job import Hyperparameter, JobSpec, Method
 from graft.server.runtime.violations import Violations, shown
 
@@ -14,6 +16,7 @@ AUTO = "auto"
 MAX_PAIRS, MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS = 16, 64, 512
 MAX_SUFFIX_CHARACTERS = 64
 MAX_PRIORITY = 100
+MAX_EVALS = 100
 _MAX_SEED = 2**31 - 1
 _SUFFIX = re.compile(r"[a-z0-9][a-z0-9._-]*\Z", re.ASCII)
 _EFFORTS = ("default", "low", "medium", "high")
@@ -48,6 +51,10 @@ def read_spec(
     suffix: str | None,
     metadata: Mapping[str, Any],
     priority: int,
+    adapter: str | None,
+    from_checkpoint: str | None,
+    dry_run: bool,
+    n_evals: int | None,
     violations: Violations,
     where: str = "hyperparameters",
 ) -> JobSpec:
@@ -67,6 +74,11 @@ def read_spec(
         violations.add("suffix", problem)
     if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
         violations.add("priority", f"is {priority}; allowed are {-MAX_PRIORITY} to {MAX_PRIORITY}")
+    if n_evals is not None and not 0 <= n_evals <= MAX_EVALS:
+        violations.add("n_evals", f"is {n_evals}; allowed are 0 to {MAX_EVALS}")
+    elif n_evals and validation_file is None:
+        violations.add("n_evals", f"is {n_evals} without a validation_file to look at; give one, or leave it out")
+    _check_adapter(adapter, violations)
     _check_grader(method, grader, violations)
     known = _hyperparameters(method, hyperparameters, where, violations)
     pairs = _metadata(metadata, violations)
@@ -82,7 +94,20 @@ def read_spec(
         suffix=suffix,
         metadata=pairs,
         priority=priority,
+        adapter=adapter,
+        from_checkpoint=from_checkpoint,
+        dry_run=dry_run,
+        n_evals=n_evals,
     )
+
+
+def _check_adapter(adapter: str | None, violations: Violations) -> None:
+    if adapter is None:
+        return
+    try:
+        check_adapter_name(adapter)
+    except InvalidReference as error:
+        violations.add("adapter", error.reasons[0].problem)
 
 
 def _check_grader(method: Method, grader: Mapping[str, Any] | None, violations: Violations) -> None:

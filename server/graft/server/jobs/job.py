@@ -39,6 +39,14 @@ class JobSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
     """Among the tenant's own jobs; the highest is next."""
+    adapter: str | None = None
+    """The tenant's adapter that the versions go to; None: one of the job's own."""
+    from_checkpoint: str | None = None
+    """What to go on from, as the caller named it; None: from `model`."""
+    dry_run: bool = False
+    """Nothing is trained: what would be done is told."""
+    n_evals: int | None = None
+    """How often the validation file is looked at; None: the method decides."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -94,6 +102,11 @@ class Job:
     fence: int = 0
     num_events: int = 0
 
+    @property
+    def adapter(self) -> str:
+        """The adapter that its versions go to."""
+        return self.spec.adapter or adapter_of(self.id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class News:
@@ -127,7 +140,17 @@ class JobCheckpoint:
     metrics: Mapping[str, float]
 
 
+def short_id(job: str) -> str:
+    """Of a job's id, what stands in names: its ULID."""
+    return job.removeprefix("ftjob-")
+
+
+def adapter_of(job: str) -> str:
+    """The adapter that the job with this id makes where it was asked for none."""
+    return f"ft-{short_id(job)}"
+
+
 def model_name(job: Job, *, base: str, step: int | None = None) -> str:
     """`ft:<base>:<tenant>:<suffix>:<job>`, of a checkpoint with `:ckpt-step-N` behind it."""
-    name = f"ft:{base}:{job.tenant}:{job.spec.suffix or ''}:{job.id.removeprefix('ftjob-')}"
+    name = f"ft:{base}:{job.tenant}:{job.spec.suffix or ''}:{short_id(job.id)}"
     return name if step is None else f"{name}:ckpt-step-{step}"

@@ -112,6 +112,10 @@ class Jobs:
                 return job
             await changed(change, min(left, _LOOK_SECONDS))
 
+    async def holding(self, holder: Holder) -> Job:
+        """The job, while the worker has it. Raises `LeaseLost`."""
+        return await self._thread.run(lambda: self._catalog.holding(holder))
+
     async def heartbeat(self, holder: Holder) -> Job:
         """A worker is there; the job's state says what it shall do. Raises `LeaseLost`."""
         return await self._thread.run(lambda: self._catalog.heartbeat(holder))

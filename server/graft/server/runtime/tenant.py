@@ -5,18 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+
+from graft.server.errors import Forbidden
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActingJob:
+    """A job for which a worker does something: it may write to this adapter of the job's tenant."""
+
+    id: str
+    adapter: str
+
 
 _current: ContextVar[str] = ContextVar("tenant")
+_job: ContextVar[ActingJob | None] = ContextVar("job", default=None)
 
 
 @contextmanager
-def on_behalf_of(tenant: str) -> Iterator[None]:
-    """Within, the current tenant is this one."""
-    token = _current.set(tenant)
+def on_behalf_of(tenant: str, job: ActingJob | None = None) -> Iterator[None]:
+    """Within, the current tenant is this one; `job` where a worker acts for one of the tenant's."""
+    tenant_token, job_token = _current.set(tenant), _job.set(job)
     try:
         yield
     finally:
-        _current.reset(token)
+        _job.reset(job_token)
+        _current.reset(tenant_token)
+
+
+def acting_job() -> ActingJob | None:
+    """The job for which a worker asks; None where a tenant's caller does."""
+    return _job.get()
+
+
+def check_own_adapter(adapter: str) -> None:
+    """That a worker that acts for a job writes to the job's adapter. Raises `Forbidden`."""
+    job = _job.get()
+    if job is not None and adapter != job.adapter:
+        raise Forbidden(f"{job.id} writes to the adapter {job.adapter}, not to {adapter[:100]!r}: see Job.adapter")
 
 
 def current_tenant() -> str:

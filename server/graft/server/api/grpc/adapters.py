@@ -24,7 +24,7 @@ from graft.server.registry.accepting import Accepted, AdapterUploads, Permission
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
 from graft.server.registry.sums import Sums
-from graft.server.runtime.tenant import current_tenant
+from graft.server.runtime.tenant import check_own_adapter, current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
@@ -50,6 +50,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> pb.UploadVersionResponse:
         first, chunks = await begin(request_iterator)
         header = first.header
+        check_own_adapter(header.adapter)
         check_new_alias(header.alias)
         accepted = await self._uploads.upload(
             tenant=current_tenant(),
@@ -64,6 +65,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
         _require(request, "adapter", "path")
+        check_own_adapter(request.adapter)
         check_new_alias(request.alias)
         accepted = await self._uploads.take_folder(
             tenant=current_tenant(),
@@ -76,6 +78,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def MergeVersions(self, request: pb.MergeVersionsRequest, context: Context) -> pb.MergeVersionsResponse:
         _require(request, "adapter")
+        check_own_adapter(request.adapter)
         check_new_alias(request.alias)
         _check_parts(request)
         parts = [
@@ -136,6 +139,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
         _require(request, "adapter", "version")
+        check_own_adapter(request.adapter)
         await self._management.delete_version(
             tenant=current_tenant(),
             adapter=request.adapter,
@@ -146,6 +150,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         _require(request, "adapter", "alias", "version")
+        check_own_adapter(request.adapter)
         alias, seconds, number = await self._management.set_alias(
             tenant=current_tenant(),
             adapter=request.adapter,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -16,6 +16,8 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from graft.server.api import tenants
 from graft.server.api.faults import Fault, fault_of
+from graft.server.api.grpc.fine_tuning.acting import HEADER as acting_header
+from graft.server.api.grpc.fine_tuning.acting import Acting
 from graft.server.api.grpc.status import status_of
 from graft.server.api.grpc.types import Context, Handler
 from graft.server.api.grpc.uploads import heard_out
@@ -24,7 +26,7 @@ from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
 from graft.server.runtime.deadlines import in_time
-from graft.server.runtime.tenant import on_behalf_of
+from graft.server.runtime.tenant import ActingJob, on_behalf_of
 
 _log = logging.getLogger("graft.access")
 # Health, reflection: the library's own servicers answer as they like.
@@ -50,10 +52,18 @@ class Front(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, metrics: Metrics, identify: Identify, *, max_calls: int, default_seconds: float, write_seconds: float
+        self,
+        metrics: Metrics,
+        identify: Identify,
+        acting: Acting,
+        *,
+        max_calls: int,
+        default_seconds: float,
+        write_seconds: float,
     ) -> None:
         self._metrics = metrics
         self._identify = identify
+        self._acting = acting
         self._max_calls = max_calls
         self._num_calls = 0
         self._default_seconds = default_seconds
@@ -91,7 +101,7 @@ class Front(grpc.aio.ServerInterceptor):
             call = Call(method=method, context=context)
 
             async def answer(request: Any, context: Context) -> Any:
-                with self._identified(call):
+                async with self._identified(call):
                     return await behaviour(request, context)
 
             async with self._around(call):
@@ -105,19 +115,22 @@ class Front(grpc.aio.ServerInterceptor):
         # `context.write` instead of a generator: a cancellation then reaches the servicer at once, wherever it stands.
         async def run(request: Any, context: Context) -> None:
             call = Call(method=method, context=context)
-            async with self._around(call):
-                with self._identified(call):
-                    stream: AsyncGenerator[Any, None] = behaviour(request, context)
-                    async with aclosing(stream):
-                        async for message in stream:
-                            await self._write(context, message)
+            async with self._around(call), self._identified(call):
+                stream: AsyncGenerator[Any, None] = behaviour(request, context)
+                async with aclosing(stream):
+                    async for message in stream:
+                        await self._write(context, message)
 
         return run
 
-    @contextmanager
-    def _identified(self, call: Call) -> Iterator[None]:
+    @asynccontextmanager
+    async def _identified(self, call: Call) -> AsyncIterator[None]:
         call.tenant = self._identify(_metadata(call.context, tenants.HEADER))
-        with on_behalf_of(call.tenant):
+        acting, said = None, _metadata(call.context, acting_header)
+        if said is not None:
+            job = await self._acting(said, caller=call.tenant, method=call.method)
+            call.tenant, acting = job.tenant, ActingJob(id=job.id, adapter=job.adapter)
+        with on_behalf_of(call.tenant, acting):
             yield
 
     async def _write(self, context: Context, message: Any) -> None:

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 from graft.server.api.addresses import shown
 from graft.server.api.grpc.adapters import AdapterServicer
 from graft.server.api.grpc.bases import BaseServicer
+from graft.server.api.grpc.fine_tuning.acting import Acting
 from graft.server.api.grpc.fine_tuning.files import FileServicer
 from graft.server.api.grpc.fine_tuning.jobs import JobServicer
 from graft.server.api.grpc.grading.servicer import GradingServicer
@@ -72,6 +73,8 @@ class Servicers:
     jobs: JobServicer
     grading: GradingServicer
     server: ServerServicer
+    acting: Acting
+    """Not a service: for which job a worker calls one."""
 
     def add_to(self, server: grpc.aio.Server) -> list[str]:
         """Have the server answer for them; returns their full names."""

@@ -78,6 +78,13 @@ def claim(connection: sa.Connection, worker: str, *, tenant: str, request_id: st
     return reads.get_any(connection, job.id)
 
 
+def holding(connection: sa.Connection, holder: Holder) -> Job:
+    """The job, while the worker has it. Raises `LeaseLost`."""
+    job = reads.get_any(connection, holder.job)
+    check_fence(job.id, fence=holder.fence, holds=job.worker is not None, current=job.fence)
+    return job
+
+
 def heartbeat(connection: sa.Connection, holder: Holder) -> Job:
     """The worker is there; the job's state says what it shall do. Raises `LeaseLost`."""
     job = _held(connection, holder)
@@ -155,9 +162,7 @@ def _claimed_before(connection: sa.Connection, answer: Mapping[str, Any]) -> Job
 
 def _held(connection: sa.Connection, holder: Holder) -> Job:
     lock(connection, holder.job)
-    job = reads.get_any(connection, holder.job)
-    check_fence(job.id, fence=holder.fence, holds=job.worker is not None, current=job.fence)
-    return job
+    return holding(connection, holder)
 
 
 def _waiting(connection: sa.Connection) -> list[Waiting]:

@@ -13,7 +13,7 @@ from graft.server.files.draft import read_draft, read_purpose
 from graft.server.files.file import File
 from graft.server.files.files import Files
 from graft.server.files.reads import Listing
-from graft.server.runtime.tenant import current_tenant
+from graft.server.runtime.tenant import acting_job, current_tenant
 from graft.v1 import file_pb2 as pb
 from graft.v1 import file_pb2_grpc
 
@@ -35,6 +35,7 @@ class FileServicer(file_pb2_grpc.FileServiceServicer):
             purpose=header.purpose,
             filename=header.filename,
             expires_after_seconds=header.expires_after.seconds if header.HasField("expires_after") else None,
+            of_job=acting_job() is not None,
         )
         file = await self._files.upload(
             draft,

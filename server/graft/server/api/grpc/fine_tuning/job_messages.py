@@ -20,6 +20,7 @@ from graft.server.jobs.job import (
     Method,
     News,
     Progress,
+    model_name,
 )
 from graft.server.jobs.policy.states import JobState
 from graft.server.jobs.store.working import NewCheckpoint
@@ -37,7 +38,8 @@ _LEVELS: dict[Level, pb.JobEventLevel.ValueType] = {
 _LEVEL_OF = {number: level for level, number in _LEVELS.items()}
 
 
-def job_message(job: Job) -> pb.Job:
+def job_message(job: Job, *, base: str) -> pb.Job:
+    """`base` is what the served base is called."""
     message = pb.Job(
         name=f"jobs/{job.id}",
         id=job.id,
@@ -46,6 +48,8 @@ def job_message(job: Job) -> pb.Job:
         progress=_progress_message(job.progress),
         resolved_hyperparameters=_struct(job.resolved),
         num_events=job.num_events,
+        adapter=job.adapter,
+        fine_tuned_model=model_name(job, base=base),
     )
     message.create_time.FromDatetime(job.create_time)
     if job.finish_time is not None:
@@ -103,6 +107,10 @@ def read_spec_message(message: pb.JobSpec) -> JobSpec:
         suffix=message.suffix or None,
         metadata=dict(message.metadata),
         priority=message.priority,
+        adapter=message.adapter or None,
+        from_checkpoint=message.from_checkpoint or None,
+        dry_run=message.dry_run,
+        n_evals=message.n_evals if message.HasField("n_evals") else None,
         violations=violations,
     )
 
@@ -160,6 +168,10 @@ def _spec_message(spec: JobSpec) -> pb.JobSpec:
         suffix=spec.suffix or "",
         metadata=spec.metadata,
         priority=spec.priority,
+        adapter=spec.adapter or "",
+        from_checkpoint=spec.from_checkpoint or "",
+        dry_run=spec.dry_run,
+        n_evals=spec.n_evals,
     )
 
 

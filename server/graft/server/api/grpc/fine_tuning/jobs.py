@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from graft.adapters.catalog.paging import page_limit, read_token, write_token
+from graft.server.api.grpc.fine_tuning.acting import Workers
 from graft.server.api.grpc.fine_tuning.job_messages import (
     STATES,
     checkpoint_message,
@@ -22,10 +22,8 @@ from graft.server.api.grpc.fine_tuning.job_messages import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
-from graft.server.errors import Forbidden
 from graft.server.jobs.job import Job
 from graft.server.jobs.jobs import Jobs
-from graft.server.jobs.policy.lease import Term
 from graft.server.jobs.policy.states import Move
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, Report
@@ -42,33 +40,22 @@ _MAX_WORKER_CHARACTERS = 128
 _MAX_CODE_CHARACTERS = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Who may work: `tenant`'s callers, or everybody where it is None; and for how long each may be silent."""
-
-    tenant: str | None
-    term: Term
-
-    def check(self) -> None:
-        """Raises `Forbidden`: a worker sees the jobs of all tenants."""
-        if self.tenant is not None and current_tenant() != self.tenant:
-            raise Forbidden("only workers may ask for this: come with a token of the tenant that worker_tenant names")
-
-
 class JobServicer(job_pb2_grpc.JobServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, jobs: Jobs, workers: Workers) -> None:
+    def __init__(self, jobs: Jobs, workers: Workers, *, base: str) -> None:
+        """`base` is what the served base is called."""
         self._jobs = jobs
         self._workers = workers
+        self._base = base
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
         spec = read_spec_message(request.spec)
         job = await self._jobs.create(spec, tenant=current_tenant(), request_id=request_id_of(request))
-        return pb.CreateJobResponse(job=job_message(job))
+        return pb.CreateJobResponse(job=self._told(job))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
-        return pb.GetJobResponse(job=job_message(await self._jobs.get(current_tenant(), request.job)))
+        return pb.GetJobResponse(job=self._told(await self._jobs.get(current_tenant(), request.job)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         pairs = sorted(request.metadata.items())
@@ -81,7 +68,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         )
         found, has_more = await self._jobs.listed(current_tenant(), listing)
         token = write_token(scope, found[-1].id) if has_more else ""
-        return pb.ListJobsResponse(jobs=map(job_message, found), next_page_token=token)
+        return pb.ListJobsResponse(jobs=map(self._told, found), next_page_token=token)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         return pb.CancelJobResponse(job=await self._asked(request, Move.CANCEL))
@@ -124,7 +111,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         if job is None:
             return pb.ClaimJobResponse()
         newest = await self._jobs.checkpoints(job.tenant, job.id, before=None, limit=1)
-        answer = pb.ClaimJobResponse(job=job_message(job), tenant=job.tenant, fence=job.fence)
+        answer = pb.ClaimJobResponse(job=self._told(job), tenant=job.tenant, fence=job.fence)
         answer.lease.FromMilliseconds(round(self._workers.term.worker_seconds * 1000))
         if newest:
             answer.checkpoint.CopyFrom(checkpoint_message(newest[0]))
@@ -153,11 +140,14 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
         self._workers.check()
         _check_outcome(request)
-        return pb.CompleteJobResponse(job=job_message(await self._jobs.finish(_holder(request), read_outcome(request))))
+        return pb.CompleteJobResponse(job=self._told(await self._jobs.finish(_holder(request), read_outcome(request))))
 
     async def _asked(self, request: Any, what: Move) -> pb.Job:
         job: Job = await self._jobs.ask(current_tenant(), request.job, what, request_id=request_id_of(request))
-        return job_message(job)
+        return self._told(job)
+
+    def _told(self, job: Job) -> pb.Job:
+        return job_message(job, base=self._base)
 
 
 def _holder(request: Any) -> Holder:

@@ -21,6 +21,10 @@ _FIELDS = (
     "metadata",
     "integrations",
     "priority",
+    "adapter",
+    "from_checkpoint",
+    "dry_run",
+    "n_evals",
     "request_id",
 )
 
@@ -46,6 +50,10 @@ def read_job(body: Mapping[str, Any]) -> tuple[JobSpec, str | None]:
         suffix=fields.text("suffix") or None,
         metadata=_object(fields.get("metadata"), "metadata", violations),
         priority=_whole(fields, "priority") or 0,
+        adapter=fields.text("adapter") or None,
+        from_checkpoint=fields.text("from_checkpoint") or None,
+        dry_run=_truth(fields, "dry_run"),
+        n_evals=_whole(fields, "n_evals"),
         violations=violations,
         where=f"{where}.hyperparameters" if where else "hyperparameters",
     )
@@ -86,6 +94,15 @@ def _object(value: Any, name: str, violations: Violations) -> dict[str, Any]:
         return value or {}
     violations.add(name, f"is {shown(value)}; it must be an object")
     return {}
+
+
+def _truth(fields: Fields, name: str) -> bool:
+    value = fields.get(name)
+    if isinstance(value, bool):
+        return value
+    if value is not None:
+        fields.add(name, f"is {shown(value)}; it is true or false")
+    return False
 
 
 def _whole(fields: Fields, name: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, Method, model_name
+from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, Method, model_name, short_id
 from graft.server.jobs.policy.states import HELD
 
 _METRICS = (
@@ -55,7 +55,7 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
 def event_object(event: JobEvent) -> dict[str, Any]:
     """`fine_tuning.job.event`."""
     return {
-        "id": f"{_EVENT}{event.job.removeprefix('ftjob-')}-{event.number}",
+        "id": f"{_EVENT}{short_id(event.job)}-{event.number}",
         "object": "fine_tuning.job.event",
         "created_at": _seconds(event.create_time),
         "level": event.news.level,
@@ -68,7 +68,7 @@ def event_object(event: JobEvent) -> dict[str, Any]:
 def checkpoint_object(checkpoint: JobCheckpoint, job: Job, *, base: str) -> dict[str, Any]:
     """`fine_tuning.job.checkpoint`."""
     return {
-        "id": f"{_CHECKPOINT}{job.id.removeprefix('ftjob-')}-{checkpoint.step}",
+        "id": f"{_CHECKPOINT}{short_id(job.id)}-{checkpoint.step}",
         "object": "fine_tuning.job.checkpoint",
         "created_at": _seconds(checkpoint.create_time),
         "fine_tuned_model_checkpoint": model_name(job, base=base, step=checkpoint.step),
@@ -81,7 +81,7 @@ def checkpoint_object(checkpoint: JobCheckpoint, job: Job, *, base: str) -> dict
 def number_of(cursor: str, job: str) -> int | None:
     """The number that an event's or a checkpoint's id ends with; None where it is no id of this job's."""
     for prefix in (_EVENT, _CHECKPOINT):
-        begin = f"{prefix}{job.removeprefix('ftjob-')}-"
+        begin = f"{prefix}{short_id(job)}-"
         digits = cursor.removeprefix(begin)
         if cursor.startswith(begin) and digits.isascii() and digits.isdigit() and len(digits) < 10:
             return int(digits)
