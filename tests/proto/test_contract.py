@@ -19,7 +19,7 @@ MODULES = [
 FILES = [module.DESCRIPTOR for module in MODULES]
 SERVICES: list[ServiceDescriptor] = [service for file in FILES for service in file.services_by_name.values()]
 ENUMS: list[EnumDescriptor] = [enum for file in FILES for enum in file.enum_types_by_name.values()]
-READING = re.compile(r"^(Classify|Get|Grade|List|Score|Tokenize|Generate|Preview|Run|Watch)")
+READING = re.compile(r"^(Classify|Download|Get|Grade|List|Score|Tokenize|Generate|Preview|Run|Watch)")
 
 
 def test_package_directory_and_import_name_agree() -> None:
@@ -41,7 +41,8 @@ def test_every_change_carries_a_request_id() -> None:
             fields = set(method.input_type.fields_by_name)
             fields |= {field for nested in method.input_type.fields if nested.message_type
                        for field in nested.message_type.fields_by_name}  # fmt: skip
-            assert "request_id" in fields, method.full_name
+            # A worker's words are told apart by its claim and their number.
+            assert fields & {"request_id", "fence"}, method.full_name
 
 
 def test_every_reply_about_text_says_who_answered() -> None:

@@ -52,6 +52,14 @@ def test_words_without_an_answer_have_a_class_of_their_own(client: Client, scrip
     assert isinstance(caught.value, graft_client.Conflict) and caught.value.reason == reason
 
 
+def test_a_lost_lease_has_a_class_of_its_own(client: Client, script: Script) -> None:
+    reason = details.ErrorInfo(reason="LEASE_LOST", domain="graft")
+    script.fault = lambda context: abort(context, grpc.StatusCode.ABORTED, "stop working", reason)
+    with pytest.raises(graft_client.LeaseLost, match="stop working") as caught:
+        client.generate("x")
+    assert isinstance(caught.value, graft_client.Conflict)
+
+
 def refuse(context: grpc.ServicerContext) -> None:
     violations = [("sampling.top_p", "2.0 is above 1"), ("prompt", "is empty")]
     abort(

@@ -11,6 +11,7 @@ from graft.client.errors import (
     IncompleteStream,
     Internal,
     InvalidArgument,
+    LeaseLost,
     NoAnswer,
     NotFound,
     PermissionDenied,
@@ -20,6 +21,7 @@ from graft.client.errors import (
     Unimplemented,
     Violation,
 )
+from graft.client.fine_tuning.job_operation import JobOptions
 from graft.client.generation import Choice, Chunk, Generation
 from graft.client.grading import Observation
 from graft.client.operation import Push, VersionDetails
@@ -40,6 +42,8 @@ __all__ = [
     "IncompleteStream",
     "Internal",
     "InvalidArgument",
+    "JobOptions",
+    "LeaseLost",
     "NoAnswer",
     "NotFound",
     "Observation",

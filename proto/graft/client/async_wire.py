@@ -65,12 +65,15 @@ class AsyncWire:
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 
-    async def _pages(self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]]) -> list[Item]:
+    async def _pages(
+        self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]], limit: int | None = None
+    ) -> list[Item]:
+        """What stands on all pages, or its first `limit`."""
         items, token = await self._call(page(""))
-        while token:
+        while token and (limit is None or len(items) < limit):
             more, token = await self._call(page(token))
             items += more
-        return items
+        return items[:limit]
 
     async def _upload(
         self, method: str, messages: Iterator[Message], response: type[Reply], timeout: float | None

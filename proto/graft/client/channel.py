@@ -14,7 +14,9 @@ _IDEMPOTENT = {
     "InferenceService": ("Classify", "Score", "Tokenize"),
     "AdapterService": ("GetAdapter", "ListAdapters", "GetVersion", "ListVersions", "ListResidency"),
     "BaseService": ("ListBases",),
+    "FileService": ("GetFile", "ListFiles"),
     "GradingService": ("Grade",),
+    "JobService": ("GetJob", "ListJobs", "ListJobEvents", "ListJobCheckpoints"),
     "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),
     "ServerService": ("GetInfo",),
 }

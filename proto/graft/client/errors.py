@@ -64,7 +64,7 @@ class InvalidArgument(GraftClientError, ValueError):
 
 
 class NotFound(GraftClientError, LookupError):
-    """No such model, adapter, version or alias."""
+    """No such model, adapter, version, alias, file or job."""
 
 
 class Conflict(GraftClientError):
@@ -73,6 +73,10 @@ class Conflict(GraftClientError):
 
 class NoAnswer(Conflict):
     """The model answered, and what it said is no answer of the kind that the program promises, or cites no support."""
+
+
+class LeaseLost(Conflict):
+    """The worker does not have the job any more, and must stop working on it."""
 
 
 class PermissionDenied(GraftClientError, PermissionError):
@@ -129,14 +133,19 @@ _CLASSES: Mapping[grpc.StatusCode, type[GraftClientError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
 }
-_NO_ANSWER_REASONS = ("NO_ANSWER", "UNSUPPORTED_CLAIMS")
+# Where the server's reason says more than the status.
+_REASONS: Mapping[str, type[GraftClientError]] = {
+    "LEASE_LOST": LeaseLost,
+    "NO_ANSWER": NoAnswer,
+    "UNSUPPORTED_CLAIMS": NoAnswer,
+}
 
 
 def from_rpc_error(error: grpc.RpcError) -> GraftClientError:
     """The error of this module that says what `error` says. A status without a class of its own is `Internal`."""
     code = error.code()
     details = _details(error)
-    kind = NoAnswer if details.reason in _NO_ANSWER_REASONS else _CLASSES.get(code, Internal)
+    kind = _REASONS.get(details.reason or "") or _CLASSES.get(code, Internal)
     return kind(error.details() or code.name.lower().replace("_", " "), code=code, details=details)
 
 

@@ -16,6 +16,7 @@ GENERATE = "/graft.v1.InferenceService/Generate"
 RUN_PROMPT = "/graft.v1.PromptService/RunPrompt"
 UPLOAD_BASE = "/graft.v1.BaseService/UploadBase"
 UPLOAD_VERSION = "/graft.v1.AdapterService/UploadVersion"
+_MAX_PAGE = 100
 
 Out = TypeVar("Out")
 
@@ -88,6 +89,15 @@ def nothing(_: Message) -> None:
 def new_request_id() -> str:
     """A request id that no other call has."""
     return uuid.uuid4().hex
+
+
+def page_size(limit: int | None) -> int:
+    """How many to ask for at once where `limit` are wanted, or all. Raises ValueError for a limit below 1."""
+    if limit is None:
+        return _MAX_PAGE
+    if limit < 1:
+        raise ValueError(f"limit is {limit}; it is 1 or more")
+    return min(limit, _MAX_PAGE)
 
 
 def score(

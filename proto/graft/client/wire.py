@@ -57,12 +57,15 @@ class Wire:
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from None
 
-    def _pages(self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]]) -> list[Item]:
+    def _pages(
+        self, page: Callable[[str], operation.Operation[tuple[list[Item], str]]], limit: int | None = None
+    ) -> list[Item]:
+        """What stands on all pages, or its first `limit`."""
         items, token = self._call(page(""))
-        while token:
+        while token and (limit is None or len(items) < limit):
             more, token = self._call(page(token))
             items += more
-        return items
+        return items[:limit]
 
     def _upload(self, method: str, messages: Iterator[Message], response: type[Reply], timeout: float | None) -> Reply:
         call = self._channel.stream_unary(

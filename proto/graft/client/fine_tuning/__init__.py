@@ -1,0 +1,1 @@
+"""Files to learn from, and jobs that learn from them."""
