@@ -127,10 +127,14 @@ class JobSpec(_message.Message):
     SUFFIX_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+<<<<<<< HEAD
     ADAPTER_FIELD_NUMBER: _builtins.int
     FROM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     N_EVALS_FIELD_NUMBER: _builtins.int
+=======
+    GATE_FIELD_NUMBER: _builtins.int
+>>>>>>> a732fc02 (What decides whether a version answers for its adapter: a gate's report, a canary's answers, and rollouts in the database)
     method: Global___JobMethod.ValueType
     model: _builtins.str
     """The base, or an adapter to go on from."""
@@ -165,6 +169,10 @@ class JobSpec(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Up to 16 pairs."""
 
+    @_builtins.property
+    def gate(self) -> Global___GateSpec:
+        """Unset: the version answers as soon as the job has succeeded."""
+
     def __init__(
         self,
         *,
@@ -178,6 +186,7 @@ class JobSpec(_message.Message):
         suffix: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: _builtins.int = ...,
+<<<<<<< HEAD
         adapter: _builtins.str = ...,
         from_checkpoint: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
@@ -186,6 +195,13 @@ class JobSpec(_message.Message):
     _HasFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "grader", b"grader", "hyperparameters", b"hyperparameters", "n_evals", b"n_evals", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "adapter", b"adapter", "dry_run", b"dry_run", "from_checkpoint", b"from_checkpoint", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "n_evals", b"n_evals", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
+=======
+        gate: Global___GateSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
+>>>>>>> a732fc02 (What decides whether a version answers for its adapter: a gate's report, a canary's answers, and rollouts in the database)
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n_evals: _TypeAlias = _typing.Literal["n_evals"]  # noqa: Y015
     _WhichOneofArgType__n_evals: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals"]  # noqa: Y015
@@ -197,6 +213,135 @@ class JobSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
+
+@_typing.final
+class GateSpec(_message.Message):
+    """What a job's version must show on held-out data before it answers for its adapter, and how it comes to that. Over the
+    base it must gain for certain: the lower end of the 95 % interval counts. Of `stable` the difference itself counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    GRADER_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    MIN_GAIN_OVER_BASE_FIELD_NUMBER: _builtins.int
+    MIN_GAIN_OVER_STABLE_FIELD_NUMBER: _builtins.int
+    MAX_ROWS_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """A task of `graft evaluate`, by name."""
+    file: _builtins.str
+    """Id of a file with held-out rows, uploaded for `fine-tune`; empty: the validation file. A task brings its own rows."""
+    min_gain_over_base: _builtins.float
+    """In the metric's own units; 0 by default. The gain must be greater."""
+    min_gain_over_stable: _builtins.float
+    """0 by default; negative: so much may be lost."""
+    max_rows: _builtins.int
+    """Of the held-out rows at most so many are asked; 200 by default."""
+    @_builtins.property
+    def validation_loss(self) -> Global___ValidationLoss: ...
+    @_builtins.property
+    def grader(self) -> _struct_pb2.Struct:
+        """OpenAI's object; it judges what is said to the held-out rows."""
+
+    @_builtins.property
+    def canary(self) -> Global___CanarySpec:
+        """Unset: `stable` moves at once."""
+
+    def __init__(
+        self,
+        *,
+        validation_loss: Global___ValidationLoss | None = ...,
+        task: _builtins.str = ...,
+        grader: _struct_pb2.Struct | None = ...,
+        file: _builtins.str = ...,
+        min_gain_over_base: _builtins.float | None = ...,
+        min_gain_over_stable: _builtins.float | None = ...,
+        max_rows: _builtins.int = ...,
+        canary: Global___CanarySpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_gain_over_base", b"_min_gain_over_base", "_min_gain_over_stable", b"_min_gain_over_stable", "canary", b"canary", "grader", b"grader", "metric", b"metric", "min_gain_over_base", b"min_gain_over_base", "min_gain_over_stable", b"min_gain_over_stable", "task", b"task", "validation_loss", b"validation_loss"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_gain_over_base", b"_min_gain_over_base", "_min_gain_over_stable", b"_min_gain_over_stable", "canary", b"canary", "file", b"file", "grader", b"grader", "max_rows", b"max_rows", "metric", b"metric", "min_gain_over_base", b"min_gain_over_base", "min_gain_over_stable", b"min_gain_over_stable", "task", b"task", "validation_loss", b"validation_loss"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_gain_over_base: _TypeAlias = _typing.Literal["min_gain_over_base"]  # noqa: Y015
+    _WhichOneofArgType__min_gain_over_base: _TypeAlias = _typing.Literal["_min_gain_over_base", b"_min_gain_over_base"]  # noqa: Y015
+    _WhichOneofReturnType__min_gain_over_stable: _TypeAlias = _typing.Literal["min_gain_over_stable"]  # noqa: Y015
+    _WhichOneofArgType__min_gain_over_stable: _TypeAlias = _typing.Literal["_min_gain_over_stable", b"_min_gain_over_stable"]  # noqa: Y015
+    _WhichOneofReturnType_metric: _TypeAlias = _typing.Literal["validation_loss", "task", "grader"]  # noqa: Y015
+    _WhichOneofArgType_metric: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_gain_over_base) -> _WhichOneofReturnType__min_gain_over_base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_gain_over_stable) -> _WhichOneofReturnType__min_gain_over_stable | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_metric) -> _WhichOneofReturnType_metric | None: ...
+
+Global___GateSpec: _TypeAlias = GateSpec  # noqa: Y015
+
+@_typing.final
+class ValidationLoss(_message.Message):
+    """The mean negative log-probability of a held-out answer's tokens, in nats; each row weighs the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidationLoss: _TypeAlias = ValidationLoss  # noqa: Y015
+
+@_typing.final
+class CanarySpec(_message.Message):
+    """How a version comes to answer for an adapter by and by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_PERCENT_FIELD_NUMBER: _builtins.int
+    NUM_ANSWERS_FIELD_NUMBER: _builtins.int
+    MAX_FALSE_ALARM_FIELD_NUMBER: _builtins.int
+    TOLERANCE_FIELD_NUMBER: _builtins.int
+    NEEDS_OUTCOMES_FIELD_NUMBER: _builtins.int
+    share_percent: _builtins.int
+    """Of the requests that name the adapter, from 1 to 99; 10 by default."""
+    num_answers: _builtins.int
+    """After so many of its answers it becomes `stable`, if it is no worse; 200 by default."""
+    max_false_alarm: _builtins.float
+    """The probability that a version that is not worse is ever taken back for its errors or outcomes; 0.05 by default."""
+    tolerance: _builtins.float
+    """In the end its errors and outcomes may be worse than those of `stable` by so much, from 0 to 1; 0.05 by default."""
+    needs_outcomes: _builtins.bool
+    """`num_answers` counts only answers whose outcome was reported."""
+    def __init__(
+        self,
+        *,
+        share_percent: _builtins.int = ...,
+        num_answers: _builtins.int = ...,
+        max_false_alarm: _builtins.float | None = ...,
+        tolerance: _builtins.float | None = ...,
+        needs_outcomes: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_false_alarm", b"_max_false_alarm", "_tolerance", b"_tolerance", "max_false_alarm", b"max_false_alarm", "tolerance", b"tolerance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_false_alarm", b"_max_false_alarm", "_tolerance", b"_tolerance", "max_false_alarm", b"max_false_alarm", "needs_outcomes", b"needs_outcomes", "num_answers", b"num_answers", "share_percent", b"share_percent", "tolerance", b"tolerance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_false_alarm: _TypeAlias = _typing.Literal["max_false_alarm"]  # noqa: Y015
+    _WhichOneofArgType__max_false_alarm: _TypeAlias = _typing.Literal["_max_false_alarm", b"_max_false_alarm"]  # noqa: Y015
+    _WhichOneofReturnType__tolerance: _TypeAlias = _typing.Literal["tolerance"]  # noqa: Y015
+    _WhichOneofArgType__tolerance: _TypeAlias = _typing.Literal["_tolerance", b"_tolerance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_false_alarm) -> _WhichOneofReturnType__max_false_alarm | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tolerance) -> _WhichOneofReturnType__tolerance | None: ...
+
+Global___CanarySpec: _TypeAlias = CanarySpec  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):

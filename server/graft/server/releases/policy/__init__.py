@@ -1,0 +1,1 @@
+"""What is decided about releases. Pure: no input, no output, no clock."""
