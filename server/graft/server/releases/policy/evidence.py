@@ -3,8 +3,8 @@
 For values in [0, 1] with mean p each factor (q/p)^x ((1-q)/(1-p))^(1-x) has an expectation of at most 1: it is convex
 in x, so it lies below its chord from x = 0 to x = 1, whose expectation is 1. Its product over a side's values is
 therefore a supermartingale, and so is the mixture of such products over q from a beta distribution, which depends on
-the number and the sum of the values alone: the beta-binomial mixture of Robbins (1970, "Statistical methods related to the
-law of the iterated logarithm"), one of the conjugate mixtures of Howard, Ramdas, McAuliffe and Sekhon (2021,
+the number and the sum of the values alone: the beta-binomial mixture of Robbins (1970, "Statistical methods related to
+the law of the iterated logarithm"), one of the conjugate mixtures of Howard, Ramdas, McAuliffe and Sekhon (2021,
 "Time-uniform, nonparametric, nonasymptotic confidence sequences"). The product of both sides' is one, too, in whatever
 order answers come and whoever counts them; by Ville's inequality it ever reaches 1/a with a probability of at most a.
 What is compared with 1/a is its least value over all pairs of means for which the hypothesis holds (universal
