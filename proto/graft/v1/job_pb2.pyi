@@ -127,14 +127,11 @@ class JobSpec(_message.Message):
     SUFFIX_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
-<<<<<<< HEAD
     ADAPTER_FIELD_NUMBER: _builtins.int
     FROM_CHECKPOINT_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     N_EVALS_FIELD_NUMBER: _builtins.int
-=======
     GATE_FIELD_NUMBER: _builtins.int
->>>>>>> a732fc02 (What decides whether a version answers for its adapter: a gate's report, a canary's answers, and rollouts in the database)
     method: Global___JobMethod.ValueType
     model: _builtins.str
     """The base, or an adapter to go on from."""
@@ -186,22 +183,15 @@ class JobSpec(_message.Message):
         suffix: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         priority: _builtins.int = ...,
-<<<<<<< HEAD
         adapter: _builtins.str = ...,
         from_checkpoint: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         n_evals: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "grader", b"grader", "hyperparameters", b"hyperparameters", "n_evals", b"n_evals", "seed", b"seed"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "adapter", b"adapter", "dry_run", b"dry_run", "from_checkpoint", b"from_checkpoint", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "n_evals", b"n_evals", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
-=======
         gate: Global___GateSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "n_evals", b"n_evals", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
->>>>>>> a732fc02 (What decides whether a version answers for its adapter: a gate's report, a canary's answers, and rollouts in the database)
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals", "_seed", b"_seed", "adapter", b"adapter", "dry_run", b"dry_run", "from_checkpoint", b"from_checkpoint", "gate", b"gate", "grader", b"grader", "hyperparameters", b"hyperparameters", "metadata", b"metadata", "method", b"method", "model", b"model", "n_evals", b"n_evals", "priority", b"priority", "seed", b"seed", "suffix", b"suffix", "training_file", b"training_file", "validation_file", b"validation_file"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n_evals: _TypeAlias = _typing.Literal["n_evals"]  # noqa: Y015
     _WhichOneofArgType__n_evals: _TypeAlias = _typing.Literal["_n_evals", b"_n_evals"]  # noqa: Y015
