@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,8 @@ def rounds(base: Base, client: Client, folder: Path, *, name: str = "policy", se
     )
 
 
-def share_of_e(row: int, rollout: Rollout) -> float | None:
-    return rollout.text.count("e") / len(rollout.text) if rollout.text else None
+def share_of_e(answers: Sequence[tuple[int, Rollout]]) -> list[float | None]:
+    return [one.text.count("e") / len(one.text) if one.text else None for _, one in answers]
 
 
 def test_every_round_samples_from_the_version_of_the_one_before(base: Base, client: Client, tmp_path: Path) -> None:

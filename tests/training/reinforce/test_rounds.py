@@ -57,8 +57,8 @@ def prompts(draw: int) -> list[Prompt]:
     return [Prompt(row=row, ids=[2 + row, 3, 4]) for row in range(4)]
 
 
-def share_of_fives(row: int, rollout: Rollout) -> float:
-    return sum(one == 5 for one in rollout.answer_ids) / len(rollout.answer_ids)
+def share_of_fives(answers: Sequence[tuple[int, Rollout]]) -> list[float]:
+    return [sum(token == 5 for token in one.answer_ids) / len(one.answer_ids) for _, one in answers]
 
 
 def rounds(
@@ -127,7 +127,7 @@ def test_rewards_rise(name: str, num_rounds: int, tmp_path: Path) -> None:
 
 def test_a_round_without_a_direction_changes_nothing(tmp_path: Path) -> None:
     going = rounds(*by_groups("grpo", "grpo"), tmp_path)
-    going.grade = lambda row, rollout: 1.0
+    going.grade = lambda answers: [1.0] * len(answers)
     told = going.take(0)
     assert told["dropped/flat"] == 1 and told["reward_std"] == 0 and "loss" not in told
     assert going.step.number == 0 and list(tmp_path.iterdir()) == []
@@ -142,7 +142,9 @@ def test_prompts_are_drawn_again_until_groups_suffice(tmp_path: Path) -> None:
 
     going = rounds(*by_groups("grpo", "grpo"), tmp_path, plan=replace(PLAN, num_groups=6, max_draws=4))
     going.prompts = draw
-    going.grade = lambda row, rollout: share_of_fives(row, rollout) if row < 3 else 0.0
+    going.grade = lambda answers: [
+        one if row < 3 else 0.0 for (row, _), one in zip(answers, share_of_fives(answers), strict=True)
+    ]
     going.take(1)
     assert seen[0] == 4 and 2 <= len(seen) <= 4
 

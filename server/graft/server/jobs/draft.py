@@ -34,6 +34,8 @@ HYPERPARAMETERS: dict[Method, dict[str, tuple[type, tuple[float, float]]]] = {
         "compute_multiplier": (float, _FACTOR),
         "eval_interval": (int, _COUNT),
         "eval_samples": (int, _COUNT),
+        # Not OpenAI's: of a round's answers, how many graders may fail on before the job fails. 0: none; 1: all.
+        "max_grader_error_share": (float, (0, 1)),
     },
 }
 """What can be set for each method, in OpenAI's words: its kind and its limits."""
@@ -140,7 +142,7 @@ def _hyperparameters(
 def _number(value: Any, kind: type, limits: tuple[float, float], field: str, violations: Violations) -> int | float:
     low, high = limits
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (kind is int and value != int(value)) or not low <= value <= high:
+    if not is_number or not low <= value <= high or (kind is int and value != int(value)):
         what = "a whole number" if kind is int else "a number"
         violations.add(field, f"is {shown(value)}; it is {AUTO} or {what} from {low:g} to {high:g}")
         return 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import grpc
 import pytest
 
-from graft.client import AsyncClient, Observation
+from graft.client import AsyncClient, Client, Observation
+from graft.training.reinforce.asked_grader import AskedGrader
+from graft.training.reinforce.grader_faults import GradersFailed, Tolerance
+from graft.training.reinforce.rollout import Rollout
 from graft.v1 import grading_pb2 as pb
 from graft.v1 import grading_pb2_grpc
 from tests.server.api.conftest import Server
@@ -63,3 +67,26 @@ async def test_what_is_refused(server: Server, grader: Any, observations: list[p
     with pytest.raises(grpc.aio.AioRpcError, match=says) as caught:
         await grade(server, grader, *observations)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_training_asks_for_rewards(server: Server) -> None:
+    """More than are graded in one call, and answers on which the grader fails."""
+    items: list[dict[str, object]] = [{"answer": "7"}, {}]
+    answers = [(int(n % 10 == 9), _rollout(str(n % 8))) for n in range(130)]
+    told: list[str] = []
+
+    def ask(max_share: float) -> list[float | None]:
+        with Client(f"localhost:{server.grpc_port}") as client:
+            grader = AskedGrader(client, CHECK, items, tolerance=Tolerance(max_share=max_share), tell=told.append)
+            return grader(answers)
+
+    rewards = await asyncio.to_thread(ask, 0.1)
+    assert rewards == [None if n % 10 == 9 else float(n % 8 == 7) for n in range(130)]
+    (said,) = told
+    assert said.startswith("graders failed on 13 of 130 answers (10%): invalid_variable 13; the first: exact: item.ans")
+    with pytest.raises(GradersFailed, match="13 of 130"):
+        await asyncio.to_thread(ask, 0.05)
+
+
+def _rollout(text: str) -> Rollout:
+    return Rollout(prompt_ids=[1], answer_ids=[2], logprobs=[0.0], step=0, version="", is_whole=True, text=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -20,8 +21,9 @@ from graft.training.reinforce.recalling import with_recalled
 from graft.training.reinforce.rollout import Group, Rollout
 from graft.training.reinforce.sampler import Prompt, Sampler
 
-Grade = Callable[[int, Rollout], float | None]
-"""The worth of an answer to the prompt of a row; None where nothing can be said."""
+Grade = Callable[[Sequence[tuple[int, Rollout]]], Sequence[float | None]]
+"""The worth of answers, each to the prompt of a row; None where nothing can be said of one. A draw's are graded
+together: graders work on several at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Rounds:
         for draw in range(number * plan.max_draws, (number + 1) * plan.max_draws):
             prompts = self.prompts(draw)
             answers = self.sampler.sample(prompts, seed=plan.seed + draw)
-            given += [self._graded(prompt, own) for prompt, own in zip(prompts, answers, strict=True)]
+            given += self._graded(prompts, answers)
             chosen = self.choosing.chosen(given, step=self.step.number)
             if len(chosen.groups) >= plan.num_groups:
                 break
@@ -95,8 +97,12 @@ class Rounds:
             groups=chosen.groups[: plan.num_groups], num_given=chosen.num_given, dropped=chosen.dropped
         ), given
 
-    def _graded(self, prompt: Prompt, answers: Sequence[Rollout]) -> Group:
-        return Group(prompt=prompt.row, rollouts=answers, rewards=[self.grade(prompt.row, one) for one in answers])
+    def _graded(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[Rollout]]) -> list[Group]:
+        asked = list(zip(prompts, answers, strict=True))
+        rewards = iter(self.grade([(prompt.row, one) for prompt, own in asked for one in own]))
+        return [
+            Group(prompt=prompt.row, rollouts=own, rewards=list(islice(rewards, len(own)))) for prompt, own in asked
+        ]
 
     def _learned(self, groups: Sequence[Group], number: int) -> dict[str, float]:
         """Means over the round's steps; nothing where there are none."""
