@@ -51,6 +51,7 @@ from graft.server.grading.sandbox.sandbox import Sandbox
 from graft.server.grading.served_judge import ServedJudge
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.jobs import Jobs
+from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Term
 from graft.server.jobs.tables import MIGRATIONS as JOB_MIGRATIONS
 from graft.server.jobs.upkeep import Upkeep
@@ -109,6 +110,7 @@ class _Catalogs(NamedTuple):
     prompts: Prompts
     files: FileCatalog
     jobs: JobCatalog
+    job_names: JobNames
 
 
 class _Engine(NamedTuple):
@@ -216,8 +218,12 @@ class Assembly:
         self.resources.push_async_callback(thread.close)
         self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
         kept = FileCatalog(database, max_bytes=settings.max_files_mib * _MIB)
-        trainings = JobCatalog(database, max_open=settings.max_jobs)
-        return _Catalogs(thread=thread, snapshots=snapshots, prompts=programs, files=kept, jobs=trainings)
+        trainings = JobCatalog(database, max_open=settings.max_jobs, fits=snapshots.check_servable)
+        names = JobNames(database, publish=snapshots.know_fine_tuned)
+        await thread.run(names.refresh)
+        return _Catalogs(
+            thread=thread, snapshots=snapshots, prompts=programs, files=kept, jobs=trainings, job_names=names
+        )
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
         folder = self.settings.data_path / name
@@ -379,8 +385,9 @@ class Assembly:
         def check_model(model: str, tenant: str) -> None:
             opened.snapshots.current.resolve(model, tenant=tenant)
 
-        trainings = Jobs(opened.jobs, opened.thread, check_model=check_model)
-        upkeep = Upkeep(trainings, opened.jobs, opened.thread, kept, term=term)
+        trainings = Jobs(opened.jobs, opened.thread, opened.job_names, check_model=check_model)
+        upkeep = Upkeep(trainings, opened.jobs, opened.thread, kept, opened.job_names, term=term)
+        self.resources.callback(watched(upkeep.read_names(), "reading what other servers' jobs made").cancel)
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)
         self.resources.callback(watched(upkeep.look_after(), "looking after workers").cancel)
         return trainings

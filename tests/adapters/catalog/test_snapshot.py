@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.adapters.adapter import UNKNOWN_LINEAGE, AdapterVersion, Alias, Provenance
+from graft.adapters.catalog.fine_tuned import FineTuned
 from graft.adapters.catalog.snapshot import BARE_BASE, CatalogSnapshot
 from graft.adapters.errors import InvalidReference, NotFound
 from graft.adapters.form import ServingForm
@@ -59,10 +60,22 @@ def _snapshot(base_name: str, versions: Iterable[AdapterVersion], aliases: Itera
 
 V1, V2, V3 = _version(1, "a", job="j1"), _version(2, "b", job="j2"), _version(3, "abc")
 OTHERS = _version(1, "d", adapter="secret", tenant="acme")
-SNAPSHOT = _snapshot(
-    "org/tiny-1",
-    (V1, V2, V3, OTHERS),
-    (_alias("stable", V1), _alias("canary", V2, 20), _alias("beta", V3, 30), _alias("stable", OTHERS)),
+SNAPSHOT = replace(
+    _snapshot(
+        "org/tiny-1",
+        (V1, V2, V3, OTHERS),
+        (_alias("stable", V1), _alias("canary", V2, 20), _alias("beta", V3, 30), _alias("stable", OTHERS)),
+    ),
+    fine_tuned={
+        ("default", "j2"): FineTuned(
+            suffix="mine", adapter="joe", version_digest=V2.digest, checkpoints={7: V1.digest, 9: V2.digest}
+        ),
+        ("default", "j3"): FineTuned(
+            suffix="", adapter="joe", version_digest=None, why_not="it is running", checkpoints={1: V3.digest}
+        ),
+        ("default", "j4"): FineTuned(suffix="", adapter="joe", version_digest="sha256:" + "9" * 64),
+        ("acme", "j9"): FineTuned(suffix="theirs", adapter="secret", version_digest=OTHERS.digest),
+    },
 )
 
 
@@ -81,8 +94,14 @@ def test_the_bare_base(reference: str) -> None:
         ("joe@" + V2.digest, V2, None),
         ("joe@" + "b" * 8, V2, None),
         ("joe@sha256:" + "b" * 10, V2, None),
-        ("ft:org/tiny-1:acme:joe:j2", V2, None),
-        ("ft:org/tiny-1::joe:unknown", V1, "stable"),
+        ("ft:org/tiny-1:default:mine:j2", V2, None),
+        ("ft:org/tiny-1:default:mine:j2:ckpt-step-7", V1, None),
+        ("ft:org/tiny-1:default:mine:j2:ckpt-step-007", V1, None),
+        ("ft:org/tiny-1:default:mine:j2:canary", V2, "canary"),
+        ("ft:org/tiny-1:default:mine:j2:stable", V1, "stable"),
+        ("ft:org/tiny-1:default:mine:j2@3", V3, None),
+        ("ft:org/tiny-1:default:mine:j2@" + "a" * 8, V1, None),
+        ("ft:org/tiny-1:default::j3:ckpt-step-1", V3, None),
     ],
 )
 def test_references(reference: str, version: AdapterVersion, alias: str | None) -> None:
@@ -103,14 +122,46 @@ def test_references(reference: str, version: AdapterVersion, alias: str | None) 
         "joe@" + "f" * 8,
         "ft:other::joe:",
         "ft:joe",
+        "ft:",
+        "ft:org/tiny-1:default:mine:unknown",
+        "ft:org/tiny-1:default:other:j2",
+        "ft:org/tiny-1::mine:j2",
+        "ft:org/tiny-1:default:mine:j2:nothing",
+        "ft:org/tiny-1:default:mine:j2:ckpt-step-8",
+        "ft:org/tiny-1:default:mine:j2:ckpt-step-",
+        "ft:org/tiny-1:default:mine:j2:ckpt-step-+7",
+        "ft:org/tiny-1:default:mine:j2@9",
+        "ft:org/tiny-1:default:mine:j2@1:stable",
+        "ft:org/tiny-1:default::j3",
+        "ft:org/tiny-1:default::j4",
+        # Another tenant's, told by its own name and by the asking one's.
+        "ft:org/tiny-1:acme:theirs:j9",
+        "ft:org/tiny-1:default:theirs:j9",
         "../joe",
     ],
 )
 def test_unknown_references_do_not_name_what_others_own(reference: str) -> None:
     with pytest.raises(NotFound, match="does not exist") as caught:
         SNAPSHOT.resolve(reference)
-    assert "acme" not in str(caught.value)
-    assert "secret" not in str(caught.value).replace(repr(reference), "")
+    said = str(caught.value).replace(repr(reference), "")
+    assert "acme" not in said and "secret" not in said and "theirs" not in said
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("ft:org/tiny-1:default::j3", "it is running"),
+        ("ft:org/tiny-1:default:other:j2", "is called ft:org/tiny-1:default:mine:j2"),
+        ("ft:org/tiny-1:default:mine:j2:ckpt-step-8", "the latest steps: 7, 9"),
+        ("ft:org/tiny-1:default::j4", "was deleted"),
+        ("ft:tiny-2:default::j4", "of this server is ft:org/tiny-1:<tenant>:<suffix>:<job>"),
+        ("ft:org/tiny-1:default:mine:j2@1:stable", "not by both"),
+    ],
+)
+def test_why_a_fine_tuned_model_does_not_answer(reference: str, words: str) -> None:
+    with pytest.raises(NotFound, match="does not exist") as caught:
+        SNAPSHOT.resolve(reference)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("selector", ["", "x", "-1", "1.0", "abcdefg", "aaaaaaa", "SHA256:" + "a" * 64, "１"])
@@ -127,6 +178,7 @@ def test_a_prefix_of_two_versions_is_refused() -> None:
 
 def test_tenants_see_their_own() -> None:
     assert SNAPSHOT.resolve("secret", tenant="acme").version == OTHERS
+    assert SNAPSHOT.resolve("ft:org/tiny-1:acme:theirs:j9", tenant="acme").version == OTHERS
     assert [name for tenant, name in SNAPSHOT.entries if tenant == "default"] == ["joe"]
     with pytest.raises(NotFound):
         SNAPSHOT.resolve("joe", tenant="acme")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from graft.adapters.adapter import AdapterVersion
 from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.database import Database
+from graft.adapters.errors import IncompatibleAdapter
 from graft.server.files.catalog import FileCatalog
 from graft.server.files.draft import FileDraft
 from graft.server.files.file import Purpose
 from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
 from graft.server.jobs.catalog import JobCatalog
-from graft.server.jobs.job import Job, JobSpec, Method
+from graft.server.jobs.job import Job, JobResult, JobSpec, Method
 from graft.server.jobs.store.working import Holder
 from graft.server.jobs.tables import MIGRATIONS
+from tests.adapters.making import register
 
 WORKER = "default"
 
@@ -26,11 +29,33 @@ class KeptJobs:
         self.database = Database.open(url, migrations=[FILE_MIGRATIONS, MIGRATIONS])
         self.time = datetime(2026, 11, 28, tzinfo=UTC)
         self.files = FileCatalog(self.database, max_bytes=1 << 30, now=self.now)
-        self.catalog = JobCatalog(self.database, max_open=max_open, now=self.now)
+        self.catalog = JobCatalog(self.database, max_open=max_open, fits=self.fits, now=self.now)
+        self.unfit: set[str] = set()
 
     def now(self) -> datetime:
         self.time += timedelta(seconds=1)
         return self.time
+
+    def fits(self, version: AdapterVersion) -> None:
+        if version.digest in self.unfit:
+            raise IncompatibleAdapter(f"{version.adapter}@{version.number} does not fit", [])
+
+    def version(self, job: Job, content: str = "1", *, adapter: str | None = None) -> str:
+        """The digest of a version of the job's adapter, or of another."""
+        return register(
+            Catalog(self.database), content, adapter=adapter or job.adapter, tenant=job.tenant, job=job.id
+        ).digest
+
+    def result(self, job: Job, **others: Any) -> JobResult:
+        """What a worker says at the end, true but for `others`."""
+        file = self.file(job.tenant, purpose=Purpose.FINE_TUNE_RESULTS)
+        made = {
+            "adapter": job.adapter,
+            "version_digest": self.version(job),
+            "trained_tokens": 7,
+            "result_files": (file,),
+        }
+        return JobResult(**made | others)
 
     def tenant(self, name: str) -> str:
         Catalog(self.database).register_tenant(name)

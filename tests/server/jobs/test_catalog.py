@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,16 +20,13 @@ from graft.adapters.catalog.database import VERSION_TABLE
 from graft.adapters.errors import Conflict, GraftError
 from graft.server.errors import BadInput, LeaseLost, NoSuchResource, QuotaExceeded
 from graft.server.files.file import Purpose
-from graft.server.jobs.job import Job, JobError, JobResult, News, Progress
+from graft.server.jobs.job import Job, JobError, News, Progress
 from graft.server.jobs.policy.lease import MAX_LOSSES, Beat
 from graft.server.jobs.policy.states import ENDED, HELD, JobState, Move
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, NewCheckpoint, Report
 from graft.server.jobs.tables import metadata
 from tests.server.jobs.keeping import WORKER, KeptJobs, holder
-
-DIGEST = "sha256:" + "1" * 64
-RESULT = JobResult(adapter="a", version_digest=DIGEST, trained_tokens=7, result_files=("file-1",))
 
 
 @pytest.fixture
@@ -55,14 +53,15 @@ def test_a_job_from_its_making_to_its_end(kept: KeptJobs) -> None:
     report = Report(
         number=1,
         news=[News(message="step 1", data={"train_loss": 2.5}, is_metrics=True)],
-        checkpoints=[NewCheckpoint(step=1, version_digest=DIGEST, metrics={"train_loss": 2.5})],
+        checkpoints=[NewCheckpoint(step=1, version_digest=kept.version(job), metrics={"train_loss": 2.5})],
         progress=Progress(step=1, num_steps=2, trained_tokens=64),
         resolved={"n_epochs": 3},
     )
     told = kept.catalog.report(holder(claimed), report)
     assert (told.progress.step, told.resolved) == (1, {"n_epochs": 3})
-    done = kept.catalog.finish(holder(claimed), RESULT)
-    assert (done.state, done.result, done.worker) == (JobState.SUCCEEDED, RESULT, None) and done.finish_time
+    result = kept.result(job)
+    done = kept.catalog.finish(holder(claimed), result)
+    assert (done.state, done.result, done.worker) == (JobState.SUCCEEDED, result, None) and done.finish_time
     (checkpoint,) = kept.catalog.checkpoints("default", job.id, before=None, limit=10)
     assert (checkpoint.step, checkpoint.metrics) == (1, {"train_loss": 2.5})
     assert kept.messages(job) == [
@@ -103,9 +102,45 @@ def test_what_is_repeated_is_answered_again_and_not_done_again(kept: KeptJobs) -
     # A resumption that is repeated late resumes nothing that was paused since.
     kept.catalog.ask("default", job.id, Move.PAUSE)
     assert kept.catalog.ask("default", job.id, Move.RESUME, request_id="r").state is JobState.PAUSING
+    result = kept.result(job)
     for _ in range(2):
-        assert kept.catalog.finish(holder(second), RESULT).state is JobState.SUCCEEDED
+        assert kept.catalog.finish(holder(second), result).state is JobState.SUCCEEDED
     assert numbers(kept, job) == list(range(1, len(numbers(kept, job)) + 1))
+
+
+def test_a_result_that_is_none_is_refused_and_the_job_goes_on(kept: KeptJobs) -> None:
+    kept.tenant("acme")
+    kept.queued()
+    job = kept.claimed()
+    right, theirs = kept.result(job), kept.file("acme", purpose=Purpose.FINE_TUNE_RESULTS)
+    unfit, elsewhere = kept.version(job, "2"), kept.version(job, "3", adapter="other")
+    kept.unfit.add(unfit)
+    for others, said in (
+        (
+            {"adapter": "other", "version_digest": elsewhere},
+            {"result.adapter": "pushes to ft-", "result.version_digest": "no"},
+        ),
+        ({"version_digest": unfit}, {"result.version_digest": "does not fit"}),
+        ({"version_digest": "1"}, {"result.version_digest": "the whole digest is sha256:"}),
+        ({"version_digest": "nonsense"}, {"result.version_digest": "neither a number nor a digest"}),
+        (
+            {"result_files": (theirs, job.spec.training_file, *right.result_files)},
+            {"result.result_files[0]": "there is no file", "result.result_files[1]": "was uploaded for fine-tune"},
+        ),
+    ):
+        with pytest.raises(BadInput) as caught:
+            kept.catalog.finish(holder(job), replace(right, **others))  # type: ignore[arg-type]
+        found = {one.field: one.problem for one in caught.value.violations}
+        assert found.keys() == said.keys() and all(words in found[field] for field, words in said.items())
+    points = [
+        NewCheckpoint(step=step, version_digest=one)
+        for step, one in enumerate((unfit, elsewhere, right.version_digest))
+    ]
+    with pytest.raises(BadInput) as caught:
+        kept.catalog.report(holder(job), Report(number=1, news=[News(message="no")], checkpoints=points))
+    assert [one.field for one in caught.value.violations] == [f"checkpoints[{n}].version_digest" for n in (0, 1)]
+    assert "no" not in kept.messages(job) and state(kept, job) is JobState.RUNNING
+    assert kept.catalog.finish(holder(job), right).state is JobState.SUCCEEDED
 
 
 def test_a_cancelled_job_is_lost_to_its_worker(kept: KeptJobs) -> None:
@@ -115,7 +150,7 @@ def test_a_cancelled_job_is_lost_to_its_worker(kept: KeptJobs) -> None:
     for call in (
         lambda: kept.catalog.heartbeat(holder(job)),
         lambda: kept.catalog.report(holder(job), Report(number=1, news=[News(message="late")])),
-        lambda: kept.catalog.finish(holder(job), RESULT),
+        lambda: kept.catalog.finish(holder(job), kept.result(job)),
     ):
         with pytest.raises(LeaseLost, match="stop working"):
             call()
@@ -155,7 +190,7 @@ def test_a_job_that_takes_its_workers_with_it_fails(kept: KeptJobs) -> None:
         if save:
             kept.catalog.report(
                 holder(claimed),
-                Report(number=1, checkpoints=[NewCheckpoint(step=claimed.fence, version_digest=DIGEST)]),
+                Report(number=1, checkpoints=[NewCheckpoint(step=claimed.fence, version_digest=kept.version(claimed))]),
             )
         assert kept.catalog.give_up(job.id, kept.catalog.held()[job.id])
 
@@ -253,7 +288,7 @@ def test_two_hundred_jobs_of_four_tenants_are_claimed_in_turns(kept: KeptJobs) -
     for _ in range(200):
         job = kept.claimed()
         order.append(job.tenant)
-        kept.catalog.finish(holder(job), RESULT)
+        kept.catalog.finish(holder(job), kept.result(job))
     for begin in range(0, 200, 4):
         assert sorted(order[begin : begin + 4]) == tenants
 
@@ -298,7 +333,7 @@ def test_a_server_that_ends_and_begins_again_loses_nothing(tmp_path: Path) -> No
     kept = KeptJobs(url)
     kept.catalog.report(holder(job), report)
     assert kept.messages(job)[-2:] == ["A worker began", "once"] and numbers(kept, job) == [1, 2, 3, 4, 5]
-    assert kept.catalog.finish(holder(job), RESULT).state is JobState.SUCCEEDED
+    assert kept.catalog.finish(holder(job), kept.result(job)).state is JobState.SUCCEEDED
     kept.database.close()
 
 
@@ -323,6 +358,7 @@ def test_whatever_users_and_workers_do_in_whichever_order(script: list[tuple[str
     """Workers go on with old fences; one at most is ever listened to, and every change is told."""
     kept = KeptJobs()
     job = kept.queued()
+    result = kept.result(job)
     rights: dict[int, Holder] = {}
     for act, who in script:
         before = kept.catalog.get("default", job.id)
@@ -339,7 +375,7 @@ def test_whatever_users_and_workers_do_in_whichever_order(script: list[tuple[str
                 case "report":
                     kept.catalog.report(right, Report(number=before.num_events, news=[News(message="x")]))
                 case "release" | "succeed" | "fail":
-                    outcome = {"succeed": RESULT, "fail": JobError(code="c", message="m")}.get(act)
+                    outcome = {"succeed": result, "fail": JobError(code="c", message="m")}.get(act)
                     kept.catalog.finish(right, outcome)  # type: ignore[arg-type]
                 case "lose":
                     for name, seen in kept.catalog.held().items():

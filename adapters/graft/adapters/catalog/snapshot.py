@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from graft.adapters.adapter import DEFAULT_TENANT, STABLE, AdapterVersion, Alias
+from graft.adapters.catalog.fine_tuned import PREFIX as PREFIX_OF_FINE_TUNED
+from graft.adapters.catalog.fine_tuned import FineTuned, name_of, no_model, read_name
 from graft.adapters.digest import PREFIX, digest_prefix, unique_match
 from graft.adapters.errors import InvalidReference, NotFound, Reason
 
-_SHAPES = "<base>, <adapter>, <adapter>:<alias>, <adapter>@<number or digest>, ft:<base>:<org>:<suffix>:<job>"
+_SHAPES = "<base>, <adapter>, <adapter>:<alias>, <adapter>@<number or digest>, ft:<base>:<tenant>:<suffix>:<job>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class CatalogSnapshot:
     entries: Mapping[tuple[str, str], AdapterEntry] = field(default_factory=dict)
     revision: int = 0
     """What the catalog counted up to; 0 before anything was read."""
+    fine_tuned: Mapping[tuple[str, str], FineTuned] = field(default_factory=dict)
+    """What jobs have made, by tenant and the part of the job's id that stands in names."""
 
     def with_adapters(
         self,
@@ -118,8 +122,8 @@ class CatalogSnapshot:
         """
         if reference in (self.base_name, ANY_BASE):
             return BARE_BASE
-        if reference.startswith("ft:"):
-            return self._fine_tuned(reference, tenant, draw)
+        if reference.startswith(PREFIX_OF_FINE_TUNED):
+            return self._fine_tuned(reference, tenant)
         name, at, selector = reference.partition("@")
         if at:
             entry = self._entry(name, tenant, reference)
@@ -132,22 +136,27 @@ class CatalogSnapshot:
     def _entry(self, name: str, tenant: str, reference: str) -> AdapterEntry:
         entry = self.entries.get((tenant, name))
         if entry is None:
-            problem = f"no base or adapter of this name; references look like {_SHAPES}"
-            raise NotFound(f"the model {reference[:200]!r} does not exist", [Reason(field="model", problem=problem)])
+            raise no_model(reference, f"no base or adapter of this name; references look like {_SHAPES}")
         return entry
 
-    def _fine_tuned(self, reference: str, tenant: str, draw: float) -> Resolved:
-        parts = reference.split(":")
-        if len(parts) != 5 or parts[1] != self.base_name:
-            problem = f"a fine-tuned model of this server is ft:{self.base_name}:<org>:<suffix>:<job>"
-            raise NotFound(f"the model {reference[:200]!r} does not exist", [Reason(field="model", problem=problem)])
-        suffix, job = parts[3], parts[4]
-        entry = self._entry(suffix, tenant, reference)
-        made = [version for version in entry.versions.values() if job and version.lineage.job == job]
-        if made:
-            latest = max(made, key=lambda version: version.number)
-            return Resolved(adapter=suffix, version=latest, alias=None)
-        return _by_alias(suffix, entry, _drawn(entry.aliases.values(), draw))
+    def _fine_tuned(self, reference: str, tenant: str) -> Resolved:
+        name = read_name(reference, base=self.base_name)
+        made = self.fine_tuned.get((tenant, name.job))
+        # Who asks has a tenant already: a name that tells another's is nobody's model here.
+        if made is None or name.tenant != tenant:
+            raise no_model(reference, "no job of yours is called so; the job's fine_tuned_model is its model's name")
+        if name.suffix != made.suffix:
+            known = name_of(base=self.base_name, tenant=tenant, suffix=made.suffix, job=name.job)
+            raise no_model(reference, f"the model of that job is called {known}")
+        if name.version is not None:
+            return self.resolve(f"{made.adapter}@{name.version}", tenant=tenant)
+        if name.alias is not None and name.step is None:
+            return self.resolve(f"{made.adapter}:{name.alias}", tenant=tenant)
+        digest = made.digest_of(name, reference)
+        entry = self.entries.get((tenant, made.adapter))
+        if entry is None or digest not in entry.versions:
+            raise no_model(reference, f"its version {digest} of the adapter {made.adapter} was deleted")
+        return Resolved(adapter=made.adapter, version=entry.versions[digest], alias=None)
 
 
 def _named(reference: str, versions: Mapping[str, AdapterVersion], selector: str) -> AdapterVersion:

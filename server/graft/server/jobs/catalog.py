@@ -11,6 +11,7 @@ from graft.server.jobs.policy.lease import Beat
 from graft.server.jobs.policy.states import JobState, Move
 from graft.server.jobs.store import asking, reads, working
 from graft.server.jobs.store.asking import JobDraft
+from graft.server.jobs.store.made import Fits
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, Outcome, Report
 
@@ -24,10 +25,13 @@ class JobCatalog:
     catalog's do. `now` is shown to people; nothing is decided by it.
     """
 
-    def __init__(self, database: Database, *, max_open: int, now: Callable[[], datetime] = _utc_now) -> None:
-        """`max_open` bounds a tenant's jobs that have not ended."""
+    def __init__(
+        self, database: Database, *, max_open: int, fits: Fits, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        """`max_open` bounds a tenant's jobs that have not ended; `fits` refuses versions of other bases."""
         self._database = database
         self._max_open = max_open
+        self._fits = fits
         self._now = now
 
     def create(self, spec: JobSpec, *, tenant: str, request_id: str | None = None) -> Job:
@@ -72,12 +76,12 @@ class JobCatalog:
         return self._database.write(working.heartbeat, holder)
 
     def report(self, holder: Holder, report: Report) -> Job:
-        """Keep what a worker tells. Raises `LeaseLost`."""
-        return self._database.write(working.report, holder, report, now=self._now())
+        """Keep what a worker tells. Raises `LeaseLost`, `BadInput`."""
+        return self._database.write(working.report, holder, report, fits=self._fits, now=self._now())
 
     def finish(self, holder: Holder, outcome: Outcome) -> Job:
-        """A worker ends. Raises `LeaseLost`."""
-        return self._database.write(working.finish, holder, outcome, now=self._now())
+        """A worker ends. Raises `LeaseLost`; `BadInput` for a result that is none."""
+        return self._database.write(working.finish, holder, outcome, fits=self._fits, now=self._now())
 
     def held(self) -> dict[str, Beat]:
         """All jobs that workers have."""

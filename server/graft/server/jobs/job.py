@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from graft.adapters.catalog.fine_tuned import name_of
 from graft.server.jobs.policy.states import JobState
 from graft.server.runtime.ids import Ids
 
@@ -152,5 +153,4 @@ def adapter_of(job: str) -> str:
 
 def model_name(job: Job, *, base: str, step: int | None = None) -> str:
     """`ft:<base>:<tenant>:<suffix>:<job>`, of a checkpoint with `:ckpt-step-N` behind it."""
-    name = f"ft:{base}:{job.tenant}:{job.spec.suffix or ''}:{short_id(job.id)}"
-    return name if step is None else f"{name}:ckpt-step-{step}"
+    return name_of(base=base, tenant=job.tenant, suffix=job.spec.suffix or "", job=short_id(job.id), step=step)

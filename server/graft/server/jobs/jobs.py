@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, JobSpec
+from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.states import ENDED, Move
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, Outcome, Report
@@ -48,10 +49,16 @@ class Jobs:
     """The verbs, in the catalog's thread. Every write is told to `changes`."""
 
     def __init__(
-        self, catalog: JobCatalog, thread: CatalogThread, *, check_model: Callable[[str, str], object]
+        self,
+        catalog: JobCatalog,
+        thread: CatalogThread,
+        names: JobNames,
+        *,
+        check_model: Callable[[str, str], object],
     ) -> None:
         """`check_model` raises NotFound where a tenant (the second) has no model of the name (the first)."""
         self._catalog = catalog
+        self._names = names
         self._check_model = check_model
         self._thread = thread
         self.changes = Changes()
@@ -63,7 +70,15 @@ class Jobs:
 
     async def get(self, tenant: str, job: str) -> Job:
         """One job. Raises `NoSuchResource`."""
-        return await self._thread.run(lambda: self._catalog.get(tenant, job))
+
+        def get() -> Job:
+            found = self._catalog.get(tenant, job)
+            # Who hears from here that a job has succeeded, on whichever server, asks for its model next.
+            if not self._names.has(found):
+                self._names.refresh()
+            return found
+
+        return await self._thread.run(get)
 
     async def listed(self, tenant: str, listing: JobListing) -> tuple[tuple[Job, ...], bool]:
         """A part of the tenant's jobs, newest first, and whether there are more. Raises `BadInput`."""
@@ -121,15 +136,21 @@ class Jobs:
         return await self._thread.run(lambda: self._catalog.heartbeat(holder))
 
     async def report(self, holder: Holder, report: Report) -> Job:
-        """Keep what a worker tells. Raises `LeaseLost`."""
+        """Keep what a worker tells. Raises `LeaseLost`; `BadInput` for checkpoints that are none."""
         return await self._write(lambda: self._catalog.report(holder, report))
 
     async def finish(self, holder: Holder, outcome: Outcome) -> Job:
-        """A worker ends. Raises `LeaseLost`."""
+        """A worker ends. Raises `LeaseLost`; `BadInput` for a result that is none."""
         return await self._write(lambda: self._catalog.finish(holder, outcome))
 
     async def _write(self, call: Callable[[], T]) -> T:
-        done = await self._thread.run(call)
+        def write() -> T:
+            done = call()
+            if done is not None:
+                self._names.refresh()
+            return done
+
+        done = await self._thread.run(write)
         if done is not None:
             self.changes.happened()
         return done

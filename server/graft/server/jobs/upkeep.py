@@ -12,6 +12,7 @@ from graft.server.files.files import Files
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.job import Job, JobError
 from graft.server.jobs.jobs import Jobs, changed
+from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Sightings, Term
 from graft.server.jobs.training_rows.reading import judge
 from graft.server.registry.thread import CatalogThread
@@ -29,12 +30,14 @@ class Upkeep:
         catalog: JobCatalog,
         thread: CatalogThread,
         files: Files,
+        names: JobNames,
         *,
         term: Term,
         now: Callable[[], float] = monotonic,
     ) -> None:
         """`now` is monotonic, in seconds."""
         self._jobs, self._catalog, self._thread, self._files = jobs, catalog, thread, files
+        self._names = names
         self._term, self._now = term, now
         self._sightings = Sightings(term)
 
@@ -59,10 +62,17 @@ class Upkeep:
                 _log.warning("%s was taken from its worker, of which nothing was heard", job)
                 self._jobs.changes.happened()
 
+    async def read_names(self) -> None:
+        """Hear what other servers did with jobs, for ever."""
+        while True:
+            await self._attempt(lambda: self._thread.run(self._names.refresh), "names of models of jobs were not read")
+            await asyncio.sleep(_LOOK_SECONDS)
+
     async def _read_all(self) -> None:
         for job in await self._thread.run(self._catalog.unread):
             error = await self._judged(job)
             if await self._thread.run(lambda job=job, error=error: self._catalog.judged(job, error)):  # type: ignore[misc]
+                await self._thread.run(self._names.refresh)
                 self._jobs.changes.happened()
 
     async def _judged(self, job: Job) -> JobError | None:

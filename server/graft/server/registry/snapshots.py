@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from graft.adapters.accepting import OTHER_FORM_RECORD
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.base.base import Base
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.fine_tuned import FineTuned
 from graft.adapters.catalog.snapshot import CatalogSnapshot
 from graft.adapters.errors import IncompatibleAdapter, NotFound, Reason
 from graft.adapters.form import ServingForm
@@ -34,6 +38,11 @@ class Snapshots:
                 self._other_form_allowed = self._allowed_in(snapshot, before, catalog)
                 self._soft_prompts |= _soft_prompts_in(snapshot, before)
                 self.current = snapshot
+
+    def know_fine_tuned(self, made: Mapping[tuple[str, str], FineTuned]) -> None:
+        """Take what jobs have made."""
+        with self._refreshing:
+            self.current = replace(self.current, fine_tuned=MappingProxyType(dict(made)))
 
     def is_soft_prompt(self, digest: str) -> bool:
         """Whether a version that is known, or was, is one: a deleted one may still be leased."""

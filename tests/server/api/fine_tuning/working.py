@@ -10,7 +10,6 @@ from graft.v1 import job_pb2 as pb
 from graft.v1 import job_pb2_grpc
 from tests.server.api.conftest import Server
 
-DIGEST = "sha256:" + "2" * 64
 ROWS = b"".join(
     json.dumps({"messages": [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "x"}]}).encode()
     + b"\n"
@@ -48,12 +47,13 @@ class Worker:
         self.server, self.name = server, name
         self.claim = pb.ClaimJobResponse()
         self.number = 0
+        self.versions: dict[int, str] = {}
 
     async def claimed(self, **others: Any) -> pb.ClaimJobResponse:
         request = pb.ClaimJobRequest(worker=self.name, **others)
         request.wait.FromSeconds(20)
         self.claim = await stub(self.server).ClaimJob(request)
-        self.number = 0
+        self.number, self.versions = 0, {}
         return self.claim
 
     @property
@@ -68,7 +68,9 @@ class Worker:
         self.number += 1
         event = pb.JobEvent(message=f"Step {step}", is_metrics=True)
         event.data.update({"step": step, "train_loss": 1.5})
-        checkpoint = pb.JobCheckpoint(step=step, version_digest=DIGEST, metrics={"train_loss": 1.5, "step": step})
+        checkpoint = pb.JobCheckpoint(
+            step=step, version_digest=await self.version(step), metrics={"train_loss": 1.5, "step": step}
+        )
         request = pb.ReportJobRequest(
             **self.right,
             number=self.number,
@@ -83,4 +85,15 @@ class Worker:
         return (await stub(self.server).CompleteJob(pb.CompleteJobRequest(**self.right, **outcome))).job
 
     async def succeed(self) -> pb.Job:
-        return await self.complete(result=pb.JobResult(adapter="a", version_digest=DIGEST, trained_tokens=400))
+        """The last step's version is what it has made."""
+        digest = await self.version(max(self.versions, default=1))
+        result = pb.JobResult(adapter=self.claim.job.adapter, version_digest=digest, trained_tokens=400)
+        return await self.complete(result=result)
+
+    async def version(self, step: int) -> str:
+        """The digest of what a step made, which lies under the job's adapter."""
+        if step not in self.versions:
+            adapter = self.claim.job.adapter
+            made = await self.server.imported(f"{adapter}-of-{self.name}", seed=step, adapter=adapter)
+            self.versions[step] = made.digest
+        return self.versions[step]

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from graft.adapters.adapter import STABLE
+from graft.adapters.catalog.fine_tuned import name_of
 from graft.adapters.catalog.snapshot import ANY_BASE
 from graft.server.api.http.body import JsonResponse
 from graft.server.operations.metrics import Metrics
@@ -44,7 +45,7 @@ class Operations:
 
 
 class Models:
-    """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases."""
+    """`/v1/models`: the base under its name and as `base`, each adapter and each of its aliases, and what jobs made."""
 
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
@@ -77,6 +78,17 @@ class Models:
             if alias.name == STABLE:
                 yield self._model(alias.adapter, created)
             yield self._model(f"{alias.adapter}:{alias.name}", created)
+        yield from self._fine_tuned(tenant)
+
+    def _fine_tuned(self, tenant: str) -> Iterator[dict[str, Any]]:
+        """Models of jobs that have succeeded, unless their version was deleted."""
+        snapshot = self._snapshots.current
+        for (owner, job), made in snapshot.fine_tuned.items():
+            entry = snapshot.entries.get((owner, made.adapter))
+            version = None if entry is None else entry.versions.get(made.version_digest or "")
+            if owner == tenant and version is not None:
+                name = name_of(base=snapshot.base_name, tenant=tenant, suffix=made.suffix, job=job)
+                yield self._model(name, int(version.create_time.timestamp()))
 
     def _model(self, name: str, created: int) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": created, "owned_by": "graft", "root": self._base.name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -14,6 +14,8 @@ from graft.server.jobs.policy.lease import Beat
 from graft.server.jobs.policy.states import ENDED, HELD, JobState
 from graft.server.jobs.store import rows
 
+# Of one statement: SQLite once took a thousand.
+_MAX_IDS = 500
 _jobs, _events, _checkpoints = tables.jobs, tables.events, tables.checkpoints
 
 
@@ -111,6 +113,30 @@ def in_state(connection: sa.Connection, state: JobState) -> tuple[Job, ...]:
     """All tenants' jobs that are there, oldest first."""
     query = sa.select(_jobs).where(_jobs.c.state == state.value).order_by(_jobs.c.id)
     return tuple(map(rows.job, connection.execute(query).mappings()))
+
+
+def ids_in(connection: sa.Connection, states: Collection[JobState]) -> frozenset[str]:
+    """Ids of all tenants' jobs that are in one of these states."""
+    query = sa.select(_jobs.c.id).where(_jobs.c.state.in_([one.value for one in states]))
+    return frozenset(connection.execute(query).scalars())
+
+
+def num_in(connection: sa.Connection, states: Collection[JobState]) -> int:
+    """How many of all tenants' jobs are in one of these states."""
+    query = sa.select(sa.func.count()).where(_jobs.c.state.in_([one.value for one in states]))
+    return int(connection.execute(query).scalar_one())
+
+
+def with_checkpoints(connection: sa.Connection, ids: Collection[str]) -> Iterator[tuple[Job, dict[int, str]]]:
+    """These jobs, each with the digests of its checkpoints by step."""
+    ordered = sorted(ids)
+    for part in (ordered[begin : begin + _MAX_IDS] for begin in range(0, len(ordered), _MAX_IDS)):
+        steps: dict[str, dict[int, str]] = {}
+        columns = (_checkpoints.c.job, _checkpoints.c.step, _checkpoints.c.version_digest)
+        for row in connection.execute(sa.select(*columns).where(_checkpoints.c.job.in_(part))):
+            steps.setdefault(row.job, {})[row.step] = row.version_digest
+        for found in connection.execute(sa.select(_jobs).where(_jobs.c.id.in_(part))).mappings():
+            yield rows.job(found), steps.get(found["id"], {})
 
 
 def _no_job(job: str) -> NoSuchResource:

@@ -17,6 +17,7 @@ from graft.server.jobs.policy.queue import Shares, Waiting, next_job
 from graft.server.jobs.policy.states import HELD, JobState, Move
 from graft.server.jobs.store import reads
 from graft.server.jobs.store.changes import lock, move, tell, write
+from graft.server.jobs.store.made import Fits, check_checkpoints, check_result
 
 _jobs = tables.jobs
 
@@ -92,8 +93,11 @@ def heartbeat(connection: sa.Connection, holder: Holder) -> Job:
     return job
 
 
-def report(connection: sa.Connection, holder: Holder, said: Report, *, now: datetime) -> Job:
-    """Keep what the worker tells, once; it is a heartbeat, too. Raises `LeaseLost`."""
+def report(connection: sa.Connection, holder: Holder, said: Report, *, fits: Fits, now: datetime) -> Job:
+    """Keep what the worker tells, once; it is a heartbeat, too.
+
+    Raises `LeaseLost`; `BadInput` for checkpoints that are no versions of the job's.
+    """
     job = _held(connection, holder)
     query = sa.select(_jobs.c.num_reports).where(_jobs.c.id == job.id)
     if said.number <= int(connection.execute(query).scalar_one()):
@@ -104,6 +108,7 @@ def report(connection: sa.Connection, holder: Holder, said: Report, *, now: date
         values["progress"] = asdict(said.progress)
     if said.resolved is not None:
         values["resolved"] = dict(said.resolved)
+    check_checkpoints(connection, job, (one.version_digest for one in said.checkpoints), fits=fits)
     for checkpoint in said.checkpoints:
         _keep(connection, job, checkpoint, now=now)
         values["num_losses"] = 0
@@ -111,15 +116,17 @@ def report(connection: sa.Connection, holder: Holder, said: Report, *, now: date
     return reads.get_any(connection, job.id)
 
 
-def finish(connection: sa.Connection, holder: Holder, outcome: Outcome, *, now: datetime) -> Job:
-    """The worker ends; repeated, it is answered again. Raises `LeaseLost`."""
+def finish(connection: sa.Connection, holder: Holder, outcome: Outcome, *, fits: Fits, now: datetime) -> Job:
+    """The worker ends; repeated, it is answered again. Raises `LeaseLost`; `BadInput` for a result that is none."""
     lock(connection, holder.job)
     job = reads.get_any(connection, holder.job)
     if job.fence == holder.fence and job.state in _ENDS[type(outcome)]:
         return job
     job = _held(connection, holder)
     if isinstance(outcome, JobResult):
-        news = News(message="The job has succeeded", data={"trained_tokens": outcome.trained_tokens})
+        check_result(connection, job, outcome, fits=fits, now=now)
+        data = {key: getattr(outcome, key) for key in ("trained_tokens", "adapter", "version_digest")}
+        news = News(message="The job has succeeded", data=data)
         move(connection, job, Move.SUCCEED, news, now=now, result=_result_row(outcome))
     elif isinstance(outcome, JobError):
         news = News(message=outcome.message, level="error", data={"code": outcome.code, "param": outcome.param})
