@@ -81,7 +81,7 @@ class Finetune(Adapting[FinetuneSettings]):
             compile_blocks(model, lengths_vary=True)
         with self.folder.claimed(ready.identity, processes, layout, resume=resume):
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            run = self.run(model, ready, layout)
+            run = self.heard(self.run(model, ready, layout))
             run.execute(resume=resume)
             run.step.finish()
             free_memory()
@@ -129,7 +129,7 @@ class Finetune(Adapting[FinetuneSettings]):
         record = TrainedRecord(
             base=self.base.identity,
             form=self.form,
-            lineage=lineage("finetune", ready.identity, seed=self.settings.seed),
+            lineage=lineage("finetune", ready.identity, seed=self.settings.seed, job=self.job),
         )
         written = Written.into(self.work, ready.method, ready.base, record)
         written.write(model, lambda: recorded(model, ready.rows, self.form), processes, is_sharded=is_sharded)

@@ -86,8 +86,9 @@ class Progress:
         line = json.dumps({"step": step, "seconds": round(seconds, 4), **finite}) + "\n"
         with written(self._folder / METRICS, what_stays="checkpoints stay"):
             write_whole(self._file, line.encode())
-            for listener in self._listeners:
-                listener.report(step, {name: value for name, value in finite.items() if value is not None})
+            with self.paused():
+                for listener in self._listeners:
+                    listener.report(step, {name: value for name, value in finite.items() if value is not None})
         self._show(finite)
 
     @contextlib.contextmanager

@@ -78,7 +78,7 @@ class Align(Adapting[AlignSettings]):
                 batches = self._referred(ready.held_out, model, layout, learned=False).data.in_order()
                 measured = HeldOut(objective=ready.objective, batches=batches)
             torch.manual_seed(self.settings.seed + layout.share.index)  # each data-parallel process has its own dropout
-            run = self._run(model, ready, learned.data, measured, layout)
+            run = self.heard(self._run(model, ready, learned.data, measured, layout))
             run.execute(resume=resume)
             run.step.finish()
             free_memory()
@@ -142,7 +142,7 @@ class Align(Adapting[AlignSettings]):
         record = TrainedRecord(
             base=self.base.identity,
             form=self.form,
-            lineage=lineage("align", ready.identity, seed=self.settings.seed),
+            lineage=lineage("align", ready.identity, seed=self.settings.seed, job=self.job),
         )
         if self.is_reward:
             whole = whole_adapter(model)

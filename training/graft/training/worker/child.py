@@ -1,0 +1,120 @@
+"""`python -m graft.training.worker.child ATTEMPT`: one job's training, alone or as one of `torchrun`'s processes.
+
+Exit status: 0 with ``trained.json`` in the attempt's folder; 143 (SIGTERM) when it was asked to stop, and has saved;
+otherwise with ``failure.json``, or without one where nothing could be written any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from graft.training.runtime.startup import prepare
+
+FAILURE = "failure.json"
+FAILED, FAILED_BY_USER = 1, 2
+_METHODS = {1: "supervised", 2: "dpo", 3: "reinforcement"}
+"""By the number in the contract; each is a module of `methods`."""
+
+
+def main(attempt: Path) -> int:
+    prepare()
+    from graft.training.worker.folder import JobFolder
+    from graft.training.worker.methods.adapting import is_first
+    from graft.training.worker.tell import FILE, Tell
+    from graft.training.worker.trained import FILE as RESULT
+    from graft.training.worker.trained import Trained
+
+    job = JobFolder.read(attempt)
+    _end_with_the_worker(job.hold)
+    lock = _alone(job.path) if is_first() else None
+    if (attempt / RESULT).exists():
+        return 0
+    train: Callable[[JobFolder, Tell], Trained] = import_module(
+        f"graft.training.worker.methods.{_METHODS[job.spec.method]}"
+    ).train
+    try:
+        trained = train(job, Tell(path=job.attempt / FILE))
+    except Exception as error:
+        code, status = _code(error)
+        if status != FAILED_BY_USER and not 128 < status:
+            traceback.print_exc()
+        if lock is not None and status < 128:
+            _leave(job.attempt, code, _said(error))
+        return status
+    if lock is not None:
+        trained.write(job.attempt)
+        os.close(lock)
+    return 0
+
+
+def _alone(folder: Path) -> int:
+    """A child of an earlier start may still save what it has; this one goes on from there."""
+    lock = os.open(folder / "child.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _end_with_the_worker(hold: Path) -> None:
+    """The worker holds the other end of the standard input: when it is gone, so is its right to the job. The step that
+    runs is saved; what does not end by itself is ended before another worker may begin.
+    """
+    seconds = float(os.environ.get("GRAFT_WORKER_GRACE_SECONDS", "10"))
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        hold.unlink(missing_ok=True)
+        last = threading.Timer(seconds, os._exit, (FAILED,))
+        last.daemon = True
+        last.start()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if not sys.stdin.closed and not os.isatty(sys.stdin.fileno()):
+        threading.Thread(target=watch, name="worker", daemon=True).start()
+
+
+def _code(error: Exception) -> tuple[str, int]:
+    """What a failure is called in the job, and the exit status."""
+    import torch
+
+    from graft.adapters.errors import GraftError
+    from graft.training.errors import ConfigurationError, DataError, Diverged, Interrupted, NotWritten
+
+    if isinstance(error, Interrupted):
+        return "interrupted", error.exit_code
+    for kind, code in (
+        (DataError, "invalid_training_file"),
+        (Diverged, "diverged"),
+        (ConfigurationError, "invalid_settings"),
+        (NotWritten, "disk_refused"),
+        (torch.OutOfMemoryError, "out_of_memory"),
+        (MemoryError, "out_of_memory"),
+    ):
+        if isinstance(error, kind):
+            return code, FAILED_BY_USER
+    is_said = hasattr(error, "exit_code") or isinstance(error, GraftError)
+    return ("training_failed", FAILED_BY_USER) if is_said else ("internal_error", FAILED)
+
+
+def _said(error: Exception) -> str:
+    from graft.training.errors import first_line
+
+    return str(error) if hasattr(error, "exit_code") or hasattr(error, "reasons") else first_line(error)
+
+
+def _leave(attempt: Path, code: str, message: str) -> None:
+    text = json.dumps({"code": code, "message": message[:10_000]})
+    (attempt / FAILURE).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

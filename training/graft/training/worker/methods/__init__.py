@@ -1,0 +1,1 @@
+"""What each method makes of a job: `train(job, tell) -> Trained`."""

@@ -1,0 +1,1 @@
+"""The worker's own process: it speaks with the server and starts, watches and ends what trains."""

@@ -1,0 +1,233 @@
+"""One claim of a job, from its files to its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from graft.client import GraftClientError
+from graft.training.errors import TrainingError
+from graft.training.worker.child import FAILURE
+from graft.training.worker.folder import JobFolder
+from graft.training.worker.supervising.client import WorkerClient
+from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.process import Child
+from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
+from graft.training.worker.trained import Trained
+from graft.v1 import job_pb2 as pb
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+_LOOK_SECONDS, _AGAIN_SECONDS = 0.1, 1.0
+MAX_CRASHES = 3
+"""So often one behind the other a training may end without a word, and no step between."""
+STABLE = "stable"
+
+
+class Ending(Enum):
+    """How a claim ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RELEASED = "given back"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a job cannot be done."""
+
+    code: str
+    message: str
+
+
+class Refused(Exception):
+    """The server takes something for good reasons not."""
+
+    def __init__(self, code: str, error: GraftClientError) -> None:
+        super().__init__(str(error))
+        self.code = code
+
+
+class Attempt:
+    """What the worker does for one job while it has it."""
+
+    def __init__(
+        self,
+        client: WorkerClient,
+        folder: JobFolder,
+        keeper: Keeper,
+        *,
+        num_processes: int,
+        stop: threading.Event,
+    ) -> None:
+        """``stop`` is set where the worker is to end: the job is saved and given back."""
+        self._client, self._folder, self._keeper, self._stop = client, folder, keeper, stop
+        self._acting = client.acting(folder.id, folder.fence)
+        self._num_processes, self._num_crashes, self._crash_step = num_processes, 0, -1
+        self._reporting = Reporting(
+            folder,
+            keeper,
+            push=lambda path: self._acting.push_adapter(path, name=folder.adapter).version.digest,
+            report=lambda report: client.report(report, timeout=keeper.lease.seconds),
+        )
+
+    def run(self) -> Ending:
+        """Raises OSError where the disk refuses what the worker itself writes: then the job is given back."""
+        child: Child | None = None
+        try:
+            self._fetch()
+            while not self._is_stopping:
+                if self._is_trained:
+                    return self._finish()
+                self._wait_for_the_lease()
+                child = self._start()
+                self._accompany(child)
+                child.close()
+                self._keeper.child = None
+                if (failure := self._failure(child)) is not None:
+                    return self._fail(failure)
+            return self._finish() if self._is_trained else self._release()
+        except LeaseGone:
+            return Ending.LOST
+        except Refused as error:
+            return self._fail(Failure(code=error.code, message=str(error)))
+        except TrainingError as error:
+            return self._fail(Failure(code="worker_failed", message=str(error)))
+        finally:
+            if child is not None:
+                child.close()
+            self._acting.close()
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop.is_set() or self._keeper.state == pb.JOB_STATE_PAUSING
+
+    @property
+    def _is_trained(self) -> bool:
+        return Trained.read(self._folder.attempt) is not None
+
+    def _fetch(self) -> None:
+        """The job's files."""
+        folder, spec = self._folder, self._folder.spec
+        self._said(lambda: self._acting.download(spec.training_file, folder.training_file), "download_failed")
+        if (path := folder.validation_file) is not None:
+            self._said(lambda: self._acting.download(spec.validation_file, path), "download_failed")
+
+    def _start(self) -> Child:
+        self._folder.hold.unlink(missing_ok=True)
+        (self._folder.attempt / FAILURE).unlink(missing_ok=True)
+        grace = self._keeper.lease.seconds / 3
+        child = Child(self._folder.attempt, num_processes=self._num_processes, grace_seconds=grace)
+        self._keeper.child = child
+        return child
+
+    def _accompany(self, child: Child) -> None:
+        """Until it has ended."""
+        ended = threading.Event()
+        while child.status() is None:
+            if self._keeper.is_lost:
+                child.kill()
+                raise LeaseGone
+            if self._is_stopping:
+                child.stop()
+            if child.is_asked:  # by the lease's end, too
+                self._folder.hold.unlink(missing_ok=True)
+            is_sent = self._reporting.go_on()
+            ended.wait(_LOOK_SECONDS if is_sent else min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
+        self._reporting.go_on()
+
+    def _failure(self, child: Child) -> Failure | None:
+        """None where the job can go on, here or elsewhere."""
+        path = self._folder.attempt / FAILURE
+        if path.exists():
+            return Failure(**json.loads(path.read_text(encoding="utf-8")))
+        if self._is_trained or child.is_asked:
+            return None
+        self._num_crashes = self._num_crashes + 1 if self._reporting.step == self._crash_step else 1
+        self._crash_step = self._reporting.step
+        told = f"The training ended by itself ({_ended(child.status())}) after step {self._reporting.step}"
+        if self._num_crashes >= MAX_CRASHES:
+            return Failure(code="training_lost", message=f"{told}, {MAX_CRASHES} times without a step between")
+        self._reporting.event(f"{told}; it goes on from the newest checkpoint", level="warn")
+        return None
+
+    def _wait_for_the_lease(self) -> None:
+        """Where no server answered for long: nothing runs until one says that the job is still this worker's."""
+        while self._keeper.lease.is_ending and not self._is_stopping:
+            if self._keeper.is_lost:
+                raise LeaseGone
+            self._stop.wait(self._keeper.lease.beat_seconds)
+
+    def _finish(self) -> Ending:
+        """Everything that was made is on the server before it is said that the job has succeeded."""
+        folder, trained = self._folder, Trained.read(self._folder.attempt)
+        assert trained is not None
+        pushed = self._said(lambda: self._acting.push_adapter(trained.adapter, name=folder.adapter), "version_refused")
+        digest: str = pushed.version.digest
+        files = [self._said(lambda path=path: self._upload(path), "results_refused") for path in trained.files]  # type: ignore[misc]
+        self._reporting.version(trained.num_steps, digest, {"step": float(trained.num_steps), **trained.metrics})
+        self._drain()
+        self._said(lambda: self._acting.set_alias(folder.adapter, STABLE, digest, timeout=600.0), "alias_refused")
+        result = pb.JobResult(
+            adapter=folder.adapter, version_digest=digest, trained_tokens=trained.trained_tokens, result_files=files
+        )
+        self._complete(result=result)
+        shutil.rmtree(folder.path, ignore_errors=True)
+        return Ending.SUCCEEDED
+
+    def _fail(self, failure: Failure) -> Ending:
+        _log.warning("%s fails: %s", self._folder.id, failure.message)
+        try:
+            self._drain()
+            self._complete(failure=pb.JobFailure(code=failure.code, message=failure.message[:10_000]))
+        except LeaseGone:
+            return Ending.LOST
+        for path in (self._folder.work, self._folder.versions):
+            shutil.rmtree(path, ignore_errors=True)
+        return Ending.FAILED
+
+    def _release(self) -> Ending:
+        self._drain()
+        self._complete(release=pb.JobRelease())
+        return Ending.RELEASED
+
+    def _drain(self) -> None:
+        while not self._reporting.go_on():
+            self._wait_for_the_server()
+
+    def _complete(self, **outcome: pb.JobResult | pb.JobFailure | pb.JobRelease) -> None:
+        request = pb.CompleteJobRequest(job=self._folder.id, fence=self._folder.fence, **outcome)  # type: ignore[arg-type]
+        self._said(lambda: self._client.complete(request, timeout=60.0), "not_completed")
+
+    def _upload(self, path: Path) -> str:
+        return self._acting.upload(path, request_id=f"{self._folder.id}-{self._folder.fence}-{path.name}")
+
+    def _said(self, call: Callable[[], T], code: str) -> T:
+        """Said again until it is answered. Raises ``LeaseGone``, and ``Refused`` where saying it again is in vain."""
+        while True:
+            try:
+                return call()
+            except NOT_NOW as error:
+                _log.info("the server does not answer now: %s", error)
+                self._wait_for_the_server()
+            except GraftClientError as error:
+                raise_lost(error, self._keeper)
+                raise Refused(code, error) from error
+
+    def _wait_for_the_server(self) -> None:
+        """Raises ``LeaseGone`` where the job is lost, or where the worker is to end and its lease is over anyway."""
+        if self._keeper.is_lost or (self._stop.is_set() and self._keeper.lease.is_over):
+            raise LeaseGone
+        threading.Event().wait(min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
+
+
+def _ended(status: int | None) -> str:
+    return f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"

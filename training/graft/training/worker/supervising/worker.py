@@ -1,0 +1,179 @@
+"""`graft worker`: claims a job, carries it out, claims the next."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from graft.adapters.base.base import Base
+from graft.adapters.form import ServingForm
+from graft.client import GraftClientError
+from graft.client.errors import PermissionDenied, Unauthenticated
+from graft.training.errors import ConfigurationError
+from graft.training.runtime.disk import replace_text
+from graft.training.worker.folder import JobFolder
+from graft.training.worker.supervising.attempt import Attempt, Ending
+from graft.training.worker.supervising.client import LEASE_LOST, WorkerClient
+from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.lease import Lease
+from graft.v1 import job_pb2 as pb
+from graft.v1.common_pb2 import ServingForm as FormNumber
+
+_log = logging.getLogger(__name__)
+_WAIT_SECONDS, _AGAIN_SECONDS = 20.0, 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a worker is told."""
+
+    target: str
+    folder: Path
+    """Of all jobs: workers that see the same one go on from each other's checkpoints."""
+    name: str
+    token: str | None = None
+    base: Path | None = None
+    """Where the server's base lies here; None: it is looked for by its name."""
+    num_processes: int = 1
+    ray: int | None = None
+    ray_address: str | None = None
+    max_jobs: int | None = None
+    """End after so many."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The operator's, by method."""
+
+
+class Worker:
+    """One job at a time."""
+
+    def __init__(self, settings: WorkerSettings, *, find_base: Any) -> None:
+        """``find_base`` gives the folder of a base by its name; it raises NotFound."""
+        self._settings, self._find_base = settings, find_base
+        self._stop = threading.Event()
+        self._bases: dict[str, Base] = {}
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; how many jobs were carried out to their end. Raises ``ConfigurationError``."""
+        num_done = 0
+        with _own_name(self._settings.folder, self._settings.name) as own, self._signals():
+            with WorkerClient(self._settings.target, token=self._settings.token) as client:
+                while not self._stop.is_set() and num_done != self._settings.max_jobs:
+                    claimed = self._claim(client, own / "claim")
+                    if claimed is None:
+                        continue
+                    claim, lease = claimed
+                    ending = self._carry_out(client, claim, lease)
+                    (own / "claim").unlink(missing_ok=True)
+                    print(f"{claim.job.id}: {ending.value}", flush=True)
+                    num_done += ending in (Ending.SUCCEEDED, Ending.FAILED)
+        return num_done
+
+    def _claim(self, client: WorkerClient, mark: Path) -> tuple[pb.ClaimJobResponse, Lease] | None:
+        """The next job, or the one that this worker had when it was ended. None where there is none yet."""
+        if not mark.exists():
+            replace_text(mark, uuid.uuid4().hex)
+        request_id, sent = mark.read_text(encoding="utf-8"), monotonic()
+        try:
+            claim = client.claim(self._settings.name, request_id=request_id, wait_seconds=_WAIT_SECONDS)
+        except (PermissionDenied, Unauthenticated) as error:
+            raise ConfigurationError(
+                f"{self._settings.target} does not let this worker work: {error}. Put the token of the tenant that its "
+                "--worker-tenant names into GRAFT_TOKEN."
+            ) from None
+        except GraftClientError as error:
+            if error.reason == LEASE_LOST:
+                mark.unlink()
+            else:
+                _log.info("%s does not answer: %s", self._settings.target, error)
+                self._stop.wait(_AGAIN_SECONDS)
+            return None
+        if not claim.HasField("job"):
+            return None
+        return claim, Lease(claim.lease.ToTimedelta().total_seconds(), sent=sent)
+
+    def _carry_out(self, client: WorkerClient, claim: pb.ClaimJobResponse, lease: Lease) -> Ending:
+        job = claim.job
+        print(f"{job.id}: claimed", flush=True)
+        with Keeper(client, job=job.id, fence=claim.fence, lease=lease) as keeper:
+            folder = self._folder_of(client, claim)
+            folder.write()
+            settings = self._settings
+            attempt = Attempt(client, folder, keeper, num_processes=settings.num_processes, stop=self._stop)
+            return attempt.run()
+
+    def _folder_of(self, client: WorkerClient, claim: pb.ClaimJobResponse) -> JobFolder:
+        info, job, settings = client.info(), claim.job, self._settings
+        base = self._base(info.base.name, info.base.digest)
+        method = pb.JobMethod.Name(job.spec.method).removeprefix("JOB_METHOD_").lower()
+        return JobFolder(
+            path=settings.folder.absolute() / "jobs" / job.id,
+            job=job,
+            adapter=job.adapter,
+            base=base.path,
+            form=ServingForm[FormNumber.Name(info.form).removeprefix("SERVING_FORM_")],
+            target=settings.target,
+            fence=claim.fence,
+            told_step=job.progress.step,
+            checkpoint_step=claim.checkpoint.step,
+            ray=settings.ray,
+            ray_address=settings.ray_address,
+            settings=settings.settings.get(method, {}),
+        )
+
+    def _base(self, name: str, digest: str) -> Base:
+        """The server's. Raises ``ConfigurationError`` where this machine has another, or none."""
+        if digest not in self._bases:
+            base = Base.from_folder(self._settings.base or self._find_base(name))
+            if base.digest != digest:
+                raise ConfigurationError(
+                    f"{self._settings.target} serves {name} ({digest}), and {base.path} is {base.name} ({base.digest}): "
+                    "give the folder of the server's base by --base."
+                )
+            self._bases[digest] = base
+        return self._bases[digest]
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGTERM or SIGINT has the job saved and given back; a second one ends the worker at once."""
+
+        def hear(number: int, frame: FrameType | None) -> None:
+            if self._stop.is_set():
+                os._exit(128 + number)
+            self._stop.set()
+            print("ending: the job is saved and given back; a second signal ends at once", flush=True)
+
+        before = {one: signal.signal(one, hear) for one in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+@contextlib.contextmanager
+def _own_name(folder: Path, name: str) -> Iterator[Path]:
+    """A folder of this worker's own. Raises ``ConfigurationError`` where another worker of the name works there."""
+    own = folder.absolute() / "workers" / name
+    own.mkdir(parents=True, exist_ok=True)
+    handle = os.open(own, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"another worker called {name} works in {folder}: give this one another --name."
+            ) from None
+        yield own
+    finally:
+        os.close(handle)
