@@ -13,9 +13,9 @@ Carries out fine-tuning jobs that users make on a running server (/v1/fine_tunin
 lease, trains it in a process of its own, streams events and metrics, pushes checkpoints and the finished version, moves
 the alias stable to it, and claims the next.
 
-SIGTERM and Ctrl-C save the job and give it back: another worker goes on from the newest checkpoint. Workers that see the
-same --folder go on from each other's checkpoints. A worker that was killed goes on with its job when it is started again
-under the same --name."""
+SIGTERM and Ctrl-C save the job and give it back: another worker goes on from the newest checkpoint. Workers that see
+the same --folder go on from each other's checkpoints. A worker that was killed goes on with its job when it is started
+again under the same --name."""
 _EXAMPLES = """\
 examples:
   graft serve &                                  # the server, on localhost:8470
@@ -49,7 +49,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-base", type=Path, help="folder of the server's base on this machine (default: found by its name)"
     )
-    parser.add_argument("--processes", type=int, default=1, help="of each job on this machine, by torchrun (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="of each job on this machine, by torchrun (default: 1)"
+    )
     parser.add_argument("--ray", type=int, metavar="WORKERS", help="train each job in so many Ray Train workers")
     parser.add_argument("--ray-address", help="of a running cluster (default: one is started for each job)")
     parser.add_argument(

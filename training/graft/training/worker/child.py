@@ -45,7 +45,7 @@ def main(attempt: Path) -> int:
         trained = train(job, Tell(path=job.attempt / FILE))
     except Exception as error:
         code, status = _code(error)
-        if status != FAILED_BY_USER and not 128 < status:
+        if status != FAILED_BY_USER and not status > 128:
             traceback.print_exc()
         if lock is not None and status < 128:
             _leave(job.attempt, code, _said(error))

@@ -99,7 +99,7 @@ class Teller:
         self._take_checkpoints()
 
     def _take_checkpoints(self) -> None:
-        """Those that come by the schedule: where a training was stopped is nobody's model. The last is what comes out."""
+        """Those that are due: where a training was stopped is nobody's model, and the last is what comes out."""
         hearing = self._hearing
         for path in complete_checkpoints(hearing.folder):
             step = step_of(path)

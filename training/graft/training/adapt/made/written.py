@@ -113,7 +113,10 @@ def whole_adapter(model: nn.Module) -> dict[str, Tensor]:
 def lineage(kind: str, identity: Identity, *, seed: int, job: str | None = None) -> Lineage:
     """Of a training of a ``kind``, such as ``finetune``, or of a server's ``job``."""
     return Lineage(
-        job=job or f"{kind}-{identity.digest}", data_digest=identity.values[DATA], code_version=code_version(), seed=seed
+        job=job or f"{kind}-{identity.digest}",
+        data_digest=identity.values[DATA],
+        code_version=code_version(),
+        seed=seed,
     )
 
 

@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from graft.adapters.adapter import Lineage
 from graft.adapters.base.base import Base
 from graft.adapters.folder.record import TrainedRecord
-from graft.adapters.adapter import Lineage
 from graft.adapters.form import ServingForm
 from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
 from graft.training.job.lineage import code_version, data_digest
 from graft.training.launch import launching
+from graft.training.launch.processes import Job
 from graft.training.loop.checkpoint import complete_checkpoints
 from graft.training.loop.progress import read_metrics
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.hearing import openai_metrics
 from graft.training.worker.methods.hyperparameters import Numbers, num_rows_of
 from graft.training.worker.results import result_files
-from graft.training.worker.tell import Tell
 from graft.training.worker.trained import Trained
 
 LARGE = 1_000_000_000
@@ -44,12 +44,9 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def numbers_of(job: JobFolder, tell: Tell) -> Numbers:
-    """The run's numbers, told. Raises ``ConfigurationError``."""
-    numbers = Numbers.of(
-        job.hyperparameters, num_rows=num_rows_of(job.training_file), num_processes=num_processes(job)
-    )
-    return numbers
+def numbers_of(job: JobFolder) -> Numbers:
+    """The run's numbers. Raises ``ConfigurationError``."""
+    return Numbers.of(job.hyperparameters, num_rows=num_rows_of(job.training_file), num_processes=num_processes(job))
 
 
 def settings_of(job: JobFolder, base: Base, numbers: Numbers, *, learning_rate: float, **more: Any) -> dict[str, Any]:
@@ -61,7 +58,9 @@ def settings_of(job: JobFolder, base: Base, numbers: Numbers, *, learning_rate: 
             "--base and the folder that `graft quantize` made."
         )
     rows_per_epoch = -(-num_rows_of(job.training_file) // numbers.batch_size)
-    held_out = {} if job.validation_file is None else {"validation": str(job.validation_file), "eval_steps": rows_per_epoch}
+    held_out = (
+        {} if job.validation_file is None else {"validation": str(job.validation_file), "eval_steps": rows_per_epoch}
+    )
     return {
         **form,
         **numbers.settings(learning_rate=learning_rate),
@@ -81,7 +80,7 @@ def record_of(job: JobFolder, base: Base, training: Adapting[_SETTINGS]) -> Trai
     return TrainedRecord(base=base.identity, form=training.form, lineage=lineage)
 
 
-def carried_out(job: JobFolder, training: Adapting[_SETTINGS], recipe: Mapping[str, Any]) -> Trained:
+def carried_out(job: JobFolder, training: Job, recipe: Mapping[str, Any]) -> Trained:
     """Trains alone, with the processes of ``torchrun``, or through Ray; goes on from the newest checkpoint.
 
     Raises what the training does.
@@ -109,7 +108,7 @@ def check_way(training: Adapting[_SETTINGS]) -> Path:
     way = method.way(base)
     if way.route not in (Route.AS_IS, Route.PROMPT):
         raise ConfigurationError(
-            f"the worker's --settings ask for the method {method.name}, of which no server takes what comes out ({way}): "
-            "take lora."
+            f"the worker's --settings ask for the method {method.name}, and no server takes what comes out of it "
+            f"({way}): take lora."
         )
     return training.work

@@ -41,8 +41,8 @@ class Numbers:
         share, rest = divmod(batch, num_processes)
         if rest:
             raise ConfigurationError(
-                f"batch_size is {batch}, and this worker trains in {num_processes} processes, which share a step's rows: "
-                f"take a multiple of {num_processes}, or auto."
+                f"batch_size is {batch}, and this worker's {num_processes} processes share a step's rows: take a "
+                f"multiple of {num_processes}, or auto."
             )
         at_once = max(one for one in range(1, _MAX_ROWS_AT_ONCE + 1) if share % one == 0)
         return cls(

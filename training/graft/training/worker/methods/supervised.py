@@ -26,7 +26,7 @@ _LEARNING_RATE, _LEARNING_RATE_OF_LARGE = 2e-3, 2e-4
 
 def train(job: JobFolder, tell: Tell) -> Trained:
     """Raises ``TrainingError``, ``GraftError``: one line says what to change."""
-    base, numbers = job.read_base(), numbers_of(job, tell)
+    base, numbers = job.read_base(), numbers_of(job)
     rate = _LEARNING_RATE_OF_LARGE if base.num_parameters >= LARGE else _LEARNING_RATE
     settings = FinetuneSettings.from_mapping(settings_of(job, base, numbers, learning_rate=rate))
     training = Finetune(base=base, data=job.training_file, settings=settings, work=job.work, job=job.id)

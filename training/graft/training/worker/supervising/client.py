@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from graft.client import Client
 from graft.client.operation import itself, unary
 from graft.training.runtime.disk import written
-from graft.v1 import file_pb2, job_pb2 as pb
+from graft.v1 import file_pb2
+from graft.v1 import job_pb2 as pb
 
 RESULTS = "fine-tune-results"
 LEASE_LOST = "LEASE_LOST"
@@ -43,11 +44,11 @@ class WorkerClient(Client):
         request.wait.FromNanoseconds(round(wait_seconds * 1e9))
         return self._call(unary("JobService", request, pb.ClaimJobResponse, itself), wait_seconds + 30.0)
 
-    def heartbeat(self, job: str, fence: int, *, timeout: float) -> pb.JobState:
+    def heartbeat(self, job: str, fence: int, *, timeout: float) -> pb.JobState.ValueType:
         request = pb.HeartbeatJobRequest(job=job, fence=fence)
         return self._call(unary("JobService", request, pb.HeartbeatJobResponse, itself), timeout).state
 
-    def report(self, request: pb.ReportJobRequest, *, timeout: float) -> pb.JobState:
+    def report(self, request: pb.ReportJobRequest, *, timeout: float) -> pb.JobState.ValueType:
         return self._call(unary("JobService", request, pb.ReportJobResponse, itself), timeout).state
 
     def complete(self, request: pb.CompleteJobRequest, *, timeout: float) -> pb.Job:

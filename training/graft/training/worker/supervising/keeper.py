@@ -22,7 +22,7 @@ class Keeper:
 
     def __init__(self, client: WorkerClient, *, job: str, fence: int, lease: Lease) -> None:
         self._client, self._job, self._fence, self.lease = client, job, fence, lease
-        self.state: pb.JobState = pb.JOB_STATE_RUNNING
+        self.state: pb.JobState.ValueType = pb.JOB_STATE_RUNNING
         self.is_lost = False
         """The server says that the job is not this worker's any more."""
         self.child: Child | None = None
@@ -38,12 +38,14 @@ class Keeper:
             one.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._ended.set()
         for one in self._threads:
             one.join()
 
-    def heard(self, state: pb.JobState, sent: float) -> None:
+    def heard(self, state: pb.JobState.ValueType, sent: float) -> None:
         """A word that was sent then was answered."""
         self.lease.answered(sent)
         self.state = state

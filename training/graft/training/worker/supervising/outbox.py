@@ -58,7 +58,7 @@ class Outbox:
         if not self._waiting:
             return None
         number, report = self._waiting[0]
-        message = ParseDict(report, pb.ReportJobRequest())
+        message = ParseDict(dict(report), pb.ReportJobRequest())
         message.job, message.fence, message.number = self._job, self._fence, number
         return message
 

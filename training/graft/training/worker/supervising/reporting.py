@@ -24,7 +24,7 @@ _LEVELS = {"info": pb.JOB_EVENT_LEVEL_INFO, "warn": pb.JOB_EVENT_LEVEL_WARN, "er
 
 Push = Callable[[Path], str]
 """Makes a version of an adapter's folder, and gives its digest. Raises what the client does."""
-Report = Callable[[pb.ReportJobRequest], pb.JobState]
+Report = Callable[[pb.ReportJobRequest], pb.JobState.ValueType]
 
 
 class Reporting:

@@ -42,9 +42,9 @@ def run_worker(args: argparse.Namespace, *, target: str, name: str) -> int:
 
 def read_settings(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """The operator's, by method. Raises ``ConfigurationError``."""
-    from graft.training.settings.settings import read_config
+    from graft.training.settings.settings import read_settings as read_file
 
-    found = read_config(path)
+    found = read_file(path)
     for method, values in found.items():
         if method not in METHODS or not isinstance(values, Mapping):
             raise ConfigurationError(

@@ -66,17 +66,21 @@ class Worker:
     def run(self) -> int:
         """Until SIGTERM or SIGINT; how many jobs were carried out to their end. Raises ``ConfigurationError``."""
         num_done = 0
-        with _own_name(self._settings.folder, self._settings.name) as own, self._signals():
-            with WorkerClient(self._settings.target, token=self._settings.token) as client:
-                while not self._stop.is_set() and num_done != self._settings.max_jobs:
-                    claimed = self._claim(client, own / "claim")
-                    if claimed is None:
-                        continue
-                    claim, lease = claimed
-                    ending = self._carry_out(client, claim, lease)
-                    (own / "claim").unlink(missing_ok=True)
-                    print(f"{claim.job.id}: {ending.value}", flush=True)
-                    num_done += ending in (Ending.SUCCEEDED, Ending.FAILED)
+        own_name = _own_name(self._settings.folder, self._settings.name)
+        with (
+            own_name as own,
+            self._signals(),
+            WorkerClient(self._settings.target, token=self._settings.token) as client,
+        ):
+            while not self._stop.is_set() and num_done != self._settings.max_jobs:
+                claimed = self._claim(client, own / "claim")
+                if claimed is None:
+                    continue
+                claim, lease = claimed
+                ending = self._carry_out(client, claim, lease)
+                (own / "claim").unlink(missing_ok=True)
+                print(f"{claim.job.id}: {ending.value}", flush=True)
+                num_done += ending in (Ending.SUCCEEDED, Ending.FAILED)
         return num_done
 
     def _claim(self, client: WorkerClient, mark: Path) -> tuple[pb.ClaimJobResponse, Lease] | None:
@@ -137,8 +141,8 @@ class Worker:
             base = Base.from_folder(self._settings.base or self._find_base(name))
             if base.digest != digest:
                 raise ConfigurationError(
-                    f"{self._settings.target} serves {name} ({digest}), and {base.path} is {base.name} ({base.digest}): "
-                    "give the folder of the server's base by --base."
+                    f"{self._settings.target} serves {name} ({digest}), and {base.path} is {base.name} "
+                    f"({base.digest}): give the folder of the server's base by --training-base."
                 )
             self._bases[digest] = base
         return self._bases[digest]
