@@ -188,6 +188,34 @@ def test_a_folder_that_is_no_adapter_names_what_is_missing(client: Client, tmp_p
         client.push_adapter(tmp_path, name="dates")
 
 
+async def test_files_in_memory_go_over_the_wire_as_a_folder_does(
+    client: Client, async_client: AsyncClient, script: Script, tmp_path: Path
+) -> None:
+    files = {
+        "adapter_config.json": b"{}",
+        "adapter_model.safetensors": memoryview(bytes(range(256)) * (CHUNK_BYTES // 100)),
+        "chat_template.jinja": bytearray(b"{{ messages }}"),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    client.push_adapter(tmp_path, name="dates", alias="")
+    from_folder = list(script.requests)
+    for push in (client.push_adapter(files, name="dates"), await async_client.push_adapter(files, name="dates")):
+        assert push.version.number == 3
+    for number in (1, 2):
+        sent = script.requests[number * len(from_folder) : (number + 1) * len(from_folder)]
+        sent[0].header.request_id = from_folder[0].header.request_id
+        assert sent == from_folder
+
+
+def test_files_in_memory_that_are_no_adapter_are_named(client: Client, script: Script) -> None:
+    with pytest.raises(
+        ValueError, match=r"no adapter_model\.safetensors is among them; 'loss\.png' is none of adapter_c"
+    ):
+        client.push_adapter({"adapter_config.json": b"{}", "loss.png": b""}, name="dates")
+    assert not script.requests
+
+
 def test_waiting_ends_when_the_server_is_ready(client: Client, script: Script) -> None:
     script.ready_after = 2
     assert client.wait_ready(timeout=10).ready

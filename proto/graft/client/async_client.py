@@ -98,7 +98,7 @@ class AsyncClient(AsyncFineTuningCalls):
 
     async def push_adapter(
         self,
-        folder: str | Path,
+        folder: str | Path | upload.InMemory,
         *,
         name: str,
         alias: str | None = None,
@@ -108,11 +108,12 @@ class AsyncClient(AsyncFineTuningCalls):
     ) -> operation.Push:
         """Upload a PEFT folder as a new version and move `alias` to it; of one that is refused nothing is kept.
 
-        Raises OSError where files are missing.
+        In place of the folder its files may be given by name, as bytes in memory.
+        Raises OSError where files are missing, ValueError for files in memory that are no adapter's.
         """
         messages = await asyncio.to_thread(
             upload.upload_requests,
-            Path(folder),
+            Path(folder) if isinstance(folder, str) else folder,
             name=name,
             alias=alias or "",
             allow_noop=allow_noop,

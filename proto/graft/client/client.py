@@ -97,7 +97,7 @@ class Client(FineTuningCalls):
 
     def push_adapter(
         self,
-        folder: str | Path,
+        folder: str | Path | upload.InMemory,
         *,
         name: str,
         alias: str | None = None,
@@ -107,10 +107,11 @@ class Client(FineTuningCalls):
     ) -> operation.Push:
         """Upload a PEFT folder as a new version and move `alias` to it; of one that is refused nothing is kept.
 
-        Raises OSError where files are missing.
+        In place of the folder its files may be given by name, as bytes in memory.
+        Raises OSError where files are missing, ValueError for files in memory that are no adapter's.
         """
         messages = upload.upload_requests(
-            Path(folder),
+            Path(folder) if isinstance(folder, str) else folder,
             name=name,
             alias=alias or "",
             allow_noop=allow_noop,

@@ -1,4 +1,4 @@
-"""A PEFT folder as the messages of one upload."""
+"""A PEFT folder, or what it would hold, as the messages of one upload."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,15 @@ REQUIRED_FILES = ("adapter_config.json", "adapter_model.safetensors")
 OPTIONAL_FILES = ("graft.json", "reference.json", "chat_template.jinja", "task.json")
 _TEMPLATE = "chat_template.jinja"
 
+InMemory = Mapping[str, bytes | bytearray | memoryview]
+"""An adapter's files by name, which are sent from where they are. Nobody may change them before the call has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    described: pb.AdapterFile
+    chunks: Callable[[], Iterator[bytes]]
+
 
 def adapter_files(folder: Path) -> list[Path]:
     """The files of `folder` that make the adapter; training's other outputs stay behind.
@@ -39,29 +50,42 @@ def adapter_files(folder: Path) -> list[Path]:
 
 
 def upload_requests(
-    folder: Path, *, name: str, alias: str = "", allow_noop: bool, allow_other_quantization: bool
+    source: Path | InMemory, *, name: str, alias: str = "", allow_noop: bool, allow_other_quantization: bool
 ) -> Iterator[pb.UploadVersionRequest]:
     """The header with sizes and SHA-256s, then the bytes in chunks of 1 MiB.
 
-    Raises OSError at once where a file is missing or cannot be read.
+    Raises OSError at once where a file is missing or cannot be read, ValueError for files in memory that are not an
+    adapter's.
     """
-    paths = adapter_files(folder)
-    template, is_text = _template(folder)
-    files = [_described(path) for path in paths]
-    beside = template if is_text and _TEMPLATE not in {path.name for path in paths} else b""
-    if beside:
-        sha256 = hashlib.sha256(beside).hexdigest()
-        files.append(pb.AdapterFile(name=_TEMPLATE, size_bytes=len(beside), sha256=sha256))
+    files, template = _of_folder(source) if isinstance(source, Path) else _in_memory(source)
     header = pb.UploadHeader(
         adapter=name,
         alias=alias,
         chat_template_digest=f"sha256:{hashlib.sha256(template).hexdigest()}" if template else "",
-        files=files,
+        files=[file.described for file in files],
         allow_noop=allow_noop,
         allow_other_quantization=allow_other_quantization,
         request_id=uuid.uuid4().hex,
     )
-    return _messages(header, paths, beside)
+    return _messages(header, files)
+
+
+def _of_folder(folder: Path) -> tuple[list[_File], bytes]:
+    """What is sent of it, and its chat template."""
+    files = [_File(described=_described(path), chunks=partial(_read, path)) for path in adapter_files(folder)]
+    template, is_text = _template(folder)
+    if template and is_text and _TEMPLATE not in {file.described.name for file in files}:
+        files.append(_buffered(_TEMPLATE, template))
+    return files, template
+
+
+def _in_memory(given: InMemory) -> tuple[list[_File], bytes]:
+    known = (*REQUIRED_FILES, *OPTIONAL_FILES)
+    wrong = [f"no {name} is among them" for name in REQUIRED_FILES if name not in given]
+    wrong += [f"{name!r} is none of {', '.join(known)}" for name in given if name not in known]
+    if wrong:
+        raise ValueError(f"these files are no PEFT adapter: {'; '.join(wrong)}")
+    return [_buffered(name, given[name]) for name in known if name in given], bytes(given.get(_TEMPLATE, b""))
 
 
 def _template(folder: Path) -> tuple[bytes, bool]:
@@ -86,13 +110,11 @@ def to_bytes(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _messages(header: pb.UploadHeader, paths: list[Path], template: bytes) -> Iterator[pb.UploadVersionRequest]:
+def _messages(header: pb.UploadHeader, files: list[_File]) -> Iterator[pb.UploadVersionRequest]:
     yield pb.UploadVersionRequest(header=header)
-    for path, data in _chunks(paths):
-        yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=path.name, data=data))
-    for begin in range(0, len(template), CHUNK_BYTES):
-        chunk = pb.UploadChunk(file=_TEMPLATE, data=template[begin : begin + CHUNK_BYTES])
-        yield pb.UploadVersionRequest(chunk=chunk)
+    for file in files:
+        for data in file.chunks():
+            yield pb.UploadVersionRequest(chunk=pb.UploadChunk(file=file.described.name, data=data))
 
 
 def upload_base_requests(folder: Path, *, name: str) -> Iterator[base_pb2.UploadBaseRequest]:
@@ -120,18 +142,29 @@ _BASE_FILE = re.compile(
 
 def _base_messages(header: base_pb2.UploadBaseHeader, paths: list[Path]) -> Iterator[base_pb2.UploadBaseRequest]:
     yield base_pb2.UploadBaseRequest(header=header)
-    for path, data in _chunks(paths):
-        yield base_pb2.UploadBaseRequest(chunk=pb.UploadChunk(file=path.name, data=data))
-
-
-def _chunks(paths: list[Path]) -> Iterator[tuple[Path, bytes]]:
     for path in paths:
-        with path.open("rb") as file:
-            while data := file.read(CHUNK_BYTES):
-                yield path, data
+        for data in _read(path):
+            yield base_pb2.UploadBaseRequest(chunk=pb.UploadChunk(file=path.name, data=data))
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while data := file.read(CHUNK_BYTES):
+            yield data
 
 
 def _described(path: Path) -> pb.AdapterFile:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return pb.AdapterFile(name=path.name, size_bytes=file.tell(), sha256=sha256)
+
+
+def _buffered(name: str, data: bytes | bytearray | memoryview) -> _File:
+    view = memoryview(data).cast("B")
+    described = pb.AdapterFile(name=name, size_bytes=len(view), sha256=hashlib.sha256(view).hexdigest())
+    return _File(described=described, chunks=partial(_sliced, view))
+
+
+def _sliced(view: memoryview) -> Iterator[bytes]:
+    for begin in range(0, len(view), CHUNK_BYTES):
+        yield bytes(view[begin : begin + CHUNK_BYTES])

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from statistics import fmean, pstdev
 
 from torch import nn
@@ -19,7 +18,7 @@ from graft.training.reinforce.kl_control import AdaptiveKl
 from graft.training.reinforce.lesson import Lesson
 from graft.training.reinforce.recalling import with_recalled
 from graft.training.reinforce.rollout import Group, Rollout
-from graft.training.reinforce.sampler import Prompt, Sampler
+from graft.training.reinforce.sampler import Files, Prompt, Sampler
 
 Grade = Callable[[Sequence[tuple[int, Rollout]]], Sequence[float | None]]
 """The worth of answers, each to the prompt of a row; None where nothing can be said of one. A draw's are graded
@@ -61,7 +60,8 @@ class Rounds:
     """Of graded groups, and what a nat of divergence costs in rewards."""
     laying: Laying
     learning_rate: float
-    write_model: Callable[[nn.Module, Path], None]
+    files: Callable[[nn.Module], Files]
+    """What of the model is published."""
     choosing: Choosing = field(default_factory=Choosing)
     kl: AdaptiveKl | None = None
     """What divergence costs in rewards, after the rounds so far; None is nothing."""
@@ -78,7 +78,7 @@ class Rounds:
         found = self._learned(list(chosen.groups), number)
         learned = time.monotonic()
         if found:
-            self.sampler.publish(lambda folder: self.write_model(self.step.model, folder), step=self.step.number)
+            self.sampler.publish(self.files(self.step.model), step=self.step.number)
         seconds = {"sampling": sampled - begun, "learning": learned - sampled, "publishing": time.monotonic() - learned}
         told = {f"seconds/{name}": value for name, value in seconds.items()}
         return {**_told(given), **chosen.metrics, **found, **told}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from graft.training.reinforce.rollout import Rollout
 
-Write = Callable[[Path], None]
-"""Fills an empty folder with a version: PEFT's files, and the trainer's record."""
+Files = Mapping[str, bytes]
+"""A version in memory: PEFT's files, and the trainer's record (``adapt.made.in_memory``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,5 +29,5 @@ class Sampler(Protocol):
         a version is published: each answer says which one it is of.
         """
 
-    def publish(self, write: Write, *, step: int) -> str:
+    def publish(self, files: Files, *, step: int) -> str:
         """The policy's weights after so many steps. Returns the version's digest, which answers from now on."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from graft.client import Client
 from graft.client.generation import Choice
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.side_by_side import each
-from graft.training.job.export import put_in_place
 from graft.training.reinforce.rollout import Rollout
-from graft.training.reinforce.sampler import Prompt, Write
+from graft.training.reinforce.sampler import Files, Prompt
 
 ALIAS = "policy"
 """What rounds move. Users' requests go elsewhere: which version is good enough for them is the gate's to say."""
@@ -20,9 +18,9 @@ ALIAS = "policy"
 class ServedPolicy:
     """A ``Sampler``. Before its first version the base itself answers, as a policy of LoRA adapters begins."""
 
-    def __init__(self, client: Client, name: str, *, folder: Path, num_answers: int, max_tokens: int) -> None:
-        """``name`` is the adapter's; versions are written below ``folder`` first, one in the place of the other."""
-        self._client, self._name, self._folder = client, name, folder
+    def __init__(self, client: Client, name: str, *, num_answers: int, max_tokens: int) -> None:
+        """``name`` is the adapter's."""
+        self._client, self._name = client, name
         self._num_answers, self._max_tokens = num_answers, max_tokens
         self._model = ""
         self._steps = {"": 0}
@@ -33,11 +31,9 @@ class ServedPolicy:
         numbered = list(enumerate(prompts))
         return each(lambda one: self._answers(one[1], seed * len(prompts) + one[0]), numbered, about="sampling")
 
-    def publish(self, write: Write, *, step: int) -> str:
-        """Raises what the client raises: then the version before answers on."""
-        target = self._folder / "version"
-        put_in_place(target, write)
-        pushed = self._client.push_adapter(target, name=self._name, alias=ALIAS)
+    def publish(self, files: Files, *, step: int) -> str:
+        """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
+        pushed = self._client.push_adapter(files, name=self._name, alias=ALIAS)
         digest: str = pushed.version.digest
         self._steps[digest] = step
         self._model = f"{self._name}:{ALIAS}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -24,7 +24,7 @@ from graft.adapters.form import ServingForm
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Learning, Method, Route, Way
 from graft.training.adapt.methods.lora import LAYERS
-from graft.training.adapt.methods.through_peft import FILES, tidy
+from graft.training.adapt.methods.through_peft import FILES, as_files, write_files
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.adapt.targets import Targets
 from graft.training.errors import ConfigurationError
@@ -105,10 +105,7 @@ class BottleneckMethod:
         return Learning()
 
     def save(self, model: nn.Module, whole: Mapping[str, Tensor], folder: Path) -> None:
-        (folder / FILES[0]).write_text(json.dumps(model.bottleneck_config), encoding="utf-8")
-        named = {_PREFIX + name: one.contiguous() for name, one in whole.items()}
-        save_file(named, folder / FILES[1], metadata={"format": "pt"})
-        tidy(folder)
+        write_files(as_files({_PREFIX + name: one for name, one in whole.items()}, model.bottleneck_config), folder)
 
     def _targets(self, base: Adaptable) -> Targets:
         paths = [path for path in base.layers if path.endswith(self.places)]

@@ -11,19 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from copy import copy
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
-from safetensors.torch import save_file
 from torch import Tensor
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.lora import RANKS, highest_rank, lora_config
-from graft.training.adapt.methods.through_peft import FILES, PeftMethod, tidy
+from graft.training.adapt.methods.through_peft import PeftMethod, as_files
 from graft.training.adapt.settings import MAX_RANK, AdaptSettings
 from graft.training.errors import ConfigurationError
 
@@ -71,7 +69,7 @@ def _beginning_with(name: str, split: Split, settings: AdaptSettings, uses: froz
         configuration=configuration,
         way=lambda base: Way(route=Route.AS_IS, rank=2 * highest_rank(base, settings)),
         begin=lambda model: _begin(model, split),
-        write=_write,
+        pack=_packed,
     )
 
 
@@ -96,22 +94,20 @@ def _begin(model: PeftModel, split: Split) -> None:
                 layer.lora_A[pair].weight.copy_(a)
 
 
-def _write(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+def _packed(model: PeftModel, whole: Mapping[str, Tensor]) -> dict[str, bytes]:
     """One pair of twice the rank: what was learned, and what it began with, taken away."""
     tensors = {}
     for name, learned in whole.items():
         start = model.get_parameter(name.replace(".default.", f".{START}.")).detach().cpu()
         is_a = ".lora_A." in name
         both = torch.cat((learned, start)) if is_a else torch.cat((learned, -start), dim=1)
-        tensors[name.replace(".default.", ".")] = both.contiguous()
-    config = copy(model.peft_config["default"])
-    config.inference_mode = True
-    config.save_pretrained(folder)
-    save_file(tensors, folder / FILES[1], metadata={"format": "pt"})
+        tensors[name.replace(".default.", ".")] = both
+    config = model.peft_config["default"]
     # The scale is the same: by alpha/r, or by alpha/√r.
     factor = math.sqrt(2) if config.use_rslora else 2
-    tidy(
-        folder,
+    return as_files(
+        tensors,
+        config.to_dict(),
         r=2 * config.r,
         rank_pattern={key: 2 * rank for key, rank in config.rank_pattern.items()},
         lora_alpha=factor * config.lora_alpha,

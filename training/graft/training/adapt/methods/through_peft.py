@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import PeftConfig, PeftModel, TaskType, get_peft_model
+from peft import PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -22,8 +23,8 @@ from graft.training.adapt.method import Learning, Way
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-Write = Callable[[PeftModel, Mapping[str, Tensor], Path], None]
-"""What learned, into a folder: see ``Method.save``."""
+Pack = Callable[[PeftModel, Mapping[str, Tensor]], dict[str, bytes]]
+"""What learned, as ``FILES``: see ``Method.save``."""
 
 
 def inject(model: PreTrainedModel, config: PeftConfig, *, base_name: str) -> PeftModel:
@@ -44,26 +45,45 @@ def inject(model: PreTrainedModel, config: PeftConfig, *, base_name: str) -> Pef
     return adapted
 
 
-def save_adapter(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
-    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which get the tensors of ``whole``."""
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False, state_dict=dict(whole))
-    tidy(folder)
+def packed(model: PeftModel, whole: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """What peft's ``save_pretrained`` writes, in memory: ``FILES``, which get the tensors of ``whole``."""
+    tensors = get_peft_model_state_dict(model, state_dict=dict(whole), save_embedding_layers=False)
+    return as_files(tensors, model.peft_config["default"].to_dict())
 
 
-def tidy(folder: Path, **changed: Any) -> None:
-    """Of what peft has written: the same training gives the same files, for everybody to read. ``changed`` are other
-    values of the configuration.
-    """
-    config = folder / FILES[0]
-    values = {**json.loads(config.read_text(encoding="utf-8")), **changed}
+def as_files(tensors: Mapping[str, Tensor], config: Mapping[str, Any], **changed: Any) -> dict[str, bytes]:
+    """``FILES``: the same training gives the same bytes. ``changed`` are other values of the configuration."""
+    values = {**config, "inference_mode": True, **changed}
     if values.get("tokenizer_name_or_path") is not None:  # a folder of this machine
         values["tokenizer_name_or_path"] = values["base_model_name_or_path"]
-    for name in ("target_modules", "feedforward_modules", "exclude_modules"):
-        if isinstance(values.get(name), list):
-            values[name].sort()  # peft writes sets
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    for name in FILES:
+    for name, value in values.items():
+        if isinstance(value, set) or (name in _UNORDERED and isinstance(value, list)):
+            values[name] = sorted(value)
+    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+    return {FILES[0]: text.encode(), FILES[1]: save(_apart(tensors), metadata={"format": "pt"})}
+
+
+_UNORDERED = ("target_modules", "feedforward_modules", "exclude_modules")
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each in memory of its own, as the format has it."""
+    found, seen = dict[str, Tensor](), set[int]()
+    for name, one in tensors.items():
+        found[name] = one.clone() if one.untyped_storage().data_ptr() in seen else one.contiguous()
+        seen.add(one.untyped_storage().data_ptr())
+    return found
+
+
+def save_adapter(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+    """Writes ``packed``."""
+    write_files(packed(model, whole), folder)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Writes them for everybody to read."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
         (folder / name).chmod(0o644)
 
 
@@ -91,7 +111,7 @@ class PeftMethod:
     """What is done to a model that was just made."""
     learning: Callable[[nn.Module, int], Learning] = lambda model, num_steps: Learning()
     fixed: Callable[[int], Mapping[str, str]] = lambda num_steps: {}
-    write: Write = save_adapter
+    pack: Pack = packed
 
     def check(self, base: Adaptable, form: ServingForm) -> None:
         self.configuration(base)
@@ -105,5 +125,9 @@ class PeftMethod:
         self.begin(adapted)
         return adapted
 
+    def files(self, model: nn.Module, whole: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """What ``save`` writes."""
+        return self.pack(model, whole)
+
     def save(self, model: nn.Module, whole: Mapping[str, Tensor], folder: Path) -> None:
-        self.write(model, whole, folder)
+        write_files(self.files(model, whole), folder)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from peft import PeftModel, TrainableTokensConfig
 from torch import Tensor
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
-from graft.training.adapt.methods.through_peft import PeftMethod, save_adapter
+from graft.training.adapt.methods.through_peft import PeftMethod, packed
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.errors import ConfigurationError
 from graft.training.model.loading import load_tokenizer
@@ -27,17 +26,17 @@ def trainable_tokens(settings: AdaptSettings) -> Method:
         uses=frozenset(("trainable_tokens",)),
         configuration=configuration,
         way=lambda base: Way(route=Route.MERGE, why="slots of adapters hold linear layers only"),
-        write=_by_all_names,
+        pack=_by_all_names,
     )
 
 
-def _by_all_names(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+def _by_all_names(model: PeftModel, whole: Mapping[str, Tensor]) -> dict[str, bytes]:
     """As peft writes them: where the head is the embeddings, under the name of each."""
     names: dict[int, list[str]] = {}
     for name, one in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(one), []).append(name)
     tensors = {name: whole[some[0]].clone() for some in names.values() if some[0] in whole for name in some}
-    save_adapter(model, tensors, folder)
+    return packed(model, tensors)
 
 
 def token_ids(base: Adaptable, wanted: Sequence[str]) -> list[int]:

@@ -5,7 +5,6 @@ arXiv:2310.11454, eq. 2), and (IA)³'s, which scale what layers compute (Liu et 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from peft import IA3Config, PeftModel, VeraConfig
 from peft.tuners.ia3 import IA3Layer
@@ -18,7 +17,7 @@ from torch import Tensor
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.lora import LAYERS
-from graft.training.adapt.methods.through_peft import PeftMethod, save_adapter
+from graft.training.adapt.methods.through_peft import PeftMethod, packed
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.adapt.targets import Targets
 from graft.training.errors import ConfigurationError
@@ -41,13 +40,13 @@ def vera(settings: AdaptSettings) -> Method:
         uses=LAYERS | {"r", "lora_dropout"},
         configuration=configuration,
         way=lambda base: Way(route=Route.EXACT, rank=settings.r),
-        write=_with_projections,
+        pack=_with_projections,
     )
 
 
-def _with_projections(model: PeftModel, whole: Mapping[str, Tensor], folder: Path) -> None:
+def _with_projections(model: PeftModel, whole: Mapping[str, Tensor]) -> dict[str, bytes]:
     shared = {f"base_model.vera_{one}.default": getattr(model.base_model, f"vera_{one}")["default"] for one in "AB"}
-    save_adapter(model, {**whole, **shared}, folder)
+    return packed(model, {**whole, **shared})
 
 
 def ia3(settings: AdaptSettings) -> Method:
