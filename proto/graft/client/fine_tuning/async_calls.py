@@ -101,13 +101,14 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
         return await self._pages(lambda token: job_operation.list_checkpoints(job, token, limit), limit)
 
     async def watch_job(
-        self, job: str, *, after: int = 0, patience_seconds: float = 600.0
+        self, job: str, *, after: int = 0, patience_seconds: float = 600.0, on_silence: watching.OnSilence | None = None
     ) -> AsyncGenerator[job_pb2.JobEvent, None]:
         """Events behind the number `after` as they come, each once and in order, until the job has ended.
 
         After a break it goes on behind the last event; it raises when no server was heard for `patience_seconds`.
+        `on_silence` is told of each break, and None when the server is heard again.
         """
-        watch = watching.Watch(job, after=after, patience_seconds=patience_seconds)
+        watch = watching.Watch(job, after=after, patience_seconds=patience_seconds, on_silence=on_silence)
         while not watch.is_over:
             try:
                 watch.found(await self.get_job(job))

@@ -32,6 +32,10 @@ class JobOptions(TypedDict, total=False):
     suffix: str
     metadata: Mapping[str, str]
     priority: int
+    adapter: str
+    from_checkpoint: str
+    dry_run: bool
+    n_evals: int
 
 
 def _job(request: Message, response: type[Response], read: Callable[[Response], Out]) -> Operation[Out]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from graft.client import errors
 from graft.client.fine_tuning.job_operation import ENDED
 from graft.v1 import job_pb2 as pb
@@ -19,13 +21,17 @@ BREAKS = (
 _FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS = 0.1, 5.0
 
 
+OnSilence = Callable[[errors.GraftClientError | None], None]
+
+
 class Watch:
     """What is known of a job's events."""
 
-    def __init__(self, job: str, *, after: int, patience_seconds: float) -> None:
+    def __init__(self, job: str, *, after: int, patience_seconds: float, on_silence: OnSilence | None = None) -> None:
         self._job = job
         self._last = after
         self._patience_seconds = patience_seconds
+        self._on_silence = on_silence or (lambda error: None)
         self._wait_seconds = _FIRST_WAIT_SECONDS
         self._silent_since: float | None = None
         self.is_over = False
@@ -38,7 +44,7 @@ class Watch:
         """The server told how the job is: where there is no event to miss, it has been heard from."""
         if job.num_events <= self._last:
             self.is_over = job.state in ENDED
-            self._silent_since = None
+            self._heard()
 
     def take(self, event: pb.JobEvent) -> pb.JobEvent | None:
         """The event; None where it came before. Raises `IncompleteStream` where one before it did not come."""
@@ -46,8 +52,8 @@ class Watch:
             return None
         if event.number > self._last + 1:
             raise errors.IncompleteStream(f"event {event.number} of {self._job} came after event {self._last}")
-        self._last = event.number
-        self._wait_seconds, self._silent_since = _FIRST_WAIT_SECONDS, None
+        self._last, self._wait_seconds = event.number, _FIRST_WAIT_SECONDS
+        self._heard()
         self.is_over = event.state in ENDED
         return event
 
@@ -56,12 +62,18 @@ class Watch:
         if not self.is_over:
             raise errors.IncompleteStream(f"the events of {self._job} broke off after event {self._last}")
 
+    def _heard(self) -> None:
+        if self._silent_since is not None:
+            self._silent_since = None
+            self._on_silence(None)
+
     def wait_after(self, error: errors.GraftClientError, now_seconds: float) -> float:
         """How many seconds to wait after a break; raises `error` when nothing was heard for too long."""
         if self._silent_since is None:
             self._silent_since = now_seconds
         if now_seconds - self._silent_since >= self._patience_seconds:
             raise error
+        self._on_silence(error)
         wait = max(self._wait_seconds, error.retry_after_seconds or 0.0)
         self._wait_seconds = min(2 * self._wait_seconds, _LAST_WAIT_SECONDS)
         return wait

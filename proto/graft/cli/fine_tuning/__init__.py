@@ -1,0 +1,1 @@
+"""Files and jobs on the command line."""
