@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.training.reinforce.grader_faults import FaultTally, GraderFault, GraderFaults, GradersFailed, Tolerance
+from graft.training.reinforce.asking.grader_faults import (
+    FaultTally,
+    GraderFault,
+    GraderFaults,
+    GradersFailed,
+    Tolerance,
+)
 
 
 def found(num_answers: int, **kinds: int) -> GraderFaults:

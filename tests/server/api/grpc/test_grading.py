@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from graft.client import AsyncClient, Client, Observation
-from graft.training.reinforce.asked_grader import AskedGrader
-from graft.training.reinforce.grader_faults import GradersFailed, Tolerance
+from graft.training.reinforce.asking.asked_grader import AskedGrader
+from graft.training.reinforce.asking.grader_faults import GradersFailed, Tolerance
 from graft.training.reinforce.rollout import Rollout
 from graft.v1 import grading_pb2 as pb
 from graft.v1 import grading_pb2_grpc

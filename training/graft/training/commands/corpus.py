@@ -26,6 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     demo.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--held-out", action="store_true", help="rows for measuring, which share nothing with the others")
+    sums = sources.add_parser("sums", help="sums of two numbers of two digits for `graft reinforce`, no two the same")
+    sums.add_argument("--rows", type=num_rows, help="a random sample of so many (default: all)")
+    sums.add_argument("--seed", type=int, default=0)
+    sums.add_argument("--held-out", action="store_true", help="one pair in eight, which is among no other rows")
     sst2 = sources.add_parser("sst2", help="rows from text<TAB>label lines, label 0 or 1")
     sst2.add_argument("--data", type=Path, required=True)
     sst2.add_argument("--rows", type=num_rows, help="a random sample of so many rows (default: all)")
@@ -44,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     documents.add_argument("--recipe", default="rootstock-5m", help="the base's recipe (default: %(default)s)")
     documents.add_argument("--rows", type=num_rows, default=500, help="how many (default: %(default)s)")
     documents.add_argument("--seed", type=int, default=0)
-    for source in (demo, sst2, hh, instructions, documents):
+    for source in (demo, sums, sst2, hh, instructions, documents):
         source.add_argument("--output", type=Path, required=True, help="file of JSON lines to write")
     _configure_tokens(sources)
 
@@ -65,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if args.source in ("tokenize", "check"):
         return {"tokenize": _tokenize, "check": _check}[args.source](args)
     makers = {
-        "demo": _demo, "sst2": _sst2, "hh-rlhf": _hh_rlhf, "self-instruct": _self_instruct, "documents": _documents
+        "demo": _demo, "sums": _sums, "sst2": _sst2, "hh-rlhf": _hh_rlhf, "self-instruct": _self_instruct,
+        "documents": _documents,
     }  # fmt: skip
     rows = makers[args.source](args)
     _write(args.output, rows)
@@ -127,6 +132,12 @@ def _demo(args: argparse.Namespace) -> list[Any]:
     from graft.training.rootstock.corpus.demo import demo_rows
 
     return list(demo_rows(args.task, args.rows, seed=args.seed, held_out=args.held_out))
+
+
+def _sums(args: argparse.Namespace) -> list[Any]:
+    from graft.training.rootstock.corpus.arithmetic import sums
+
+    return _sampled(sums(held_out=args.held_out), args)
 
 
 def _sst2(args: argparse.Namespace) -> list[Any]:

@@ -63,3 +63,9 @@ def prompt(rng: Random, *, num_digits: int, with_steps: bool) -> tuple[str, str]
     """A held-out sum: what to continue, and the answer."""
     a, b = operands(rng, num_digits, held_out=True)
     return f"{a}+{b}" + ("?" if with_steps else "="), str(a + b)
+
+
+def sums(*, held_out: bool = False) -> list[dict[str, str]]:
+    """Every pair of numbers of two digits on that side of the split: what to continue at once, and the answer."""
+    pairs = [(a, b) for a in range(10, 100) for b in range(10, 100) if is_held_out(f"{a}+{b}") == held_out]
+    return [{"prompt": f"{a}+{b}=", "answer": str(a + b)} for a, b in pairs]

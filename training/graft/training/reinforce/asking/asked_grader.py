@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graft.client import Client, Observation
 from graft.client.grading import Grader
-from graft.training.reinforce.grader_faults import FaultTally, GraderFault, GraderFaults, Tolerance
+from graft.training.reinforce.asking.grader_faults import FaultTally, GraderFault, GraderFaults, Tolerance
 from graft.training.reinforce.rollout import Rollout
 from graft.v1 import grading_pb2 as pb
 

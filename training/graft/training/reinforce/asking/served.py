@@ -1,0 +1,121 @@
+"""The policy on a running server: an adapter of which every round makes a version."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.client import Client, Conflict, NotFound
+from graft.client.generation import Choice
+from graft.training.errors import ConfigurationError
+from graft.training.evaluation.asking.side_by_side import each
+from graft.training.job.export import put_in_place
+from graft.training.reinforce.asking.sampler import Prompt, Write
+from graft.training.reinforce.rollout import Rollout
+
+ALIAS = "policy"
+"""What rounds move. Users' requests go elsewhere: which version is good enough for them is the gate's to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How answers are sampled: at temperature 1 from all tokens always, so that the server's log-probabilities are the
+    policy's.
+    """
+
+    num_answers: int
+    max_tokens: int
+    stop: Sequence[str] = ()
+    """Texts that end an answer, too; they are no part of what graders read, but their tokens are learned."""
+    num_streams: int = 4
+    """Prompts that are answered at once, each so often. What is asked for is as many lines of the engine's batch beside
+    users' own: few lengthen its steps little."""
+
+
+class ServedPolicy:
+    """A ``Sampler``. Before its first version the base itself answers, as a policy of LoRA adapters begins."""
+
+    def __init__(self, client: Client, name: str, *, folder: Path, asking: Asking, num_kept: int = 2) -> None:
+        """``name`` is the adapter's; versions are written below ``folder`` first, one in the place of the other. On the
+        server the newest ``num_kept`` of them stay.
+        """
+        self._client, self._name, self._folder = client, name, folder
+        self._asking, self._num_kept = asking, num_kept
+        self._model = ""
+        self._steps = {"": 0}
+        """Of each version that this one published, by its digest."""
+        self._publishing = threading.Lock()
+        self._there: list[str] = []
+        """Those that the server keeps, in their order."""
+
+    def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
+        """Raises ``ConfigurationError`` where somebody else moved the alias, and what the client raises."""
+        numbered = list(enumerate(prompts))
+
+        def answers(one: tuple[int, Prompt]) -> list[Rollout]:
+            return self._answers(one[1], seed * len(prompts) + one[0], self._asking.num_answers)
+
+        return each(answers, numbered, num_streams=self._asking.num_streams)
+
+    def once(self, prompts: Sequence[Prompt]) -> list[Rollout]:
+        """One answer to each prompt, always by the same draws: what rewards are measured by."""
+        asked = list(enumerate(prompts))
+        streams = self._asking.num_streams * self._asking.num_answers
+        return each(lambda one: self._answers(one[1], one[0], 1)[0], asked, num_streams=streams)
+
+    def publish(self, write: Write, *, step: int) -> str:
+        """Raises what the client raises: then the version before answers on."""
+        target = self._folder / "version"
+        put_in_place(target, write)
+        with self._publishing:  # the alias moves before this one knows whereto
+            pushed = self._client.push_adapter(target, name=self._name, alias=ALIAS)
+            digest: str = pushed.version.digest
+            self._steps[digest] = step
+        self._there = [*(one for one in self._there if one != digest), digest]
+        self._model = f"{self._name}:{ALIAS}"
+        self._forget()
+        return digest
+
+    def _forget(self) -> None:
+        """The oldest go. Answers that are under way keep the weights that they began with."""
+        for digest in self._there[: -self._num_kept]:
+            with contextlib.suppress(NotFound, Conflict):  # where another alias points there, it stays
+                self._client.delete_version(self._name, digest)
+        del self._there[: -self._num_kept]
+
+    def _answers(self, prompt: Prompt, seed: int, num: int) -> list[Rollout]:
+        said = self._client.generate(
+            list(prompt.ids),
+            model=self._model,
+            num_choices=num,
+            logprobs=0,
+            max_tokens=self._asking.max_tokens,
+            temperature=1.0,
+            top_p=1.0,
+            stop=list(self._asking.stop),
+            seed=seed % 2**31,
+        )
+        version = said.answerer.version_digest
+        with self._publishing if version not in self._steps else contextlib.nullcontext():
+            is_own = version in self._steps
+        if not is_own:
+            raise ConfigurationError(
+                f"{version} answered for {self._model}, and this training did not make it: somebody else moved the "
+                "alias. Give the policy a name of its own."
+            )
+        return [_rollout(prompt, choice, version, self._steps[version]) for choice in said.choices]
+
+
+def _rollout(prompt: Prompt, choice: Choice, version: str, step: int) -> Rollout:
+    return Rollout(
+        prompt_ids=prompt.ids,
+        answer_ids=choice.token_ids,
+        logprobs=[one.logprob for one in choice.logprobs],
+        step=step,
+        version=version,
+        is_whole=choice.finish_reason == "stop",
+        text=choice.text,
+    )
