@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
 from transformers import AutoTokenizer
 
 from graft.adapters.adapter import Lineage
@@ -17,7 +15,7 @@ from graft.adapters.form import ServingForm
 from graft.client import Client
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.adapted import adapted
-from graft.training.adapt.made.written import whole_adapter
+from graft.training.adapt.made.in_memory import adapter_in_memory
 from graft.training.adapt.methods.catalog import method_of
 from graft.training.adapt.optimizers import optimizers_of
 from graft.training.errors import ConfigurationError
@@ -39,7 +37,7 @@ pytestmark = pytest.mark.slow
 NUM_ROUNDS, SAID = 4, ("The", "A little", "One day", "She said")
 
 
-def rounds(base: Base, client: Client, folder: Path, *, name: str = "policy", seed: int = 0) -> Rounds:
+def rounds(base: Base, client: Client, *, name: str = "policy", seed: int = 0) -> Rounds:
     settings = FinetuneSettings.from_mapping({"r": 8, "learning_rate": 0.003})
     target, method = Adaptable.of(base), method_of(settings)
     model = adapted(target, ServingForm.NF4, method, settings, Alone())
@@ -49,10 +47,6 @@ def rounds(base: Base, client: Client, folder: Path, *, name: str = "policy", se
         lineage=Lineage(job="reinforce-test", data_digest=None, code_version=None, seed=0),
     )
 
-    def write(model: nn.Module, folder: Path) -> None:
-        method.save(model, whole_adapter(model), folder)
-        record.write(folder)
-
     objective = PolicyObjective(loss=POLICY_LOSSES["grpo"], correction=Correction())
     step = Step(model, objective=objective, optimizers=optimizers_of(settings, lambda name: 1.0))
     tokenizer: Any = AutoTokenizer.from_pretrained(base.path)
@@ -60,12 +54,12 @@ def rounds(base: Base, client: Client, folder: Path, *, name: str = "policy", se
     return Rounds(
         plan=Plan(num_groups=len(asked), seed=seed),
         step=step,
-        sampler=ServedPolicy(client, name, folder=folder, asking=Asking(num_answers=8, max_tokens=12)),
+        sampler=ServedPolicy(client, name, asking=Asking(num_answers=8, max_tokens=12)),
         prompts=lambda draw: asked,
         grade=share_of_e,
         lessons=lambda groups, beta: of_groups(groups, ESTIMATORS["grpo"]),
         laying=Laying(pad_id=0, tokens=512),
-        write_model=write,
+        files=lambda model: adapter_in_memory(method, model, record),
     )
 
 
@@ -73,8 +67,8 @@ def share_of_e(answers: Sequence[tuple[int, Rollout]]) -> list[float | None]:
     return [one.text.count("e") / len(one.text) if one.text else None for _, one in answers]
 
 
-def test_every_round_samples_from_the_version_of_the_one_before(base: Base, client: Client, tmp_path: Path) -> None:
-    going = rounds(base, client, tmp_path)
+def test_every_round_samples_from_the_version_of_the_one_before(base: Base, client: Client) -> None:
+    going = rounds(base, client)
     told = []
     for number in range(NUM_ROUNDS):
         told.append(going.take(number, 0.003))
@@ -85,8 +79,8 @@ def test_every_round_samples_from_the_version_of_the_one_before(base: Base, clie
     assert told[-1]["reward"] > told[0]["reward"]
 
 
-def test_a_version_that_somebody_else_made_is_told(base: Base, client: Client, tmp_path: Path) -> None:
-    going, other = (rounds(base, client, tmp_path, name="contested", seed=seed) for seed in (0, 1))
+def test_a_version_that_somebody_else_made_is_told(base: Base, client: Client) -> None:
+    going, other = (rounds(base, client, name="contested", seed=seed) for seed in (0, 1))
     going.take(0, 0.003)
     other.take(0, 0.003)
     with pytest.raises(ConfigurationError, match="somebody else moved the alias"):

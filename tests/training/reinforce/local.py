@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from graft.training.reinforce.asking.sampler import Prompt, Write
+from graft.training.reinforce.asking.sampler import Files, Prompt
 from graft.training.reinforce.rollout import Rollout
 
 END = 1
@@ -17,8 +16,8 @@ END = 1
 class LocalSampler:
     """Its versions are names: what was published last is what the model is."""
 
-    def __init__(self, model: Any, folder: Path, *, num_answers: int, max_tokens: int) -> None:
-        self._model, self._folder, self._num, self._max = model, folder, num_answers, max_tokens
+    def __init__(self, model: Any, *, num_answers: int, max_tokens: int) -> None:
+        self._model, self._num, self._max = model, num_answers, max_tokens
         self.published = [0]
 
     def sample(self, prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
@@ -27,10 +26,8 @@ class LocalSampler:
         with torch.no_grad():
             return [[self._answer(prompt, generator) for _ in range(self._num)] for prompt in prompts]
 
-    def publish(self, write: Write, *, step: int) -> str:
-        target = self._folder / f"step-{step}"
-        target.mkdir()
-        write(target)
+    def publish(self, files: Files, *, step: int) -> str:
+        assert files
         self.published.append(step)
         return f"step-{step}"
 

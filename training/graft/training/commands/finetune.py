@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands import finetune_task
 from graft.training.commands.arguments.base import BASE
+from graft.training.commands.finetuning import task as finetune_task
 from graft.training.finetune.audit.command import add_audit_flags, run_audit
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch import launching
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.sweep is not None and is_task:
         raise ConfigurationError("--sweep trains on next tokens only: leave --task out, or train one by one.")
     if args.sweep is not None:
-        from graft.training.commands.finetune_sweep import run_sweep
+        from graft.training.commands.finetuning.sweep import run_sweep
 
         return run_sweep(args)
     values = given(args, TaskSettings if is_task else FinetuneSettings)

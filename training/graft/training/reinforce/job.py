@@ -19,8 +19,9 @@ from graft.client import Client
 from graft.training.adapt.adapted import adapted
 from graft.training.adapt.adapting import Adapting
 from graft.training.adapt.identity import identity
+from graft.training.adapt.made.in_memory import adapter_in_memory
 from graft.training.adapt.made.reference import recorded
-from graft.training.adapt.made.written import Written, folder_of, lineage, whole_adapter, write_checkpoint
+from graft.training.adapt.made.written import Written, folder_of, lineage, write_checkpoint
 from graft.training.adapt.methods.catalog import warn_of_unused
 from graft.training.adapt.optimizers import check_optimizer, optimizers_of
 from graft.training.errors import ConfigurationError
@@ -70,7 +71,7 @@ class Reinforce(Adapting[ReinforceSettings]):
     """In its place: ``module:function`` or ``file.py:function``, called with a row and an answer's text."""
     tell: Callable[[str], None] = _log.warning
     """Of what the training's owner should know."""
-    hearing: Callable[[Course], Listener] | None = None
+    heard_by: Callable[[Course], Listener] | None = None
     """Makes one more listener."""
 
     def absolute(self) -> Self:
@@ -149,16 +150,8 @@ class Reinforce(Adapting[ReinforceSettings]):
             stop=settings.stop,
             num_streams=settings.num_streams,
         )
-        sampler = ServedPolicy(
-            client, self.policy, folder=self.work / "policy", asking=asking, num_kept=settings.rounds_ahead + 2
-        )
+        sampler = ServedPolicy(client, self.policy, asking=asking, num_kept=settings.rounds_ahead + 2)
         record = self._record(own)
-
-        def write(model: nn.Module, folder: Path) -> None:
-            policy = _policy(model)
-            method.save(policy, whole_adapter(policy), folder)
-            record.write(folder)
-
         rounds = Rounds(
             plan=learning.plan(own.schedule.num_steps),
             step=step,
@@ -167,7 +160,7 @@ class Reinforce(Adapting[ReinforceSettings]):
             grade=grade,
             lessons=learning.lessons,
             laying=Laying(pad_id=load_tokenizer(self.base.path).pad_token_id or 0, tokens=settings.tokens_per_batch),
-            write_model=write,
+            files=lambda model: adapter_in_memory(method, _policy(model), record),
             choosing=learning.choosing,
             kl=learning.kl,
         )
@@ -181,7 +174,7 @@ class Reinforce(Adapting[ReinforceSettings]):
             write_model=lambda: functools.partial(write_checkpoint, method, Alone(), policy),
             listeners=lambda start: [
                 *listeners(self.work, settings, start=start),
-                *([] if self.hearing is None else [self.hearing(course)]),
+                *([] if self.heard_by is None else [self.heard_by(course)]),
             ],
             measure_rounds=settings.eval_steps or own.schedule.num_steps,
         )

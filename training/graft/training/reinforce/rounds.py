@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Self
 
@@ -16,7 +15,7 @@ from torch import nn
 from graft.training.loop.step import Step
 from graft.training.objective.reinforce.policy import MISMATCH
 from graft.training.reinforce.asking.ahead import Ahead
-from graft.training.reinforce.asking.sampler import Prompt, Sampler
+from graft.training.reinforce.asking.sampler import Files, Prompt, Sampler
 from graft.training.reinforce.batches import Laying
 from graft.training.reinforce.choosing import Choosing, Chosen
 from graft.training.reinforce.kl_control import AdaptiveKl
@@ -68,7 +67,8 @@ class Rounds:
     lessons: Callable[[Sequence[Group], float], list[Lesson]]
     """Of graded groups, and what a nat of divergence costs in rewards."""
     laying: Laying
-    write_model: Callable[[nn.Module, Path], None]
+    files: Callable[[nn.Module], Files]
+    """What of the model is published."""
     choosing: Choosing = field(default_factory=Choosing)
     kl: AdaptiveKl | None = None
     """What divergence costs in rewards, after the rounds so far; None is nothing."""
@@ -99,7 +99,7 @@ class Rounds:
 
     def publish(self) -> None:
         """What the policy is now answers from now on. Raises what the sampler raises."""
-        self.sampler.publish(lambda folder: self.write_model(self.step.model, folder), step=self.step.number)
+        self.sampler.publish(self.files(self.step.model), step=self.step.number)
 
     @cached_property
     def _answers(self) -> Ahead[list[Group]]:

@@ -6,14 +6,12 @@ import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from graft.client import Client, Conflict, NotFound
 from graft.client.generation import Choice
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.side_by_side import each
-from graft.training.job.export import put_in_place
-from graft.training.reinforce.asking.sampler import Prompt, Write
+from graft.training.reinforce.asking.sampler import Files, Prompt
 from graft.training.reinforce.rollout import Rollout
 
 ALIAS = "policy"
@@ -38,11 +36,9 @@ class Asking:
 class ServedPolicy:
     """A ``Sampler``. Before its first version the base itself answers, as a policy of LoRA adapters begins."""
 
-    def __init__(self, client: Client, name: str, *, folder: Path, asking: Asking, num_kept: int = 2) -> None:
-        """``name`` is the adapter's; versions are written below ``folder`` first, one in the place of the other. On the
-        server the newest ``num_kept`` of them stay.
-        """
-        self._client, self._name, self._folder = client, name, folder
+    def __init__(self, client: Client, name: str, *, asking: Asking, num_kept: int = 2) -> None:
+        """``name`` is the adapter's, whose newest ``num_kept`` versions stay on the server."""
+        self._client, self._name = client, name
         self._asking, self._num_kept = asking, num_kept
         self._model = ""
         self._steps = {"": 0}
@@ -66,12 +62,10 @@ class ServedPolicy:
         streams = self._asking.num_streams * self._asking.num_answers
         return each(lambda one: self._answers(one[1], one[0], 1)[0], asked, num_streams=streams)
 
-    def publish(self, write: Write, *, step: int) -> str:
-        """Raises what the client raises: then the version before answers on."""
-        target = self._folder / "version"
-        put_in_place(target, write)
+    def publish(self, files: Files, *, step: int) -> str:
+        """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
         with self._publishing:  # the alias moves before this one knows whereto
-            pushed = self._client.push_adapter(target, name=self._name, alias=ALIAS)
+            pushed = self._client.push_adapter(files, name=self._name, alias=ALIAS)
             digest: str = pushed.version.digest
             self._steps[digest] = step
         self._there = [*(one for one in self._there if one != digest), digest]
