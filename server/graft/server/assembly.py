@@ -32,6 +32,7 @@ from graft.server.api.grpc.fine_tuning import files, jobs
 from graft.server.api.grpc.fine_tuning.acting import Acting, Workers
 from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.prompt_runs import PromptRuns
+from graft.server.api.grpc.releases.servicer import ReleaseServicer
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
 from graft.server.api.tenants import identify_by, read_tenants
@@ -80,6 +81,10 @@ from graft.server.registry.collection import Collection
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.sums import Sums
 from graft.server.registry.thread import CatalogThread
+from graft.server.releases.catalog import RolloutCatalog
+from graft.server.releases.releases import Releases
+from graft.server.releases.tables import MIGRATIONS as RELEASE_MIGRATIONS
+from graft.server.releases.traffic import Traffic, draw
 from graft.server.residency.slots import Located, Slots
 from graft.server.runtime.background import watched
 from graft.server.runtime.phase import phase
@@ -110,7 +115,11 @@ class _Catalogs(NamedTuple):
     prompts: Prompts
     files: FileCatalog
     jobs: JobCatalog
+<<<<<<< HEAD
     job_names: JobNames
+=======
+    rollouts: RolloutCatalog
+>>>>>>> 78f939d3 (Canaries meet the requests: a session stays on one side, answers count, and what is worse is taken back)
 
 
 class _Engine(NamedTuple):
@@ -155,8 +164,10 @@ class Assembly:
         limits = self._limits(facts)
         uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates, limits)
         text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
-        serving = self._serving(snapshots, engine, chat_templates)
+        traffic = Traffic(self.metrics)
+        serving = self._serving(snapshots, engine, chat_templates, traffic)
         management = Management(catalog, snapshots, engine.slots, engine.parity)
+        releases = self._releases(opened, management, traffic, engine.parity)
         programs = Programs(registered, serving, text, templates)
         runs = PromptRuns(programs)
         sums = Sums(uploads, store, snapshots)
@@ -174,12 +185,22 @@ class Assembly:
             files=files.FileServicer(tenant_files),
             jobs=jobs.JobServicer(trainings, workers, base=base.name),
             grading=GradingServicer(grading),
+            releases=ReleaseServicer(releases),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
             acting=Acting(trainings, workers),
         )
         doors = Doors(settings, identify_by(tenants), self.readiness, self.metrics)
         opening = doors.open(
-            servicers, serving, text, Models(snapshots), programs, tenant_files, trainings, grading, failed=failed
+            servicers,
+            serving,
+            text,
+            Models(snapshots),
+            programs,
+            tenant_files,
+            trainings,
+            grading,
+            releases,
+            failed=failed,
         )
         return Server(
             base=base,
@@ -195,7 +216,9 @@ class Assembly:
         data.mkdir(parents=True, exist_ok=True)
         url = settings.catalog_url or f"sqlite:///{data / 'catalog.db'}"
         database = await asyncio.to_thread(
-            lambda: Database.open(url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS, JOB_MIGRATIONS])
+            lambda: Database.open(
+                url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS, JOB_MIGRATIONS, RELEASE_MIGRATIONS]
+            )
         )
         catalog = Catalog(database)
         try:
@@ -218,11 +241,22 @@ class Assembly:
         self.resources.push_async_callback(thread.close)
         self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
         kept = FileCatalog(database, max_bytes=settings.max_files_mib * _MIB)
+<<<<<<< HEAD
         trainings = JobCatalog(database, max_open=settings.max_jobs, fits=snapshots.check_servable)
         names = JobNames(database, publish=snapshots.know_fine_tuned)
         await thread.run(names.refresh)
         return _Catalogs(
             thread=thread, snapshots=snapshots, prompts=programs, files=kept, jobs=trainings, job_names=names
+=======
+        trainings = JobCatalog(database, max_open=settings.max_jobs)
+        return _Catalogs(
+            thread=thread,
+            snapshots=snapshots,
+            prompts=programs,
+            files=kept,
+            jobs=trainings,
+            rollouts=RolloutCatalog(database),
+>>>>>>> 78f939d3 (Canaries meet the requests: a session stays on one side, answers count, and what is worse is taken back)
         )
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:
@@ -359,7 +393,23 @@ class Assembly:
         for close in (parity.settled, slots.close, parity.close, supervisor.close):
             self.resources.push_async_callback(close)
 
-    def _serving(self, snapshots: Snapshots, engine: _Engine, chat_templates: ChatTemplates) -> Serving:
+    def _releases(self, opened: _Catalogs, management: Management, traffic: Traffic, parity: Parity) -> Releases:
+        releases = Releases(
+            opened.rollouts,
+            opened.thread,
+            management,
+            traffic,
+            self.metrics,
+            receipt=parity.receipt,
+            parity_is_off=self.settings.parity == "off",
+        )
+        self.resources.push_async_callback(releases.close)
+        self.resources.callback(watched(releases.run(), "looking after rollouts").cancel)
+        return releases
+
+    def _serving(
+        self, snapshots: Snapshots, engine: _Engine, chat_templates: ChatTemplates, traffic: Traffic
+    ) -> Serving:
         settings = self.settings
         admission = Admission(max_running=settings.max_running, max_queued=settings.max_queued)
         queue = AdmissionQueue(admission, slots=engine.slots, observed=self.metrics.admitted)
@@ -373,6 +423,8 @@ class Assembly:
             metrics=self.metrics,
             receipt=engine.parity.receipt,
             chat_templates=chat_templates,
+            draw=draw,
+            watched=traffic.watched,
             default_deadline_seconds=settings.default_deadline_seconds,
         )
 

@@ -60,6 +60,14 @@ class Management:
         )
         return moved, seconds, target.number
 
+    async def load(self, version: AdapterVersion) -> float | None:
+        """Have a version in the engine before an alias moves to it; the seconds that it took, None where it was there.
+
+        Raises `IncompatibleAdapter`, `LoadFailed`, `ParityFailed`.
+        """
+        self._snapshots.check_servable(version)
+        return await self._slots.prefetch(version.digest)
+
     async def publish(self, accepted: Accepted, *, alias: str) -> tuple[Alias, float | None, int]:
         """Point an alias at a version that just came in. Of one that is refused in the engine nothing is kept.
 

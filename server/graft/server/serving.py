@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TypeVar
 
 from graft.adapters.adapter import DEFAULT_TENANT
-from graft.adapters.catalog.snapshot import BARE_BASE, Resolved
+from graft.adapters.catalog.snapshot import BARE_BASE, Draw, Resolved
 from graft.adapters.folder.head import Head
 from graft.adapters.form import ServingForm
 from graft.server.admission.waiting import AdmissionQueue
@@ -38,6 +37,8 @@ from graft.server.residency.slots import Slots
 from graft.server.runtime.deadlines import Ending, all_or_none, each_in_time, in_time
 
 T = TypeVar("T")
+Watched = Callable[[Resolved, str, Callable[[], Exception | None]], AbstractContextManager[None]]
+"""Who answers, the request's name, and what failed in a stream that had begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,11 @@ class Serving:
         metrics: Metrics,
         receipt: Callable[[str], Receipt | None],
         chat_templates: ChatTemplates,
+        draw: Draw,
+        watched: Watched,
         default_deadline_seconds: float,
     ) -> None:
+        """`draw` decides who answers a request that names an adapter; `watched` is around each admission."""
         self._engine = engine
         self._openai = openai
         self._slots = slots
@@ -110,6 +114,8 @@ class Serving:
         self._metrics = metrics
         self._receipt = receipt
         self._chat_templates = chat_templates
+        self._draw = draw
+        self._watched = watched
         self._default_deadline_seconds = default_deadline_seconds
         self._ending = Ending()
 
@@ -161,20 +167,22 @@ class Serving:
             deadline=deadline,
         )
         template = await self.chat_template(resolved)
-        async with admitted:
-            self._metrics.queue_wait.observe(monotonic() - entered_at)
-            yield Ticket(
-                engine_id=engine_id,
-                engine_adapter=None if version is None else self._slots.adapter(version.digest),
-                cache_salt=None if tenant == DEFAULT_TENANT else tenant,
-                meter=RequestMeter(
-                    self._metrics, tenant=tenant, entered_at=entered_at, charge=partial(self._queue.charge, engine_id)
-                ),
-                answerer=self._answerer(resolved),
-                deadline=deadline,
-                ending=self._ending,
-                chat_template=template,
-            )
+        meter = RequestMeter(
+            self._metrics, tenant=tenant, entered_at=entered_at, charge=partial(self._queue.charge, engine_id)
+        )
+        with self._watched(resolved, request_id, lambda: meter.error):
+            async with admitted:
+                self._metrics.queue_wait.observe(monotonic() - entered_at)
+                yield Ticket(
+                    engine_id=engine_id,
+                    engine_adapter=None if version is None else self._slots.adapter(version.digest),
+                    cache_salt=None if tenant == DEFAULT_TENANT else tenant,
+                    meter=meter,
+                    answerer=self._answerer(resolved),
+                    deadline=deadline,
+                    ending=self._ending,
+                    chat_template=template,
+                )
 
     async def generate(
         self, ticket: Ticket, prompt_token_ids: Sequence[int], sampling: Sampling
@@ -194,14 +202,15 @@ class Serving:
             cache_salt=ticket.cache_salt,
         )
         try:
-            async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as deltas:
-                async for delta in deltas:
-                    meter.read(part, num_tokens=num_tokens, num_cached=delta.num_cached_tokens)
-                    meter.made(part, delta.choice, len(delta.token_ids))
-                    if delta.finish_reason is not None:
-                        meter.ended(part, delta.choice)
-                    yield delta
-            _check_complete(ticket, [part])
+            with _noted(ticket):
+                async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as deltas:
+                    async for delta in deltas:
+                        meter.read(part, num_tokens=num_tokens, num_cached=delta.num_cached_tokens)
+                        meter.made(part, delta.choice, len(delta.token_ids))
+                        if delta.finish_reason is not None:
+                            meter.ended(part, delta.choice)
+                        yield delta
+                _check_complete(ticket, [part])
         finally:
             meter.left(part)
 
@@ -307,7 +316,7 @@ class Serving:
         if model in ("", self._snapshots.base.identity.digest):
             _check_kind(BARE_BASE, classifies)
             return BARE_BASE
-        resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=random.random())
+        resolved = self._snapshots.current.resolve(model, tenant=tenant, draw=self._draw)
         if resolved.version is not None:
             self._slots.require(resolved.version.digest)
             self._snapshots.check_servable(resolved.version)
@@ -328,12 +337,23 @@ def _check_kind(resolved: Resolved, classifies: bool) -> None:
         raise InvalidRequest(f"{who} brings {what}, and gives classes, no text: {remedy}", field="model")
 
 
+@contextmanager
+def _noted(ticket: Ticket) -> Iterator[None]:
+    """What fails within is known when the request ends, though its caller heard of it in a stream that had begun."""
+    try:
+        yield
+    except Exception as error:
+        ticket.meter.error = error
+        raise
+
+
 async def _whole(ticket: Ticket, stream: AsyncIterator[T], parts: Iterable[int]) -> AsyncGenerator[T, None]:
     """The stream until the deadline. Raises `EngineError` where it ends before every choice of its prompts did."""
-    async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as items:
-        async for item in items:
-            yield item
-    _check_complete(ticket, parts)
+    with _noted(ticket):
+        async with aclosing(each_in_time(stream, ticket.deadline, ticket.ending)) as items:
+            async for item in items:
+                yield item
+        _check_complete(ticket, parts)
 
 
 def _check_complete(ticket: Ticket, parts: Iterable[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -17,11 +17,19 @@ _SHAPES = "<base>, <adapter>, <adapter>:<alias>, <adapter>@<number or digest>, f
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What a reference means now; all None for the bare base. `alias` is None when a version was named."""
+    """What a reference means now; all None for the bare base. `alias` is None when a version was named.
+
+    `was_drawn` says that the adapter was named, and that its aliases' weights decided.
+    """
 
     adapter: str | None
     version: AdapterVersion | None
     alias: str | None
+    was_drawn: bool = False
+
+
+Draw = float | Callable[[Sequence[Alias]], float]
+"""Uniform in [0, 1), or what gives such a number for the aliases that have a weight."""
 
 
 _MAX_NUMBERS = 5
@@ -114,10 +122,10 @@ class CatalogSnapshot:
             return ()
         return tuple((alias, entry.versions[alias.version_digest]) for alias in entry.aliases.values())
 
-    def resolve(self, reference: str, *, tenant: str = DEFAULT_TENANT, draw: float = 0.0) -> Resolved:
+    def resolve(self, reference: str, *, tenant: str = DEFAULT_TENANT, draw: Draw = 0.0) -> Resolved:
         """What `reference` means for `tenant`.
 
-        `draw`, uniform in [0, 1), decides which alias answers a bare adapter name.
+        `draw` decides which alias answers a bare adapter name.
         Raises NotFound, which names no other tenant's adapters, and InvalidReference.
         """
         if reference in (self.base_name, ANY_BASE):
@@ -131,7 +139,7 @@ class CatalogSnapshot:
             return Resolved(adapter=name, version=version, alias=None)
         name, colon, alias = reference.partition(":")
         entry = self._entry(name, tenant, reference)
-        return _by_alias(name, entry, alias if colon else _drawn(entry.aliases.values(), draw))
+        return _by_alias(name, entry, alias) if colon else _by_weights(name, entry, draw)
 
     def _entry(self, name: str, tenant: str, reference: str) -> AdapterEntry:
         entry = self.entries.get((tenant, name))
@@ -182,13 +190,14 @@ def _by_alias(name: str, entry: AdapterEntry, alias: str) -> Resolved:
     return Resolved(adapter=name, version=entry.versions[pointer.version_digest], alias=alias)
 
 
-def _drawn(aliases: Iterable[Alias], draw: float) -> str:
-    """The alias that answers the bare name: draws below the cumulated weights go to the weighted aliases."""
-    edge_percent = 0
-    for alias in aliases:
-        if alias.name == STABLE:
-            continue
+def _by_weights(name: str, entry: AdapterEntry, draw: Draw) -> Resolved:
+    """By the alias that answers the bare name: draws below the cumulated weights go to the weighted aliases."""
+    weighted = [alias for alias in entry.aliases.values() if alias.name != STABLE and alias.weight_percent]
+    share = draw(weighted) if callable(draw) and weighted else draw
+    edge_percent, drawn = 0, STABLE
+    for alias in weighted:
         edge_percent += alias.weight_percent
-        if draw < edge_percent / 100:
-            return alias.name
-    return STABLE
+        if not callable(share) and share < edge_percent / 100:
+            drawn = alias.name
+            break
+    return replace(_by_alias(name, entry, drawn), was_drawn=True)

@@ -18,6 +18,7 @@ from graft.server.api.http.graders import GraderRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.openai_fields import CHAT, COMPLETIONS
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.outcomes import OutcomeRoutes
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
 from graft.server.api.http.server import HttpServer
@@ -29,6 +30,7 @@ from graft.server.jobs.jobs import Jobs
 from graft.server.operations.metrics import Metrics
 from graft.server.operations.readiness import Readiness
 from graft.server.prompting.running.programs import Programs
+from graft.server.releases.releases import Releases
 from graft.server.serving import Serving
 from graft.server.settings.settings import Settings
 
@@ -66,6 +68,7 @@ class Doors:
         files: Files,
         jobs: Jobs,
         grading: Grading,
+        releases: Releases,
         *,
         failed: Callable[[str], None],
     ) -> AsyncIterator[Ports]:
@@ -74,7 +77,8 @@ class Doors:
         `failed` hears where HTTP ceases to be listened to. Raises OSError where a port cannot be taken; then none is
         left open.
         """
-        grpc, http = self._grpc(servicers), self._http(serving, text, models, programs, files, jobs, grading, failed)
+        grpc = self._grpc(servicers)
+        http = self._http(serving, text, models, programs, files, jobs, grading, releases, failed)
         host = self.settings.host
         try:
             grpc_port = await grpc.start(host, self.settings.grpc_port)
@@ -110,6 +114,7 @@ class Doors:
         files: Files,
         jobs: Jobs,
         grading: Grading,
+        releases: Releases,
         failed: Callable[[str], None],
     ) -> HttpServer:
         """OpenAI's routes, probes and metrics."""
@@ -151,6 +156,7 @@ class Doors:
                 files=files, max_bytes=settings.max_file_mib * _MIB, write_seconds=settings.slow_reader_seconds
             ),
             jobs=JobRoutes(jobs=jobs, bodies=bodies, base=models.base_name),
+            outcomes=OutcomeRoutes(releases=releases, bodies=bodies),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,
             identify=self.identify,

@@ -98,6 +98,16 @@ class Metrics:
         )
         for outcome in ("passed", "failed", "unmeasured", "unavailable"):
             self.parity.labels(outcome=outcome)
+        self.rollouts = counter("rollouts_total", "Rollouts that came to a stage by this server.", "stage")
+        self.canaries = gauge("canaries", "Rollouts whose version has a share of its adapter's traffic.")
+        self.canary_answers = counter(
+            "canary_answers_total",
+            "Answers that were counted while a canary was compared: by side (canary, stable) and outcome (ok, error).",
+            "side",
+            "outcome",
+        )
+        for stage in ("refused", "canary", "stable", "rolled_back", "superseded"):
+            self.rollouts.labels(stage=stage)
         self.free = gauge("data_free_bytes", "Free space where the catalog and the adapters' files are kept.")
         self.size = gauge("data_size_bytes", "Size of the file system where these are kept.")
 
@@ -189,6 +199,8 @@ class RequestMeter:
         self._cached: dict[int, int] = {}
         self._delivered_at: dict[tuple[int, int], float] = {}
         self._open: set[tuple[int, int]] = set()
+        self.error: Exception | None = None
+        """What ended the answer, where it was told to the caller in a stream that had begun."""
         self.num_prompts = 0
         self.num_prompt_tokens = 0
         self.num_completion_tokens = 0

@@ -46,9 +46,9 @@ class RolloutCatalog:
         """All tenants' canaries."""
         return self._database.read(reads.under_way)
 
-    def canary_of(self, tenant: str, adapter: str) -> Rollout:
-        """Raises NotFound."""
-        return _required(self._database.read(reads.canary_of, tenant, adapter), adapter)
+    def to_promote(self, tenant: str, adapter: str, *, request_id: str | None = None) -> Rollout:
+        """The adapter's canary, or what this request has promoted before. Raises NotFound."""
+        return self._database.read(_to_promote, tenant, adapter, request_id=request_id)
 
     def count(self, rollout: Rollout, told: Sequence[Answer]) -> Counted:
         """Add answers and judge."""
@@ -58,19 +58,30 @@ class RolloutCatalog:
         """Add an answer's outcome and judge. Raises Conflict."""
         return self._database.write(counting.outcome, tenant, request, value, now=self.now())
 
-    def promote(self, rollout: Rollout, reasons: Sequence[str]) -> Rollout:
+    def promote(self, rollout: Rollout, reasons: Sequence[str], *, request_id: str | None = None) -> Rollout:
         """Make a canary stable; one that has ended meanwhile stays as it is."""
-        return self._database.write(_promoted, rollout, reasons, now=self.now())
+        return self._database.write(_promoted, rollout, reasons, request_id=request_id, now=self.now())
 
     def roll_back(self, tenant: str, adapter: str, reasons: Sequence[str], *, request_id: str | None = None) -> Rollout:
         """Take the adapter's canary back, or else its latest rollout that became stable. Raises NotFound, Conflict."""
         return self._database.write(_rolled_back, tenant, adapter, reasons, request_id=request_id, now=self.now())
 
 
-def _promoted(connection: sa.Connection, rollout: Rollout, reasons: Sequence[str], *, now: datetime) -> Rollout:
+def _to_promote(connection: sa.Connection, tenant: str, adapter: str, *, request_id: str | None) -> Rollout:
+    answer = replay.recall(connection, tenant, request_id, ["promote", adapter])
+    if answer is not None:
+        return reads.get(connection, tenant, answer["id"])
+    return _required(reads.canary_of(connection, tenant, adapter), adapter)
+
+
+def _promoted(
+    connection: sa.Connection, rollout: Rollout, reasons: Sequence[str], *, request_id: str | None, now: datetime
+) -> Rollout:
     rollout = changes.lock(connection, rollout)
     if rollout.stage is not Stage.CANARY:
         return rollout
+    call = ["promote", rollout.adapter]
+    replay.remember(connection, rollout.tenant, request_id, call, {"id": rollout.id}, now=now)
     return changes.end(connection, rollout, Stage.STABLE, reasons, now=now)
 
 

@@ -13,6 +13,7 @@ from graft.server.runtime.violations import Violations, shown
 MAX_ANSWERS, MAX_ROWS = 1_000_000, 10_000
 _MAX_TASK_CHARACTERS = 200
 _MAX_SENTENCES, _MAX_CHARACTERS = 100, 2_000
+_MAX_RESPONSE_CHARACTERS = 160
 _DEFAULT = CanarySpec()
 
 
@@ -120,3 +121,15 @@ def grader_metric(value: object, where: str, violations: Violations) -> GraderMe
         return None
     grader: Mapping[str, Any] = value
     return GraderMetric(grader=grader)
+
+
+def read_outcome(response: str, outcome: object, violations: Violations) -> tuple[str, float]:
+    """Of which reply, and how good it was. Raises `BadInput`, `violations` before it too."""
+    if not 1 <= len(response) <= _MAX_RESPONSE_CHARACTERS:
+        problem = f"has {len(response)} characters: give the reply's id or its x-request-id, which have 1 to"
+        violations.add("response", f"{problem} {_MAX_RESPONSE_CHARACTERS}")
+    is_number = isinstance(outcome, int | float) and not isinstance(outcome, bool)
+    if not is_number or not 0 <= outcome <= 1:  # type: ignore[operator]
+        violations.add("outcome", f"is {shown(outcome)}; it is a number from 0, useless, to 1")
+    violations.raise_any()
+    return response, float(outcome)  # type: ignore[arg-type]

@@ -25,7 +25,9 @@ from graft.server.api.tenants import Identify
 from graft.server.errors import Overloaded, SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
+from graft.server.runtime import session
 from graft.server.runtime.deadlines import in_time
+from graft.server.runtime.session import in_session
 from graft.server.runtime.tenant import ActingJob, on_behalf_of
 
 _log = logging.getLogger("graft.access")
@@ -130,7 +132,7 @@ class Front(grpc.aio.ServerInterceptor):
         if said is not None:
             job = await self._acting(said, caller=call.tenant, method=call.method)
             call.tenant, acting = job.tenant, ActingJob(id=job.id, adapter=job.adapter)
-        with on_behalf_of(call.tenant, acting):
+        with on_behalf_of(call.tenant, acting), in_session(_metadata(call.context, session.HEADER)):
             yield
 
     async def _write(self, context: Context, message: Any) -> None:

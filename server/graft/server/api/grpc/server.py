@@ -19,6 +19,7 @@ from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.inference import InferenceServicer
 from graft.server.api.grpc.info import ServerServicer
 from graft.server.api.grpc.prompts import PromptServicer
+from graft.server.api.grpc.releases.servicer import ReleaseServicer
 from graft.server.operations.readiness import Readiness
 from graft.server.runtime.background import watched
 from graft.v1 import (
@@ -36,6 +37,8 @@ from graft.v1 import (
     job_pb2_grpc,
     prompt_pb2,
     prompt_pb2_grpc,
+    release_pb2,
+    release_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
 )
@@ -72,6 +75,7 @@ class Servicers:
     files: FileServicer
     jobs: JobServicer
     grading: GradingServicer
+    releases: ReleaseServicer
     server: ServerServicer
     acting: Acting
     """Not a service: for which job a worker calls one."""
@@ -85,8 +89,11 @@ class Servicers:
         file_pb2_grpc.add_FileServiceServicer_to_server(self.files, server)
         job_pb2_grpc.add_JobServiceServicer_to_server(self.jobs, server)
         grading_pb2_grpc.add_GradingServiceServicer_to_server(self.grading, server)
+        release_pb2_grpc.add_ReleaseServiceServicer_to_server(self.releases, server)
         server_pb2_grpc.add_ServerServiceServicer_to_server(self.server, server)
-        files = (adapter_pb2, base_pb2, file_pb2, grading_pb2, inference_pb2, job_pb2, prompt_pb2, server_pb2)
+        files = (
+            adapter_pb2, base_pb2, file_pb2, grading_pb2, inference_pb2, job_pb2, prompt_pb2, release_pb2, server_pb2,
+        )  # fmt: skip
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
 

@@ -25,6 +25,7 @@ from graft.server.api.http.fine_tuning.jobs import JobRoutes
 from graft.server.api.http.graders import GraderRoutes
 from graft.server.api.http.openai import OpenAIEndpoint
 from graft.server.api.http.operations import Models, Operations
+from graft.server.api.http.outcomes import OutcomeRoutes
 from graft.server.api.http.prompts.prompts import PromptRoutes
 from graft.server.api.http.prompts.routes import prompt_routes
 from graft.server.api.http.responses.endpoint import ResponsesEndpoint
@@ -34,6 +35,8 @@ from graft.server.errors import SlowReader
 from graft.server.operations.logs import HEADER, named
 from graft.server.operations.metrics import Metrics
 from graft.server.prompting.running.programs import Programs
+from graft.server.runtime import session
+from graft.server.runtime.session import in_session
 from graft.server.runtime.tenant import on_behalf_of
 
 _log = logging.getLogger("graft.access")
@@ -54,6 +57,7 @@ def http_app(
     programs: Programs,
     files: FileRoutes,
     jobs: JobRoutes,
+    outcomes: OutcomeRoutes,
     operations: Operations,
     metrics: Metrics,
     identify: Identify,
@@ -70,6 +74,7 @@ def http_app(
         *prompt_routes(prompts, programs),
         *files.routes(),
         *jobs.routes(),
+        *outcomes.routes(),
         Route("/metrics", operations.scrape),
         Route("/livez", operations.live),
         Route("/readyz", operations.ready),
@@ -131,7 +136,7 @@ class Front:
         try:
             if scope["path"] not in _PROBES:
                 exchange.tenant = self._identify(Headers(scope=scope).get(tenants.HEADER))
-            with on_behalf_of(exchange.tenant):
+            with on_behalf_of(exchange.tenant), in_session(Headers(scope=scope).get(session.HEADER)):
                 await self._app(scope, receive, exchange.send)
         except (ClientGone, SlowReader):
             raise

@@ -30,6 +30,7 @@ from graft.server.errors import SlowReader
 from graft.server.operations.logs import current_request_id
 from graft.server.parity.receipt import Receipt
 from graft.server.prompting.running.programs import Programs
+from graft.server.runtime.session import in_session_of
 from graft.server.runtime.tenant import current_tenant
 from graft.server.serving import Answerer, Serving, Ticket
 
@@ -70,6 +71,7 @@ class OpenAIEndpoint:
     async def _asked(self, request: Request, take: Callable[[int], None], send: Send) -> None:
         raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
         body = await self.text.beside(lambda: json_object(raw), len(raw))
+        in_session_of(body)
         call = None
         if calls_program(body, self.endpoint):
             call = await read_call(body, self.endpoint, self.programs, self.text)

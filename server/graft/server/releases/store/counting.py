@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from graft.adapters.errors import Conflict
 from graft.server.releases import tables
-from graft.server.releases.policy.canary import Judgement, Tally, Verdict, judge
+from graft.server.releases.policy.canary import Tally, Verdict, judge
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.rollout import Answer, Rollout
 from graft.server.releases.store import changes, reads, rows
@@ -22,10 +22,13 @@ _MOST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """A rollout as it is now; `judgement` PROMOTE is left to the caller, who has the version loaded first."""
+    """A rollout as it is now, and whether this count has ended it.
+
+    What is to be promoted is left to the caller, who has the version loaded first.
+    """
 
     rollout: Rollout
-    judgement: Judgement = field(default_factory=lambda: Judgement(verdict=Verdict.GO_ON))
+    has_ended: bool = False
 
 
 def count(connection: sa.Connection, rollout: Rollout, told: Sequence[Answer], *, now: datetime) -> Counted:
@@ -86,12 +89,13 @@ def _added(connection: sa.Connection, rollout: Rollout, *, canary: Tally, stable
         connection.execute(sa.update(_rollouts).where(_rollouts.c.id == rollout.id).values(**added))
     rollout = reads.get(connection, rollout.tenant, rollout.id)
     if changes.is_superseded(connection, rollout):
-        return Counted(rollout=changes.end(connection, rollout, Stage.SUPERSEDED, (), now=now))
+        return Counted(rollout=changes.end(connection, rollout, Stage.SUPERSEDED, (), now=now), has_ended=True)
     assert rollout.canary is not None
     found = judge(rollout.canary, rollout.canary_tally, rollout.stable_tally)
-    if found.verdict is Verdict.ROLL_BACK:
-        rollout = changes.end(connection, rollout, Stage.ROLLED_BACK, found.reasons, now=now)
-    return Counted(rollout=rollout, judgement=found)
+    if found.verdict is not Verdict.ROLL_BACK:
+        return Counted(rollout=rollout)
+    rollout = changes.end(connection, rollout, Stage.ROLLED_BACK, found.reasons, now=now)
+    return Counted(rollout=rollout, has_ended=True)
 
 
 def _known(connection: sa.Connection, rollout: Rollout, names: Sequence[str]) -> set[str]:

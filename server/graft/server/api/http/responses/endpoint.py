@@ -30,6 +30,7 @@ from graft.server.engine.text import Text
 from graft.server.errors import SlowReader
 from graft.server.operations.logs import current_request_id
 from graft.server.prompting.running.programs import Programs
+from graft.server.runtime.session import in_session_of
 from graft.server.runtime.tenant import current_tenant
 from graft.server.serving import Serving, Ticket
 
@@ -70,7 +71,9 @@ class ResponsesEndpoint:
         with self.bodies.share() as take:
             request = Request(scope, receive)
             raw = await read_body(request, max_bytes=self.max_body_bytes, take=take)
-            response = as_chat(await self.text.beside(lambda: json_object(raw), len(raw)))
+            body = await self.text.beside(lambda: json_object(raw), len(raw))
+            in_session_of(body)
+            response = as_chat(body)
             call = None
             if calls_program(response.chat, CHAT):
                 with response.own_words():
@@ -79,8 +82,8 @@ class ResponsesEndpoint:
             if call is not None and call.body is None:
                 await until_gone(request.receive, self._run(asked, call, request, send))
                 return
-            body, model = await self._judged(asked, len(raw))
-            await until_gone(request.receive, self._answer(asked, body, model, request, send))
+            checked_body, model = await self._judged(asked, len(raw))
+            await until_gone(request.receive, self._answer(asked, checked_body, model, request, send))
 
     async def _judged(self, asked: _Asked, num_bytes: int) -> tuple[CheckedBody, AskedModel]:
         chat = asked.response.chat if asked.call is None else asked.call.body

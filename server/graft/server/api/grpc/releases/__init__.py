@@ -1,0 +1,1 @@
+"""`ReleaseService`, and gates as they stand in a job."""

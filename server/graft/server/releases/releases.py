@@ -1,0 +1,264 @@
+"""What can be done with releases: decide by a gate's report, begin, promote and take back canaries, count answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from graft.adapters.adapter import STABLE, AdapterVersion
+from graft.adapters.errors import Conflict, GraftError, IncompatibleAdapter
+from graft.server.engine.engine import EngineError, LoadFailed
+from graft.server.errors import ParityFailed, ServingError
+from graft.server.management import Management
+from graft.server.operations.metrics import Metrics
+from graft.server.parity.receipt import Receipt
+from graft.server.registry.thread import CatalogThread
+from graft.server.releases.catalog import RolloutCatalog
+from graft.server.releases.policy.canary import CanarySpec, Verdict, judge
+from graft.server.releases.policy.gate import GateReport, GateSpec, Parity, decide
+from graft.server.releases.policy.stages import Stage
+from graft.server.releases.rollout import Rollout, rollout_ids
+from graft.server.releases.store.counting import Counted
+from graft.server.releases.traffic import Traffic
+
+_log = logging.getLogger(__name__)
+# What other servers write is seen so late, and what could not be written is tried again.
+_LOOK_SECONDS = 2.0
+_BY_HAND = "asked for by hand"
+_PREFIXES = ("chatcmpl-", "cmpl-", "resp_")
+T = TypeVar("T")
+
+
+class Releases:
+    """The verbs of one tenant's rollouts, and the loop that counts. All may raise what the catalog does."""
+
+    def __init__(
+        self,
+        catalog: RolloutCatalog,
+        thread: CatalogThread,
+        management: Management,
+        traffic: Traffic,
+        metrics: Metrics,
+        *,
+        receipt: Callable[[str], Receipt | None],
+        parity_is_off: bool,
+    ) -> None:
+        """`receipt` gives that of a version in the engine."""
+        self._catalog, self._thread, self._management = catalog, thread, management
+        self._traffic, self._metrics = traffic, metrics
+        self._receipt, self._parity_is_off = receipt, parity_is_off
+
+    async def decide(
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        version: str,
+        spec: GateSpec,
+        report: GateReport,
+        job: str | None,
+        request_id: str | None,
+    ) -> Rollout:
+        """Keep what a gate's report and the version's parity receipt decide, and move the alias where they are for it.
+
+        Without `stable` there is nothing to compare a canary with: then it becomes stable at once.
+        Raises Conflict where `stable` is not what the report compared with; NotFound.
+        """
+        target = await self._management.find_version(tenant=tenant, adapter=adapter, version=version)
+        stable = self._stable(tenant, adapter)
+        compared = None if report.stable is None else report.stable.digest
+        if stable != compared:
+            raise Conflict(
+                f"{adapter}:stable is {stable or 'not set'}, and the report compares with {compared or 'none'}: "
+                "compare with what it is now"
+            )
+        against = await self._load(target)
+        decision = decide(spec, report, self._parity(target.digest))
+        passed, reasons = decision.passed and not against, (*against, *decision.reasons)
+        canary = spec.canary if stable is not None else None
+        if passed and spec.canary is not None and stable is None:
+            reasons = (*reasons, "there is no stable to compare a canary with")
+        stage = Stage.REFUSED if not passed else Stage.STABLE if canary is None else Stage.CANARY
+        now = self._catalog.now()
+        rollout = Rollout(
+            id=rollout_ids(),
+            tenant=tenant,
+            adapter=adapter,
+            version_digest=target.digest,
+            stable_digest=stable,
+            stage=stage,
+            create_time=now,
+            end_time=None if stage is Stage.CANARY else now,
+            canary=canary,
+            report=report,
+            reasons=reasons,
+            job=job,
+        )
+        return await self._begin(rollout, request_id)
+
+    async def begin_canary(
+        self, *, tenant: str, adapter: str, version: str, spec: CanarySpec, request_id: str | None
+    ) -> Rollout:
+        """Give a version a share of the traffic by hand. Raises Conflict, NotFound, and what loading it does."""
+        target = await self._management.find_version(tenant=tenant, adapter=adapter, version=version)
+        stable = self._stable(tenant, adapter)
+        if stable is None or stable == target.digest:
+            what = "is stable already" if stable else "has no stable to be compared with: set the alias stable first"
+            raise Conflict(f"{adapter}@{target.number} {what}")
+        await self._management.load(target)
+        rollout = Rollout(
+            id=rollout_ids(),
+            tenant=tenant,
+            adapter=adapter,
+            version_digest=target.digest,
+            stable_digest=stable,
+            stage=Stage.CANARY,
+            create_time=self._catalog.now(),
+            canary=spec,
+            reasons=(_BY_HAND,),
+        )
+        return await self._begin(rollout, request_id)
+
+    async def get(self, tenant: str, id: str) -> Rollout:
+        """One rollout, with all that this server has to tell of it. Raises `NoSuchResource`."""
+        await self.count()
+        return await self._thread.run(lambda: self._catalog.get(tenant, id))
+
+    async def listed(self, tenant: str, adapter: str | None, *, before: str | None, limit: int) -> tuple[Rollout, ...]:
+        """The newest before this id, or of all."""
+        await self.count()
+        return await self._thread.run(lambda: self._catalog.listed(tenant, adapter, before=before, limit=limit))
+
+    async def promote(self, tenant: str, adapter: str, *, request_id: str | None) -> Rollout:
+        """Make the adapter's canary stable. Raises NotFound where it has none, and what loading it does."""
+        await self.count()
+        found = await self._thread.run(lambda: self._catalog.to_promote(tenant, adapter, request_id=request_id))
+        return await self._promote(found, (_BY_HAND,), request_id=request_id)
+
+    async def roll_back(self, tenant: str, adapter: str, *, request_id: str | None) -> Rollout:
+        """Take the canary back, or what became stable last. Raises NotFound, Conflict."""
+        await self.count()
+        done = await self._write(lambda: self._catalog.roll_back(tenant, adapter, (_BY_HAND,), request_id=request_id))
+        self._tell(done)
+        return done
+
+    async def outcome(self, tenant: str, response: str, value: float) -> bool:
+        """Count how good an answer was, by its reply's id or its request's; whether it counts. Raises Conflict."""
+        names = [response, *(response.removeprefix(one) for one in _PREFIXES if response.startswith(one))]
+        for name in names:
+            await self._traffic.ended(name)
+        await self.count()
+        for name in names:
+            counted = await self._write(partial(self._catalog.outcome, tenant, name, value))
+            if counted is not None:
+                await self._follow(counted)
+                return True
+        return False
+
+    async def run(self) -> None:
+        """Count what is told as soon as it is, and look at what other servers have done, for ever."""
+        while True:
+            try:
+                await self._look()
+            except (GraftError, ServingError, EngineError, OSError) as error:
+                _log.warning("rollouts were not looked after for now: %s", error)
+                await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._traffic.has_news.wait()
+            except TimeoutError:
+                pass
+
+    async def count(self) -> None:
+        """Write what was told since."""
+        told = self._traffic.take()
+        while told:
+            rollout, answers = told.pop()
+            try:
+                counted = await self._write(partial(self._catalog.count, rollout, answers))
+            except BaseException:
+                # Also a cancellation: what is under way is then written, and told again at worst.
+                for one, those in [(rollout, answers), *told]:
+                    self._traffic.put_back(one, those)
+                raise
+            await self._follow(counted)
+
+    async def close(self) -> None:
+        """Write what is left to tell."""
+        try:
+            await self.count()
+        except GraftError as error:
+            _log.warning("the last answers of canaries were not counted: %s", error)
+
+    async def _look(self) -> None:
+        await self.count()
+        # A write of nothing: the picture of the catalog is read anew where another server has moved an alias.
+        await self._write(lambda: None)
+        found = await self._thread.run(self._catalog.under_way)
+        self._traffic.watch(found)
+        # Also those that somebody counted to the end and then, himself ended, did not promote.
+        for one in found:
+            await self._end_of(one)
+
+    async def _follow(self, counted: Counted) -> None:
+        if counted.has_ended:
+            self._tell(counted.rollout)
+        else:
+            await self._end_of(counted.rollout)
+
+    async def _end_of(self, rollout: Rollout) -> None:
+        if rollout.stage is not Stage.CANARY or rollout.canary is None:
+            return
+        found = judge(rollout.canary, rollout.canary_tally, rollout.stable_tally)
+        if found.verdict is not Verdict.PROMOTE:
+            return
+        try:
+            await self._promote(rollout, found.reasons)
+        except (LoadFailed, ParityFailed, IncompatibleAdapter) as error:
+            why = (f"it could not be loaded any more: {error}",)
+            self._tell(await self._write(lambda: self._catalog.roll_back(*rollout.key, why)))
+
+    async def _promote(self, rollout: Rollout, reasons: Sequence[str], *, request_id: str | None = None) -> Rollout:
+        if rollout.stage is not Stage.CANARY:
+            return rollout
+        tenant, adapter = rollout.key
+        target = await self._management.find_version(tenant=tenant, adapter=adapter, version=rollout.version_digest)
+        await self._management.load(target)
+        done = await self._write(lambda: self._catalog.promote(rollout, reasons, request_id=request_id))
+        self._tell(done)
+        return done
+
+    async def _begin(self, rollout: Rollout, request_id: str | None) -> Rollout:
+        begun = await self._write(lambda: self._catalog.begin(rollout, request_id=request_id))
+        if begun.id == rollout.id:
+            self._tell(begun)
+        return begun
+
+    async def _load(self, target: AdapterVersion) -> tuple[str, ...]:
+        """Why it cannot be; nothing where it is in the engine and says what it was trained to."""
+        try:
+            await self._management.load(target)
+        except (LoadFailed, ParityFailed, IncompatibleAdapter) as error:
+            return (f"the engine does not take it: {error}",)
+        return ()
+
+    def _parity(self, digest: str) -> Parity:
+        receipt = self._receipt(digest)
+        was_compared = receipt is not None and receipt.deltas is not None
+        return Parity(was_compared=was_compared, is_off=self._parity_is_off, why=receipt.why if receipt else "")
+
+    def _stable(self, tenant: str, adapter: str) -> str | None:
+        pointed = self._management.aliases_of(tenant, adapter)
+        return next((version.digest for alias, version in pointed if alias.name == STABLE), None)
+
+    async def _write(self, call: Callable[[], T]) -> T:
+        return await self._thread.write(lambda catalog: call())
+
+    def _tell(self, rollout: Rollout) -> None:
+        """What this server did; the data plane hears of it at once."""
+        self._metrics.rollouts.labels(stage=rollout.stage.value).inc()
+        _log.info("%s of %s is %s: %s", rollout.id, rollout.adapter, rollout.stage, "; ".join(rollout.reasons))
+        self._traffic.changed(rollout)
