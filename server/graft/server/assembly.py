@@ -115,11 +115,8 @@ class _Catalogs(NamedTuple):
     prompts: Prompts
     files: FileCatalog
     jobs: JobCatalog
-<<<<<<< HEAD
     job_names: JobNames
-=======
     rollouts: RolloutCatalog
->>>>>>> 78f939d3 (Canaries meet the requests: a session stays on one side, answers count, and what is worse is taken back)
 
 
 class _Engine(NamedTuple):
@@ -241,22 +238,17 @@ class Assembly:
         self.resources.push_async_callback(thread.close)
         self.resources.callback(watched(programs.poll(), "reading programs that other servers changed").cancel)
         kept = FileCatalog(database, max_bytes=settings.max_files_mib * _MIB)
-<<<<<<< HEAD
         trainings = JobCatalog(database, max_open=settings.max_jobs, fits=snapshots.check_servable)
         names = JobNames(database, publish=snapshots.know_fine_tuned)
         await thread.run(names.refresh)
-        return _Catalogs(
-            thread=thread, snapshots=snapshots, prompts=programs, files=kept, jobs=trainings, job_names=names
-=======
-        trainings = JobCatalog(database, max_open=settings.max_jobs)
         return _Catalogs(
             thread=thread,
             snapshots=snapshots,
             prompts=programs,
             files=kept,
             jobs=trainings,
+            job_names=names,
             rollouts=RolloutCatalog(database),
->>>>>>> 78f939d3 (Canaries meet the requests: a session stays on one side, answers count, and what is worse is taken back)
         )
 
     async def _open_staging(self, name: str, max_bytes: int, refusal: type[GraftError]) -> Staging:

@@ -10,6 +10,8 @@ from typing import Any
 from graft.adapters.errors import InvalidReference
 from graft.adapters.names import check_adapter_name
 from graft.server.jobs.job import Hyperparameter, JobSpec, Method
+from graft.server.releases.draft import check_rows
+from graft.server.releases.policy.gate import GateSpec, ValidationLoss
 from graft.server.runtime.violations import Violations, shown
 
 AUTO = "auto"
@@ -57,6 +59,7 @@ def read_spec(
     from_checkpoint: str | None,
     dry_run: bool,
     n_evals: int | None,
+    gate: GateSpec | None,
     violations: Violations,
     where: str = "hyperparameters",
 ) -> JobSpec:
@@ -81,6 +84,12 @@ def read_spec(
     elif n_evals and validation_file is None:
         violations.add("n_evals", f"is {n_evals} without a validation_file to look at; give one, or leave it out")
     _check_adapter(adapter, violations)
+    if gate is not None:
+        check_rows(gate, training_file, validation_file, violations)
+        if method is Method.REINFORCEMENT and isinstance(gate.metric, ValidationLoss):
+            violations.add(
+                "gate.metric", "is validation_loss, and rows of reinforcement have no answers; name a grader"
+            )
     _check_grader(method, grader, violations)
     known = _hyperparameters(method, hyperparameters, where, violations)
     pairs = _metadata(metadata, violations)
@@ -100,6 +109,7 @@ def read_spec(
         from_checkpoint=from_checkpoint,
         dry_run=dry_run,
         n_evals=n_evals,
+        gate=gate,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from graft.adapters.catalog.fine_tuned import name_of
 from graft.server.jobs.policy.states import JobState
+from graft.server.releases.policy.gate import GateSpec
 from graft.server.runtime.ids import Ids
 
 job_ids = Ids("ftjob-")
@@ -48,12 +49,23 @@ class JobSpec:
     """Nothing is trained: what would be done is told."""
     n_evals: int | None = None
     """How often the validation file is looked at; None: the method decides."""
+    gate: GateSpec | None = None
+    """What its version must show before it answers for the adapter; None: nothing."""
+
+    @property
+    def named_files(self) -> dict[str, str]:
+        """Those that it needs, by the field that names them."""
+        named = {
+            "training_file": self.training_file,
+            "validation_file": self.validation_file,
+            "gate.file": None if self.gate is None else self.gate.file,
+        }
+        return {field: file for field, file in named.items() if file is not None}
 
     @property
     def files(self) -> tuple[str, ...]:
         """Those that it needs, each once."""
-        named = (self.training_file, self.validation_file)
-        return tuple(dict.fromkeys(one for one in named if one is not None))
+        return tuple(dict.fromkeys(self.named_files.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,17 +77,16 @@ class Upkeep:
 
     async def _judged(self, job: Job) -> JobError | None:
         found = []
-        for field in ("training_file", "validation_file"):
-            file = getattr(job.spec, field)
-            if file is not None:
-                kept, content = await self._files.open(job.tenant, file)
-                with content:
-                    problems = await asyncio.to_thread(judge, content, job.spec.method)
-                if problems is not None:
-                    found.append((field, f"{field} {kept.filename} ({file}): {problems}"))
+        for field, file in job.spec.named_files.items():
+            kept, content = await self._files.open(job.tenant, file)
+            with content:
+                problems = await asyncio.to_thread(judge, content, job.spec.method)
+            if problems is not None:
+                found.append((field, f"{field} {kept.filename} ({file}): {problems}"))
         if not found:
             return None
-        return JobError(code=f"invalid_{found[0][0]}", message=" | ".join(text for _, text in found), param=found[0][0])
+        code = f"invalid_{found[0][0].replace('.', '_')}"
+        return JobError(code=code, message=" | ".join(text for _, text in found), param=found[0][0])
 
     async def _attempt(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         try:

@@ -18,6 +18,7 @@ from graft.server.engine.engine import (
     Delta,
     EngineAdapter,
     EngineDied,
+    EngineError,
     EngineInfo,
     HeadOutputs,
     InvalidRequest,
@@ -48,6 +49,8 @@ class Script:
     # Stop after so many tokens without saying why.
     break_after: int | None = None
     crash: Exception | None = None
+    # Fails each answer of the adapter with this digest.
+    broken_digest: str | None = None
     # The log-probability of a scored token.
     logprob: Callable[[EngineAdapter | None, int], float] = lambda adapter, token_id: -0.5
     num_scored: int = 0
@@ -95,6 +98,8 @@ class ScriptedEngine:
         who = "base" if adapter is None else adapter.digest.removeprefix("sha256:")[:4]
         text = who + "-" * self.script.padding
         try:
+            if adapter is not None and adapter.digest == self.script.broken_digest:
+                raise EngineError("the script breaks this adapter")
             for index in range(sampling.max_tokens):
                 if self.script.break_after is not None and index >= self.script.break_after:
                     return

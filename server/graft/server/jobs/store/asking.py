@@ -115,10 +115,7 @@ def _said(job: Job, what: Move) -> str:
 def _cost(connection: sa.Connection, tenant: str, spec: JobSpec, *, now: datetime) -> float:
     """The bytes that are learned from, each time that they are. Raises `BadInput` for a file that cannot be used."""
     violations, num_bytes = Violations(), 0
-    for field in ("training_file", "validation_file"):
-        name = getattr(spec, field)
-        if name is None:
-            continue
+    for field, name in spec.named_files.items():
         try:
             file = files.get(connection, tenant, name, now=now)
         except NoSuchResource as error:

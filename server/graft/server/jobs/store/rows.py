@@ -19,15 +19,21 @@ from graft.server.jobs.job import (
     Progress,
 )
 from graft.server.jobs.policy.states import JobState
+from graft.server.releases.store.rows import gate as read_gate_row
+from graft.server.releases.store.rows import gate_row
 
 
 def spec_row(spec: JobSpec) -> dict[str, Any]:
     """As JSON."""
-    return asdict(spec) | {"method": spec.method.value}
+    return asdict(spec) | {
+        "method": spec.method.value,
+        "gate": None if spec.gate is None else gate_row(spec.gate),
+    }
 
 
 def spec(row: dict[str, Any]) -> JobSpec:
-    return JobSpec(**{**row, "method": Method(row["method"])})
+    gate = row.get("gate")
+    return JobSpec(**{**row, "method": Method(row["method"]), "gate": None if gate is None else read_gate_row(gate)})
 
 
 def job(row: sa.RowMapping) -> Job:

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from graft.server.api.grpc.releases.messages import gate_message, read_gate_message
 from graft.server.jobs.draft import read_spec
 from graft.server.jobs.job import (
     Job,
@@ -110,6 +111,7 @@ def read_spec_message(message: pb.JobSpec) -> JobSpec:
         adapter=message.adapter or None,
         from_checkpoint=message.from_checkpoint or None,
         dry_run=message.dry_run,
+        gate=read_gate_message(message.gate, violations, "gate") if message.HasField("gate") else None,
         n_evals=message.n_evals if message.HasField("n_evals") else None,
         violations=violations,
     )
@@ -172,6 +174,7 @@ def _spec_message(spec: JobSpec) -> pb.JobSpec:
         from_checkpoint=spec.from_checkpoint or "",
         dry_run=spec.dry_run,
         n_evals=spec.n_evals,
+        gate=None if spec.gate is None else gate_message(spec.gate),
     )
 
 

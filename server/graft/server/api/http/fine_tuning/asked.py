@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graft.server.api.http.fine_tuning.gate import read_gate_object
 from graft.server.api.http.prompts.fields import Fields
 from graft.server.jobs.draft import AUTO, read_spec
 from graft.server.jobs.job import JobSpec, Method
@@ -25,6 +26,7 @@ _FIELDS = (
     "from_checkpoint",
     "dry_run",
     "n_evals",
+    "gate",
     "request_id",
 )
 
@@ -54,6 +56,7 @@ def read_job(body: Mapping[str, Any]) -> tuple[JobSpec, str | None]:
         from_checkpoint=fields.text("from_checkpoint") or None,
         dry_run=_truth(fields, "dry_run"),
         n_evals=_whole(fields, "n_evals"),
+        gate=read_gate_object(fields.get("gate"), violations),
         violations=violations,
         where=f"{where}.hyperparameters" if where else "hyperparameters",
     )

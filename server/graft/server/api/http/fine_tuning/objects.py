@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from graft.server.api.http.fine_tuning.gate import gate_object
 from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, Method, model_name, short_id
 from graft.server.jobs.policy.states import HELD
 
@@ -28,6 +29,8 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
     if spec.grader is not None:
         method["grader"] = spec.grader
     shown = hyperparameters if spec.method is Method.SUPERVISED else {}
+    # OpenAI's API has none.
+    gate = {} if spec.gate is None else {"gate": gate_object(spec.gate)}
     return {
         "id": job.id,
         "object": "fine_tuning.job",
@@ -49,6 +52,7 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
         "integrations": [],
         "metadata": dict(spec.metadata) or None,
         "user_provided_suffix": spec.suffix,
+        **gate,
     }
 
 

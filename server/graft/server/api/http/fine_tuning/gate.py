@@ -1,0 +1,111 @@
+"""The field `gate` of a job, which OpenAI's API does not have: what a version must show before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graft.server.api.http.prompts.fields import Fields
+from graft.server.releases.draft import grader_metric, read_canary, read_gate
+from graft.server.releases.policy.canary import CanarySpec
+from graft.server.releases.policy.gate import EvaluationTask, GateSpec, GraderMetric, Metric, ValidationLoss
+from graft.server.runtime.violations import Violations, shown
+
+_FIELDS = ("metric", "file", "min_gain_over_base", "min_gain_over_stable", "max_rows", "canary")
+_CANARY = ("share_percent", "num_answers", "max_false_alarm", "tolerance", "needs_outcomes")
+_METRICS = {"validation_loss": (), "task": ("task",), "grader": ("grader",)}
+
+
+def read_gate_object(value: Any, violations: Violations) -> GateSpec | None:
+    """None where none is given, or what is given is no object. What is wrong is added."""
+    given = _object(value, "gate", violations)
+    if given is None:
+        return None
+    fields = Fields(given, _FIELDS, violations, where="gate.")
+    return read_gate(
+        metric=_metric(fields.get("metric"), violations),
+        file=fields.text("file") or None,
+        min_gain_over_base=_number(fields, "min_gain_over_base"),
+        min_gain_over_stable=_number(fields, "min_gain_over_stable"),
+        max_rows=_whole(fields, "max_rows"),
+        canary=_canary(fields.get("canary"), violations),
+        violations=violations,
+    )
+
+
+def gate_object(spec: GateSpec) -> dict[str, Any]:
+    """As it is read."""
+    match spec.metric:
+        case ValidationLoss():
+            metric: dict[str, Any] = {"type": "validation_loss"}
+        case EvaluationTask(name=name):
+            metric = {"type": "task", "task": name}
+        case GraderMetric(grader=grader):
+            metric = {"type": "grader", "grader": grader}
+    return {
+        "metric": metric,
+        "file": spec.file,
+        "min_gain_over_base": spec.min_gain_over_base,
+        "min_gain_over_stable": spec.min_gain_over_stable,
+        "max_rows": spec.max_rows,
+        "canary": None if spec.canary is None else dict(vars(spec.canary)),
+    }
+
+
+def _metric(value: Any, violations: Violations) -> Metric | None:
+    given = _object(value, "gate.metric", violations)
+    kind = None if given is None else given.get("type")
+    if given is None:
+        return None
+    if kind not in _METRICS:
+        violations.add("gate.metric.type", f"is {shown(kind)}; there are {', '.join(_METRICS)}")
+        return ValidationLoss()
+    fields = Fields(given, ("type", *_METRICS[kind]), violations, where="gate.metric.")
+    if kind == "task":
+        return EvaluationTask(name=fields.text("task"))
+    if kind == "grader":
+        # What is wrong with it was added.
+        return grader_metric(fields.get("grader"), "gate.metric.grader", violations) or ValidationLoss()
+    return ValidationLoss()
+
+
+def _canary(value: Any, violations: Violations) -> CanarySpec | None:
+    given = _object(value, "gate.canary", violations)
+    if given is None:
+        return None
+    fields = Fields(given, _CANARY, violations, where="gate.canary.")
+    needs_outcomes = fields.get("needs_outcomes")
+    if needs_outcomes is not None and not isinstance(needs_outcomes, bool):
+        fields.add("needs_outcomes", f"is {shown(needs_outcomes)}; it is true or false")
+    return read_canary(
+        share_percent=_whole(fields, "share_percent"),
+        num_answers=_whole(fields, "num_answers"),
+        max_false_alarm=_number(fields, "max_false_alarm"),
+        tolerance=_number(fields, "tolerance"),
+        needs_outcomes=needs_outcomes is True,
+        violations=violations,
+        where="gate.canary",
+    )
+
+
+def _object(value: Any, name: str, violations: Violations) -> Mapping[str, Any] | None:
+    if value is None or isinstance(value, dict):
+        return value
+    violations.add(name, f"is {shown(value)}; it must be an object")
+    return None
+
+
+def _number(fields: Fields, name: str) -> float | None:
+    value = fields.get(name)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return None if value is None else float(value)
+    fields.add(name, f"is {shown(value)}; it must be a number")
+    return None
+
+
+def _whole(fields: Fields, name: str) -> int | None:
+    value = fields.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    fields.add(name, f"is {shown(value)}; it must be a whole number")
+    return None
