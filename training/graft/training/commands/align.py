@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands.arguments.base import BASE
-from graft.training.commands.finetune import base_of, configured, push
+from graft.training.commands.arguments.base import BASE, base_of, configured
+from graft.training.commands.arguments.pushing import push
 from graft.training.launch import launching
 from graft.training.launch.machine import Machine, add_plan_flags, check_plan_flags
 from graft.training.runtime.startup import prepare

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands.arguments.base import BASE
+from graft.training.commands.arguments.base import BASE, base_of, configured
+from graft.training.commands.arguments.pushing import push
 from graft.training.commands.finetuning import task as finetune_task
 from graft.training.finetune.audit.command import add_audit_flags, run_audit
 from graft.training.finetune.settings import FinetuneSettings
@@ -18,7 +18,6 @@ from graft.training.settings.settings import add_flags, given
 from graft.training.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
-    from graft.adapters.base.base import Base
     from graft.training.finetune.skeleton import Frozen
 
 HELP = "train an adapter on a quantized base, or the base itself"
@@ -116,20 +115,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def base_of(args: argparse.Namespace, folder: Path) -> Base:
-    """What ``--base`` names; of a hub with the revision that is pinned in ``folder``."""
-    from graft.adapters.base.base import Base, find_base
-    from graft.adapters.base.hub import FILE_NAME, Hub
-
-    found = find_base(args.base, hub=Hub(pins=folder / FILE_NAME))
-    return Base.from_folder(found, cache_dir=_hashes())
-
-
-def _hashes() -> Path:
-    """In the user's cache (XDG Base Directory Specification): the folder that a command runs in is not for that."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "graft" / "hashes"
-
-
 def _plan(args: argparse.Namespace, settings: FinetuneSettings) -> int:
     from graft.training.finetune.plan import plan
 
@@ -148,17 +133,6 @@ def _teacher(text: str) -> Frozen:
     return Frozen.of(configured(name), None if record is None else record.form)
 
 
-def configured(base: str) -> Path:
-    """A folder with a base's configuration: of a hub nothing else is fetched."""
-    from graft.adapters.base.base import find_base
-    from graft.adapters.base.hub import Hub
-    from graft.adapters.base.hub_id import HubId
-
-    on_hub = HubId.parse(base)
-    is_folder = Path(base).expanduser().is_dir()
-    return find_base(base) if on_hub is None or is_folder else Hub(pins=None).tokenizer(on_hub)
-
-
 def _measured(folder: Path, settings: FinetuneSettings) -> str:
     """What was measured on what is held out: of the weights that the training ended with."""
     from graft.training.loop.progress import read_metrics
@@ -169,13 +143,3 @@ def _measured(folder: Path, settings: FinetuneSettings) -> str:
     loss, perplexity = row["validation_loss"], row["validation_perplexity"]
     place = settings.validation or f"{settings.validation_split:.3g} of the rows"
     return f"after {row['step'] + 1} steps on {place}: loss {loss:.4f}, perplexity {perplexity:.2f}"
-
-
-def push(target: str, adapter: Path, *, name: str, alias: str | None) -> None:
-    """Says which version it became."""
-    from graft.training.job.publish import connect
-
-    with connect(target) as client:
-        pushed = client.push_adapter(adapter, name=name, alias=alias)
-    told = f", {alias} points to it" if alias else ""
-    print(f"pushed as version {pushed.version.number} of {name} ({pushed.version.digest}){told}")

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from graft.training.commands.arguments.base import BASE
-from graft.training.commands.finetune import base_of, push
+from graft.training.commands.arguments.base import BASE, base_of
+from graft.training.commands.arguments.pushing import push
 from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.training.commands.finetune import base_of, configured, push
+from graft.training.commands.arguments.base import base_of, configured
+from graft.training.commands.arguments.pushing import push
 from graft.training.finetune.settings import FinetuneSettings
 from graft.training.launch.machine import Machine
 from graft.training.settings.settings import given

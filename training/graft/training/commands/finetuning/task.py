@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, base: Base, data: Sources, folder: Path) -> in
     if settings.validation is not None:
         print(f"on {settings.validation}: {told(TaskRecord.read(made).metrics)}")
     if args.push is not None:
-        from graft.training.commands.finetune import push
+        from graft.training.commands.arguments.pushing import push
 
         push(args.push, made, name=args.name, alias=args.alias)
     return 0
