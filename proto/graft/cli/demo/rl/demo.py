@@ -28,7 +28,6 @@ class Asked:
     method: str
     seed: int
     num_rounds: int | None
-    num_streams: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def run_rl(work: Path, asked: Asked, output: Path | None) -> bool:
 
 
 def _show(process: ServerProcess, work: Path, asked: Asked, report: Report) -> Shown:
-    report.chapter(f"A server, and a second client with {NUM_STREAMS} streams that never end")
+    report.chapter(f"A server, and a second client whose {NUM_STREAMS} users ask, read and ask again")
     arguments = _arguments(work, asked)
     server = process.wait_ready()
     with Others(target=server.target) as others:

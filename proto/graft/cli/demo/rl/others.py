@@ -1,4 +1,4 @@
-"""The second client: streams that never end, and the gaps between their tokens with and without a training."""
+"""The second client: users who ask, read and ask again; and the gaps between tokens with and without a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from random import Random
 from graft.cli.load import TimedAnswer, ask, percentile
 from graft.client import AsyncClient, SamplingOptions
 
-NUM_STREAMS = 8
+NUM_STREAMS = 2
+_READING_SECONDS = 0.5
 _OPTIONS: SamplingOptions = {"max_tokens": 64, "temperature": 0.0, "stop": "\n"}
 
 
@@ -27,7 +28,7 @@ class Window:
 
 @dataclass(kw_only=True)
 class Others:
-    """Asks the base for worked sums in a thread of its own, one request after the other in each stream."""
+    """They ask the base for worked sums, in a thread of this process."""
 
     target: str
     answers: list[TimedAnswer] = field(default_factory=list)
@@ -74,6 +75,7 @@ class Others:
         while not self._ended.is_set():
             a, b = rng.randint(100, 999), rng.randint(100, 999)
             self.answers.append(await ask(client, f"{a}+{b}?", "", _OPTIONS))
+            await asyncio.sleep(_READING_SECONDS * rng.uniform(0.5, 1.5))
 
 
 def _gaps(answers: Sequence[TimedAnswer], windows: Sequence[Window]) -> list[float]:
