@@ -41,6 +41,8 @@ class Course:
     measure: Callable[[], Mapping[str, float]] | None = None
     """Of what is held out, by the policy that is served."""
     measure_rounds: int = 1
+    target: float | None = None
+    """Of what is held out, at which the course ends."""
     shows: bool = True
 
     def execute(self, *, resume: bool = False) -> dict[str, float]:
@@ -70,15 +72,20 @@ class Course:
                     with progress.paused():
                         metrics |= self._measured()
                 progress.report(number, metrics)
-                is_asked = heard.is_asked()
-                if is_asked or done % self.save_rounds == 0 or done == end:
+                is_asked, is_there = heard.is_asked(), self._is_there(metrics)
+                if is_asked or is_there or done % self.save_rounds == 0 or done == end:
                     self._save(checkpoints, done)
                 if is_asked:
                     checkpoints.wait()
                     raise Interrupted(self._told(done, heard.number), number=heard.number)
+                if is_there:
+                    break
         if not self.rounds.step.is_finite():
             raise Diverged("weights are no numbers after the last round: lower the learning rate, and start anew.")
         return metrics
+
+    def _is_there(self, metrics: Mapping[str, float]) -> bool:
+        return self.target is not None and metrics.get("validation_reward", -math.inf) >= self.target
 
     def _measured(self) -> dict[str, float]:
         return {} if self.measure is None else dict(self.measure())

@@ -71,7 +71,7 @@ class Reinforce(Adapting[ReinforceSettings]):
     """In its place: ``module:function`` or ``file.py:function``, called with a row and an answer's text."""
     tell: Callable[[str], None] = _log.warning
     """Of what the training's owner should know."""
-    heard_by: Callable[[Course], Listener] | None = None
+    heard_by: Callable[[Course, int], Listener] | None = None
     """Makes one more listener."""
 
     def absolute(self) -> Self:
@@ -105,7 +105,9 @@ class Reinforce(Adapting[ReinforceSettings]):
             torch.manual_seed(self.settings.seed)
             course, sampler = self._course(client, grade, questions, own)
             if held_out is not None:
-                course.measure = functools.partial(_measured, sampler, held_out, self._grade(client, held_out))
+                course.measure = functools.partial(
+                    _measured, sampler, held_out, self._grade(client, held_out), self.settings.eval_samples
+                )
             course.execute(resume=resume)
             self._write(course, sampler, questions, own, processes)
         return self.work / folder_of(method, base)
@@ -174,24 +176,25 @@ class Reinforce(Adapting[ReinforceSettings]):
             write_model=lambda: functools.partial(write_checkpoint, method, Alone(), policy),
             listeners=lambda start: [
                 *listeners(self.work, settings, start=start),
-                *([] if self.heard_by is None else [self.heard_by(course)]),
+                *([] if self.heard_by is None else [self.heard_by(course, start)]),
             ],
             measure_rounds=settings.eval_steps or own.schedule.num_steps,
+            target=settings.target_reward,
         )
         return course, sampler
 
     def _record(self, own: Identity) -> TrainedRecord:
-        origin = lineage("reinforce", own, seed=self.settings.seed)
+        origin = lineage("reinforce", own, seed=self.settings.seed, job=self.job)
         return TrainedRecord(base=self.base.identity, form=self.form, lineage=origin)
 
     def _write(
         self, course: Course, sampler: ServedPolicy, questions: Questions, own: Identity, processes: Processes
     ) -> None:
         """With what the policy answers to some prompts as the rows of its reference."""
-        answers = sampler.once(questions.prompts[:_REFERENCE_ROWS])
+        answers = sampler.measure(questions.prompts[:_REFERENCE_ROWS])
         model, (method, base) = _policy(course.rounds.step.finish()), self.method()
         written = Written.into(self.work, method, base, self._record(own))
-        rows = [one.answer for one in answers]
+        rows = [one.answer for (one,) in answers]
         written.write(model, lambda: recorded(model, rows, self.form), processes, is_sharded=False)
 
 
@@ -206,7 +209,9 @@ def _schedule(settings: ReinforceSettings, num_prompts: int) -> Schedule:
     return Schedule(num_steps=num, warmup_steps=warmup, floor=settings.lr_min_ratio, shape=settings.lr_scheduler_type)
 
 
-def _measured(sampler: ServedPolicy, questions: Questions, grade: Grade) -> dict[str, float]:
-    """The mean reward of one answer to each question, sampled as in the rounds."""
-    rewards = [one for one in grade(list(enumerate(sampler.once(questions.prompts)))) if one is not None]
+def _measured(sampler: ServedPolicy, questions: Questions, grade: Grade, num_answers: int) -> dict[str, float]:
+    """The mean reward of so many answers to each question, sampled as in the rounds."""
+    answers = sampler.measure(questions.prompts, num_answers=num_answers)
+    asked = [(row, one) for row, own in enumerate(answers) for one in own]
+    rewards = [one for one in grade(asked) if one is not None]
     return {"validation_reward": fmean(rewards)} if rewards else {}

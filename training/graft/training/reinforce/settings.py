@@ -55,6 +55,8 @@ class ReinforceSettings(AdaptSettings):
         between(0, 16),
     )
     max_draws: int = setting(1, "draw prompts so often until enough groups differ in their rewards", between(1, 64))
+    eval_samples: int = setting(1, "answers to each held-out prompt", between(1, 1 << 10))
+    target_reward: float | None = setting(None, "end once what is held out is worth so much")
     max_completion_length: int = setting(256, "tokens of an answer", between(1, MAX_LENGTH))
     stop: tuple[str, ...] = setting((), "texts that end an answer")
     mask_truncated_completions: bool = setting(False, "do not learn from answers that were cut off")
@@ -107,6 +109,8 @@ class ReinforceSettings(AdaptSettings):
                 f"max_completion_length is {self.max_completion_length}, and max_length {self.max_length} leaves no "
                 "room for a prompt: raise it"
             )
+        if self.target_reward is not None and self.validation is None:
+            found.append("target_reward is of what is held out: add validation")
         if self.kl_target is not None and not self.beta:
             found.append("kl_target leads beta, which is 0 and would stay so: give beta a value to begin with")
         if self.mesh(1).size != 1:

@@ -20,12 +20,24 @@ from graft.training.worker.tell import Tell
 _NAMES = {
     "loss": "train_loss",
     "token_accuracy": "train_mean_token_accuracy",
+    "reward": "train_mean_reward",
     "validation_loss": "valid_loss",
+    "validation_reward": "valid_mean_reward",
     "validation_token_accuracy": "valid_mean_token_accuracy",
 }
 """Ours, as OpenAI calls them."""
-_WHOLE = {"valid_loss": "full_valid_loss", "valid_mean_token_accuracy": "full_valid_mean_token_accuracy"}
+_WHOLE = {
+    "valid_loss": "full_valid_loss",
+    "valid_mean_token_accuracy": "full_valid_mean_token_accuracy",
+    "valid_mean_reward": "full_valid_mean_reward",
+}
 """We measure on the whole file always: the two are one."""
+_SAID = {
+    "training loss": "train_loss",
+    "validation loss": "valid_loss",
+    "training reward": "train_mean_reward",
+    "validation reward": "valid_mean_reward",
+}
 _LOOK_SECONDS, _MAX_HOLD_SECONDS = 0.1, 600.0
 """Processes that wait for each other wait longer than this for nobody."""
 
@@ -83,11 +95,7 @@ class Teller:
         done, tell = step + 1, self._hearing.tell
         self._tokens += int(metrics["tokens"])
         found = openai_metrics(metrics)
-        told = ", ".join(
-            f"{said} loss={found[name]:.4f}"
-            for said, name in (("training", "train_loss"), ("validation", "valid_loss"))
-            if name in found
-        )
+        told = ", ".join(f"{said}={found[name]:.4f}" for said, name in _SAID.items() if name in found)
         tell.metrics(done, {**found, "total_steps": self._num_steps}, message=f"Step {done}/{self._num_steps}: {told}")
         seconds = (time.monotonic() - self._begun) / (done - self._start) * (self._num_steps - done)
         tell.progress(done, num_steps=self._num_steps, trained_tokens=self._tokens, remaining_seconds=round(seconds, 1))

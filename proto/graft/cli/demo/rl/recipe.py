@@ -36,6 +36,7 @@ def settings(method: str, *, seed: int, num_rounds: int | None, held_out: str) -
         "max_length": 64,
         "stop": ["\n"],
         "validation": held_out,
-        "eval_steps": 15,
+        "eval_steps": 10,
+        "target_reward": 0.84,
         **_OF_METHODS[method],
     }

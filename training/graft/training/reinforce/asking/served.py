@@ -56,11 +56,12 @@ class ServedPolicy:
 
         return each(answers, numbered, num_streams=self._asking.num_streams)
 
-    def once(self, prompts: Sequence[Prompt]) -> list[Rollout]:
-        """One answer to each prompt, always by the same draws: what rewards are measured by."""
-        asked = list(enumerate(prompts))
-        streams = self._asking.num_streams * self._asking.num_answers
-        return each(lambda one: self._answers(one[1], one[0], 1)[0], asked, num_streams=streams)
+    def measure(self, prompts: Sequence[Prompt], *, num_answers: int = 1) -> list[list[Rollout]]:
+        """Answers to each prompt, always by the same draws: what rewards are measured by."""
+        streams = max(1, self._asking.num_streams * self._asking.num_answers // num_answers)
+        return each(
+            lambda one: self._answers(one[1], one[0], num_answers), list(enumerate(prompts)), num_streams=streams
+        )
 
     def publish(self, files: Files, *, step: int) -> str:
         """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
