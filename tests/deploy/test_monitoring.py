@@ -22,6 +22,7 @@ MONITORING = Path(__file__).parents[2] / "deploy/monitoring"
 _CLOSED = {
     "job": {"graft"},
     "instance": {"$instance"},
+    "state": {"validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"},
     "outcome": {"ok", "failed", "passed", "unmeasured", *(code.name.lower() for code in grpc.StatusCode)},
 }
 """Values of labels, by label: outcomes are those of requests (gRPC's codes) and of parity checks."""

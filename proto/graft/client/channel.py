@@ -18,6 +18,7 @@ _IDEMPOTENT = {
     "GradingService": ("Grade",),
     "JobService": ("GetJob", "ListJobs", "ListJobEvents", "ListJobCheckpoints"),
     "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),
+    "ReleaseService": ("GetRollout", "ListRollouts"),
     "ServerService": ("GetInfo",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20

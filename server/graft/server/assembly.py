@@ -429,8 +429,12 @@ class Assembly:
         def check_model(model: str, tenant: str) -> None:
             opened.snapshots.current.resolve(model, tenant=tenant)
 
-        trainings = Jobs(opened.jobs, opened.thread, opened.job_names, check_model=check_model)
-        upkeep = Upkeep(trainings, opened.jobs, opened.thread, kept, opened.job_names, term=term)
+        trainings = Jobs(
+            opened.jobs, opened.thread, opened.job_names, check_model=check_model, metrics=self.metrics.jobs
+        )
+        upkeep = Upkeep(
+            trainings, opened.jobs, opened.thread, kept, opened.job_names, term=term, metrics=self.metrics.jobs
+        )
         self.resources.callback(watched(upkeep.read_names(), "reading what other servers' jobs made").cancel)
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)
         self.resources.callback(watched(upkeep.look_after(), "looking after workers").cancel)

@@ -13,6 +13,7 @@ from graft.server.jobs.store import asking, reads, working
 from graft.server.jobs.store.asking import JobDraft
 from graft.server.jobs.store.made import Fits
 from graft.server.jobs.store.reads import JobListing
+from graft.server.jobs.store.standing import Standing, standing
 from graft.server.jobs.store.working import Holder, Outcome, Report
 
 
@@ -86,6 +87,10 @@ class JobCatalog:
     def held(self) -> dict[str, Beat]:
         """All jobs that workers have."""
         return self._database.read(reads.held)
+
+    def standing(self) -> Standing:
+        """How the queue stands."""
+        return self._database.read(standing, now=self._now())
 
     def give_up(self, job: str, seen: Beat) -> bool:
         """Take a job from a worker of which nothing was heard since; False where something was."""

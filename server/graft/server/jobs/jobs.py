@@ -12,6 +12,7 @@ from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.states import ENDED, Move
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, Outcome, Report
+from graft.server.operations.job_metrics import JobMetrics
 from graft.server.registry.thread import CatalogThread
 
 # What other servers write is seen so late.
@@ -55,12 +56,14 @@ class Jobs:
         names: JobNames,
         *,
         check_model: Callable[[str, str], object],
+        metrics: JobMetrics,
     ) -> None:
         """`check_model` raises NotFound where a tenant (the second) has no model of the name (the first)."""
         self._catalog = catalog
         self._names = names
         self._check_model = check_model
         self._thread = thread
+        self._metrics = metrics
         self.changes = Changes()
 
     async def create(self, spec: JobSpec, *, tenant: str, request_id: str | None) -> Job:
@@ -123,6 +126,8 @@ class Jobs:
             change = self.changes.next()
             job = await self._write(lambda: self._catalog.claim(worker, tenant=tenant, request_id=request_id))
             left = deadline - asyncio.get_running_loop().time()
+            if job is not None:
+                self._metrics.claimed(job.id, job.fence, job.progress.trained_tokens)
             if job is not None or left <= 0:
                 return job
             await changed(change, min(left, _LOOK_SECONDS))
@@ -137,11 +142,18 @@ class Jobs:
 
     async def report(self, holder: Holder, report: Report) -> Job:
         """Keep what a worker tells. Raises `LeaseLost`; `BadInput` for checkpoints that are none."""
-        return await self._write(lambda: self._catalog.report(holder, report))
+        job = await self._write(lambda: self._catalog.report(holder, report))
+        self._metrics.trained(job.id, job.fence, job.progress.trained_tokens)
+        return job
 
     async def finish(self, holder: Holder, outcome: Outcome) -> Job:
         """A worker ends. Raises `LeaseLost`; `BadInput` for a result that is none."""
-        return await self._write(lambda: self._catalog.finish(holder, outcome))
+        job = await self._write(lambda: self._catalog.finish(holder, outcome))
+        if outcome is not None:
+            self._metrics.ended(job.id, job.state.value)
+        if job.result is not None:
+            self._metrics.trained(job.id, job.fence, job.result.trained_tokens)
+        return job
 
     async def _write(self, call: Callable[[], T]) -> T:
         def write() -> T:

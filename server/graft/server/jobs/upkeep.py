@@ -15,6 +15,7 @@ from graft.server.jobs.jobs import Jobs, changed
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Sightings, Term
 from graft.server.jobs.training_rows.reading import judge
+from graft.server.operations.job_metrics import JobMetrics
 from graft.server.registry.thread import CatalogThread
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,13 @@ class Upkeep:
         names: JobNames,
         *,
         term: Term,
+        metrics: JobMetrics,
         now: Callable[[], float] = monotonic,
     ) -> None:
         """`now` is monotonic, in seconds."""
         self._jobs, self._catalog, self._thread, self._files = jobs, catalog, thread, files
         self._names = names
-        self._term, self._now = term, now
+        self._term, self._now, self._metrics = term, now, metrics
         self._sightings = Sightings(term)
 
     async def read_files(self) -> None:
@@ -60,7 +62,14 @@ class Upkeep:
         for job, seen in self._sightings.look(held, now=self._now()).items():
             if await self._thread.run(lambda job=job, seen=seen: self._catalog.give_up(job, seen)):  # type: ignore[misc]
                 _log.warning("%s was taken from its worker, of which nothing was heard", job)
+                self._metrics.losses.inc()
                 self._jobs.changes.happened()
+        now = await self._thread.run(self._catalog.standing)
+        self._metrics.saw_queue(
+            {state.value: num for state, num in now.num_by_state.items()},
+            oldest_waiting_seconds=now.oldest_waiting_seconds,
+            heard_at=self._sightings.heard_at,
+        )
 
     async def read_names(self) -> None:
         """Hear what other servers did with jobs, for ever."""

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from graft.server.engine.state import PROVEN_SECONDS, EngineState
 from graft.server.errors import ParityFailed, ParityUnavailable
+from graft.server.operations.job_metrics import JobMetrics
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Gaps shorter than this cannot be the pause that a load causes, and are not kept.
@@ -108,6 +109,7 @@ class Metrics:
         )
         for stage in ("refused", "canary", "stable", "rolled_back", "superseded"):
             self.rollouts.labels(stage=stage)
+        self.jobs = JobMetrics(registry)
         self.free = gauge("data_free_bytes", "Free space where the catalog and the adapters' files are kept.")
         self.size = gauge("data_size_bytes", "Size of the file system where these are kept.")
 

@@ -63,6 +63,11 @@ class Sightings:
         self._seen = seen
         return {job: beat for job, (beat, since) in seen.items() if now - since >= self._term.server_seconds}
 
+    @property
+    def heard_at(self) -> dict[str, float]:
+        """When each job's last beat was first seen, by the clock of `look`."""
+        return {job: since for job, (_, since) in self._seen.items()}
+
 
 def check_fence(job: str, *, fence: int, holds: bool, current: int) -> None:
     """That the worker with `fence` still has the job. Raises `LeaseLost`."""
