@@ -75,6 +75,11 @@ class AdapterServiceStub:
                 request_serializer=graft_dot_v1_dot_adapter__pb2.ListVersionsRequest.SerializeToString,
                 response_deserializer=graft_dot_v1_dot_adapter__pb2.ListVersionsResponse.FromString,
                 _registered_method=True)
+        self.DownloadVersion = channel.unary_stream(
+                '/graft.v1.AdapterService/DownloadVersion',
+                request_serializer=graft_dot_v1_dot_adapter__pb2.DownloadVersionRequest.SerializeToString,
+                response_deserializer=graft_dot_v1_dot_adapter__pb2.DownloadVersionResponse.FromString,
+                _registered_method=True)
         self.DeleteVersion = channel.unary_unary(
                 '/graft.v1.AdapterService/DeleteVersion',
                 request_serializer=graft_dot_v1_dot_adapter__pb2.DeleteVersionRequest.SerializeToString,
@@ -164,6 +169,13 @@ class AdapterServiceServicer:
 
     def ListVersions(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadVersion(self, request, context):
+        """A version's files, each with its name, one behind the other; they were compared with their digests before.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -259,6 +271,11 @@ def add_AdapterServiceServicer_to_server(servicer, server):
                     servicer.ListVersions,
                     request_deserializer=graft_dot_v1_dot_adapter__pb2.ListVersionsRequest.FromString,
                     response_serializer=graft_dot_v1_dot_adapter__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'DownloadVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadVersion,
+                    request_deserializer=graft_dot_v1_dot_adapter__pb2.DownloadVersionRequest.FromString,
+                    response_serializer=graft_dot_v1_dot_adapter__pb2.DownloadVersionResponse.SerializeToString,
             ),
             'DeleteVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteVersion,
@@ -513,6 +530,33 @@ class AdapterService:
             '/graft.v1.AdapterService/ListVersions',
             graft_dot_v1_dot_adapter__pb2.ListVersionsRequest.SerializeToString,
             graft_dot_v1_dot_adapter__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/graft.v1.AdapterService/DownloadVersion',
+            graft_dot_v1_dot_adapter__pb2.DownloadVersionRequest.SerializeToString,
+            graft_dot_v1_dot_adapter__pb2.DownloadVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class AdapterServiceStub:
     DeleteAdapter: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.GetVersionRequest, _adapter_pb2.GetVersionResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.ListVersionsRequest, _adapter_pb2.ListVersionsResponse]
+    DownloadVersion: _grpc.UnaryStreamMultiCallable[_adapter_pb2.DownloadVersionRequest, _adapter_pb2.DownloadVersionResponse]
+    """A version's files, each with its name, one behind the other; they were compared with their digests before."""
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.DeleteVersionRequest, _adapter_pb2.DeleteVersionResponse]
     SetAlias: _grpc.UnaryUnaryMultiCallable[_adapter_pb2.SetAliasRequest, _adapter_pb2.SetAliasResponse]
     """Moves an alias by compare-and-set. A hot swap is this call: it answers when the new version is in the engine."""
@@ -81,6 +83,8 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     DeleteAdapter: _aio.UnaryUnaryMultiCallable[_adapter_pb2.DeleteAdapterRequest, _adapter_pb2.DeleteAdapterResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.GetVersionRequest, _adapter_pb2.GetVersionResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_adapter_pb2.ListVersionsRequest, _adapter_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    DownloadVersion: _aio.UnaryStreamMultiCallable[_adapter_pb2.DownloadVersionRequest, _adapter_pb2.DownloadVersionResponse]  # type: ignore[assignment]
+    """A version's files, each with its name, one behind the other; they were compared with their digests before."""
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_adapter_pb2.DeleteVersionRequest, _adapter_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     SetAlias: _aio.UnaryUnaryMultiCallable[_adapter_pb2.SetAliasRequest, _adapter_pb2.SetAliasResponse]  # type: ignore[assignment]
     """Moves an alias by compare-and-set. A hot swap is this call: it answers when the new version is in the engine."""
@@ -161,6 +165,14 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _adapter_pb2.ListVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_pb2.ListVersionsResponse, _abc.Awaitable[_adapter_pb2.ListVersionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DownloadVersion(
+        self,
+        request: _adapter_pb2.DownloadVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_adapter_pb2.DownloadVersionResponse], _abc.AsyncIterator[_adapter_pb2.DownloadVersionResponse]]:
+        """A version's files, each with its name, one behind the other; they were compared with their digests before."""
 
     @_abc_1.abstractmethod
     def DeleteVersion(

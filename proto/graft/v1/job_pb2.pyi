@@ -350,6 +350,8 @@ class Job(_message.Message):
     NUM_EVENTS_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
     FINE_TUNED_MODEL_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`jobs/<id>`."""
     id: _builtins.str
@@ -382,6 +384,16 @@ class Job(_message.Message):
     def resolved_hyperparameters(self) -> _struct_pb2.Struct:
         """The hyperparameters of this very run, where its worker has said them."""
 
+    @_builtins.property
+    def start(self) -> Global___JobStart:
+        """Of which adapter's version the training goes on, as `from_checkpoint` or `model` meant it when the job was made; unset
+        where it begins from the base.
+        """
+
+    @_builtins.property
+    def plan(self) -> Global___JobPlan:
+        """What a dry run has found."""
+
     def __init__(
         self,
         *,
@@ -398,14 +410,150 @@ class Job(_message.Message):
         num_events: _builtins.int = ...,
         adapter: _builtins.str = ...,
         fine_tuned_model: _builtins.str = ...,
+        start: Global___JobStart | None = ...,
+        plan: Global___JobPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "plan", b"plan", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "error", b"error", "fine_tuned_model", b"fine_tuned_model", "finish_time", b"finish_time", "id", b"id", "name", b"name", "num_events", b"num_events", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "error", b"error", "fine_tuned_model", b"fine_tuned_model", "finish_time", b"finish_time", "id", b"id", "name", b"name", "num_events", b"num_events", "plan", b"plan", "progress", b"progress", "resolved_hyperparameters", b"resolved_hyperparameters", "result", b"result", "spec", b"spec", "start", b"start", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobStart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    VERSION_DIGEST_FIELD_NUMBER: _builtins.int
+    adapter: _builtins.str
+    version_digest: _builtins.str
+    def __init__(
+        self,
+        *,
+        adapter: _builtins.str = ...,
+        version_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "version_digest", b"version_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStart: _TypeAlias = JobStart  # noqa: Y015
+
+@_typing.final
+class JobPlan(_message.Message):
+    """What a training would do, and cost; of its files as the trainer reads them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_ROWS_FIELD_NUMBER: _builtins.int
+    NUM_EXAMPLES_FIELD_NUMBER: _builtins.int
+    NUM_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_LEARNED_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_CUT_FIELD_NUMBER: _builtins.int
+    NUM_DROPPED_FIELD_NUMBER: _builtins.int
+    NUM_STEPS_FIELD_NUMBER: _builtins.int
+    TRAINED_TOKENS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    num_rows: _builtins.int
+    """Rows of the training file, and the examples that they become."""
+    num_examples: _builtins.int
+    num_tokens: _builtins.int
+    """Of the examples, once through, and of these how many carry loss."""
+    num_learned_tokens: _builtins.int
+    num_cut: _builtins.int
+    """Examples that lose tokens for their length, and rows that are left out for it."""
+    num_dropped: _builtins.int
+    num_steps: _builtins.int
+    trained_tokens: _builtins.int
+    """Of all epochs together."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """By steps that were tried on this worker; unset where it could not be found out."""
+
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedExample]:
+        """The first of the file: which of their tokens are learned."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What there is to be said besides, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        num_rows: _builtins.int = ...,
+        num_examples: _builtins.int = ...,
+        num_tokens: _builtins.int = ...,
+        num_learned_tokens: _builtins.int = ...,
+        num_cut: _builtins.int = ...,
+        num_dropped: _builtins.int = ...,
+        num_steps: _builtins.int = ...,
+        trained_tokens: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        examples: _abc.Iterable[Global___PlannedExample] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "examples", b"examples", "notes", b"notes", "num_cut", b"num_cut", "num_dropped", b"num_dropped", "num_examples", b"num_examples", "num_learned_tokens", b"num_learned_tokens", "num_rows", b"num_rows", "num_steps", b"num_steps", "num_tokens", b"num_tokens", "trained_tokens", b"trained_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobPlan: _TypeAlias = JobPlan  # noqa: Y015
+
+@_typing.final
+class PlannedExample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Its line in the training file."""
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedPiece]:
+        """The text that the model sees, in pieces."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        pieces: _abc.Iterable[Global___PlannedPiece] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedExample: _TypeAlias = PlannedExample  # noqa: Y015
+
+@_typing.final
+class PlannedPiece(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    IS_LEARNED_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    is_learned: _builtins.bool
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        is_learned: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_learned", b"is_learned", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedPiece: _TypeAlias = PlannedPiece  # noqa: Y015
 
 @_typing.final
 class JobResult(_message.Message):
@@ -1191,6 +1339,7 @@ class CompleteJobRequest(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     fence: _builtins.int
     @_builtins.property
@@ -1201,6 +1350,10 @@ class CompleteJobRequest(_message.Message):
     def release(self) -> Global___JobRelease:
         """Saved and given back: a job that was asked to pause is paused, another waits for the next worker."""
 
+    @_builtins.property
+    def plan(self) -> Global___JobPlan:
+        """Of a dry run: what it has found."""
+
     def __init__(
         self,
         *,
@@ -1209,12 +1362,13 @@ class CompleteJobRequest(_message.Message):
         result: Global___JobResult | None = ...,
         failure: Global___JobFailure | None = ...,
         release: Global___JobRelease | None = ...,
+        plan: Global___JobPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "release", b"release", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "plan", b"plan", "release", b"release", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "fence", b"fence", "job", b"job", "outcome", b"outcome", "release", b"release", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "fence", b"fence", "job", b"job", "outcome", b"outcome", "plan", b"plan", "release", b"release", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure", "release"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "failure", "release", "plan"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 

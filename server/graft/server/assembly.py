@@ -45,15 +45,18 @@ from graft.server.files.catalog import FileCatalog
 from graft.server.files.file import InvalidFile
 from graft.server.files.files import Files
 from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
+from graft.server.grading.for_jobs import row_problems
 from graft.server.grading.grading import Grading
 from graft.server.grading.sandbox.limits import Limits as ScriptLimits
 from graft.server.grading.sandbox.probe import NOT_ALLOWED, Unavailable, probed
 from graft.server.grading.sandbox.sandbox import Sandbox
 from graft.server.grading.served_judge import ServedJudge
 from graft.server.jobs.catalog import JobCatalog
+from graft.server.jobs.job import JobSpec, Start
 from graft.server.jobs.jobs import Jobs
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Term
+from graft.server.jobs.start import find_start
 from graft.server.jobs.tables import MIGRATIONS as JOB_MIGRATIONS
 from graft.server.jobs.upkeep import Upkeep
 from graft.server.management import Management
@@ -176,11 +179,11 @@ class Assembly:
         grading = await self._grading(serving, text)
         servicers = Servicers(
             inference=inference.InferenceServicer(serving, text),
-            adapters=adapters.AdapterServicer(management, uploads, sums, collection),
+            adapters=adapters.AdapterServicer(management, uploads, sums, collection, store),
             bases=bases.BaseServicer(base_uploads),
             prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
             files=files.FileServicer(tenant_files),
-            jobs=jobs.JobServicer(trainings, workers, base=base.name),
+            jobs=jobs.JobServicer(trainings, workers, grading, base=base.name),
             grading=GradingServicer(grading),
             releases=ReleaseServicer(releases),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
@@ -426,14 +429,19 @@ class Assembly:
         return Workers(tenant=(self.settings.worker_tenant or "") if has_tenants else None, term=term)
 
     def _jobs(self, opened: _Catalogs, kept: Files, term: Term) -> Jobs:
-        def check_model(model: str, tenant: str) -> None:
-            opened.snapshots.current.resolve(model, tenant=tenant)
+        def start(spec: JobSpec, tenant: str) -> Start | None:
+            return find_start(spec, opened.snapshots.current, tenant=tenant)
 
-        trainings = Jobs(
-            opened.jobs, opened.thread, opened.job_names, check_model=check_model, metrics=self.metrics.jobs
-        )
+        trainings = Jobs(opened.jobs, opened.thread, opened.job_names, start=start, metrics=self.metrics.jobs)
         upkeep = Upkeep(
-            trainings, opened.jobs, opened.thread, kept, opened.job_names, term=term, metrics=self.metrics.jobs
+            trainings,
+            opened.jobs,
+            opened.thread,
+            kept,
+            opened.job_names,
+            term=term,
+            metrics=self.metrics.jobs,
+            row_problems=row_problems,
         )
         self.resources.callback(watched(upkeep.read_names(), "reading what other servers' jobs made").cancel)
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)

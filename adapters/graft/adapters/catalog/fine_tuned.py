@@ -32,10 +32,14 @@ class FineTuned:
             if self.version_digest is None:
                 raise no_model(reference, self.why_not)
             return self.version_digest
-        if name.step not in self.checkpoints:
+        return self.digest_at(name.step, reference)
+
+    def digest_at(self, step: int, reference: str) -> str:
+        """Of the version that was saved after a step; `reference` is what asks for it. Raises NotFound."""
+        if step not in self.checkpoints:
             steps = ", ".join(map(str, sorted(self.checkpoints)[-_MAX_STEPS:])) or "none"
-            raise no_model(reference, f"the job has no checkpoint of step {name.step}; the latest steps: {steps}")
-        return self.checkpoints[name.step]
+            raise no_model(reference, f"the job has no checkpoint of step {step}; the latest steps: {steps}")
+        return self.checkpoints[step]
 
 
 @dataclass(frozen=True, kw_only=True)

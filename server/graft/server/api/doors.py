@@ -155,7 +155,7 @@ class Doors:
             files=FileRoutes(
                 files=files, max_bytes=settings.max_file_mib * _MIB, write_seconds=settings.slow_reader_seconds
             ),
-            jobs=JobRoutes(jobs=jobs, bodies=bodies, base=models.base_name),
+            jobs=JobRoutes(jobs=jobs, grading=grading, bodies=bodies, base=models.base_name),
             outcomes=OutcomeRoutes(releases=releases, bodies=bodies),
             operations=Operations(readiness=self.readiness, metrics=self.metrics),
             metrics=self.metrics,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from graft.adapters.catalog.database import Database
-from graft.server.jobs.job import Job, JobCheckpoint, JobError, JobEvent, JobSpec
+from graft.server.jobs.job import Job, JobCheckpoint, JobError, JobEvent, JobSpec, Start
 from graft.server.jobs.policy.lease import Beat
 from graft.server.jobs.policy.states import JobState, Move
 from graft.server.jobs.store import asking, reads, working
@@ -35,9 +35,12 @@ class JobCatalog:
         self._fits = fits
         self._now = now
 
-    def create(self, spec: JobSpec, *, tenant: str, request_id: str | None = None) -> Job:
-        """Make a job. Raises `BadInput` for its files, `QuotaExceeded`, NotFound, Conflict for the request's id."""
-        draft = JobDraft(tenant=tenant, spec=spec, max_open=self._max_open)
+    def create(self, spec: JobSpec, *, tenant: str, start: Start | None = None, request_id: str | None = None) -> Job:
+        """Make a job, which goes on from `start`.
+
+        Raises `BadInput` for its files, `QuotaExceeded`, NotFound, Conflict for the request's id.
+        """
+        draft = JobDraft(tenant=tenant, spec=spec, start=start, max_open=self._max_open)
         return self._database.write(asking.create, draft, request_id=request_id, now=self._now())
 
     def get(self, tenant: str, job: str) -> Job:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from graft.adapters.catalog.fine_tuned import name_of
+from graft.server.jobs.plan import JobPlan
 from graft.server.jobs.policy.states import JobState
 from graft.server.releases.policy.gate import GateSpec
 from graft.server.runtime.ids import Ids
@@ -88,6 +89,14 @@ class JobResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """The version of an adapter that a training goes on from."""
+
+    adapter: str
+    version_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a worker says it is. What it has not said is None."""
 
@@ -109,6 +118,10 @@ class Job:
     finish_time: datetime | None = None
     error: JobError | None = None
     result: JobResult | None = None
+    start: Start | None = None
+    """None where it begins from the base."""
+    plan: JobPlan | None = None
+    """Of a dry run that has ended."""
     progress: Progress = field(default_factory=Progress)
     resolved: Mapping[str, Hyperparameter] = field(default_factory=dict)
     worker: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 from graft.server.jobs.catalog import JobCatalog
-from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, JobSpec
+from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, JobSpec, Start
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.states import ENDED, Move
 from graft.server.jobs.store.reads import JobListing
@@ -55,21 +55,21 @@ class Jobs:
         thread: CatalogThread,
         names: JobNames,
         *,
-        check_model: Callable[[str, str], object],
+        start: Callable[[JobSpec, str], Start | None],
         metrics: JobMetrics,
     ) -> None:
-        """`check_model` raises NotFound where a tenant (the second) has no model of the name (the first)."""
+        """`start` says from what a tenant's training begins. Raises NotFound for its model, `BadInput`."""
         self._catalog = catalog
         self._names = names
-        self._check_model = check_model
+        self._start = start
         self._thread = thread
         self._metrics = metrics
         self.changes = Changes()
 
     async def create(self, spec: JobSpec, *, tenant: str, request_id: str | None) -> Job:
         """Make a job, whose files are read next. Raises `BadInput`, `QuotaExceeded`, NotFound, Conflict."""
-        self._check_model(spec.model, tenant)
-        return await self._write(lambda: self._catalog.create(spec, tenant=tenant, request_id=request_id))
+        start = self._start(spec, tenant)
+        return await self._write(lambda: self._catalog.create(spec, tenant=tenant, start=start, request_id=request_id))
 
     async def get(self, tenant: str, job: str) -> Job:
         """One job. Raises `NoSuchResource`."""

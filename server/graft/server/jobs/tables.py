@@ -47,6 +47,8 @@ jobs = Table(
     Column("finish_time", UtcDateTime, nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
     Column("result", JSON(none_as_null=True), nullable=True),
+    Column("start", JSON(none_as_null=True), nullable=True),
+    Column("plan", JSON(none_as_null=True), nullable=True),
     Column("progress", JSON, nullable=False),
     Column("resolved", JSON, nullable=False),
     Index("jobs_state", "state"),

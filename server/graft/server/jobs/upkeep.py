@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import monotonic
+from typing import Any
 
 from graft.adapters.errors import GraftError
 from graft.server.files.files import Files
@@ -14,7 +15,7 @@ from graft.server.jobs.job import Job, JobError
 from graft.server.jobs.jobs import Jobs, changed
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Sightings, Term
-from graft.server.jobs.training_rows.reading import judge
+from graft.server.jobs.training_rows.reading import RowProblems, judge
 from graft.server.operations.job_metrics import JobMetrics
 from graft.server.registry.thread import CatalogThread
 
@@ -35,9 +36,11 @@ class Upkeep:
         *,
         term: Term,
         metrics: JobMetrics,
+        row_problems: Callable[[Mapping[str, Any]], RowProblems],
         now: Callable[[], float] = monotonic,
     ) -> None:
-        """`now` is monotonic, in seconds."""
+        """`row_problems` tells of a grader what rows lack that it names; `now` is monotonic, in seconds."""
+        self._row_problems = row_problems
         self._jobs, self._catalog, self._thread, self._files = jobs, catalog, thread, files
         self._names = names
         self._term, self._now, self._metrics = term, now, metrics
@@ -85,11 +88,14 @@ class Upkeep:
                 self._jobs.changes.happened()
 
     async def _judged(self, job: Job) -> JobError | None:
-        found = []
+        found, grader = [], job.spec.grader
+        of_grader = _none if grader is None else self._row_problems(grader)
         for field, file in job.spec.named_files.items():
+            # A gate brings a grader of its own, and rows for that.
+            more = of_grader if field in ("training_file", "validation_file") else _none
             kept, content = await self._files.open(job.tenant, file)
             with content:
-                problems = await asyncio.to_thread(judge, content, job.spec.method)
+                problems = await asyncio.to_thread(judge, content, job.spec.method, more)
             if problems is not None:
                 found.append((field, f"{field} {kept.filename} ({file}): {problems}"))
         if not found:
@@ -104,3 +110,7 @@ class Upkeep:
             _log.warning("%s for now: %s", what, error)
         except Exception:
             _log.exception("%s for now", what)
+
+
+def _none(row: Mapping[str, Any]) -> Iterator[str]:
+    return iter(())

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from graft.adapters.adapter import Adapter
 from graft.adapters.names import check_name
+from graft.adapters.store.store import BlobStore
 from graft.server.api.grpc.adapter_messages import (
     adapter_message,
     alias_message,
@@ -32,17 +33,26 @@ from graft.v1 import adapter_pb2_grpc
 _T = TypeVar("_T")
 _Published = TypeVar("_Published", pb.UploadVersionResponse, pb.ImportVersionResponse, pb.MergeVersionsResponse)
 _MAX_PARTS = 16
+_CHUNK_BYTES = 1 << 20
 _MAX_WEIGHT = 1000.0
 
 
 class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, management: Management, uploads: AdapterUploads, sums: Sums, collection: Collection) -> None:
+    def __init__(
+        self,
+        management: Management,
+        uploads: AdapterUploads,
+        sums: Sums,
+        collection: Collection,
+        store: BlobStore,
+    ) -> None:
         self._management = management
         self._uploads = uploads
         self._sums = sums
         self._collection = collection
+        self._store = store
         self._replays = Replays()
 
     async def UploadVersion(
@@ -136,6 +146,19 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
         )
         versions = await asyncio.to_thread(lambda: list(map(version_message, page.items)))
         return pb.ListVersionsResponse(versions=versions, next_page_token=page.next_page_token or "")
+
+    async def DownloadVersion(
+        self, request: pb.DownloadVersionRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadVersionResponse]:
+        _require(request, "adapter", "version")
+        version = await self._management.find_version(
+            tenant=current_tenant(), adapter=request.adapter, version=request.version
+        )
+        yield pb.DownloadVersionResponse(version=version_message(version))
+        for file in version.files:
+            with await asyncio.to_thread(self._store.open, file, f"{version.adapter}@{version.number}") as content:
+                while data := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+                    yield pb.DownloadVersionResponse(chunk=pb.UploadChunk(file=file.name, data=data))
 
     async def DeleteVersion(self, request: pb.DeleteVersionRequest, context: Context) -> pb.DeleteVersionResponse:
         _require(request, "adapter", "version")

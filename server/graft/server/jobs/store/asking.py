@@ -15,12 +15,14 @@ from graft.server.files import holds
 from graft.server.files import reads as files
 from graft.server.files.file import Purpose
 from graft.server.jobs import tables
-from graft.server.jobs.job import Job, JobError, JobSpec, News, job_ids
+from graft.server.jobs.job import Job, JobError, JobSpec, News, Start, job_ids
 from graft.server.jobs.policy.states import JobState, Move
 from graft.server.jobs.store import reads, rows
 from graft.server.jobs.store.changes import lock, move, tell
 from graft.server.runtime.violations import Violations
 
+# Of what learning from a file once costs: to read it only, and try a few steps.
+_DRY_SHARE = 0.01
 _SAID = {
     Move.CANCEL: "The job was cancelled",
     Move.RESUME: "The job goes on",
@@ -29,10 +31,11 @@ _SAID = {
 
 @dataclass(frozen=True, kw_only=True)
 class JobDraft:
-    """A job to be made; at most `max_open` of the tenant's may be under way."""
+    """A job to be made, from `start`; at most `max_open` of the tenant's may be under way."""
 
     tenant: str
     spec: JobSpec
+    start: Start | None
     max_open: int
 
 
@@ -72,6 +75,7 @@ def create(connection: sa.Connection, draft: JobDraft, *, request_id: str | None
             num_losses=0,
             num_events=len(told),
             create_time=now,
+            start=None if draft.start is None else asdict(draft.start),
             progress=asdict(job.progress),
             resolved={},
         )
@@ -125,5 +129,7 @@ def _cost(connection: sa.Connection, tenant: str, spec: JobSpec, *, now: datetim
             violations.add(field, f"{name} was uploaded for {file.purpose}; upload it for {Purpose.FINE_TUNE}")
         num_bytes += file.size_bytes if field == "training_file" else 0
     violations.raise_any()
+    if spec.dry_run:
+        return float(max(1, round(_DRY_SHARE * num_bytes)))
     epochs = spec.hyperparameters.get("n_epochs", 1)
     return float(max(1, num_bytes) * (epochs if isinstance(epochs, int) else 1))

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from graft.adapters.adapter import AdapterVersion
 from graft.adapters.catalog import reads as catalog
 from graft.adapters.errors import IncompatibleAdapter, InvalidReference, NotFound
-from graft.server.errors import NoSuchResource
+from graft.server.errors import BadInput, NoSuchResource, Violation
 from graft.server.files import reads as files
 from graft.server.files.file import Purpose
 from graft.server.jobs.job import Job, JobResult
+from graft.server.jobs.plan import JobPlan
 from graft.server.runtime.violations import Violations
 
 Fits = Callable[[AdapterVersion], None]
@@ -39,6 +40,17 @@ def check_result(connection: sa.Connection, job: Job, result: JobResult, *, fits
         if file.purpose is not Purpose.FINE_TUNE_RESULTS:
             violations.add(field, f"{name} was uploaded for {file.purpose}, not for {Purpose.FINE_TUNE_RESULTS}")
     violations.raise_any()
+
+
+def check_kind(job: Job, outcome: JobResult | JobPlan) -> None:
+    """A dry run ends with a plan, every other job with a result. Raises `BadInput`."""
+    if job.spec.dry_run and not isinstance(outcome, JobPlan):
+        problem = f"is a result, and {job.id} is a dry run: say its plan"
+    elif not job.spec.dry_run and isinstance(outcome, JobPlan):
+        problem = f"is a plan, and {job.id} is no dry run: say its result"
+    else:
+        return
+    raise BadInput(Violation(field="outcome", problem=problem))
 
 
 def check_checkpoints(connection: sa.Connection, job: Job, digests: Iterable[str], *, fits: Fits) -> None:

@@ -17,7 +17,9 @@ from graft.server.jobs.job import (
     Method,
     News,
     Progress,
+    Start,
 )
+from graft.server.jobs.plan import JobPlan
 from graft.server.jobs.policy.states import JobState
 from graft.server.releases.store.rows import gate as read_gate_row
 from graft.server.releases.store.rows import gate_row
@@ -47,6 +49,8 @@ def job(row: sa.RowMapping) -> Job:
         finish_time=row["finish_time"],
         error=None if row["error"] is None else JobError(**row["error"]),
         result=None if row["result"] is None else _result(row["result"]),
+        start=None if row["start"] is None else Start(**row["start"]),
+        plan=None if row["plan"] is None else JobPlan.of_row(row["plan"]),
         progress=Progress(**row["progress"]),
         resolved=row["resolved"],
         worker=row["worker"],

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from graft.adapters.catalog import replay
 from graft.server.jobs import tables
 from graft.server.jobs.job import Hyperparameter, Job, JobError, JobResult, News, Progress
+from graft.server.jobs.plan import JobPlan
 from graft.server.jobs.policy.lease import MAX_LOSSES, Beat, check_fence
 from graft.server.jobs.policy.queue import Shares, Waiting, next_job
 from graft.server.jobs.policy.states import HELD, JobState, Move
 from graft.server.jobs.store import reads
 from graft.server.jobs.store.changes import lock, move, tell, write
-from graft.server.jobs.store.made import Fits, check_checkpoints, check_result
+from graft.server.jobs.store.made import Fits, check_checkpoints, check_kind, check_result
 
 _jobs = tables.jobs
 
@@ -50,8 +51,8 @@ class Report:
     resolved: Mapping[str, Hyperparameter] | None = None
 
 
-Outcome = JobResult | JobError | None
-"""How a worker ends: with a result, an error, or None where it gives the job back, saved."""
+Outcome = JobResult | JobPlan | JobError | None
+"""How a worker ends: with a result, a dry run's plan, an error, or None where it gives the job back, saved."""
 
 
 def claim(connection: sa.Connection, worker: str, *, tenant: str, request_id: str | None, now: datetime) -> Job | None:
@@ -123,11 +124,15 @@ def finish(connection: sa.Connection, holder: Holder, outcome: Outcome, *, fits:
     if job.fence == holder.fence and job.state in _ENDS[type(outcome)]:
         return job
     job = _held(connection, holder)
+    if isinstance(outcome, JobResult | JobPlan):
+        check_kind(job, outcome)
     if isinstance(outcome, JobResult):
         check_result(connection, job, outcome, fits=fits, now=now)
         data = {key: getattr(outcome, key) for key in ("trained_tokens", "adapter", "version_digest")}
         news = News(message="The job has succeeded", data=data)
         move(connection, job, Move.SUCCEED, news, now=now, result=_result_row(outcome))
+    elif isinstance(outcome, JobPlan):
+        move(connection, job, Move.SUCCEED, News(message=outcome.said), now=now, plan=asdict(outcome))
     elif isinstance(outcome, JobError):
         news = News(message=outcome.message, level="error", data={"code": outcome.code, "param": outcome.param})
         move(connection, job, Move.FAIL, news, now=now, error=asdict(outcome))
@@ -156,6 +161,7 @@ def give_up(connection: sa.Connection, job: str, seen: Beat, *, now: datetime) -
 
 _ENDS: dict[type, frozenset[JobState]] = {
     JobResult: frozenset({JobState.SUCCEEDED}),
+    JobPlan: frozenset({JobState.SUCCEEDED}),
     JobError: frozenset({JobState.FAILED}),
     type(None): frozenset({JobState.PAUSED, JobState.QUEUED}),
 }

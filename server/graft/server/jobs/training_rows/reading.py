@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from graft.server.jobs.job import Method
 from graft.server.jobs.training_rows.kinds import problems_of
 from graft.server.runtime.json_values import BadJson, read_json
 
+RowProblems = Callable[[Mapping[str, Any]], Iterator[str]]
 MAX_LINE_BYTES = 16 << 20
 MAX_SHOWN = 20
 """So many lines are named; all are counted."""
 
 
-def judge(content: IO[bytes], method: Method) -> str | None:
-    """What is wrong, with the numbers of lines, in one line of text; None where nothing is."""
+def judge(content: IO[bytes], method: Method, more: RowProblems = lambda row: iter(())) -> str | None:
+    """What is wrong, with the numbers of lines, in one line of text; None where nothing is.
+
+    `more` tells what is wrong with a row beside what the method says.
+    """
     num_wrong, num_rows = 0, 0
     shown: list[str] = []
     for number, line in _lines(content):
-        problems = _problems(line, method)
+        problems = _problems(line, method, more)
         num_rows += 1
         if problems:
             num_wrong += 1
@@ -30,8 +34,8 @@ def judge(content: IO[bytes], method: Method) -> str | None:
         return "has no row: write one JSON object a line"
     if not num_wrong:
         return None
-    more = [f"and {num_wrong - len(shown)} more lines"] if num_wrong > len(shown) else []
-    return f"{num_wrong} of {num_rows} rows cannot be used: {' | '.join([*shown, *more])}"
+    rest = [f"and {num_wrong - len(shown)} more lines"] if num_wrong > len(shown) else []
+    return f"{num_wrong} of {num_rows} rows cannot be used: {' | '.join([*shown, *rest])}"
 
 
 def _lines(content: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
@@ -48,7 +52,7 @@ def _lines(content: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
             yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _problems(line: bytes | None, method: Method) -> list[str]:
+def _problems(line: bytes | None, method: Method, more: RowProblems) -> list[str]:
     if line is None:
         return [f"has more than {MAX_LINE_BYTES} bytes, the limit of a row"]
     try:
@@ -57,7 +61,7 @@ def _problems(line: bytes | None, method: Method) -> list[str]:
         return [f"is not UTF-8 at byte {error.start}"]
     except BadJson as error:
         return [str(error)]
-    return list(problems_of(row, method))
+    return [*problems_of(row, method), *more(row)]
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ HEADER = "graft-job"
 _ACTS = frozenset(
     {
         "/graft.v1.AdapterService/DeleteVersion",
+        "/graft.v1.AdapterService/DownloadVersion",
         "/graft.v1.AdapterService/GetAdapter",
         "/graft.v1.AdapterService/GetVersion",
         "/graft.v1.AdapterService/ImportVersion",

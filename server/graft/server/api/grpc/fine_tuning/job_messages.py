@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from graft.server.api.grpc.fine_tuning.plans import plan_message, read_plan
 from graft.server.api.grpc.releases.messages import gate_message, read_gate_message
 from graft.server.jobs.draft import read_spec
 from graft.server.jobs.job import (
@@ -24,7 +25,7 @@ from graft.server.jobs.job import (
     model_name,
 )
 from graft.server.jobs.policy.states import JobState
-from graft.server.jobs.store.working import NewCheckpoint
+from graft.server.jobs.store.working import NewCheckpoint, Outcome
 from graft.server.runtime.violations import Violations
 from graft.v1 import job_pb2 as pb
 
@@ -50,7 +51,7 @@ def job_message(job: Job, *, base: str) -> pb.Job:
         resolved_hyperparameters=_struct(job.resolved),
         num_events=job.num_events,
         adapter=job.adapter,
-        fine_tuned_model=model_name(job, base=base),
+        fine_tuned_model="" if job.spec.dry_run else model_name(job, base=base),
     )
     message.create_time.FromDatetime(job.create_time)
     if job.finish_time is not None:
@@ -58,6 +59,10 @@ def job_message(job: Job, *, base: str) -> pb.Job:
     if job.error is not None:
         error = job.error
         message.error.CopyFrom(pb.JobFailure(code=error.code, message=error.message, param=error.param or ""))
+    if job.start is not None:
+        message.start.CopyFrom(pb.JobStart(adapter=job.start.adapter, version_digest=job.start.version_digest))
+    if job.plan is not None:
+        message.plan.CopyFrom(plan_message(job.plan))
     if job.result is not None:
         message.result.CopyFrom(
             pb.JobResult(
@@ -91,9 +96,8 @@ def checkpoint_message(checkpoint: JobCheckpoint) -> pb.JobCheckpoint:
     return message
 
 
-def read_spec_message(message: pb.JobSpec) -> JobSpec:
-    """Raises `BadInput` with all that is wrong."""
-    violations = Violations()
+def read_spec_message(message: pb.JobSpec, violations: Violations) -> JobSpec:
+    """Raises `BadInput` with all that is wrong, `violations` before it too."""
     method = _METHOD_OF.get(message.method)
     if method is None:
         violations.add("spec.method", "is not set: supervised, dpo or reinforcement")
@@ -142,7 +146,7 @@ def read_progress(message: pb.JobProgress) -> Progress:
     )
 
 
-def read_outcome(request: pb.CompleteJobRequest) -> JobResult | JobError | None:
+def read_outcome(request: pb.CompleteJobRequest) -> Outcome:
     """None where the job is given back."""
     if request.HasField("result"):
         one = request.result
@@ -152,6 +156,8 @@ def read_outcome(request: pb.CompleteJobRequest) -> JobResult | JobError | None:
             trained_tokens=one.trained_tokens,
             result_files=tuple(one.result_files),
         )
+    if request.HasField("plan"):
+        return read_plan(request.plan)
     if request.HasField("failure"):
         failure = request.failure
         return JobError(code=failure.code, message=failure.message, param=failure.param or None)
@@ -193,7 +199,13 @@ def _struct(values: Mapping[str, Any]) -> Struct:
 
 def values_of(message: Struct) -> dict[str, Any]:
     """Whole numbers are whole again: a Struct has only floating ones."""
-    return {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in MessageToDict(message).items()
-    }
+    found: dict[str, Any] = _whole(MessageToDict(message))
+    return found
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

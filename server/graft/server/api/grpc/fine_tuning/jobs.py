@@ -20,8 +20,11 @@ from graft.server.api.grpc.fine_tuning.job_messages import (
     read_spec_message,
     values_of,
 )
+from graft.server.api.grpc.fine_tuning.plans import check_plan
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
+from graft.server.grading.for_jobs import check_job_grader
+from graft.server.grading.grading import Grading
 from graft.server.jobs.job import Job
 from graft.server.jobs.jobs import Jobs
 from graft.server.jobs.policy.states import Move
@@ -43,14 +46,19 @@ _MAX_CODE_CHARACTERS = 64
 class JobServicer(job_pb2_grpc.JobServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, jobs: Jobs, workers: Workers, *, base: str) -> None:
+    def __init__(self, jobs: Jobs, workers: Workers, grading: Grading, *, base: str) -> None:
         """`base` is what the served base is called."""
         self._jobs = jobs
         self._workers = workers
+        self._grading = grading
         self._base = base
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
-        spec = read_spec_message(request.spec)
+        violations = Violations()
+        if request.spec.HasField("grader"):
+            said = values_of(request.spec.grader)
+            await check_job_grader(said, self._grading, violations, field="spec.grader")
+        spec = read_spec_message(request.spec, violations)
         job = await self._jobs.create(spec, tenant=current_tenant(), request_id=request_id_of(request))
         return pb.CreateJobResponse(job=self._told(job))
 
@@ -184,7 +192,9 @@ def _check_report(request: pb.ReportJobRequest) -> None:
 def _check_outcome(request: pb.CompleteJobRequest) -> None:
     violations = Violations()
     if request.WhichOneof("outcome") is None:
-        violations.add("outcome", "is not set: a result, a failure, or a release")
+        violations.add("outcome", "is not set: a result, a plan, a failure, or a release")
+    if request.HasField("plan"):
+        check_plan(request.plan, violations)
     if request.HasField("result"):
         for field in ("adapter", "version_digest"):
             if not getattr(request.result, field):

@@ -31,23 +31,34 @@ _FIELDS = (
 )
 
 
-def read_job(body: Mapping[str, Any]) -> tuple[JobSpec, str | None]:
-    """What is asked, and the request's id if it has one. Raises `BadInput` with all that is wrong."""
-    violations = Violations()
+GRADER = "method.reinforcement.grader"
+
+
+def grader_in(body: Mapping[str, Any]) -> Any:
+    """What stands where a grader belongs; None where nothing does."""
+    value: Any = body
+    for name in GRADER.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def read_job(body: Mapping[str, Any], violations: Violations) -> tuple[JobSpec, str | None]:
+    """What is asked, and the request's id if it has one; its grader was judged before.
+
+    Raises `BadInput` with all that is wrong, `violations` before it too.
+    """
     fields = Fields(body, _FIELDS, violations)
     method, settings, where = _method(fields, violations)
     if fields.get("integrations"):
         fields.add("integrations", "are not supported: read the job's events and result files")
     grader = settings.get("grader")
-    if grader is not None and not isinstance(grader, dict):
-        violations.add(f"{where}.grader", f"is {shown(grader)}; it must be an object")
     spec = read_spec(
         method=method,
         model=fields.text("model"),
         training_file=fields.text("training_file"),
         validation_file=fields.text("validation_file") or None,
         hyperparameters=_hyperparameters(fields, settings, where, violations),
-        grader=grader if isinstance(grader, dict) else None,
+        grader=grader if isinstance(grader, dict) or grader is None else {},
         seed=_whole(fields, "seed"),
         suffix=fields.text("suffix") or None,
         metadata=_object(fields.get("metadata"), "metadata", violations),

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
-from graft.server.api.http.fine_tuning.asked import read_job
+from graft.server.api.http.fine_tuning.asked import GRADER, grader_in, read_job
 from graft.server.api.http.fine_tuning.objects import checkpoint_object, event_object, job_object, number_of
 from graft.server.api.http.prompts.fields import Fields, query_of
+from graft.server.grading.for_jobs import check_job_grader
+from graft.server.grading.grading import Grading
 from graft.server.jobs.job import Job
 from graft.server.jobs.jobs import Jobs
 from graft.server.jobs.policy.states import Move
@@ -33,6 +35,7 @@ class JobRoutes:
     """Each method answers one route. Errors are raised as they are: the front turns them into OpenAI's object."""
 
     jobs: Jobs
+    grading: Grading
     bodies: BodyBudget
     base: str
 
@@ -53,7 +56,10 @@ class JobRoutes:
         """`POST /v1/fine_tuning/jobs`."""
         with self.bodies.share() as take:
             raw = await read_body(request, max_bytes=MAX_BODY_BYTES, take=take)
-            spec, request_id = await asyncio.to_thread(lambda: read_job(json_object(raw)))
+            body, violations = await asyncio.to_thread(json_object, raw), Violations()
+            if (grader := grader_in(body)) is not None:
+                await check_job_grader(grader, self.grading, violations, field=GRADER)
+            spec, request_id = read_job(body, violations)
         job = await self.jobs.create(spec, tenant=current_tenant(), request_id=request_id)
         return self._told(job)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,7 +54,23 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
         "metadata": dict(spec.metadata) or None,
         "user_provided_suffix": spec.suffix,
         **gate,
+        **_own(job),
     }
+
+
+def _own(job: Job) -> dict[str, Any]:
+    """What Graft has beside OpenAI's fields."""
+    spec = job.spec
+    found: dict[str, Any] = {"adapter": job.adapter, "priority": spec.priority}
+    if spec.from_checkpoint is not None:
+        found["from_checkpoint"] = spec.from_checkpoint
+    if job.start is not None:
+        found["start"] = asdict(job.start)
+    if spec.n_evals is not None:
+        found["n_evals"] = spec.n_evals
+    if spec.dry_run:
+        found |= {"dry_run": True, "plan": None if job.plan is None else asdict(job.plan)}
+    return found
 
 
 def event_object(event: JobEvent) -> dict[str, Any]:
