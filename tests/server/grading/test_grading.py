@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from graft.server.grading.observation import Observation
 from graft.server.grading.reading import Allowed, read_grader
 from graft.server.grading.sandbox.probe import Unavailable
 from graft.server.grading.sandbox.sandbox import Sandbox
+from graft.server.runtime.tenant import on_behalf_of
 from graft.server.runtime.violations import Violations
 
 
@@ -46,6 +47,12 @@ def read(value: object) -> Grader:
     violations.raise_any()
     assert grader is not None
     return grader
+
+
+@pytest.fixture(autouse=True)
+async def tenant() -> AsyncIterator[None]:
+    with on_behalf_of("acme"):
+        yield
 
 
 @pytest.fixture
@@ -156,7 +163,17 @@ async def test_score_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "says", ["", "7", '{"result": "many"}', '{"result": 11}', '{"steps": []}', "[1]", '{"result": NaN}']
+    "says",
+    [
+        "",
+        "7",
+        '{"result": 1' + "0" * 400 + "}",
+        '{"result": "many"}',
+        '{"result": 11}',
+        '{"steps": []}',
+        "[1]",
+        '{"result": NaN}',
+    ],
 )
 async def test_no_score(says: str) -> None:
     grade = await judged(SCORE, ScriptedJudge(says))
@@ -203,3 +220,39 @@ async def test_what_only_running_shows(scripts: Grading) -> None:
     assert (model.field, "nobody" in model.problem) == ("grader.model", True)
     assert (unread.field, "SyntaxError" in unread.problem) == ("grader.source", True)
     assert "no function grade" in undefined.problem
+
+
+async def test_what_is_too_much(scripts: Grading) -> None:
+    """Values that no text, script or message can hold are faults of the answer, and nobody else's."""
+    deep: Any = []
+    for _ in range(5_000):
+        deep = [deep]
+    observation = Observation(output_text="x", item={"deep": deep, "list": [1]})
+    shallow, far = Observation(output_text="x", item={"deep": 1}), "9" * 5_000
+    graders = [check("eq", "{{item.deep}}"), script("return 1"), check("eq", "{{item.list." + far + "}}")]
+    grades = await scripts.grade_all(read(graders[0]), [observation, shallow])
+    assert [one.kind for one in grades[0].faults] == ["truncated_observation"] and not grades[1].faults
+    found = [await scripts.grade(read(one), observation) for one in graders[1:]]
+    assert [one.faults[0].kind for one in found] == ["truncated_observation"] * 2
+    grade = await scripts.grade(read(graders[2]), Observation(output_text="x", item={"list": [1]}))
+    assert grade.faults[0].kind == "invalid_variable" and len(grade.faults[0].details) <= 2_000
+
+
+async def test_all_texts_of_an_answer_have_one_limit(grading: Grading) -> None:
+    """Sixty-four graders may each name what is long."""
+    parts = {f"g{n}": check("eq", "{{item.long}}" * 9) for n in range(64)}
+    multi = {"type": "multi", "name": "all", "graders": parts, "calculate_output": "g0"}
+    observation = Observation(output_text="x", item={"long": "x" * 100_000})
+    grade = await grading.grade(read(multi), observation)
+    assert len(grade.faults) == 60 and {one.kind for one in grade.faults} == {"truncated_observation"}
+    assert "4000000" in grade.faults[0].details
+
+
+async def test_an_item_that_is_called_like_the_answers_json(grading: Grading) -> None:
+    grade = await grading.grade(read(check("eq", "{{item.output_json}}")), Observation(output_text="no JSON"))
+    assert grade.faults[0].kind == "invalid_variable"
+
+
+async def test_a_sandbox_that_fails_is_nobodys_fault(grading: Grading) -> None:
+    with pytest.raises(NotReady, match="could not be tried"):
+        await grading.check(read(script("return 1")), Violations())

@@ -180,3 +180,25 @@ def test_all_at_once() -> None:
 @pytest.mark.parametrize(("value", "said"), [(3, "3"), ("x", '"x"'), ([], "a list"), (True, "true")])
 def test_no_object(value: object, said: str) -> None:
     assert problems(value) == {"grader": f"is {said}; it must be an object"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"range": [0, 10**400]}, "grader.range"),
+        ({"range": [-1e300, 1e300]}, "grader.range"),
+        ({"sampling_params": {"temperature": 10**400}}, "grader.sampling_params.temperature"),
+        ({"sampling_params": {"seed": 10**400}}, "grader.sampling_params.seed"),
+        ({"input": [{"role": "user", "content": ["x"] * 257}]}, "grader.input[0].content"),
+        ({"input": [{"role": "user", "content": [["x"]]}]}, "grader.input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [None]}]}, "grader.input[0].content[0]"),
+    ],
+)
+def test_what_is_too_much(change: dict[str, Any], field: str) -> None:
+    """Nothing of it is left out silently, and nothing breaks the reading."""
+    assert problems({**SCORE, **change}).keys() == {field}
+
+
+def test_long_labels() -> None:
+    """Every answer's grammar holds them all."""
+    assert problems({**LABEL, "labels": [*LABEL["labels"], "b" * 257]}).keys() == {"grader.labels[2]"}

@@ -19,6 +19,8 @@ OBSERVATION = Observation(
         "none": None,
         "deep": {"list": [{"k-1": "found"}]},
         "text": "{{item.a}}",
+        "it's": "one",
+        'a"b': "two",
     },
     tools=[{"function": {"name": "add"}}],
 )
@@ -43,6 +45,7 @@ def template(text: str) -> Template:
         ("{{sample.output_tools[0].function.name}}", "add"),
         ("{{sample.choices[0].message.content}}", OBSERVATION.output_text),
         ("{{item.text}}", "{{item.a}}"),
+        ("""{{item["it's"]}} {{item['a"b']}}""", "one two"),
     ],
 )
 def test_written(text: str, expected: str) -> None:
@@ -68,7 +71,17 @@ def test_what_is_no_template(text: str, says: str) -> None:
     assert says in faults[0]
 
 
-@pytest.mark.parametrize("path", ["item.b", "item.a.b", "item.deep.list[1]", "item.a[0]", "sample.output_json.b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "item.b",
+        "item.a.b",
+        "item.deep.list[1]",
+        "item.a[0]",
+        "sample.output_json.b",
+        "sample.output_json.list." + "9" * 5000,
+    ],
+)
 def test_what_is_not_there(path: str) -> None:
     with pytest.raises(MissingValue, match="is missing"):
         template("{{" + path + "}}").write(OBSERVATION.values)

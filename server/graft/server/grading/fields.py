@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from graft.server.grading.templates import Template, read_template
 from graft.server.runtime.violations import Violations, shown
@@ -21,6 +21,13 @@ def as_object(value: object, field: str, violations: Violations) -> Mapping[str,
     if value is not None:
         violations.add(field, f"is {shown(value)}; it must be an object")
     return None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Finite; integers may be larger than any float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 class Fields:
@@ -111,7 +118,7 @@ class Fields:
         value = self.optional(name)
         if value is None:
             return None
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if is_number(value):
             if low <= value <= high:
                 return float(value)
             self.refuse(name, f"is {shown(value)}; it must be between {low:g} and {high:g}")
@@ -128,7 +135,7 @@ class Fields:
         self.refuse(name, f"is {shown(value)}; it must be a whole number between {low} and {high}")
         return None
 
-    def texts(self, name: str, most: int) -> list[str]:
+    def texts(self, name: str, most: int, *, max_characters: int) -> list[str]:
         """A list of one text or more; empty where it is refused."""
         value = self.required(name)
         if value is None:
@@ -139,4 +146,6 @@ class Fields:
         for index, one in self._violations.until_full(enumerate(value)):
             if not isinstance(one, str) or not one:
                 self.refuse(f"{name}[{index}]", f"is {shown(one)}; it must be a text that is not empty")
+            elif len(one) > max_characters:
+                self.refuse(f"{name}[{index}]", f"has {len(one)} characters; the limit is {max_characters}")
         return [one for one in value if isinstance(one, str) and one]

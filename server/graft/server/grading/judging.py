@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from graft.server.grading.graders import JudgeSampling, LabelModel, ScoreModel
 from graft.server.grading.observation import Observation
+from graft.server.grading.templates import Room
 from graft.server.runtime.json_values import BadJson, read_json
 from graft.server.runtime.violations import shown
 
@@ -67,9 +68,9 @@ class Judge(Protocol):
         ...
 
 
-def question_of(grader: ScoreModel | LabelModel, observation: Observation) -> Question:
+def question_of(grader: ScoreModel | LabelModel, observation: Observation, room: Room) -> Question:
     """Raises what writing a template does."""
-    turns = tuple((message.role, message.content.write(observation.values)) for message in grader.input)
+    turns = tuple((message.role, message.content.write(observation.values, room)) for message in grader.input)
     if isinstance(grader, ScoreModel):
         return Question(model=grader.model, turns=turns, json_schema=SCORE_SCHEMA, sampling=grader.sampling)
     return Question(model=grader.model, turns=turns, options=grader.labels)
@@ -93,7 +94,7 @@ def _score(model: str, text: str) -> float:
     try:
         said = read_json(text)
         score = float(said["result"])
-    except (BadJson, KeyError, TypeError, ValueError):
+    except (BadJson, KeyError, OverflowError, TypeError, ValueError):
         raise NoVerdict(f"{model} said no number as result: {shown(text)}") from None
     if not math.isfinite(score):
         raise NoVerdict(f"{model} said {score} as result")

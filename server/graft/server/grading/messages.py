@@ -10,6 +10,7 @@ from graft.server.grading.templates import Template
 from graft.server.runtime.violations import shown
 
 MAX_MESSAGES = 256
+MAX_PARTS = 256
 _ROLES = ("user", "assistant", "system", "developer")
 _TEXTS = ("input_text", "output_text")
 _UNSERVED = {"input_image": "images", "input_audio": "audio"}
@@ -47,13 +48,26 @@ def _content(value: Any, message: Fields, name: str) -> Template:
     if value is None:
         return Template(parts=())
     if isinstance(value, list):
-        parts = [_content(one, message, f"{name}[{index}]") for index, one in enumerate(value[:MAX_MESSAGES])]
-        between = [part for one in parts for part in ("\n", *one.parts)]
-        return Template(parts=tuple(between[1:]))
+        return _parts(value, message, name)
+    return _part(value, message, name)
+
+
+def _parts(value: list[Any], message: Fields, name: str) -> Template:
+    if len(value) > MAX_PARTS:
+        message.refuse(name, f"has {len(value)} parts; the limit is {MAX_PARTS}")
+        return Template(parts=())
+    parts = [_part(one, message, f"{name}[{index}]") for index, one in message.violations.until_full(enumerate(value))]
+    between = [part for one in parts for part in ("\n", *one.parts)]
+    return Template(parts=tuple(between[1:]))
+
+
+def _part(value: Any, message: Fields, name: str) -> Template:
     if isinstance(value, str):
         return message.template_of(value, name)
     part = as_object(value, message.at(name), message.violations)
     if part is None:
+        if value is None:
+            message.refuse(name, "is null; it must be a text")
         return Template(parts=())
     fields = Fields(part, message.at(name), message.violations)
     kind = part.get("type")

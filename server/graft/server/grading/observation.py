@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from graft.server.grading.templates import text_of
 from graft.server.runtime.json_values import BadJson, read_json
 
 
@@ -35,6 +36,11 @@ class Observation:
     def values(self) -> dict[str, Any]:
         """Both namespaces."""
         return {"item": self.item, "sample": self.sample}
+
+    @cached_property
+    def num_characters(self) -> int:
+        """Of all that stands in it, about. Raises `TooLong` where it is nested too deeply to be written."""
+        return len(self.output_text) + sum(len(text_of(one)) for one in (self.item, *self.tools))
 
     @property
     def is_json(self) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from graft.server.grading.fields import Fields, as_object
+from graft.server.grading.fields import Fields, as_object, is_number
 from graft.server.grading.formula import FUNCTIONS, NAME, BadFormula, Formula, read_formula
 from graft.server.grading.graders import (
     Grader,
@@ -29,6 +28,8 @@ from graft.server.runtime.violations import Violations, shown
 MAX_SOURCE_BYTES = 256 << 10
 MAX_GRADERS = 64
 MAX_LABELS = 256
+MAX_LABEL_CHARACTERS = 256
+MAX_SCORE = 1e15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +114,11 @@ class _Reader:
         if said is None:
             return 0.0, 1.0
         match said:
-            case [int() | float() as low, int() | float() as high] if not {bool} & {type(low), type(high)}:
-                if math.isfinite(low) and math.isfinite(high) and low < high:
+            case [low, high] if is_number(low) and is_number(high):
+                if -MAX_SCORE <= low < high <= MAX_SCORE:
                     return float(low), float(high)
-                fields.refuse("range", f"is [{shown(low)}, {shown(high)}]: the first number is the smaller one")
+                problem = f"is [{shown(low)}, {shown(high)}]: the first number is the smaller one, both within ±"
+                fields.refuse("range", f"{problem}{MAX_SCORE:g}")
             case _:
                 fields.refuse("range", f"is {shown(said)}: give two numbers, such as [0, 1]")
         return 0.0, 1.0
@@ -140,8 +142,8 @@ class _Reader:
         return sampling
 
     def _label_model(self, fields: Fields) -> LabelModel:
-        labels = fields.texts("labels", MAX_LABELS)
-        passing = fields.texts("passing_labels", MAX_LABELS)
+        labels = fields.texts("labels", MAX_LABELS, max_characters=MAX_LABEL_CHARACTERS)
+        passing = fields.texts("passing_labels", MAX_LABELS, max_characters=MAX_LABEL_CHARACTERS)
         for index, label in enumerate(labels):
             if label in labels[:index]:
                 fields.refuse(f"labels[{index}]", f"{shown(label)} is there already: name each label once")

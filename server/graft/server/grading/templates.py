@@ -17,12 +17,18 @@ from graft.server.runtime.violations import shown
 
 MAX_PLACES = 1_000
 MAX_WRITTEN_CHARACTERS = 1_000_000
+"""Of one text."""
+MAX_ALL_CHARACTERS = 4_000_000
+"""Of all texts that are written of one answer: graders may be many, and each may name what is long."""
+# Longer ones are read anew each time, so that none is kept for those who will not come back.
+_CACHED_CHARACTERS = 4_000
 NAMESPACES = ("item", "sample")
 SAMPLE_NAMES = frozenset({"choices", "output_json", "output_text", "output_tools"})
 
 _OPENING = re.compile(r"\{\{(.*?)(\}\}|\Z)", re.DOTALL)
 _PATH = re.compile(r"""[^\W\d]\w*(?:\.[\w-]+|\[\d{1,6}\]|\["[^"\]]*"\]|\['[^'\]]*'\])*""")
-_STEP = re.compile(r"""\.?([\w-]+)|\[(\d+)\]|\[["']([^"'\]]*)["']\]""")
+_STEP = re.compile(r"""\.?([\w-]+)|\[(\d+)\]|\["([^"\]]*)"\]|\['([^'\]]*)'\]""")
+_MAX_INDEX_DIGITS = 6
 
 Path = tuple[str, ...]
 
@@ -30,9 +36,28 @@ Path = tuple[str, ...]
 class MissingValue(ValueError):
     """What a template names is not there: the path, and where it ends."""
 
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
 
 class TooLong(ValueError):
-    """A text is longer than the limit when its values stand in it."""
+    """A text is longer than the limit when its values stand in it, or a value is nested too deeply to be written."""
+
+
+class Room:
+    """How many characters may still be written of one answer."""
+
+    def __init__(self, num_characters: int = MAX_ALL_CHARACTERS) -> None:
+        self._left = num_characters
+
+    def take(self, num_characters: int) -> None:
+        """Raises `TooLong`; whoever has been told so once has no room any more."""
+        self._left -= num_characters
+        if self._left < 0:
+            raise TooLong(
+                f"the graders' texts have more than {MAX_ALL_CHARACTERS} characters with their values in them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +71,18 @@ class Template:
         """What it names, each once, in the order of first use."""
         return tuple(dict.fromkeys(part for part in self.parts if not isinstance(part, str)))
 
-    def write(self, values: Mapping[str, Any]) -> str:
-        """The text with its values: texts as they are, anything else as JSON.
+    def write(self, values: Mapping[str, Any], room: Room | None = None) -> str:
+        """The text with its values: texts as they are, anything else as JSON. It takes its part of `room`.
 
         Raises `MissingValue` for the first that is not there, and `TooLong`.
         """
         written: list[str] = []
-        room = MAX_WRITTEN_CHARACTERS
+        room, left = room or Room(), MAX_WRITTEN_CHARACTERS
         for part in self.parts:
             written.append(part if isinstance(part, str) else text_of(value_at(values, part)))
-            room -= len(written[-1])
-            if room < 0:
+            room.take(len(written[-1]))
+            left -= len(written[-1])
+            if left < 0:
                 raise TooLong(f"the text has more than {MAX_WRITTEN_CHARACTERS} characters with its values in it")
         return "".join(written)
 
@@ -67,28 +93,34 @@ def value_at(values: Mapping[str, Any], path: Path) -> Any:
     for depth, step in enumerate(path):
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, Sequence) and not isinstance(value, str) and step.isdecimal() and int(step) < len(value):
+        elif isinstance(value, Sequence) and not isinstance(value, str) and _is_index(step) and int(step) < len(value):
             value = value[int(step)]
         else:
             where = f": {'.'.join(path[:depth])} holds no {shown(step)}" if depth else ""
-            raise MissingValue(f"{'.'.join(path)} is missing{where}")
+            raise MissingValue(f"{'.'.join(path)} is missing{where}", path)
     return value
 
 
+def _is_index(step: str) -> bool:
+    return step.isdecimal() and len(step) <= _MAX_INDEX_DIGITS
+
+
 def text_of(value: Any) -> str:
-    """As it stands in a text."""
-    return value if isinstance(value, str) else json_text(value)
+    """As it stands in a text. Raises `TooLong`."""
+    try:
+        return value if isinstance(value, str) else json_text(value)
+    except RecursionError:
+        raise TooLong("a value is nested too deeply to be written") from None
 
 
 def read_template(text: str, fault: Callable[[str], None]) -> Template:
     """`fault` is told each thing that is wrong."""
-    template, faults = _read(text)
+    template, faults = _read_before(text) if len(text) <= _CACHED_CHARACTERS else _read(text)
     for one in faults:
         fault(one)
     return template
 
 
-@lru_cache(maxsize=256)
 def _read(text: str) -> tuple[Template, tuple[str, ...]]:
     parts: list[str | Path] = []
     faults: list[str] = []
@@ -106,6 +138,9 @@ def _read(text: str) -> tuple[Template, tuple[str, ...]]:
             break
     parts.append(text[at:])
     return Template(parts=tuple(part for part in parts if part)), tuple(faults)
+
+
+_read_before = lru_cache(maxsize=256)(_read)
 
 
 def _path(inside: str) -> Path:

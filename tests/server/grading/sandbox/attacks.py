@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 
@@ -31,6 +32,9 @@ def _refused(body: str) -> str:
     return _grade(tries + "\nreturn 1")
 
 
+# vmsplice, splice, tee; io_setup, inotify_init1, fanotify_init, sync, syncfs, syslog.
+_OF_PIPES = (278, 275, 276) if platform.machine() == "x86_64" else (75, 76, 77)
+_OF_ALL = (206, 294, 300, 162, 306, 103) if platform.machine() == "x86_64" else (0, 26, 262, 81, 267, 116)
 _CALL = "ctypes.CDLL(None, use_errno=True)"
 
 ATTACKS = (
@@ -74,6 +78,24 @@ ATTACKS = (
         ),
         end=1.0,
     ),
+    Attack(
+        # A byte of a page in a pipe keeps the page, and no process holds it any more.
+        name="memory that pipes hold",
+        source=_refused("\n".join(f"if {_CALL}.syscall({number}, -1, 0, 0, 0, 0, 0) < 0: raise OSError(ctypes.get_errno(), 'x')" for number in _OF_PIPES)
+                        + "\nos.splice(0, 1, 1)"),
+        end=1.0,
+    ),
+    Attack(
+        name="what the whole machine has a number of",
+        source=_grade(f"""
+L = {_CALL}
+for number in {_OF_ALL}:
+    L.syscall(number, 0, 0, 0)
+    if ctypes.get_errno() != 1: return number
+return 1"""),
+        end=1.0,
+    ),
+    Attack(name="descriptors of the server's", source=_grade("for fd in range(4, 1024):\n    try: os.fstat(fd)\n    except OSError: continue\n    return 0\nreturn 1"), end=1.0),
     Attack(
         name="writing files",
         source=_refused(
@@ -160,6 +182,13 @@ ATTACKS = (
     Attack(name="reading the input", source=_grade("return len(sys.stdin.read()) + len(os.read(0, 10))"), end=0.0),
     Attack(name="closing everything", source=_grade("os.closerange(0, 64)\nreturn 1"), end="ended"),
     Attack(name="a fault of 10 MB", source=_grade("raise ValueError('x' * 10_000_000)"), end="raised", says="xxx"),
+    Attack(name="half of a character", source=_grade("raise ValueError('\\ud800')"), end="raised", says="ValueError: ?"),
+    Attack(
+        name="a number larger than any",
+        source=_grade("for fd in range(3, 10):\n    try: os.write(fd, b'{\"reward\": 1' + b'0' * 400 + b'}\\n')\n    except OSError: pass\ntime.sleep(9)"),
+        end="result",
+    ),
+    Attack(name="a number that is none", source=_grade("return 10 ** 400"), end="raised", says="OverflowError"),
     Attack(name="no number", source=_grade("return float('nan')"), end="result", says="finite"),
     Attack(name="a text", source=_grade("return '1'"), end="raised", says="returned str"),
     Attack(name="no function", source="score = 1", end="raised", says="no function grade"),

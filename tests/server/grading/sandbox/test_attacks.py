@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from graft.server.grading.sandbox.sandbox import Sandbox, Script, ScriptFault
+from graft.server.grading.sandbox.sandbox import Sandbox, Script
+from graft.server.grading.sandbox.watch import ScriptFault
 from tests.server.grading.conftest import MEMORY_BYTES, SECONDS, left_over
 from tests.server.grading.sandbox.attacks import ATTACKS, Attack
 
@@ -53,13 +54,15 @@ def test_in_time(hasty: Sandbox, attack: Attack) -> None:
     assert time.monotonic() - began < SECONDS + 1
 
 
-def test_ends_with_the_server(python: Path) -> None:
-    """A server that is killed leaves nothing running."""
-    arguments = (sys.executable, "-m", "tests.server.grading.sandbox.asking", str(python), str(MEMORY_BYTES))
+@pytest.mark.parametrize("when", ["ready", "made"])
+def test_ends_with_the_server(python: Path, when: str) -> None:
+    """A server that is killed leaves nothing running: while a script runs, and while its sandbox is being made."""
+    arguments = (sys.executable, "-m", "tests.server.grading.sandbox.asking", str(python), str(MEMORY_BYTES), when)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=ROOT) as server:
         assert server.stdout is not None
-        assert server.stdout.readline() == b"the script runs\n"
-        assert left_over()
-        server.kill()
+        try:
+            assert server.stdout.readline() == b"now\n"
+        finally:
+            server.kill()
     psutil.wait_procs(left_over(), timeout=60)
     assert left_over() == []

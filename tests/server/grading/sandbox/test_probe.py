@@ -71,3 +71,9 @@ def test_a_sandbox_with_a_hole(
 def test_a_sandbox_without_its_filter(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
     monkeypatch.setattr(module, "call_filter", lambda: system_calls._op(0x06, 0x7FFF_0000))  # all calls are allowed
     assert "not filtered" in reason(python)
+
+
+def test_where_memory_is_not_seen(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
+    """As where /proc hides other processes: nobody would end a script that takes too much."""
+    monkeypatch.setattr("graft.server.grading.sandbox.processes._resident_bytes", lambda pid: 0)
+    assert "cannot be read from /proc" in reason(python)

@@ -11,8 +11,9 @@ from pathlib import Path
 from graft.server.grading.sandbox.command import UNPRIVILEGED, Interpreter, bwrap_path
 from graft.server.grading.sandbox.limits import Limits
 from graft.server.grading.sandbox.processes import NotEnding
-from graft.server.grading.sandbox.sandbox import Sandbox, SandboxFailed, Script, ScriptFault
+from graft.server.grading.sandbox.sandbox import Sandbox, SandboxFailed, Script
 from graft.server.grading.sandbox.system_calls import UnknownProcessor
+from graft.server.grading.sandbox.watch import ScriptFault
 
 _MAX_SECONDS = 30.0
 _ASK_SECONDS = 30.0

@@ -35,6 +35,15 @@ class FirstProcess:
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
+    def is_waiting(self) -> bool:
+        """Whether it has come to where it waits for its children: all that it does for itself lies before that, such
+        as binding its life to bwrap's.
+        """
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+        except (OSError, IndexError):
+            return False
+
     def memory_bytes(self) -> int:
         """Resident memory of the namespace's processes; what several share counts for each."""
         return sum(map(_resident_bytes, (self.pid, *_descendants(self.pid))))

@@ -1,6 +1,7 @@
-"""Runs inside the sandbox, alone: bounds itself, reads a script with what it grades, and writes what it says.
+"""Runs inside the sandbox, alone: bounds itself, says so, reads a script with what it grades, and writes what it says.
 
-Its text is given to a Python that has the standard library and nothing of this one. What it writes is one line of JSON.
+Its text is given to a Python that has the standard library and nothing of this one. What it writes are two lines: an
+empty one when the limits hold, and one of JSON.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ _MAX_SAID = 4000
 def main() -> None:
     """From now on the limits hold; then the script is read."""
     for name, most in json.loads(sys.argv[1]).items():
-        resource.setrlimit(getattr(resource, name), (most, most))
+        # Of processor time the first word is a signal of its own, which says what it was.
+        hard = most + 1 if name == "RLIMIT_CPU" else most
+        resource.setrlimit(getattr(resource, name), (most, hard))
     os.nice(5)
+    os.write(1, b"\n")
+    # Without all of it, such as where the server has ended meanwhile, it is no JSON, and nothing is run.
     job = json.loads(sys.stdin.buffer.read())
     answer = os.dup(1)
     # What the script prints goes where errors go, and there is nothing to read.
     os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     said = _said(job)
     os.write(answer, json.dumps(said).encode() + b"\n")
     os._exit(0)

@@ -1,45 +1,35 @@
-"""One script, once: started in a sandbox, watched, and ended with all that it began."""
+"""One script, once: started in a sandbox, and ended with all that it began."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import json
-import math
 import os
 import select
-import selectors
+import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import IO, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from graft.server.grading.sandbox import runner
 from graft.server.grading.sandbox.command import ENVIRONMENT, UNPRIVILEGED, Interpreter, sandboxed
 from graft.server.grading.sandbox.limits import Limits
-from graft.server.grading.sandbox.processes import FirstProcess
+from graft.server.grading.sandbox.processes import FirstProcess, NotEnding
 from graft.server.grading.sandbox.system_calls import call_filter
+from graft.server.grading.sandbox.watch import ScriptFault, Watch, there
 
 _START_SECONDS = 10.0
-_TICK_SECONDS = 0.02
-_CHUNK_BYTES = 1 << 16
-_MAX_ANSWER_BYTES = 1 << 16
+_LOOK_SECONDS = 0.001
 _MAX_SHOWN = 1000
-
-Kind = Literal["raised", "time", "memory", "output", "ended", "result"]
+# Python alone takes more.
+_LEAST_BYTES = 4 << 20
 
 
 class SandboxFailed(OSError):
-    """The sandbox itself could not be started: no script's fault."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScriptFault:
-    """Why a script gave no reward: what kind it is, and in words with the limit."""
-
-    kind: Kind
-    details: str
+    """The sandbox itself could not be started or watched: no script's fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +42,8 @@ class Script:
     calls: bool = True
 
     def data(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        """Raises `RecursionError` where `sample` or `item` are nested too deeply."""
+        return json.dumps(vars(self)).encode()
 
 
 class Sandbox:
@@ -69,32 +60,54 @@ class Sandbox:
         self._filter = call_filter()
         self._code = inspect.getsource(runner)
 
-    def run(self, script: Script) -> float | ScriptFault:
-        """The reward. Raises `SandboxFailed`, `NotEnding`."""
-        with self._started() as (process, first):
-            watch = _Watch(process, first, self.limits)
-            return watch.answer(script.data())
+    def run(self, script: Script, is_unwanted: Callable[[], bool] = lambda: False) -> float | ScriptFault:
+        """The reward. Raises `SandboxFailed`, `NotEnding`, `RecursionError`.
+
+        A script is ended once `is_unwanted`, which is asked from time to time.
+        """
+        data = script.data()
+        try:
+            with self._started() as (process, first):
+                return Watch(process, first, self.limits, is_unwanted).answer(data)
+        except (SandboxFailed, NotEnding):
+            raise
+        except OSError as error:
+            raise SandboxFailed(f"a script could not be watched: {error}") from error
 
     @contextlib.contextmanager
     def _started(self) -> Iterator[tuple[subprocess.Popen[bytes], FirstProcess]]:
+        deadline = time.monotonic() + _START_SECONDS
         with contextlib.ExitStack() as stack:
             process, info = stack.enter_context(self._spawned())
-            first = _first_process(process, info)
+            first = _first_process(process, info, deadline)
             try:
                 first.before_others()
+                _wait_until_ready(process, first, deadline)
                 yield process, first
             finally:
                 first.end()
 
     @contextlib.contextmanager
     def _spawned(self) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-        info, info_fd = os.pipe()
-        filter_fd, filter_in = os.pipe()
-        os.write(filter_in, self._filter)
-        os.close(filter_in)
+        with contextlib.ExitStack() as stack:
+            info, info_fd = os.pipe()
+            stack.callback(os.close, info)
+            with contextlib.ExitStack() as given:
+                given.callback(os.close, info_fd)
+                filter_fd, filter_in = os.pipe()
+                given.callback(os.close, filter_fd)
+                try:
+                    os.write(filter_in, self._filter)
+                finally:
+                    os.close(filter_in)
+                process = self._begun(info_fd, filter_fd)
+            stack.callback(_close, process)
+            yield process, info
+
+    def _begun(self, info_fd: int, filter_fd: int) -> subprocess.Popen[bytes]:
         limits = json.dumps(self.limits.of_a_process())
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 sandboxed(self._bwrap, self._interpreter, self._code, [limits], info_fd=info_fd, filter_fd=filter_fd),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -102,23 +115,22 @@ class Sandbox:
                 pass_fds=(info_fd, filter_fd),
                 env=ENVIRONMENT,
                 cwd="/",
+                # Signals to the server's terminal end no script, and what bwrap has begun is ended with it.
+                start_new_session=True,
                 **_unprivileged(),
             )
         except OSError as error:
-            os.close(info)
             raise SandboxFailed(f"bwrap did not start: {error}") from error
-        finally:
-            os.close(info_fd)
-            os.close(filter_fd)
-        try:
-            yield process, info
-        finally:
-            os.close(info)
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                with contextlib.suppress(BrokenPipeError):
-                    _there(pipe).close()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """With what bwrap made and has not yet bound to its own life."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            there(pipe).close()
 
 
 def _unprivileged() -> dict[str, Any]:
@@ -126,14 +138,11 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def _first_process(process: subprocess.Popen[bytes], info: int) -> FirstProcess:
+def _first_process(process: subprocess.Popen[bytes], info: int, deadline: float) -> FirstProcess:
     """It waits for its input until it is held, so it is still there. Raises `SandboxFailed`."""
     said = b""
-    deadline = time.monotonic() + _START_SECONDS
-    poll = select.poll()
-    poll.register(info, select.POLLIN)
     while b"}" not in said:
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        if not _readable(info, deadline):
             raise SandboxFailed(f"bwrap made no sandbox within {_START_SECONDS:g} s")
         if not (chunk := os.read(info, 4096)):
             raise SandboxFailed(_last_words(process))
@@ -144,108 +153,34 @@ def _first_process(process: subprocess.Popen[bytes], info: int) -> FirstProcess:
         raise SandboxFailed(_last_words(process)) from None
 
 
+def _wait_until_ready(process: subprocess.Popen[bytes], first: FirstProcess, deadline: float) -> None:
+    """Until the script's process holds its limits, and its namespace ends when bwrap does, so with this server: what
+    is killed before that leaves a process that gets no script. Raises `SandboxFailed`.
+    """
+    output = there(process.stdout).fileno()
+    if not _readable(output, deadline):
+        raise SandboxFailed(f"no Python began in the sandbox within {_START_SECONDS:g} s")
+    if os.read(output, 1) != b"\n":
+        raise SandboxFailed(_last_words(process))
+    while not first.is_waiting():
+        if time.monotonic() > deadline:
+            raise SandboxFailed(f"bwrap made no sandbox within {_START_SECONDS:g} s")
+        time.sleep(_LOOK_SECONDS)
+    if first.memory_bytes() < _LEAST_BYTES:
+        raise SandboxFailed("what its processes hold in memory cannot be read from /proc")
+
+
+def _readable(handle: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
 def _last_words(process: subprocess.Popen[bytes]) -> str:
     """Of bwrap, which is ending."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_START_SECONDS)
-    process.kill()
-    words = _there(process.stderr).read(_MAX_SHOWN).decode(errors="replace").strip()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    words = there(process.stderr).read(_MAX_SHOWN).decode(errors="replace").strip()
     return words or f"bwrap ended with code {process.returncode}"
-
-
-class _Watch:
-    """Gives a script its input, and reads what it says until it has answered or done too much."""
-
-    def __init__(self, process: subprocess.Popen[bytes], first: FirstProcess, limits: Limits) -> None:
-        self._process = process
-        self._first = first
-        self._limits = limits
-        self._stdin, self._stdout = _there(process.stdin), _there(process.stdout)
-        self._stderr = _there(process.stderr)
-        self._said = b""
-        self._printed = b""
-        self._num_printed = 0
-        self._deadline = time.monotonic() + limits.seconds
-        self._input = memoryview(b"")
-
-    def answer(self, data: bytes) -> float | ScriptFault:
-        self._input = memoryview(data)
-        with selectors.DefaultSelector() as selector:
-            for pipe, event in (
-                (self._stdin, selectors.EVENT_WRITE),
-                (self._stdout, selectors.EVENT_READ),
-                (self._stderr, selectors.EVENT_READ),
-            ):
-                os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe, event)
-            while b"\n" not in self._said:
-                if (fault := self._too_much()) is not None:
-                    return fault
-                for key, _ in selector.select(_TICK_SECONDS):
-                    if not self._moved(key.fileobj):
-                        selector.unregister(key.fileobj)
-                if self._stdout not in [key.fileobj for key in selector.get_map().values()]:
-                    return self._ended()
-        return _reward(self._said.partition(b"\n")[0])
-
-    def _moved(self, pipe: Any) -> bool:
-        """Move some bytes; False where nothing more goes through the pipe."""
-        try:
-            if pipe is self._stdin:
-                self._input = self._input[os.write(pipe.fileno(), self._input[:_CHUNK_BYTES]) :]
-                if not self._input:
-                    pipe.close()
-                return bool(self._input)
-            chunk = os.read(pipe.fileno(), _CHUNK_BYTES)
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        if pipe is self._stdout:
-            self._said += chunk
-        else:
-            self._num_printed += len(chunk)
-            self._printed = (self._printed + chunk)[-_MAX_SHOWN:]
-        return bool(chunk)
-
-    def _too_much(self) -> ScriptFault | None:
-        limits = self._limits
-        if time.monotonic() > self._deadline:
-            return ScriptFault(kind="time", details=f"the script did not end within {limits.seconds:g} s")
-        if self._num_printed > limits.output_bytes or len(self._said) > _MAX_ANSWER_BYTES:
-            return ScriptFault(kind="output", details=f"the script printed more than {limits.output_bytes} bytes")
-        if self._first.memory_bytes() > limits.memory_bytes:
-            said = f"the script's processes held more than {limits.memory_bytes >> 20} MiB of memory"
-            return ScriptFault(kind="memory", details=said)
-        return None
-
-    def _ended(self) -> ScriptFault:
-        try:
-            code = self._process.wait(timeout=max(0.1, self._deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return ScriptFault(kind="ended", details="the script closed its output before grade returned")
-        # bwrap says signals as a shell does.
-        how = f"was ended by signal {code - 128}" if code > 128 else f"ended with code {code}"
-        printed = self._printed.decode(errors="replace").strip()
-        return ScriptFault(
-            kind="ended", details=f"the script {how} before grade returned" + (f": {printed}" if printed else "")
-        )
-
-
-def _reward(line: bytes) -> float | ScriptFault:
-    """What the script's process wrote: by now nobody's word but its own."""
-    try:
-        said = json.loads(line)
-        if "reward" in said:
-            reward = float(said["reward"])
-            if math.isfinite(reward):
-                return reward
-            return ScriptFault(kind="result", details=f"grade returned {reward}: it returns a finite number")
-        return ScriptFault(kind="raised", details=str(said["fault"])[:_MAX_ANSWER_BYTES])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ScriptFault(kind="result", details="the script wrote something else in place of its reward")
-
-
-def _there(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe

@@ -1,7 +1,8 @@
 """Which system calls a script cannot make, as the kernel's filter has it (seccomp, classic BPF).
 
 Not to forbid ways of writing a script: to close memory that no limit of a process counts (files in memory, System V's
-segments), new namespaces, and the kernel's larger parts that no grader needs. Sockets are Unix's own or none.
+segments, pages held by pipes), what all processes of a machine share a number of, new namespaces, and the kernel's
+larger parts that no grader needs. Sockets are Unix's own or none.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _ALLOW, _FAIL, _KILL = 0x7FFF_0000, 0x0005_0000, 0x8000_0000
 
 _ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
-# Of asm/unistd_64.h and asm-generic/unistd.h.
-_FORBIDDEN = {
+# Of asm/unistd_64.h and asm-generic/unistd.h; None where the second has no such call.
+_FORBIDDEN: dict[str, tuple[int, int | None]] = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -51,6 +52,20 @@ _FORBIDDEN = {
     "mount_setattr": (442, 442),
     "open_by_handle_at": (304, 265),
     "personality": (135, 92),
+    # Pages in pipes belong to no process any more, and a byte keeps a whole huge page.
+    "vmsplice": (278, 75),
+    "splice": (275, 76),
+    "tee": (276, 77),
+    # What the whole machine, or all of a user's processes, have a number of.
+    "io_setup": (206, 0),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "fanotify_init": (300, 262),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    # What the machine says of itself, and other processes' files.
+    "syslog": (103, 116),
+    "pidfd_getfd": (438, 438),
 }
 _CLONE, _CLONE3, _SOCKET = (56, 220), (435, 435), (41, 198)
 
@@ -76,7 +91,8 @@ def call_filter() -> bytes:
         *_if(_EQUAL, _CLONE3[which], _FAIL | errno.ENOSYS),
     ]
     for numbers in _FORBIDDEN.values():
-        program += _if(_EQUAL, numbers[which], _FAIL | errno.EPERM)
+        if (number := numbers[which]) is not None:
+            program += _if(_EQUAL, number, _FAIL | errno.EPERM)
     program += [
         # Past the three that judge the argument, where it is another call.
         _op(_EQUAL, _CLONE[which], jump_else=4),

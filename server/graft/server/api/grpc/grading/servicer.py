@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from graft.server.grading.graders import Grader
 from graft.server.grading.grading import Grading
 from graft.server.grading.observation import Observation
 from graft.server.grading.reading import Allowed, read_grader
+from graft.server.grading.templates import TooLong
 from graft.server.runtime.json_values import BadJson, read_json
 from graft.server.runtime.violations import Violations, shown
 from graft.v1 import grading_pb2 as pb
@@ -53,7 +55,10 @@ def _read(request: pb.GradeRequest, allowed: Allowed) -> tuple[Grader, list[Obse
 def _observation(said: pb.Observation, field: str, violations: Violations) -> Observation:
     item = _object(said.item, f"{field}.item", violations) if said.item else {}
     tools = [_object(one, f"{field}.output_tools[{at}]", violations) for at, one in enumerate(said.output_tools)]
-    return Observation(output_text=said.output_text, item=item, tools=tools)
+    observation = Observation(output_text=said.output_text, item=item, tools=tools)
+    with contextlib.suppress(TooLong):  # its graders say so
+        _ = observation.num_characters
+    return observation
 
 
 def _object(text: str, field: str, violations: Violations) -> Mapping[str, Any]:
