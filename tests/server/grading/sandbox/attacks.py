@@ -32,9 +32,13 @@ def _refused(body: str) -> str:
     return _grade(tries + "\nreturn 1")
 
 
-# vmsplice, splice, tee; io_setup, inotify_init1, fanotify_init, sync, syncfs, syslog.
-_OF_PIPES = (278, 275, 276) if platform.machine() == "x86_64" else (75, 76, 77)
-_OF_ALL = (206, 294, 300, 162, 306, 103) if platform.machine() == "x86_64" else (0, 26, 262, 81, 267, 116)
+# vmsplice (a byte of a page in a pipe keeps all of it, and no process has it), splice, tee; io_setup, inotify_init1,
+# fanotify_init, sync, syncfs, syslog.
+_CLOSED = (
+    (278, 275, 276, 206, 294, 300, 162, 306, 103)
+    if platform.machine() == "x86_64"
+    else (75, 76, 77, 0, 26, 262, 81, 267, 116)
+)
 _CALL = "ctypes.CDLL(None, use_errno=True)"
 
 ATTACKS = (
@@ -79,18 +83,11 @@ ATTACKS = (
         end=1.0,
     ),
     Attack(
-        # A byte of a page in a pipe keeps the page, and no process holds it any more.
-        name="memory that pipes hold",
-        source=_refused("\n".join(f"if {_CALL}.syscall({number}, -1, 0, 0, 0, 0, 0) < 0: raise OSError(ctypes.get_errno(), 'x')" for number in _OF_PIPES)
-                        + "\nos.splice(0, 1, 1)"),
-        end=1.0,
-    ),
-    Attack(
-        name="what the whole machine has a number of",
+        name="memory that pipes hold, and what the whole machine has a number of",
         source=_grade(f"""
 L = {_CALL}
-for number in {_OF_ALL}:
-    L.syscall(number, 0, 0, 0)
+for number in {_CLOSED}:
+    L.syscall(number, -1, 0, 0, 0, 0, 0)
     if ctypes.get_errno() != 1: return number
 return 1"""),
         end=1.0,
