@@ -18,18 +18,20 @@ def connect(target: str) -> Client:
         raise ConfigurationError(f"GRAFT_TOKEN: {error}.") from None
 
 
-def check_server(target: str) -> GetInfoResponse:
-    """Whether a server answers, before hours are spent on what it is to get. Raises ``ConfigurationError``."""
+def check_server(target: str, *, flag: str = "--push") -> GetInfoResponse:
+    """Whether a server answers, before hours are spent on what it is to get. Raises ``ConfigurationError``, which names
+    the flag.
+    """
     host, colon, port = target.rpartition(":")
     if not (host and colon and port.isdigit()):
-        raise ConfigurationError(f"--push {target!r} is no HOST:PORT, such as localhost:8470.")
+        raise ConfigurationError(f"{flag} {target!r} is no HOST:PORT, such as localhost:8470.")
     try:
         with connect(target) as client:
             return client.info(timeout=10.0)
     except Unauthenticated as error:
-        raise ConfigurationError(f"--push {target}: {error}. The token is looked for in GRAFT_TOKEN.") from None
+        raise ConfigurationError(f"{flag} {target}: {error}. The token is looked for in GRAFT_TOKEN.") from None
     except GraftClientError as error:
-        raise ConfigurationError(f"--push {target}: no server answers there ({error}).") from None
+        raise ConfigurationError(f"{flag} {target}: no server answers there ({error}).") from None
 
 
 def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int, has_head: bool = False) -> None:

@@ -122,7 +122,8 @@ class Step:
         found = self._backward(prepared)
         norm, *means = self._fetched(self._norm(), *found.means.values())
         metrics = self._metrics(found, means)
-        self._step(lr, norm, is_accepted=self._has_gradients and accept(metrics["loss"], norm))
+        is_accepted = self._has_gradients and accept(metrics["loss"], norm)
+        self._step(lr, norm, self._max_gradient_norm, is_accepted=is_accepted)
         return {**metrics, "gradient_norm": norm}
 
     def forward_backward(self, batches: Sequence[Any]) -> dict[str, float]:
@@ -136,15 +137,28 @@ class Step:
         found = self._backward(self.prepare(batches))
         return self._metrics(found, self._fetched(*found.means.values()))
 
-    def optimizer_step(self, lr: float, *, accept: Callable[[float], bool] = math.isfinite) -> dict[str, float]:
+    def optimizer_step(
+        self,
+        lr: float,
+        *,
+        accept: Callable[[float], bool] = math.isfinite,
+        max_gradient_norm: float | None = None,
+    ) -> dict[str, float]:
         """Moves the weights along the gradients so far, at learning rate ``lr``, and forgets the gradients.
 
-        ``accept`` is asked with their norm before they are clipped. Where it says no, or nothing was asked for, the
-        weights stay. Returns ``gradient_norm``.
+        ``accept`` is asked with their norm before they are clipped, to ``max_gradient_norm`` where that is another than
+        the step's own. Where it says no, or nothing was asked for, the weights stay. Returns ``gradient_norm``.
         """
         (norm,) = self._fetched(self._norm())
-        self._step(lr, norm, is_accepted=self._has_gradients and accept(norm))
+        most = self._max_gradient_norm if max_gradient_norm is None else max_gradient_norm
+        self._step(lr, norm, most, is_accepted=self._has_gradients and accept(norm))
         return {"gradient_norm": norm}
+
+    def forget_gradients(self) -> None:
+        """What was learned since the last step is not learned."""
+        for master in self.state.masters.values():
+            master.grad = None
+        self._has_gradients = False
 
     @torch.no_grad()
     def is_finite(self) -> bool:
@@ -161,7 +175,7 @@ class Step:
         for name, mean in self.state.averages.items():
             self.state.masters[name].copy_(mean)
         self._weights.push(self.working_form(self.number))
-        self._forget_gradients()
+        self.forget_gradients()
         self._weights.release()
         self.layout.release()
         self.state = State(masters={}, optimizers=[])
@@ -179,7 +193,7 @@ class Step:
                 here = self.layout.run(self._work(prepared, counts))
                 means = dict(zip(here, self.layout.summed(torch.stack(list(here.values()))), strict=True))
             except BaseException:
-                self._forget_gradients()
+                self.forget_gradients()
                 raise
             self._has_gradients = True
         return _Found(means=means, num_tokens=num_tokens, num_supervised=num_supervised)
@@ -208,20 +222,15 @@ class Step:
         found: list[float] = self.layout.agreed(torch.stack([one.double() for one in values])).tolist()
         return found
 
-    def _step(self, lr: float, norm: float, *, is_accepted: bool) -> None:
+    def _step(self, lr: float, norm: float, max_norm: float, *, is_accepted: bool) -> None:
         if is_accepted:
-            self._move(lr, norm)
-        self._forget_gradients()
+            self._move(lr, norm, max_norm)
+        self.forget_gradients()
         self.go_on(self.number + 1)
 
-    def _forget_gradients(self) -> None:
-        for master in self.state.masters.values():
-            master.grad = None
-        self._has_gradients = False
-
-    def _move(self, lr: float, norm: float) -> None:
+    def _move(self, lr: float, norm: float, max_norm: float) -> None:
         masters = self.state.masters
-        clip_gradients(masters, norm, self._max_gradient_norm)
+        clip_gradients(masters, norm, max_norm)
         set_learning_rates(self.state.optimizers, lr)
         for optimizer in self.state.optimizers:
             optimizer.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,13 @@ class Mean(Enum):
     SUMS = "sums"
     """Answers, of which each is the sum over its tokens, divided by a constant: so a long answer that is wrong costs no
     less for each token than a short one (Dr. GRPO: Liu et al. 2025, arXiv:2503.20783, §3.2)."""
+
+
+class Clipping(Protocol):
+    """Bounds of a ratio."""
+
+    def ratio(self, ratio_N: Tensor) -> Tensor:
+        """The ratio within them. Shapes: (N,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +74,13 @@ class PolicyLoss:
     has_clip: bool = True
 
 
-def clipped(tokens: Tokens, clip: Clip) -> Tensor:
+def clipped(tokens: Tokens, clip: Clipping) -> Tensor:
     """−min(ratio·A, clip(ratio)·A) (PPO: Schulman et al. 2017, arXiv:1707.06347, eq. 7)."""
     ratio_N, advantage_N = tokens.ratio_N, tokens.advantage_N
     return -torch.minimum(ratio_N * advantage_N, clip.ratio(ratio_N) * advantage_N)
 
 
-def clipped_weight(tokens: Tokens, clip: Clip) -> Tensor:
+def clipped_weight(tokens: Tokens, clip: Clipping) -> Tensor:
     """−sg(clip(ratio))·A·log π: no token is without a gradient (CISPO: MiniMax 2025, arXiv:2506.13585, eqs. 4, 5)."""
     return -clip.ratio(tokens.ratio_N.detach()) * tokens.advantage_N * tokens.logprob_N
 

@@ -1,0 +1,105 @@
+"""A trainer from its settings: nobody else builds its parts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import uvicorn
+
+from graft.adapters.base.base import Base, find_base
+from graft.adapters.form import ServingForm
+from graft.training.errors import ConfigurationError
+from graft.training.job.publish import check_server
+from graft.training.runtime.disk import replace_text
+from graft.training.service.learning.computing import Computing
+from graft.training.service.learning.held_base import HeldBase
+from graft.training.service.sessions.kept import Kept
+from graft.training.service.sessions.limits import Limits
+from graft.training.service.sessions.served import Served
+from graft.training.service.sessions.sessions import Sessions
+from graft.training.service.sessions.training import Place
+from graft.training.service.tinker.app import TinkerFront
+from graft.v1.common_pb2 import ServingForm as FormNumber
+from graft.v1.server_pb2 import GetInfoResponse
+
+_log = logging.getLogger(__name__)
+_SWEEP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """Read once, by the command."""
+
+    server: str
+    """Of the one that samples: HOST:PORT."""
+    work: Path
+    """States lie here."""
+    host: str = "127.0.0.1"
+    http_port: int = 8480
+    """0 takes a free one."""
+    base: str | None = None
+    """Name or folder; None is what the server says that it serves."""
+    limits: Limits = field(default_factory=Limits)
+    ready_file: Path | None = None
+    """Gets the ports as JSON, once requests are taken."""
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Until SIGTERM or SIGINT. Raises ``ConfigurationError`` before anything is loaded."""
+    info = check_server(settings.server, flag="--server")
+    listening = _listening(settings.host, settings.http_port)
+    held = HeldBase.load(_base(settings, info), _form(info), max_rank=info.limits.max_rank)
+    limits = replace(settings.limits, max_text_tokens=info.limits.max_model_tokens)
+    computing, served = Computing(), Served(settings.server)
+    place = Place(held=held, computing=computing, served=served, kept=Kept(settings.work), limits=limits)
+    sessions, over = Sessions(place), threading.Event()
+    sweeping = threading.Thread(target=_sweep, args=(sessions, over), name="sweeping", daemon=True)
+    computing.start()
+    sweeping.start()
+    config = uvicorn.Config(TinkerFront(sessions).app(), log_config=None, access_log=False, lifespan="off")
+    http = uvicorn.Server(config)
+    port = listening.getsockname()[1]
+    if settings.ready_file is not None:
+        replace_text(settings.ready_file, json.dumps({"http_port": port}))
+    _log.info("%s as %s: tinker's wire on http://%s:%d", held.base.name, held.form, settings.host, port)
+    try:
+        http.run(sockets=[listening])
+    finally:
+        over.set()
+        sessions.close()
+        computing.stop()
+        served.close()
+
+
+def _sweep(sessions: Sessions, over: threading.Event) -> None:
+    while not over.wait(_SWEEP_SECONDS):
+        sessions.sweep()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"--http-port {port} on {host} cannot be had ({error.strerror}): take another."
+        ) from None
+
+
+def _base(settings: ServiceSettings, info: GetInfoResponse) -> Base:
+    """The server's own. Raises ``ConfigurationError``, ``InvalidBase``."""
+    base = Base.from_folder(find_base(settings.base or info.base.name))
+    if base.digest != info.base.digest:
+        raise ConfigurationError(
+            f"--base {base.name} is another than what {settings.server} serves, {info.base.name}: adapters of the one "
+            "are none of the other. Name the folder that the server was started on."
+        )
+    return base
+
+
+def _form(info: GetInfoResponse) -> ServingForm:
+    return ServingForm[FormNumber.Name(info.form).removeprefix("SERVING_FORM_")]

@@ -1,0 +1,114 @@
+"""The running server that versions are published to and that samples: a caller is who that server says it is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.client import Client, Conflict, GraftClientError, NotFound, ResourceExhausted, Unauthenticated, Unavailable
+from graft.client.generation import Generation
+from graft.training.service.refusal import Kind, Refusal
+
+_MOST_CALLERS = 256
+_TRUSTED_SECONDS = 60.0
+"""After which a token is asked about anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Whose token this is."""
+
+    token: str | None
+
+    @property
+    def owner(self) -> str:
+        """Under which what is theirs lies; no token can be read from it."""
+        return hashlib.sha256((self.token or "").encode()).hexdigest()[:32]
+
+
+class Served:
+    """Its clients are made as callers come."""
+
+    def __init__(self, target: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.target, self._clock = target, clock
+        self._lock = threading.Lock()
+        self._clients: OrderedDict[str | None, Client] = OrderedDict()
+        self._known: dict[str | None, float] = {}
+
+    def caller(self, token: str | None) -> Caller:
+        """Who brings a token. Raises ``Refusal`` where the server does not know it."""
+        if self._clock() > self._known.get(token, float("-inf")) + _TRUSTED_SECONDS:
+            with refusing():
+                self._client(token).info(timeout=10.0)
+            with self._lock:
+                self._known = {one: at for one, at in self._known.items() if one in self._clients}
+                self._known[token] = self._clock()
+        return Caller(token=token)
+
+    def publish(self, caller: Caller, folder: Path, *, adapter: str, alias: str | None, is_noop: bool) -> str:
+        """The digest of a new version, which answers as soon as it is asked. Raises ``Refusal``."""
+        with refusing():
+            pushed = self._client(caller.token).push_adapter(folder, name=adapter, alias=alias, allow_noop=is_noop)
+        digest: str = pushed.version.digest
+        return digest
+
+    def forget(self, caller: Caller, *, adapter: str, digests: Sequence[str]) -> None:
+        """Versions that nobody samples from any more; one that has a name by now stays. Raises ``Refusal``."""
+        with refusing():
+            for digest in digests:
+                with contextlib.suppress(Conflict, NotFound):
+                    self._client(caller.token).delete_version(adapter, digest)
+
+    def generate(self, caller: Caller, ids: Sequence[int], *, model: str, **options: Any) -> Generation:
+        with refusing():
+            return self._client(caller.token).generate(list(ids), model=model, **options)
+
+    def prompt_logprobs(self, caller: Caller, ids: Sequence[int], *, model: str) -> list[float]:
+        """Nats of every token but the first."""
+        with refusing():
+            found = self._client(caller.token).score(list(ids[:1]), [list(ids[1:])], model=model)
+        return [one.logprob for one in found.scores[0].tokens]
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+    def _client(self, token: str | None) -> Client:
+        with self._lock:
+            client = self._clients.pop(token, None)
+            if client is None:
+                try:
+                    client = Client(self.target, token=token)
+                except ValueError as error:
+                    raise Refusal(Kind.UNKNOWN_CALLER, f"the key is no token: {error}.") from None
+            self._clients[token] = client
+            while len(self._clients) > _MOST_CALLERS:
+                self._clients.popitem(last=False)
+            return client
+
+
+_KINDS: Sequence[tuple[type[GraftClientError], Kind]] = (
+    (Unauthenticated, Kind.UNKNOWN_CALLER),
+    (NotFound, Kind.NOT_FOUND),
+    (ResourceExhausted, Kind.FULL),
+    (Unavailable, Kind.UNAVAILABLE),
+)
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """What the server says is what its caller hears."""
+    try:
+        yield
+    except GraftClientError as error:
+        kind = next((kind for one, kind in _KINDS if isinstance(error, one)), Kind.INVALID)
+        raise Refusal(kind, f"the server that samples: {error}") from None
