@@ -37,6 +37,7 @@ TARGETS: Mapping[str, Target] = {
     "prefix_options8": Target(bound=1.5, at_most=True),
     "prefix_paths20_tokens": Target(bound=1.25, at_most=True),
     "program_overhead": Target(bound=1.03, at_most=True),
+    "step_over_R7": Target(bound=3.0, at_most=True),
     "prefill_peak_mb": Target(bound=64.0, at_most=True),
     "zipf1000_throughput_ratio": Target(bound=0.7, at_most=False),
     "zipf1000_ttft_p99_over_median": Target(bound=3.0, at_most=True),

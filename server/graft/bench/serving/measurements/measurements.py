@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from graft.bench.serving.measurements import engine, peers, programs, prompts, server, zipf
+from graft.bench.serving.measurements import engine, peers, programs, prompts, publishing, server, zipf
 
 ENGINE, SERVER, MANY = "engine", "server", "many"
 """Where a measurement runs: on engines, through a server of 8 slots, through one of 16 with many adapters."""
@@ -62,6 +62,14 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("llama", ENGINE, peers.against_llama_cpp, "Graft ÷ llama.cpp's server", seconds=(0, 0)),
     Measurement(
         "R7", SERVER, server.registration, "last byte of an upload → first token", seconds=(25, 2), in_quick=True
+    ),
+    Measurement(
+        "step",
+        SERVER,
+        publishing.step_to_first_token,
+        "a policy's step → first token of its version ÷ R7, and ÷ the way through a folder",
+        seconds=(10, 2),
+        in_quick=True,
     ),
     Measurement(
         "R8",
