@@ -81,6 +81,7 @@ from graft.server.registry.base_choice import choose_base, choose_form
 from graft.server.registry.bases import BaseUploads
 from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.collection import Collection
+from graft.server.registry.intents import Intents
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.sums import Sums
 from graft.server.registry.thread import CatalogThread
@@ -162,11 +163,15 @@ class Assembly:
         await self._start(engine)
         tokenizer, facts = await self.engines.tokenizer(base), await engine.supervisor.info()
         limits = self._limits(facts)
-        uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates, limits)
+        intents = await asyncio.to_thread(Intents, data / "intents")
+        self.resources.callback(intents.close)
+        uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates, limits, intents)
         text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
         traffic = Traffic(self.metrics)
         serving = self._serving(snapshots, engine, chat_templates, traffic)
-        management = Management(catalog, snapshots, engine.slots, engine.parity)
+        management = Management(catalog, snapshots, engine.slots, engine.parity, intents)
+        for one in intents.left:
+            await management.undo(one)
         releases = self._releases(opened, management, traffic, engine.parity)
         programs = Programs(registered, serving, text, templates)
         runs = PromptRuns(programs)
@@ -276,6 +281,7 @@ class Assembly:
         engine: _Engine,
         chat_templates: ChatTemplates,
         limits: Limits,
+        intents: Intents,
     ) -> AdapterUploads:
         settings = self.settings
 
@@ -295,6 +301,7 @@ class Assembly:
             prepare=prepare,
             foreign=engine.parity.foreign,
             chat_templates=chat_templates,
+            intents=intents,
         )
 
     def _limits(self, engine: EngineInfo) -> Limits:

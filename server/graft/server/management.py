@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
 from graft.adapters.catalog.paging import Page
 from graft.adapters.catalog.rows import Record
@@ -10,20 +12,26 @@ from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed
 from graft.server.parity.parity import Parity
 from graft.server.registry.accepting import Accepted
+from graft.server.registry.intents import Intent, Intents
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.policy import Resident
 from graft.server.residency.slots import Slots
+from graft.server.runtime.background import watched
 
 
 class Management:
     """The verbs of one tenant's adapters. All may raise what the catalog does."""
 
-    def __init__(self, catalog: CatalogThread, snapshots: Snapshots, slots: Slots, parity: Parity) -> None:
+    def __init__(
+        self, catalog: CatalogThread, snapshots: Snapshots, slots: Slots, parity: Parity, intents: Intents
+    ) -> None:
         self._catalog = catalog
         self._snapshots = snapshots
         self._slots = slots
         self._parity = parity
+        self._intents = intents
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def set_alias(
         self,
@@ -69,13 +77,14 @@ class Management:
         return await self._slots.prefetch(version.digest)
 
     async def publish(self, accepted: Accepted, *, alias: str) -> tuple[Alias, float | None, int]:
-        """Point an alias at a version that just came in. Of one that is refused in the engine nothing is kept.
+        """Point an alias at a version that just came in. Where that fails nothing of it is kept, also where the caller
+        goes away meanwhile: then it is undone beside.
 
         Raises what `set_alias` does.
         """
         version = accepted.version
         try:
-            return await self.set_alias(
+            moved = await self.set_alias(
                 tenant=version.tenant,
                 adapter=version.adapter,
                 alias=alias,
@@ -85,10 +94,17 @@ class Management:
                 request_id=None,
             )
         except (ParityFailed, LoadFailed) as error:
-            raise type(error)(f"{error}; {await self._withdrawn(accepted)}") from error
+            raise type(error)(f"{error}; {await self.withdraw(accepted)}") from error
+        except BaseException:
+            undoing = watched(self.withdraw(accepted), "taking back a version that no alias points at")
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            raise
+        self._intents.end(accepted.intent)
+        return moved
 
-    async def _withdrawn(self, accepted: Accepted) -> str:
-        """Take back what was refused, and say so."""
+    async def withdraw(self, accepted: Accepted) -> str:
+        """Take back what was not published, and say so. A version that was there before stays."""
         version = accepted.version
         stays = (
             f"{version.adapter}@{version.number} was registered before and stays: graft adapters delete "
@@ -96,16 +112,21 @@ class Management:
         )
         if not accepted.is_new:
             return stays
-        tenant, adapter = version.tenant, version.adapter
+        return "nothing of it was kept" if await self.undo(accepted.intent) else stays
+
+    async def undo(self, intent: Intent) -> bool:
+        """Whether nothing is left of a version that was to become an alias's."""
+        tenant, adapter, is_gone = intent.tenant, intent.adapter, True
         try:
-            await self.delete_version(tenant=tenant, adapter=adapter, version=version.digest, request_id=None)
-            if accepted.is_new_adapter:
+            await self.delete_version(tenant=tenant, adapter=adapter, version=intent.digest, request_id=None)
+            if intent.is_new_adapter:
                 await self.delete_adapter(tenant=tenant, adapter=adapter)
         except NotFound:
             pass  # somebody else was refused with the same one
         except Conflict:
-            return stays  # somebody has pointed another alias at it, or pushed another version
-        return "nothing of it was kept"
+            is_gone = False  # an alias points at it, or somebody has pushed another version
+        self._intents.end(intent)
+        return is_gone
 
     async def delete_alias(self, *, tenant: str, adapter: str, alias: str, request_id: str | None) -> None:
         await self._catalog.write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from graft.adapters.store import disk
@@ -15,11 +16,14 @@ _LOCK_FILE = "lock"
 class SessionFolder:
     """`path` is a new folder below a root that several processes may share."""
 
-    def __init__(self, root: Path) -> None:
-        """Remove what dead processes left below `root`, and make a folder there. Raises OSError, or StoreFull."""
+    def __init__(self, root: Path, *, left: Callable[[Path], None] = lambda session: None) -> None:
+        """Remove what dead processes left below `root`, and make a folder there. Raises OSError, or StoreFull.
+
+        `left` is told of each folder before it is removed.
+        """
         with disk.full_disk_explained(root):
             root.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(root)
+            _remove_leftovers(root, left)
             name = uuid.uuid4().hex[:12]  # short: the path of a socket in it has 107 characters at most
             unlocked = root / f"new-{name}"
             unlocked.mkdir()
@@ -45,11 +49,12 @@ def _locked(folder: Path) -> int:
     return handle
 
 
-def _remove_leftovers(root: Path) -> None:
+def _remove_leftovers(root: Path, left: Callable[[Path], None]) -> None:
     for session in root.glob("session-*"):
         try:
             handle = _locked(session)
         except OSError:
             continue
+        left(session)
         disk.remove(session)
         os.close(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
 from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.import_folder import IMPORTED_FILES, TOKENIZER_CONFIG, ImportFolder
+from graft.server.registry.intents import Intent, Intents
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread
 from graft.server.residency.slots import require_slots
+from graft.server.runtime.background import watched
 
 _MAX_CONFIG_BYTES = 4 << 20
 
@@ -43,6 +45,16 @@ class Accepted:
     is_new: bool
     is_new_adapter: bool
     notices: tuple[str, ...] = ()
+
+    @property
+    def intent(self) -> Intent:
+        """To be an alias's version."""
+        one = self.version
+        return Intent(tenant=one.tenant, adapter=one.adapter, digest=one.digest, is_new_adapter=self.is_new_adapter)
+
+
+TakeBack = Callable[[Accepted], Awaitable[object]]
+"""Of a version that was to become an alias's, for a caller who went away while it was registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +82,7 @@ class AdapterUploads:
         prepare: Callable[[str, Path], None],
         foreign: Callable[[], None],
         chat_templates: ChatTemplates,
+        intents: Intents,
     ) -> None:
         """`prepare` is told in a thread of an upload that passed its checks: digest and folder, not registered yet.
 
@@ -85,6 +98,8 @@ class AdapterUploads:
         self._limits = limits
         self._import_roots = tuple(root.resolve() for root in import_roots)
         self._prepare = prepare
+        self._intents = intents
+        self._finishing: set[asyncio.Task[None]] = set()
 
     async def upload(
         self,
@@ -96,10 +111,12 @@ class AdapterUploads:
         permissions: Permissions,
         request_id: str | None,
         template_digest: str | None = None,
+        take_back: TakeBack | None = None,
     ) -> Accepted:
         """Take chunks of (file name, bytes), compare them with what was declared, and register the version.
 
-        `template_digest` is that of the chat template beside the adapter, which may be one that is not sent.
+        `template_digest` is that of the chat template beside the adapter, which may be one that is not sent. With
+        `take_back` the version is noted as one that an alias is to point at.
         Raises `InvalidAdapter` and whatever else refuses an adapter.
         """
         require_slots(self._num_slots)
@@ -112,14 +129,30 @@ class AdapterUploads:
                 await asyncio.to_thread(upload.write, name, data)
             declared = {file.name: file.sha256 for file in files}
             await asyncio.to_thread(upload.commit, declared)
-            return await self._accept(
-                tenant, adapter, upload, permissions, request_id, template_digest, passed=self._prepare
-            )
-        finally:
+        except BaseException:
             await asyncio.to_thread(upload.abort)
+            raise
+        accepting = self._accept(
+            tenant,
+            adapter,
+            upload,
+            permissions,
+            request_id,
+            template_digest,
+            passed=self._prepare,
+            promotes=take_back is not None,
+        )
+        return await self._finished(accepting, upload, take_back)
 
     async def take_folder(
-        self, *, tenant: str, adapter: str, folder: Path, permissions: Permissions, request_id: str | None
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        folder: Path,
+        permissions: Permissions,
+        request_id: str | None,
+        take_back: TakeBack | None = None,
     ) -> Accepted:
         """Register a PEFT folder of this machine as an upload of it would be. Raises `Forbidden` outside the
         `import_roots`.
@@ -127,7 +160,12 @@ class AdapterUploads:
         require_slots(self._num_slots)
         source = await asyncio.to_thread(ImportFolder, folder, self._import_roots)
         return await self.take(
-            tenant=tenant, adapter=adapter, chunks=source.chunks, permissions=permissions, request_id=request_id
+            tenant=tenant,
+            adapter=adapter,
+            chunks=source.chunks,
+            permissions=permissions,
+            request_id=request_id,
+            take_back=take_back,
         )
 
     async def take(
@@ -138,6 +176,7 @@ class AdapterUploads:
         chunks: Callable[[], Iterator[tuple[str, bytes]]],
         permissions: Permissions,
         request_id: str | None,
+        take_back: TakeBack | None = None,
     ) -> Accepted:
         """Register what lies on this machine, or is made here: `chunks` are asked in a thread.
 
@@ -154,11 +193,34 @@ class AdapterUploads:
                 self._foreign()
             return _take_template(upload)
 
-        try:
+        async def accept() -> Accepted:
             template_digest = await asyncio.to_thread(copy)
-            return await self._accept(tenant, adapter, upload, permissions, request_id, template_digest)
-        finally:
-            await asyncio.to_thread(upload.abort)
+            promotes = take_back is not None
+            return await self._accept(
+                tenant, adapter, upload, permissions, request_id, template_digest, promotes=promotes
+            )
+
+        return await self._finished(accept(), upload, take_back)
+
+    async def _finished(
+        self, accepting: Coroutine[None, None, Accepted], upload: Upload, take_back: TakeBack | None
+    ) -> Accepted:
+        """To its end, though its caller may go away: threads read the upload, and what they register is known."""
+
+        async def finish() -> Accepted:
+            try:
+                return await accepting
+            finally:
+                await asyncio.to_thread(upload.abort)
+
+        task = asyncio.ensure_future(finish())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            left = watched(_taken_back(task, take_back), "what was registered for a caller who has gone")
+            self._finishing.add(left)
+            left.add_done_callback(self._finishing.discard)
+            raise
 
     async def _accept(
         self,
@@ -170,10 +232,17 @@ class AdapterUploads:
         template_digest: str | None,
         *,
         passed: Callable[[str, Path], None] = lambda digest, folder: None,
+        promotes: bool = False,
     ) -> Accepted:
         is_own = await self._settle_template(upload)
         folder, sha256 = upload.folder, upload.sha256()
         before = self._snapshots.current.versions_of(tenant, adapter)
+        known = {one.digest for one in before}
+
+        def checked(digest: str) -> None:
+            passed(digest, folder)
+            if promotes and digest not in known:
+                self._intents.begin(Intent(tenant=tenant, adapter=adapter, digest=digest, is_new_adapter=not before))
 
         def accept(catalog: Catalog) -> AdapterVersion:
             return accept_folder(
@@ -189,16 +258,19 @@ class AdapterUploads:
                 allow_other_quantization=permissions.other_form,
                 request_id=request_id,
                 sha256=sha256,
-                passed=lambda digest: passed(digest, folder),
+                passed=checked,
             )
 
         version = await self._catalog.write_long(accept)
-        return Accepted(
+        accepted = Accepted(
             version=version,
-            is_new=version.digest not in {one.digest for one in before},
+            is_new=version.digest not in known,
             is_new_adapter=not before and version.number == 1,
             notices=self._notices(template_digest, is_own=is_own),
         )
+        if not promotes:
+            self._intents.end(accepted.intent)  # of another call, which must not take it back any more
+        return accepted
 
     async def _settle_template(self, upload: Upload) -> bool:
         """Whether a chat template of its own is kept. Raises `InvalidAdapter` for one that cannot be used."""
@@ -239,6 +311,12 @@ class AdapterUploads:
             reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
         if reasons:
             raise InvalidAdapter("the upload was refused", reasons)
+
+
+async def _taken_back(accepting: asyncio.Task[Accepted], take_back: TakeBack | None) -> None:
+    await asyncio.wait([accepting])
+    if take_back is not None and not accepting.cancelled() and accepting.exception() is None:
+        await take_back(accepting.result())
 
 
 def _take_template(upload: Upload) -> str | None:

@@ -10,7 +10,7 @@ from graft.adapters.folder.adding import Term, added, check_terms
 from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
 from graft.adapters.store.store import BlobStore
-from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
+from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions, TakeBack
 from graft.server.registry.snapshots import Snapshots
 
 Part = tuple[AdapterVersion, float]
@@ -26,7 +26,14 @@ class Sums:
         self._snapshots = snapshots
 
     async def add(
-        self, *, tenant: str, adapter: str, parts: Sequence[Part], other_form: bool, request_id: str | None
+        self,
+        *,
+        tenant: str,
+        adapter: str,
+        parts: Sequence[Part],
+        other_form: bool,
+        request_id: str | None,
+        take_back: TakeBack | None = None,
     ) -> Accepted:
         """Register the sum as a version of `adapter`. Raises `IncompatibleAdapter`, and what refuses an upload."""
         return await self._uploads.take(
@@ -35,6 +42,7 @@ class Sums:
             chunks=partial(self._files, parts),
             permissions=Permissions(noop=False, other_form=other_form),
             request_id=request_id,
+            take_back=take_back,
         )
 
     def _files(self, parts: Sequence[Part]) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,7 @@
 
 Beside the scripted engine runs a child process, which stands for the engine's and must never be left behind. Faults:
 `never-back` starts no second engine while its child runs, in a thread, as vLLM does; `thread` waits in one for ever;
-`no-close` has an engine that does not close.
+`no-close` has an engine that does not close; `loads-for-ever` has one into which no adapter comes.
 """
 
 from __future__ import annotations
@@ -67,9 +67,18 @@ class ChildEngineFactory(ScriptedEngineFactory):
 
 
 def main(base: str, data: str, ready_file: str, drain_seconds: str, fault: str = "") -> int:
-    settings = Settings(base=base, data_dir=Path(data), grpc_port=0, http_port=0, drain_seconds=float(drain_seconds))
+    settings = Settings(
+        base=base,
+        data_dir=Path(data),
+        grpc_port=0,
+        http_port=0,
+        drain_seconds=float(drain_seconds),
+        parity="recorded",  # there is no base here that peft could load
+    )
     script = Script(token_seconds=0.02)
     script.start_allowed.set()
+    if fault == "loads-for-ever":
+        script.load_seconds = 1e6
     engines, metrics = ChildEngineFactory(script, fault), Metrics(CollectorRegistry())
     serving = serve(settings, ready_file=Path(ready_file), engines=engines, metrics=metrics)
     return asyncio.run(to_the_end(serving))

@@ -70,6 +70,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             permissions=_permissions(header),
             request_id=request_id_of(header),
             template_digest=header.chat_template_digest or None,
+            take_back=self._management.withdraw if header.alias else None,
         )
         return await self._published(accepted, header.alias, pb.UploadVersionResponse())
 
@@ -83,6 +84,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             folder=Path(request.path),
             permissions=_permissions(request),
             request_id=request_id_of(request),
+            take_back=self._management.withdraw if request.alias else None,
         )
         return await self._published(accepted, request.alias, pb.ImportVersionResponse())
 
@@ -106,6 +108,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
             parts=parts,
             other_form=request.allow_other_quantization,
             request_id=request_id_of(request),
+            take_back=self._management.withdraw if request.alias else None,
         )
         return await self._published(accepted, request.alias, pb.MergeVersionsResponse())
 
