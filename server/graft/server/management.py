@@ -11,7 +11,7 @@ from graft.adapters.errors import Conflict, InvalidReference, NotFound
 from graft.server.engine.engine import LoadFailed
 from graft.server.errors import ParityFailed
 from graft.server.parity.parity import Parity
-from graft.server.registry.accepting import Accepted
+from graft.server.registry.accepted import Accepted
 from graft.server.registry.intents import Intent, Intents
 from graft.server.registry.snapshots import Snapshots
 from graft.server.registry.thread import CatalogThread

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 
 from graft.adapters.accepting import accept_folder
@@ -18,6 +17,7 @@ from graft.adapters.folder.reference import FILE_NAME as REFERENCE_FILE
 from graft.adapters.folder.strict_json import read_json_object
 from graft.adapters.store.staging import Staging, Upload
 from graft.adapters.store.store import BlobStore
+from graft.server.registry.accepted import Accepted, DeclaredFile, Permissions, TakeBack, taken_back
 from graft.server.registry.chat_templates import ChatTemplates
 from graft.server.registry.import_folder import IMPORTED_FILES, TOKENIZER_CONFIG, ImportFolder
 from graft.server.registry.intents import Intent, Intents
@@ -27,43 +27,6 @@ from graft.server.residency.slots import require_slots
 from graft.server.runtime.background import watched
 
 _MAX_CONFIG_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Permissions:
-    """What the sender said is meant: an adapter that changes nothing; another form than it was trained on."""
-
-    noop: bool
-    other_form: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """An accepted version; whether it, and its adapter, were not there before; what its sender may not expect."""
-
-    version: AdapterVersion
-    is_new: bool
-    is_new_adapter: bool
-    notices: tuple[str, ...] = ()
-
-    @property
-    def intent(self) -> Intent:
-        """To be an alias's version."""
-        one = self.version
-        return Intent(tenant=one.tenant, adapter=one.adapter, digest=one.digest, is_new_adapter=self.is_new_adapter)
-
-
-TakeBack = Callable[[Accepted], Awaitable[object]]
-"""Of a version that was to become an alias's, for a caller who went away while it was registered."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeclaredFile:
-    """A file as its sender announces it; `sha256` is 64 hex digits."""
-
-    name: str
-    size_bytes: int
-    sha256: str
 
 
 class AdapterUploads:
@@ -217,7 +180,7 @@ class AdapterUploads:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            left = watched(_taken_back(task, take_back), "what was registered for a caller who has gone")
+            left = watched(taken_back(task, take_back), "what was registered for a caller who has gone")
             self._finishing.add(left)
             left.add_done_callback(self._finishing.discard)
             raise
@@ -311,12 +274,6 @@ class AdapterUploads:
             reasons.append(Reason(field="header.files", problem=problem, remedy=remedy))
         if reasons:
             raise InvalidAdapter("the upload was refused", reasons)
-
-
-async def _taken_back(accepting: asyncio.Task[Accepted], take_back: TakeBack | None) -> None:
-    await asyncio.wait([accepting])
-    if take_back is not None and not accepting.cancelled() and accepting.exception() is None:
-        await take_back(accepting.result())
 
 
 def _take_template(upload: Upload) -> str | None:

@@ -14,7 +14,7 @@ from graft.adapters.catalog.rows import BaseRecord
 from graft.adapters.errors import InvalidBase, Reason
 from graft.adapters.names import check_name
 from graft.adapters.store.staging import Staging
-from graft.server.registry.accepting import DeclaredFile
+from graft.server.registry.accepted import DeclaredFile
 from graft.server.registry.thread import CatalogThread
 
 

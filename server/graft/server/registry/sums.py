@@ -10,7 +10,8 @@ from graft.adapters.folder.adding import Term, added, check_terms
 from graft.adapters.folder.manifest import read_manifest
 from graft.adapters.folder.record import TRAINED_FILE, TrainedRecord
 from graft.adapters.store.store import BlobStore
-from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions, TakeBack
+from graft.server.registry.accepted import Accepted, Permissions, TakeBack
+from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.snapshots import Snapshots
 
 Part = tuple[AdapterVersion, float]

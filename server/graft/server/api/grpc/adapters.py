@@ -21,7 +21,8 @@ from graft.server.api.grpc.adapter_messages import (
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import begin, declared, request_id_of
 from graft.server.management import Management
-from graft.server.registry.accepting import Accepted, AdapterUploads, Permissions
+from graft.server.registry.accepted import Accepted, Permissions
+from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
 from graft.server.registry.sums import Sums

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from graft.server.api.grpc.types import Context
 from graft.server.errors import BadInput, Violation
-from graft.server.registry.accepting import DeclaredFile
+from graft.server.registry.accepted import DeclaredFile
 from graft.v1 import adapter_pb2, base_pb2, file_pb2
 
 _MAX_REQUEST_ID_CHARACTERS = 128
