@@ -12,7 +12,7 @@ from typing import TypeVar, Unpack
 from google.protobuf.message import Message
 
 from graft.client import errors, generation, grading, operation, request, upload
-from graft.client.fine_tuning.async_calls import AsyncFineTuningCalls
+from graft.client.releases.async_calls import AsyncReleaseCalls
 from graft.v1 import adapter_pb2, base_pb2, grading_pb2, inference_pb2, server_pb2
 
 Out = TypeVar("Out")
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Reply = TypeVar("Reply", bound=Message)
 
 
-class AsyncClient(AsyncFineTuningCalls):
+class AsyncClient(AsyncReleaseCalls):
     """Calls a Graft server; a context manager. Every call may raise `GraftClientError`.
 
     `timeout` bounds each call, in seconds; most calls take another of their own. `token` says to the server who calls;

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from graft.cli.releases.verbs import add_release_verbs
 from graft.cli.verbs import Shown, add_verb, run_verb
 
 if TYPE_CHECKING:
     from graft.client import Client, Push
     from graft.v1 import adapter_pb2
 
-HELP = "list, show, push, import, merge, alias, pin, prefetch and delete adapters"
+HELP = "list, show, push, import, merge, alias, canary, roll back, pin, prefetch and delete adapters"
 _WAIT_SECONDS = 2.0
 
 
@@ -44,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add(alias, "adapter", "alias", "version")
     alias.add_argument("--weight", type=int, metavar="PERCENT", help="share of the bare name's traffic")
     alias.add_argument("--etag", help="move it only while its etag is this one; empty: only where there is none yet")
+    add_release_verbs(verbs)
     delete = add_verb(verbs, "delete", _delete, "delete an adapter, a version or an alias")
     delete.add_argument("adapter")
     delete.add_argument(

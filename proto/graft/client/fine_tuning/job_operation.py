@@ -36,6 +36,7 @@ class JobOptions(TypedDict, total=False):
     from_checkpoint: str
     dry_run: bool
     n_evals: int
+    gate: pb.GateSpec
 
 
 def _job(request: Message, response: type[Response], read: Callable[[Response], Out]) -> Operation[Out]:

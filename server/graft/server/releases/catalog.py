@@ -46,6 +46,10 @@ class RolloutCatalog:
         """All tenants' canaries."""
         return self._database.read(reads.under_way)
 
+    def of_job(self, tenant: str, job: str, version_digest: str) -> Rollout | None:
+        """What was decided of a job's version, if anything was."""
+        return self._database.read(reads.of_job, tenant, job, version_digest)
+
     def to_promote(self, tenant: str, adapter: str, *, request_id: str | None = None) -> Rollout:
         """The adapter's canary, or what this request has promoted before. Raises NotFound."""
         return self._database.read(_to_promote, tenant, adapter, request_id=request_id)

@@ -64,10 +64,16 @@ class Releases:
     ) -> Rollout:
         """Keep what a gate's report and the version's parity receipt decide, and move the alias where they are for it.
 
-        Without `stable` there is nothing to compare a canary with: then it becomes stable at once.
+        Without `stable` there is nothing to compare a canary with: then it becomes stable at once. Of a job's version
+        it is decided once.
         Raises Conflict where `stable` is not what the report compared with; NotFound.
         """
         target = await self._management.find_version(tenant=tenant, adapter=adapter, version=version)
+        if job is not None:
+            # Another worker of the job has asked, and was lost before it said so.
+            known = await self._thread.run(lambda: self._catalog.of_job(tenant, job, target.digest))
+            if known is not None:
+                return known
         stable = self._stable(tenant, adapter)
         compared = None if report.stable is None else report.stable.digest
         if stable != compared:
@@ -76,6 +82,8 @@ class Releases:
                 "compare with what it is now"
             )
         against = await self._load(target)
+        if stable == target.digest:
+            against = (*against, "it is stable already")
         decision = decide(spec, report, self._parity(target.digest))
         passed, reasons = decision.passed and not against, (*against, *decision.reasons)
         canary = spec.canary if stable is not None else None

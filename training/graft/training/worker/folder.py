@@ -19,7 +19,7 @@ from graft.v1 import job_pb2 as pb
 FILE = "spec.json"
 HOLD = "hold"
 """While a file of this name lies in the folder, the training waits between two steps."""
-_TRAINING, _VALIDATION = "training.jsonl", "validation.jsonl"
+_TRAINING, _VALIDATION, _GATE = "training.jsonl", "validation.jsonl", "gate.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,11 @@ class JobFolder:
     def validation_file(self) -> Path | None:
         """None where the job has none."""
         return self.path / _VALIDATION if self.spec.validation_file else None
+
+    @property
+    def held_out_file(self) -> Path | None:
+        """The gate's; None where it has no file."""
+        return self.path / _GATE if self.spec.gate.file else self.validation_file
 
     @property
     def work(self) -> Path:

@@ -97,6 +97,8 @@ _MIN_QUESTIONS = 6
 
 def decide(spec: GateSpec, report: GateReport, parity: Parity) -> Decision:
     """All that speaks against it at once, else what speaks for it."""
+    if report.contamination:
+        return Decision(passed=False, reasons=(f"the gate's data are contaminated: {'; '.join(report.contamination)}",))
     against = [*_against(spec, report), *_against_parity(parity)]
     if against:
         return Decision(passed=False, reasons=(*against, *_for(report)))
@@ -106,8 +108,6 @@ def decide(spec: GateSpec, report: GateReport, parity: Parity) -> Decision:
 
 
 def _against(spec: GateSpec, report: GateReport) -> Iterator[str]:
-    if report.contamination:
-        yield f"the gate's data are contaminated: {'; '.join(report.contamination)}"
     if report.num_questions < _MIN_QUESTIONS:
         yield f"{report.num_questions} questions tell nothing for certain: it takes {_MIN_QUESTIONS}"
     gain = report.base.gain

@@ -48,6 +48,14 @@ def canary_of(connection: sa.Connection, tenant: str, adapter: str) -> Rollout |
     return None if row is None else rows.rollout(row)
 
 
+def of_job(connection: sa.Connection, tenant: str, job: str, version_digest: str) -> Rollout | None:
+    """The newest rollout of a job's version."""
+    where = (_rollouts.c.tenant == tenant, _rollouts.c.job == job, _rollouts.c.version_digest == version_digest)
+    query = sa.select(_rollouts).where(*where).order_by(_rollouts.c.id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else rows.rollout(row)
+
+
 def latest(connection: sa.Connection, tenant: str, adapter: str, stage: Stage) -> Rollout | None:
     """The adapter's newest rollout in this stage."""
     where = (_rollouts.c.tenant == tenant, _rollouts.c.adapter == adapter, _rollouts.c.stage == stage.value)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from graft.client import GraftClientError
-from graft.training.errors import TrainingError
+from graft.training.errors import ConfigurationError, DataError, TrainingError
+from graft.training.gate.gate import Candidate, release
+from graft.training.gate.told import news_of, not_carried_out
 from graft.training.worker.child import FAILURE
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.supervising.client import WorkerClient
@@ -22,6 +24,7 @@ from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
 from graft.training.worker.trained import Trained
 from graft.v1 import job_pb2 as pb
+from graft.v1 import release_pb2 as pb_release
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -120,6 +123,8 @@ class Attempt:
         self._said(lambda: self._acting.download(spec.training_file, folder.training_file), "download_failed")
         if (path := folder.validation_file) is not None:
             self._said(lambda: self._acting.download(spec.validation_file, path), "download_failed")
+        if spec.gate.file and (held_out := folder.held_out_file) is not None:
+            self._said(lambda: self._acting.download(spec.gate.file, held_out), "download_failed")
 
     def _start(self) -> Child:
         self._folder.hold.unlink(missing_ok=True)
@@ -175,13 +180,40 @@ class Attempt:
         files = [self._said(lambda path=path: self._upload(path), "results_refused") for path in trained.files]  # type: ignore[misc]
         self._reporting.version(trained.num_steps, digest, {"step": float(trained.num_steps), **trained.metrics})
         self._drain()
-        self._said(lambda: self._acting.set_alias(folder.adapter, STABLE, digest, timeout=600.0), "alias_refused")
+        if folder.spec.HasField("gate"):
+            self._pass_the_gate(digest)
+        else:
+            self._said(lambda: self._acting.set_alias(folder.adapter, STABLE, digest, timeout=600.0), "alias_refused")
         result = pb.JobResult(
             adapter=folder.adapter, version_digest=digest, trained_tokens=trained.trained_tokens, result_files=files
         )
         self._complete(result=result)
         shutil.rmtree(folder.path, ignore_errors=True)
         return Ending.SUCCEEDED
+
+    def _pass_the_gate(self, digest: str) -> None:
+        """Have the server decide by held-out data whether the version answers for its adapter, and tell why.
+
+        A gate that cannot be carried out moves no alias; the job has made its version all the same.
+        """
+        folder = self._folder
+        candidate = Candidate(adapter=folder.adapter, digest=digest, job=folder.id)
+
+        def decided() -> pb_release.Rollout:
+            return release(
+                self._acting,
+                candidate,
+                folder.spec.gate,
+                training=folder.training_file,
+                held_out=folder.held_out_file,
+            )
+
+        try:
+            news = news_of(self._said(decided, "gate_failed"))
+        except (Refused, DataError, ConfigurationError) as error:
+            news = not_carried_out(candidate, str(error))
+        self._reporting.event(news.message, level=news.level, data=news.data)
+        self._drain()
 
     def _fail(self, failure: Failure) -> Ending:
         _log.warning("%s fails: %s", self._folder.id, failure.message)

@@ -41,9 +41,11 @@ class Reporting:
         """Of which metrics were told last."""
         return self._step
 
-    def event(self, message: str, *, level: str = "info") -> None:
+    def event(self, message: str, *, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
         """The worker's own word."""
-        event = pb.JobEvent(message=message, level=_LEVELS[level])
+        event = pb.JobEvent(message=message[:10_000], level=_LEVELS[level])
+        if data:
+            event.data.update(data)
         self._put(pb.ReportJobRequest(events=[event]), self._outbox.told_end)
 
     def version(self, step: int, digest: str, metrics: Mapping[str, float]) -> None:

@@ -34,6 +34,7 @@ _ACTS = frozenset(
         "/graft.v1.InferenceService/Generate",
         "/graft.v1.InferenceService/Score",
         "/graft.v1.InferenceService/Tokenize",
+        "/graft.v1.ReleaseService/DecideRollout",
     }
 )
 

@@ -1,0 +1,1 @@
+"""`graft adapters`: canaries begun, promoted and taken back."""

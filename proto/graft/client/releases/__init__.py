@@ -1,0 +1,1 @@
+"""How versions come to answer for their adapters."""

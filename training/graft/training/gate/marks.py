@@ -1,0 +1,88 @@
+"""What each model scores on each held-out row, by the running server. Marks are such that higher is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from graft.client import Client, InvalidArgument
+from graft.client.grading import Observation
+from graft.training.errors import DataError
+from graft.training.evaluation.asking.side_by_side import each
+from graft.training.gate.rows import Row
+from graft.v1 import job_pb2
+
+_NUM_STREAMS, _MAX_ANSWER_TOKENS, _GRADED_AT_ONCE = 8, 256, 128
+
+Marks = list[float | None]
+"""In the rows' order; None for a row that the server does not take, most often because it is too long."""
+
+
+def marks_by_log_probability(client: Client, rows: Sequence[Row]) -> Callable[[str], Marks]:
+    """For a model: the mean log-probability of each row's answer tokens, in nats. Raises DataError without answers."""
+    asked = [row for row in rows if row.answer]
+    if len(asked) < len(rows):
+        missing = next(row.line for row in rows if not row.answer)
+        raise DataError(f"line {missing} of the held-out rows has no answer whose probability could be measured.")
+
+    def marks(model: str) -> Marks:
+        def one(row: Row) -> float | None:
+            try:
+                score = client.score(_wire(row), [row.answer or ""], model=model).scores[0]
+            except InvalidArgument:
+                return None
+            return score.logprob / max(1, len(score.tokens))
+
+        return each(one, asked, num_streams=_NUM_STREAMS)
+
+    return marks
+
+
+def marks_by_grader(client: Client, rows: Sequence[Row], spec: job_pb2.GateSpec) -> Callable[[str], Marks]:
+    """For a model: what the grader gives to its likeliest answer to each row.
+
+    A grader reads a row's answer as ``{{item.reference_answer}}``, unless the row has such a field itself.
+    Raises DataError where the grader fails on all rows.
+    """
+    grader = MessageToDict(spec.grader)
+
+    def marks(model: str) -> Marks:
+        def say(row: Row) -> str | None:
+            try:
+                reply = client.generate(_wire(row), model=model, temperature=0.0, max_tokens=_MAX_ANSWER_TOKENS)
+            except InvalidArgument:
+                return None
+            return reply.text
+
+        said = each(say, rows, num_streams=_NUM_STREAMS)
+        observed = [
+            Observation(output_text=text, item=_item(row))
+            for row, text in zip(rows, said, strict=True)
+            if text is not None
+        ]
+        rewards = iter(_graded(client, grader, observed))
+        return [None if text is None else next(rewards) for text in said]
+
+    return marks
+
+
+def _graded(client: Client, grader: Mapping[str, Any], observed: Sequence[Observation]) -> list[float]:
+    grades = [
+        grade
+        for begin in range(0, len(observed), _GRADED_AT_ONCE)
+        for grade in client.grade(grader, observed[begin : begin + _GRADED_AT_ONCE], timeout=600.0)
+    ]
+    if grades and all(grade.faults for grade in grades):
+        first = grades[0].faults[0]
+        raise DataError(f"the gate's grader failed on every answer: {first.grader}: {first.details}.")
+    return [grade.reward for grade in grades]
+
+
+def _item(row: Row) -> Mapping[str, Any]:
+    return row.item if row.answer is None else {"reference_answer": row.answer, **row.item}
+
+
+def _wire(row: Row) -> str | list[dict[str, str]]:
+    return row.prompt if isinstance(row.prompt, str) else [dict(turn) for turn in row.prompt]
