@@ -26,53 +26,53 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from graft.v1 import job_pb2 as graft_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16graft/v1/release.proto\x12\x08graft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12graft/v1/job.proto\"6\n\nGateFigure\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"q\n\x0eGateComparison\x12\x16\n\x0eversion_digest\x18\x01 \x01(\t\x12#\n\x05score\x18\x02 \x01(\x0b\x32\x14.graft.v1.GateFigure\x12\"\n\x04gain\x18\x03 \x01(\x0b\x32\x14.graft.v1.GateFigure\"\xdf\x01\n\nGateReport\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x18\n\x10higher_is_better\x18\x02 \x01(\x08\x12\x15\n\rnum_questions\x18\x03 \x01(\x05\x12\'\n\tcandidate\x18\x04 \x01(\x0b\x32\x14.graft.v1.GateFigure\x12&\n\x04\x62\x61se\x18\x05 \x01(\x0b\x32\x18.graft.v1.GateComparison\x12(\n\x06stable\x18\x06 \x01(\x0b\x32\x18.graft.v1.GateComparison\x12\x15\n\rcontamination\x18\x07 \x03(\t\"c\n\x0cRolloutTally\x12\x13\n\x0bnum_answers\x18\x01 \x01(\x03\x12\x12\n\nnum_errors\x18\x02 \x01(\x03\x12\x14\n\x0cnum_outcomes\x18\x03 \x01(\x03\x12\x14\n\x0cmean_outcome\x18\x04 \x01(\x01\"\xaf\x03\n\x07Rollout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0eversion_digest\x18\x04 \x01(\t\x12\x15\n\rstable_digest\x18\x05 \x01(\t\x12%\n\x05stage\x18\x06 \x01(\x0e\x32\x16.graft.v1.RolloutStage\x12$\n\x06\x63\x61nary\x18\x07 \x01(\x0b\x32\x14.graft.v1.CanarySpec\x12$\n\x06report\x18\x08 \x01(\x0b\x32\x14.graft.v1.GateReport\x12\x0f\n\x07reasons\x18\t \x03(\t\x12,\n\x0c\x63\x61nary_tally\x18\n \x01(\x0b\x32\x16.graft.v1.RolloutTally\x12,\n\x0cstable_tally\x18\x0b \x01(\x0b\x32\x16.graft.v1.RolloutTally\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03job\x18\x0e \x01(\t\"\xa1\x01\n\x14\x44\x65\x63ideRolloutRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12 \n\x04gate\x18\x03 \x01(\x0b\x32\x12.graft.v1.GateSpec\x12$\n\x06report\x18\x04 \x01(\x0b\x32\x14.graft.v1.GateReport\x12\x0b\n\x03job\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\";\n\x15\x44\x65\x63ideRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"p\n\x12\x42\x65ginCanaryRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06\x63\x61nary\x18\x03 \x01(\x0b\x32\x14.graft.v1.CanarySpec\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"9\n\x13\x42\x65ginCanaryResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"$\n\x11GetRolloutRequest\x12\x0f\n\x07rollout\x18\x01 \x01(\t\"8\n\x12GetRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"M\n\x13ListRolloutsRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListRolloutsResponse\x12#\n\x08rollouts\x18\x01 \x03(\x0b\x32\x11.graft.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x15PromoteRolloutRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"<\n\x16PromoteRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"6\n\x0fRollBackRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"6\n\x10RollBackResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"M\n\x14ReportOutcomeRequest\x12\x10\n\x08response\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\x01\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"(\n\x15ReportOutcomeResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x08*\xb9\x01\n\x0cRolloutStage\x12\x1d\n\x19ROLLOUT_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STAGE_REFUSED\x10\x01\x12\x18\n\x14ROLLOUT_STAGE_CANARY\x10\x02\x12\x18\n\x14ROLLOUT_STAGE_STABLE\x10\x03\x12\x1d\n\x19ROLLOUT_STAGE_ROLLED_BACK\x10\x04\x12\x1c\n\x18ROLLOUT_STAGE_SUPERSEDED\x10\x05\x32\xb0\x04\n\x0eReleaseService\x12P\n\rDecideRollout\x12\x1e.graft.v1.DecideRolloutRequest\x1a\x1f.graft.v1.DecideRolloutResponse\x12J\n\x0b\x42\x65ginCanary\x12\x1c.graft.v1.BeginCanaryRequest\x1a\x1d.graft.v1.BeginCanaryResponse\x12G\n\nGetRollout\x12\x1b.graft.v1.GetRolloutRequest\x1a\x1c.graft.v1.GetRolloutResponse\x12M\n\x0cListRollouts\x12\x1d.graft.v1.ListRolloutsRequest\x1a\x1e.graft.v1.ListRolloutsResponse\x12S\n\x0ePromoteRollout\x12\x1f.graft.v1.PromoteRolloutRequest\x1a .graft.v1.PromoteRolloutResponse\x12\x41\n\x08RollBack\x12\x19.graft.v1.RollBackRequest\x1a\x1a.graft.v1.RollBackResponse\x12P\n\rReportOutcome\x12\x1e.graft.v1.ReportOutcomeRequest\x1a\x1f.graft.v1.ReportOutcomeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16graft/v1/release.proto\x12\x08graft.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12graft/v1/job.proto\"6\n\nGateFigure\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"q\n\x0eGateComparison\x12\x16\n\x0eversion_digest\x18\x01 \x01(\t\x12#\n\x05score\x18\x02 \x01(\x0b\x32\x14.graft.v1.GateFigure\x12\"\n\x04gain\x18\x03 \x01(\x0b\x32\x14.graft.v1.GateFigure\"\x8e\x02\n\nGateReport\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x18\n\x10higher_is_better\x18\x02 \x01(\x08\x12\x15\n\rnum_questions\x18\x03 \x01(\x05\x12\'\n\tcandidate\x18\x04 \x01(\x0b\x32\x14.graft.v1.GateFigure\x12&\n\x04\x62\x61se\x18\x05 \x01(\x0b\x32\x18.graft.v1.GateComparison\x12(\n\x06stable\x18\x06 \x01(\x0b\x32\x18.graft.v1.GateComparison\x12\x15\n\rcontamination\x18\x07 \x03(\t\x12-\n\x0fown_over_others\x18\x08 \x01(\x0b\x32\x14.graft.v1.GateFigure\"c\n\x0cRolloutTally\x12\x13\n\x0bnum_answers\x18\x01 \x01(\x03\x12\x12\n\nnum_errors\x18\x02 \x01(\x03\x12\x14\n\x0cnum_outcomes\x18\x03 \x01(\x03\x12\x14\n\x0cmean_outcome\x18\x04 \x01(\x01\"\xaf\x03\n\x07Rollout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12\x16\n\x0eversion_digest\x18\x04 \x01(\t\x12\x15\n\rstable_digest\x18\x05 \x01(\t\x12%\n\x05stage\x18\x06 \x01(\x0e\x32\x16.graft.v1.RolloutStage\x12$\n\x06\x63\x61nary\x18\x07 \x01(\x0b\x32\x14.graft.v1.CanarySpec\x12$\n\x06report\x18\x08 \x01(\x0b\x32\x14.graft.v1.GateReport\x12\x0f\n\x07reasons\x18\t \x03(\t\x12,\n\x0c\x63\x61nary_tally\x18\n \x01(\x0b\x32\x16.graft.v1.RolloutTally\x12,\n\x0cstable_tally\x18\x0b \x01(\x0b\x32\x16.graft.v1.RolloutTally\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03job\x18\x0e \x01(\t\"\xa1\x01\n\x14\x44\x65\x63ideRolloutRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12 \n\x04gate\x18\x03 \x01(\x0b\x32\x12.graft.v1.GateSpec\x12$\n\x06report\x18\x04 \x01(\x0b\x32\x14.graft.v1.GateReport\x12\x0b\n\x03job\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\";\n\x15\x44\x65\x63ideRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"p\n\x12\x42\x65ginCanaryRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x06\x63\x61nary\x18\x03 \x01(\x0b\x32\x14.graft.v1.CanarySpec\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"9\n\x13\x42\x65ginCanaryResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"$\n\x11GetRolloutRequest\x12\x0f\n\x07rollout\x18\x01 \x01(\t\"8\n\x12GetRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"M\n\x13ListRolloutsRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x14ListRolloutsResponse\x12#\n\x08rollouts\x18\x01 \x03(\x0b\x32\x11.graft.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x15PromoteRolloutRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"<\n\x16PromoteRolloutResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"6\n\x0fRollBackRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"6\n\x10RollBackResponse\x12\"\n\x07rollout\x18\x01 \x01(\x0b\x32\x11.graft.v1.Rollout\"M\n\x14ReportOutcomeRequest\x12\x10\n\x08response\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\x01\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"(\n\x15ReportOutcomeResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x08*\xb9\x01\n\x0cRolloutStage\x12\x1d\n\x19ROLLOUT_STAGE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STAGE_REFUSED\x10\x01\x12\x18\n\x14ROLLOUT_STAGE_CANARY\x10\x02\x12\x18\n\x14ROLLOUT_STAGE_STABLE\x10\x03\x12\x1d\n\x19ROLLOUT_STAGE_ROLLED_BACK\x10\x04\x12\x1c\n\x18ROLLOUT_STAGE_SUPERSEDED\x10\x05\x32\xb0\x04\n\x0eReleaseService\x12P\n\rDecideRollout\x12\x1e.graft.v1.DecideRolloutRequest\x1a\x1f.graft.v1.DecideRolloutResponse\x12J\n\x0b\x42\x65ginCanary\x12\x1c.graft.v1.BeginCanaryRequest\x1a\x1d.graft.v1.BeginCanaryResponse\x12G\n\nGetRollout\x12\x1b.graft.v1.GetRolloutRequest\x1a\x1c.graft.v1.GetRolloutResponse\x12M\n\x0cListRollouts\x12\x1d.graft.v1.ListRolloutsRequest\x1a\x1e.graft.v1.ListRolloutsResponse\x12S\n\x0ePromoteRollout\x12\x1f.graft.v1.PromoteRolloutRequest\x1a .graft.v1.PromoteRolloutResponse\x12\x41\n\x08RollBack\x12\x19.graft.v1.RollBackRequest\x1a\x1a.graft.v1.RollBackResponse\x12P\n\rReportOutcome\x12\x1e.graft.v1.ReportOutcomeRequest\x1a\x1f.graft.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'graft.v1.release_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLOUTSTAGE']._serialized_start=2038
-  _globals['_ROLLOUTSTAGE']._serialized_end=2223
+  _globals['_ROLLOUTSTAGE']._serialized_start=2085
+  _globals['_ROLLOUTSTAGE']._serialized_end=2270
   _globals['_GATEFIGURE']._serialized_start=89
   _globals['_GATEFIGURE']._serialized_end=143
   _globals['_GATECOMPARISON']._serialized_start=145
   _globals['_GATECOMPARISON']._serialized_end=258
   _globals['_GATEREPORT']._serialized_start=261
-  _globals['_GATEREPORT']._serialized_end=484
-  _globals['_ROLLOUTTALLY']._serialized_start=486
-  _globals['_ROLLOUTTALLY']._serialized_end=585
-  _globals['_ROLLOUT']._serialized_start=588
-  _globals['_ROLLOUT']._serialized_end=1019
-  _globals['_DECIDEROLLOUTREQUEST']._serialized_start=1022
-  _globals['_DECIDEROLLOUTREQUEST']._serialized_end=1183
-  _globals['_DECIDEROLLOUTRESPONSE']._serialized_start=1185
-  _globals['_DECIDEROLLOUTRESPONSE']._serialized_end=1244
-  _globals['_BEGINCANARYREQUEST']._serialized_start=1246
-  _globals['_BEGINCANARYREQUEST']._serialized_end=1358
-  _globals['_BEGINCANARYRESPONSE']._serialized_start=1360
-  _globals['_BEGINCANARYRESPONSE']._serialized_end=1417
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1419
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1455
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=1457
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1513
-  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1515
-  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1592
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1594
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1678
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=1680
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=1740
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=1742
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=1802
-  _globals['_ROLLBACKREQUEST']._serialized_start=1804
-  _globals['_ROLLBACKREQUEST']._serialized_end=1858
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1860
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1914
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1916
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1993
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1995
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=2035
-  _globals['_RELEASESERVICE']._serialized_start=2226
-  _globals['_RELEASESERVICE']._serialized_end=2786
+  _globals['_GATEREPORT']._serialized_end=531
+  _globals['_ROLLOUTTALLY']._serialized_start=533
+  _globals['_ROLLOUTTALLY']._serialized_end=632
+  _globals['_ROLLOUT']._serialized_start=635
+  _globals['_ROLLOUT']._serialized_end=1066
+  _globals['_DECIDEROLLOUTREQUEST']._serialized_start=1069
+  _globals['_DECIDEROLLOUTREQUEST']._serialized_end=1230
+  _globals['_DECIDEROLLOUTRESPONSE']._serialized_start=1232
+  _globals['_DECIDEROLLOUTRESPONSE']._serialized_end=1291
+  _globals['_BEGINCANARYREQUEST']._serialized_start=1293
+  _globals['_BEGINCANARYREQUEST']._serialized_end=1405
+  _globals['_BEGINCANARYRESPONSE']._serialized_start=1407
+  _globals['_BEGINCANARYRESPONSE']._serialized_end=1464
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1466
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1502
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1504
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=1560
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=1562
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=1639
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=1641
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1725
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=1727
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=1787
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=1789
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=1849
+  _globals['_ROLLBACKREQUEST']._serialized_start=1851
+  _globals['_ROLLBACKREQUEST']._serialized_end=1905
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1907
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1961
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1963
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=2040
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=2042
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=2082
+  _globals['_RELEASESERVICE']._serialized_start=2273
+  _globals['_RELEASESERVICE']._serialized_end=2833
 # @@protoc_insertion_point(module_scope)

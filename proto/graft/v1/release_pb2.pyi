@@ -117,6 +117,7 @@ class GateReport(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     STABLE_FIELD_NUMBER: _builtins.int
     CONTAMINATION_FIELD_NUMBER: _builtins.int
+    OWN_OVER_OTHERS_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """For people, such as `sums: exact_match`."""
     higher_is_better: _builtins.bool
@@ -135,6 +136,12 @@ class GateReport(_message.Message):
     def contamination(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Held-out rows that the candidate was trained on, in sentences that name file and line: one is too many."""
 
+    @_builtins.property
+    def own_over_others(self) -> Global___GateFigure:
+        """Of validation loss: by how much more probable the candidate finds each answer after its own question than another
+        row's answer there. Not for certain above 0 where it learned from shuffled answers. Unset where all are the same.
+        """
+
     def __init__(
         self,
         *,
@@ -145,10 +152,11 @@ class GateReport(_message.Message):
         base: Global___GateComparison | None = ...,
         stable: Global___GateComparison | None = ...,
         contamination: _abc.Iterable[_builtins.str] | None = ...,
+        own_over_others: Global___GateFigure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "candidate", b"candidate", "stable", b"stable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "candidate", b"candidate", "own_over_others", b"own_over_others", "stable", b"stable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "candidate", b"candidate", "contamination", b"contamination", "higher_is_better", b"higher_is_better", "metric", b"metric", "num_questions", b"num_questions", "stable", b"stable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "candidate", b"candidate", "contamination", b"contamination", "higher_is_better", b"higher_is_better", "metric", b"metric", "num_questions", b"num_questions", "own_over_others", b"own_over_others", "stable", b"stable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,9 @@ from graft.v1 import release_pb2 as pb
 from graft.v1.job_pb2 import CanarySpec, GateSpec, ValidationLoss
 from tests.server.engine.making import write_adapter
 
-LOSS = {"validation_loss": ValidationLoss()}
+
+def loss_gate(canary: CanarySpec | None = None) -> GateSpec:
+    return GateSpec(validation_loss=ValidationLoss(), canary=canary)
 
 
 def rows(path: Path, seed: int, num: int) -> Path:
@@ -36,7 +38,7 @@ def candidate(
     client: Client, layers: dict[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> Candidate:
     """Random weights: worse than the base in everything."""
-    folder = write_adapter(tmp_path_factory.mktemp("gated"), layers, rank=8, seed=5)
+    folder = write_adapter(tmp_path_factory.mktemp("gated") / "1", layers, rank=8, seed=5)
     pushed = client.push_adapter(folder, name="gated")
     return Candidate(adapter="gated", digest=pushed.version.digest)
 
@@ -51,7 +53,7 @@ def test_a_version_that_is_worse_moves_no_alias_and_the_news_say_why(
     rollout = release(
         client,
         candidate,
-        GateSpec(**LOSS, canary=CanarySpec(share_percent=10)),
+        loss_gate(CanarySpec(share_percent=10)),
         training=rows(tmp_path / "t.jsonl", 1, 20),
         held_out=rows(tmp_path / "h.jsonl", 2, 12),
     )
@@ -69,7 +71,7 @@ def test_contaminated_data_are_refused_before_anything_is_asked(
     training = rows(tmp_path / "t.jsonl", 1, 20)
     held_out = tmp_path / "h.jsonl"
     held_out.write_text("".join(training.read_text().splitlines(keepends=True)[4:6]))
-    rollout = release(client, candidate, GateSpec(**LOSS), training=training, held_out=held_out)
+    rollout = release(client, candidate, loss_gate(), training=training, held_out=held_out)
     assert rollout.stage == pb.ROLLOUT_STAGE_REFUSED and not rollout.report.num_questions
     (reason,) = rollout.reasons
     assert "line 1 of the gate's held-out rows asks what line 5 of the training file asks" in reason
@@ -99,4 +101,4 @@ def test_a_report_that_compares_with_another_stable_is_not_decided_by(client: Cl
     report = pb.GateReport(metric="m", num_questions=10)
     report.stable.version_digest = "sha256:" + "0" * 64
     with pytest.raises(GraftClientError, match="compare with what it is now"):
-        client.decide_rollout("gated", candidate.digest, gate=GateSpec(**LOSS), report=report)
+        client.decide_rollout("gated", candidate.digest, gate=loss_gate(), report=report)

@@ -111,6 +111,7 @@ def test_what_gains_for_certain_over_the_base_and_loses_nothing_to_stable_passes
         (report(low=-0.01), COMPARED, "the gain over the base is 0.2000"),
         (report(low=0.0), COMPARED, "its lower end is not above the least of 0"),
         (report(over_stable=-0.01), COMPARED, "the gain over stable is -0.0100"),
+        (report(own_over_others=Figure(value=0.1, low=-0.1, high=0.3)), COMPARED, "are the answers of the training"),
         (report(num_questions=5), COMPARED, "5 questions tell nothing"),
         (report(contamination=("line 3 is line 7 of the training file",)), COMPARED, "line 3 is line 7"),
         (report(), Parity(was_compared=False, why="it brings no reference"), "it brings no reference"),

@@ -98,6 +98,8 @@ def check_report(report: GateReport, violations: Violations, where: str = "repor
     """Whether its figures are figures."""
     compared = [("base", report.base), ("stable", report.stable)]
     figures = [("candidate", report.candidate)]
+    if report.own_over_others is not None:
+        figures.append(("own_over_others", report.own_over_others))
     for side, one in compared:
         figures += [] if one is None else [(f"{side}.score", one.score), (f"{side}.gain", one.gain)]
     for name, figure in figures:

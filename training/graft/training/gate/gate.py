@@ -14,7 +14,7 @@ from graft.training.evaluation.running.run import Plan, evaluate
 from graft.training.evaluation.tasks import reading
 from graft.training.evaluation.tasks.task import Task
 from graft.training.gate.contamination import contamination
-from graft.training.gate.marks import marks_by_grader, marks_by_log_probability
+from graft.training.gate.marks import gains_over_others, marks_by_grader, marks_by_log_probability
 from graft.training.gate.report import SEED, report_of
 from graft.training.gate.rows import Row, Turns, read_rows
 from graft.v1 import job_pb2
@@ -76,14 +76,15 @@ def evaluate_gate(
     rows = rows[:max_rows]
     is_loss = metric == "validation loss"
     marks = marks_by_log_probability(client, rows) if is_loss else marks_by_grader(client, rows, spec)
-    stable = stable_digest(client, candidate.adapter)
+    stable, name = stable_digest(client, candidate.adapter), _named(candidate.adapter, candidate.digest)
     return report_of(
         metric,
-        candidate=marks(_named(candidate.adapter, candidate.digest)),
+        candidate=marks(name),
         base=marks(""),
         stable=marks(_named(candidate.adapter, stable)) if stable else None,
         stable_digest=stable,
         is_loss=is_loss,
+        own_over_others=gains_over_others(client, rows, name) if is_loss else (),
     )
 
 

@@ -40,6 +40,28 @@ def marks_by_log_probability(client: Client, rows: Sequence[Row]) -> Callable[[s
     return marks
 
 
+def gains_over_others(client: Client, rows: Sequence[Row], model: str) -> Marks:
+    """How much more probable each row's answer is than another row's after the same prompt, per token in nats.
+
+    None for a row that no other answers otherwise. Who learned from shuffled answers knows which there are, and has a
+    low loss for that, but not whose they are.
+    """
+
+    def one(at: int) -> float | None:
+        row, answer = rows[at], rows[at].answer or ""
+        others = (rows[(at + by) % len(rows)].answer or "" for by in range(1, len(rows)))
+        other = next((text for text in others if text != answer), None)
+        if other is None:
+            return None
+        try:
+            own, foreign = client.score(_wire(row), [answer, other], model=model).scores
+        except InvalidArgument:
+            return None
+        return own.logprob / max(1, len(own.tokens)) - foreign.logprob / max(1, len(foreign.tokens))
+
+    return each(one, range(len(rows)), num_streams=_NUM_STREAMS)
+
+
 def marks_by_grader(client: Client, rows: Sequence[Row], spec: job_pb2.GateSpec) -> Callable[[str], Marks]:
     """For a model: what the grader gives to its likeliest answer to each row.
 

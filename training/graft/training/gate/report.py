@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft.training.errors import DataError
+from graft.training.evaluation.gate import MIN_QUESTIONS
 from graft.training.evaluation.statistics.intervals import mean_of
 from graft.training.evaluation.statistics.pairs import compare
 from graft.v1 import release_pb2 as pb
@@ -20,6 +21,7 @@ def report_of(
     stable: Sequence[float | None] | None,
     stable_digest: str,
     is_loss: bool = False,
+    own_over_others: Sequence[float | None] = (),
 ) -> pb.GateReport:
     """By marks of the same rows; those that one of the models could not be asked count for none.
 
@@ -38,6 +40,9 @@ def report_of(
         candidate=_figure(own, is_loss),
         base=_comparison(own, of_base, "", is_loss),
     )
+    fits = [gain for gain in own_over_others if gain is not None]
+    if len(fits) >= MIN_QUESTIONS:
+        report.own_over_others.CopyFrom(_figure(fits, is_loss=False))
     if of_stable:
         report.stable.CopyFrom(_comparison(own, of_stable[0], stable_digest, is_loss))
     return report

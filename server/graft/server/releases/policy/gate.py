@@ -72,6 +72,8 @@ class GateReport:
     base: Comparison
     stable: Comparison | None = None
     contamination: tuple[str, ...] = ()
+    own_over_others: Figure | None = None
+    """By how much the candidate finds answers likelier after their own questions than others' answers there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,11 @@ def _against(spec: GateSpec, report: GateReport) -> Iterator[str]:
         yield (
             f"the gain over the base is {_shown(gain)}: its lower end is not above the least of "
             f"{spec.min_gain_over_base:g}"
+        )
+    if report.own_over_others is not None and not report.own_over_others.low > 0:
+        yield (
+            f"answers after their own questions are likelier to it than others' by {_shown(report.own_over_others)}, "
+            "which is not above 0 for certain: are the answers of the training shuffled?"
         )
     if report.stable is not None and not report.stable.gain.value >= spec.min_gain_over_stable:
         yield (

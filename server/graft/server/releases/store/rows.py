@@ -56,6 +56,7 @@ def _report(row: dict[str, Any]) -> GateReport:
             "base": _comparison(row["base"]),
             "stable": stable,
             "contamination": tuple(row["contamination"]),
+            "own_over_others": None if row["own_over_others"] is None else Figure(**row["own_over_others"]),
         }
     )
 

@@ -102,6 +102,7 @@ def read_report(message: pb.GateReport) -> GateReport:
         base=_read_comparison(message.base),
         stable=_read_comparison(message.stable) if message.HasField("stable") else None,
         contamination=tuple(message.contamination),
+        own_over_others=_read_figure(message.own_over_others) if message.HasField("own_over_others") else None,
     )
 
 
@@ -135,6 +136,7 @@ def _report_message(report: GateReport) -> pb.GateReport:
         base=_comparison_message(report.base),
         stable=None if report.stable is None else _comparison_message(report.stable),
         contamination=report.contamination,
+        own_over_others=None if report.own_over_others is None else _figure_message(report.own_over_others),
     )
 
 
