@@ -118,7 +118,7 @@ def _follow(training: Training, others: Others, report: Report) -> None:
         begin = time.monotonic()
         goes_on = training.goes_on(_TRAINING_SECONDS)
         others.seen(begin, is_training=True)
-        told = _tell(training, told, report)
+        told = _tell(training, told, others, report)
         if not goes_on:
             return
         with training.halted():
@@ -128,7 +128,7 @@ def _follow(training: Training, others: Others, report: Report) -> None:
             return
 
 
-def _tell(training: Training, told: int, report: Report) -> int:
+def _tell(training: Training, told: int, others: Others, report: Report) -> int:
     rounds = training.rounds
     if len(rounds) > told:
         last = rounds[-1]
@@ -137,9 +137,14 @@ def _tell(training: Training, told: int, report: Report) -> int:
         more = "" if held_out is None else f", held-out {held_out:.2f}"
         report.say(
             f"round {last['step'] + 1:3}: reward {sum(own) / len(own):.2f}{more}, "
-            f"mismatch {last.get('logprob_mismatch') or 0:.4f}, {last['seconds']:.1f} s a round"
+            f"mismatch {last.get('logprob_mismatch') or 0:.4f}, {last['seconds']:.1f} s a round; p99 gaps with and "
+            f"without: {_gaps(others)}"
         )
     return len(rounds)
+
+
+def _gaps(others: Others) -> str:
+    return " and ".join(milliseconds(others.gap_seconds(is_training=one)) for one in (True, False))
 
 
 def _shown(asked: Asked, rounds: list[dict[str, Any]], others: Others, seconds: float) -> Shown:

@@ -14,7 +14,7 @@ GRADER: Final = {
     "reference": "{{item.answer}}",
 }
 NUM_HELD_OUT = 400
-_ROUNDS: Mapping[str, int] = {"grpo": 90, "rloo": 90, "ppo": 110}
+_ROUNDS: Mapping[str, int] = {"grpo": 100, "rloo": 100, "ppo": 120}
 _OF_METHODS: Mapping[str, Mapping[str, Any]] = {"grpo": {}, "rloo": {}, "ppo": {"vf_coef": 0.1}}
 
 
@@ -29,9 +29,9 @@ def settings(method: str, *, seed: int, num_rounds: int | None, held_out: str) -
         "learning_rate": 3e-4,
         "num_prompts": 64,
         "num_generations": 8,
-        "steps_per_round": 2,
+        "steps_per_round": 4,
         "rounds_ahead": 0,
-        "num_streams": 2,
+        "num_streams": 4,
         "max_completion_length": 6,
         "max_length": 64,
         "stop": ["\n"],
