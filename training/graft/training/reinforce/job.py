@@ -69,6 +69,8 @@ class Reinforce(Adapting[ReinforceSettings]):
     """In OpenAI's words."""
     reward: str | None = None
     """In its place: ``module:function`` or ``file.py:function``, called with a row and an answer's text."""
+    connect: Callable[[str], Client] = connect
+    """To the server, as whom its versions belong to."""
     tell: Callable[[str], None] = _log.warning
     """Of what the training's owner should know."""
     heard_by: Callable[[Course, int], Listener] | None = None
@@ -100,7 +102,7 @@ class Reinforce(Adapting[ReinforceSettings]):
         method, base = self.method()
         warn_of_unused(method, self.settings)
         check_server_for(self.server, self.base, self.form, rank=method.way(base).rank or 0)
-        with connect(self.server) as client, self.folder.claimed(own, processes, Alone(), resume=resume):
+        with self.connect(self.server) as client, self.folder.claimed(own, processes, Alone(), resume=resume):
             grade = self._grade(client, questions)
             torch.manual_seed(self.settings.seed)
             course, sampler = self._course(client, grade, questions, own)

@@ -46,6 +46,8 @@ class Shown:
     """p99 of the second client's gaps between tokens while the training runs, by that of the windows without it."""
     gap_p99_seconds: float
     gap_p99_seconds_without: float
+    gaps: list[dict[str, float | bool]]
+    """The same by window, in their order."""
     logprob_mismatch: float
     """Mean |Δ log p| between server and trainer, of the round where it was largest."""
     seconds: float
@@ -160,6 +162,7 @@ def _shown(asked: Asked, rounds: list[dict[str, Any]], others: Others, seconds: 
         gap_ratio=with_it / without,
         gap_p99_seconds=with_it,
         gap_p99_seconds_without=without,
+        gaps=others.by_window(),
         logprob_mismatch=max(one.get("logprob_mismatch") or 0.0 for one in rounds),
         seconds=seconds,
         num_rounds=len(rounds),

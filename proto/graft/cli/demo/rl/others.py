@@ -66,6 +66,16 @@ class Others:
         found = _gaps(self.answers, windows)
         return percentile(found, percent) if found else None
 
+    def by_window(self) -> list[dict[str, float | bool]]:
+        """Of each its length, how many gaps lie in it, and their p50 and p99."""
+        found: list[dict[str, float | bool]] = []
+        for one in self.windows:
+            if gaps := _gaps(self.answers, [one]):
+                told = {"seconds": one.end - one.begin, "num": len(gaps)}
+                told |= {f"p{percent}_seconds": percentile(gaps, percent) for percent in (50, 99)}
+                found.append({"is_training": one.is_training, **told})
+        return found
+
     async def _ask(self) -> None:
         async with AsyncClient(self.target) as client:
             await asyncio.gather(*(self._stream(client, number) for number in range(NUM_STREAMS)))

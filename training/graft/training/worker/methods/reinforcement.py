@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from graft.training.worker.methods.adapting import (
     settings_of,
 )
 from graft.training.worker.methods.hyperparameters import AUTO, Numbers, num_rows_of
+from graft.training.worker.supervising.client import WorkerClient
 from graft.training.worker.tell import Tell
 from graft.training.worker.trained import Trained
 
@@ -114,6 +116,9 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         server=job.target,
         policy=f"{job.adapter}-policy",
         grader=MessageToDict(job.spec.grader),
+        connect=lambda target: WorkerClient(
+            target, token=os.environ.get("GRAFT_TOKEN") or None, job=job.id, fence=job.fence
+        ),
         tell=lambda message: tell.event(message, level="warn"),
     )
     check_way(training)
