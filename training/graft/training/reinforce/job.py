@@ -155,7 +155,8 @@ class Reinforce(Adapting[ReinforceSettings]):
             num_streams=settings.num_streams,
         )
         sampler = ServedPolicy(client, self.policy, asking=asking, num_kept=settings.rounds_ahead + 2)
-        record = self._record(own)
+        # Another origin than what comes out, so that equal weights are no one version: the policy's own go again.
+        record = self._record(own, part="/policy")
         rounds = Rounds(
             plan=learning.plan(own.schedule.num_steps),
             step=step,
@@ -185,8 +186,9 @@ class Reinforce(Adapting[ReinforceSettings]):
         )
         return course, sampler
 
-    def _record(self, own: Identity) -> TrainedRecord:
+    def _record(self, own: Identity, *, part: str = "") -> TrainedRecord:
         origin = lineage("reinforce", own, seed=self.settings.seed, job=self.job)
+        origin = replace(origin, job=f"{origin.job}{part}")
         return TrainedRecord(base=self.base.identity, form=self.form, lineage=origin)
 
     def _write(

@@ -31,7 +31,7 @@ def settings(method: str, *, seed: int, num_rounds: int | None, held_out: str) -
         "num_generations": 8,
         "steps_per_round": 4,
         "rounds_ahead": 0,
-        "num_streams": 2,
+        "num_streams": 1,
         "max_completion_length": 6,
         "max_length": 64,
         "stop": ["\n"],

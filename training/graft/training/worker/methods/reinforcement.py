@@ -114,7 +114,7 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         work=job.work,
         job=job.id,
         server=job.target,
-        policy=f"{job.adapter}-policy",
+        policy=job.adapter,
         grader=MessageToDict(job.spec.grader),
         connect=lambda target: WorkerClient(
             target, token=os.environ.get("GRAFT_TOKEN") or None, job=job.id, fence=job.fence
