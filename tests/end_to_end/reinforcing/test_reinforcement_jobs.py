@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from openai import OpenAI
+
 from tests.running import Server
 
 pytestmark = pytest.mark.slow

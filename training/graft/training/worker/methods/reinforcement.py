@@ -15,6 +15,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.reinforce.course import Course
 from graft.training.reinforce.job import Reinforce
 from graft.training.reinforce.settings import ReinforceSettings
+from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.hearing import Hearing, Teller
 from graft.training.worker.methods.adapting import (
@@ -26,7 +27,6 @@ from graft.training.worker.methods.adapting import (
     settings_of,
 )
 from graft.training.worker.methods.hyperparameters import AUTO, Numbers, num_rows_of
-from graft.training.worker.supervising.client import WorkerClient
 from graft.training.worker.tell import Tell
 from graft.training.worker.trained import Trained
 

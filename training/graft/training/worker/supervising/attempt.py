@@ -17,8 +17,8 @@ from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.gate.gate import Candidate, release
 from graft.training.gate.told import news_of, not_carried_out
 from graft.training.worker.child import FAILURE
+from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
-from graft.training.worker.supervising.client import WorkerClient
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from graft.client import GraftClientError
-from graft.training.worker.supervising.client import LEASE_LOST, WorkerClient
+from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.supervising.lease import Lease
 from graft.training.worker.supervising.process import Child
 from graft.v1 import job_pb2 as pb

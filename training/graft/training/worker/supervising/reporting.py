@@ -9,8 +9,8 @@ from typing import Any
 
 from graft.client import GraftClientError
 from graft.client.errors import Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable
+from graft.training.worker.client import LEASE_LOST
 from graft.training.worker.folder import JobFolder
-from graft.training.worker.supervising.client import LEASE_LOST
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.outbox import Outbox
 from graft.training.worker.tell import FILE, read_told

@@ -22,9 +22,9 @@ from graft.client import GraftClientError
 from graft.client.errors import PermissionDenied, Unauthenticated
 from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import replace_text
+from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.supervising.attempt import Attempt, Ending
-from graft.training.worker.supervising.client import LEASE_LOST, WorkerClient
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.lease import Lease
 from graft.v1 import job_pb2 as pb
