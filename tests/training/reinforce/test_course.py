@@ -144,3 +144,11 @@ def test_what_asking_raises_is_raised_where_it_is_taken() -> None:
         assert ahead.take(0) == 0
         with pytest.raises(LookupError, match="nobody"):
             ahead.take(1)
+
+
+def test_a_course_in_which_nothing_was_learned_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    going = course(tmp_path)
+    going.rounds.grade = lambda answers: [1.0] * len(answers)
+    going.execute()
+    assert "nothing was learned" in caplog.text and going.rounds.step.number == 0
+    assert [row["loss"] for row in told(tmp_path)] == [None] * NUM_ROUNDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from graft.training.loop.optim import Schedule
 from graft.training.loop.progress import Listener, Progress
 from graft.training.loop.resuming import take_over
 from graft.training.reinforce.rounds import Rounds
+
+_log = logging.getLogger(__name__)
 
 NOTHING: Mapping[str, float] = {"loss": math.nan, "tokens": 0.0}
 """Of a round that showed no direction."""
@@ -80,6 +83,8 @@ class Course:
                     raise Interrupted(self._told(done, heard.number), number=heard.number)
                 if is_there:
                     break
+        if not self.rounds.step.number:
+            _log.warning("nothing was learned: in every round all answers to a prompt were worth the same, or nothing")
         if not self.rounds.step.is_finite():
             raise Diverged("weights are no numbers after the last round: lower the learning rate, and start anew.")
         return metrics
