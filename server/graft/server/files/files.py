@@ -85,6 +85,8 @@ class IncomingFile:
 
     async def write(self, chunk: bytes) -> None:
         """Append to the file. Raises `InvalidFile` over the limit, StoreFull."""
+        if not chunk:
+            return
         await asyncio.to_thread(self._upload.write, _STAGED, chunk)
 
     async def keep(

@@ -27,7 +27,8 @@ class Listing:
 def get(connection: sa.Connection, tenant: str, file: str, *, now: datetime) -> File:
     """One file. Raises `NoSuchResource`."""
     query = sa.select(_files).where(_files.c.tenant == tenant, _files.c.id == file, _is_there(now))
-    row = connection.execute(query).mappings().first()
+    # What is no id, such as a text with a NUL, not every database can be asked for.
+    row = connection.execute(query).mappings().first() if file_ids.made(file) else None
     if row is None:
         raise NoSuchResource(f"there is no file {file[:100]!r}")
     return _file(row)

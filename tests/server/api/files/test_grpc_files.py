@@ -84,7 +84,7 @@ async def test_an_upload_without_header_or_bytes_is_refused(server: Server) -> N
     async def headless() -> AsyncIterator[pb.UploadFileRequest]:
         yield pb.UploadFileRequest(data=b"x")
 
-    for request in (headless(), messages(), messages(purpose="x", filename="")):
+    for request in (headless(), messages(), messages(b"", b""), messages(purpose="x", filename="")):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub(server).UploadFile(request)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,30 @@ async def test_a_file_that_is_too_large_leaves_nothing(start_server: StartServer
         await uploaded(server, bytes(3 << 20))
     assert caught.value.status_code == 413
     assert len(blobs(server)) == 1
+
+
+@pytest.mark.parametrize(("where", "status"), [("before", 413), ("behind", 413), ("header", 400)])
+async def test_a_body_without_end_is_refused(start_server: StartServer, where: str, status: int) -> None:
+    """In pieces, so that nothing announces how much it is; none of it is the file's."""
+    server = await start_server(max_file_mib=1)
+
+    async def body() -> AsyncIterator[bytes]:
+        if where != "before":
+            end = b"x: " if where == "header" else b"\r\nx\r\n--b--\r\n"
+            yield b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n' + end
+        for _ in range(3):
+            yield b"-" * (1 << 20) if where == "header" else b"\r\n" * (1 << 19)
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = await server.http.post("/v1/files", content=body(), headers=headers)
+    assert answer.status_code == status, answer.text
+
+
+async def test_what_is_no_id_is_no_file(server: Server) -> None:
+    """Also where a database could not be asked for it."""
+    for file in ("%00", "file-%00", "..%2f..%2fetc", "file-" + "z" * 300, "%ed%a0%80", "ftjob-01k"):
+        for answer in (await server.http.get(f"/v1/files/{file}"), await server.http.delete(f"/v1/files/{file}")):
+            assert answer.status_code == 404, (file, answer.text)
 
 
 async def test_a_tenant_that_keeps_enough_is_refused(start_server: StartServer) -> None:

@@ -40,8 +40,13 @@ async def read_form(request: Request, write: Callable[[bytes], Awaitable[None]],
         raise TooLarge(f"the body has {announced} bytes; a file may have {max_bytes}")
     reader = _Reader(_boundary(request))
     parts = aiter(request.stream())
+    num_bytes = 0
     try:
         while (chunk := await _next(parts)) is not None:
+            num_bytes += len(chunk)
+            # One that comes in pieces announces nothing, and what stands before and behind a form has no end.
+            if num_bytes > max_bytes + _FORM_BYTES:
+                raise TooLarge(f"the body has more than {max_bytes + _FORM_BYTES} bytes; a file may have {max_bytes}")
             for data in reader.read(chunk):
                 await write(data)
         reader.end()
