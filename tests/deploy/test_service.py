@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,18 @@ import pytest
 from graft.server.settings.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-MAX_EXPOSURE = 2.0
-"""Of `systemd-analyze security`, from 0 to 10; a unit that says nothing has 9.6."""
+MAX_EXPOSURE = {"": 2.0, "python-graders": 2.7}
+"""Of `systemd-analyze security`, from 0 to 10; a unit that says nothing has 9.6. Namespaces for scripts cost 0.6."""
 
 
-def unit(folder: Path, *, drop_in: bool = False) -> Path:
+def unit(folder: Path, *, drop_ins: Sequence[str] = ()) -> Path:
     """The unit with a program that is there, as `verify` wants it."""
     text = (DEPLOY / "graft.service").read_text()
     path = folder / "graft.service"
     path.write_text(text.replace("/opt/graft/bin/graft", sys.executable))
-    if drop_in:
-        (folder / "graft.service.d").mkdir()
-        shutil.copy(DEPLOY / "graft-gpu.conf", folder / "graft.service.d/gpu.conf")
+    (folder / "graft.service.d").mkdir()
+    for name in drop_ins:
+        shutil.copy(DEPLOY / f"graft-{name}.conf", folder / f"graft.service.d/{name}.conf")
     return path
 
 
@@ -34,16 +35,17 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("drop_in", [False, True], ids=["cpu", "gpu"])
-def test_systemd_takes_the_unit(tmp_path: Path, drop_in: bool) -> None:
-    done = analyze("verify", str(unit(tmp_path, drop_in=drop_in)))
+@pytest.mark.parametrize("drop_ins", [(), ("gpu",), ("python-graders",), ("gpu", "python-graders")], ids="+".join)
+def test_systemd_takes_the_unit(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
+    done = analyze("verify", str(unit(tmp_path, drop_ins=drop_ins)))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_unit_exposes_little(tmp_path: Path) -> None:
-    done = analyze("security", "--offline=true", "--no-pager", str(unit(tmp_path)))
+@pytest.mark.parametrize("drop_ins", [(), ("python-graders",)], ids="+".join)
+def test_the_unit_exposes_little(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
+    done = analyze("security", "--offline=true", "--no-pager", str(unit(tmp_path, drop_ins=drop_ins)))
     found = re.search(r"Overall exposure level for graft.service: ([\d.]+)", done.stdout)
-    assert found and float(found[1]) <= MAX_EXPOSURE, done.stdout + done.stderr
+    assert found and float(found[1]) <= MAX_EXPOSURE["+".join(drop_ins)], done.stdout + done.stderr
 
 
 def test_the_gpus_files_are_made_before_the_service_begins_where_they_can_be() -> None:

@@ -210,7 +210,7 @@ Global___Grade: _TypeAlias = Grade  # noqa: Y015
 
 @_typing.final
 class GradeFault(_message.Message):
-    """Why a grader gave no reward."""
+    """Why a grader gave no reward: of a script that took too much, the limit stands in the details."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

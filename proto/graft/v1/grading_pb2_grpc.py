@@ -47,7 +47,8 @@ class GradingServiceServicer:
     """
 
     def Grade(self, request, context):
-        """Rewards of several answers by one grader. A grader that fails says so in its grade, and fails no call.
+        """Rewards of up to 1024 answers by one grader. A grader that fails says so in its grade, and fails no call. Scripts
+        wait for each other, and a call without a deadline has the server's: give one that suffices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

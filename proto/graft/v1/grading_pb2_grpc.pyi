@@ -34,7 +34,9 @@ class GradingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GradingServiceAsyncStub: ...
     Grade: _grpc.UnaryUnaryMultiCallable[_grading_pb2.GradeRequest, _grading_pb2.GradeResponse]
-    """Rewards of several answers by one grader. A grader that fails says so in its grade, and fails no call."""
+    """Rewards of up to 1024 answers by one grader. A grader that fails says so in its grade, and fails no call. Scripts
+    wait for each other, and a call without a deadline has the server's: give one that suffices.
+    """
 
 @_typing.type_check_only
 class GradingServiceAsyncStub(GradingServiceStub):
@@ -42,7 +44,9 @@ class GradingServiceAsyncStub(GradingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Grade: _aio.UnaryUnaryMultiCallable[_grading_pb2.GradeRequest, _grading_pb2.GradeResponse]  # type: ignore[assignment]
-    """Rewards of several answers by one grader. A grader that fails says so in its grade, and fails no call."""
+    """Rewards of up to 1024 answers by one grader. A grader that fails says so in its grade, and fails no call. Scripts
+    wait for each other, and a call without a deadline has the server's: give one that suffices.
+    """
 
 class GradingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Graders as OpenAI's fine-tuning API has them: what a model's answer is worth."""
@@ -53,6 +57,8 @@ class GradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grading_pb2.GradeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grading_pb2.GradeResponse, _abc.Awaitable[_grading_pb2.GradeResponse]]:
-        """Rewards of several answers by one grader. A grader that fails says so in its grade, and fails no call."""
+        """Rewards of up to 1024 answers by one grader. A grader that fails says so in its grade, and fails no call. Scripts
+        wait for each other, and a call without a deadline has the server's: give one that suffices.
+        """
 
 def add_GradingServiceServicer_to_server(servicer: GradingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.server.grading.sandbox import sandbox as module
+from graft.server.grading.sandbox.command import sandboxed
 from graft.server.grading.sandbox.limits import Limits
 from graft.server.grading.sandbox.probe import probed
 from graft.server.grading.sandbox.processes import FirstProcess
@@ -42,7 +43,7 @@ def _slow(*args: Any, **kwargs: Any) -> list[str]:
     return [*command[:at], *("--ro-bind", "/usr", "/usr") * _NUM_MOUNTS, *command[at:]]
 
 
-_command = module.sandboxed
+_command = sandboxed
 
 
 def main() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,33 @@ def test_where_memory_is_not_seen(monkeypatch: pytest.MonkeyPatch, python: Path)
     """As where /proc hides other processes: nobody would end a script that takes too much."""
     monkeypatch.setattr("graft.server.grading.sandbox.processes._resident_bytes", lambda pid: 0)
     assert "cannot be read from /proc" in reason(python)
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "clone",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("unshare", "mount", "umount2", "pivot_root", "sethostname")
+        ),
+    ],
+)
+def test_in_a_container_that_forbids_a_call(python: Path, forbidden: str) -> None:
+    """What Docker's and containerd's profiles forbid to containers without CAP_SYS_ADMIN: each is needed, and whoever
+    runs the server is told where it is written.
+    """
+    found = _around(python, forbidden)
+    assert found is not None and "see deploy/README.md" in found
+
+
+def test_in_a_container_that_allows_them(python: Path) -> None:
+    """Without new privileges, and under a filter."""
+    assert _around(python) is None
+
+
+def _around(python: Path, *forbidden: str) -> str | None:
+    command = (sys.executable, "-m", "tests.server.grading.sandbox.around", str(python), *forbidden)
+    said = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[4], timeout=120)
+    reason: str | None = json.loads(said.stdout)
+    return reason

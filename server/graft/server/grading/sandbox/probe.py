@@ -19,6 +19,9 @@ _MAX_SECONDS = 30.0
 _ASK_SECONDS = 30.0
 _WHERE = "import json, sys; print(json.dumps([sys.base_prefix, sys.version_info[:2]]))"
 _OLDEST = (3, 11)
+# What bwrap does first where something above it forbids namespaces, mounts or names of machines.
+_FORBIDDEN = ("new namespace", "user ns", "/ slave", "old root", "pivot_root", "hostname")
+_HOW = "; in a container, or as a service, what is around it must allow namespaces and mounts: see deploy/README.md"
 
 # Raises at the first thing that is not as it should be.
 _LOOKS = f"""
@@ -82,7 +85,8 @@ def probed(*, python: Path, limits: Limits) -> Sandbox | Unavailable:
         script = Script(source=_LOOKS, sample={}, item={"num_processes": limits.num_processes})
         found = trial.run(script)
     except (SandboxFailed, UnknownProcessor, NotEnding) as error:
-        return Unavailable(reason=f"the sandbox does not start: {error}")
+        how = _HOW if any(words in str(error) for words in _FORBIDDEN) else ""
+        return Unavailable(reason=f"the sandbox does not start: {error}{how}")
     if isinstance(found, ScriptFault):
         last = found.details.strip().rpartition("\n")[2].removeprefix("SystemError: ")
         what = "does not hold" if found.kind == "raised" else "does not start"

@@ -21,7 +21,7 @@ from graft.server.grading.sandbox.processes import FirstProcess, NotEnding
 from graft.server.grading.sandbox.system_calls import call_filter
 from graft.server.grading.sandbox.watch import ScriptFault, Watch, there
 
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 _LOOK_SECONDS = 0.001
 _MAX_SHOWN = 1000
 # Python alone takes more.
