@@ -62,7 +62,7 @@ def told(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("taken", [1, 2])
+@pytest.mark.parametrize("taken", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_course_that_was_killed_goes_on_as_it_would_have(taken: int, tmp_path: Path, monkeypatch: Any) -> None:
     whole = course(tmp_path / "whole")
     whole.execute()
