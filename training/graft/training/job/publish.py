@@ -34,12 +34,14 @@ def check_server(target: str, *, flag: str = "--push") -> GetInfoResponse:
         raise ConfigurationError(f"{flag} {target}: no server answers there ({error}).") from None
 
 
-def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int, has_head: bool = False) -> None:
+def check_server_for(
+    target: str, base: Base, form: ServingForm, *, rank: int, has_head: bool = False, flag: str = "--push"
+) -> None:
     """Whether a server answers that will take an adapter of this rank, or one with a head, on the base in this form.
 
     Raises ``ConfigurationError`` with all that keeps it from that.
     """
-    info = check_server(target)
+    info = check_server(target, flag=flag)
     reasons = []
     if info.base.digest != base.digest:
         reasons.append(f"it serves the base {info.base.name}, and this would be an adapter of {base.name}")
@@ -53,4 +55,4 @@ def check_server_for(target: str, base: Base, form: ServingForm, *, rank: int, h
     if has_head and not info.limits.max_labels:
         reasons.append("it computes no heads, as engines on CPUs do")
     if reasons:
-        raise ConfigurationError(f"--push {target}: that server would refuse the adapter: {'; '.join(reasons)}.")
+        raise ConfigurationError(f"{flag} {target}: that server would refuse the adapter: {'; '.join(reasons)}.")

@@ -101,8 +101,8 @@ class Reinforce(Adapting[ReinforceSettings]):
         self.folder.num_shared(own)
         method, base = self.method()
         warn_of_unused(method, self.settings)
-        check_server_for(self.server, self.base, self.form, rank=method.way(base).rank or 0)
-        with self.connect(self.server) as client, self.folder.claimed(own, processes, Alone(), resume=resume):
+        check_server_for(self.server, self.base, self.form, rank=method.way(base).rank or 0, flag="--server")
+        with self.connect(self.server) as client:
             grade = self._grade(client, questions)
             torch.manual_seed(self.settings.seed)
             course, sampler = self._course(client, grade, questions, own)
@@ -110,8 +110,9 @@ class Reinforce(Adapting[ReinforceSettings]):
                 course.measure = functools.partial(
                     _measured, sampler, held_out, self._grade(client, held_out), self.settings.eval_samples
                 )
-            course.execute(resume=resume)
-            self._write(course, sampler, questions, own, processes)
+            with self.folder.claimed(own, processes, Alone(), resume=resume):
+                course.execute(resume=resume)
+                self._write(course, sampler, questions, own, processes)
         return self.work / folder_of(method, base)
 
     def _questions(self) -> tuple[Questions, Questions | None]:
