@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.cli.verbs import Shown, add_verb, run_verb
 
 if TYPE_CHECKING:
     from graft.client import Client
+    from graft.v1 import file_pb2
 
-HELP = "create, list, show, watch, logs, cancel, pause, resume and compare fine-tuning jobs"
+HELP = "create, list, show, watch, logs, results, cancel, pause, resume and compare fine-tuning jobs"
 _EXAMPLES = """\
 examples:
   graft jobs create rows.jsonl --watch                          train on the rows, and watch
@@ -21,6 +24,7 @@ examples:
   graft jobs create tasks.jsonl --method reinforcement --grader grader.json
   graft jobs list --state running --metadata team=dates
   graft jobs watch                                              the newest job
+  graft jobs results ftjob-… folder                             metrics.jsonl, OpenAI's table, TensorBoard
   graft jobs compare ftjob-… ftjob-… --picture curves.svg
 
 A job is named by its id, or by its end as far as that is the only one among the newest hundred.
@@ -52,6 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_job(logs, "?")
     logs.add_argument("--metrics", action="store_true", help="each step's metrics, too")
     logs.add_argument("--tail", type=int, metavar="N", help="the last N only")
+    results = _add(verbs, "results", _results, "download what a job left: metrics, TensorBoard's curves, its recipe")
+    _add_job(results)
+    results.add_argument("folder", nargs="?", help="where to (default: a new one with the job's id here)")
     for name, does in (
         ("cancel", "end a job at once"),
         ("pause", "have a job's worker save and stop"),
@@ -161,7 +168,37 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
     job, checkpoints = client.get_job(job_id), client.job_checkpoints(job_id)
     curves = Curves(client.job_events(job_id, limit=20)[::-1])
     metrics = {name: value for name in curves.names if (value := curves.last(name)) is not None}
-    return {"job": job, "checkpoints": checkpoints}, job_text(job, checkpoints, metrics)
+    files = _files(client, [job.spec.training_file, job.spec.validation_file, *job.result.result_files])
+    names = {file.id: file.filename for file in files}
+    return {"job": job, "checkpoints": checkpoints}, job_text(job, checkpoints, metrics, names)
+
+
+def _results(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.failure import UserError
+
+    job = client.get_job(_id(client, args.job))
+    if not job.result.result_files:
+        raise UserError(f"{job.id} has no result files: a job has them when it has succeeded")
+    folder = Path(args.folder or job.id)
+    files = _files(client, job.result.result_files)
+    paths = [folder / Path(file.filename).name for file in files]
+    if there := [str(path) for path in paths if path.exists()]:
+        raise UserError(f"{', '.join(there)}: already there, nothing was written; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, path in zip(files, paths, strict=True):
+        client.download_file(file.id, path)
+    return [str(path) for path in paths], "\n".join(map(str, paths))
+
+
+def _files(client: Client, ids: Iterable[str]) -> list[file_pb2.File]:
+    """Those that are there still."""
+    from graft.client import NotFound
+
+    found: list[file_pb2.File] = []
+    for one in filter(None, ids):
+        with contextlib.suppress(NotFound):
+            found.append(client.get_file(one))
+    return found
 
 
 def _logs(client: Client, args: argparse.Namespace) -> Shown:

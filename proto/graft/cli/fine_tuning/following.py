@@ -40,7 +40,7 @@ def outcome(job: job_pb2.Job) -> str:
     """How it ended, in one line, and what can be done now."""
     state = state_of(job)
     if state == "succeeded":
-        made = f": graft generate --model {job.fine_tuned_model} PROMPT" if job.result.version_digest else ""
+        made = f": graft chat --model {job.fine_tuned_model}" if job.result.version_digest else ""
         return f"{job.id} has succeeded{made}"
     reason = failure_text(job)
     return f"{job.id} is {state}{f': {reason}' if reason else ''}"

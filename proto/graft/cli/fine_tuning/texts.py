@@ -109,15 +109,20 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def job_text(job: job_pb2.Job, checkpoints: Sequence[job_pb2.JobCheckpoint], metrics: Mapping[str, float]) -> str:
-    """All that is known of a job, a line each."""
+def job_text(
+    job: job_pb2.Job,
+    checkpoints: Sequence[job_pb2.JobCheckpoint],
+    metrics: Mapping[str, float],
+    names: Mapping[str, str],
+) -> str:
+    """All that is known of a job, a line each; `names` are those of its files, as far as they are there."""
     spec = job.spec
     lines = {
         "state": status_line(job).removeprefix(f"{job.id} · "),
         "method": method_of(job),
         "base or model": spec.model,
-        "training file": spec.training_file,
-        "validation file": spec.validation_file,
+        "training file": _named(spec.training_file, names),
+        "validation file": _named(spec.validation_file, names),
         "made": moment(job.create_time),
         "ended": moment(job.finish_time) if job.HasField("finish_time") else "",
         "hyperparameters": hyperparameters_text(job),
@@ -127,14 +132,18 @@ def job_text(job: job_pb2.Job, checkpoints: Sequence[job_pb2.JobCheckpoint], met
         "metrics": ", ".join(f"{name} {shown(value)}" for name, value in metrics.items()),
         "checkpoints": ", ".join(f"step {one.step}" for one in reversed(checkpoints)),
         "failed because": failure_text(job),
-        **_made(job),
+        **_made(job, names),
     }
     known = {name: harmless(text) for name, text in lines.items() if text}
     width = max(map(len, known))
     return "\n".join([job.id, *(f"  {name:<{width}}  {text}" for name, text in known.items())])
 
 
-def _made(job: job_pb2.Job) -> dict[str, str]:
+def _named(file: str, names: Mapping[str, str]) -> str:
+    return f"{file} ({names[file]})" if file in names else file
+
+
+def _made(job: job_pb2.Job, names: Mapping[str, str]) -> dict[str, str]:
     if not job.HasField("result"):
         return {}
     result = job.result
@@ -142,7 +151,7 @@ def _made(job: job_pb2.Job) -> dict[str, str]:
         "model": job.fine_tuned_model,
         "version": f"{result.adapter} {result.version_digest}" if result.adapter else "",
         "trained tokens": f"{result.trained_tokens:,}",
-        "result files": ", ".join(result.result_files),
+        "result files": ", ".join(_named(one, names) for one in result.result_files),
     }
 
 

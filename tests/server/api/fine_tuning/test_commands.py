@@ -77,6 +77,7 @@ async def test_a_job_from_rows_to_model(server: Server, run: Run, rows: str) -> 
     shown = await run("jobs", "show")
     for words in ("succeeded", "n_epochs 2", "team=x", "seed", done.fine_tuned_model, "train_loss 1.5"):
         assert words in shown
+    assert "has no result files" in await run("jobs", "results", job, ends=2)
     assert "mine" in await run("jobs", "list", "--state", "succeeded", "--metadata", "team=x")
     assert await run("jobs", "list", "--metadata", "team=y") == "no such jobs\n"
     logs = (await run("jobs", "logs", job, "--tail", "2")).splitlines()

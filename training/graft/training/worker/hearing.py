@@ -82,6 +82,7 @@ class Teller:
 
     def __init__(self, hearing: Hearing, run: Run) -> None:
         self._hearing, self._num_steps, self._every = hearing, run.schedule.num_steps, run.checkpoint_steps
+        self._rate, self._schedule = run.learning_rate, run.schedule
         start, metrics = run.step.number, hearing.folder / "metrics.jsonl"
         rows = read_metrics(hearing.folder) if metrics.exists() else []
         self._tokens = sum(int(row["tokens"]) for row in rows if row["step"] < start)
@@ -96,7 +97,8 @@ class Teller:
         self._tokens += int(metrics["tokens"])
         found = openai_metrics(metrics)
         told = ", ".join(f"{said}={found[name]:.4f}" for said, name in _SAID.items() if name in found)
-        tell.metrics(done, {**found, "total_steps": self._num_steps}, message=f"Step {done}/{self._num_steps}: {told}")
+        values = {**found, "learning_rate": self._rate * self._schedule(step), "total_steps": self._num_steps}
+        tell.metrics(done, values, message=f"Step {done}/{self._num_steps}: {told}")
         seconds = (time.monotonic() - self._begun) / (done - self._start) * (self._num_steps - done)
         tell.progress(done, num_steps=self._num_steps, trained_tokens=self._tokens, remaining_seconds=round(seconds, 1))
         self._take_checkpoints()
