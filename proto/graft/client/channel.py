@@ -20,6 +20,7 @@ _IDEMPOTENT = {
     "PromptService": ("GetPromptVersion", "ListPrompts", "ListPromptVersions", "PreviewPrompt"),
     "ReleaseService": ("GetRollout", "ListRollouts"),
     "ServerService": ("GetInfo",),
+    "TrainService": ("GetTraining",),
 }
 _MAX_MESSAGE_BYTES = 16 << 20
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750, section 2.1

@@ -107,7 +107,7 @@ def test_what_is_wrong_is_told_at_once_and_in_one_line(going: tuple[TestClient, 
     assert refused.status_code == 422
     told = refused.json()["detail"]
     assert "\n" not in told
-    for part in ("'beta' is none", "lacks logprobs, advantages", "3 values for 2 tokens"):
+    for part in ("'beta' is none", "lacks logprobs, advantages", "3 targets for 2 tokens"):
         assert part in told
     for path, body, status, part in (
         ("optim_step", {"model_id": model, "seq_id": 1, "adam_params": {"beta1": 2}}, 422, "beta1"),

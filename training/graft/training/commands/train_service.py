@@ -7,7 +7,7 @@ from graft.training.commands.arguments.base import BASE
 from graft.training.runtime.startup import prepare
 from graft.training.settings.limits import count_of
 
-HELP = "train adapters step by step for callers, as tinker's SDK does"
+HELP = "train adapters step by step for callers who write the loop, as with tinker's SDK"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", help=f"{BASE} (default: the server's)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--http-port", type=int, default=8480, metavar="N", help="of tinker's wire; 0: a free one")
+    parser.add_argument("--grpc-port", type=int, default=8481, metavar="N", help="of TrainService; 0: a free one")
     parser.add_argument(
         "--max-adapters", type=count_of("adapters"), default=8, metavar="N", help="that learn at once (default: 8)"
     )
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
             base=args.base,
             host=args.host,
             http_port=args.http_port,
+            grpc_port=args.grpc_port,
             limits=Limits(max_adapters=args.max_adapters, idle_seconds=float(args.idle_seconds)),
             ready_file=args.ready_file,
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import logging
 import socket
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import grpc
 import uvicorn
 
 from graft.adapters.base.base import Base, find_base
@@ -18,16 +19,17 @@ from graft.training.job.publish import check_server
 from graft.training.runtime.disk import replace_text
 from graft.training.service.learning.computing import Computing
 from graft.training.service.learning.held_base import HeldBase
+from graft.training.service.rpc.servicer import Servicer
 from graft.training.service.sessions.kept import Kept
 from graft.training.service.sessions.limits import Limits
 from graft.training.service.sessions.served import Served
 from graft.training.service.sessions.sessions import Sessions
 from graft.training.service.sessions.training import Place
-from graft.training.service.tinker.app import TinkerFront
+from graft.training.service.tinker.app import MAX_BODY_BYTES, TinkerFront
 from graft.v1.common_pb2 import ServingForm as FormNumber
 from graft.v1.server_pb2 import GetInfoResponse
+from graft.v1.train_pb2_grpc import add_TrainServiceServicer_to_server
 
-_log = logging.getLogger(__name__)
 _SWEEP_SECONDS = 5.0
 
 
@@ -42,6 +44,7 @@ class ServiceSettings:
     host: str = "127.0.0.1"
     http_port: int = 8480
     """0 takes a free one."""
+    grpc_port: int = 8481
     base: str | None = None
     """Name or folder; None is what the server says that it serves."""
     limits: Limits = field(default_factory=Limits)
@@ -61,19 +64,40 @@ def serve(settings: ServiceSettings) -> None:
     sweeping = threading.Thread(target=_sweep, args=(sessions, over), name="sweeping", daemon=True)
     computing.start()
     sweeping.start()
-    config = uvicorn.Config(TinkerFront(sessions).app(), log_config=None, access_log=False, lifespan="off")
-    http = uvicorn.Server(config)
-    port = listening.getsockname()[1]
-    if settings.ready_file is not None:
-        replace_text(settings.ready_file, json.dumps({"http_port": port}))
-    _log.info("%s as %s: tinker's wire on http://%s:%d", held.base.name, held.form, settings.host, port)
     try:
-        http.run(sockets=[listening])
+        asyncio.run(_answer(settings, sessions, listening))
     finally:
         over.set()
         sessions.close()
         computing.stop()
         served.close()
+
+
+async def _answer(settings: ServiceSettings, sessions: Sessions, listening: socket.socket) -> None:
+    """On both ports, until a signal."""
+    config = uvicorn.Config(TinkerFront(sessions).app(), log_config=None, access_log=False, lifespan="off")
+    options = [("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.max_send_message_length", MAX_BODY_BYTES)]
+    rpc = grpc.aio.server(options=options)
+    add_TrainServiceServicer_to_server(Servicer(sessions), rpc)
+    address = f"{settings.host}:{settings.grpc_port}"
+    try:
+        grpc_port = rpc.add_insecure_port(address)
+    except RuntimeError:
+        raise ConfigurationError(
+            f"--grpc-port {settings.grpc_port} on {settings.host} cannot be had: take another."
+        ) from None
+    await rpc.start()
+    http_port, held = listening.getsockname()[1], sessions.place.held
+    if settings.ready_file is not None:
+        replace_text(settings.ready_file, json.dumps({"http_port": http_port, "grpc_port": grpc_port}))
+    where = f"gRPC on {settings.host}:{grpc_port}, tinker's wire on http://{settings.host}:{http_port}"
+    print(f"{held.base.name} as {held.form}: {where}", flush=True)
+    try:
+        await uvicorn.Server(config).serve(sockets=[listening])
+    finally:
+        # Turns that wait for their answers are refused first, so that no call is left.
+        sessions.close()
+        await rpc.stop(grace=5.0)
 
 
 def _sweep(sessions: Sessions, over: threading.Event) -> None:

@@ -39,6 +39,16 @@ class Wish:
     """Of the prompt's last tokens; None is all."""
 
 
+def wrong_prompt(ids: Sequence[int], *, num_tokens: int, max_tokens: int) -> list[str]:
+    """What keeps a prompt from being answered. ``num_tokens``: of the vocabulary; ``max_tokens``: with the answer."""
+    found = []
+    if not 1 <= len(ids) < max_tokens:
+        found.append(f"the prompt has {len(ids)} tokens; it may have 1 to {max_tokens - 1}")
+    if wrong := [id for id in ids if id >= num_tokens]:
+        found.append(f"the prompt has the token {wrong[0]}; tokens are from 0 to {num_tokens - 1}")
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
     """One answer."""
@@ -80,7 +90,8 @@ class Sampler:
             if len(self._answers) >= AHEAD:
                 raise Refusal(Kind.FULL, f"{AHEAD} answers may wait to be fetched: fetch some.")
             answer = self._answers.add(asked.number, asked.digest)
-        self._pool.submit(_settle, answer, lambda: (wish, self.sample(wish)))
+        model = "" if self.version is None else self.version.model
+        self._pool.submit(_settle, answer, lambda: (wish, sampled(self._served, self.caller, model, wish)))
         return answer
 
     def answer(self, number: int) -> Future[Any]:
@@ -102,34 +113,31 @@ class Sampler:
             self._num_joined += 1
             return self._num_joined
 
-    def sample(self, wish: Wish) -> Samples:
-        """Raises ``Refusal``."""
-        model = "" if self.version is None else self.version.model
-        options: dict[str, Any] = {
-            "temperature": wish.temperature,
-            "top_p": wish.top_p,
-            "seed": wish.seed,
-            "ignore_eos": wish.ignores_end,
-            "max_tokens": wish.max_tokens,
-            "top_k": wish.top_k,
-            "stop": list(wish.stop) or None,
-        }
-        said = self._served.generate(
-            self.caller,
-            wish.ids,
-            model=model,
-            num_choices=wish.num,
-            logprobs=wish.alternatives,
-            **{name: value for name, value in options.items() if value is not None},
-        )
-        prompt = None
-        if wish.scores_prompt:
-            prompt = self._served.prompt_logprobs(self.caller, wish.ids, model=model) if len(wish.ids) > 1 else []
-        return Samples(
-            answers=[_cut(choice, wish.stop_ids) for choice in said.choices],
-            prompt_logprobs=prompt,
-            num_cached=said.usage.cached_tokens,
-        )
+
+def sampled(served: Served, caller: Caller, model: str, wish: Wish) -> Samples:
+    """By a model of the server; an empty name is the base. Raises ``Refusal``."""
+    options: dict[str, Any] = {
+        "temperature": wish.temperature,
+        "top_p": wish.top_p,
+        "seed": wish.seed,
+        "ignore_eos": wish.ignores_end,
+        "max_tokens": wish.max_tokens,
+        "top_k": wish.top_k,
+        "stop": list(wish.stop) or None,
+    }
+    said = served.generate(
+        caller,
+        wish.ids,
+        model=model,
+        num_choices=wish.num,
+        logprobs=wish.alternatives,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    prompt = None
+    if wish.scores_prompt:
+        prompt = served.prompt_logprobs(caller, wish.ids, model=model) if len(wish.ids) > 1 else []
+    answers = [_cut(choice, wish.stop_ids) for choice in said.choices]
+    return Samples(answers=answers, prompt_logprobs=prompt, num_cached=said.usage.cached_tokens)
 
 
 def _cut(choice: Any, stop_ids: Sequence[int]) -> Sampled:

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graft.training.objective.tokens.batch import Datum
-from graft.training.objective.tokens.losses import TOKEN_LOSSES, TokenLoss
+from graft.training.service.learning.lessons import checked
 from graft.training.service.learning.trainee import Learned, Lesson
-from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.sampler import Sampled, Samples, Wish
 from graft.v1.tinker_pb2 import Tinker
 
 _FLOAT, _INT64, _INT32 = 1, 2, 3
 _TYPES = {_FLOAT: np.float32, _INT64: np.int64, _INT32: np.int32}
 _TARGETS = "target_tokens"
-_MOST_TOLD = 5
 _NO_LOGPROB = -99999.0
 """Where there is no alternative of that place."""
 
 
 def lesson_of(request: Tinker.ForwardBackwardRequest, *, num_tokens: int, max_tokens: int) -> Lesson:
     """``num_tokens``: of the vocabulary; ``max_tokens``: of a text. Raises ``Refusal`` with all that is wrong."""
-    loss = TOKEN_LOSSES.get(request.loss_fn)
-    if loss is None:
-        raise Refusal(Kind.INVALID, f"the loss {request.loss_fn!r} is none of {', '.join(TOKEN_LOSSES)}.")
-    if not request.data:
-        raise Refusal(Kind.INVALID, "there are no data: send one datum at least.")
     reasons = list[str]()
-    options = _options(request, loss, reasons)
-    data = [_Reading(number, loss, reasons).datum(one) for number, one in enumerate(request.data)]
-    for number, one in enumerate(data):
-        if not 1 <= len(one.input_ids) <= max_tokens:
-            reasons.append(f"datum {number} has {len(one.input_ids)} tokens; it may have 1 to {max_tokens}")
-        wrong = [id for id in (*one.input_ids, *one.target_ids) if not 0 <= id < num_tokens]
-        if wrong:
-            reasons.append(f"datum {number} has the token {wrong[0]}; tokens are from 0 to {num_tokens - 1}")
-        if one.given.keys() != data[0].given.keys():
-            reasons.append(f"datum {number} is given {_names(one.given)}, and datum 0 {_names(data[0].given)}")
-    if reasons:
-        more = f", and {len(reasons) - _MOST_TOLD} more" if len(reasons) > _MOST_TOLD else ""
-        raise Refusal(Kind.INVALID, f"{'; '.join(reasons[:_MOST_TOLD])}{more}.")
-    return Lesson(data=data, loss=loss, options=options)
+    data = [_Reading(number, reasons).datum(one) for number, one in enumerate(request.data)]
+    options = _options(request)
+    return checked(request.loss_fn, data, options, reasons, num_tokens=num_tokens, max_tokens=max_tokens)
 
 
 def output_of(learned: Learned) -> bytes:
@@ -69,32 +51,22 @@ def samples_of(wish: Wish, samples: Samples) -> bytes:
 
 
 class _Reading:
-    """A datum; what is wrong with it is added to the reasons."""
+    """A datum; what cannot be read of it is added to the reasons."""
 
-    def __init__(self, number: int, loss: TokenLoss, reasons: list[str]) -> None:
-        self._name, self._loss, self._reasons = f"datum {number}", loss, reasons
+    def __init__(self, number: int, reasons: list[str]) -> None:
+        self._name, self._reasons = f"datum {number}", reasons
 
     def datum(self, message: Tinker.Datum) -> Datum:
         ids = list[int]()
         for chunk in message.model_input:
             kind = chunk.WhichOneof("chunk")
             if kind != "encoded_text":
-                self._reasons.append(
-                    f"{self._name} holds {kind or 'an unknown kind of input'}; texts alone are read here"
-                )
+                self._reasons.append(f"{self._name} holds {kind or 'an unknown input'}; texts alone are read here")
                 continue
             ids += np.frombuffer(chunk.encoded_text.tokens, dtype=np.int32).tolist()
-        values = {name: self._values(name, tensor, len(ids)) for name, tensor in message.loss_fn_inputs.items()}
-        targets = values.pop(_TARGETS, None)
-        missing = [name for name in (_TARGETS, *self._loss.needs) if name not in message.loss_fn_inputs]
-        if missing:
-            self._reasons.append(f"{self._name} lacks {', '.join(missing)}")
-        unknown = sorted(values.keys() - {*self._loss.needs, *self._loss.options})
-        if unknown:
-            self._reasons.append(f"{self._name} is given {', '.join(unknown)}, which this loss does not look at")
-        if targets is None or len(targets) != len(ids):
-            targets = [0] * len(ids)
-        return Datum(input_ids=ids, target_ids=[int(one) for one in targets], given=values)
+        given = {name: self._values(name, tensor, len(ids)) for name, tensor in message.loss_fn_inputs.items()}
+        targets = [int(one) for one in given.pop(_TARGETS, ())]
+        return Datum(input_ids=ids, target_ids=targets, given=given)
 
     def _values(self, name: str, tensor: Tinker.Tensor, num: int) -> list[float]:
         """One for each token."""
@@ -103,33 +75,18 @@ class _Reading:
             return [0.0] * num
         kind = _TYPES.get(tensor.dtype)
         if kind is None or (name == _TARGETS and tensor.dtype == _FLOAT):
-            self._reasons.append(
-                f"{self._name}: {name} has the type {tensor.dtype}, which cannot be read as its numbers"
-            )
+            told = f"{self._name}: {name} has the type {tensor.dtype}, which cannot be read as its numbers"
+            self._reasons.append(told)
             return [0.0] * num
         found: list[float] = np.frombuffer(tensor.dense, dtype=kind).tolist()
-        if len(found) != num:
-            self._reasons.append(f"{self._name}: {name} has {len(found)} values for {num} tokens")
-        elif not np.isfinite(found).all():
-            self._reasons.append(f"{self._name}: {name} holds what is no finite number")
         return found
 
 
-def _options(request: Tinker.ForwardBackwardRequest, loss: TokenLoss, reasons: list[str]) -> dict[str, float]:
+def _options(request: Tinker.ForwardBackwardRequest) -> dict[str, Any]:
     said: dict[str, Any] = dict(request.loss_fn_config)
     for name, value in request.loss_fn_config_v2.items():
         said[name] = value.number if value.WhichOneof("value") == "number" else value.text
-    for name, value in said.items():
-        if name not in loss.options:
-            known = ", ".join(loss.options) or "none"
-            reasons.append(f"the option {name!r} is none of this loss, whose options are {known}")
-        elif not isinstance(value, float) or not np.isfinite(value):
-            reasons.append(f"the option {name!r} is {value!r}; it must be a finite number")
-    return {name: value for name, value in said.items() if isinstance(value, float)}
-
-
-def _names(given: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(given)) or "nothing"
+    return said
 
 
 def _batched(values: Sequence[np.ndarray[Any, Any]]) -> Tinker.BatchedTensor:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graft.training.service.refusal import Kind, Refusal
-from graft.training.service.sessions.sampler import Wish
+from graft.training.service.sessions.sampler import Wish, wrong_prompt
 from graft.training.service.tinker.bodies import Sample
 
 
 def wish_of(said: Sample, *, num_tokens: int, max_tokens: int) -> Wish:
     """``num_tokens``: of the vocabulary; ``max_tokens``: of a prompt with its answer. Raises ``Refusal``."""
     ids = [id for chunk in said.prompt.chunks for id in chunk.tokens]
-    reasons = []
-    if not 1 <= len(ids) < max_tokens:
-        reasons.append(f"the prompt has {len(ids)} tokens; it may have 1 to {max_tokens - 1}")
-    if wrong := [id for id in ids if id >= num_tokens]:
-        reasons.append(f"the prompt has the token {wrong[0]}; tokens are from 0 to {num_tokens - 1}")
+    reasons = wrong_prompt(ids, num_tokens=num_tokens, max_tokens=max_tokens)
     last = said.prompt_logprobs_last_n
     if last is not None and not (said.prompt_logprobs and last < len(ids)):
         reasons.append(f"prompt_logprobs_last_n is {last}: it goes with prompt_logprobs, and is less than {len(ids)}")

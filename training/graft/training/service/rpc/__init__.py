@@ -1,0 +1,1 @@
+"""``graft.v1.TrainService``: a call is answered when its turn is done."""
