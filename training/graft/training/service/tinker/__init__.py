@@ -24,10 +24,10 @@ where 408 is "ask again".
 ``create_sampling_session``, ``asample``,     met: the base and versions. Not met: top-k of the prompt, logprobs of
 ``join_sampling_session``, ``samplers/{id}``  named tokens there, drawn alternatives, stability information
 ``retrieve_future``                           met. ``retrieve_futures``, ``cancel_future``: the flags say no
-``weights_info``, ``checkpoints`` of a run    met
+``weights_info``                              met
 ``telemetry``                                 accepted, and thrown away
 ``save_weights_external``, ``copy_weights``,  not met: a version is downloaded from the server that samples; there are
-``publish``, projects, search, audit,         no projects, no accounts, no bills
-billing, ``auth/token``
+``publish``, lists of runs and checkpoints,   no projects, no accounts, no bills
+projects, audit, billing, ``auth/token``
 ===========================================  ==========================================================================
 """
