@@ -39,6 +39,7 @@ def trainer(held: HeldBase, server: str, work: Path, limits: Limits) -> Iterator
             yield http, sessions
     finally:
         sessions.close()
+        served.hurry()
         computing.stop()
         served.close()
 

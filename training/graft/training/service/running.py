@@ -69,6 +69,7 @@ def serve(settings: ServiceSettings) -> None:
     finally:
         over.set()
         sessions.close()
+        served.hurry()
         computing.stop()
         served.close()
 

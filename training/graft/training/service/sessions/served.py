@@ -10,15 +10,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graft.client import Client, Conflict, GraftClientError, NotFound, ResourceExhausted, Unauthenticated, Unavailable
 from graft.client.generation import Generation
 from graft.training.service.refusal import Kind, Refusal
 
+PATIENCE_SECONDS = 180.0
+"""With a server that is about to answer again."""
 _MOST_CALLERS = 256
 _TRUSTED_SECONDS = 60.0
 """After which a token is asked about anew."""
+
+Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Served:
         self._lock = threading.Lock()
         self._clients: OrderedDict[str | None, Client] = OrderedDict()
         self._known: dict[str | None, float] = {}
+        self._over = threading.Event()
 
     def caller(self, token: str | None) -> Caller:
         """Who brings a token. Raises ``Refusal`` where the server does not know it."""
@@ -55,7 +60,9 @@ class Served:
     def publish(self, caller: Caller, folder: Path, *, adapter: str, alias: str | None, is_noop: bool) -> str:
         """The digest of a new version, which answers as soon as it is asked. Raises ``Refusal``."""
         with refusing():
-            pushed = self._client(caller.token).push_adapter(folder, name=adapter, alias=alias, allow_noop=is_noop)
+            pushed = self._patiently(
+                caller, lambda client: client.push_adapter(folder, name=adapter, alias=alias, allow_noop=is_noop)
+            )
         digest: str = pushed.version.digest
         return digest
 
@@ -67,14 +74,30 @@ class Served:
                     self._client(caller.token).delete_version(adapter, digest)
 
     def generate(self, caller: Caller, ids: Sequence[int], *, model: str, **options: Any) -> Generation:
+        """An answer, or several. Raises ``Refusal``."""
         with refusing():
-            return self._client(caller.token).generate(list(ids), model=model, **options)
+            return self._patiently(caller, lambda client: client.generate(list(ids), model=model, **options))
 
     def prompt_logprobs(self, caller: Caller, ids: Sequence[int], *, model: str) -> list[float]:
-        """Nats of every token but the first."""
+        """Nats of every token but the first. Raises ``Refusal``."""
         with refusing():
-            found = self._client(caller.token).score(list(ids[:1]), [list(ids[1:])], model=model)
+            found = self._patiently(caller, lambda client: client.score(list(ids[:1]), [list(ids[1:])], model=model))
         return [one.logprob for one in found.scores[0].tokens]
+
+    def _patiently(self, caller: Caller, ask: Callable[[Client], Reply]) -> Reply:
+        """A number is used up where its request fails: a server that replaces its engine, or is full, is waited for."""
+        end, pause = self._clock() + PATIENCE_SECONDS, 0.1
+        while True:
+            try:
+                return ask(self._client(caller.token))
+            except (Unavailable, ResourceExhausted):
+                if self._clock() + pause > end or self._over.wait(pause):
+                    raise
+                pause = min(2 * pause, 5.0)
+
+    def hurry(self) -> None:
+        """Nothing is waited for any more."""
+        self._over.set()
 
     def close(self) -> None:
         with self._lock:
