@@ -115,7 +115,7 @@ def test_a_demo_that_fails_keeps_the_log_and_prints_what_matters(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("graft.cli.demo.demo.train_all", lambda *_: {})
     with pytest.raises(CommandFailed):
-        demo_command.run(argparse.Namespace(keep=None))
+        demo_command.run(argparse.Namespace(keep=None, demo=None))
     (kept,) = tmp_path.glob("graft-demo-*")
     said = capsys.readouterr().err
     assert f"its files are kept in {kept}" in said
