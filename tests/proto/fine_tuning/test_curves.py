@@ -11,6 +11,7 @@ from graft.cli.commands import files, jobs
 from graft.cli.fine_tuning.comparing import Compared, differing, labels, overlaid
 from graft.cli.fine_tuning.curves import Curves, chosen, topics
 from graft.cli.fine_tuning.frame import frame
+from graft.cli.fine_tuning.plan import plan_text
 from graft.cli.plots.chart import Style
 from graft.v1 import job_pb2 as pb
 
@@ -76,6 +77,24 @@ def test_what_a_terminal_would_obey_is_shown() -> None:
         job(), Curves(), messages, wanted=[], notice="", size=(80, 24), style=Style(colours=False, unicode=True)
     )
     assert "\x1b" not in "".join(lines) and "\\x1b[2Jgone" in lines[-1]
+
+
+def test_a_plan_tells_its_cost_and_which_tokens_are_learned() -> None:
+    plan = pb.JobPlan(num_rows=3, num_examples=3, num_tokens=1_000, num_learned_tokens=40, num_steps=2, num_cut=1)
+    plan.trained_tokens, plan.notes[:] = 2_000, ["one row is long"]
+    plan.duration.FromSeconds(600)
+    example = plan.examples.add(row=2)
+    example.pieces.extend([pb.PlannedPiece(text="a\x1b\n"), pb.PlannedPiece(text="b", is_learned=True)])
+    text = plan_text(plan, Style(colours=False, unicode=True))
+    for words in (
+        "2 steps, 2,000 tokens, 10 min",
+        "of which 40 are learned",
+        "cut for their length: 1 examples",
+        "note: one row is long",
+    ):
+        assert words in text
+    assert text.endswith("line 2: a\\x1b\\n[b]")
+    assert "\x1b[32mb\x1b[0m" in plan_text(plan, Style(colours=True, unicode=True))
 
 
 @pytest.mark.parametrize(("command", "what"), [(jobs, "fine-tuning jobs"), (files, "files")])

@@ -127,6 +127,8 @@ def _followed(client: Client, job_id: str, args: argparse.Namespace) -> Shown:
     """A job that did not succeed is a failure of what was asked; in JSON its events are all that is printed."""
     from graft.cli.failure import FAILED
     from graft.cli.fine_tuning.following import follow, outcome
+    from graft.cli.fine_tuning.plan import plan_text
+    from graft.cli.plots.screen import style_of
     from graft.machine.control_characters import harmless
     from graft.v1 import job_pb2
 
@@ -138,7 +140,10 @@ def _followed(client: Client, job_id: str, args: argparse.Namespace) -> Shown:
         print(f"the job goes on: graft jobs watch {job_id}, or graft jobs cancel {job_id}", file=sys.stderr)
         raise
     args.code = 0 if job.state == job_pb2.JOB_STATE_SUCCEEDED else FAILED
-    return job, "" if as_json else harmless(outcome(job))
+    if as_json:
+        return job, ""
+    plan = f"{plan_text(job.plan, style_of(sys.stdout))}\n" if job.HasField("plan") else ""
+    return job, plan + harmless(outcome(job))
 
 
 def _list(client: Client, args: argparse.Namespace) -> Shown:
@@ -162,7 +167,9 @@ def _list(client: Client, args: argparse.Namespace) -> Shown:
 
 def _show(client: Client, args: argparse.Namespace) -> Shown:
     from graft.cli.fine_tuning.curves import Curves
+    from graft.cli.fine_tuning.plan import plan_text
     from graft.cli.fine_tuning.texts import job_text
+    from graft.cli.plots.screen import style_of
 
     job_id = _id(client, args.job)
     job, checkpoints = client.get_job(job_id), client.job_checkpoints(job_id)
@@ -170,7 +177,10 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
     metrics = {name: value for name in curves.names if (value := curves.last(name)) is not None}
     files = _files(client, [job.spec.training_file, job.spec.validation_file, *job.result.result_files])
     names = {file.id: file.filename for file in files}
-    return {"job": job, "checkpoints": checkpoints}, job_text(job, checkpoints, metrics, names)
+    text = job_text(job, checkpoints, metrics, names)
+    if job.HasField("plan"):
+        text += f"\n{plan_text(job.plan, style_of(sys.stdout))}"
+    return {"job": job, "checkpoints": checkpoints}, text
 
 
 def _results(client: Client, args: argparse.Namespace) -> Shown:
