@@ -26,6 +26,14 @@ class LocalSampler:
         with torch.no_grad():
             return [[self._answer(prompt, generator) for _ in range(self._num)] for prompt in prompts]
 
+    def score(self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[float]]:
+        found = []
+        for one in answers:
+            logits = self._model(input_ids=torch.tensor([[*prompt_ids, *one]])).logits[0]
+            logs = logits.detach().log_softmax(-1)[len(prompt_ids) - 1 : -1]
+            found.append(logs.gather(-1, torch.tensor([list(one)]).T)[:, 0].tolist())
+        return found
+
     def publish(self, files: Files, *, step: int) -> str:
         assert files
         self.published.append(step)

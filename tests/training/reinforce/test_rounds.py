@@ -152,7 +152,7 @@ def test_what_is_too_old_is_left_out() -> None:
     sampler.publish = lambda write, step: "nobody hears"
     told = [going.take(number, 0.03) for number in range(4)]
     assert [one["dropped/old"] for one in told] == [0, 0, 1, 1]
-    assert MISMATCH in told[0] and MISMATCH not in told[1]
+    assert all(one[MISMATCH] < 1e-4 for one in told[:2]), "old answers are scored anew"
     assert going.step.number == 4
 
 

@@ -27,6 +27,9 @@ Grade = Callable[[Sequence[tuple[int, Rollout]]], Sequence[float | None]]
 """The worth of answers, each to the prompt of a row; None where nothing can be said of one. A draw's are graded
 together: graders work on several at once."""
 
+_NUM_SCORED = 8
+"""Groups: about as many answers as a round of few prompts has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -135,6 +138,7 @@ class Rounds:
         step, plan, begin = self.step, self.plan, self.step.number
         if plan.recalls or plan.asks_reference:
             groups = with_recalled(step.model, groups, self.laying, step.layout, asks_reference=plan.asks_reference)
+        mismatch = self._mismatch(groups)
         given = self.lessons(groups, 0.0 if self.kl is None else self.kl.beta)
         parts = self.laying.steps(given, num=plan.num_steps, seed=f"{plan.seed}/{number}", step=begin)
         found = [step.learn(step.prepare(batches), learning_rate) for batches in parts]
@@ -142,11 +146,24 @@ class Rounds:
             return {}
         means = {name: fmean(one[name] for one in found) for name in found[0]}
         means |= {name: sum(one[name] for one in found) for name in ("tokens", "supervised_tokens")}
-        ages = [one.rollout.age(begin) for one in given]
-        means["staleness"] = fmean(ages)
-        if 0 not in ages:
-            means.pop(MISMATCH, None)
+        means["staleness"] = fmean(one.rollout.age(begin) for one in given)
+        if mismatch is not None:
+            means[MISMATCH] = mismatch
         return {**means, **(self._priced(groups) if plan.asks_reference else {})}
+
+    def _mismatch(self, groups: Sequence[Group]) -> float | None:
+        """Where no answer is the newest policy's, some are scored by it: before the round's first step, server and
+        trainer have the same weights. None where answers say it themselves.
+        """
+        answers = [one for group in groups for one in group.rollouts]
+        if not answers or any(one.age(self.step.number) == 0 for one in answers):
+            return None
+        found = []
+        for group in groups[:_NUM_SCORED]:
+            scored = self.sampler.score(group.rollouts[0].prompt_ids, [one.answer_ids for one in group.rollouts])
+            for memory, own in zip(group.memories, scored, strict=True):
+                found += [abs(old - new) for old, new in zip(memory.old, own, strict=True)]
+        return fmean(found)
 
     def _priced(self, groups: Sequence[Group]) -> dict[str, float]:
         """Nats of divergence, by which the next round's price is set, and the price that they had."""

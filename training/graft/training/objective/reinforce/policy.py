@@ -18,7 +18,8 @@ from graft.training.objective.reinforce.ratio import Level
 POLICY, KL_PENALTY = "policy", "kl_penalty"
 """The terms."""
 MISMATCH = "logprob_mismatch"
-"""Mean |Δ log p| of fresh tokens, between trained policy and server. Where no token is fresh it says nothing."""
+"""Mean |Δ log p| of fresh tokens, between trained policy and server. Where no token is fresh it says nothing, and
+rounds ask for scores."""
 _CLIPPED = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
 

@@ -29,5 +29,8 @@ class Sampler(Protocol):
         a version is published: each answer says which one it is of.
         """
 
+    def score(self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[float]]:
+        """log p of each token of answers to one prompt, by the newest version."""
+
     def publish(self, files: Files, *, step: int) -> str:
         """The policy's weights after so many steps. Returns the version's digest, which answers from now on."""

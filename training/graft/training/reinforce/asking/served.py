@@ -63,6 +63,11 @@ class ServedPolicy:
             lambda one: self._answers(one[1], one[0], num_answers), list(enumerate(prompts)), num_streams=streams
         )
 
+    def score(self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Raises what the client raises."""
+        found = self._client.score(list(prompt_ids), [list(one) for one in answers], model=self._model)
+        return [[token.logprob for token in one.tokens] for one in found.scores]
+
     def publish(self, files: Files, *, step: int) -> str:
         """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
         with self._publishing:  # the alias moves before this one knows whereto
