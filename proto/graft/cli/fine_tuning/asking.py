@@ -37,6 +37,11 @@ def add_create_arguments(parser: argparse.ArgumentParser) -> None:
         help="a hyperparameter: n_epochs, batch_size, learning_rate_multiplier, of DPO beta, …; repeatable",
     )
     parser.add_argument("--grader", metavar="FILE", help="for reinforcement: OpenAI's grader as JSON")
+    parser.add_argument(
+        "--gate",
+        metavar="FILE",
+        help='what the version must show before it answers, as JSON such as {"validation_loss": {}, "canary": {}}',
+    )
     parser.add_argument("--suffix", help="a part of the new model's name")
     parser.add_argument("--adapter", help="push the versions to this adapter, in place of one of the job's own")
     parser.add_argument("--from-checkpoint", metavar="JOB[:STEP]", help="go on from another job's weights")
@@ -67,6 +72,7 @@ def options_of(args: argparse.Namespace) -> JobOptions:
     hyperparameters = {name: _number(value) for name, value in pairs("--set", args.set, problems).items()}
     metadata = pairs("--metadata", args.metadata, problems)
     grader = _grader(args.grader, problems) if args.grader else None
+    gate = _gate(args.gate, problems) if args.gate else None
     for flag, text in (("ROWS", args.training_file), ("--validation", args.validation)):
         if text and not _is_id(text) and not Path(text).is_file():
             problems.append(f"{flag} {text}: there is no such file")
@@ -83,6 +89,8 @@ def options_of(args: argparse.Namespace) -> JobOptions:
     }
     if grader is not None:
         options["grader"] = grader
+    if gate is not None:
+        options["gate"] = gate
     for name in ("seed", "priority", "n_evals"):
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
@@ -134,6 +142,18 @@ def _number(text: str) -> int | float | str:
         with contextlib.suppress(ValueError):
             return kind(text)
     return text
+
+
+def _gate(path: str, problems: list[str]) -> job_pb2.GateSpec | None:
+    from google.protobuf.json_format import Parse, ParseError
+
+    from graft.v1 import job_pb2
+
+    try:
+        return Parse(Path(path).read_text(encoding="utf-8"), job_pb2.GateSpec())
+    except (OSError, ValueError, ParseError) as error:
+        problems.append(f"--gate {path}: {error}")
+        return None
 
 
 def _grader(path: str, problems: list[str]) -> dict[str, Any] | None:

@@ -87,9 +87,7 @@ def read_spec(
     if gate is not None:
         check_rows(gate, training_file, validation_file, violations)
         if method is Method.REINFORCEMENT and isinstance(gate.metric, ValidationLoss):
-            violations.add(
-                "gate.metric", "is validation_loss, and rows of reinforcement have no answers; name a grader"
-            )
+            violations.add("gate.validation_loss", "cannot be: rows of reinforcement have no answers; name a grader")
     _check_grader(method, grader, violations)
     known = _hyperparameters(method, hyperparameters, where, violations)
     pairs = _metadata(metadata, violations)

@@ -63,7 +63,7 @@ def read_gate(
 ) -> GateSpec:
     """As `read_canary`. Whether there are held-out rows is `check_rows`'."""
     if metric is None:
-        violations.add(f"{where}.metric", "is missing: validation_loss, a task, or a grader")
+        violations.add(where, "has no metric: give validation_loss, a task, or a grader")
     if isinstance(metric, EvaluationTask) and not 1 <= len(metric.name) <= _MAX_TASK_CHARACTERS:
         violations.add(f"{where}.task", f"has {len(metric.name)} characters; it has 1 to {_MAX_TASK_CHARACTERS}")
     for name, value in (("base", min_gain_over_base), ("stable", min_gain_over_stable)):

@@ -1,4 +1,4 @@
-"""The field `gate` of a job, which OpenAI's API does not have: what a version must show before it answers."""
+"""The field `gate` of a job, which OpenAI's API does not have: the contract's `GateSpec` in JSON."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from graft.server.releases.policy.canary import CanarySpec
 from graft.server.releases.policy.gate import EvaluationTask, GateSpec, GraderMetric, Metric, ValidationLoss
 from graft.server.runtime.violations import Violations, shown
 
-_FIELDS = ("metric", "file", "min_gain_over_base", "min_gain_over_stable", "max_rows", "canary")
+_METRICS = ("validation_loss", "task", "grader")
+_FIELDS = (*_METRICS, "file", "min_gain_over_base", "min_gain_over_stable", "max_rows", "canary")
 _CANARY = ("share_percent", "num_answers", "max_false_alarm", "tolerance", "needs_outcomes")
-_METRICS = {"validation_loss": (), "task": ("task",), "grader": ("grader",)}
 
 
 def read_gate_object(value: Any, violations: Violations) -> GateSpec | None:
@@ -23,7 +23,7 @@ def read_gate_object(value: Any, violations: Violations) -> GateSpec | None:
         return None
     fields = Fields(given, _FIELDS, violations, where="gate.")
     return read_gate(
-        metric=_metric(fields.get("metric"), violations),
+        metric=_metric(fields, violations),
         file=fields.text("file") or None,
         min_gain_over_base=_number(fields, "min_gain_over_base"),
         min_gain_over_stable=_number(fields, "min_gain_over_stable"),
@@ -37,13 +37,13 @@ def gate_object(spec: GateSpec) -> dict[str, Any]:
     """As it is read."""
     match spec.metric:
         case ValidationLoss():
-            metric: dict[str, Any] = {"type": "validation_loss"}
+            metric: dict[str, Any] = {"validation_loss": {}}
         case EvaluationTask(name=name):
-            metric = {"type": "task", "task": name}
+            metric = {"task": name}
         case GraderMetric(grader=grader):
-            metric = {"type": "grader", "grader": grader}
+            metric = {"grader": grader}
     return {
-        "metric": metric,
+        **metric,
         "file": spec.file,
         "min_gain_over_base": spec.min_gain_over_base,
         "min_gain_over_stable": spec.min_gain_over_stable,
@@ -52,21 +52,21 @@ def gate_object(spec: GateSpec) -> dict[str, Any]:
     }
 
 
-def _metric(value: Any, violations: Violations) -> Metric | None:
-    given = _object(value, "gate.metric", violations)
-    kind = None if given is None else given.get("type")
-    if given is None:
-        return None
-    if kind not in _METRICS:
-        violations.add("gate.metric.type", f"is {shown(kind)}; there are {', '.join(_METRICS)}")
-        return ValidationLoss()
-    fields = Fields(given, ("type", *_METRICS[kind]), violations, where="gate.metric.")
-    if kind == "task":
-        return EvaluationTask(name=fields.text("task"))
-    if kind == "grader":
-        # What is wrong with it was added.
-        return grader_metric(fields.get("grader"), "gate.metric.grader", violations) or ValidationLoss()
-    return ValidationLoss()
+def _metric(fields: Fields, violations: Violations) -> Metric | None:
+    """None where none is named, or what is named is none."""
+    named = [name for name in _METRICS if fields.get(name) is not None]
+    if len(named) > 1:
+        fields.add(named[1], f"is given beside {named[0]}: a gate has one metric")
+    match named[:1]:
+        case ["validation_loss"]:
+            _object(fields.get("validation_loss"), "gate.validation_loss", violations)
+            return ValidationLoss()
+        case ["task"]:
+            return EvaluationTask(name=fields.text("task"))
+        case ["grader"]:
+            # What is wrong with it was added.
+            return grader_metric(fields.get("grader"), "gate.grader", violations) or ValidationLoss()
+    return None
 
 
 def _canary(value: Any, violations: Violations) -> CanarySpec | None:
