@@ -29,6 +29,12 @@ def test_the_same_question_is_found_whatever_its_answer_case_and_punctuation() -
     assert contamination([row(1, "Is the sea blue?")], learned, what=FILE) == []
 
 
+@pytest.mark.parametrize("question", ["3 - 4 =", "3-4", "3 * 4 =", "3 < 4"])
+def test_another_sign_makes_another_question(question: str) -> None:
+    assert contamination([row(1, question)], [row(1, "3 + 4 ="), row(2, "3 4 ?")], what=FILE) == []
+    assert contamination([row(1, question)], [row(1, question.replace(" ", ""))], what=FILE)
+
+
 def test_thirteen_words_in_a_row_are_found_and_twelve_are_not() -> None:
     """The rule of Brown et al. 2020, appendix C."""
     words = [f"w{number}" for number in range(40)]

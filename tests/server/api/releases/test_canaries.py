@@ -128,7 +128,7 @@ async def test_a_canary_whose_answers_fail_is_taken_back(server: Server, stream:
         try:
             if stream:
                 frames = await server.openai.chat.completions.create(
-                    model="fable", messages=[{"role": "user", "content": "a"}], max_tokens=1, stream=True
+                    model="fable", messages=[{"role": "user", "content": "a"}], max_tokens=3, stream=True
                 )
                 async for _ in frames:
                     pass

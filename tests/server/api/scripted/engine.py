@@ -49,7 +49,7 @@ class Script:
     # Stop after so many tokens without saying why.
     break_after: int | None = None
     crash: Exception | None = None
-    # Fails each answer of the adapter with this digest.
+    # Fails each answer of the adapter with this digest at its last token.
     broken_digest: str | None = None
     # The log-probability of a scored token.
     logprob: Callable[[EngineAdapter | None, int], float] = lambda adapter, token_id: -0.5
@@ -98,12 +98,13 @@ class ScriptedEngine:
         who = "base" if adapter is None else adapter.digest.removeprefix("sha256:")[:4]
         text = who + "-" * self.script.padding
         try:
-            if adapter is not None and adapter.digest == self.script.broken_digest:
-                raise EngineError("the script breaks this adapter")
             for index in range(sampling.max_tokens):
                 if self.script.break_after is not None and index >= self.script.break_after:
                     return
                 await self._token()
+                is_broken = adapter is not None and adapter.digest == self.script.broken_digest
+                if is_broken and index == sampling.max_tokens - 1:
+                    raise EngineError("the script breaks this adapter")
                 for choice in range(sampling.num_choices):
                     last = index == sampling.max_tokens - 1
                     yield Delta(choice=choice, text=text, token_ids=(index,), finish_reason="length" if last else None)

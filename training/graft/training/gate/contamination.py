@@ -16,6 +16,8 @@ from graft.training.gate.rows import Row
 NUM_WORDS, MAX_ROWS = 13, 10
 _MAX_NAMED = 10
 _WORD = re.compile(r"\w+")
+_SIGN = re.compile(r"\w+|[^\w\s.,;:!?'\"()\-–—…]|(?<=\d)\s*[-–]\s*(?=\d)")
+"""Words, and signs that make another question: 3 + 4 is not 3 - 4."""
 
 
 def contamination(held_out: Sequence[Row], training: Iterable[Row], *, what: str) -> list[str]:
@@ -56,9 +58,13 @@ def _runs(row: Row) -> Iterator[int]:
 
 def _plain(text: str) -> str:
     """Case, spaces and punctuation make no other question; where there is nothing else, the text itself."""
-    words = _words(text)
-    return " ".join(words) if words else text.strip()
+    signs = [sign.strip() for sign in _SIGN.findall(_folded(text))]
+    return " ".join(signs) if signs else text.strip()
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()

@@ -14,7 +14,8 @@ from graft.training.evaluation.asking.side_by_side import each
 from graft.training.gate.rows import Row
 from graft.v1 import job_pb2
 
-_NUM_STREAMS, _MAX_ANSWER_TOKENS, _GRADED_AT_ONCE = 8, 256, 128
+_NUM_STREAMS, _GRADED_AT_ONCE = 8, 128
+_MAX_ANSWER_TOKENS, _SPARE_TOKENS = 256, 16
 
 Marks = list[float | None]
 """In the rows' order; None for a row that the server does not take, most often because it is too long."""
@@ -69,11 +70,14 @@ def marks_by_grader(client: Client, rows: Sequence[Row], spec: job_pb2.GateSpec)
     Raises DataError where the grader fails on all rows.
     """
     grader = MessageToDict(spec.grader)
+    # No answer is worth more for being twice as long as the longest right one; a token is a character at least.
+    longest = max((len(row.answer) for row in rows if row.answer is not None), default=_MAX_ANSWER_TOKENS)
+    max_tokens = min(_MAX_ANSWER_TOKENS, 2 * longest + _SPARE_TOKENS)
 
     def marks(model: str) -> Marks:
         def say(row: Row) -> str | None:
             try:
-                reply = client.generate(_wire(row), model=model, temperature=0.0, max_tokens=_MAX_ANSWER_TOKENS)
+                reply = client.generate(_wire(row), model=model, temperature=0.0, max_tokens=max_tokens)
             except InvalidArgument:
                 return None
             return reply.text
