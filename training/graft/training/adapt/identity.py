@@ -7,6 +7,7 @@ from typing import Protocol
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.training.adapt.methods.continued import digest_of
 from graft.training.job.folder import BASE, DATA, Identity
 from graft.training.job.lineage import data_digest
 from graft.training.job.sources import Sources
@@ -14,7 +15,7 @@ from graft.training.loop.optim import Schedule
 from graft.training.settings.ending import Ending, ends_by_measure
 from graft.training.settings.settings import CONTROLS, ELSEWHERE, SCHEDULE, TOLD, TrainingSettings
 
-_FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps"}
+_FREE = ELSEWHERE | CONTROLS | SCHEDULE | TOLD | {"gradient_accumulation_steps", "start"}
 
 
 def identity(
@@ -24,6 +25,9 @@ def identity(
     values = {name: str(value) for name, value in vars(settings).items() if name not in _FREE}
     values["micro-batches per step"] = str(settings.gradient_accumulation_steps * dp)
     values |= {BASE: base.digest, "form": form.value, DATA: Sources.of(data).digest}
+    start = getattr(settings, "start", None)
+    if start is not None:
+        values["start"] = digest_of(start)  # the same files are the same start, wherever they lie
     return Identity(values=values, schedule=schedule)
 
 

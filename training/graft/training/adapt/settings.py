@@ -47,6 +47,9 @@ class AdaptSettings(TrainingSettings):
     """Settings of one training on a base."""
 
     method: str = setting("lora", f"how the base learns: {', '.join(METHODS)}; QLoRA is {_QLORA}", _METHOD)
+    start: str | None = setting(
+        None, "lora: the folder of an adapter to go on from, whose layers, ranks and scale are taken with its weights"
+    )
     r: int = setting(16, "rank", _RANK)
     lora_alpha: float = setting(32.0, "scale of the adapter, divided by the rank", POSITIVE)
     lora_dropout: float = setting(0.0, "share of an adapter's inputs left out in training", BELOW_1)

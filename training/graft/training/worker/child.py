@@ -16,8 +16,16 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from graft.training.runtime.startup import prepare
+
+if TYPE_CHECKING:
+    from graft.training.worker.folder import JobFolder
+    from graft.training.worker.tell import Tell
+    from graft.training.worker.trained import Trained
+    from graft.v1.job_pb2 import JobPlan
 
 FAILURE = "failure.json"
 FAILED, FAILED_BY_USER = 1, 2
@@ -29,20 +37,26 @@ def main(attempt: Path) -> int:
     prepare()
     from graft.training.worker.folder import JobFolder
     from graft.training.worker.methods.adapting import is_first
+    from graft.training.worker.planning import read_plan, write_plan
     from graft.training.worker.tell import FILE, Tell
     from graft.training.worker.trained import FILE as RESULT
-    from graft.training.worker.trained import Trained
 
     job = JobFolder.read(attempt)
     _end_with_the_worker(job.hold)
     lock = _alone(job.path) if is_first() else None
-    if (attempt / RESULT).exists():
+    if (attempt / RESULT).exists() or read_plan(attempt) is not None:
         return 0
-    train: Callable[[JobFolder, Tell], Trained] = import_module(
-        f"graft.training.worker.methods.{_METHODS[job.spec.method]}"
-    ).train
+    method, tell = (
+        import_module(f"graft.training.worker.methods.{_METHODS[job.spec.method]}"),
+        Tell(path=job.attempt / FILE),
+    )
+    train: Callable[[JobFolder, Tell], Trained] = method.train
     try:
-        trained = train(job, Tell(path=job.attempt / FILE))
+        if job.spec.dry_run:
+            if is_first():
+                write_plan(_plan(method)(job, tell), attempt)
+            return 0
+        trained = train(job, tell)
     except Exception as error:
         code, status = _code(error)
         if status != FAILED_BY_USER and not status > 128:
@@ -54,6 +68,17 @@ def main(attempt: Path) -> int:
         trained.write(job.attempt)
         os.close(lock)
     return 0
+
+
+def _plan(method: ModuleType) -> Callable[[JobFolder, Tell], JobPlan]:
+    """Raises ``ConfigurationError``."""
+    from graft.training.errors import ConfigurationError
+
+    found: Callable[[JobFolder, Tell], JobPlan] | None = getattr(method, "plan", None)
+    if found is None:
+        name = method.__name__.rpartition(".")[2]
+        raise ConfigurationError(f"dry_run is known of supervised jobs, not of {name}: leave it out.")
+    return found
 
 
 def _alone(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 from graft.client import Client
 from graft.client.operation import itself, unary
 from graft.training.runtime.disk import written
-from graft.v1 import file_pb2
+from graft.v1 import adapter_pb2, file_pb2
 from graft.v1 import job_pb2 as pb
 
 RESULTS = "fine-tune-results"
@@ -19,6 +20,7 @@ LEASE_LOST = "LEASE_LOST"
 """The reason of an error that says so."""
 _CHUNK_BYTES = 1 << 20
 _DOWNLOAD, _UPLOAD = "/graft.v1.FileService/DownloadFile", "/graft.v1.FileService/UploadFile"
+_DOWNLOAD_VERSION = "/graft.v1.AdapterService/DownloadVersion"
 _TRANSFER_SECONDS = 3600.0
 
 
@@ -71,6 +73,22 @@ class WorkerClient(Client):
                 )
                 for part in parts:
                     out.write(part.data)
+            draft.rename(target)
+
+    def download_version(self, adapter: str, digest: str, target: Path) -> None:
+        """A version's files, into a folder; one that is there already is whole, and stays. Raises `NotWritten`."""
+        if target.is_dir():
+            return
+        draft = target.with_name(f".{target.name}")
+        request = adapter_pb2.DownloadVersionRequest(adapter=adapter, version=digest)
+        with written(target, draft=draft, remedy="free the worker's disk"):
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            parts = self._responses(_DOWNLOAD_VERSION, request, adapter_pb2.DownloadVersionResponse, _TRANSFER_SECONDS)
+            for part in parts:
+                if part.HasField("chunk"):
+                    with (draft / Path(part.chunk.file).name).open("ab") as out:
+                        out.write(part.chunk.data)
             draft.rename(target)
 
     def upload(self, path: Path, *, request_id: str) -> str:

@@ -79,6 +79,11 @@ class JobFolder:
         return self.path / _GATE if self.spec.gate.file else self.validation_file
 
     @property
+    def start(self) -> Path | None:
+        """The folder of the adapter that the training goes on from; None where it begins from the base."""
+        return self.path / "start" if self.job.HasField("start") else None
+
+    @property
     def work(self) -> Path:
         """Where the training has its checkpoints, metrics and what it makes."""
         return self.path / "work"

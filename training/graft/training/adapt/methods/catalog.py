@@ -49,7 +49,12 @@ MAKERS: Mapping[str, Callable[[AdaptSettings], Method]] = {
 
 
 def method_of(settings: AdaptSettings) -> Method:
-    """What the setting ``method`` names."""
+    """What the setting ``method`` names. Raises ``ConfigurationError`` where it cannot go on from an adapter."""
+    if settings.start is not None and settings.method != "lora":
+        raise ConfigurationError(
+            f"setting 'start' names a LoRA adapter to go on from, and the method is {settings.method}: take lora, or "
+            "leave start out."
+        )
     return MAKERS[settings.method](settings)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Learning, Method, Route, Way
+from graft.training.adapt.methods.continued import continued
 from graft.training.adapt.methods.through_peft import PeftMethod
 from graft.training.adapt.settings import AdaptSettings
 from graft.training.adapt.targets import Targets
@@ -21,6 +22,9 @@ RANKS = LAYERS | {"r", "lora_alpha", "lora_dropout", "rank_pattern", "alpha_patt
 
 
 def lora(settings: AdaptSettings) -> Method:
+    """Or what goes on from an adapter."""
+    if settings.start is not None:
+        return continued(settings, settings.start)
     return _plain(settings, "lora", frozenset(("use_rslora",)))
 
 

@@ -57,19 +57,28 @@ def settings_of(job: JobFolder, base: Base, numbers: Numbers, *, learning_rate: 
             f"the server holds {base.name} as {job.form}, on which nothing is trained here: start the worker with "
             "--base and the folder that `graft quantize` made."
         )
-    rows_per_epoch = -(-num_rows_of(job.training_file) // numbers.batch_size)
-    held_out = (
-        {} if job.validation_file is None else {"validation": str(job.validation_file), "eval_steps": rows_per_epoch}
-    )
+    held_out: dict[str, Any] = {}
+    if job.validation_file is not None and (steps := eval_steps(job, numbers)):
+        held_out = {"validation": str(job.validation_file), "eval_steps": steps}
+    start = {} if job.start is None else {"start": str(job.start)}
     return {
         **form,
         **numbers.settings(learning_rate=learning_rate),
         **held_out,
+        **start,
         "seed": job.spec.seed,
         "tensorboard": True,
         **more,
         **job.settings,
     }
+
+
+def eval_steps(job: JobFolder, numbers: Numbers) -> int:
+    """From one look at the validation file to the next: so that there are ``n_evals``, or one each epoch; 0: never."""
+    per_epoch = -(-num_rows_of(job.training_file) // numbers.batch_size)
+    if not job.spec.HasField("n_evals"):
+        return per_epoch
+    return job.spec.n_evals and max(1, per_epoch * numbers.n_epochs // job.spec.n_evals)
 
 
 def record_of(job: JobFolder, base: Base, training: Adapting[_SETTINGS]) -> TrainedRecord:

@@ -19,6 +19,7 @@ from graft.training.gate.told import news_of, not_carried_out
 from graft.training.worker.child import FAILURE
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
+from graft.training.worker.planning import read_plan
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
@@ -115,7 +116,8 @@ class Attempt:
 
     @property
     def _is_trained(self) -> bool:
-        return Trained.read(self._folder.attempt) is not None
+        attempt = self._folder.attempt
+        return Trained.read(attempt) is not None or read_plan(attempt) is not None
 
     def _fetch(self) -> None:
         """The job's files."""
@@ -125,6 +127,11 @@ class Attempt:
             self._said(lambda: self._acting.download(spec.validation_file, path), "download_failed")
         if spec.gate.file and (held_out := folder.held_out_file) is not None:
             self._said(lambda: self._acting.download(spec.gate.file, held_out), "download_failed")
+        if (start := folder.start) is not None:
+            made = folder.job.start
+            self._said(
+                lambda: self._acting.download_version(made.adapter, made.version_digest, start), "download_failed"
+            )
 
     def _start(self) -> Child:
         self._folder.hold.unlink(missing_ok=True)
@@ -174,6 +181,11 @@ class Attempt:
     def _finish(self) -> Ending:
         """Everything that was made is on the server before it is said that the job has succeeded."""
         folder, trained = self._folder, Trained.read(self._folder.attempt)
+        if (plan := read_plan(folder.attempt)) is not None:
+            self._drain()
+            self._complete(plan=plan)
+            shutil.rmtree(folder.path, ignore_errors=True)
+            return Ending.SUCCEEDED
         assert trained is not None
         pushed = self._said(lambda: self._acting.push_adapter(trained.adapter, name=folder.adapter), "version_refused")
         digest: str = pushed.version.digest
@@ -235,7 +247,7 @@ class Attempt:
         while not self._reporting.go_on():
             self._wait_for_the_server()
 
-    def _complete(self, **outcome: pb.JobResult | pb.JobFailure | pb.JobRelease) -> None:
+    def _complete(self, **outcome: pb.JobResult | pb.JobPlan | pb.JobFailure | pb.JobRelease) -> None:
         request = pb.CompleteJobRequest(job=self._folder.id, fence=self._folder.fence, **outcome)  # type: ignore[arg-type]
         self._said(lambda: self._client.complete(request, timeout=60.0), "not_completed")
 
