@@ -131,6 +131,9 @@ def train(job: JobFolder, tell: Tell) -> Trained:
 def _teller(hearing: Hearing, course: Course, start: int) -> Teller:
     """Of rounds in the place of steps."""
     rounds: Any = SimpleNamespace(
-        schedule=course.schedule, checkpoint_steps=course.save_rounds, step=SimpleNamespace(number=start)
+        schedule=course.schedule,
+        learning_rate=course.learning_rate,
+        checkpoint_steps=course.save_rounds,
+        step=SimpleNamespace(number=start),
     )
     return Teller(hearing, rounds)

@@ -1,0 +1,43 @@
+"""What is told of each step of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from graft.training.loop.optim import Schedule
+from graft.training.worker.hearing import Hearing
+
+
+class Told:
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def metrics(self, step: int, values: dict[str, float], *, message: str) -> None:
+        self.rows.append({"step": step, **values})
+
+    def progress(self, step: int, **said: Any) -> None:
+        pass
+
+
+def test_each_step_is_told_with_the_rate_that_it_was_taken_at(tmp_path: Path) -> None:
+    told = Told()
+    hearing = Hearing(
+        tell=cast(Any, told),
+        folder=tmp_path,
+        versions=tmp_path / "versions",
+        hold=tmp_path / "hold",
+        record=cast(Any, None),
+        told_checkpoint=0,
+    )
+    schedule = Schedule(num_steps=4, warmup_steps=2, shape="linear", floor=0.0)
+    run = SimpleNamespace(schedule=schedule, learning_rate=0.2, checkpoint_steps=None, step=SimpleNamespace(number=0))
+    teller = hearing(cast(Any, run))
+    for step in range(4):
+        teller.report(step, {"loss": 1.0, "tokens": 8})
+    rates = [row["learning_rate"] for row in told.rows]
+    assert [round(rate, 6) for rate in rates] == [0.1, 0.2, 0.2, 0.1], "two steps up to the peak, then down to 0 at 4"
+    assert [row["step"] for row in told.rows] == [1, 2, 3, 4]
