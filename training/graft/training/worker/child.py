@@ -113,6 +113,7 @@ def _code(error: Exception) -> tuple[str, int]:
 
     from graft.adapters.errors import GraftError
     from graft.training.errors import ConfigurationError, DataError, Diverged, Interrupted, NotWritten
+    from graft.training.reinforce.asking.grader_faults import GradersFailed
 
     if isinstance(error, Interrupted):
         return "interrupted", error.exit_code
@@ -121,6 +122,7 @@ def _code(error: Exception) -> tuple[str, int]:
         (Diverged, "diverged"),
         (ConfigurationError, "invalid_settings"),
         (NotWritten, "disk_refused"),
+        (GradersFailed, "graders_failed"),
         (torch.OutOfMemoryError, "out_of_memory"),
         (MemoryError, "out_of_memory"),
     ):

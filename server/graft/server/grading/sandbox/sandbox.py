@@ -108,7 +108,12 @@ class Sandbox:
         limits = json.dumps(self.limits.of_a_process())
         try:
             return subprocess.Popen(
-                sandboxed(self._bwrap, self._interpreter, self._code, [limits], info_fd=info_fd, filter_fd=filter_fd),
+                [
+                    *_unprivileged(),
+                    *sandboxed(
+                        self._bwrap, self._interpreter, self._code, [limits], info_fd=info_fd, filter_fd=filter_fd
+                    ),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -117,7 +122,6 @@ class Sandbox:
                 cwd="/",
                 # Signals to the server's terminal end no script, and what bwrap has begun is ended with it.
                 start_new_session=True,
-                **_unprivileged(),
             )
         except OSError as error:
             raise SandboxFailed(f"bwrap did not start: {error}") from error
@@ -133,9 +137,16 @@ def _close(process: subprocess.Popen[bytes]) -> None:
             there(pipe).close()
 
 
-def _unprivileged() -> dict[str, Any]:
-    """Root's processes are not counted by the kernel, and root's files are there for root in any namespace."""
-    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+def _unprivileged() -> list[str]:
+    """Root's processes are not counted by the kernel, and root's files are there for root in any namespace.
+
+    By a program, for `subprocess` changes users only in a process that it has forked, where handlers of libraries run
+    that may crash it (gRPC's do); any other it begins by vfork.
+    """
+    if os.geteuid():
+        return []
+    user = str(UNPRIVILEGED)
+    return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"]
 
 
 def _first_process(process: subprocess.Popen[bytes], info: int, deadline: float) -> FirstProcess:
