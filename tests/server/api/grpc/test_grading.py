@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,8 +16,11 @@ from graft.training.reinforce.asking.grader_faults import GradersFailed, Toleran
 from graft.training.reinforce.rollout import Rollout
 from graft.v1 import grading_pb2 as pb
 from graft.v1 import grading_pb2_grpc
-from tests.server.api.conftest import Server
+from tests.server.api.conftest import Server, StartServer
 from tests.server.api.http.test_graders import CHECK, JUDGED, SCRIPT
+from tests.server.grading.conftest import python
+
+__all__ = ["python"]
 
 
 async def grade(server: Server, grader: Any, *observations: pb.Observation) -> list[pb.Grade]:
@@ -86,6 +90,48 @@ async def test_a_training_asks_for_rewards(server: Server) -> None:
     assert said.startswith("graders failed on 13 of 130 answers (10%): invalid_variable 13; the first: exact: item.ans")
     with pytest.raises(GradersFailed, match="13 of 130"):
         await asyncio.to_thread(ask, 0.05)
+
+
+HARMS = """
+import ctypes, os, socket
+def grade(sample, item):
+    match item["harm"]:
+        case "fork bomb":
+            while True:
+                try: os.fork()
+                except OSError: pass
+        case "endless loop":
+            while True: pass
+        case "10 GB": return len(bytearray(10 << 30))
+        case "file": return len(open("/etc/passwd").read())
+        case "network": return len(socket.create_connection(("127.0.0.1", item["port"])).recv(1))
+        case "crash": return ctypes.string_at(0)
+    return 0.5
+"""
+
+
+@pytest.mark.slow
+async def test_a_training_goes_on_or_ends_where_scripts_mean_harm(start_server: StartServer, python: Path) -> None:
+    """Each is contained, the others' rewards are as they were, and the training says what happened."""
+    server = await start_server(python_graders=True, python_grader_executable=python, python_grader_seconds=5.0)
+    harms = ("none", "fork bomb", "endless loop", "10 GB", "file", "network", "crash", "none")
+    items: list[dict[str, object]] = [{"harm": harm, "port": server.grpc_port} for harm in harms]
+    told: list[str] = []
+
+    def ask() -> tuple[AskedGrader, list[float | None]]:
+        with Client(f"localhost:{server.grpc_port}") as client:
+            script = {"type": "python", "name": "script", "source": HARMS}
+            grader = AskedGrader(client, script, items, tolerance=Tolerance(max_share=0.75), tell=told.append)
+            return grader, grader([(row, _rollout("7")) for row in range(len(items))])
+
+    grader, rewards = await asyncio.to_thread(ask)
+    assert rewards == [0.5, *[None] * 6, 0.5]
+    words = [one.details for one in grader.last.faults]
+    for said, expected in zip(words, ("5 s", "5 s", "memory", "FileNotFound", "Permission", "signal 11"), strict=True):
+        assert expected in said
+    assert told[0].startswith("graders failed on 6 of 8 answers (75%): python_grader_runtime 6; the first: script: ")
+    with pytest.raises(GradersFailed, match="6 of 8"):
+        Tolerance.of("auto").check(grader.last)
 
 
 def _rollout(text: str) -> Rollout:
