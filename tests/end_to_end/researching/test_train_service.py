@@ -59,8 +59,9 @@ def trainer(folder: Path, server: Server, *flags: str) -> Iterator[Trainer]:
     try:
         yield going
     finally:
-        going.process.send_signal(signal.SIGTERM)
-        assert going.process.wait(timeout=60) in (0, -signal.SIGTERM)
+        if going.process.poll() is None:
+            going.process.send_signal(signal.SIGTERM)
+            assert going.process.wait(timeout=60) == 0
 
 
 def begun(stub: TrainServiceStub, *, saved: pb.SavedOrigin | None = None) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import signal
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +33,7 @@ from graft.v1.common_pb2 import ServingForm as FormNumber
 from graft.v1.server_pb2 import GetInfoResponse
 from graft.v1.train_pb2_grpc import add_TrainServiceServicer_to_server
 
-_SWEEP_SECONDS = 5.0
+_SWEEP_SECONDS, _GRACE_SECONDS = 5.0, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,17 @@ def serve(settings: ServiceSettings) -> None:
 
 async def _answer(settings: ServiceSettings, sessions: Sessions, listening: socket.socket) -> None:
     """On both ports, until a signal."""
-    config = uvicorn.Config(TinkerFront(sessions).app(), log_config=None, access_log=False, lifespan="off")
+    http = _Http(
+        uvicorn.Config(
+            TinkerFront(sessions).app(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=round(_GRACE_SECONDS),
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, http.end)
     options = [("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.max_send_message_length", MAX_BODY_BYTES)]
     rpc = grpc.aio.server(options=options)
     add_TrainServiceServicer_to_server(Servicer(sessions), rpc)
@@ -94,11 +107,22 @@ async def _answer(settings: ServiceSettings, sessions: Sessions, listening: sock
     where = f"gRPC on {settings.host}:{grpc_port}, tinker's wire on http://{settings.host}:{http_port}"
     print(f"{held.base.name} as {held.form}: {where}", flush=True)
     try:
-        await uvicorn.Server(config).serve(sockets=[listening])
+        await http.serve(sockets=[listening])
     finally:
         # Turns that wait for their answers are refused first, so that no call is left.
         sessions.close()
-        await rpc.stop(grace=5.0)
+        await rpc.stop(grace=_GRACE_SECONDS)
+
+
+class _Http(uvicorn.Server):
+    """Signals are its starter's, which has more to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def end(self) -> None:
+        self.should_exit = True
 
 
 def _sweep(sessions: Sessions, over: threading.Event) -> None:
