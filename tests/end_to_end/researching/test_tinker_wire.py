@@ -145,3 +145,25 @@ def test_adapters_are_bounded_and_a_lost_session_frees_its_own(going: tuple[Test
     assert create(0).status_code == 404
     caller.send(REQUESTS[2])
     assert create(0).status_code == 200
+
+
+def test_nothing_of_one_caller_is_another_s(going: tuple[TestClient, Sessions]) -> None:
+    caller = Caller(going[0])
+    for recorded in REQUESTS[2:6]:
+        caller.send(recorded)
+    model = f"{caller.session}:train:0"
+    saved = caller.post("save_weights", model_id=model, seq_id=1, path="mine").json()
+    path = caller.post("retrieve_future", request_id=saved["request_id"]).json()["path"]
+    other = {"X-API-Key": "tml-another"}
+    session = going[0].post("/api/v1/create_session", headers=other, json={}).json()["session_id"]
+    for verb, body in (
+        ("session_heartbeat", {"session_id": caller.session}),
+        ("get_info", {"model_id": model}),
+        ("retrieve_future", {"request_id": saved["request_id"]}),
+        ("optim_step", {"model_id": model, "seq_id": 2, "adam_params": {}}),
+        ("weights_info", {"tinker_path": path}),
+        ("load_weights", {"session_id": session, "model_seq_id": 0, "path": path, "optimizer": True}),
+    ):
+        reply = going[0].post(f"/api/v1/{verb}", headers=other, json=body)
+        assert reply.status_code in (404, 410), f"{verb}: {reply.text}"
+    assert caller.post("weights_info", tinker_path=path).json()["lora_rank"] == 4
