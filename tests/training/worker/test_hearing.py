@@ -6,8 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from graft.training.loop.optim import Schedule
 from graft.training.worker.hearing import Hearing
+from graft.training.worker.methods.reinforcement import _teller
 
 
 class Told:
@@ -23,19 +26,30 @@ class Told:
         pass
 
 
-def test_each_step_is_told_with_the_rate_that_it_was_taken_at(tmp_path: Path) -> None:
-    told = Told()
-    hearing = Hearing(
+def heard(told: Told, folder: Path) -> Hearing:
+    return Hearing(
         tell=cast(Any, told),
-        folder=tmp_path,
-        versions=tmp_path / "versions",
-        hold=tmp_path / "hold",
+        folder=folder,
+        versions=folder / "versions",
+        hold=folder / "hold",
         record=cast(Any, None),
         told_checkpoint=0,
     )
-    schedule = Schedule(num_steps=4, warmup_steps=2, shape="linear", floor=0.0)
-    run = SimpleNamespace(schedule=schedule, learning_rate=0.2, checkpoint_steps=None, step=SimpleNamespace(number=0))
-    teller = hearing(cast(Any, run))
+
+
+SCHEDULE = Schedule(num_steps=4, warmup_steps=2, shape="linear", floor=0.0)
+
+
+@pytest.mark.parametrize("of_rounds", [False, True])
+def test_each_step_or_round_is_told_with_the_rate_that_it_was_taken_at(tmp_path: Path, of_rounds: bool) -> None:
+    told = Told()
+    run: Any = SimpleNamespace(schedule=SCHEDULE, learning_rate=0.2)
+    if of_rounds:
+        run.save_rounds = 10
+        teller = _teller(heard(told, tmp_path), run, 0)
+    else:
+        run.checkpoint_steps, run.step = None, SimpleNamespace(number=0)
+        teller = heard(told, tmp_path)(run)
     for step in range(4):
         teller.report(step, {"loss": 1.0, "tokens": 8})
     rates = [row["learning_rate"] for row in told.rows]
