@@ -49,6 +49,8 @@ def options() -> list[tuple[str, str | int]]:
         ("grpc.service_config", service_config()),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        # A server that begins again is found soon: gRPC's own pauses between two tries grow to two minutes.
+        ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
     ]

@@ -35,11 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the server's gRPC address (default: $GRAFT_SERVER or %(default)s); the token is in GRAFT_TOKEN",
     )
     parser.add_argument("--name", help="of this worker, in events and below --folder (default: this host's name)")
-    add_flags(parser)
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What ``graft up`` has, too."""
     parser.add_argument(
         "--folder",
         type=Path,
@@ -59,6 +54,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="YAML, JSON or TOML file: for supervised and dpo settings of graft finetune and graft align, which all "
         "jobs of the method have",
+    )
+    parser.add_argument(
+        "--yield-to",
+        metavar="URL",
+        help="Prometheus metrics of a server on this machine, such as http://localhost:8471/metrics: trainings wait "
+        "between two steps while its users wait too long for first tokens (graft up says it by itself)",
+    )
+    parser.add_argument(
+        "--yield-above",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="mean time to a first token from which on they wait (default: %(default)s)",
     )
     parser.add_argument("--max-jobs", type=int, help="end after so many jobs (default: go on for ever)")
 

@@ -9,12 +9,11 @@ import errno
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from io import RawIOBase
 from pathlib import Path
-
-from torch.distributed.checkpoint import CheckpointException
 
 from graft.training.errors import ConfigurationError, NotWritten, TrainingError
 
@@ -71,8 +70,7 @@ def check_makeable(path: Path, flag: str) -> None:
 
 def refusal(error: BaseException) -> str | None:
     """The system's words for what it refused; None for an error that is not the disk's."""
-    if isinstance(error, CheckpointException):
-        inner = cause(error)
+    if (inner := cause(error)) is not error:
         return refusal(inner) or str(inner) or repr(inner)
     rust = _RUST_ERROR.search(str(error))
     number = int(rust[1]) if rust else error.errno if isinstance(error, OSError) else None
@@ -86,7 +84,8 @@ def refusal(error: BaseException) -> str | None:
 
 def cause(error: BaseException) -> BaseException:
     """torch wraps what went wrong in each process."""
-    if isinstance(error, CheckpointException):
+    module = sys.modules.get("torch.distributed.checkpoint")  # where nobody has imported it, it has raised nothing
+    if module is not None and isinstance(error, module.CheckpointException):
         inner: BaseException = next(iter(error.failures.values()))[0]
         return inner
     return error

@@ -7,11 +7,12 @@ otherwise with ``failure.json``, or without one where nothing could be written a
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from importlib import import_module
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from graft.training.runtime.startup import prepare
+from graft.training.worker.lease import HOLD, LEASE, unmoved
 
 if TYPE_CHECKING:
     from graft.training.worker.folder import JobFolder
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from graft.training.worker.trained import Trained
     from graft.v1.job_pb2 import JobPlan
 
-FAILURE = "failure.json"
 FAILED, FAILED_BY_USER = 1, 2
 _METHODS = {1: "supervised", 2: "dpo", 3: "reinforcement"}
 """By the number in the contract; each is a module of `methods`."""
@@ -35,14 +36,16 @@ _METHODS = {1: "supervised", 2: "dpo", 3: "reinforcement"}
 
 def main(attempt: Path) -> int:
     prepare()
+    if os.environ.get("RANK", "0") == "0":  # of several processes the others end with it
+        keep_the_lease(attempt.absolute().parent / HOLD)
     from graft.training.worker.folder import JobFolder
     from graft.training.worker.methods.adapting import is_first
     from graft.training.worker.planning import read_plan, write_plan
     from graft.training.worker.tell import FILE, Tell
     from graft.training.worker.trained import FILE as RESULT
+    from graft.training.worker.trained import Failed
 
     job = JobFolder.read(attempt)
-    _end_with_the_worker(job.hold)
     lock = _alone(job.path) if is_first() else None
     if (attempt / RESULT).exists() or read_plan(attempt) is not None:
         return 0
@@ -62,7 +65,7 @@ def main(attempt: Path) -> int:
         if status != FAILED_BY_USER and not status > 128:
             traceback.print_exc()
         if lock is not None and status < 128:
-            _leave(job.attempt, code, _said(error))
+            Failed(code=code, message=_said(error)).write(job.attempt)
         return status
     if lock is not None:
         trained.write(job.attempt)
@@ -88,23 +91,29 @@ def _alone(folder: Path) -> int:
     return lock
 
 
-def _end_with_the_worker(hold: Path) -> None:
-    """The worker holds the other end of the standard input: when it is gone, so is its right to the job. The step that
-    runs is saved; what does not end by itself is ended before another worker may begin.
+def keep_the_lease(hold: Path) -> None:
+    """The worker says through the standard input, again and again, that the job is still its own.
+
+    Where it says nothing for the whole lease, by a clock that nobody moves, this process ends at once: another worker
+    may begin. Where the worker is gone, this saves the step that runs, if there is time.
     """
-    seconds = float(os.environ.get("GRAFT_WORKER_GRACE_SECONDS", "10"))
+    seconds, source = float(os.environ[LEASE]), sys.stdin.fileno()
 
     def watch() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+        heard = unmoved()
+        while (left := heard + seconds - unmoved()) > 0:
+            if select.select([source], [], [], left)[0]:
+                if not os.read(source, 4096):
+                    break
+                heard = unmoved()
+        else:
+            os._exit(FAILED)
         hold.unlink(missing_ok=True)
-        last = threading.Timer(seconds, os._exit, (FAILED,))
-        last.daemon = True
-        last.start()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(max(0.0, heard + seconds - unmoved()))
+        os._exit(FAILED)
 
-    if not sys.stdin.closed and not os.isatty(sys.stdin.fileno()):
-        threading.Thread(target=watch, name="worker", daemon=True).start()
+    threading.Thread(target=watch, name="lease", daemon=True).start()
 
 
 def _code(error: Exception) -> tuple[str, int]:
@@ -136,11 +145,6 @@ def _said(error: Exception) -> str:
     from graft.training.errors import first_line
 
     return str(error) if hasattr(error, "exit_code") or hasattr(error, "reasons") else first_line(error)
-
-
-def _leave(attempt: Path, code: str, message: str) -> None:
-    text = json.dumps({"code": code, "message": message[:10_000]})
-    (attempt / FAILURE).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import replace_text
+from graft.training.worker.lease import HOLD
 from graft.v1 import job_pb2 as pb
 
 FILE = "spec.json"
-HOLD = "hold"
-"""While a file of this name lies in the folder, the training waits between two steps."""
 _TRAINING, _VALIDATION, _GATE = "training.jsonl", "validation.jsonl", "gate.jsonl"
 
 
@@ -100,6 +99,7 @@ class JobFolder:
 
     @property
     def hold(self) -> Path:
+        """While it is there, the training waits between two steps."""
         return self.path / HOLD
 
     def read_base(self) -> Base:

@@ -10,7 +10,7 @@ from typing import Self
 
 from graft.training.runtime.disk import replace_text
 
-FILE = "trained.json"
+FILE, FAILURE = "trained.json", "failure.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +39,21 @@ class Trained:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
         adapter, files = Path(values.pop("adapter")), tuple(map(Path, values.pop("files")))
         return cls(adapter=adapter, files=files, **values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """Why there is nothing."""
+
+    code: str
+    message: str
+
+    def write(self, folder: Path) -> None:
+        """Into the attempt's folder. Raises OSError."""
+        replace_text(folder / FAILURE, json.dumps(vars(self)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """None where nothing was said. Raises OSError, ValueError."""
+        path = folder / FAILURE
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None

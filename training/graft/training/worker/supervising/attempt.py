@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -16,19 +14,21 @@ from graft.client import GraftClientError
 from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.gate.gate import Candidate, release
 from graft.training.gate.told import news_of, not_carried_out
-from graft.training.worker.child import FAILURE
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
+from graft.training.worker.lease import unmoved
 from graft.training.worker.planning import read_plan
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
-from graft.training.worker.trained import Trained
+from graft.training.worker.supervising.yielding import Yielding
+from graft.training.worker.trained import FAILURE, Failed, Trained
 from graft.v1 import job_pb2 as pb
 from graft.v1 import release_pb2 as pb_release
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+Command = Callable[[Path], Sequence[str]]
 _LOOK_SECONDS, _AGAIN_SECONDS = 0.1, 1.0
 MAX_CRASHES = 3
 """So often one behind the other a training may end without a word, and no step between."""
@@ -42,14 +42,6 @@ class Ending(Enum):
     FAILED = "failed"
     RELEASED = "given back"
     LOST = "lost"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why a job cannot be done."""
-
-    code: str
-    message: str
 
 
 class Refused(Exception):
@@ -69,13 +61,18 @@ class Attempt:
         folder: JobFolder,
         keeper: Keeper,
         *,
-        num_processes: int,
+        command: Command,
         stop: threading.Event,
+        yielding: Yielding | None = None,
     ) -> None:
-        """``stop`` is set where the worker is to end: the job is saved and given back."""
+        """``command`` gives the child's command line, by the attempt's folder. ``stop`` is set where the worker is to
+        end: the job is saved and given back. ``yielding`` says when the training is to wait.
+        """
         self._client, self._folder, self._keeper, self._stop = client, folder, keeper, stop
+        self._yielding = yielding
+        self._held_at: float | None = None
         self._acting = client.acting(folder.id, folder.fence)
-        self._num_processes, self._num_crashes, self._crash_step = num_processes, 0, -1
+        self._command, self._num_crashes, self._crash_step = command, 0, -1
         self._reporting = Reporting(
             folder,
             keeper,
@@ -84,7 +81,7 @@ class Attempt:
         )
 
     def run(self) -> Ending:
-        """Raises OSError where the disk refuses what the worker itself writes: then the job is given back."""
+        """Raises OSError where the disk refuses what the worker itself writes."""
         child: Child | None = None
         try:
             self._fetch()
@@ -102,9 +99,9 @@ class Attempt:
         except LeaseGone:
             return Ending.LOST
         except Refused as error:
-            return self._fail(Failure(code=error.code, message=str(error)))
+            return self._fail(Failed(code=error.code, message=str(error)))
         except TrainingError as error:
-            return self._fail(Failure(code="worker_failed", message=str(error)))
+            return self._fail(Failed(code="worker_failed", message=str(error)))
         finally:
             if child is not None:
                 child.close()
@@ -135,9 +132,10 @@ class Attempt:
 
     def _start(self) -> Child:
         self._folder.hold.unlink(missing_ok=True)
+        self._held_at = None
         (self._folder.attempt / FAILURE).unlink(missing_ok=True)
-        grace = self._keeper.lease.seconds / 3
-        child = Child(self._folder.attempt, num_processes=self._num_processes, grace_seconds=grace)
+        attempt = self._folder.attempt
+        child = Child(self._command(attempt), attempt=attempt, lease_seconds=self._keeper.lease.seconds)
         self._keeper.child = child
         return child
 
@@ -152,22 +150,41 @@ class Attempt:
                 child.stop()
             if child.is_asked:  # by the lease's end, too
                 self._folder.hold.unlink(missing_ok=True)
+            else:
+                self._give_way()
             is_sent = self._reporting.go_on()
             ended.wait(_LOOK_SECONDS if is_sent else min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
         self._reporting.go_on()
 
-    def _failure(self, child: Child) -> Failure | None:
+    def _give_way(self) -> None:
+        """The training waits while the server's users wait too long."""
+        yielding, hold = self._yielding, self._folder.hold
+        if yielding is None or yielding.is_asked is (self._held_at is not None):
+            return
+        if yielding.is_asked:
+            self._held_at = unmoved()
+            hold.touch()
+            tokens = yielding.tokens
+            self._reporting.event(
+                f"Training waits for serving: users waited {tokens.seconds:.2f} s for a first token, and the bound is "
+                f"{tokens.bound_seconds:g} s"
+            )
+        elif self._held_at is not None:
+            hold.unlink(missing_ok=True)
+            self._reporting.event(f"Training goes on; it waited {unmoved() - self._held_at:.0f} s for serving")
+            self._held_at = None
+
+    def _failure(self, child: Child) -> Failed | None:
         """None where the job can go on, here or elsewhere."""
-        path = self._folder.attempt / FAILURE
-        if path.exists():
-            return Failure(**json.loads(path.read_text(encoding="utf-8")))
+        if (said := Failed.read(self._folder.attempt)) is not None:
+            return said
         if self._is_trained or child.is_asked:
             return None
         self._num_crashes = self._num_crashes + 1 if self._reporting.step == self._crash_step else 1
         self._crash_step = self._reporting.step
         told = f"The training ended by itself ({_ended(child.status())}) after step {self._reporting.step}"
         if self._num_crashes >= MAX_CRASHES:
-            return Failure(code="training_lost", message=f"{told}, {MAX_CRASHES} times without a step between")
+            return Failed(code="training_lost", message=f"{told}, {MAX_CRASHES} times without a step between")
         self._reporting.event(f"{told}; it goes on from the newest checkpoint", level="warn")
         return None
 
@@ -187,6 +204,7 @@ class Attempt:
             shutil.rmtree(folder.path, ignore_errors=True)
             return Ending.SUCCEEDED
         assert trained is not None
+        self._drain()  # checkpoints before the last one are told before it
         pushed = self._said(lambda: self._acting.push_adapter(trained.adapter, name=folder.adapter), "version_refused")
         digest: str = pushed.version.digest
         files = [self._said(lambda path=path: self._upload(path), "results_refused") for path in trained.files]  # type: ignore[misc]
@@ -227,7 +245,7 @@ class Attempt:
         self._reporting.event(news.message, level=news.level, data=news.data)
         self._drain()
 
-    def _fail(self, failure: Failure) -> Ending:
+    def _fail(self, failure: Failed) -> Ending:
         _log.warning("%s fails: %s", self._folder.id, failure.message)
         try:
             self._drain()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from graft.client import GraftClientError
 from graft.training.worker.client import LEASE_LOST, WorkerClient
-from graft.training.worker.supervising.lease import Lease
+from graft.training.worker.lease import Lease, unmoved
 from graft.training.worker.supervising.process import Child
 from graft.v1 import job_pb2 as pb
 
@@ -49,6 +48,8 @@ class Keeper:
         """A word that was sent then was answered."""
         self.lease.answered(sent)
         self.state = state
+        if (child := self.child) is not None:
+            child.beat()
 
     def failed(self, error: GraftClientError) -> None:
         """A word was refused, or came to nobody."""
@@ -59,7 +60,7 @@ class Keeper:
         """The first at once: the claim may have waited for a job for long, and the lease counts from its question."""
         lease = self.lease
         while not self.is_lost and not self._ended.is_set():
-            sent = monotonic()
+            sent = unmoved()
             try:
                 self.heard(self._client.heartbeat(self._job, self._fence, timeout=lease.seconds / 2), sent)
             except GraftClientError as error:

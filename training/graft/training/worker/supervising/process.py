@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from graft.training.worker.lease import LEASE
 
 _MODULE = "graft.training.worker.child"
 _LOG = "child.log"
@@ -26,18 +29,21 @@ class Child:
     whose end of its standard input closes then.
     """
 
-    def __init__(self, attempt: Path, *, num_processes: int, grace_seconds: float) -> None:
-        """``grace_seconds``: how long it may still save when the worker is gone."""
+    def __init__(self, line: Sequence[str], *, attempt: Path, lease_seconds: float) -> None:
+        """``line`` is its command line. Without a ``beat`` for so long it ends by itself: the worker may hang."""
         with (attempt / _LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                command(attempt, num_processes=num_processes),
+                line,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "GRAFT_WORKER_GRACE_SECONDS": f"{grace_seconds:g}"},
+                env={**os.environ, LEASE: f"{lease_seconds:g}"},
             )
         self.is_asked = False
+        assert self._process.stdin is not None
+        self._beats = self._process.stdin
+        os.set_blocking(self._beats.fileno(), False)
 
     @property
     def pid(self) -> int:
@@ -46,6 +52,11 @@ class Child:
     def status(self) -> int | None:
         """None while it runs."""
         return self._process.poll()
+
+    def beat(self) -> None:
+        """The job is the worker's still."""
+        with contextlib.suppress(OSError, ValueError):  # it is full, or closed
+            os.write(self._beats.fileno(), b".")
 
     def stop(self) -> None:
         """Ask it, once, to save after this step and to end."""
@@ -63,6 +74,5 @@ class Child:
     def close(self) -> None:
         """It has ended, and nothing of it stays."""
         self.kill()
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._beats.close()

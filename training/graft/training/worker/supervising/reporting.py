@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from graft.client import GraftClientError
 from graft.client.errors import Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable
 from graft.training.worker.client import LEASE_LOST
 from graft.training.worker.folder import JobFolder
+from graft.training.worker.lease import unmoved
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.outbox import Outbox
 from graft.training.worker.tell import FILE, read_told
@@ -34,6 +34,7 @@ class Reporting:
         self._told, self._keeper, self._push, self._report = folder.attempt / FILE, keeper, push, report
         self._outbox = Outbox(folder.attempt, job=folder.id, fence=folder.fence)
         self._step = max(self._outbox.step, folder.told_step)
+        self._progress = folder.job.progress
         self._checkpoint_step = max(self._outbox.checkpoint_step, folder.checkpoint_step)
 
     @property
@@ -59,7 +60,7 @@ class Reporting:
         """Send what can be sent now. True where everything that was told so far was answered."""
         is_read = self._read()
         while (report := self._outbox.first()) is not None:
-            sent = monotonic()
+            sent = unmoved()
             try:
                 state = self._report(report)
             except NOT_NOW:
@@ -101,11 +102,15 @@ class Reporting:
                 event.data.update(line["data"])
         elif kind == "metrics" and line["step"] > self._step:
             self._step = line["step"]
+            # In the same report: by it the next worker knows of which steps the server has heard.
+            report.progress.MergeFrom(self._progress)
+            report.progress.step = self._step
             report.events.add(message=line["message"], is_metrics=True).data.update(line["data"])
         elif kind == "progress":
             # Steps that are taken again were told: the job is not further back than it was.
             if line["step"] >= self._step:
-                report.progress.CopyFrom(_progress(line))
+                self._progress = _progress(line)
+                report.progress.CopyFrom(self._progress)
         elif kind == "resolved":
             report.resolved_hyperparameters.Clear()
             report.resolved_hyperparameters.update(line["hyperparameters"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from graft.adapters.base.base import find_base
 from graft.training.errors import ConfigurationError
 from graft.training.settings.limits import require
+from graft.training.worker.supervising.process import command
 from graft.training.worker.supervising.worker import Worker, WorkerSettings
 
 METHODS = ("supervised", "dpo", "reinforcement")
@@ -20,6 +23,7 @@ def run_worker(args: argparse.Namespace, *, target: str, name: str) -> int:
     """Until a signal, or ``--max-jobs``; returns how many were carried out. Raises ``ConfigurationError``."""
     require(args.processes >= 1, "--processes", args.processes, "1 or more")
     require(args.ray is None or args.ray >= 1, "--ray", args.ray, "1 or more")
+    require(0 < args.yield_above < math.inf, "--yield-above", args.yield_above, "seconds above 0")
     require(args.max_jobs is None or args.max_jobs >= 1, "--max-jobs", args.max_jobs, "1 or more")
     if args.ray is not None and args.processes != 1:
         raise ConfigurationError("--processes starts them here, and --ray on a cluster: take one of them.")
@@ -31,13 +35,14 @@ def run_worker(args: argparse.Namespace, *, target: str, name: str) -> int:
         name=name,
         token=os.environ.get("GRAFT_TOKEN") or None,
         base=args.training_base,
-        num_processes=args.processes,
         ray=args.ray,
         ray_address=args.ray_address,
+        metrics_url=args.yield_to,
+        yield_above_seconds=args.yield_above,
         max_jobs=args.max_jobs,
         settings={} if args.settings is None else read_settings(args.settings),
     )
-    return Worker(settings, find_base=find_base).run()
+    return Worker(settings, find_base=find_base, command=partial(command, num_processes=args.processes)).run()
 
 
 def read_settings(path: Path) -> Mapping[str, Mapping[str, Any]]:

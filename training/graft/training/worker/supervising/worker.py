@@ -9,10 +9,9 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -24,9 +23,10 @@ from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import replace_text
 from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.folder import JobFolder
-from graft.training.worker.supervising.attempt import Attempt, Ending
+from graft.training.worker.lease import Lease, unmoved
+from graft.training.worker.supervising.attempt import Attempt, Command, Ending
 from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.lease import Lease
+from graft.training.worker.supervising.yielding import Yielding
 from graft.v1 import job_pb2 as pb
 from graft.v1.common_pb2 import ServingForm as FormNumber
 
@@ -45,9 +45,12 @@ class WorkerSettings:
     token: str | None = None
     base: Path | None = None
     """Where the server's base lies here; None: it is looked for by its name."""
-    num_processes: int = 1
     ray: int | None = None
     ray_address: str | None = None
+    metrics_url: str | None = None
+    """The server's Prometheus metrics, where trainings give way to serving."""
+    yield_above_seconds: float = 1.0
+    """Mean time to a first token above which they do."""
     max_jobs: int | None = None
     """End after so many."""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -57,21 +60,23 @@ class WorkerSettings:
 class Worker:
     """One job at a time."""
 
-    def __init__(self, settings: WorkerSettings, *, find_base: Any) -> None:
-        """``find_base`` gives the folder of a base by its name; it raises NotFound."""
-        self._settings, self._find_base = settings, find_base
+    def __init__(self, settings: WorkerSettings, *, find_base: Callable[[str], Path], command: Command) -> None:
+        """``find_base`` gives the folder of a base by its name; it raises NotFound. ``command`` is the children's."""
+        self._settings, self._find_base, self._command = settings, find_base, command
         self._stop = threading.Event()
+        self._yielding = (
+            None
+            if settings.metrics_url is None
+            else Yielding(settings.metrics_url, bound_seconds=settings.yield_above_seconds)
+        )
         self._bases: dict[str, Base] = {}
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT; how many jobs were carried out to their end. Raises ``ConfigurationError``."""
         num_done = 0
         own_name = _own_name(self._settings.folder, self._settings.name)
-        with (
-            own_name as own,
-            self._signals(),
-            WorkerClient(self._settings.target, token=self._settings.token) as client,
-        ):
+        client = WorkerClient(self._settings.target, token=self._settings.token)
+        with own_name as own, self._signals(), client, self._yielding or contextlib.nullcontext():
             while not self._stop.is_set() and num_done != self._settings.max_jobs:
                 claimed = self._claim(client, own / "claim")
                 if claimed is None:
@@ -87,7 +92,7 @@ class Worker:
         """The next job, or the one that this worker had when it was ended. None where there is none yet."""
         if not mark.exists():
             replace_text(mark, uuid.uuid4().hex)
-        request_id, sent = mark.read_text(encoding="utf-8"), monotonic()
+        request_id, sent = mark.read_text(encoding="utf-8"), unmoved()
         try:
             claim = client.claim(self._settings.name, request_id=request_id, wait_seconds=_WAIT_SECONDS)
         except (PermissionDenied, Unauthenticated) as error:
@@ -112,9 +117,9 @@ class Worker:
         with Keeper(client, job=job.id, fence=claim.fence, lease=lease) as keeper:
             folder = self._folder_of(client, claim)
             folder.write()
-            settings = self._settings
-            attempt = Attempt(client, folder, keeper, num_processes=settings.num_processes, stop=self._stop)
-            return attempt.run()
+            return Attempt(
+                client, folder, keeper, command=self._command, stop=self._stop, yielding=self._yielding
+            ).run()
 
     def _folder_of(self, client: WorkerClient, claim: pb.ClaimJobResponse) -> JobFolder:
         info, job, settings = client.info(), claim.job, self._settings

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from time import monotonic
 
+LEASE = "GRAFT_WORKER_LEASE_SECONDS"
+"""A child's, in its environment; beside it the worker's beats come by its standard input."""
+HOLD = "hold"
+"""While a file of this name lies in a job's folder, the training waits between two steps."""
 _SAVING_SHARE = 2 / 3
 """Of the lease: what is left of it then is for saving."""
 _BEATS = 6
 """Words in a lease, at least."""
 
 
+def unmoved() -> float:
+    """Seconds by a clock that nobody moves and that goes on while the machine sleeps, where there is such a one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
 class Lease:
     """Counts from when a word was *sent* that was answered later: the server saw it then or after."""
 
-    def __init__(self, seconds: float, *, sent: float, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, seconds: float, *, sent: float, now: Callable[[], float] = unmoved) -> None:
         """``sent`` is when the claim was."""
         self.seconds, self._now, self._sent = seconds, now, sent
         self._lock = threading.Lock()

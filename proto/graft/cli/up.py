@@ -1,0 +1,107 @@
+"""A server and its worker as two processes that end together."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from graft.cli.failure import CommandFailed
+from graft.cli.server_process import graft_command
+
+_LOOK_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
+"""<linux/prctl.h>"""
+_LIBC = ctypes.CDLL(None)
+
+
+class Both:
+    """`graft serve` and `graft worker`."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._asked = 0
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def run(self) -> int:
+        """0 behind a signal; what the first of both ended with, where it ended by itself. Raises CommandFailed."""
+        with tempfile.TemporaryDirectory(prefix="graft-up-") as folder, self._signals():
+            ready = self._args.ready_file or Path(folder) / "ready.json"
+            ready.unlink(missing_ok=True)
+            server = self._started("serve", "--ready-file", str(ready), *self._args.serve)
+            try:
+                while not self._asked and not ready.exists():
+                    if (code := server.poll()) is not None:
+                        raise CommandFailed(f"graft serve ended with exit status {code}: its own words stand above")
+                    time.sleep(_LOOK_SECONDS)
+                if not self._asked:
+                    self._started("worker", *self._for_worker(json.loads(ready.read_text(encoding="utf-8"))))
+                return self._accompanied()
+            finally:
+                self._end()
+
+    def _for_worker(self, ports: dict[str, int]) -> list[str]:
+        args = self._args
+        found = ["--server", f"localhost:{ports['grpc_port']}", "--folder", str(args.folder)]
+        found += [
+            "--yield-to",
+            f"http://localhost:{ports['http_port']}/metrics",
+            "--yield-above",
+            str(args.yield_above),
+        ]
+        for flag, value in (("--processes", args.processes), ("--settings", args.settings)):
+            found += [] if value is None else [flag, str(value)]
+        return found
+
+    def _accompanied(self) -> int:
+        while not self._asked:
+            for process in self._processes:
+                if (code := process.poll()) is not None:
+                    return code or 1
+            time.sleep(_LOOK_SECONDS)
+        return 0
+
+    def _end(self) -> None:
+        """The worker first: it has a job to save, and a server to give it back to."""
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            process.wait()
+
+    def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
+        # In sessions of their own: a terminal's Ctrl-C comes here alone, and is passed on in order.
+        process = subprocess.Popen(graft_command(*arguments), start_new_session=True, preexec_fn=_end_with_this)
+        self._processes.append(process)
+        return process
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def hear(number: int, frame: FrameType | None) -> None:
+            self._asked += 1
+            if self._asked > 1:
+                for process in self._processes:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+
+        before = {one: signal.signal(one, hear) for one in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def _end_with_this() -> None:
+    """In the child, before it runs: SIGTERM where this process is killed. Only Linux can be asked."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
