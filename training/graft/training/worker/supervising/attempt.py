@@ -102,6 +102,8 @@ class Attempt:
             return self._fail(Failed(code=error.code, message=str(error)))
         except TrainingError as error:
             return self._fail(Failed(code="worker_failed", message=str(error)))
+        except GraftClientError as error:  # of a report, which no repeating mends
+            return self._fail(Failed(code="report_refused", message=str(error)), drains=False)
         finally:
             if child is not None:
                 child.close()
@@ -245,10 +247,11 @@ class Attempt:
         self._reporting.event(news.message, level=news.level, data=news.data)
         self._drain()
 
-    def _fail(self, failure: Failed) -> Ending:
+    def _fail(self, failure: Failed, *, drains: bool = True) -> Ending:
         _log.warning("%s fails: %s", self._folder.id, failure.message)
         try:
-            self._drain()
+            if drains:
+                self._drain()
             self._complete(failure=pb.JobFailure(code=failure.code, message=failure.message[:10_000]))
         except LeaseGone:
             return Ending.LOST
