@@ -26,12 +26,14 @@ from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import Lease, unmoved
 from graft.training.worker.supervising.attempt import Attempt, Command, Ending
 from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.reporting import NOT_NOW
 from graft.training.worker.supervising.yielding import Yielding
 from graft.v1 import job_pb2 as pb
 from graft.v1.common_pb2 import ServingForm as FormNumber
+from graft.v1.server_pb2 import GetInfoResponse
 
 _log = logging.getLogger(__name__)
-_WAIT_SECONDS, _AGAIN_SECONDS = 20.0, 2.0
+_WAIT_SECONDS, _AGAIN_SECONDS, _INFO_SECONDS = 20.0, 2.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +117,27 @@ class Worker:
         job = claim.job
         print(f"{job.id}: claimed", flush=True)
         with Keeper(client, job=job.id, fence=claim.fence, lease=lease) as keeper:
-            folder = self._folder_of(client, claim)
+            info = self._info(client, keeper)
+            if info is None:
+                return Ending.LOST
+            folder = self._folder_of(info, claim)
             folder.write()
             return Attempt(
                 client, folder, keeper, command=self._command, stop=self._stop, yielding=self._yielding
             ).run()
 
-    def _folder_of(self, client: WorkerClient, claim: pb.ClaimJobResponse) -> JobFolder:
-        info, job, settings = client.info(), claim.job, self._settings
+    def _info(self, client: WorkerClient, keeper: Keeper) -> GetInfoResponse | None:
+        """What the server serves; None where it says nothing until the job is lost, or the worker is to end."""
+        while not keeper.is_lost and not self._stop.is_set():
+            try:
+                return client.info(timeout=_INFO_SECONDS)
+            except NOT_NOW as error:
+                _log.info("%s does not answer: %s", self._settings.target, error)
+                self._stop.wait(_AGAIN_SECONDS)
+        return None
+
+    def _folder_of(self, info: GetInfoResponse, claim: pb.ClaimJobResponse) -> JobFolder:
+        job, settings = claim.job, self._settings
         base = self._base(info.base.name, info.base.digest)
         method = pb.JobMethod.Name(job.spec.method).removeprefix("JOB_METHOD_").lower()
         return JobFolder(
