@@ -13,9 +13,11 @@ from graft.training.runtime.startup import prepare
 from graft.training.settings.settings import add_flags, given
 
 if TYPE_CHECKING:  # commands are listed without torch
+    from contextlib import AbstractContextManager
+
     from graft.training.preference.settings import AlignSettings
 
-HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), or a reward model"
+HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), a reward model, or InstructGPT's chain"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, help="folder for checkpoints, metrics and adapter/ (default: .graft/align/NAME)"
     )
     parser.add_argument("--config", type=Path, help="YAML, JSON or TOML file of settings; flags win over it")
+    parser.add_argument(
+        "--chain",
+        action="store_true",
+        help="InstructGPT's chain: supervised fine-tuning, a reward model, PPO, from rows of prompt, chosen and "
+        "rejected; --config has sections supervised, reward and ppo. Again into the same --output: goes on",
+    )
     launching.add_flags(parser)
     add_plan_flags(parser)
     parser.add_argument("--push", metavar="HOST:PORT", help="push the finished adapter to this server")
@@ -41,6 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prepare()
+    if args.chain:
+        return _chain(args)
     from graft.training.job.export import check_adapter_output
     from graft.training.preference.settings import AlignSettings
 
@@ -77,6 +87,42 @@ def run(args: argparse.Namespace) -> int:
         print(_measured(folder, settings.validation))
     if args.push is not None:
         push(args.push, made, name=args.name, alias=args.alias)
+    return 0
+
+
+def _chain(args: argparse.Namespace) -> int:
+    from graft.adapters.base.base import Base
+    from graft.adapters.form import ServingForm
+    from graft.training.chain import report
+    from graft.training.chain.chain import Chain
+    from graft.training.chain.settings import ChainSettings
+    from graft.training.errors import ConfigurationError
+    from graft.training.preference.settings import AlignSettings
+    from graft.training.settings.settings import read_settings
+    from graft.training.tour.server import served
+
+    if flags := list(given(argparse.Namespace(**{**vars(args), "config": None}), AlignSettings)):
+        raise ConfigurationError(f"--chain has settings of three trainings: write {', '.join(flags)} in its --config.")
+    missing = [f"--{flag}" for flag in ("data", "name") if getattr(args, flag) is None]
+    if missing or args.push is not None or args.alias is not None:
+        raise ConfigurationError("--chain needs --data and --name, and takes no --push and no --alias.")
+    folder = args.output or Path(".graft") / "align" / args.name
+
+    def serve(base: Base, form: ServingForm) -> "AbstractContextManager[str]":
+        return served("--base", str(base.path), "--quantization", form.value, "--parity", "recorded")
+
+    chain = Chain(
+        base=base_of(args, folder),
+        data=args.data,
+        settings=ChainSettings.from_mapping(read_settings(args.config) if args.config else {}),
+        work=folder,
+        serve=serve,
+        tell=launching.say,
+    )
+    found = chain.execute()
+    report.write(found, folder)
+    print(report.told(found))
+    print(f"supervised/base and ppo/adapter in {folder}, all about them in {folder / report.PAGE}")
     return 0
 
 

@@ -91,7 +91,7 @@ def _judged(made: Made, ready: Ready, settings: AlignSettings, tokenizer: PreTra
     for number, pair in enumerate(pairs):
         with uncompiled(), torch.no_grad():
             batch = rows.batch([number]).to(str(next(made.model.parameters()).device))
-            values = rewards(made.model, batch).tolist()
+            values = rewards(made.model, batch.answers).tolist()
         prompt = pair.chosen.input_ids[: pair.chosen.num_prompt]
         said = {
             f"{name}: reward {value:.3f}": tokenizer.decode(one.input_ids[one.num_prompt :][:MAX_TOKENS])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from graft.training.batch.answers import AnswerBatch
 from graft.training.objective.masks import attention_inputs, decoder_of
 from graft.training.objective.preference.pairs import PairBatch
 
@@ -40,7 +41,7 @@ class RewardObjective:
         return dict.fromkeys((*self.weights, *_METRICS), batch.num_pairs)
 
     def sums(self, model: nn.Module, batch: PairBatch) -> Mapping[str, Tensor]:
-        reward_S = rewards(model, batch)
+        reward_S = rewards(model, batch.answers)
         chosen_P, rejected_P = reward_S[: batch.num_pairs], reward_S[batch.num_pairs :]
         terms = {"preference": bradley_terry(chosen_P, rejected_P, batch.margin_P).sum()}
         if self.center_rewards_coefficient is not None:
@@ -50,11 +51,11 @@ class RewardObjective:
         return {**terms, **{name: one.float().sum() for name, one in zip(_METRICS, told, strict=True)}}
 
 
-def rewards(model: nn.Module, batch: PairBatch) -> Tensor:
+def rewards(model: nn.Module, answers: AnswerBatch) -> Tensor:
     """What a decoder with a scalar head (Hugging Face's classes for sequence classification) finds at each answer's
     last token, in float32. Shape: (S,).
     """
-    answers, packed = batch.answers, batch.answers.packed
+    packed = answers.packed
     found: list[Tensor] = []
     # The class itself looks at one token of a line, and a line holds several answers.
     heard = decoder_of(model).score.register_forward_hook(lambda module, inputs, output: found.append(output))

@@ -44,16 +44,20 @@ class Questions:
         return found
 
 
-def _ids(value: Any, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> list[int]:
+def ids_of(value: Any, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Of a row. Raises ``BadLine`` where it is no question."""
     if not isinstance(value, dict):
         raise BadLine("it is no object; write one with messages or prompt, and what graders want to know.")
     messages, prompt = value.get(MESSAGES), value.get(PROMPT)
     if isinstance(messages, list) and messages:
-        ids = _of_chat(messages, tokenizer)
-    elif isinstance(prompt, str) and prompt:
-        ids = list(tokenizer(prompt).input_ids)
-    else:
-        raise BadLine(f"it has no {MESSAGES} and no {PROMPT}; write one of them.")
+        return _of_chat(messages, tokenizer)
+    if isinstance(prompt, str) and prompt:
+        return list(tokenizer(prompt).input_ids)
+    raise BadLine(f"it has no {MESSAGES} and no {PROMPT}; write one of them.")
+
+
+def _ids(value: Any, tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> list[int]:
+    ids = ids_of(value, tokenizer)
     if len(ids) > max_tokens:
         raise BadLine(
             f"its prompt has {len(ids)} tokens; beside the answer there is room for {max_tokens}. Shorten it, or lower "
