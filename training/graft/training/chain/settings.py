@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -47,12 +47,13 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "kl_target": 4.0,
     },
 }
+_FIXED: Final = {SUPERVISED: ("method", "full"), REWARDING: ("loss_type", REWARD), REINFORCED: ("loss_type", PPO)}
 _OTHERS = ("seed", "held_out", "num_answers", "max_kl")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainSettings:
-    """Raises ``ConfigurationError`` where a stage would be another than its name says."""
+    """Of three trainings, and of what is measured behind them."""
 
     supervised: FinetuneSettings = field(default_factory=lambda: FinetuneSettings.from_mapping(_DEFAULTS[SUPERVISED]))
     reward: AlignSettings = field(default_factory=lambda: AlignSettings.from_mapping(_DEFAULTS[REWARDING]))
@@ -67,23 +68,7 @@ class ChainSettings:
     """Nats an answer that the policy may be from the supervised model."""
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.supervised.method != "full":
-            wrong.append(
-                f"supervised: method is {self.supervised.method}, and the stages behind it begin from a whole model: "
-                "take full"
-            )
-        if self.reward.loss_type != REWARD:
-            wrong.append(f"reward: loss_type is {self.reward.loss_type}; leave it out, it is {REWARD}")
-        if self.ppo.loss_type != PPO:
-            wrong.append(f"ppo: loss_type is {self.ppo.loss_type}; leave it out, it is {PPO}")
-        if not 0 < self.held_out < 1:
-            wrong.append(f"held_out is {self.held_out}: it must lie between 0 and 1")
-        if self.num_answers < 1:
-            wrong.append(f"num_answers is {self.num_answers}: it must be 1 or more")
-        if self.max_kl <= 0:
-            wrong.append(f"max_kl is {self.max_kl}: it must be above 0")
-        if wrong:
+        if wrong := _wrong(vars(self)):
             raise ConfigurationError(f"{'; '.join(wrong)}.")
 
     @classmethod
@@ -91,24 +76,48 @@ class ChainSettings:
         """Sections ``supervised``, ``reward`` and ``ppo`` with settings of theirs, and ``seed``, ``held_out``,
         ``num_answers`` and ``max_kl``. Raises ``ConfigurationError``.
         """
-        stages: Mapping[str, type[TrainingSettings]] = {
-            SUPERVISED: FinetuneSettings,
-            REWARDING: AlignSettings,
-            REINFORCED: ReinforceSettings,
-        }
-        if unknown := sorted(set(values) - set(stages) - set(_OTHERS)):
-            known = ", ".join((*stages, *_OTHERS))
+        if unknown := sorted(set(values) - {*_KINDS, *_OTHERS}):
+            known = ", ".join((*_KINDS, *_OTHERS))
             raise ConfigurationError(f"a chain has no section {', '.join(unknown)}; it has {known}.")
-        made: dict[str, Any] = {}
-        for name, kind in stages.items():
-            section = values.get(name, {})
-            if not isinstance(section, Mapping):
-                raise ConfigurationError(f"section {name} is {section!r}; write settings below it.")
-            made[name] = kind.from_mapping({**_DEFAULTS[name], **section})
-        for name in _OTHERS:
-            if name in values:
-                value, whole = values[name], name in ("seed", "num_answers")
-                if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                    raise ConfigurationError(f"{name} is {value!r}; it must be a {'whole ' if whole else ''}number.")
-                made[name] = value
-        return cls(**made)
+        sections = {name: values.get(name, {}) for name in _KINDS}
+        wrong = [
+            f"section {name} is {section!r}; write settings below it"
+            for name, section in sections.items()
+            if not isinstance(section, Mapping)
+        ]
+        for name, (key, value) in _FIXED.items():
+            if isinstance(sections[name], Mapping) and sections[name].get(key, value) != value:
+                wrong.append(f"{name}: {key} is {sections[name][key]}; leave it out, it is {value} in a chain")
+        others = {name: values[name] for name in _OTHERS if name in values}
+        if wrong := [*wrong, *_wrong(others)]:
+            raise ConfigurationError(f"{'; '.join(wrong)}.")
+        made: dict[str, Any] = {
+            name: kind.from_mapping({**_DEFAULTS[name], **sections[name]}) for name, kind in _KINDS.items()
+        }
+        return cls(**made, **others)
+
+
+_KINDS: Final[Mapping[str, type[TrainingSettings]]] = {
+    SUPERVISED: FinetuneSettings,
+    REWARDING: AlignSettings,
+    REINFORCED: ReinforceSettings,
+}
+
+
+def _wrong(values: Mapping[str, Any]) -> list[str]:
+    """What of the numbers cannot be meant."""
+    limits: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+        "seed": (lambda value: type(value) is int, "must be a whole number"),
+        "held_out": (lambda value: _is_number(value) and 0 < value < 1, "must lie between 0 and 1"),
+        "num_answers": (lambda value: type(value) is int and value >= 1, "must be a whole number from 1 on"),
+        "max_kl": (lambda value: _is_number(value) and value > 0, "must be above 0"),
+    }
+    return [
+        f"{name} is {values[name]!r}: it {text}"
+        for name, (holds, text) in limits.items()
+        if name in values and not holds(values[name])
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ from graft.training.errors import TrainingError
 from graft.training.runtime.parent import end_with
 from graft.training.tour.progress import tell
 
-START_SECONDS, STOP_SECONDS = 180.0, 60.0
+START_SECONDS, STOP_SECONDS = 600.0, 60.0
 
 
 class NotStarted(TrainingError, RuntimeError):
