@@ -69,20 +69,30 @@ def check(user: User, running: Machine, job: str) -> None:
 
 
 def test_worker_and_server_are_killed(running: Machine, user: User) -> None:
-    """-9 at seeded points: the worker with its child, the worker alone, the server."""
-    chance = random.Random(16)
+    """-9 at seeded points: the worker with its child, the server, the worker alone; and what a worker has taken and not
+    told is told by the next.
+    """
+    points = sorted(random.Random(16).sample(range(2, NUM_STEPS - 2), 4))
     job = user.made(ROWS.encode(), model="tiny")
+    running.allow(points[0])
     worker = running.start_worker("one")
-    until(lambda: user.job(job).progress.step >= chance.randint(1, 8))
+    until(lambda: user.job(job).progress.step >= points[0])
+    kill(worker.pid, signal.SIGSTOP)  # it reports no more
+    running.allow(points[1])
+    span = running.folder / "jobs/jobs" / job / "attempt-1" / SPAN
+    until(lambda: len(span.read_text().splitlines()) >= points[1])
     kill_with_children(worker)
     second = running.start_worker("two")
-    until(lambda: user.job(job).progress.step >= chance.randint(10, 16))
+    running.allow(points[2])
+    until(lambda: user.job(job).progress.step >= points[2])
     assert running.server is not None
     running.server.kill()
     running.server.wait()
+    running.allow(points[3])
     running.start_server()
-    until(lambda: user.job(job).progress.step >= chance.randint(20, 26))
+    until(lambda: user.job(job).progress.step >= points[3])
     kill(second.pid)
+    running.allow(NUM_STEPS)
     running.start_worker("two")  # goes on with its own job
     check(user, running, job)
 
@@ -90,19 +100,21 @@ def test_worker_and_server_are_killed(running: Machine, user: User) -> None:
 def test_signals_give_the_job_back(running: Machine, user: User) -> None:
     """SIGTERM and SIGINT save where the training is; a pause does, too."""
     job = user.made(ROWS.encode(), model="tiny")
+    running.allow(3)
     worker = running.start_worker("one")
-    until(lambda: user.job(job).progress.step >= 3)
+    until(lambda: user.job(job).progress.step == 3)
     user.asked(pb.PauseJobRequest(job=job), pb.PauseJobResponse)
-    paused = user.reached(job, pb.JOB_STATE_PAUSED)
-    assert (running.folder / "jobs/jobs" / job / "work" / f"checkpoint-{paused.progress.step}").exists()
+    user.reached(job, pb.JOB_STATE_PAUSED)
+    assert (running.folder / "jobs/jobs" / job / "work/checkpoint-3").exists()
     user.asked(pb.ResumeJobRequest(job=job), pb.ResumeJobResponse)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        step = user.job(job).progress.step
-        until(lambda step=step: user.job(job).progress.step > step)  # type: ignore[misc]
+    for step, number in ((7, signal.SIGTERM), (12, signal.SIGINT)):
+        running.allow(step)
+        until(lambda step=step: user.job(job).progress.step == step)  # type: ignore[misc]
         kill(worker.pid, number)
         assert worker.wait(60) == 0
-        assert user.job(job).state in (pb.JOB_STATE_QUEUED, *DONE)
+        assert user.job(job).state == pb.JOB_STATE_QUEUED
         worker = running.start_worker("one")
+    running.allow(NUM_STEPS)
     check(user, running, job)
 
 
@@ -111,6 +123,7 @@ def test_what_fails_says_why_and_what_is_cancelled_ends(running: Machine, user: 
     running.start_worker("one")
     failed = user.reached(failing, *DONE)
     assert (failed.error.code, failed.error.message) == ("invalid_settings", "it fails as it was told to")
+    running.allow(2)
     job = user.made(ROWS.encode(), model="tiny")
     until(lambda: user.job(job).progress.step >= 2)
     user.asked(pb.CancelJobRequest(job=job), pb.CancelJobResponse)
@@ -124,14 +137,18 @@ def test_two_workers_never_have_one_job(running: Machine, user: User) -> None:
     cannot end its training, which ends by itself before the second begins; when the worker goes on, it lets the job go.
     """
     job = user.made(ROWS.encode(), model="tiny")
+    running.allow(3)
     first = running.start_worker("one", folder="here")
     until(lambda: user.job(job).progress.step >= 3)
     children = children_of(first.pid)
     kill(first.pid, signal.SIGSTOP)
+    running.allow(9)
     running.start_worker("two", folder="elsewhere")  # sees nothing of the first one's files
     until(lambda: (running.folder / "elsewhere/jobs" / job / "attempt-2" / SPAN).exists())
     assert_gone(children)
     kill(first.pid, signal.SIGCONT)
+    until(lambda: b"lost" in (running.folder / "one.log").read_bytes())
+    running.allow(NUM_STEPS)
     check(user, running, job)
     spans = [
         [float(line) for line in (running.folder / folder / job / attempt / SPAN).read_text().split()]
@@ -139,4 +156,3 @@ def test_two_workers_never_have_one_job(running: Machine, user: User) -> None:
         if (running.folder / folder / job / attempt / SPAN).exists()
     ]
     assert all(max(one) < min(other) for one, other in pairwise(spans))
-    until(lambda: b"lost" in (running.folder / "one.log").read_bytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -64,6 +66,13 @@ def test_training_waits_until_users_have_not_waited_for_a_while() -> None:
         True,
     ]
     assert tokens.seconds == pytest.approx(2.0)
+
+
+def test_a_worker_needs_no_torch() -> None:
+    """It starts at once, and its memory is its child's."""
+    code = "import sys; import graft.training.worker.supervising.started; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_server_that_says_nothing_holds_nobody_up() -> None:

@@ -19,6 +19,7 @@ from graft.client.operation import itself, unary
 from graft.v1 import file_pb2
 from graft.v1 import job_pb2 as pb
 from tests.running import children_of, free_port
+from tests.training.worker.killing.standin import ALLOWED
 
 T = TypeVar("T")
 
@@ -126,6 +127,12 @@ class Machine:
             )
         self.processes.append(process)
         return process
+
+    def allow(self, num_steps: int) -> None:
+        """Trainings take so many steps and wait."""
+        draft = self.folder / ".allowed"
+        draft.write_text(str(num_steps))
+        draft.rename(self.folder / ALLOWED)
 
     def end_workers(self) -> None:
         """The server goes on."""

@@ -40,7 +40,7 @@ def main(attempt: Path) -> int:
         keep_the_lease(attempt.absolute().parent / HOLD)
     from graft.training.worker.folder import JobFolder
     from graft.training.worker.methods.adapting import is_first
-    from graft.training.worker.planning import read_plan, write_plan
+    from graft.training.worker.plan import read_plan, write_plan
     from graft.training.worker.tell import FILE, Tell
     from graft.training.worker.trained import FILE as RESULT
     from graft.training.worker.trained import Failed

@@ -59,6 +59,8 @@ class Hearing:
     hold: Path
     record: TrainedRecord
     """What stands beside the weights of each checkpoint that is pushed."""
+    told_step: int
+    """Up to this step the server has heard of metrics."""
     told_checkpoint: int
     """Up to this step checkpoints are known."""
 
@@ -70,6 +72,7 @@ class Hearing:
             versions=job.versions,
             hold=job.hold,
             record=record,
+            told_step=job.told_step,
             told_checkpoint=job.checkpoint_step,
         )
 
@@ -88,6 +91,10 @@ class Teller:
         self._tokens = sum(int(row["tokens"]) for row in rows if row["step"] < start)
         self._begun, self._start = time.monotonic(), start
         self._told_checkpoint = hearing.told_checkpoint
+        # What a lost worker has taken and not told: it is behind a checkpoint, and nobody takes it again.
+        for row in rows:
+            if hearing.told_step <= row["step"] < start:
+                self._tell_step(row["step"], row)
         for step in _steps_of(hearing.versions):
             self._tell_version(step)
         self._take_checkpoints()
@@ -95,10 +102,7 @@ class Teller:
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         done, tell = step + 1, self._hearing.tell
         self._tokens += int(metrics["tokens"])
-        found = openai_metrics(metrics)
-        told = ", ".join(f"{said}={found[name]:.4f}" for said, name in _SAID.items() if name in found)
-        values = {**found, "learning_rate": self._rate * self._schedule(step), "total_steps": self._num_steps}
-        tell.metrics(done, values, message=f"Step {done}/{self._num_steps}: {told}")
+        self._tell_step(step, metrics)
         seconds = (time.monotonic() - self._begun) / (done - self._start) * (self._num_steps - done)
         tell.progress(done, num_steps=self._num_steps, trained_tokens=self._tokens, remaining_seconds=round(seconds, 1))
         self._take_checkpoints()
@@ -107,6 +111,12 @@ class Teller:
     def close(self) -> None:
         """The last checkpoint is whole by now."""
         self._take_checkpoints()
+
+    def _tell_step(self, step: int, metrics: Mapping[str, float | None]) -> None:
+        found = openai_metrics(metrics)
+        told = ", ".join(f"{said}={found[name]:.4f}" for said, name in _SAID.items() if name in found)
+        values = {**found, "learning_rate": self._rate * self._schedule(step), "total_steps": self._num_steps}
+        self._hearing.tell.metrics(step + 1, values, message=f"Step {step + 1}/{self._num_steps}: {told}")
 
     def _take_checkpoints(self) -> None:
         """Those that are due: where a training was stopped is nobody's model, and the last is what comes out."""

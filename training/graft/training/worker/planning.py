@@ -11,32 +11,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToJson, Parse
-
 from graft.training.finetune.audit.audit import Audit, FileAudit
 from graft.training.finetune.job import Finetune
 from graft.training.finetune.ready import Ready
 from graft.training.loop.progress import read_metrics
 from graft.training.model.loading import load_tokenizer
 from graft.training.report.masks import bounded
-from graft.training.runtime.disk import replace_text
 from graft.v1 import job_pb2 as pb
 
-FILE = "plan.json"
 _TRIED_STEPS = 3
 """The first is slow for other reasons, and is not counted."""
 _MAX_NOTES = 50
-
-
-def write_plan(plan: pb.JobPlan, attempt: Path) -> None:
-    """Raises OSError."""
-    replace_text(attempt / FILE, MessageToJson(plan))
-
-
-def read_plan(attempt: Path) -> pb.JobPlan | None:
-    """None where none was written."""
-    path = attempt / FILE
-    return Parse(path.read_text(encoding="utf-8"), pb.JobPlan()) if path.exists() else None
 
 
 def planned(training: Finetune, *, tried: Path) -> pb.JobPlan:

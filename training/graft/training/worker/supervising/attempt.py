@@ -17,7 +17,7 @@ from graft.training.gate.told import news_of, not_carried_out
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
-from graft.training.worker.planning import read_plan
+from graft.training.worker.plan import read_plan
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
