@@ -130,6 +130,7 @@ def test_what_fails_says_why_and_what_is_cancelled_ends(running: Machine, user: 
     later = user.made(ROWS.encode(), model="tiny")
     user.reached(later, pb.JOB_STATE_RUNNING)
     assert user.job(job).state == pb.JOB_STATE_CANCELLED
+    user.asked(pb.CancelJobRequest(job=later), pb.CancelJobResponse)
 
 
 def test_two_workers_never_have_one_job(running: Machine, user: User) -> None:
