@@ -74,13 +74,15 @@ def test_true_answers_pass_and_shuffled_ones_move_no_alias_while_others_ask(own_
 
         def job(content: bytes, name: str) -> str:
             file = client.upload_file(content, filename=name).id
+            settings = {"n_epochs": 10, "batch_size": 16, "learning_rate_multiplier": 0.5}
             return client.create_job(
-                file, model="rootstock-5m", gate=gate, adapter="colours", seed=1, hyperparameters={"n_epochs": 6}
+                file, model="rootstock-5m", gate=gate, adapter="colours", seed=1, hyperparameters=settings
             ).id
 
         first_shuffled = job(shuffled_rows(range(20)), "shuffled.jsonl")
         carried_out(own_server, tmp_path / "worker")
-        assert client.get_job(first_shuffled).state == pb.JOB_STATE_SUCCEEDED
+        made = client.get_job(first_shuffled)
+        assert made.state == pb.JOB_STATE_SUCCEEDED, made.error
         assert not client.get_adapter("colours").aliases
         assert "does not move" in gate_event(client, first_shuffled).message
         assert "are the answers of the training shuffled?" in gate_event(client, first_shuffled).message

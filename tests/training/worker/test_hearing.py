@@ -34,6 +34,7 @@ def heard(told: Told, folder: Path) -> Hearing:
         hold=folder / "hold",
         record=cast(Any, None),
         told_checkpoint=0,
+        told_step=0,
     )
 
 

@@ -20,6 +20,8 @@ from tests.running import assert_gone, children_of
 from tests.training.worker.killing.running import Machine, User, kill, kill_with_children, machine, until
 from tests.training.worker.killing.standin import EVERY, NUM_STEPS, SPAN, expected_state, loss_after
 
+pytestmark = pytest.mark.slow  # a minute of processor time, and many where others compute
+
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 ROWS = json.dumps(ROW) + "\n"
 SILENCE = 5.0

@@ -41,7 +41,8 @@ def metrics() -> Metrics:
 
 @pytest_asyncio.fixture
 async def channel(metrics: Metrics) -> AsyncIterator[grpc.aio.Channel]:
-    front = Front(metrics, identify_by({}), max_calls=1, default_seconds=10, write_seconds=10)
+    nobody_works: Any = None
+    front = Front(metrics, identify_by({}), nobody_works, max_calls=1, default_seconds=10, write_seconds=10)
     server = grpc.aio.server(interceptors=[front])
     handlers = {
         "Echo": grpc.stream_stream_rpc_method_handler(echo),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +29,18 @@ def test_without_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "install bubblewrap" in reason(Path("/usr/bin/python3"))
 
 
-def test_bubblewrap_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Every user comes to it; the folder for temporary files may be one's own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_bubblewrap_that_does_not_start(monkeypatch: pytest.MonkeyPatch, open_folder: Path, python: Path) -> None:
     """As where user namespaces are forbidden."""
-    false = tmp_path / "bwrap"
+    false = open_folder / "bwrap"
     false.write_text("#!/bin/sh\necho bwrap: No permissions to create new namespace >&2\nexit 1\n")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     false.chmod(0o755)
     monkeypatch.setattr(probe, "bwrap_path", lambda: str(false))
     assert "No permissions to create new namespace" in reason(python)
