@@ -9,6 +9,8 @@ from graft.server.releases.policy.evidence import Losses, is_worse
 
 CANARY = "canary"
 """The alias through which a rollout's version gets its share."""
+_LEAST_OF_STABLE = 20
+"""What `stable` has to have of answers, or outcomes, before anything is called no worse than it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,8 @@ def judge(spec: CanarySpec, canary: Tally, stable: Tally) -> Judgement:
     """By two rules, errors and outcomes, which share `max_false_alarm`.
 
     At any time: what is certainly worse is taken back. In the end, after `num_answers`: what is worse by more than the
-    tolerance, certainly or not, is taken back; all else is promoted.
+    tolerance, certainly or not, is taken back; all else is promoted. The end waits for `stable` too: without answers of
+    its own there is nothing that the canary could be no worse than.
     """
     rules = [("errors", canary.errors, stable.errors), ("outcomes, short of 1", canary.shortfalls, stable.shortfalls)]
     alarm = spec.max_false_alarm / len(rules)
@@ -83,8 +86,9 @@ def judge(spec: CanarySpec, canary: Tally, stable: Tally) -> Judgement:
     ]
     if worse:
         return Judgement(verdict=Verdict.ROLL_BACK, reasons=tuple(worse))
-    num, what = (canary.num_outcomes, "outcomes") if spec.needs_outcomes else (canary.num_answers, "answers")
-    if num < spec.num_answers:
+    decisive, what = (1, "outcomes") if spec.needs_outcomes else (0, "answers")
+    num, num_of_stable = rules[decisive][1].num, rules[decisive][2].num
+    if num < spec.num_answers or num_of_stable < min(spec.num_answers, _LEAST_OF_STABLE):
         return Judgement(verdict=Verdict.GO_ON)
     beyond = [
         f"{_told(name, one, other)}: worse by more than {spec.tolerance:g} after {num} {what}"
