@@ -109,7 +109,14 @@ def test_whoever_moves_the_aliases_by_hand_ends_the_rollout(kept: KeptRollouts) 
     kept.point("stable", 3)
     counted = kept.catalog.count(rollout, answers(30, by_canary=True))
     assert counted.rollout.stage is Stage.SUPERSEDED and counted.has_ended
-    assert kept.aliases() == {"canary": (2, 10), "stable": (3, 0)}, "nothing of theirs is touched"
+    assert kept.aliases() == {"stable": (3, 0)}, "its share ends with it; nothing of theirs is touched"
+
+
+def test_a_canary_that_was_moved_by_hand_stays_where_it_was_moved(kept: KeptRollouts) -> None:
+    rollout = kept.begun(2)
+    kept.point("canary", 3)
+    assert kept.catalog.count(rollout, answers(1, by_canary=False)).rollout.stage is Stage.SUPERSEDED
+    assert kept.aliases()["canary"][0] == 3 and kept.aliases()["stable"] == (1, 0)
 
 
 def test_one_call_takes_back_a_canary_or_what_became_stable(kept: KeptRollouts) -> None:

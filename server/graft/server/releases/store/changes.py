@@ -80,6 +80,9 @@ def end(connection: sa.Connection, rollout: Rollout, to: Stage, reasons: Sequenc
     check_move(rollout.stage, to)
     if is_superseded(connection, rollout):
         to, reasons = Stage.SUPERSEDED, [_MOVED]
+        # Its share would outlast it, judged by nobody. An alias that points elsewhere is somebody's own.
+        if target(connection, rollout, CANARY) == rollout.version_digest:
+            aliases.delete_alias(connection, (*rollout.key, CANARY), None, request_id=None, now=now)
     else:
         aliases.delete_alias(connection, (*rollout.key, CANARY), None, request_id=None, now=now)
         if to is Stage.STABLE:
