@@ -70,6 +70,10 @@ class StoreUnavailable(GraftError):
     """The blob store did not answer rightly after all tries."""
 
 
+class BlobMissing(StoreUnavailable):
+    """The blob store answered, and does not have it: asking again is of no use."""
+
+
 class CatalogUnavailable(GraftError):
     """The catalog's database is unreachable, locked or newer than this program."""
 

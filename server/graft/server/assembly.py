@@ -54,6 +54,7 @@ from graft.server.grading.served_judge import ServedJudge
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.job import JobSpec, Start
 from graft.server.jobs.jobs import Jobs
+from graft.server.jobs.judging import Judging
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Term
 from graft.server.jobs.start import find_start
@@ -444,11 +445,10 @@ class Assembly:
             trainings,
             opened.jobs,
             opened.thread,
-            kept,
+            Judging(kept, row_problems=row_problems),
             opened.job_names,
             term=term,
             metrics=self.metrics.jobs,
-            row_problems=row_problems,
         )
         self.resources.callback(watched(upkeep.read_names(), "reading what other servers' jobs made").cancel)
         self.resources.callback(watched(upkeep.read_files(), "reading the files of new jobs").cancel)

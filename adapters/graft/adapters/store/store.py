@@ -16,7 +16,7 @@ from typing import IO
 
 from graft.adapters.adapter import AdapterFile, AdapterVersion
 from graft.adapters.digest import PREFIX, sha256_of_file
-from graft.adapters.errors import Conflict, Reason, StoreUnavailable
+from graft.adapters.errors import BlobMissing, Conflict, Reason
 from graft.adapters.store import disk
 from graft.adapters.store.blobs import open_blob_files, retried
 
@@ -257,7 +257,7 @@ class BlobStore:
         except FileNotFoundError as error:
             _log.error("blob %s (%s of %s) is missing in %s", file.sha256, file.name, version, self._url)
             reason = Reason(field=file.name, problem="is missing in the store", remedy="push the same files again")
-            raise StoreUnavailable(f"{version} cannot be loaded", [reason]) from error
+            raise BlobMissing(f"{version} cannot be loaded", [reason]) from error
 
     def _publish(self, temporary: Path, final: Path, version: AdapterVersion) -> None:
         # Only one thread or process at a time may replace a folder: the first one's serves the others as well.
