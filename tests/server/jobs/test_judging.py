@@ -69,7 +69,7 @@ async def test_a_store_that_is_away_fails_a_job_after_some_tries_and_holds_up_no
         async with reading(one):
             failed = await one.reached(first, JobState.FAILED)
         assert failed.error is not None and failed.error.code == "file_unreadable"
-        assert f"{MAX_TRIES} times" in failed.error.message
+        assert f"in {MAX_TRIES} times" in failed.error.message
 
 
 async def test_a_file_that_is_read_at_last_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

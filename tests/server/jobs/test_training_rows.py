@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from graft.server.jobs.job import Method
 from graft.server.jobs.training_rows import reading
-from graft.server.jobs.training_rows.reading import MAX_SHOWN, judge
+from graft.server.jobs.training_rows.reading import MAX_CHARACTERS, MAX_PROBLEMS, MAX_SHOWN, judge
 
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
 CHAT = {"messages": [{"role": "system", "content": "s"}, USER, ANSWER]}
@@ -90,6 +91,25 @@ def test_broken_lines_are_all_named_and_more_are_counted() -> None:
     assert many is not None and many.count(": is not JSON") == MAX_SHOWN and many.endswith("and 30 more lines")
     for empty in (b"", b"\n\n  \n"):
         assert judge(io.BytesIO(empty), Method.DPO) == "has no row: write one JSON object a line"
+
+
+def test_what_is_said_is_short_however_much_is_wrong() -> None:
+    """100,000 problems in a line, names of a megabyte, many such lines: it stands in every answer about the job."""
+    row = {"messages": [{}] * 50_000}
+    told = judged(Method.SUPERVISED, row)
+    assert told is not None and len(told) < 800 and told.startswith("1 of 1 rows cannot be used: line 1: messages[0]")
+    assert told.endswith("; and at least 1000 more problems") and told.count(";") <= MAX_PROBLEMS
+    few = judged(Method.SUPERVISED, {"messages": [{}] * 6})
+    assert few is not None and few.endswith("; and 4 more problems") and "messages[3].content is missing" in few
+
+    def names(_: Any) -> Iterator[str]:
+        yield "x" * 1_000_000
+
+    content = io.BytesIO(b"".join(json.dumps(CHAT).encode() + b"\n" for _ in range(100)))
+    many = judge(content, Method.SUPERVISED, names)
+    assert many is not None and len(many) < MAX_CHARACTERS + 100 and many.startswith("100 of 100 rows")
+    num_named = many.count("line ")
+    assert 5 <= num_named < MAX_SHOWN and many.endswith(f"and {100 - num_named} more lines")
 
 
 def test_a_line_that_is_too_long_is_named_and_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

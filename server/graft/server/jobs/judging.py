@@ -88,9 +88,7 @@ class Judging:
             raise NotYet(f"{field} {file} of {job.id} could not be read (try {num_tries})") from error
         is_known = isinstance(error, GraftError | OSError)
         _log.error("%s of %s could not be read", file, job.id, exc_info=None if is_known else error)
-        text = (
-            f"{field} {file} could not be read, {num_tries} times over; make the job again later, or tell the operator"
-        )
+        text = f"{field} {file} could not be read in {num_tries} times; make the job again later, or ask the operator"
         return JobError(code="file_unreadable", message=text, param=field)
 
 
