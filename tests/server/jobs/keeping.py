@@ -70,7 +70,7 @@ class KeptJobs:
         return JobSpec(**{"method": Method.SUPERVISED, "model": "tiny", "training_file": file, **others})
 
     def made(self, tenant: str = "default", **others: Any) -> Job:
-        return self.catalog.create(self.spec(tenant, **others), tenant=tenant)
+        return self.catalog.create(self.spec(tenant, **others), tenant=tenant, start=lambda: None)
 
     def queued(self, tenant: str = "default", **others: Any) -> Job:
         job = self.made(tenant, **others)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graft.adapters.catalog.database import VERSION_TABLE
-from graft.adapters.errors import Conflict, GraftError
+from graft.adapters.errors import Conflict, GraftError, NotFound
 from graft.server.errors import BadInput, LeaseLost, NoSuchResource, QuotaExceeded
 from graft.server.files.file import Purpose
-from graft.server.jobs.job import Job, JobError, News, Progress
+from graft.server.jobs.job import Job, JobError, News, Progress, Start
 from graft.server.jobs.policy.lease import MAX_LOSSES, Beat
 from graft.server.jobs.policy.states import ENDED, HELD, JobState, Move
 from graft.server.jobs.store.reads import JobListing
@@ -76,12 +76,21 @@ def test_a_job_from_its_making_to_its_end(kept: KeptJobs) -> None:
     assert states == [JobState.SUCCEEDED, JobState.RUNNING, JobState.RUNNING]
 
 
+def deleted() -> Start | None:
+    raise NotFound("there is no such model any more")
+
+
 def test_what_is_repeated_is_answered_again_and_not_done_again(kept: KeptJobs) -> None:
     spec = kept.spec()
-    job = kept.catalog.create(spec, tenant="default", request_id="c")
-    assert kept.catalog.create(spec, tenant="default", request_id="c").id == job.id
-    with pytest.raises(Conflict, match="another call"):
-        kept.catalog.create(kept.spec(), tenant="default", request_id="c")
+    job = kept.catalog.create(spec, tenant="default", start=lambda: None, request_id="c")
+    # Without a seed, and though its model was deleted since.
+    again = kept.catalog.create(spec, tenant="default", start=deleted, request_id="c")
+    assert again == job and spec.seed is None and isinstance(job.spec.seed, int)
+    for other in (kept.spec(), replace(spec, seed=job.spec.seed)):
+        with pytest.raises(Conflict, match="another call"):
+            kept.catalog.create(other, tenant="default", start=lambda: None, request_id="c")
+    with pytest.raises(NotFound):
+        kept.catalog.create(spec, tenant="default", start=deleted, request_id="d")
     assert kept.catalog.judged(job, None) and not kept.catalog.judged(job, None)
     first = kept.claimed(request_id="k")
     assert kept.claimed(request_id="k") == first

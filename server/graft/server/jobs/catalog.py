@@ -35,10 +35,12 @@ class JobCatalog:
         self._fits = fits
         self._now = now
 
-    def create(self, spec: JobSpec, *, tenant: str, start: Start | None = None, request_id: str | None = None) -> Job:
-        """Make a job, which goes on from `start`.
+    def create(
+        self, spec: JobSpec, *, tenant: str, start: Callable[[], Start | None], request_id: str | None = None
+    ) -> Job:
+        """Make a job, which goes on from what `start` finds, which is asked once for a request's id.
 
-        Raises `BadInput` for its files, `QuotaExceeded`, NotFound, Conflict for the request's id.
+        Raises `BadInput` for its files, `QuotaExceeded`, NotFound, Conflict for the request's id; what `start` does.
         """
         draft = JobDraft(tenant=tenant, spec=spec, start=start, max_open=self._max_open)
         return self._database.write(asking.create, draft, request_id=request_id, now=self._now())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from graft.adapters.errors import InvalidReference
 from graft.adapters.names import check_adapter_name
-from graft.server.jobs.job import Hyperparameter, JobSpec, Method
+from graft.server.jobs.job import MAX_SEED, Hyperparameter, JobSpec, Method
 from graft.server.releases.draft import check_rows
 from graft.server.releases.policy.gate import GateSpec, ValidationLoss
 from graft.server.runtime.violations import Violations, shown
@@ -19,7 +18,6 @@ MAX_PAIRS, MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS = 16, 64, 512
 MAX_SUFFIX_CHARACTERS = 64
 MAX_PRIORITY = 100
 MAX_EVALS = 100
-_MAX_SEED = 2**31 - 1
 _SUFFIX = re.compile(r"[a-z0-9][a-z0-9._-]*\Z", re.ASCII)
 _EFFORTS = ("default", "low", "medium", "high")
 _COUNT, _FACTOR = (1, 2**31 - 1), (1e-6, 1e6)
@@ -72,8 +70,8 @@ def read_spec(
             violations.add(field, "is missing")
     if validation_file is not None and validation_file == training_file:
         violations.add("validation_file", "is the training file: what is learned says nothing about what is not")
-    if seed is not None and not 0 <= seed <= _MAX_SEED:
-        violations.add("seed", f"is {shown(seed)}; allowed are 0 to {_MAX_SEED}")
+    if seed is not None and not 0 <= seed <= MAX_SEED:
+        violations.add("seed", f"is {shown(seed)}; allowed are 0 to {MAX_SEED}")
     if suffix is not None and (len(suffix) > MAX_SUFFIX_CHARACTERS or not _SUFFIX.match(suffix)):
         problem = f"is {shown(suffix)}; it has 1 to {MAX_SUFFIX_CHARACTERS} characters of a-z, 0-9, '.', '_' and '-'"
         violations.add("suffix", problem)
@@ -99,7 +97,7 @@ def read_spec(
         validation_file=validation_file,
         hyperparameters=known,
         grader=grader,
-        seed=secrets.randbelow(_MAX_SEED) if seed is None else seed,
+        seed=seed,
         suffix=suffix,
         metadata=pairs,
         priority=priority,

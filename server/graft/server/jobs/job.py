@@ -17,6 +17,7 @@ from graft.server.runtime.ids import Ids
 job_ids = Ids("ftjob-")
 Level = Literal["info", "warn", "error"]
 Hyperparameter = int | float | str
+MAX_SEED = 2**31 - 1
 
 
 class Method(StrEnum):
@@ -37,7 +38,8 @@ class JobSpec:
     validation_file: str | None = None
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
     grader: Mapping[str, Any] | None = None
-    seed: int = 0
+    seed: int | None = None
+    """As asked; of a job that was made it is a number."""
     suffix: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0

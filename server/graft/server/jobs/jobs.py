@@ -58,7 +58,10 @@ class Jobs:
         start: Callable[[JobSpec, str], Start | None],
         metrics: JobMetrics,
     ) -> None:
-        """`start` says from what a tenant's training begins. Raises NotFound for its model, `BadInput`."""
+        """`start` says, in the catalog's thread, from what a tenant's training begins.
+
+        Raises NotFound for its model, `BadInput`.
+        """
         self._catalog = catalog
         self._names = names
         self._start = start
@@ -68,7 +71,10 @@ class Jobs:
 
     async def create(self, spec: JobSpec, *, tenant: str, request_id: str | None) -> Job:
         """Make a job, whose files are read next. Raises `BadInput`, `QuotaExceeded`, NotFound, Conflict."""
-        start = self._start(spec, tenant)
+
+        def start() -> Start | None:
+            return self._start(spec, tenant)
+
         return await self._write(lambda: self._catalog.create(spec, tenant=tenant, start=start, request_id=request_id))
 
     async def get(self, tenant: str, job: str) -> Job:

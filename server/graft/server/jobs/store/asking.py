@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -15,7 +17,7 @@ from graft.server.files import holds
 from graft.server.files import reads as files
 from graft.server.files.file import Purpose
 from graft.server.jobs import tables
-from graft.server.jobs.job import Job, JobError, JobSpec, News, Start, job_ids
+from graft.server.jobs.job import MAX_SEED, Job, JobError, JobSpec, News, Start, job_ids
 from graft.server.jobs.policy.states import JobState, Move
 from graft.server.jobs.store import reads, rows
 from graft.server.jobs.store.changes import lock, move, tell
@@ -31,19 +33,21 @@ _SAID = {
 
 @dataclass(frozen=True, kw_only=True)
 class JobDraft:
-    """A job to be made, from `start`; at most `max_open` of the tenant's may be under way."""
+    """A job to be made, from what `start` finds; at most `max_open` of the tenant's may be under way."""
 
     tenant: str
     spec: JobSpec
-    start: Start | None
+    start: Callable[[], Start | None]
     max_open: int
 
 
 def create(connection: sa.Connection, draft: JobDraft, *, request_id: str | None, now: datetime) -> Job:
-    """Make a job, which needs its files from now on.
+    """Make a job, which needs its files from now on; its seed is drawn where none was asked for.
 
-    Raises `BadInput` for files that are not there or not for this, `QuotaExceeded`, NotFound for the tenant.
+    Raises `BadInput` for files that are not there or not for this, `QuotaExceeded`, NotFound for the tenant, and what
+    `draft.start` does.
     """
+    # What is repeated is compared as it was asked, and answered whatever became of the files and the model since.
     tenant, spec = draft.tenant, draft.spec
     call = ["create_job", rows.spec_row(spec)]
     answer = replay.recall(connection, tenant, request_id, call)
@@ -51,6 +55,8 @@ def create(connection: sa.Connection, draft: JobDraft, *, request_id: str | None
         return reads.get(connection, tenant, answer["id"])
     if connection.execute(sa.select(tenants.c.name).where(tenants.c.name == tenant)).first() is None:
         raise NotFound(f"there is no tenant {tenant[:100]!r}")
+    start = draft.start()
+    spec = replace(spec, seed=secrets.randbelow(MAX_SEED)) if spec.seed is None else spec
     cost = _cost(connection, tenant, spec, now=now)
     num_open = reads.num_open(connection, tenant)
     if num_open >= draft.max_open:
@@ -75,7 +81,7 @@ def create(connection: sa.Connection, draft: JobDraft, *, request_id: str | None
             num_losses=0,
             num_events=len(told),
             create_time=now,
-            start=None if draft.start is None else asdict(draft.start),
+            start=None if start is None else asdict(start),
             progress=asdict(job.progress),
             resolved={},
         )
