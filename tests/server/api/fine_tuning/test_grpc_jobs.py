@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 
 from graft.v1 import job_pb2 as pb
 from tests.server.api.conftest import Server, StartServer
@@ -168,6 +171,45 @@ async def test_what_a_worker_says_is_judged(server: Server) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_numbers_that_are_none_are_refused_and_nothing_of_them_is_kept(server: Server) -> None:
+    job = await made(server)
+    worker = Worker(server)
+    await worker.claimed()
+    inf, nan, far = float("inf"), float("nan"), Duration(seconds=10**11)
+    digest = await worker.version(1)
+    asked = pb.JobSpec(method=pb.JOB_METHOD_SUPERVISED, model="tiny", training_file=job.spec.training_file)
+    asked.hyperparameters.update({"n_epochs": inf, "batch_size": nan})
+    graded = pb.JobSpec(method=pb.JOB_METHOD_REINFORCEMENT, model="tiny", training_file=job.spec.training_file)
+    graded.grader.update({"type": "score_model", "range": [0, inf]})
+    event = pb.JobEvent(message="x")
+    event.data.update({"deep": [{"train_loss": nan}]})
+    point = pb.JobCheckpoint(step=1, version_digest=digest, metrics={"train_loss": nan})
+    resolved = Struct()
+    resolved.update({"n_epochs": inf})
+    plan = pb.JobPlan(duration=far)
+    report = partial(pb.ReportJobRequest, **worker.right, number=1)
+    for call, field in (
+        (stub(server).CreateJob(pb.CreateJobRequest(spec=asked)), "n_epochs: is inf"),
+        (stub(server).CreateJob(pb.CreateJobRequest(spec=graded)), "grader.range[1]: is inf"),
+        (stub(server).ClaimJob(pb.ClaimJobRequest(worker="w", wait=Duration(seconds=10**13))), "wait: is 1e+13 s"),
+        (stub(server).ReportJob(report(events=[event])), "events[0].data.deep[0].train_loss: is nan"),
+        (stub(server).ReportJob(report(checkpoints=[point])), "checkpoints[0].metrics.train_loss: is nan"),
+        (stub(server).ReportJob(report(progress=pb.JobProgress(remaining=far))), "progress.remaining: is 1e+11 s"),
+        (
+            stub(server).ReportJob(report(resolved_hyperparameters=resolved)),
+            "resolved_hyperparameters.n_epochs: is inf",
+        ),
+        (stub(server).CompleteJob(pb.CompleteJobRequest(**worker.right, plan=plan)), "plan.duration: is 1e+11 s"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT and field in (caught.value.details() or "")
+    century = Duration(seconds=100 * 365 * 86_400)
+    await stub(server).ReportJob(report(progress=pb.JobProgress(remaining=century)))
+    for path in ("", "/events", "/checkpoints"):
+        assert (await server.http.get(f"/v1/fine_tuning/jobs/{job.id}{path}")).status_code == 200
 
 
 async def test_lists(server: Server) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from graft.server.api.grpc.fine_tuning.plans import plan_message, read_plan
+from graft.server.api.grpc.fine_tuning.values import read_seconds, read_struct
 from graft.server.api.grpc.releases.messages import gate_message, read_gate_message
 from graft.server.jobs.draft import read_spec
 from graft.server.jobs.job import (
@@ -106,8 +106,8 @@ def read_spec_message(message: pb.JobSpec, violations: Violations) -> JobSpec:
         model=message.model,
         training_file=message.training_file,
         validation_file=message.validation_file or None,
-        hyperparameters=values_of(message.hyperparameters),
-        grader=values_of(message.grader) if message.HasField("grader") else None,
+        hyperparameters=read_struct(message.hyperparameters, "hyperparameters", violations),
+        grader=read_struct(message.grader, "grader", violations) if message.HasField("grader") else None,
         seed=message.seed if message.HasField("seed") else None,
         suffix=message.suffix or None,
         metadata=dict(message.metadata),
@@ -121,9 +121,9 @@ def read_spec_message(message: pb.JobSpec, violations: Violations) -> JobSpec:
     )
 
 
-def read_news(message: pb.JobEvent) -> News:
-    """What a worker tells; an event without a level is an information."""
-    data = values_of(message.data) if message.HasField("data") else None
+def read_news(message: pb.JobEvent, field: str, violations: Violations) -> News:
+    """What a worker tells; an event without a level is an information. What is wrong is added."""
+    data = read_struct(message.data, f"{field}.data", violations) if message.HasField("data") else None
     return News(
         message=message.message, level=_LEVEL_OF.get(message.level, "info"), data=data, is_metrics=message.is_metrics
     )
@@ -133,11 +133,15 @@ def read_checkpoint(message: pb.JobCheckpoint) -> NewCheckpoint:
     return NewCheckpoint(step=message.step, version_digest=message.version_digest, metrics=dict(message.metrics))
 
 
-def read_progress(message: pb.JobProgress) -> Progress:
+def read_progress(message: pb.JobProgress, violations: Violations) -> Progress:
+    """What is wrong is added."""
+
     def said(name: str) -> int | None:
         return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
 
-    remaining = message.remaining.ToTimedelta().total_seconds() if message.HasField("remaining") else None
+    remaining = (
+        read_seconds(message.remaining, "progress.remaining", violations) if message.HasField("remaining") else None
+    )
     return Progress(
         step=said("step"),
         num_steps=said("num_steps"),
@@ -146,8 +150,8 @@ def read_progress(message: pb.JobProgress) -> Progress:
     )
 
 
-def read_outcome(request: pb.CompleteJobRequest) -> Outcome:
-    """None where the job is given back."""
+def read_outcome(request: pb.CompleteJobRequest, violations: Violations) -> Outcome:
+    """None where the job is given back. What is wrong is added."""
     if request.HasField("result"):
         one = request.result
         return JobResult(
@@ -157,7 +161,7 @@ def read_outcome(request: pb.CompleteJobRequest) -> Outcome:
             result_files=tuple(one.result_files),
         )
     if request.HasField("plan"):
-        return read_plan(request.plan)
+        return read_plan(request.plan, violations)
     if request.HasField("failure"):
         failure = request.failure
         return JobError(code=failure.code, message=failure.message, param=failure.param or None)
@@ -195,17 +199,3 @@ def _struct(values: Mapping[str, Any]) -> Struct:
     message = Struct()
     message.update(dict(values))
     return message
-
-
-def values_of(message: Struct) -> dict[str, Any]:
-    """Whole numbers are whole again: a Struct has only floating ones."""
-    found: dict[str, Any] = _whole(MessageToDict(message))
-    return found
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

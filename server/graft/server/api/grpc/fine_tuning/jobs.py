@@ -18,9 +18,9 @@ from graft.server.api.grpc.fine_tuning.job_messages import (
     read_outcome,
     read_progress,
     read_spec_message,
-    values_of,
 )
 from graft.server.api.grpc.fine_tuning.plans import check_plan
+from graft.server.api.grpc.fine_tuning.values import check_finite, read_seconds, read_struct
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
 from graft.server.grading.for_jobs import check_job_grader
@@ -29,7 +29,7 @@ from graft.server.jobs.job import Job
 from graft.server.jobs.jobs import Jobs
 from graft.server.jobs.policy.states import Move
 from graft.server.jobs.store.reads import JobListing
-from graft.server.jobs.store.working import Holder, Report
+from graft.server.jobs.store.working import Holder, Outcome, Report
 from graft.server.runtime.tenant import current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import job_pb2 as pb
@@ -56,7 +56,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
         violations = Violations()
         if request.spec.HasField("grader"):
-            said = values_of(request.spec.grader)
+            said = read_struct(request.spec.grader, "spec.grader", Violations())
             await check_job_grader(said, self._grading, violations, field="spec.grader")
         spec = read_spec_message(request.spec, violations)
         job = await self._jobs.create(spec, tenant=current_tenant(), request_id=request_id_of(request))
@@ -111,8 +111,7 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def ClaimJob(self, request: pb.ClaimJobRequest, context: Context) -> pb.ClaimJobResponse:
         self._workers.check()
-        _check_claim(request)
-        wait = request.wait.ToTimedelta().total_seconds()
+        wait = _check_claim(request)
         job = await self._jobs.claim(
             request.worker, tenant=current_tenant(), request_id=request_id_of(request), wait_seconds=wait
         )
@@ -132,23 +131,14 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
 
     async def ReportJob(self, request: pb.ReportJobRequest, context: Context) -> pb.ReportJobResponse:
         self._workers.check()
-        _check_report(request)
-        report = Report(
-            number=request.number,
-            news=tuple(map(read_news, request.events)),
-            checkpoints=tuple(map(read_checkpoint, request.checkpoints)),
-            progress=read_progress(request.progress) if request.HasField("progress") else None,
-            resolved=values_of(request.resolved_hyperparameters)
-            if request.HasField("resolved_hyperparameters")
-            else None,
-        )
+        report = _read_report(request)
         job = await self._jobs.report(_holder(request), report)
         return pb.ReportJobResponse(state=STATES[job.state])
 
     async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
         self._workers.check()
-        _check_outcome(request)
-        return pb.CompleteJobResponse(job=self._told(await self._jobs.finish(_holder(request), read_outcome(request))))
+        outcome = _read_outcome(request)
+        return pb.CompleteJobResponse(job=self._told(await self._jobs.finish(_holder(request), outcome)))
 
     async def _asked(self, request: Any, what: Move) -> pb.Job:
         job: Job = await self._jobs.ask(current_tenant(), request.job, what, request_id=request_id_of(request))
@@ -162,17 +152,17 @@ def _holder(request: Any) -> Holder:
     return Holder(job=request.job, fence=request.fence)
 
 
-def _check_claim(request: pb.ClaimJobRequest) -> None:
+def _check_claim(request: pb.ClaimJobRequest) -> float:
+    """For how many seconds it waits."""
     violations = Violations()
     if not 1 <= len(request.worker) <= _MAX_WORKER_CHARACTERS:
         violations.add("worker", f"has {len(request.worker)} characters; it has 1 to {_MAX_WORKER_CHARACTERS}")
-    seconds = request.wait.ToTimedelta().total_seconds()
-    if not 0 <= seconds <= _MAX_WAIT_SECONDS:
-        violations.add("wait", f"is {seconds:g} s; allowed are 0 to {_MAX_WAIT_SECONDS:g} s")
+    seconds = read_seconds(request.wait, "wait", violations, high=_MAX_WAIT_SECONDS)
     violations.raise_any()
+    return seconds
 
 
-def _check_report(request: pb.ReportJobRequest) -> None:
+def _read_report(request: pb.ReportJobRequest) -> Report:
     violations = Violations()
     if request.number < 1:
         violations.add("number", f"is {request.number}; the first report has 1")
@@ -186,10 +176,22 @@ def _check_report(request: pb.ReportJobRequest) -> None:
     for index, checkpoint in enumerate(violations.until_full(request.checkpoints)):
         if checkpoint.step < 0 or not checkpoint.version_digest:
             violations.add(f"checkpoints[{index}]", "has no step or no version_digest")
+        for name, value in checkpoint.metrics.items():
+            check_finite(value, f"checkpoints[{index}].metrics.{name[:40]}", violations)
     violations.raise_any()
+    resolved = request.resolved_hyperparameters if request.HasField("resolved_hyperparameters") else None
+    report = Report(
+        number=request.number,
+        news=tuple(read_news(one, f"events[{index}]", violations) for index, one in enumerate(request.events)),
+        checkpoints=tuple(map(read_checkpoint, request.checkpoints)),
+        progress=read_progress(request.progress, violations) if request.HasField("progress") else None,
+        resolved=None if resolved is None else read_struct(resolved, "resolved_hyperparameters", violations),
+    )
+    violations.raise_any()
+    return report
 
 
-def _check_outcome(request: pb.CompleteJobRequest) -> None:
+def _read_outcome(request: pb.CompleteJobRequest) -> Outcome:
     violations = Violations()
     if request.WhichOneof("outcome") is None:
         violations.add("outcome", "is not set: a result, a plan, a failure, or a release")
@@ -204,4 +206,6 @@ def _check_outcome(request: pb.CompleteJobRequest) -> None:
             violations.add("failure.code", f"has no text of 1 to {_MAX_CODE_CHARACTERS} characters")
         if not 1 <= len(request.failure.message) <= _MAX_MESSAGE_CHARACTERS:
             violations.add("failure.message", f"has no text of 1 to {_MAX_MESSAGE_CHARACTERS} characters")
+    outcome = read_outcome(request, violations)
     violations.raise_any()
+    return outcome

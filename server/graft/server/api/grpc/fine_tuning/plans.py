@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graft.server.api.grpc.fine_tuning.values import read_seconds
 from graft.server.jobs.plan import JobPlan, Piece, PlannedExample
 from graft.server.runtime.violations import Violations
 from graft.v1 import job_pb2 as pb
@@ -25,10 +26,11 @@ def plan_message(plan: JobPlan) -> pb.JobPlan:
     return message
 
 
-def read_plan(message: pb.JobPlan) -> JobPlan:
+def read_plan(message: pb.JobPlan, violations: Violations) -> JobPlan:
+    """What is wrong is added."""
     return JobPlan(
         **{name: getattr(message, name) for name in _COUNTS},
-        seconds=message.duration.ToTimedelta().total_seconds() if message.HasField("duration") else None,
+        seconds=read_seconds(message.duration, "plan.duration", violations) if message.HasField("duration") else None,
         examples=tuple(
             PlannedExample(
                 row=one.row,
