@@ -35,7 +35,7 @@ from graft.server.api.grpc.prompt_runs import PromptRuns
 from graft.server.api.grpc.releases.servicer import ReleaseServicer
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
-from graft.server.api.tenants import identify_by, read_tenants
+from graft.server.api.tenants import check_worker_tenant, identify_by, read_tenants
 from graft.server.engine.engine import EngineInfo
 from graft.server.engine.factory import EngineFactory
 from graft.server.engine.succession import Succession
@@ -145,9 +145,10 @@ class Assembly:
     async def server(self, *, end: Callable[[float], None], failed: Callable[[str], None]) -> Server:
         """A caller of `Drain` asks for the server's `end`; a door that ceases to listen by itself has `failed`.
 
-        Raises `InvalidSetting` for the tenants' file, and what catalog, store, base, engine and ports do.
+        Raises `InvalidSetting` for the tenants' file and who works, and what catalog, store, base, engine and ports do.
         """
         tenants = read_tenants(self.settings.tenants_file) if self.settings.tenants_file else {}
+        check_worker_tenant(self.settings.worker_tenant, tenants)
         jinja = await self._start_templates()
         templates = Templates(jinja)
         with phase(_log, "reading the catalog and the base"):

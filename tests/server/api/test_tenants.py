@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from graft import client
-from graft.server.api.tenants import TokenTenants, read_tenants
+from graft.server.api.tenants import TokenTenants, check_worker_tenant, read_tenants
 from graft.server.errors import Unauthenticated
 from graft.server.settings.settings import InvalidSetting, Settings
 from graft.v1 import adapter_pb2, server_pb2
@@ -207,3 +207,14 @@ async def test_a_file_that_cannot_be_used_is_said_at_the_start(
 
 def test_without_the_setting_there_is_one_tenant() -> None:
     assert Settings().tenants_file is None
+
+
+def test_workers_are_a_tenant_that_there_is(caplog: pytest.LogCaptureFixture) -> None:
+    check_worker_tenant(None, {})
+    check_worker_tenant("acme", {"token": "acme"})
+    assert not caplog.records
+    for tenants, words in (({"token": "acme"}, "tenants_file has acme"), ({}, "there is no tenants_file")):
+        with pytest.raises(InvalidSetting, match=f"worker_tenant acne: is the tenant of no token: {words}"):
+            check_worker_tenant("acne", tenants)
+    check_worker_tenant(None, {"token": "acme"})
+    assert "nobody may work on jobs" in caplog.text

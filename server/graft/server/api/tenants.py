@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ Identify = Callable[[str | None], str]
 """The tenant of a request with this `authorization`, if it has one. Raises `Unauthenticated`."""
 
 HEADER = "authorization"
+_MAX_NAMED = 20
+_log = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*\Z", re.ASCII)  # RFC 6750, section 2.1
 
 
@@ -117,3 +120,13 @@ def _password(credentials: str) -> str:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def check_worker_tenant(name: str | None, tenants: Mapping[str, str]) -> None:
+    """That somebody can be a worker by this name, and warn where nobody can. Raises `InvalidSetting`."""
+    known = sorted(set(tenants.values()))
+    if name is not None and name not in known:
+        there = f"tenants_file has {', '.join(known[:_MAX_NAMED])}" if known else "there is no tenants_file"
+        raise InvalidSetting(f"worker_tenant {name}: is the tenant of no token: {there}; name one of its tenants")
+    if known and name is None:
+        _log.warning("nobody may work on jobs: there is a tenants_file and no worker_tenant; set it to the workers'")
