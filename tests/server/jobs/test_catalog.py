@@ -181,7 +181,7 @@ def test_a_silent_worker_loses_the_job_and_one_that_speaks_meanwhile_keeps_it(ke
         kept.catalog.heartbeat(holder(first))
     assert not kept.catalog.give_up(first.id, Beat(fence=first.fence, beat=0))
     assert kept.catalog.heartbeat(holder(second)).state is JobState.RUNNING
-    assert "Nothing was heard of the worker one any more" in kept.messages(first)
+    assert "Nothing was heard of the worker any more" in kept.messages(first)
 
 
 def test_a_silent_worker_of_a_job_that_was_asked_to_pause_leaves_it_paused(kept: KeptJobs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from graft.server.jobs.store.working import Holder, Outcome, Report
 from graft.server.operations.job_metrics import JobMetrics
 from graft.server.registry.thread import CatalogThread
 
+_log = logging.getLogger(__name__)
 # What other servers write is seen so late.
 _LOOK_SECONDS = 2.0
 _MAX_EVENTS = 1_000
@@ -133,6 +135,7 @@ class Jobs:
             job = await self._write(lambda: self._catalog.claim(worker, tenant=tenant, request_id=request_id))
             left = deadline - asyncio.get_running_loop().time()
             if job is not None:
+                _log.info("%s was given to the worker %r (claim %d)", job.id, worker, job.fence)
                 self._metrics.claimed(job.id, job.fence, job.progress.trained_tokens)
             if job is not None or left <= 0:
                 return job

@@ -78,7 +78,7 @@ class Upkeep:
         held = await self._thread.run(self._catalog.held)
         for job, seen in self._sightings.look(held, now=self._now()).items():
             if await self._thread.run(lambda job=job, seen=seen: self._catalog.give_up(job, seen)):  # type: ignore[misc]
-                _log.warning("%s was taken from its worker, of which nothing was heard", job)
+                _log.warning("%s was taken from its worker (claim %d), of which nothing was heard", job, seen.fence)
                 self._metrics.losses.inc()
                 self._jobs.changes.happened()
         now = await self._thread.run(self._catalog.standing)

@@ -151,7 +151,8 @@ def give_up(connection: sa.Connection, job: str, seen: Beat, *, now: datetime) -
     if found.state not in HELD or (found.fence, beat) != (seen.fence, seen.beat):
         return False
     if num_losses + 1 < MAX_LOSSES:
-        news = News(message=f"Nothing was heard of the worker {found.worker} any more", level="warn")
+        # Workers' names are the operator's: they stand in the log.
+        news = News(message="Nothing was heard of the worker any more", level="warn")
         return move(connection, found, Move.RELEASE, news, now=now, num_losses=num_losses + 1)
     problem = f"{num_losses + 1} workers one after another were lost with the job, without a checkpoint between"
     error = JobError(code="worker_lost", message=problem)
