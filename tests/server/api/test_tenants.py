@@ -210,6 +210,7 @@ def test_without_the_setting_there_is_one_tenant() -> None:
 
 
 def test_workers_are_a_tenant_that_there_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
     check_worker_tenant(None, {})
     check_worker_tenant("acme", {"token": "acme"})
     assert not caplog.records
