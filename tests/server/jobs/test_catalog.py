@@ -254,6 +254,26 @@ def test_tenants_see_their_own_only(kept: KeptJobs) -> None:
     assert state(kept, job) is JobState.QUEUED
 
 
+@pytest.mark.parametrize("job", ["a\0b", "ftjob-\ud800", "", "ftjob-" + "7" * 27])
+def test_what_is_no_id_no_database_is_asked_for(kept: KeptJobs, job: str) -> None:
+    sent: list[object] = []
+    sa.event.listen(kept.database._engine, "before_cursor_execute", lambda *call: sent.append(call[3]))
+    right = Holder(job=job, fence=1)
+    for call in (
+        lambda: kept.catalog.get("default", job),
+        lambda: kept.catalog.ask("default", job, Move.PAUSE),
+        lambda: kept.catalog.events_after("default", job, 0, limit=1),
+        lambda: kept.catalog.checkpoints("default", job, before=None, limit=1),
+        lambda: kept.catalog.holding(right),
+        lambda: kept.catalog.heartbeat(right),
+        lambda: kept.catalog.report(right, Report(number=1)),
+        lambda: kept.catalog.finish(right, None),
+    ):
+        with pytest.raises(NoSuchResource):
+            call()
+    assert job not in [value for values in sent for value in values]  # type: ignore[attr-defined]
+
+
 def test_lists_are_newest_first_and_filtered(kept: KeptJobs) -> None:
     made = [kept.made(metadata={"n": str(n % 2), "x": ""} if n else {}).id for n in range(5)][::-1]
 

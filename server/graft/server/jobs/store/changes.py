@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from graft.server.files import holds
 from graft.server.jobs import tables
-from graft.server.jobs.job import Job, News
+from graft.server.jobs.job import Job, News, job_ids
 from graft.server.jobs.policy.states import ENDED, HELD, JobState, Move, after
 
 _jobs = tables.jobs
@@ -62,4 +62,5 @@ def lock(connection: sa.Connection, job: str) -> None:
 
     PostgreSQL would else let two transactions read the same row, and decide alike. SQLite has one writer.
     """
-    connection.execute(sa.update(_jobs).where(_jobs.c.id == job).values(fence=_jobs.c.fence))
+    if job_ids.made(job):
+        connection.execute(sa.update(_jobs).where(_jobs.c.id == job).values(fence=_jobs.c.fence))

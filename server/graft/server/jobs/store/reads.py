@@ -42,7 +42,9 @@ def get(connection: sa.Connection, tenant: str, job: str) -> Job:
 
 def get_any(connection: sa.Connection, job: str) -> Job:
     """One job of whichever tenant. Raises `NoSuchResource`."""
-    row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job)).mappings().first()
+    # What is no id, such as a text with a NUL, not every database can be asked for.
+    query = sa.select(_jobs).where(_jobs.c.id == job)
+    row = connection.execute(query).mappings().first() if job_ids.made(job) else None
     if row is None:
         raise _no_job(job)
     return rows.job(row)
