@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from graft.server.runtime.known import known
+
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
@@ -46,10 +48,10 @@ class JobPlan:
     def of_row(cls, row: Mapping[str, Any]) -> Self:
         """From JSON, as `dataclasses.asdict` gives it."""
         examples = tuple(
-            PlannedExample(row=one["row"], pieces=tuple(Piece(**piece) for piece in one["pieces"]))
+            PlannedExample(row=one["row"], pieces=tuple(Piece(**known(Piece, piece)) for piece in one["pieces"]))
             for one in row["examples"]
         )
-        return cls(**{**row, "examples": examples, "notes": tuple(row["notes"])})
+        return cls(**known(cls, row) | {"examples": examples, "notes": tuple(row["notes"])})
 
     @property
     def said(self) -> str:

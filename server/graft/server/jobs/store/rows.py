@@ -23,6 +23,7 @@ from graft.server.jobs.plan import JobPlan
 from graft.server.jobs.policy.states import JobState
 from graft.server.releases.store.rows import gate as read_gate_row
 from graft.server.releases.store.rows import gate_row
+from graft.server.runtime.known import known
 
 
 def spec_row(spec: JobSpec) -> dict[str, Any]:
@@ -34,8 +35,13 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
 
 
 def spec(row: dict[str, Any]) -> JobSpec:
+    """What `spec_row` wrote, or a newer server's."""
     gate = row.get("gate")
-    return JobSpec(**{**row, "method": Method(row["method"]), "gate": None if gate is None else read_gate_row(gate)})
+    values = known(JobSpec, row) | {
+        "method": Method(row["method"]),
+        "gate": None if gate is None else read_gate_row(gate),
+    }
+    return JobSpec(**values)
 
 
 def job(row: sa.RowMapping) -> Job:
@@ -47,11 +53,11 @@ def job(row: sa.RowMapping) -> Job:
         state=JobState(row["state"]),
         create_time=row["create_time"],
         finish_time=row["finish_time"],
-        error=None if row["error"] is None else JobError(**row["error"]),
+        error=None if row["error"] is None else JobError(**known(JobError, row["error"])),
         result=None if row["result"] is None else _result(row["result"]),
-        start=None if row["start"] is None else Start(**row["start"]),
+        start=None if row["start"] is None else Start(**known(Start, row["start"])),
         plan=None if row["plan"] is None else JobPlan.of_row(row["plan"]),
-        progress=Progress(**row["progress"]),
+        progress=Progress(**known(Progress, row["progress"])),
         resolved=row["resolved"],
         worker=row["worker"],
         fence=row["fence"],
@@ -60,7 +66,7 @@ def job(row: sa.RowMapping) -> Job:
 
 
 def _result(row: dict[str, Any]) -> JobResult:
-    return JobResult(**{**row, "result_files": tuple(row["result_files"])})
+    return JobResult(**known(JobResult, row) | {"result_files": tuple(row["result_files"])})
 
 
 def event(row: sa.RowMapping) -> JobEvent:
