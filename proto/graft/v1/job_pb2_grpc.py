@@ -30,8 +30,9 @@ class JobServiceStub:
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     def __init__(self, channel):
@@ -112,8 +113,9 @@ class JobServiceServicer:
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     def CreateJob(self, request, context):
@@ -288,8 +290,9 @@ class JobService:
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     @staticmethod

@@ -31,8 +31,9 @@ class JobServiceStub:
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     @_typing.overload
@@ -74,8 +75,9 @@ class JobServiceAsyncStub(JobServiceStub):
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -113,8 +115,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
     What a worker does for a job at other services it does for the job's tenant: the metadata `graft-job: <id>:<fence>`
     says so, beside the worker's own token, with calls of FileService (where only this uploads for `fine-tune-results`),
-    of InferenceService and of AdapterService, where it writes to the job's adapter only. Refused as ABORTED with the
-    reason LEASE_LOST where the worker does not have the job any more.
+    of InferenceService, of GradingService (Grade), of ReleaseService (DecideRollout) and of AdapterService, where it
+    writes to the job's adapter only. Refused as ABORTED with the reason LEASE_LOST where the worker does not have the job
+    any more.
     """
 
     @_abc_1.abstractmethod

@@ -186,6 +186,7 @@ async def test_numbers_that_are_none_are_refused_and_nothing_of_them_is_kept(ser
     event = pb.JobEvent(message="x")
     event.data.update({"deep": [{"train_loss": nan}]})
     point = pb.JobCheckpoint(step=1, version_digest=digest, metrics={"train_loss": nan})
+    late = pb.JobCheckpoint(step=2**31, version_digest=digest)
     resolved = Struct()
     resolved.update({"n_epochs": inf})
     plan = pb.JobPlan(duration=far)
@@ -196,6 +197,7 @@ async def test_numbers_that_are_none_are_refused_and_nothing_of_them_is_kept(ser
         (stub(server).ClaimJob(pb.ClaimJobRequest(worker="w", wait=Duration(seconds=10**13))), "wait: is 1e+13 s"),
         (stub(server).ReportJob(report(events=[event])), "events[0].data.deep[0].train_loss: is nan"),
         (stub(server).ReportJob(report(checkpoints=[point])), "checkpoints[0].metrics.train_loss: is nan"),
+        (stub(server).ReportJob(report(checkpoints=[late])), "checkpoints[0].step: is 2147483648"),
         (stub(server).ReportJob(report(progress=pb.JobProgress(remaining=far))), "progress.remaining: is 1e+11 s"),
         (
             stub(server).ReportJob(report(resolved_hyperparameters=resolved)),
@@ -220,3 +222,5 @@ async def test_lists(server: Server) -> None:
     await stub(server).CancelJob(pb.CancelJobRequest(job=jobs[1]))
     cancelled = await stub(server).ListJobs(pb.ListJobsRequest(state=pb.JOB_STATE_CANCELLED))
     assert [one.id for one in cancelled.jobs] == [jobs[1]]
+    with pytest.raises(grpc.aio.AioRpcError, match="state: is 99; this server knows validating_files, queued"):
+        await stub(server).ListJobs(pb.ListJobsRequest(state=99))  # type: ignore[arg-type]

@@ -78,8 +78,9 @@ async def test_pause_resume_and_cancel(server: Server) -> None:
     assert (await jobs.retrieve(job.id)).status == "paused"  # type: ignore[comparison-overlap]
     assert (await jobs.resume(job.id)).status == "queued"
     assert (await jobs.cancel(job.id)).status == "cancelled"
-    with pytest.raises(openai.ConflictError, match="it has ended; make a new job"):
+    with pytest.raises(openai.ConflictError, match="it has ended; make a new job") as caught:
         await jobs.resume(job.id)
+    assert not server.openai._should_retry(caught.value.response), "it will not be otherwise"
 
 
 async def test_each_method_is_asked_as_openai_asks(server: Server) -> None:

@@ -25,6 +25,9 @@ def error_response(fault: Fault) -> JsonResponse:
         # RFC 9110 knows whole seconds only; openai's clients read the finer header first.
         headers["retry-after"] = str(max(1, math.ceil(fault.retry_after_seconds)))
         headers["retry-after-ms"] = str(max(1, math.ceil(fault.retry_after_seconds * 1000)))
+    if fault.row.http == HTTPStatus.CONFLICT:
+        # To openai's clients 409 is a lock that somebody holds for a moment, and they ask again. Here it stays so.
+        headers["x-should-retry"] = "false"
     if fault.row.http == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"  # RFC 6750, section 3
     if fault.row.http == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:

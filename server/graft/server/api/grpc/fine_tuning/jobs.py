@@ -23,6 +23,7 @@ from graft.server.api.grpc.fine_tuning.plans import check_plan
 from graft.server.api.grpc.fine_tuning.values import check_finite, read_seconds, read_struct
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
+from graft.server.errors import BadInput, Violation
 from graft.server.grading.for_jobs import check_job_grader
 from graft.server.grading.grading import Grading
 from graft.server.jobs.job import Job
@@ -41,6 +42,7 @@ _MAX_TOLD = 1_000
 _MAX_MESSAGE_CHARACTERS = 10_000
 _MAX_WORKER_CHARACTERS = 128
 _MAX_CODE_CHARACTERS = 64
+_MAX_STEP = 2**31 - 1
 
 
 class JobServicer(job_pb2_grpc.JobServiceServicer):
@@ -66,6 +68,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         return pb.GetJobResponse(job=self._told(await self._jobs.get(current_tenant(), request.job)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        if request.state and request.state not in _STATE_OF:
+            problem = f"is {request.state}; this server knows {', '.join(state.value for state in STATES)}"
+            raise BadInput(Violation(field="state", problem=problem))
         pairs = sorted(request.metadata.items())
         scope = ("jobs", current_tenant(), str(request.state), repr(pairs))
         listing = JobListing(
@@ -174,8 +179,10 @@ def _read_report(request: pb.ReportJobRequest) -> Report:
             problem = f"has {len(event.message)} characters; the limit is {_MAX_MESSAGE_CHARACTERS}"
             violations.add(f"events[{index}].message", problem)
     for index, checkpoint in enumerate(violations.until_full(request.checkpoints)):
-        if checkpoint.step < 0 or not checkpoint.version_digest:
-            violations.add(f"checkpoints[{index}]", "has no step or no version_digest")
+        if not 0 <= checkpoint.step <= _MAX_STEP:
+            violations.add(f"checkpoints[{index}].step", f"is {checkpoint.step}; allowed are 0 to {_MAX_STEP}")
+        if not checkpoint.version_digest:
+            violations.add(f"checkpoints[{index}].version_digest", "is empty")
         for name, value in checkpoint.metrics.items():
             check_finite(value, f"checkpoints[{index}].metrics.{name[:40]}", violations)
     violations.raise_any()
