@@ -58,6 +58,7 @@ from graft.server.jobs.judging import Judging
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Term
 from graft.server.jobs.start import find_start
+from graft.server.jobs.store.needs import needed_by_jobs
 from graft.server.jobs.tables import MIGRATIONS as JOB_MIGRATIONS
 from graft.server.jobs.upkeep import Upkeep
 from graft.server.management import Management
@@ -227,7 +228,7 @@ class Assembly:
                 url, migrations=[PROMPT_MIGRATIONS, FILE_MIGRATIONS, JOB_MIGRATIONS, RELEASE_MIGRATIONS]
             )
         )
-        catalog = Catalog(database)
+        catalog = Catalog(database, needs=needed_by_jobs)
         try:
             registered = await asyncio.to_thread(catalog.bases)
             base = await asyncio.to_thread(choose_base, settings.base, registered, data=data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from graft.adapters.adapter import DEFAULT_TENANT, Adapter, AdapterVersion, Alias
 from graft.adapters.base.base import Base
@@ -14,6 +15,7 @@ from graft.adapters.catalog import aliases as alias_writes
 from graft.adapters.catalog import reads as catalog_reads
 from graft.adapters.catalog import versions as version_writes
 from graft.adapters.catalog.database import Database
+from graft.adapters.catalog.needs import Needs, nobody
 from graft.adapters.catalog.paging import Page
 from graft.adapters.catalog.rows import BaseRecord, Record
 from graft.adapters.catalog.snapshot import CatalogSnapshot
@@ -30,9 +32,10 @@ class Catalog:
     Every method may raise CatalogUnavailable, CatalogCorrupt, or (when writing) StoreFull.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], datetime] = _utc_now) -> None:
-        """Use `Catalog.open`, unless the clock is to be replaced."""
+    def __init__(self, database: Database, *, needs: Needs = nobody, now: Callable[[], datetime] = _utc_now) -> None:
+        """Use `Catalog.open`, unless the clock is to be replaced, or something beside aliases `needs` versions."""
         self._database = database
+        self._needs = needs
         self._now = now
 
     @classmethod
@@ -129,16 +132,20 @@ class Catalog:
         self._database.write(alias_writes.delete_alias, names, expected_etag, request_id=request_id, now=self._now())
 
     def delete_version(self, *, tenant: str, adapter: str, version: str, request_id: str | None = None) -> None:
-        """Delete a version; its files stay until the store collects. Raises NotFound; Conflict naming its aliases."""
-        self._database.write(
-            version_writes.delete_version, tenant, adapter, version, request_id=request_id, now=self._now()
-        )
+        """Delete a version; its files stay until the store collects.
+
+        Raises NotFound; Conflict naming its aliases, or who needs it.
+        """
+        write = partial(version_writes.delete_version, needs=self._needs, request_id=request_id, now=self._now())
+        self._database.write(write, tenant, adapter, version)
 
     def delete_adapter(self, *, tenant: str, adapter: str, force: bool = False, request_id: str | None = None) -> None:
-        """Delete an adapter. Raises NotFound; Conflict while it has versions, unless `force` deletes them too."""
-        self._database.write(
-            version_writes.delete_adapter, tenant, adapter, force, request_id=request_id, now=self._now()
-        )
+        """Delete an adapter.
+
+        Raises NotFound; Conflict while it has versions, unless `force` deletes them too and nobody needs one.
+        """
+        write = partial(version_writes.delete_adapter, needs=self._needs, request_id=request_id, now=self._now())
+        self._database.write(write, tenant, adapter, force)
 
     def add_record(
         self, version_digest: str, kind: str, body: Mapping[str, object], *, tenant: str = DEFAULT_TENANT

@@ -20,6 +20,7 @@ from graft.adapters.adapter import (
 )
 from graft.adapters.base.base import Base, shipped_bases
 from graft.adapters.catalog import changes, replay, rows, tables
+from graft.adapters.catalog.needs import Needs, check_unneeded
 from graft.adapters.catalog.reads import get_adapter, get_version
 from graft.adapters.catalog.rows import Record
 from graft.adapters.errors import AlreadyExists, Conflict, InvalidReference, NotFound, Reason
@@ -138,9 +139,16 @@ def _numbered(draft: Draft, digest: str, *, number: int, now: datetime) -> Adapt
 
 
 def delete_version(
-    connection: sa.Connection, tenant: str, adapter: str, selector: str, *, request_id: str | None, now: datetime
+    connection: sa.Connection,
+    tenant: str,
+    adapter: str,
+    selector: str,
+    *,
+    needs: Needs,
+    request_id: str | None,
+    now: datetime,
 ) -> None:
-    """Delete a version that no alias points at."""
+    """Delete a version that no alias points at, and nobody needs."""
     call = ["delete_version", adapter, selector]
     if replay.recall(connection, tenant, request_id, call) is not None:
         return
@@ -154,6 +162,7 @@ def delete_version(
         remedy = "move or delete the alias first"
         reasons = [Reason(field="alias", problem=f"{adapter}:{name} points at it", remedy=remedy) for name in pointing]
         raise Conflict(f"version {version.number} of {adapter} is in use", reasons)
+    check_unneeded(connection, needs, tenant, adapter, digest=version.digest)
     versions = tables.versions
     here = (versions.c.tenant == tenant, versions.c.adapter == adapter, versions.c.digest == version.digest)
     connection.execute(sa.delete(versions).where(*here))
@@ -162,9 +171,16 @@ def delete_version(
 
 
 def delete_adapter(
-    connection: sa.Connection, tenant: str, adapter: str, force: bool, *, request_id: str | None, now: datetime
+    connection: sa.Connection,
+    tenant: str,
+    adapter: str,
+    force: bool,
+    *,
+    needs: Needs,
+    request_id: str | None,
+    now: datetime,
 ) -> None:
-    """Delete an adapter; with `force` its aliases and versions too."""
+    """Delete an adapter; with `force` its aliases and versions too, unless somebody needs one."""
     call = ["delete_adapter", adapter, force]
     if replay.recall(connection, tenant, request_id, call) is not None:
         return
@@ -177,6 +193,7 @@ def delete_adapter(
         problem = f"has {versions_text}"
         remedy = f"say force to delete all of it: graft adapters delete {adapter} --yes"
         raise Conflict(f"adapter {adapter} is not empty", [Reason(field=adapter, problem=problem, remedy=remedy)])
+    check_unneeded(connection, needs, tenant, adapter)
     connection.execute(sa.delete(aliases).where(aliases.c.tenant == tenant, aliases.c.adapter == adapter))
     connection.execute(sa.delete(versions).where(versions.c.tenant == tenant, versions.c.adapter == adapter))
     connection.execute(sa.delete(adapters).where(adapters.c.tenant == tenant, adapters.c.name == adapter))

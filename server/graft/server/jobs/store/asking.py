@@ -10,6 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from graft.adapters.catalog import replay
+from graft.adapters.catalog.reads import get_version
 from graft.adapters.catalog.tables import tenants
 from graft.adapters.errors import NotFound
 from graft.server.errors import NoSuchResource, QuotaExceeded
@@ -56,6 +57,9 @@ def create(connection: sa.Connection, draft: JobDraft, *, request_id: str | None
     if connection.execute(sa.select(tenants.c.name).where(tenants.c.name == tenant)).first() is None:
         raise NotFound(f"there is no tenant {tenant[:100]!r}")
     start = draft.start()
+    if start is not None:
+        # It was found in a picture of the catalog; from now on it cannot be deleted.
+        get_version(connection, tenant, start.adapter, start.version_digest)
     spec = replace(spec, seed=secrets.randbelow(MAX_SEED)) if spec.seed is None else spec
     cost = _cost(connection, tenant, spec, now=now)
     num_open = reads.num_open(connection, tenant)
