@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.catalog.catalog import Catalog
+from graft.adapters.catalog.fine_tuned import FineTuned
 from graft.adapters.store.staging import Staging
 from graft.adapters.store.store import BlobStore
 from graft.server.files.draft import FileDraft
@@ -39,7 +40,8 @@ class Tended:
         self.blobs = folder / "blobs"
         self.store = BlobStore(str(self.blobs), local_dir=folder / "local")
         self.files = Files(kept.files, self.thread, self.store, Staging(folder / "staged"))
-        names = JobNames(kept.database, publish=lambda made: None)
+        self.told: list[Mapping[tuple[str, str], FineTuned]] = []
+        names = JobNames(kept.database, publish=self.told.append)
         metrics = JobMetrics(CollectorRegistry())
         self.jobs = Jobs(kept.catalog, self.thread, names, start=lambda spec, tenant: None, metrics=metrics)
         self.judging = Judging(self.files, row_problems=_nothing, now=lambda: self.clock)

@@ -13,7 +13,8 @@ from graft.server.jobs.job import JobError, short_id
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.states import Move
 from graft.server.jobs.store.working import NewCheckpoint, Report
-from tests.server.jobs.keeping import KeptJobs, holder
+from tests.server.jobs.keeping import WORKER, KeptJobs, holder
+from tests.server.jobs.tending import tended
 
 Made = Mapping[tuple[str, str], FineTuned]
 
@@ -91,3 +92,19 @@ def test_what_another_server_did_is_seen_and_ended_jobs_are_not_read_again(tmp_p
     assert not any("jobs.spec" in one for one in sent)
     for kept in (here, there):
         kept.database.close()
+
+
+async def test_a_write_reads_its_own_job_only(tmp_path: Path) -> None:
+    async with tended(tmp_path) as one:
+        jobs = [one.kept.queued() for _ in range(5)]
+        claimed = await one.jobs.claim("w", tenant=WORKER, request_id=None, wait_seconds=0)
+        assert claimed is not None
+        asked: list[object] = []
+        event.listen(one.kept.database._engine, "before_cursor_execute", lambda *call: asked.append(call[3]))
+        digest = one.kept.version(claimed)
+        report = Report(number=1, checkpoints=[NewCheckpoint(step=3, version_digest=digest)])
+        asked.clear()
+        await one.jobs.report(holder(claimed), report)
+        assert one.told[-1]["default", short_id(claimed.id)].checkpoints == {3: digest}
+        said = {value for values in asked for value in values}  # type: ignore[attr-defined]
+        assert claimed.id in said and not said & {job.id for job in jobs if job.id != claimed.id}

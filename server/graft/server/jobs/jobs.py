@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # What other servers write is seen so late.
 _LOOK_SECONDS = 2.0
 _MAX_EVENTS = 1_000
-T = TypeVar("T")
+Written = TypeVar("Written", Job, Job | None)
 
 
 class Changes:
@@ -86,7 +86,7 @@ class Jobs:
             found = self._catalog.get(tenant, job)
             # Who hears from here that a job has succeeded, on whichever server, asks for its model next.
             if not self._names.has(found):
-                self._names.refresh()
+                self._names.refresh_one(found.id)
             return found
 
         return await self._thread.run(get)
@@ -164,11 +164,11 @@ class Jobs:
             self._metrics.trained(job.id, job.fence, job.result.trained_tokens)
         return job
 
-    async def _write(self, call: Callable[[], T]) -> T:
-        def write() -> T:
+    async def _write(self, call: Callable[[], Written]) -> Written:
+        def write() -> Written:
             done = call()
             if done is not None:
-                self._names.refresh()
+                self._names.refresh_one(done.id)
             return done
 
         done = await self._thread.run(write)

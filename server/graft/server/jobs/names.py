@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import sqlalchemy as sa
 
@@ -17,7 +17,7 @@ _MAX_PROBLEM_CHARACTERS = 300
 
 
 class JobNames:
-    """A picture of all jobs, read anew after each write and, for what other servers write, from time to time.
+    """A picture of all jobs: each read anew after a write of this server's, and, for what others write, all in turn.
 
     An ended job never changes, so only the open ones, and those that were open, are read again.
     """
@@ -35,7 +35,14 @@ class JobNames:
 
     def refresh(self) -> None:
         """Take what changed since. Blocks on the database."""
-        if self._database.read(self._read):
+        self._tell(is_news=self._database.read(self._read))
+
+    def refresh_one(self, job: str) -> None:
+        """Take what changed of this job. Blocks on the database."""
+        self._tell(is_news=self._database.read(self._take, {job}))
+
+    def _tell(self, *, is_news: bool) -> None:
+        if is_news:
             self._publish({(tenant, short_id(job)): made for job, (tenant, made) in self._made.items()})
 
     def _read(self, connection: sa.Connection) -> bool:
@@ -44,6 +51,10 @@ class JobNames:
         # Another server may have made one and ended it between two looks.
         if reads.num_in(connection, ENDED) != len((self._made.keys() | wanted) - is_open):
             wanted |= reads.ids_in(connection, ENDED) - self._ended
+        return self._take(connection, wanted)
+
+    def _take(self, connection: sa.Connection, wanted: Collection[str]) -> bool:
+        """Whether something is otherwise than it was known."""
         found = {job.id: (job, steps) for job, steps in reads.with_checkpoints(connection, wanted)}
         self._ended |= {one for one, (job, _) in found.items() if job.state in ENDED}
         made = {one: (job.tenant, _made(job, steps)) for one, (job, steps) in found.items()}

@@ -101,7 +101,7 @@ class Upkeep:
             _log.warning("%s: %s", reason, reason.__cause__)
             return
         if await self._thread.run(lambda: self._catalog.judged(job, error)):
-            await self._thread.run(self._names.refresh)
+            await self._thread.run(lambda: self._names.refresh_one(job.id))
             self._jobs.changes.happened()
 
     async def _attempt(self, work: Callable[[], Awaitable[None]], what: str) -> None:
