@@ -70,7 +70,7 @@ class Tended:
         """The job, when it is in this state."""
         async with asyncio.timeout(20):
             while True:
-                change = self.jobs.changes.next()
+                change = self.jobs.changes.next(job.id)
                 found = await self.jobs.get(job.tenant, job.id)
                 if found.state is state:
                     return found

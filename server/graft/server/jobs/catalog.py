@@ -71,6 +71,9 @@ class JobCatalog:
 
     def claim(self, worker: str, *, tenant: str, request_id: str | None = None) -> Job | None:
         """Give a worker the next job. Raises `LeaseLost` where a repeated claim's job was lost since."""
+        # Those who wait for work ask often, and write only where there is some.
+        if not self._database.read(working.may_claim, worker, tenant=tenant, request_id=request_id):
+            return None
         return self._database.write(working.claim, worker, tenant=tenant, request_id=request_id, now=self._now())
 
     def holding(self, holder: Holder) -> Job:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.job import Job, JobCheckpoint, JobEvent, JobSpec, Start
 from graft.server.jobs.names import JobNames
-from graft.server.jobs.policy.states import ENDED, Move
+from graft.server.jobs.policy.states import ENDED, JobState, Move
 from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, Outcome, Report
 from graft.server.operations.job_metrics import JobMetrics
@@ -24,19 +25,22 @@ Written = TypeVar("Written", Job, Job | None)
 
 
 class Changes:
-    """That something changed, for those who wait in the event loop."""
+    """That something changed, for those who wait in the event loop: for one job, or for any in a state."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        # As long as somebody waits.
+        self._events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
-    def happened(self) -> None:
-        """Wake all who wait."""
-        self._event.set()
-        self._event = asyncio.Event()
+    def happened(self, job: str, state: JobState) -> None:
+        """Wake who waits for the job, and who waits for any that is in this state."""
+        for name in (job, state.value):
+            event = self._events.pop(name, None)
+            if event is not None:
+                event.set()
 
-    def next(self) -> asyncio.Event:
-        """Set at the next change: taken before one looks, so that none is missed between."""
-        return self._event
+    def next(self, name: str | JobState) -> asyncio.Event:
+        """Set at the next change of the job, or of any into the state: taken before one looks, so none is missed."""
+        return self._events.setdefault(str(name), asyncio.Event())
 
 
 async def changed(event: asyncio.Event, seconds: float) -> None:
@@ -113,7 +117,7 @@ class Jobs:
         Raises `NoSuchResource`.
         """
         while True:
-            change = self.changes.next()
+            change = self.changes.next(job)
             # Asked first: what has ended by then has told all that it will.
             is_over = (await self.get(tenant, job)).state in ENDED
             found = await self._thread.run(
@@ -131,7 +135,7 @@ class Jobs:
         """Give a worker the next job, when there is one; None where none came in time. Raises `LeaseLost`."""
         deadline = asyncio.get_running_loop().time() + wait_seconds
         while True:
-            change = self.changes.next()
+            change = self.changes.next(JobState.QUEUED)
             job = await self._write(lambda: self._catalog.claim(worker, tenant=tenant, request_id=request_id))
             left = deadline - asyncio.get_running_loop().time()
             if job is not None:
@@ -173,5 +177,5 @@ class Jobs:
 
         done = await self._thread.run(write)
         if done is not None:
-            self.changes.happened()
+            self.changes.happened(done.id, done.state)
         return done

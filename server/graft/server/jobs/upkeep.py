@@ -14,6 +14,7 @@ from graft.server.jobs.jobs import Jobs, changed
 from graft.server.jobs.judging import Judging, NotYet
 from graft.server.jobs.names import JobNames
 from graft.server.jobs.policy.lease import Sightings, Term
+from graft.server.jobs.policy.states import JobState
 from graft.server.operations.job_metrics import JobMetrics
 from graft.server.registry.thread import CatalogThread
 
@@ -63,7 +64,7 @@ class Upkeep:
 
         async with asyncio.TaskGroup() as group:
             while True:
-                change = self._jobs.changes.next()
+                change = self._jobs.changes.next(JobState.VALIDATING_FILES)
                 await self._attempt(begin, "new jobs were not looked for")
                 await changed(change, _LOOK_SECONDS)
 
@@ -80,7 +81,7 @@ class Upkeep:
             if await self._thread.run(lambda job=job, seen=seen: self._catalog.give_up(job, seen)):  # type: ignore[misc]
                 _log.warning("%s was taken from its worker (claim %d), of which nothing was heard", job, seen.fence)
                 self._metrics.losses.inc()
-                self._jobs.changes.happened()
+                self._jobs.changes.happened(job, JobState.QUEUED)
         now = await self._thread.run(self._catalog.standing)
         self._metrics.saw_queue(
             {state.value: num for state, num in now.num_by_state.items()},
@@ -102,7 +103,7 @@ class Upkeep:
             return
         if await self._thread.run(lambda: self._catalog.judged(job, error)):
             await self._thread.run(lambda: self._names.refresh_one(job.id))
-            self._jobs.changes.happened()
+            self._jobs.changes.happened(job.id, JobState.QUEUED if error is None else JobState.FAILED)
 
     async def _attempt(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         try:

@@ -55,6 +55,13 @@ Outcome = JobResult | JobPlan | JobError | None
 """How a worker ends: with a result, a dry run's plan, an error, or None where it gives the job back, saved."""
 
 
+def may_claim(connection: sa.Connection, worker: str, *, tenant: str, request_id: str | None) -> bool:
+    """Whether a claim would find something: a job that waits, or the answer to the first call."""
+    if reads.num_in(connection, {JobState.QUEUED}):
+        return True
+    return replay.recall(connection, tenant, request_id, ["claim_job", worker]) is not None
+
+
 def claim(connection: sa.Connection, worker: str, *, tenant: str, request_id: str | None, now: datetime) -> Job | None:
     """Give the worker, which is `tenant`'s, the next job of any tenant; None where none waits.
 
