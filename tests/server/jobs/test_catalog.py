@@ -27,6 +27,7 @@ from graft.server.jobs.store.reads import JobListing
 from graft.server.jobs.store.working import Holder, NewCheckpoint, Report
 from graft.server.jobs.tables import metadata
 from tests.server.jobs.keeping import WORKER, KeptJobs, holder
+from tests.server.jobs.tending import TERM, tended
 
 
 @pytest.fixture
@@ -366,13 +367,29 @@ def test_a_server_that_ends_and_begins_again_loses_nothing(tmp_path: Path) -> No
     kept.database.close()
 
 
-def test_the_wall_clock_may_go_back_an_hour(kept: KeptJobs) -> None:
-    kept.queued()
-    job = kept.claimed()
-    for hours in (-1, 2, -3):
-        kept.time += timedelta(hours=hours)
-        assert kept.catalog.heartbeat(holder(job)).state is JobState.RUNNING
-    assert kept.catalog.claim("other", tenant=WORKER) is None
+async def test_the_wall_clock_may_move_by_hours(tmp_path: Path) -> None:
+    """Upkeep goes by its own clock (fault F16): moved hours take no job from a worker, and keep none for a lost one."""
+    async with tended(tmp_path) as one:
+        kept = one.kept
+        kept.queued()
+        job = kept.claimed()
+        for hours in (-1, 2, -3, 30):
+            kept.time += timedelta(hours=hours)
+            await one.upkeep.look_once()
+            one.clock += TERM.server_seconds - 1
+            await one.upkeep.look_once()
+            assert kept.catalog.heartbeat(holder(job)).state is JobState.RUNNING
+        assert kept.catalog.claim("other", tenant=WORKER) is None
+        await one.upkeep.look_once()
+        one.clock += TERM.server_seconds - 1
+        kept.time -= timedelta(hours=9)
+        await one.upkeep.look_once()
+        assert state(kept, job) is JobState.RUNNING
+        one.clock += 1
+        await one.upkeep.look_once()
+        assert state(kept, job) is JobState.QUEUED
+        with pytest.raises(LeaseLost):
+            kept.catalog.heartbeat(holder(job))
 
 
 acts = st.tuples(
