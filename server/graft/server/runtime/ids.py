@@ -1,4 +1,4 @@
-"""Names of things that their callers do not name: unlike all others, and in the order in which they were made."""
+"""Names of things that their callers do not name: unlike all others, and in the order of the clock that made them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _ULID = re.compile(f"[0-7][{_DIGITS}]{{{_NUM_DIGITS - 1}}}\\Z")
 class Ids:
     """ULIDs (github.com/ulid/spec, in lower case) behind a prefix; safe for threads.
 
-    An id is greater than those made before it, also where the clock went back meanwhile or stood still. So a list in
-    the order of ids goes on behind an id whose thing is gone.
+    An id is greater than those that the same process made before it, also where the clock went back meanwhile or stood
+    still. Between processes, one after another or beside each other, the order is that of their clocks: one that is set
+    back by an hour makes ids that stand among those of that hour. A list in the order of ids goes on behind an id whose
+    thing is gone, and names no thing twice; one that is made during the reading may be missed, as in any order.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A job in the queue. `cost` is 0 where it was charged before; ids sort as jobs were made."""
+    """A job in the queue. `cost` is 0 where it was charged before; ids sort as they were made, by servers' clocks."""
 
     id: str
     tenant: str
