@@ -27,6 +27,8 @@ from graft.server.releases.traffic import Traffic
 _log = logging.getLogger(__name__)
 # What other servers write is seen so late, and what could not be written is tried again.
 _LOOK_SECONDS = 2.0
+# Each turn writes to the disk: under traffic there is news always.
+_PAUSE_SECONDS = 0.25
 _BY_HAND = "asked for by hand"
 _PREFIXES = ("chatcmpl-", "cmpl-", "resp_")
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class Releases:
         self._catalog, self._thread, self._management = catalog, thread, management
         self._traffic, self._metrics = traffic, metrics
         self._receipt, self._parity_is_off = receipt, parity_is_off
+        self._counting = asyncio.Lock()
 
     async def decide(
         self,
@@ -162,60 +165,75 @@ class Releases:
         for name in names:
             counted = await self._write(partial(self._catalog.outcome, tenant, name, value))
             if counted is not None:
-                await self._follow(counted)
+                self._ended(counted)
+                self._traffic.has_news.set()
                 return True
         return False
 
     async def run(self) -> None:
-        """Count what is told as soon as it is, and look at what other servers have done, for ever."""
+        """Count what is told, promote what has ended well, and look at what other servers have done, for ever."""
         while True:
             try:
-                await self._look()
-            except (GraftError, ServingError, EngineError, OSError) as error:
-                _log.warning("rollouts were not looked after for now: %s", error)
-                await asyncio.sleep(_LOOK_SECONDS)
+                is_done = await self._look()
+            except Exception as error:  # of whatever kind: who counts goes on counting
+                _log.warning("rollouts were not looked after for now: %s", error, exc_info=_unexpected(error))
+                is_done = False
+            await asyncio.sleep(_PAUSE_SECONDS if is_done else _LOOK_SECONDS)
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._traffic.has_news.wait()
             except TimeoutError:
                 pass
 
-    async def count(self) -> None:
-        """Write what was told since."""
-        told = self._traffic.take()
-        while told:
-            rollout, answers = told.pop()
-            try:
-                counted = await self._write(partial(self._catalog.count, rollout, answers))
-            except BaseException:
-                # Also a cancellation: what is under way is then written, and told again at worst.
-                for one, those in [(rollout, answers), *told]:
-                    self._traffic.put_back(one, those)
-                raise
-            await self._follow(counted)
+    async def count(self) -> bool:
+        """Write what was told since, of all tenants; whether all could be.
+
+        What could not be written is told again later, and concerns no caller. It goes on where a caller goes away.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._count()))
 
     async def close(self) -> None:
         """Write what is left to tell."""
-        try:
-            await self.count()
-        except GraftError as error:
-            _log.warning("the last answers of canaries were not counted: %s", error)
+        if not await self.count():
+            _log.warning("the last answers of canaries were not counted")
 
-    async def _look(self) -> None:
-        await self.count()
+    async def _count(self) -> bool:
+        async with self._counting:
+            told, failed = self._traffic.take(), []
+            try:
+                while told:
+                    rollout, answers = told[-1]
+                    try:
+                        counted = await self._write(partial(self._catalog.count, rollout, answers))
+                    except Exception as error:
+                        _log.warning("answers for %s wait: %s", rollout.id, error, exc_info=_unexpected(error))
+                        failed.append((rollout, answers))
+                    else:
+                        self._ended(counted)
+                    told.pop()
+            finally:
+                for one, those in (*told, *failed):
+                    self._traffic.put_back(one, those)
+        return not failed
+
+    async def _look(self) -> bool:
+        is_done = await self.count()
         # A write of nothing: the picture of the catalog is read anew where another server has moved an alias.
         await self._write(lambda: None)
         found = await self._thread.run(self._catalog.under_way)
         self._traffic.watch(found)
-        # Also those that somebody counted to the end and then, himself ended, did not promote.
+        # Also those that another server counted to the end.
         for one in found:
-            await self._end_of(one)
+            try:
+                await self._end_of(one)
+            except Exception as error:  # one tenant's canary holds up no other's
+                _log.warning("%s was not promoted for now: %s", one.id, error, exc_info=_unexpected(error))
+                is_done = False
+        return is_done
 
-    async def _follow(self, counted: Counted) -> None:
+    def _ended(self, counted: Counted) -> None:
         if counted.has_ended:
             self._tell(counted.rollout)
-        else:
-            await self._end_of(counted.rollout)
 
     async def _end_of(self, rollout: Rollout) -> None:
         if rollout.stage is not Stage.CANARY or rollout.canary is None:
@@ -270,3 +288,8 @@ class Releases:
         self._metrics.rollouts.labels(stage=rollout.stage.value).inc()
         _log.info("%s of %s is %s: %s", rollout.id, rollout.adapter, rollout.stage, "; ".join(rollout.reasons))
         self._traffic.changed(rollout)
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    """Whose trace the log needs."""
+    return None if isinstance(error, GraftError | ServingError | EngineError | OSError) else error
