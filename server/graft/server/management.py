@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from graft.adapters.adapter import Adapter, AdapterVersion, Alias
+from graft.adapters.catalog.catalog import Catalog
 from graft.adapters.catalog.paging import Page
 from graft.adapters.catalog.rows import Record
 from graft.adapters.errors import Conflict, InvalidReference, NotFound
@@ -100,7 +102,7 @@ class Management:
             self._undoing.add(undoing)
             undoing.add_done_callback(self._undoing.discard)
             raise
-        self._intents.end(accepted.intent)
+        await asyncio.to_thread(self._intents.end, accepted.intent)
         return moved
 
     async def withdraw(self, accepted: Accepted) -> str:
@@ -115,17 +117,14 @@ class Management:
         return "nothing of it was kept" if await self.undo(accepted.intent) else stays
 
     async def undo(self, intent: Intent) -> bool:
-        """Whether nothing is left of a version that was to become an alias's."""
-        tenant, adapter, is_gone = intent.tenant, intent.adapter, True
-        try:
-            await self.delete_version(tenant=tenant, adapter=adapter, version=intent.digest, request_id=None)
-            if intent.is_new_adapter:
-                await self.delete_adapter(tenant=tenant, adapter=adapter)
-        except NotFound:
-            pass  # somebody else was refused with the same one
-        except Conflict:
-            is_gone = False  # an alias points at it, or somebody has pushed another version
-        self._intents.end(intent)
+        """Whether nothing is left of a version that was to become an alias's. One that somebody else has registered too
+        stays.
+        """
+        before = self._known()
+        is_gone = await self._catalog.write(
+            lambda catalog: self._intents.take_back(intent, lambda: _taken_back(catalog, intent))
+        )
+        self._retire_unknown(before)
         return is_gone
 
     async def delete_alias(self, *, tenant: str, adapter: str, alias: str, request_id: str | None) -> None:
@@ -246,3 +245,17 @@ class Management:
         for digest in (before | residents) - known:  # one that is in no slot may be on its way, or hinted
             self._slots.retire(digest)
         self._parity.keep_only(known | residents)  # one that is still leased goes on naming its receipt
+
+
+def _taken_back(catalog: Catalog, intent: Intent) -> bool:
+    tenant, adapter = intent.tenant, intent.adapter
+    try:
+        catalog.delete_version(tenant=tenant, adapter=adapter, version=intent.digest)
+    except NotFound:
+        pass  # somebody else was refused with the same one
+    except Conflict:
+        return False  # an alias points at it
+    if intent.is_new_adapter:
+        with suppress(NotFound, Conflict):  # somebody has pushed another version
+            catalog.delete_adapter(tenant=tenant, adapter=adapter)
+    return True

@@ -204,8 +204,11 @@ class AdapterUploads:
 
         def checked(digest: str) -> None:
             passed(digest, folder)
-            if promotes and digest not in known:
-                self._intents.begin(Intent(tenant=tenant, adapter=adapter, digest=digest, is_new_adapter=not before))
+            intent = Intent(tenant=tenant, adapter=adapter, digest=digest, is_new_adapter=not before)
+            if not promotes:
+                self._intents.end(intent)  # of another call, which must not take it back any more
+            elif digest not in known:
+                self._intents.begin(intent)
 
         def accept(catalog: Catalog) -> AdapterVersion:
             return accept_folder(
@@ -225,15 +228,12 @@ class AdapterUploads:
             )
 
         version = await self._catalog.write_long(accept)
-        accepted = Accepted(
+        return Accepted(
             version=version,
             is_new=version.digest not in known,
             is_new_adapter=not before and version.number == 1,
             notices=self._notices(template_digest, is_own=is_own),
         )
-        if not promotes:
-            self._intents.end(accepted.intent)  # of another call, which must not take it back any more
-        return accepted
 
     async def _settle_template(self, upload: Upload) -> bool:
         """Whether a chat template of its own is kept. Raises `InvalidAdapter` for one that cannot be used."""

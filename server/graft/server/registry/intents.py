@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -32,15 +34,33 @@ class Intents:
         """Several servers may name the same folder. Raises `OSError`, or `StoreFull`."""
         self.left: list[Intent] = []
         """What servers were killed over."""
+        self._lock = threading.Lock()
         self._folder = SessionFolder(root, left=self._read)
+        for one in self.left:
+            self.begin(one)
 
     def begin(self, intent: Intent) -> None:
         """Before it is registered. Raises `OSError`."""
         self._path(intent).write_text(json.dumps(asdict(intent)), encoding="utf-8")
 
     def end(self, intent: Intent) -> None:
-        """The alias points at it, or it is gone, or it is to stay."""
-        self._path(intent).unlink(missing_ok=True)
+        """The alias points at it, or it is gone, or it is to stay; waits for a `take_back` that is under way."""
+        with self._lock:
+            self._path(intent).unlink(missing_ok=True)
+
+    def take_back(self, intent: Intent, delete: Callable[[], bool]) -> bool:
+        """End it by `delete`, unless somebody else has ended it before; whether the version is gone.
+
+        Whoever registers the same version ends the intent first: so he finds it deleted, and registers it anew, or it
+        stays for him.
+        """
+        with self._lock:
+            path = self._path(intent)
+            if not path.exists():
+                return False
+            is_gone = delete()
+            path.unlink()
+            return is_gone
 
     def close(self) -> None:
         """What is still there stays for the next server."""

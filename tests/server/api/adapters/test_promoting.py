@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from graft.client import Client, GraftClientError
+from graft.server.registry.intents import Intent
 from graft.v1 import adapter_pb2 as pb
 from tests.adapters.making import make_adapter, make_base
 from tests.server.api.adapters.test_adapters import answered_by, upload_parts
@@ -93,9 +94,13 @@ async def test_a_version_that_somebody_registered_meanwhile_stays(server: Server
     while not await names(server):
         await asyncio.sleep(0)
     assert left(server)
-    await server.adapters.UploadVersion(upload_parts(folder, "joe"))
+    version = (await server.adapters.UploadVersion(upload_parts(folder, "joe"))).version
     assert left(server) == [], "the next server would take back what this one acknowledged"
     call.cancel()
+    await asyncio.wait([call])
+    intent = Intent(tenant="default", adapter="joe", digest=version.digest, is_new_adapter=True)
+    assert not await server.running.management.undo(intent)
+    assert await names(server) == [("joe", 1)], "it was acknowledged to somebody else"
 
 
 @contextmanager
