@@ -193,7 +193,7 @@ class Assembly:
             files=files.FileServicer(tenant_files),
             jobs=jobs.JobServicer(trainings, workers, grading, base=base.name),
             grading=GradingServicer(grading),
-            releases=ReleaseServicer(releases),
+            releases=ReleaseServicer(releases, trainings),
             server=info.ServerServicer(settings, base, form, serving, engine.supervisor, end=end),
             acting=Acting(trainings, workers),
         )

@@ -12,10 +12,13 @@ from graft.server.errors import Forbidden
 
 @dataclass(frozen=True, kw_only=True)
 class ActingJob:
-    """A job for which a worker does something: it may write to this adapter of the job's tenant."""
+    """A job for which a worker does something: it may write to this adapter of the job's tenant. Where the job has a
+    gate, that alone moves the adapter's aliases.
+    """
 
     id: str
     adapter: str
+    has_gate: bool
 
 
 _current: ContextVar[str] = ContextVar("tenant")
@@ -43,6 +46,14 @@ def check_own_adapter(adapter: str) -> None:
     job = _job.get()
     if job is not None and adapter != job.adapter:
         raise Forbidden(f"{job.id} writes to the adapter {job.adapter}, not to {adapter[:100]!r}: see Job.adapter")
+
+
+def check_may_point(adapter: str) -> None:
+    """That no worker moves an alias where its job has a gate. Raises `Forbidden`, as `check_own_adapter` does too."""
+    check_own_adapter(adapter)
+    job = _job.get()
+    if job is not None and job.has_gate:
+        raise Forbidden(f"{job.id} has a gate, which alone moves the aliases of {adapter}: ask DecideRollout")
 
 
 def current_tenant() -> str:

@@ -9,12 +9,13 @@ from typing import Any
 import grpc
 import pytest
 
-from graft.v1 import adapter_pb2, file_pb2, file_pb2_grpc, inference_pb2, server_pb2
+from graft.v1 import adapter_pb2, file_pb2, file_pb2_grpc, inference_pb2, release_pb2, release_pb2_grpc, server_pb2
 from graft.v1 import job_pb2 as pb
 from tests.adapters.making import make_adapter
 from tests.server.api.conftest import Server, StartServer
 from tests.server.api.fine_tuning.working import ROWS, stub
 from tests.server.api.grpc.test_grpc import details_of
+from tests.server.api.releases.test_gates import report
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -33,9 +34,18 @@ async def server(start_server: StartServer, tmp_path: Path) -> Server:
 
 @pytest.fixture
 async def claim(server: Server) -> pb.ClaimJobResponse:
+    return await claimed(server)
+
+
+async def claimed(server: Server, gate: pb.GateSpec | None = None) -> pb.ClaimJobResponse:
+    """A job of acme's, with held-out rows where it has a gate, in the hands of a worker."""
     acme = server.openai.with_options(api_key="of-acme")
     file = await acme.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune")
     spec = pb.JobSpec(method=pb.JOB_METHOD_SUPERVISED, model="tiny", training_file=file.id)
+    if gate is not None:
+        held_out = await acme.files.create(file=("held_out.jsonl", ROWS), purpose="fine-tune")
+        spec.validation_file = held_out.id
+        spec.gate.CopyFrom(gate)
     await stub(server).CreateJob(pb.CreateJobRequest(spec=spec), metadata=by("acme"))
     request = pb.ClaimJobRequest(worker="w")
     request.wait.FromSeconds(20)
@@ -81,6 +91,45 @@ async def test_versions_and_results_go_to_the_jobs_tenant(server: Server, claim:
     answers = [one async for one in server.inference.Generate(ask, metadata=acting)]
     assert answers[0].answerer.version_digest == version.digest
     assert server.metric("graft_requests_total", tenant="acme", outcome="ok", front="grpc") >= 6
+
+
+async def test_where_a_job_has_a_gate_that_alone_moves_the_aliases(server: Server) -> None:
+    claim = await claimed(server, pb.GateSpec(validation_loss=pb.ValidationLoss(), min_gain_over_base=0.5))
+    acting, adapter = by("work", claim), claim.job.adapter
+    version = (await server.adapters.ImportVersion(a_version(server, adapter), metadata=acting)).version
+    pointed = adapter_pb2.SetAliasRequest(adapter=adapter, alias="stable", version=version.digest)
+    at_once = a_version(server, adapter, seed=2)
+    at_once.alias = "stable"
+    releases = release_pb2_grpc.ReleaseServiceStub(server.channel)
+    lax = pb.GateSpec(validation_loss=pb.ValidationLoss(), min_gain_over_base=-1)
+    asked = release_pb2.DecideRolloutRequest(
+        adapter=adapter, version=version.digest, gate=lax, report=report(gain=0.3), job=claim.job.id
+    )
+    other_adapter, other_job = (release_pb2.DecideRolloutRequest.FromString(asked.SerializeToString()) for _ in "ab")
+    other_adapter.adapter, other_job.job = "fable", "ftjob-other"
+    for call, code, words in (
+        (server.adapters.SetAlias(pointed, metadata=acting), grpc.StatusCode.PERMISSION_DENIED, "has a gate"),
+        (server.adapters.ImportVersion(at_once, metadata=acting), grpc.StatusCode.PERMISSION_DENIED, "has a gate"),
+        (releases.DecideRollout(other_adapter, metadata=acting), grpc.StatusCode.PERMISSION_DENIED, "writes to the"),
+        (releases.DecideRollout(other_job, metadata=acting), grpc.StatusCode.INVALID_ARGUMENT, "is made for ftjob-"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
+            await call
+        assert caught.value.code() is code
+    asked.job = ""
+    decided = (await releases.DecideRollout(asked, metadata=acting)).rollout
+    assert decided.stage == release_pb2.ROLLOUT_STAGE_REFUSED and decided.job == claim.job.id
+    assert "not above the least of 0.5" in decided.reasons[0], "the job's gate counts, not what the worker says it is"
+
+
+async def test_without_a_gate_nothing_is_decided_by_one(server: Server, claim: pb.ClaimJobResponse) -> None:
+    acting, adapter = by("work", claim), claim.job.adapter
+    version = (await server.adapters.ImportVersion(a_version(server, adapter), metadata=acting)).version
+    asked = release_pb2.DecideRolloutRequest(adapter=adapter, version=version.digest, report=report(gain=0.3))
+    asked.gate.validation_loss.SetInParent()
+    releases = release_pb2_grpc.ReleaseServiceStub(server.channel)
+    with pytest.raises(grpc.aio.AioRpcError, match="has no gate"):
+        await releases.DecideRollout(asked, metadata=acting)
 
 
 async def test_only_while_the_worker_has_the_job(server: Server, claim: pb.ClaimJobResponse) -> None:

@@ -26,7 +26,7 @@ from graft.server.registry.accepting import AdapterUploads
 from graft.server.registry.collection import Collection
 from graft.server.registry.replays import Replays
 from graft.server.registry.sums import Sums
-from graft.server.runtime.tenant import check_own_adapter, current_tenant
+from graft.server.runtime.tenant import check_may_point, check_own_adapter, current_tenant
 from graft.server.runtime.violations import Violations
 from graft.v1 import adapter_pb2 as pb
 from graft.v1 import adapter_pb2_grpc
@@ -61,8 +61,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
     ) -> pb.UploadVersionResponse:
         first, chunks = await begin(request_iterator)
         header = first.header
-        check_own_adapter(header.adapter)
-        check_new_alias(header.alias)
+        _check_writes(header)
         accepted = await self._uploads.upload(
             tenant=current_tenant(),
             adapter=header.adapter,
@@ -77,8 +76,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def ImportVersion(self, request: pb.ImportVersionRequest, context: Context) -> pb.ImportVersionResponse:
         _require(request, "adapter", "path")
-        check_own_adapter(request.adapter)
-        check_new_alias(request.alias)
+        _check_writes(request)
         accepted = await self._uploads.take_folder(
             tenant=current_tenant(),
             adapter=request.adapter,
@@ -91,8 +89,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def MergeVersions(self, request: pb.MergeVersionsRequest, context: Context) -> pb.MergeVersionsResponse:
         _require(request, "adapter")
-        check_own_adapter(request.adapter)
-        check_new_alias(request.alias)
+        _check_writes(request)
         _check_parts(request)
         parts = [
             (
@@ -177,7 +174,7 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         _require(request, "adapter", "alias", "version")
-        check_own_adapter(request.adapter)
+        check_may_point(request.adapter)
         alias, seconds, number = await self._management.set_alias(
             tenant=current_tenant(),
             adapter=request.adapter,
@@ -253,6 +250,13 @@ class AdapterServicer(adapter_pb2_grpc.AdapterServiceServicer):
 
 def _permissions(request: pb.UploadHeader | pb.ImportVersionRequest) -> Permissions:
     return Permissions(noop=request.allow_noop, other_form=request.allow_other_quantization)
+
+
+def _check_writes(request: pb.UploadHeader | pb.ImportVersionRequest | pb.MergeVersionsRequest) -> None:
+    check_own_adapter(request.adapter)
+    check_new_alias(request.alias)
+    if request.alias:
+        check_may_point(request.adapter)
 
 
 def check_new_alias(alias: str) -> None:

@@ -131,7 +131,10 @@ class Front(grpc.aio.ServerInterceptor):
         acting, said = None, _metadata(call.context, acting_header)
         if said is not None:
             job = await self._acting(said, caller=call.tenant, method=call.method)
-            call.tenant, acting = job.tenant, ActingJob(id=job.id, adapter=job.adapter)
+            call.tenant, acting = (
+                job.tenant,
+                ActingJob(id=job.id, adapter=job.adapter, has_gate=job.spec.gate is not None),
+            )
         with on_behalf_of(call.tenant, acting), in_session(_metadata(call.context, session.HEADER)):
             yield
 

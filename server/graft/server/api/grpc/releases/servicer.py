@@ -11,10 +11,12 @@ from graft.server.api.grpc.releases.messages import (
 )
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
+from graft.server.errors import Forbidden
+from graft.server.jobs.jobs import Jobs
 from graft.server.releases.draft import check_report, read_outcome
 from graft.server.releases.releases import Releases
-from graft.server.runtime.tenant import current_tenant
-from graft.server.runtime.violations import Violations
+from graft.server.runtime.tenant import acting_job, check_own_adapter, current_tenant
+from graft.server.runtime.violations import Violations, shown
 from graft.v1 import release_pb2 as pb
 from graft.v1 import release_pb2_grpc
 
@@ -24,16 +26,27 @@ _MAX_JOB_CHARACTERS = 128
 class ReleaseServicer(release_pb2_grpc.ReleaseServiceServicer):
     """Errors are raised as they are: the interceptors turn them into a status."""
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, releases: Releases, jobs: Jobs) -> None:
         self._releases = releases
+        self._jobs = jobs
 
     async def DecideRollout(self, request: pb.DecideRolloutRequest, context: Context) -> pb.DecideRolloutResponse:
         violations = Violations()
-        spec = read_gate_message(request.gate, violations, "gate")
+        check_own_adapter(request.adapter)
+        # A worker reports what it measured; what that has to be is its job's to say.
+        own = None if (acting := acting_job()) is None else await self._jobs.get(current_tenant(), acting.id)
+        if own is None:
+            job, spec = request.job, read_gate_message(request.gate, violations, "gate")
+        elif own.spec.gate is None:
+            raise Forbidden(f"{own.id} has no gate by which anything could be decided")
+        else:
+            job, spec = own.id, own.spec.gate
+            if request.job not in ("", job):
+                violations.add("job", f"is {shown(request.job)}, and the call is made for {job}")
         report = read_report(request.report)
         check_report(report, violations)
-        if len(request.job) > _MAX_JOB_CHARACTERS:
-            violations.add("job", f"has {len(request.job)} characters; the limit is {_MAX_JOB_CHARACTERS}")
+        if len(job) > _MAX_JOB_CHARACTERS:
+            violations.add("job", f"has {len(job)} characters; the limit is {_MAX_JOB_CHARACTERS}")
         violations.raise_any()
         rollout = await self._releases.decide(
             tenant=current_tenant(),
@@ -41,7 +54,7 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServiceServicer):
             version=request.version,
             spec=spec,
             report=report,
-            job=request.job or None,
+            job=job or None,
             request_id=request_id_of(request),
         )
         return pb.DecideRolloutResponse(rollout=rollout_message(rollout))
