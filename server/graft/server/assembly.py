@@ -27,6 +27,7 @@ from graft.machine.processors import num_processors
 from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
+from graft.server.api.faults import is_servers
 from graft.server.api.grpc import adapters, bases, inference, info, prompts
 from graft.server.api.grpc.fine_tuning import files, jobs
 from graft.server.api.grpc.fine_tuning.acting import Acting, Workers
@@ -170,7 +171,7 @@ class Assembly:
         self.resources.callback(intents.close)
         uploads = await self._open_uploads(catalog, snapshots, store, engine, chat_templates, limits, intents)
         text = Text(tokenizer, vocab_size=base.vocab_size, max_model_tokens=facts.max_model_tokens, chats=chats)
-        traffic = Traffic(self.metrics)
+        traffic = Traffic(self.metrics, is_servers)
         serving = self._serving(snapshots, engine, chat_templates, traffic)
         management = Management(catalog, snapshots, engine.slots, engine.parity, intents)
         for one in intents.left:

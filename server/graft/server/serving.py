@@ -28,6 +28,7 @@ from graft.server.engine.engine import (
 from graft.server.engine.openai import OpenAIBackend, OpenAIRequest, Reply
 from graft.server.engine.text import Text
 from graft.server.errors import Draining, NotReady
+from graft.server.operations.logs import current_request_id
 from graft.server.operations.metrics import Metrics, RequestMeter
 from graft.server.operations.readiness import Readiness
 from graft.server.parity.receipt import Receipt
@@ -134,7 +135,12 @@ class Serving:
     async def text_for(self, resolved: Resolved, text: Text) -> Text:
         """The base's `text` as the version needs it. Raises StoreUnavailable, `Overloaded`."""
         num_virtual = 0 if resolved.version is None else resolved.version.num_virtual_tokens
-        return await text.answered_by(await self.chat_template(resolved), num_virtual)
+        try:
+            return await text.answered_by(await self.chat_template(resolved), num_virtual)
+        except Exception:
+            # A request that fails here is not entered, but answered for all the same.
+            with self._watched(resolved, current_request_id(), lambda: None):
+                raise
 
     @asynccontextmanager
     async def enter(
@@ -166,11 +172,11 @@ class Serving:
             digest=None if version is None else version.digest,
             deadline=deadline,
         )
-        template = await self.chat_template(resolved)
         meter = RequestMeter(
             self._metrics, tenant=tenant, entered_at=entered_at, charge=partial(self._queue.charge, engine_id)
         )
         with self._watched(resolved, request_id, lambda: meter.error):
+            template = await self.chat_template(resolved)
             async with admitted:
                 self._metrics.queue_wait.observe(monotonic() - entered_at)
                 yield Ticket(

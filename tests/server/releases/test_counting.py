@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.adapter import AdapterVersion
+from graft.server.api.faults import is_servers
 from graft.server.engine.engine import EngineDied
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
@@ -45,7 +46,7 @@ class Counting:
         self.kept = KeptRollouts("sqlite://")
         self.loading = Loading(self.kept)
         metrics = Metrics(CollectorRegistry())
-        self.traffic = Traffic(metrics)
+        self.traffic = Traffic(metrics, is_servers)
         self.thread = CatalogThread(self.kept.adapters, written=lambda catalog: None)
         self.releases = Releases(
             self.kept.catalog,

@@ -79,6 +79,7 @@ TABLE: tuple[Row, ...] = (
 
 RETRY_SECONDS = 2.0
 _MAX_PARAMS = 32
+_INTERNAL = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Fault:
 
 def fault_of(error: BaseException) -> Fault:
     """The table's answer. What the table does not know is logged and shown without its text."""
-    row = next((row for row in TABLE if isinstance(error, row.error)), TABLE[-1])
+    row = _row_of(error)
     if row is TABLE[-1]:
         _log.error("unexpected error", exc_info=error)
         return Fault(row=row, message="internal error: the server's log has the details")
@@ -114,6 +115,17 @@ def fault_of(error: BaseException) -> Fault:
         violations=tuple(_violations(error)),
         retry_after_seconds=_retry_after_seconds(error, row),
     )
+
+
+def is_servers(error: BaseException) -> bool:
+    """Whether the server fails, or the version that it was to serve; not where it goes down, or is not up yet."""
+    if isinstance(error, serving.Draining | serving.NotReady):
+        return False
+    return _row_of(error).http >= _INTERNAL or isinstance(error, engine.LoadFailed | serving.ParityFailed)
+
+
+def _row_of(error: BaseException) -> Row:
+    return next((row for row in TABLE if isinstance(error, row.error)), TABLE[-1])
 
 
 def _violations(error: BaseException) -> Iterator[serving.Violation]:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from graft.adapters.adapter import Alias
 from graft.adapters.catalog.snapshot import Resolved
-from graft.server.engine.engine import EngineError, InvalidRequest
-from graft.server.errors import DeadlineExceeded, ParityFailed
 from graft.server.operations.logs import current_request_id
 from graft.server.operations.metrics import Metrics
 from graft.server.releases.policy.stages import Stage
@@ -36,8 +34,12 @@ def draw(weighted: Sequence[Alias]) -> float:
 class Traffic:
     """What the data plane tells of its answers, until it is counted. Used in the event loop."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, is_fault: Callable[[Exception], bool]) -> None:
+        """`is_fault` says whether an error is the server's own, of whatever part: the sides share all parts but the
+        version.
+        """
         self._metrics = metrics
+        self._is_fault = is_fault
         self._rollouts: dict[tuple[str, str], Rollout] = {}
         self._open: dict[str, asyncio.Event] = {}
         self._told: dict[str, tuple[Rollout, list[Answer]]] = {}
@@ -91,7 +93,7 @@ class Traffic:
         return rollout if is_side else None
 
     def _note(self, rollout: Rollout, request: str, by_canary: bool, error: Exception | None) -> None:
-        if error is not None and not is_fault(error):
+        if error is not None and not self._is_fault(error):
             return
         answer = Answer(request=request, by_canary=by_canary, failed=error is not None)
         self._told.setdefault(rollout.id, (rollout, []))[1].append(answer)
@@ -108,9 +110,3 @@ class Traffic:
     def put_back(self, rollout: Rollout, told: Sequence[Answer]) -> None:
         """It could not be counted yet."""
         self._told.setdefault(rollout.id, (rollout, []))[1][:0] = told
-
-
-def is_fault(error: Exception) -> bool:
-    """Whether it is the server's, of whatever part: both sides share all parts but the version."""
-    is_engine = isinstance(error, EngineError) and not isinstance(error, InvalidRequest)
-    return is_engine or isinstance(error, DeadlineExceeded | ParityFailed)

@@ -10,6 +10,18 @@ import grpc
 import openai
 import pytest
 
+from graft.adapters.errors import CatalogCorrupt, StoreUnavailable
+from graft.server.api.faults import is_servers
+from graft.server.engine.engine import EngineDied, InvalidRequest, LoadFailed
+from graft.server.errors import (
+    DeadlineExceeded,
+    Draining,
+    NoAnswer,
+    NotReady,
+    Overloaded,
+    ParityFailed,
+    ParityUnavailable,
+)
 from graft.v1 import inference_pb2, release_pb2_grpc
 from graft.v1 import job_pb2 as jobs
 from graft.v1 import release_pb2 as pb
@@ -143,6 +155,33 @@ async def test_a_canary_whose_answers_fail_is_taken_back(server: Server, stream:
     assert "errors" in now.reasons[-1]
 
 
+@pytest.mark.parametrize("fetched", ["before it is entered", "as it is entered"])
+async def test_a_canary_whose_chat_template_is_lost_is_taken_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch, fetched: str
+) -> None:
+    _, second = await two_versions(server)
+    rollout = await begun(server, second, share_percent=50, num_answers=200)
+    templates, num_asked = server.running.serving._chat_templates, 0
+
+    async def lost(version: Any) -> str | None:
+        nonlocal num_asked
+        num_asked += version.digest == second
+        if version.digest == second and (fetched == "before it is entered" or num_asked % 2 == 0):
+            raise StoreUnavailable("the store is away")
+        return None
+
+    monkeypatch.setattr(templates, "of", lost)
+    num_failed = 0
+    while (await found(server, rollout)).stage == pb.ROLLOUT_STAGE_CANARY:
+        try:
+            await asked(server)
+        except openai.InternalServerError:
+            num_failed += 1
+        assert num_failed < 10
+    now = await found(server, rollout)
+    assert now.stage == pb.ROLLOUT_STAGE_ROLLED_BACK and now.canary_tally.num_errors == num_failed
+
+
 async def test_an_outcome_counts_once_and_for_nobody_elses_answer(server: Server) -> None:
     _, second = await two_versions(server)
     response, _ = await asked(server)
@@ -205,3 +244,25 @@ async def test_two_servers_add_their_answers_up_and_a_restart_goes_on(start_serv
         while now.canary_tally.num_answers + now.stable_tally.num_answers < 60:
             now = await found(one, rollout)
     assert await told(one, sides[0][0], 1.0), "an outcome is taken by any server"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_fault"),
+    [
+        (StoreUnavailable("away"), True),
+        (CatalogCorrupt("torn"), True),
+        (ParityUnavailable("no reference"), True),
+        (ParityFailed("other numbers"), True),
+        (LoadFailed("no room"), True),
+        (EngineDied("died"), True),
+        (DeadlineExceeded("late"), True),
+        (RuntimeError("a bug"), True),
+        (Draining("going"), False),
+        (NotReady("coming"), False),
+        (Overloaded("full", retry_after_seconds=1), False),
+        (InvalidRequest("too long"), False),
+        (NoAnswer("said something else"), False),
+    ],
+)
+def test_what_fails_by_the_servers_fault_counts(error: Exception, is_fault: bool) -> None:
+    assert is_servers(error) is is_fault
