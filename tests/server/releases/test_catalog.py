@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 
 from graft.adapters.catalog.database import VERSION_TABLE
 from graft.adapters.errors import Conflict, GraftError, NotFound
@@ -137,10 +139,38 @@ def test_one_call_takes_back_a_canary_or_what_became_stable(kept: KeptRollouts) 
 
 
 def test_a_request_that_is_repeated_begins_nothing_anew(kept: KeptRollouts) -> None:
-    first = kept.catalog.begin(kept.draft(), request_id="b")
-    assert kept.catalog.begin(kept.draft(), request_id="b") == first
+    first = kept.catalog.begin(kept.draft(), request_id="b", call=["begin", 2])
+    assert kept.catalog.begin(kept.draft(), request_id="b", call=["begin", 2]) == first
     with pytest.raises(Conflict, match="another call"):
-        kept.catalog.begin(kept.draft(3), request_id="b")
+        kept.catalog.begin(kept.draft(3), request_id="b", call=["begin", 3])
+
+
+@pytest.mark.parametrize("stage", [Stage.REFUSED, Stage.CANARY])
+def test_of_a_jobs_version_it_is_decided_once(kept: KeptRollouts, stage: Stage) -> None:
+    """Two workers of one job have found that nothing was decided yet."""
+    first = kept.begun(2, job="ftjob-1", stage=stage)
+    assert kept.begun(2, job="ftjob-1", stage=stage) == first
+    assert kept.begun(3, job="ftjob-1", stage=Stage.REFUSED).id != first.id
+    assert len(kept.catalog.listed("default", "fable", before=None, limit=9)) == 2
+
+
+def test_the_second_of_two_rollouts_of_a_jobs_version_loses_its_job_when_the_tables_are_upgraded(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/c.db"
+    kept = KeptRollouts(url)
+    one, two = (kept.begun(2, job=job, stage=Stage.REFUSED) for job in ("ftjob-1", "ftjob-2"))
+    by_hand = kept.begun(2, stage=Stage.REFUSED)
+    kept.database.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        released = importlib.import_module("graft.server.releases.migrations.versions.0002_one_of_job")
+        released.downgrade()
+        connection.execute(sa.text("UPDATE rollouts SET job = 'ftjob-1' WHERE id = :id"), {"id": two.id})
+        released.upgrade()
+        jobs = {row.id: row.job for row in connection.execute(sa.text("SELECT id, job FROM rollouts"))}
+    engine.dispose()
+    assert jobs == {one.id: "ftjob-1", two.id: None, by_hand.id: None}
 
 
 def test_tenants_see_their_own_only(kept: KeptRollouts) -> None:

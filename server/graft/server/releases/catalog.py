@@ -30,9 +30,16 @@ class RolloutCatalog:
         self._database = database
         self.now = now
 
-    def begin(self, rollout: Rollout, *, request_id: str | None = None) -> Rollout:
-        """Keep a rollout and move its alias. Raises Conflict."""
-        return self._database.write(changes.begin, rollout, request_id=request_id, now=self.now())
+    def begin(self, rollout: Rollout, *, request_id: str | None = None, call: object = None) -> Rollout:
+        """Keep a rollout and move its alias; what is there of its job's version, or of this request, stays instead.
+
+        `call` is what was asked for, as JSON. Raises Conflict.
+        """
+        return self._database.write(changes.begin, rollout, request_id=request_id, call=call, now=self.now())
+
+    def recalled(self, tenant: str, *, request_id: str | None, call: object) -> Rollout | None:
+        """What this request has begun before. Raises Conflict where that was another call."""
+        return self._database.read(changes.recalled, tenant, request_id=request_id, call=call)
 
     def get(self, tenant: str, id: str) -> Rollout:
         """One rollout. Raises `NoSuchResource`."""

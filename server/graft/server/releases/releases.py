@@ -22,6 +22,7 @@ from graft.server.releases.policy.gate import GateReport, GateSpec, Parity, deci
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.rollout import Rollout, rollout_ids
 from graft.server.releases.store.counting import Counted
+from graft.server.releases.store.rows import gate_row, report_row
 from graft.server.releases.traffic import Traffic
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,9 @@ class Releases:
         it is decided once.
         Raises Conflict where `stable` is not what the report compared with; NotFound.
         """
+        call = ["decide_rollout", adapter, version, gate_row(spec), report_row(report), job]
+        if (before := await self._recalled(tenant, request_id, call)) is not None:
+            return before
         target = await self._management.find_version(tenant=tenant, adapter=adapter, version=version)
         if job is not None:
             # Another worker of the job has asked, and was lost before it said so.
@@ -108,12 +112,15 @@ class Releases:
             reasons=reasons,
             job=job,
         )
-        return await self._begin(rollout, request_id)
+        return await self._begin(rollout, request_id, call)
 
     async def begin_canary(
         self, *, tenant: str, adapter: str, version: str, spec: CanarySpec, request_id: str | None
     ) -> Rollout:
         """Give a version a share of the traffic by hand. Raises Conflict, NotFound, and what loading it does."""
+        call = ["begin_canary", adapter, version, vars(spec)]
+        if (before := await self._recalled(tenant, request_id, call)) is not None:
+            return before
         target = await self._management.find_version(tenant=tenant, adapter=adapter, version=version)
         stable = self._stable(tenant, adapter)
         if stable is None or stable == target.digest:
@@ -131,7 +138,7 @@ class Releases:
             canary=spec,
             reasons=(_BY_HAND,),
         )
-        return await self._begin(rollout, request_id)
+        return await self._begin(rollout, request_id, call)
 
     async def get(self, tenant: str, id: str) -> Rollout:
         """One rollout, with all that this server has to tell of it. Raises `NoSuchResource`."""
@@ -257,8 +264,12 @@ class Releases:
         self._tell(done)
         return done
 
-    async def _begin(self, rollout: Rollout, request_id: str | None) -> Rollout:
-        begun = await self._write(lambda: self._catalog.begin(rollout, request_id=request_id))
+    async def _recalled(self, tenant: str, request_id: str | None, call: object) -> Rollout | None:
+        """Asked first: what the request has done may be what would refuse it now."""
+        return await self._thread.run(lambda: self._catalog.recalled(tenant, request_id=request_id, call=call))
+
+    async def _begin(self, rollout: Rollout, request_id: str | None, call: object) -> Rollout:
+        begun = await self._write(lambda: self._catalog.begin(rollout, request_id=request_id, call=call))
         if begun.id == rollout.id:
             self._tell(begun)
         return begun

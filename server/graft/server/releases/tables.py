@@ -50,6 +50,7 @@ rollouts = Table(
     Column("create_time", UtcDateTime, nullable=False),
     Column("end_time", UtcDateTime, nullable=True),
     UniqueConstraint("tenant", "adapter", "ended", name="rollouts_one_canary"),
+    UniqueConstraint("tenant", "job", "version_digest", name="rollouts_one_of_job"),
     Index("rollouts_tenant", "tenant", "id"),
 )
 

@@ -124,6 +124,22 @@ async def test_a_report_decides_and_what_it_refuses_moves_no_alias(start_server:
         await decided(server, (await server.imported("fable", seed=3)).digest, report(gain=0.3, stable=first))
 
 
+async def test_a_report_that_is_told_twice_is_answered_twice(start_server: StartServer) -> None:
+    """What it did, `stable` moved, would refuse it the second time."""
+    server = await start_server(parity="off")
+    version = (await server.imported("fable", seed=1)).digest
+    passed = await decided(server, version, report(gain=0.3), request_id="d")
+    assert passed.stage == pb.ROLLOUT_STAGE_STABLE
+    assert await decided(server, version, report(gain=0.3), request_id="d") == passed
+    with pytest.raises(grpc.aio.AioRpcError, match="another call"):
+        await decided(server, version, report(gain=0.4), request_id="d")
+    second = (await server.imported("fable", seed=2)).digest
+    asked_for = pb.BeginCanaryRequest(adapter="fable", version=second, request_id="c")
+    begun_first = (await stub(server).BeginCanary(asked_for)).rollout
+    await stub(server).PromoteRollout(pb.PromoteRolloutRequest(adapter="fable"))
+    assert (await stub(server).BeginCanary(asked_for)).rollout.id == begun_first.id
+
+
 async def test_without_a_receipt_a_version_passes_no_gate(server: Server) -> None:
     """The scripted server compares with what trainers recorded; these folders bring nothing."""
     first, second = await two_versions(server)

@@ -23,15 +23,19 @@ _rollouts, _answers = tables.rollouts, tables.answers
 _MOVED = "somebody moved the adapter's aliases meanwhile"
 
 
-def begin(connection: sa.Connection, rollout: Rollout, *, request_id: str | None, now: datetime) -> Rollout:
+def begin(
+    connection: sa.Connection, rollout: Rollout, *, request_id: str | None, call: object, now: datetime
+) -> Rollout:
     """Keep a rollout, and point the alias of its stage at its version. Raises Conflict where the adapter has a canary.
 
     A rollout whose stage is REFUSED moves nothing. Raises Conflict, too, where `stable` is no more what it began with.
+    Of a job's version there is one: who comes second gets the first. `call` is what was asked for, as JSON.
     """
-    call = ["begin_rollout", rollout.adapter, rollout.version_digest, rollout.stage.value]
-    answer = replay.recall(connection, rollout.tenant, request_id, call)
-    if answer is not None:
-        return reads.get(connection, rollout.tenant, answer["id"])
+    found = recalled(connection, rollout.tenant, request_id=request_id, call=call)
+    if found is None and rollout.job is not None:
+        found = reads.of_job(connection, rollout.tenant, rollout.job, rollout.version_digest)
+    if found is not None:
+        return found
     if rollout.stage is not Stage.REFUSED:
         other = reads.canary_of(connection, *rollout.key)
         if other is not None:
@@ -67,6 +71,12 @@ def begin(connection: sa.Connection, rollout: Rollout, *, request_id: str | None
         _point(connection, rollout, STABLE, rollout.version_digest, None, now=now)
     replay.remember(connection, rollout.tenant, request_id, call, {"id": rollout.id}, now=now)
     return rollout
+
+
+def recalled(connection: sa.Connection, tenant: str, *, request_id: str | None, call: object) -> Rollout | None:
+    """What this request has begun before. Raises Conflict where that was another call."""
+    answer = replay.recall(connection, tenant, request_id, call)
+    return None if answer is None else reads.get(connection, tenant, answer["id"])
 
 
 def lock(connection: sa.Connection, rollout: Rollout) -> Rollout:
