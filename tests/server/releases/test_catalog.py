@@ -19,6 +19,7 @@ from graft.server.errors import NoSuchResource
 from graft.server.releases.policy.canary import CanarySpec
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.rollout import Answer
+from graft.server.releases.store import counting
 from graft.server.releases.tables import metadata
 from tests.server.releases.keeping import KeptRollouts, answers
 
@@ -68,6 +69,19 @@ def test_outcomes_find_their_side_and_count_once(kept: KeptRollouts) -> None:
     worst = [kept.catalog.outcome("default", f"canary-{at}", 0.0) for at in range(1, 8)]
     assert kept.catalog.get("default", rollout.id).stage is Stage.ROLLED_BACK
     assert worst[-1] is None, "it was taken back before, and its answers count no more"
+
+
+def test_names_are_kept_of_so_many_answers_of_stable_and_the_others_added_up(
+    kept: KeptRollouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST_NAMED", 30)
+    rollout = kept.begun(spec=CanarySpec(num_answers=2, needs_outcomes=True))
+    kept.catalog.count(rollout, [*answers(30, by_canary=False), *answers(2, by_canary=True)])
+    kept.catalog.count(rollout, [*answers(9, by_canary=False, first=30), *answers(2, by_canary=True, first=2)])
+    assert kept.catalog.get("default", rollout.id).stable_tally.num_answers == 39
+    assert kept.catalog.outcome("default", "stable-30", 1.0) is None
+    for name in ("stable-29", "canary-3"):
+        assert kept.catalog.outcome("default", name, 1.0) is not None
 
 
 def test_one_name_for_two_requests_has_one_outcome(kept: KeptRollouts) -> None:

@@ -11,12 +11,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from graft.adapters.adapter import AdapterVersion
+from graft.adapters.catalog.snapshot import Resolved
+from graft.adapters.errors import CatalogUnavailable
 from graft.server.api.faults import is_servers
 from graft.server.engine.engine import EngineDied
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.registry.thread import CatalogThread
 from graft.server.releases import releases as module
+from graft.server.releases import traffic
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.releases import Releases
 from graft.server.releases.rollout import Answer, Rollout
@@ -137,6 +140,33 @@ async def test_one_rollout_that_cannot_be_counted_holds_up_no_other_and_is_told_
         assert [counting.num_answers(rollout) for rollout in (one, other)] == [5, 0]
     await counting.releases.close()
     assert [counting.num_answers(rollout) for rollout in (one, other)] == [5, 5]
+
+
+async def test_what_waits_for_a_database_that_is_away_is_bounded(
+    counting: Counting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(traffic, "MOST_TOLD", 8)
+    rollout = counting.kept.begun()
+    counting.traffic.watch([rollout])
+    (version,) = (one for one in counting.kept.adapters.snapshot().versions if one.digest == rollout.version_digest)
+    resolved = Resolved(adapter="fable", version=version, alias="canary", was_drawn=True)
+
+    def answer(number: int) -> None:
+        with counting.traffic.watched(resolved, f"r-{number}", lambda: None):
+            pass
+
+    def away(rollout: Rollout, told: Sequence[Answer]) -> Any:
+        raise CatalogUnavailable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(counting.kept.catalog, "count", away)
+        for number in range(20):
+            answer(number)
+            if number % 5 == 0:
+                await counting.releases.count()
+    await counting.releases.close()
+    assert counting.num_answers(rollout) == 8
+    assert caplog.text.count("further ones are dropped") == 1
 
 
 async def test_the_loop_survives_any_error_and_promotes_the_others(

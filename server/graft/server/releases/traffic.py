@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,10 @@ from graft.server.operations.metrics import Metrics
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.rollout import Answer, Rollout
 from graft.server.runtime.session import current_session
+
+MOST_TOLD = 10_000
+"""Answers of one canary that wait to be counted; while the database is away, what comes after them is not counted."""
+_log = logging.getLogger(__name__)
 
 
 def share_of(key: str, weighted: Sequence[Alias]) -> float:
@@ -43,12 +48,14 @@ class Traffic:
         self._rollouts: dict[tuple[str, str], Rollout] = {}
         self._open: dict[str, asyncio.Event] = {}
         self._told: dict[str, tuple[Rollout, list[Answer]]] = {}
+        self._overfull: set[str] = set()
         self.has_news = asyncio.Event()
 
     def watch(self, rollouts: Sequence[Rollout]) -> None:
         """These are the canaries under way."""
         self._rollouts = {one.key: one for one in rollouts if one.stage is Stage.CANARY}
         self._metrics.canaries.set(len(self._rollouts))
+        self._overfull &= {one.id for one in self._rollouts.values()}
 
     def changed(self, rollout: Rollout) -> None:
         """One of them has begun or ended."""
@@ -96,7 +103,11 @@ class Traffic:
         if error is not None and not self._is_fault(error):
             return
         answer = Answer(request=request, by_canary=by_canary, failed=error is not None)
-        self._told.setdefault(rollout.id, (rollout, []))[1].append(answer)
+        told = self._told.setdefault(rollout.id, (rollout, []))[1]
+        if len(told) >= MOST_TOLD:
+            self._warn(rollout)
+            return
+        told.append(answer)
         side, outcome = "canary" if by_canary else "stable", "error" if answer.failed else "ok"
         self._metrics.canary_answers.labels(side=side, outcome=outcome).inc()
         self.has_news.set()
@@ -109,4 +120,14 @@ class Traffic:
 
     def put_back(self, rollout: Rollout, told: Sequence[Answer]) -> None:
         """It could not be counted yet."""
-        self._told.setdefault(rollout.id, (rollout, []))[1][:0] = told
+        waiting = self._told.setdefault(rollout.id, (rollout, []))[1]
+        waiting[:0] = told
+        if len(waiting) > MOST_TOLD:
+            self._warn(rollout)
+            del waiting[MOST_TOLD:]
+
+    def _warn(self, rollout: Rollout) -> None:
+        """Once for each canary."""
+        if rollout.id not in self._overfull:
+            self._overfull.add(rollout.id)
+            _log.warning("%d answers wait to be counted for %s; further ones are dropped", MOST_TOLD, rollout.id)

@@ -18,6 +18,9 @@ from graft.server.releases.store import changes, reads, rows
 _rollouts, _answers = tables.rollouts, tables.answers
 _MOST = 500
 """Parameters of one statement."""
+MOST_NAMED = 100_000
+"""So many of `stable`'s answers are kept by name for their outcomes, or ten times what the canary needs where that is
+more; the later ones are added up only: traffic has no end, and a canary may wait long for its own answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ def count(connection: sa.Connection, rollout: Rollout, told: Sequence[Answer], *
         return Counted(rollout=rollout)
     # A caller may give one name to several requests: its outcome is that of the first.
     known = _known(connection, rollout, [one.request for one in told])
-    new = {one.request: one for one in reversed(told) if one.request not in known and not one.failed}
+    named = [one for one in told if not one.failed and (one.by_canary or _is_named(rollout))]
+    new = {one.request: one for one in reversed(named) if one.request not in known}
     if new:
         connection.execute(
             sa.insert(_answers),
@@ -96,6 +100,11 @@ def _added(connection: sa.Connection, rollout: Rollout, *, canary: Tally, stable
         return Counted(rollout=rollout)
     rollout = changes.end(connection, rollout, Stage.ROLLED_BACK, found.reasons, now=now)
     return Counted(rollout=rollout, has_ended=True)
+
+
+def _is_named(rollout: Rollout) -> bool:
+    assert rollout.canary is not None
+    return rollout.stable_tally.num_answers < max(MOST_NAMED, 10 * rollout.canary.num_answers)
 
 
 def _known(connection: sa.Connection, rollout: Rollout, names: Sequence[str]) -> set[str]:
