@@ -69,6 +69,12 @@ async def test_what_is_wrong_with_a_gate_is_said_at_once(server: Server) -> None
         "other",
     ):
         assert f"gate.{field}" in caught.value.message, field
+    for field in ("min_gain_over_base", "min_gain_over_stable", "canary"):
+        huge = {"validation_loss": {}, field: {"tolerance": 10**400} if field == "canary" else 10**400}
+        with pytest.raises(openai.BadRequestError, match=rf"gate\.{field}.* a number has a magnitude of at most 1\.8e"):
+            await created(server, huge)
+    with pytest.raises(openai.BadRequestError, match="gate: is 3; it must be an object"):
+        await created(server, 3)
     with pytest.raises(openai.BadRequestError, match="has no metric"):
         await created(server, {})
     with pytest.raises(openai.BadRequestError, match=r"gate\.file"):

@@ -59,15 +59,15 @@ def read_job(body: Mapping[str, Any], violations: Violations) -> tuple[JobSpec, 
         validation_file=fields.text("validation_file") or None,
         hyperparameters=_hyperparameters(fields, settings, where, violations),
         grader=grader if isinstance(grader, dict) or grader is None else {},
-        seed=_whole(fields, "seed"),
+        seed=fields.whole("seed"),
         suffix=fields.text("suffix") or None,
-        metadata=_object(fields.get("metadata"), "metadata", violations),
-        priority=_whole(fields, "priority") or 0,
+        metadata=fields.object("metadata") or {},
+        priority=fields.whole("priority") or 0,
         adapter=fields.text("adapter") or None,
         from_checkpoint=fields.text("from_checkpoint") or None,
-        dry_run=_truth(fields, "dry_run"),
-        n_evals=_whole(fields, "n_evals"),
-        gate=read_gate_object(fields.get("gate"), violations),
+        dry_run=fields.truth("dry_run"),
+        n_evals=fields.whole("n_evals"),
+        gate=read_gate_object(fields.object("gate"), violations),
         violations=violations,
         where=f"{where}.hyperparameters" if where else "hyperparameters",
     )
@@ -76,7 +76,7 @@ def read_job(body: Mapping[str, Any], violations: Violations) -> tuple[JobSpec, 
 
 def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, Any], str]:
     """The method, its own settings, and where they stand; `supervised` where none is named."""
-    given = _object(fields.get("method"), "method", violations)
+    given = fields.object("method") or {}
     kind = given.get("type", Method.SUPERVISED.value)
     known = [one.value for one in Method]
     if kind not in known:
@@ -86,7 +86,7 @@ def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, A
         # An explicit null is absence, as everywhere.
         if name not in ("type", kind) and given[name] is not None:
             violations.add(f"method.{name[:40]}", f"is not known for the type {kind}")
-    settings = _object(given.get(kind), f"method.{kind}", violations)
+    settings = Fields(given, tuple(given), violations, where="method.").object(kind) or {}
     for name in violations.until_full(settings):
         if name not in ("hyperparameters", "grader"):
             violations.add(f"method.{kind}.{name[:40]}", "is not known here; there are hyperparameters, grader")
@@ -95,33 +95,9 @@ def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, A
 
 def _hyperparameters(fields: Fields, settings: Mapping[str, Any], where: str, violations: Violations) -> dict[str, Any]:
     """Of the method, or of the request as a whole, where they stood before there were methods."""
-    own = _object(settings.get("hyperparameters"), f"{where}.hyperparameters", violations)
-    former = _object(fields.get("hyperparameters"), "hyperparameters", violations)
+    own = Fields(settings, tuple(settings), violations, where=f"{where}.").object("hyperparameters") or {}
+    former = fields.object("hyperparameters") or {}
     for name in former:
         if name in own and own[name] != former[name]:
             violations.add(f"hyperparameters.{name[:40]}", f"is another in {where}.hyperparameters; give one")
     return {name: AUTO if value is None else value for name, value in {**former, **own}.items()}
-
-
-def _object(value: Any, name: str, violations: Violations) -> dict[str, Any]:
-    if value is None or isinstance(value, dict):
-        return value or {}
-    violations.add(name, f"is {shown(value)}; it must be an object")
-    return {}
-
-
-def _truth(fields: Fields, name: str) -> bool:
-    value = fields.get(name)
-    if isinstance(value, bool):
-        return value
-    if value is not None:
-        fields.add(name, f"is {shown(value)}; it is true or false")
-    return False
-
-
-def _whole(fields: Fields, name: str) -> int | None:
-    value = fields.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    fields.add(name, f"is {shown(value)}; it must be a whole number")
-    return None

@@ -9,26 +9,25 @@ from graft.server.api.http.prompts.fields import Fields
 from graft.server.releases.draft import grader_metric, read_canary, read_gate
 from graft.server.releases.policy.canary import CanarySpec
 from graft.server.releases.policy.gate import EvaluationTask, GateSpec, GraderMetric, Metric, ValidationLoss
-from graft.server.runtime.violations import Violations, shown
+from graft.server.runtime.violations import Violations
 
 _METRICS = ("validation_loss", "task", "grader")
 _FIELDS = (*_METRICS, "file", "min_gain_over_base", "min_gain_over_stable", "max_rows", "canary")
 _CANARY = ("share_percent", "num_answers", "max_false_alarm", "tolerance", "needs_outcomes")
 
 
-def read_gate_object(value: Any, violations: Violations) -> GateSpec | None:
-    """None where none is given, or what is given is no object. What is wrong is added."""
-    given = _object(value, "gate", violations)
+def read_gate_object(given: Mapping[str, Any] | None, violations: Violations) -> GateSpec | None:
+    """None where none is given. What is wrong is added."""
     if given is None:
         return None
     fields = Fields(given, _FIELDS, violations, where="gate.")
     return read_gate(
         metric=_metric(fields, violations),
         file=fields.text("file") or None,
-        min_gain_over_base=_number(fields, "min_gain_over_base"),
-        min_gain_over_stable=_number(fields, "min_gain_over_stable"),
-        max_rows=_whole(fields, "max_rows"),
-        canary=_canary(fields.get("canary"), violations),
+        min_gain_over_base=fields.real("min_gain_over_base"),
+        min_gain_over_stable=fields.real("min_gain_over_stable"),
+        max_rows=fields.whole("max_rows"),
+        canary=_canary(fields.object("canary"), violations),
         violations=violations,
     )
 
@@ -59,7 +58,7 @@ def _metric(fields: Fields, violations: Violations) -> Metric | None:
         fields.add(named[1], f"is given beside {named[0]}: a gate has one metric")
     match named[:1]:
         case ["validation_loss"]:
-            _object(fields.get("validation_loss"), "gate.validation_loss", violations)
+            fields.object("validation_loss")
             return ValidationLoss()
         case ["task"]:
             return EvaluationTask(name=fields.text("task"))
@@ -69,43 +68,16 @@ def _metric(fields: Fields, violations: Violations) -> Metric | None:
     return None
 
 
-def _canary(value: Any, violations: Violations) -> CanarySpec | None:
-    given = _object(value, "gate.canary", violations)
+def _canary(given: Mapping[str, Any] | None, violations: Violations) -> CanarySpec | None:
     if given is None:
         return None
     fields = Fields(given, _CANARY, violations, where="gate.canary.")
-    needs_outcomes = fields.get("needs_outcomes")
-    if needs_outcomes is not None and not isinstance(needs_outcomes, bool):
-        fields.add("needs_outcomes", f"is {shown(needs_outcomes)}; it is true or false")
     return read_canary(
-        share_percent=_whole(fields, "share_percent"),
-        num_answers=_whole(fields, "num_answers"),
-        max_false_alarm=_number(fields, "max_false_alarm"),
-        tolerance=_number(fields, "tolerance"),
-        needs_outcomes=needs_outcomes is True,
+        share_percent=fields.whole("share_percent"),
+        num_answers=fields.whole("num_answers"),
+        max_false_alarm=fields.real("max_false_alarm"),
+        tolerance=fields.real("tolerance"),
+        needs_outcomes=fields.truth("needs_outcomes"),
         violations=violations,
         where="gate.canary",
     )
-
-
-def _object(value: Any, name: str, violations: Violations) -> Mapping[str, Any] | None:
-    if value is None or isinstance(value, dict):
-        return value
-    violations.add(name, f"is {shown(value)}; it must be an object")
-    return None
-
-
-def _number(fields: Fields, name: str) -> float | None:
-    value = fields.get(name)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return None if value is None else float(value)
-    fields.add(name, f"is {shown(value)}; it must be a number")
-    return None
-
-
-def _whole(fields: Fields, name: str) -> int | None:
-    value = fields.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    fields.add(name, f"is {shown(value)}; it must be a whole number")
-    return None

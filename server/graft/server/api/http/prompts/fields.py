@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,41 @@ class Fields:
         if value not in ("true", "false"):
             self.add(name, f"is {shown(value)}; it is true or false")
         return bool(value == "true")
+
+    def whole(self, name: str) -> int | None:
+        """A whole number of a JSON object."""
+        value = self._given.get(name)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        self.add(name, f"is {shown(value)}; it must be a whole number")
+        return None
+
+    def real(self, name: str) -> float | None:
+        """A number of a JSON object, whose whole numbers may be greater than any that is counted with here."""
+        value = self._given.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                return float(value)
+            except OverflowError:
+                self.add(name, f"is {shown(value)}; a number has a magnitude of at most {sys.float_info.max:.1e}")
+        elif value is not None:
+            self.add(name, f"is {shown(value)}; it must be a number")
+        return None
+
+    def truth(self, name: str) -> bool:
+        """true or false of a JSON object, by default false."""
+        value = self._given.get(name)
+        if value is not None and not isinstance(value, bool):
+            self.add(name, f"is {shown(value)}; it is true or false")
+        return value is True
+
+    def object(self, name: str) -> dict[str, Any] | None:
+        """An object within a JSON object."""
+        value = self._given.get(name)
+        if value is None or isinstance(value, dict):
+            return value
+        self.add(name, f"is {shown(value)}; it must be an object")
+        return None
 
     def add(self, name: str, problem: str) -> None:
         """Something is wrong with a field."""
