@@ -81,6 +81,33 @@ async def test_what_is_wrong_with_a_gate_is_said_at_once(server: Server) -> None
         await created(server, {"task": "sums", "file": await uploaded(server)})
 
 
+async def test_a_gates_grader_is_judged_when_the_job_is_made(server: Server) -> None:
+    check = {"type": "string_check", "name": "right", "operation": "eq", "input": "a", "reference": "b"}
+    judge = {
+        "type": "score_model",
+        "name": "kind",
+        "model": "tiny",
+        "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
+        "range": [0, 10],
+        "sampling_params": {"seed": 1},
+    }
+    both = {"type": "multi", "name": "both", "graders": {"right": check, "kind": judge}, "calculate_output": "right"}
+    job = await created(server, {"grader": both})
+    message = (await job_stub(server).GetJob(jobs.GetJobRequest(job=job.id))).job.spec
+    assert (await job_stub(server).CreateJob(jobs.CreateJobRequest(spec=message))).job.spec.gate == message.gate
+    wrong = {**both, "graders": {"right": {**check, "operation": "is"}}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        await created(server, {"grader": wrong}, seed=-1)
+    assert {"gate.grader.graders.right.operation", "seed"} <= set(str(caught.value.param).split(", "))
+    message.gate.grader.Clear()
+    message.gate.grader.update(wrong)
+    with pytest.raises(grpc.aio.AioRpcError, match=r"gate\.grader\.graders\.right\.operation"):
+        await job_stub(server).CreateJob(jobs.CreateJobRequest(spec=message))
+    message.gate.grader.update({"graders": {"kind": {**judge, "range": [0, float("nan")]}}})
+    with pytest.raises(grpc.aio.AioRpcError, match=r"graders\.kind\.range\[1\]: is nan; a number is finite"):
+        await job_stub(server).CreateJob(jobs.CreateJobRequest(spec=message))
+
+
 async def test_a_gates_file_is_read_before_the_job_runs_and_held_while_it_does(server: Server) -> None:
     file = await uploaded(server, b'{"messages": []}\n')
     job = await created(server, {"validation_loss": {}, "file": file})

@@ -60,6 +60,9 @@ class JobServicer(job_pb2_grpc.JobServiceServicer):
         if request.spec.HasField("grader"):
             said = read_struct(request.spec.grader, "spec.grader", Violations())
             await check_job_grader(said, self._grading, violations, field="spec.grader")
+        if request.spec.gate.HasField("grader"):
+            said = read_struct(request.spec.gate.grader, "spec.gate.grader", Violations())
+            await check_job_grader(said, self._grading, violations, field="spec.gate.grader")
         spec = read_spec_message(request.spec, violations)
         job = await self._jobs.create(spec, tenant=current_tenant(), request_id=request_id_of(request))
         return pb.CreateJobResponse(job=self._told(job))

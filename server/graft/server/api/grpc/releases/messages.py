@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from google.protobuf.json_format import MessageToDict
-
+from graft.server.api.grpc.fine_tuning.values import read_struct
 from graft.server.releases.draft import read_canary, read_gate
 from graft.server.releases.policy.canary import CanarySpec, Tally
 from graft.server.releases.policy.gate import (
@@ -56,7 +55,7 @@ def read_gate_message(message: job_pb2.GateSpec, violations: Violations, where: 
         case "task":
             metric = EvaluationTask(name=message.task)
         case "grader":
-            metric = GraderMetric(grader=MessageToDict(message.grader))
+            metric = GraderMetric(grader=read_struct(message.grader, f"{where}.grader", violations))
     canary = read_canary_message(message.canary, violations, f"{where}.canary") if message.HasField("canary") else None
     return read_gate(
         metric=metric,

@@ -31,13 +31,14 @@ _FIELDS = (
 )
 
 
-GRADER = "method.reinforcement.grader"
+GRADERS = ("method.reinforcement.grader", "gate.grader")
+"""Where graders belong: the job's own, and its gate's."""
 
 
-def grader_in(body: Mapping[str, Any]) -> Any:
-    """What stands where a grader belongs; None where nothing does."""
+def value_in(body: Mapping[str, Any], path: str) -> Any:
+    """What stands there; None where nothing does."""
     value: Any = body
-    for name in GRADER.split("."):
+    for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
 

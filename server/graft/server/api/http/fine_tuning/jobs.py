@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graft.server.api.http.body import BodyBudget, JsonResponse, json_object, read_body
-from graft.server.api.http.fine_tuning.asked import GRADER, grader_in, read_job
+from graft.server.api.http.fine_tuning.asked import GRADERS, read_job, value_in
 from graft.server.api.http.fine_tuning.objects import checkpoint_object, event_object, job_object, number_of
 from graft.server.api.http.prompts.fields import Fields, query_of
 from graft.server.grading.for_jobs import check_job_grader
@@ -57,8 +57,9 @@ class JobRoutes:
         with self.bodies.share() as take:
             raw = await read_body(request, max_bytes=MAX_BODY_BYTES, take=take)
             body, violations = await asyncio.to_thread(json_object, raw), Violations()
-            if (grader := grader_in(body)) is not None:
-                await check_job_grader(grader, self.grading, violations, field=GRADER)
+            for path in GRADERS:
+                if (grader := value_in(body, path)) is not None:
+                    await check_job_grader(grader, self.grading, violations, field=path)
             spec, request_id = read_job(body, violations)
         job = await self.jobs.create(spec, tenant=current_tenant(), request_id=request_id)
         return self._told(job)
