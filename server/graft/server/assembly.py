@@ -28,11 +28,12 @@ from graft.server.admission.policy import Admission
 from graft.server.admission.waiting import AdmissionQueue
 from graft.server.api.doors import Doors, Ports
 from graft.server.api.faults import is_servers
-from graft.server.api.grpc import adapters, bases, inference, info, prompts
+from graft.server.api.grpc import adapters, bases, inference, info
 from graft.server.api.grpc.fine_tuning import files, jobs
 from graft.server.api.grpc.fine_tuning.acting import Acting, Workers
 from graft.server.api.grpc.grading.servicer import GradingServicer
-from graft.server.api.grpc.prompt_runs import PromptRuns
+from graft.server.api.grpc.prompts.runs import PromptRuns
+from graft.server.api.grpc.prompts.servicer import PromptServicer
 from graft.server.api.grpc.releases.servicer import ReleaseServicer
 from graft.server.api.grpc.server import Servicers
 from graft.server.api.http.operations import Models
@@ -190,7 +191,7 @@ class Assembly:
             inference=inference.InferenceServicer(serving, text),
             adapters=adapters.AdapterServicer(management, uploads, sums, collection, store),
             bases=bases.BaseServicer(base_uploads),
-            prompts=prompts.PromptServicer(registered, preview=runs.preview, run=runs.run),
+            prompts=PromptServicer(registered, preview=runs.preview, run=runs.run),
             files=files.FileServicer(tenant_files),
             jobs=jobs.JobServicer(trainings, workers, grading, base=base.name),
             grading=GradingServicer(grading),

@@ -18,7 +18,7 @@ from graft.server.api.grpc.fine_tuning.jobs import JobServicer
 from graft.server.api.grpc.grading.servicer import GradingServicer
 from graft.server.api.grpc.inference import InferenceServicer
 from graft.server.api.grpc.info import ServerServicer
-from graft.server.api.grpc.prompts import PromptServicer
+from graft.server.api.grpc.prompts.servicer import PromptServicer
 from graft.server.api.grpc.releases.servicer import ReleaseServicer
 from graft.server.operations.readiness import Readiness
 from graft.server.runtime.background import watched

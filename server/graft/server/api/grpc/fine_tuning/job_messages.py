@@ -8,8 +8,8 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 
 from graft.server.api.grpc.fine_tuning.plans import plan_message, read_plan
-from graft.server.api.grpc.fine_tuning.values import read_seconds, read_struct
 from graft.server.api.grpc.releases.messages import gate_message, read_gate_message
+from graft.server.api.grpc.values import read_seconds, read_struct
 from graft.server.jobs.draft import read_spec
 from graft.server.jobs.job import (
     Job,

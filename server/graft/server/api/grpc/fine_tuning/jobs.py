@@ -20,9 +20,9 @@ from graft.server.api.grpc.fine_tuning.job_messages import (
     read_spec_message,
 )
 from graft.server.api.grpc.fine_tuning.plans import check_plan
-from graft.server.api.grpc.fine_tuning.values import check_finite, read_seconds, read_struct
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
+from graft.server.api.grpc.values import check_finite, read_seconds, read_struct
 from graft.server.errors import BadInput, Violation
 from graft.server.grading.for_jobs import check_job_grader
 from graft.server.grading.grading import Grading

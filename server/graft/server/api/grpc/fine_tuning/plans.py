@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.server.api.grpc.fine_tuning.values import read_seconds
+from graft.server.api.grpc.values import read_seconds
 from graft.server.jobs.plan import JobPlan, Piece, PlannedExample
 from graft.server.runtime.violations import Violations
 from graft.v1 import job_pb2 as pb

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graft.server.api.grpc.fine_tuning.values import read_struct
+from graft.server.api.grpc.values import read_struct
 from graft.server.releases.draft import read_canary, read_gate
 from graft.server.releases.policy.canary import CanarySpec, Tally
 from graft.server.releases.policy.gate import (

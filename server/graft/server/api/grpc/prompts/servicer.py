@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from graft.server.api.grpc.prompt_messages import label_message, prompt_version_message, summary_message
+from graft.server.api.grpc.prompts.messages import label_message, prompt_version_message, summary_message
 from graft.server.api.grpc.types import Context
 from graft.server.api.grpc.uploads import request_id_of
 from graft.server.prompting.catalog.draft import read_draft

@@ -9,7 +9,7 @@ from time import monotonic
 from google.protobuf.duration_pb2 import Duration
 
 from graft.server.api.grpc.inference_messages import answerer_message, sampling_of, usage_message
-from graft.server.api.grpc.prompt_answers import answer_message, preview_message, program_answerer
+from graft.server.api.grpc.prompts.answers import answer_message, preview_message, program_answerer
 from graft.server.api.grpc.types import Context
 from graft.server.operations.logs import current_request_id
 from graft.server.prompting.program.documents import MAX_ID_CHARACTERS

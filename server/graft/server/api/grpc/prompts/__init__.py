@@ -1,0 +1,1 @@
+"""`PromptService`: prompts kept on the server, and their runs."""
