@@ -157,3 +157,18 @@ def test_a_course_in_which_nothing_was_learned_says_so(tmp_path: Path, caplog: p
     going.execute()
     assert "nothing was learned" in caplog.text and going.rounds.step.number == 0
     assert [row["loss"] for row in told(tmp_path)] == [None] * NUM_ROUNDS
+
+
+def test_a_policy_that_does_not_begin_as_the_base_is_published_before_it_samples(tmp_path: Path) -> None:
+    going = course(tmp_path, publishes_first=True)
+    sampler: Any = going.rounds.sampler
+    versions: list[list[int]] = []
+    sample = sampler.sample
+
+    def watched(prompts: Sequence[Prompt], *, seed: int) -> list[list[Rollout]]:
+        versions.append(list(sampler.published))
+        return sample(prompts, seed=seed)
+
+    sampler.sample = watched
+    going.execute()
+    assert versions[0] == [0, 0], "its version of no step"

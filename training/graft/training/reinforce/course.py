@@ -39,6 +39,8 @@ class Course:
     save_rounds: int
     """Checkpoint after every so many."""
     keeping: Keeping = field(default_factory=Keeping)
+    publishes_first: bool = False
+    """Where the policy does not begin as the base, which answers before the first version."""
     write_model: Callable[[], WriteFiles | None] = lambda: None
     listeners: Callable[[int], Sequence[Listener]] = lambda start: ()
     measure: Callable[[], Mapping[str, float]] | None = None
@@ -66,6 +68,8 @@ class Course:
             CheckpointWriter(self.folder, keeping=self.keeping) as checkpoints,
             self.rounds as rounds,
         ):
+            if self.rounds.step.number or self.publishes_first:
+                rounds.publish()
             first = self._measured() if start == 0 else {}
             for number in range(start, end):
                 found = rounds.take(number, self.learning_rate * self.schedule(number))
@@ -109,8 +113,6 @@ class Course:
         step.go_on(int(values["steps"]))
         if self.rounds.kl is not None:
             self.rounds.kl = replace(self.rounds.kl, beta=float(values["kl_price"]))
-        if step.number:
-            self.rounds.publish()
         return int(values["step"])
 
     def _told(self, done: int, number: int) -> str:

@@ -36,6 +36,7 @@ from graft.training.loop.telemetry import check_report_to, listeners
 from graft.training.model.dropout import without_dropout
 from graft.training.model.loading import load_tokenizer
 from graft.training.objective.packable import check_causal, check_packing
+from graft.training.objective.policy import begin_as
 from graft.training.objective.reinforce.values import WithValues
 from graft.training.parallel.layout import Alone
 from graft.training.reinforce.asking.asked_grader import AskedGrader
@@ -146,6 +147,8 @@ class Reinforce(Adapting[ReinforceSettings]):
         check_causal(policy)
         check_packing(policy)
         without_dropout(policy)
+        if settings.start is not None:
+            begin_as(policy)
         rate_of = method.learning(policy, own.schedule.num_steps).rate_of
         step = Step(
             learning.model(policy),
@@ -181,6 +184,7 @@ class Reinforce(Adapting[ReinforceSettings]):
             folder=self.work,
             save_rounds=settings.save_steps or max(1, own.schedule.num_steps // 10),
             keeping=Keeping.of(settings),
+            publishes_first=settings.start is not None,
             write_model=lambda: functools.partial(write_checkpoint, method, Alone(), policy),
             listeners=lambda start: [
                 *listeners(self.work, settings, start=start),

@@ -34,7 +34,9 @@ class Asking:
 
 
 class ServedPolicy:
-    """A ``Sampler``. Before its first version the base itself answers, as a policy of LoRA adapters begins."""
+    """A ``Sampler``. Before its first version the base itself answers: what a policy begins as that goes on from no
+    adapter.
+    """
 
     def __init__(self, client: Client, name: str, *, asking: Asking, num_kept: int = 2) -> None:
         """``name`` is the adapter's, whose newest ``num_kept`` versions stay on the server."""
