@@ -21,7 +21,7 @@ LEASE_LOST = "LEASE_LOST"
 _CHUNK_BYTES = 1 << 20
 _DOWNLOAD, _UPLOAD = "/graft.v1.FileService/DownloadFile", "/graft.v1.FileService/UploadFile"
 _DOWNLOAD_VERSION = "/graft.v1.AdapterService/DownloadVersion"
-_TRANSFER_SECONDS = 3600.0
+TRANSFER_SECONDS = 3600.0
 
 
 class WorkerClient(Client):
@@ -40,6 +40,10 @@ class WorkerClient(Client):
     def acting(self, job: str, fence: int) -> WorkerClient:
         """Another client, of that job."""
         return WorkerClient(self.target, token=self._token, job=job, fence=fence)
+
+    def again(self) -> WorkerClient:
+        """Another client of the same server, which is closed by itself."""
+        return WorkerClient(self.target, token=self._token)
 
     def claim(self, worker: str, *, request_id: str, wait_seconds: float) -> pb.ClaimJobResponse:
         request = pb.ClaimJobRequest(worker=worker, request_id=request_id)
@@ -69,7 +73,7 @@ class WorkerClient(Client):
                     _DOWNLOAD,
                     file_pb2.DownloadFileRequest(file=file),
                     file_pb2.DownloadFileResponse,
-                    _TRANSFER_SECONDS,
+                    TRANSFER_SECONDS,
                 )
                 for part in parts:
                     out.write(part.data)
@@ -84,7 +88,7 @@ class WorkerClient(Client):
         with written(target, draft=draft, remedy="free the worker's disk"):
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
-            parts = self._responses(_DOWNLOAD_VERSION, request, adapter_pb2.DownloadVersionResponse, _TRANSFER_SECONDS)
+            parts = self._responses(_DOWNLOAD_VERSION, request, adapter_pb2.DownloadVersionResponse, TRANSFER_SECONDS)
             for part in parts:
                 if part.HasField("chunk"):
                     with (draft / Path(part.chunk.file).name).open("ab") as out:
@@ -96,7 +100,7 @@ class WorkerClient(Client):
         header = file_pb2.UploadFileHeader(
             filename=path.name, purpose=RESULTS, sha256=_digest(path).partition(":")[2], request_id=request_id
         )
-        answer = self._upload(_UPLOAD, _parts(header, path), file_pb2.UploadFileResponse, _TRANSFER_SECONDS)
+        answer = self._upload(_UPLOAD, _parts(header, path), file_pb2.UploadFileResponse, TRANSFER_SECONDS)
         return answer.file.id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import threading
@@ -14,13 +15,15 @@ from graft.client import GraftClientError
 from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.gate.gate import Candidate, release
 from graft.training.gate.told import news_of, not_carried_out
-from graft.training.worker.client import WorkerClient
+from graft.training.worker.client import TRANSFER_SECONDS, WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
 from graft.training.worker.plan import read_plan
 from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.patience import GivenUp, Patience, Refused
 from graft.training.worker.supervising.process import Child
-from graft.training.worker.supervising.reporting import NOT_NOW, LeaseGone, Reporting, raise_lost
+from graft.training.worker.supervising.reporting import LeaseGone, Reporting
+from graft.training.worker.supervising.saying import Saying, StopAsked
 from graft.training.worker.supervising.yielding import Yielding
 from graft.training.worker.trained import FAILURE, Failed, Trained
 from graft.v1 import job_pb2 as pb
@@ -42,14 +45,6 @@ class Ending(Enum):
     FAILED = "failed"
     RELEASED = "given back"
     LOST = "lost"
-
-
-class Refused(Exception):
-    """The server takes something for good reasons not."""
-
-    def __init__(self, code: str, error: GraftClientError) -> None:
-        super().__init__(str(error))
-        self.code = code
 
 
 class Attempt:
@@ -76,12 +71,13 @@ class Attempt:
         self._reporting = Reporting(
             folder,
             keeper,
-            push=lambda path: self._acting.push_adapter(path, name=folder.adapter).version.digest,
+            push=lambda path: self._pushed(path),
             report=lambda report: client.report(report, timeout=keeper.lease.seconds),
         )
+        self._saying = Saying(keeper, stop=stop, warn=self._warn)
 
     def run(self) -> Ending:
-        """Raises OSError where the disk refuses what the worker itself writes."""
+        """Raises OSError where the disk refuses what the worker itself writes, and ``LockedOut``."""
         child: Child | None = None
         try:
             self._fetch()
@@ -98,6 +94,11 @@ class Attempt:
             return self._finish() if self._is_trained else self._release()
         except LeaseGone:
             return Ending.LOST
+        except StopAsked:
+            return self._release(drains=False)
+        except GivenUp as error:
+            _log.warning("%s is given back: %s", self._folder.id, error)
+            return self._release(drains=False)
         except Refused as error:
             return self._fail(Failed(code=error.code, message=str(error)))
         except TrainingError as error:
@@ -193,8 +194,7 @@ class Attempt:
     def _wait_for_the_lease(self) -> None:
         """Where no server answered for long: nothing runs until one says that the job is still this worker's."""
         while self._keeper.lease.is_ending and not self._is_stopping:
-            if self._keeper.is_lost:
-                raise LeaseGone
+            self._saying.check()
             self._stop.wait(self._keeper.lease.beat_seconds)
 
     def _finish(self) -> Ending:
@@ -207,8 +207,7 @@ class Attempt:
             return Ending.SUCCEEDED
         assert trained is not None
         self._drain()  # checkpoints before the last one are told before it
-        pushed = self._said(lambda: self._acting.push_adapter(trained.adapter, name=folder.adapter), "version_refused")
-        digest: str = pushed.version.digest
+        digest = self._said(lambda: self._pushed(trained.adapter), "version_refused")
         files = [self._said(lambda path=path: self._upload(path), "results_refused") for path in trained.files]  # type: ignore[misc]
         self._reporting.version(trained.num_steps, digest, {"step": float(trained.num_steps), **trained.metrics})
         self._drain()
@@ -253,45 +252,55 @@ class Attempt:
             if drains:
                 self._drain()
             self._complete(failure=pb.JobFailure(code=failure.code, message=failure.message[:10_000]))
-        except LeaseGone:
-            return Ending.LOST
+        except (LeaseGone, Refused, GivenUp, GraftClientError) as error:
+            return self._let_go(error)
+        except StopAsked:
+            return self._release(drains=False)
         for path in (self._folder.work, self._folder.versions):
             shutil.rmtree(path, ignore_errors=True)
         return Ending.FAILED
 
-    def _release(self) -> Ending:
-        self._drain()
-        self._complete(release=pb.JobRelease())
+    def _release(self, *, drains: bool = True) -> Ending:
+        try:
+            if drains:
+                with contextlib.suppress(StopAsked, GivenUp):
+                    self._drain()
+            self._complete(release=pb.JobRelease())
+        except (LeaseGone, Refused, GivenUp, GraftClientError) as error:
+            return self._let_go(error)
         return Ending.RELEASED
 
+    def _let_go(self, error: Exception) -> Ending:
+        """The server could not be told how it ended: the job's lease ends by itself."""
+        if not isinstance(error, LeaseGone):
+            _log.warning("%s is let go: %s", self._folder.id, error)
+        return Ending.LOST
+
     def _drain(self) -> None:
+        patience = Patience()
         while not self._reporting.go_on():
-            self._wait_for_the_server()
+            if (problem := self._reporting.problem) is not None:
+                self._saying.wait(patience, problem)
 
     def _complete(self, **outcome: pb.JobResult | pb.JobPlan | pb.JobFailure | pb.JobRelease) -> None:
         request = pb.CompleteJobRequest(job=self._folder.id, fence=self._folder.fence, **outcome)  # type: ignore[arg-type]
-        self._said(lambda: self._client.complete(request, timeout=60.0), "not_completed")
+        # Whoever is to end says this word all the same.
+        self._saying.said(lambda: self._client.complete(request, timeout=60.0), "not_completed", heeds_stop=False)
+
+    def _pushed(self, path: Path) -> str:
+        pushed = self._acting.push_adapter(path, name=self._folder.adapter, timeout=TRANSFER_SECONDS)
+        digest: str = pushed.version.digest
+        return digest
 
     def _upload(self, path: Path) -> str:
         return self._acting.upload(path, request_id=f"{self._folder.id}-{self._folder.fence}-{path.name}")
 
     def _said(self, call: Callable[[], T], code: str) -> T:
-        """Said again until it is answered. Raises ``LeaseGone``, and ``Refused`` where saying it again is in vain."""
-        while True:
-            try:
-                return call()
-            except NOT_NOW as error:
-                _log.info("the server does not answer now: %s", error)
-                self._wait_for_the_server()
-            except GraftClientError as error:
-                raise_lost(error, self._keeper)
-                raise Refused(code, error) from error
+        return self._saying.said(call, code)
 
-    def _wait_for_the_server(self) -> None:
-        """Raises ``LeaseGone`` where the job is lost, or where the worker is to end and its lease is over anyway."""
-        if self._keeper.is_lost or (self._stop.is_set() and self._keeper.lease.is_over):
-            raise LeaseGone
-        threading.Event().wait(min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
+    def _warn(self, message: str) -> None:
+        self._reporting.event(message, level="warn")
+        self._reporting.go_on()
 
 
 def _ended(status: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 from graft.client import GraftClientError
 from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.lease import Lease, unmoved
+from graft.training.worker.supervising.patience import is_locked_out
 from graft.training.worker.supervising.process import Child
 from graft.v1 import job_pb2 as pb
 
@@ -24,6 +25,8 @@ class Keeper:
         self.state: pb.JobState.ValueType = pb.JOB_STATE_RUNNING
         self.is_lost = False
         """The server says that the job is not this worker's any more."""
+        self.refusal: GraftClientError | None = None
+        """Why the server does not know this worker any more."""
         self.child: Child | None = None
         """What is ended with the lease."""
         self._ended = threading.Event()
@@ -47,7 +50,7 @@ class Keeper:
     def heard(self, state: pb.JobState.ValueType, sent: float) -> None:
         """A word that was sent then was answered."""
         self.lease.answered(sent)
-        self.state = state
+        self.state, self.refusal = state, None
         if (child := self.child) is not None:
             child.beat()
 
@@ -55,6 +58,8 @@ class Keeper:
         """A word was refused, or came to nobody."""
         if error.reason == LEASE_LOST:
             self.is_lost = True
+        elif is_locked_out(error):
+            self.refusal = error
 
     def _beat(self) -> None:
         """The first at once: the claim may have waited for a job for long, and the lease counts from its question."""

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from graft.client import GraftClientError
-from graft.client.errors import Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable
 from graft.training.worker.client import LEASE_LOST
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.outbox import Outbox
+from graft.training.worker.supervising.patience import GivenUp, Patience, is_final, is_locked_out
 from graft.training.worker.tell import FILE, read_told
 from graft.v1 import job_pb2 as pb
 
-NOT_NOW = (Unavailable, DeadlineExceeded, Cancelled, ResourceExhausted)
-"""What may go well when it is said again."""
 _MAX_LINES = 200
 """Of a report."""
 _LEVELS = {"info": pb.JOB_EVENT_LEVEL_INFO, "warn": pb.JOB_EVENT_LEVEL_WARN, "error": pb.JOB_EVENT_LEVEL_ERROR}
@@ -36,6 +34,9 @@ class Reporting:
         self._step = max(self._outbox.step, folder.told_step)
         self._progress = folder.job.progress
         self._checkpoint_step = max(self._outbox.checkpoint_step, folder.checkpoint_step)
+        self._pushing = Patience()
+        self.problem: GraftClientError | None = None
+        """Why ``go_on`` could not send all, the last time."""
 
     @property
     def step(self) -> int:
@@ -57,17 +58,21 @@ class Reporting:
             self._put(pb.ReportJobRequest(checkpoints=[found]), self._outbox.told_end)
 
     def go_on(self) -> bool:
-        """Send what can be sent now. True where everything that was told so far was answered."""
+        """Send what can be sent now. True where everything that was told so far was answered.
+
+        Raises what the client does where sending it again is in vain.
+        """
         is_read = self._read()
         while (report := self._outbox.first()) is not None:
             sent = unmoved()
             try:
                 state = self._report(report)
-            except NOT_NOW:
-                return False
             except GraftClientError as error:
                 raise_lost(error, self._keeper)
-                raise
+                if is_final(error):
+                    raise
+                self.problem = error
+                return False
             self._keeper.heard(state, sent)
             self._outbox.answered(report.number)
         return is_read
@@ -121,16 +126,29 @@ class Reporting:
             return True
         try:
             digest = self._push(Path(line["folder"]))
-        except NOT_NOW:
-            return False
         except GraftClientError as error:
             raise_lost(error, self._keeper)
+            if not self._is_given_up(error):
+                self.problem = error
+                return False
             message = f"The checkpoint after step {step} is not kept: {error}"
             report.events.add(message=message[:10_000], level=pb.JOB_EVENT_LEVEL_WARN)
         else:
             report.checkpoints.add(step=step, version_digest=digest, metrics=line["metrics"])
-        self._checkpoint_step = step
+        self._checkpoint_step, self._pushing = step, Patience()
         return True
+
+    def _is_given_up(self, error: GraftClientError) -> bool:
+        """A training does not wait for the version of one of its checkpoints for ever."""
+        if is_final(error):
+            return True
+        if is_locked_out(error):
+            return False
+        try:
+            self._pushing.failed(error)
+        except GivenUp:
+            return True
+        return False
 
 
 class LeaseGone(Exception):
