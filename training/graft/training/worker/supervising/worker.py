@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +15,18 @@ from typing import Any
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
-from graft.client import GraftClientError
-from graft.client.errors import PermissionDenied, Unauthenticated
 from graft.training.errors import ConfigurationError
-from graft.training.runtime.disk import replace_text
-from graft.training.worker.client import LEASE_LOST, WorkerClient
+from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
-from graft.training.worker.lease import Lease, unmoved
+from graft.training.worker.lease import Lease
 from graft.training.worker.supervising.attempt import Attempt, Command, Ending
+from graft.training.worker.supervising.claiming import Claiming, locked_out
 from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.reporting import NOT_NOW
+from graft.training.worker.supervising.patience import LockedOut
 from graft.training.worker.supervising.yielding import Yielding
 from graft.v1 import job_pb2 as pb
 from graft.v1.common_pb2 import ServingForm as FormNumber
 from graft.v1.server_pb2 import GetInfoResponse
-
-_log = logging.getLogger(__name__)
-_WAIT_SECONDS, _AGAIN_SECONDS, _INFO_SECONDS = 20.0, 2.0, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,64 +70,50 @@ class Worker:
         """Until SIGTERM or SIGINT; how many jobs were carried out to their end. Raises ``ConfigurationError``."""
         num_done = 0
         own_name = _own_name(self._settings.folder, self._settings.name)
-        client = WorkerClient(self._settings.target, token=self._settings.token)
+        try:
+            client = WorkerClient(self._settings.target, token=self._settings.token)
+        except ValueError as error:
+            raise ConfigurationError(f"GRAFT_TOKEN cannot be sent: {error}.") from None
         with own_name as own, self._signals(), client, self._yielding or contextlib.nullcontext():
+            claiming = Claiming(client, name=self._settings.name, mark=own / "claim", stop=self._stop)
+            if (info := claiming.info()) is not None:  # before a job is claimed that cannot be carried out here
+                self._base(info.base.name, info.base.digest)
             while not self._stop.is_set() and num_done != self._settings.max_jobs:
-                claimed = self._claim(client, own / "claim")
+                claimed = claiming.claim()
                 if claimed is None:
                     continue
                 claim, lease = claimed
-                ending = self._carry_out(client, claim, lease)
-                (own / "claim").unlink(missing_ok=True)
+                ending = self._carry_out(client, claiming, claim, lease)
+                claiming.forget()
                 print(f"{claim.job.id}: {ending.value}", flush=True)
                 num_done += ending in (Ending.SUCCEEDED, Ending.FAILED)
         return num_done
 
-    def _claim(self, client: WorkerClient, mark: Path) -> tuple[pb.ClaimJobResponse, Lease] | None:
-        """The next job, or the one that this worker had when it was ended. None where there is none yet."""
-        if not mark.exists():
-            replace_text(mark, uuid.uuid4().hex)
-        request_id, sent = mark.read_text(encoding="utf-8"), unmoved()
-        try:
-            claim = client.claim(self._settings.name, request_id=request_id, wait_seconds=_WAIT_SECONDS)
-        except (PermissionDenied, Unauthenticated) as error:
-            raise ConfigurationError(
-                f"{self._settings.target} does not let this worker work: {error}. Put the token of the tenant that its "
-                "--worker-tenant names into GRAFT_TOKEN."
-            ) from None
-        except GraftClientError as error:
-            if error.reason == LEASE_LOST:
-                mark.unlink()
-            else:
-                _log.info("%s does not answer: %s", self._settings.target, error)
-                self._stop.wait(_AGAIN_SECONDS)
-            return None
-        if not claim.HasField("job"):
-            return None
-        return claim, Lease(claim.lease.ToTimedelta().total_seconds(), sent=sent)
-
-    def _carry_out(self, client: WorkerClient, claim: pb.ClaimJobResponse, lease: Lease) -> Ending:
+    def _carry_out(self, client: WorkerClient, claiming: Claiming, claim: pb.ClaimJobResponse, lease: Lease) -> Ending:
+        """A job that cannot be begun here, or gone on with, is given back."""
         job = claim.job
         print(f"{job.id}: claimed", flush=True)
-        with Keeper(client, job=job.id, fence=claim.fence, lease=lease) as keeper:
-            info = self._info(client, keeper)
-            if info is None:
-                return Ending.LOST
-            folder = self._folder_of(info, claim)
-            folder.write()
-            return Attempt(
-                client, folder, keeper, command=self._command, stop=self._stop, yielding=self._yielding
-            ).run()
-
-    def _info(self, client: WorkerClient, keeper: Keeper) -> GetInfoResponse | None:
-        """What the server serves; None where it says nothing until the job is lost, or the worker is to end."""
-        while not keeper.is_lost and not self._stop.is_set():
-            try:
-                return client.info(timeout=_INFO_SECONDS)
-            except NOT_NOW as error:
-                _log.info("%s does not answer: %s", self._settings.target, error)
-                self._stop.wait(_AGAIN_SECONDS)
-        return None
+        try:
+            with Keeper(client, job=job.id, fence=claim.fence, lease=lease) as keeper:
+                if (info := claiming.info(lambda: keeper.is_lost)) is None:
+                    claiming.give_back(claim)
+                    return Ending.LOST if keeper.is_lost else Ending.RELEASED
+                folder = self._folder_of(info, claim)
+                folder.write()
+                return Attempt(
+                    client, folder, keeper, command=self._command, stop=self._stop, yielding=self._yielding
+                ).run()
+        except LockedOut as error:  # it goes on with the job when it is let in again
+            raise locked_out(self._settings.target, error) from None
+        except OSError as error:
+            claiming.give_back(claim)
+            raise ConfigurationError(
+                f"{self._settings.folder} cannot be written, and {job.id} is given back: {error}. Free the worker's "
+                "disk."
+            ) from error
+        except ConfigurationError:
+            claiming.give_back(claim)
+            raise
 
     def _folder_of(self, info: GetInfoResponse, claim: pb.ClaimJobResponse) -> JobFolder:
         job, settings = claim.job, self._settings
