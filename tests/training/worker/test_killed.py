@@ -9,7 +9,6 @@ import json
 import random
 import signal
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from graft.v1 import job_pb2 as pb
 from tests.adapters.making import make_adapter, make_base
 from tests.running import assert_gone, children_of
 from tests.training.worker.killing.running import Machine, User, kill, kill_with_children, machine, until
-from tests.training.worker.killing.standin import EVERY, NUM_STEPS, SPAN, expected_state, loss_after
+from tests.training.worker.killing.standin import EVERY, NUM_STEPS, expected_state, loss_after
 
 pytestmark = pytest.mark.slow  # a minute of processor time, and many where others compute
 
@@ -81,7 +80,7 @@ def test_worker_and_server_are_killed(running: Machine, user: User) -> None:
     until(lambda: user.job(job).progress.step >= points[0])
     kill(worker.pid, signal.SIGSTOP)  # it reports no more
     running.allow(points[1])
-    span = running.folder / "jobs/jobs" / job / "attempt-1" / SPAN
+    (span,) = running.spans(job)
     until(lambda: len(span.read_text().splitlines()) >= points[1])
     kill_with_children(worker)
     second = running.start_worker("two")
@@ -147,15 +146,12 @@ def test_two_workers_never_have_one_job(running: Machine, user: User) -> None:
     kill(first.pid, signal.SIGSTOP)
     running.allow(9)
     running.start_worker("two", folder="elsewhere")  # sees nothing of the first one's files
-    until(lambda: (running.folder / "elsewhere/jobs" / job / "attempt-2" / SPAN).exists())
+    until(lambda: len(running.spans(job)) == 2)
     assert_gone(children)
     kill(first.pid, signal.SIGCONT)
     until(lambda: b"lost" in (running.folder / "one.log").read_bytes())
     running.allow(NUM_STEPS)
     check(user, running, job)
-    spans = [
-        [float(line) for line in (running.folder / folder / job / attempt / SPAN).read_text().split()]
-        for folder, attempt in (("here/jobs", "attempt-1"), ("elsewhere/jobs", "attempt-2"))
-        if (running.folder / folder / job / attempt / SPAN).exists()
-    ]
-    assert all(max(one) < min(other) for one, other in pairwise(spans))
+    spans = [sorted(map(float, path.read_text().split())) for path in running.spans(job)]
+    assert len(spans) == 2, "each worker trained"
+    assert spans[0][-1] < spans[1][0]

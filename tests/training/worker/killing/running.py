@@ -19,7 +19,7 @@ from graft.client.operation import itself, unary
 from graft.v1 import file_pb2
 from graft.v1 import job_pb2 as pb
 from tests.running import children_of, free_port
-from tests.training.worker.killing.standin import ALLOWED
+from tests.training.worker.killing.standin import ALLOWED, SPANS
 
 T = TypeVar("T")
 
@@ -114,16 +114,23 @@ class Machine:
         arguments = (self.target, str(self.folder / folder), name, str(self.base))
         return self._started(name, "-m", "tests.training.worker.killing.standin_worker", *arguments)
 
+    def spans(self, job: str) -> list[Path]:
+        """When each attempt took its steps, in their order."""
+        return sorted((self.folder / "spans").glob(f"{job}.*"))
+
     def start_command(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         return self._started(name, "-m", "graft.cli.main", *arguments)
 
     def _started(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        spans = self.folder / "spans"
+        spans.mkdir(exist_ok=True)
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, SPANS: str(spans)},
             )
         self.processes.append(process)
         return process

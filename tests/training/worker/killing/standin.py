@@ -24,8 +24,8 @@ from tests.adapters.making import make_adapter
 
 NUM_STEPS, EVERY = 40, 10
 ALLOWED = "allowed"
-SPAN = "span"
-"""File in an attempt's folder: when each of its steps was taken."""
+SPANS = "GRAFT_TEST_SPANS"
+"""A folder that stays when the job's goes: for each attempt a file of when each of its steps was taken."""
 asked: list[int] = []
 
 
@@ -51,7 +51,7 @@ def main(attempt: Path) -> int:
             _save(job, step, state, tell, is_due=step > 0 and step % EVERY == 0)
             return 143
         state, step = hashlib.sha256(state.encode()).hexdigest(), step + 1
-        with (attempt / SPAN).open("a") as file:
+        with (Path(os.environ[SPANS]) / f"{job.id}.{job.fence}").open("a") as file:
             file.write(f"{unmoved()}\n")
         tell.metrics(step, {"train_loss": loss_after(step)}, message=f"Step {step}")
         tell.progress(step, num_steps=NUM_STEPS, trained_tokens=step)
