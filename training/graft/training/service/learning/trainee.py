@@ -54,6 +54,10 @@ class Learned:
     num_tokens: int
 
 
+MIN_EPS = 1e-30
+"""With 0 a gradient that was always 0, as that of LoRA's A before the first step, is divided by 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adam:
     """A step of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101); all numbers may change from step to step."""
@@ -111,7 +115,8 @@ class Trainee:
     def move(self, adam: Adam) -> Moved:
         """Moves the weights along the gradients so far.
 
-        Raises ``Refusal`` where the gradients are no numbers: they are forgotten, and the weights stay.
+        Raises ``Refusal`` where the gradients are no numbers: they are forgotten, and the weights stay. And where the
+        weights are none behind it.
         """
         for optimizer in self.step.state.optimizers:
             for group in optimizer.param_groups:
@@ -123,6 +128,12 @@ class Trainee:
                 Kind.INVALID,
                 "the gradients are no numbers, and the weights stayed as they were: look at the losses, and take a "
                 "lower learning rate or values nearer to 0.",
+            )
+        if not self.step.is_finite():
+            raise Refusal(
+                Kind.INVALID,
+                "the weights are no numbers behind this step: go on from a state that was saved, with a lower learning "
+                "rate or a larger eps.",
             )
         return Moved(gradient_norm=found["gradient_norm"])
 

@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 from graft.training.objective.tokens.batch import Datum
 from graft.training.service.learning.lessons import checked
 from graft.training.service.learning.shape import Shape
-from graft.training.service.learning.trainee import Adam, Learned, Lesson
+from graft.training.service.learning.trainee import MIN_EPS, Adam, Learned, Lesson
 from graft.training.service.learning.turns import Asked
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.sampler import Samples, Wish, wrong_prompt
 from graft.v1 import train_pb2 as pb
 
-_NAMES = ("learning_rate", "eps", "weight_decay", "max_gradient_norm")
+_NAMES = ("learning_rate", "weight_decay", "max_gradient_norm")
 
 
 def asked(turn: pb.TrainingTurn, request: Message) -> Asked:
@@ -66,6 +66,10 @@ def adam_of(request: pb.StepOptimizerRequest) -> Adam:
         for name in ("beta1", "beta2")
         if not 0 <= (value := getattr(request, name)) < 1
     ]
+    if request.HasField("eps") and not MIN_EPS <= request.eps < math.inf:
+        reasons.append(
+            f"eps is {request.eps}; it must be a number from {MIN_EPS:g} on: a gradient of 0 is divided by it"
+        )
     if reasons:
         raise Refusal(Kind.INVALID, f"{'; '.join(reasons)}.")
     said = {name: getattr(request, name) for name in ("beta1", "beta2", "eps") if request.HasField(name)}

@@ -12,6 +12,7 @@ from graft.training.service.sessions.served import Caller, Served
 from graft.training.service.sessions.training import Training
 
 TRAIN, SAMPLE = ":train:", ":sample:"
+_MAX_DIGITS = 19
 
 
 @dataclass(kw_only=True)
@@ -37,3 +38,8 @@ class Session:
     def end(self, reason: Refusal) -> None:
         for one in self.trainings.values():
             one.end(reason)
+
+
+def is_number(text: str) -> bool:
+    """Whether it may be a number of ours, of 64 bits at most."""
+    return text.isdecimal() and len(text) <= _MAX_DIGITS

@@ -17,7 +17,7 @@ from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.kept import Version
 from graft.training.service.sessions.sampler import Sampler
 from graft.training.service.sessions.served import Caller
-from graft.training.service.sessions.session import SAMPLE, TRAIN, Session
+from graft.training.service.sessions.session import SAMPLE, TRAIN, Session, is_number
 from graft.training.service.sessions.training import Place, Training
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Sessions:
     def training(self, caller: Caller, id: str) -> Training:
         """Raises ``Refusal``."""
         session, _, number = id.partition(TRAIN)
-        found = self.get(caller, session).trainings.get(int(number) if number.isdecimal() else -1)
+        found = self.get(caller, session).trainings.get(int(number) if is_number(number) else -1)
         if found is None:
             raise Refusal(Kind.NOT_FOUND, f"there is no training {id!r} in its session.")
         return found
@@ -101,7 +101,7 @@ class Sessions:
     def sampler(self, caller: Caller, id: str) -> Sampler:
         """Raises ``Refusal``."""
         session, _, number = id.partition(SAMPLE)
-        found = self.get(caller, session).samplers.get(int(number) if number.isdecimal() else -1)
+        found = self.get(caller, session).samplers.get(int(number) if is_number(number) else -1)
         if found is None:
             raise Refusal(Kind.NOT_FOUND, f"nobody samples as {id!r} in that session.")
         return found

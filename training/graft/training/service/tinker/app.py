@@ -17,7 +17,7 @@ from graft.training.service.learning.trainee import Learned, Moved
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.sampler import Sampler
 from graft.training.service.sessions.served import Caller
-from graft.training.service.sessions.session import SAMPLE
+from graft.training.service.sessions.session import SAMPLE, is_number
 from graft.training.service.sessions.sessions import Sessions
 from graft.training.service.sessions.training import Training
 from graft.training.service.tinker import bodies
@@ -101,7 +101,7 @@ class TinkerFront:
         id = bodies.read(bodies.Retrieve, await _body(request)).request_id
         caller = await run_in_threadpool(self._caller, request.headers.get("X-API-Key"))
         whose, _, number = id.rpartition(":")
-        if not number.isdecimal():
+        if not is_number(number):
             raise Refusal(Kind.NOT_FOUND, f"{id!r} is no request's id.")
         find = self._sessions.sampler if SAMPLE in whose else self._sessions.training
         asked: Training | Sampler = find(caller, whose)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from graft.training.service.learning.trainee import Adam
+from graft.training.service.learning.trainee import MIN_EPS, Adam
 from graft.training.service.learning.turns import Asked
 from graft.training.service.refusal import Kind, Refusal
 
@@ -77,7 +77,7 @@ class AdamParams(Body):
     learning_rate: Annotated[_Number, Field(ge=0)] = 1e-4
     beta1: Annotated[_Number, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[_Number, Field(ge=0, lt=1)] = 0.95
-    eps: Annotated[_Number, Field(ge=0)] = 1e-12
+    eps: Annotated[_Number, Field(ge=MIN_EPS)] = 1e-12
     weight_decay: Annotated[_Number, Field(ge=0)] = 0.0
     grad_clip_norm: Annotated[_Number, Field(ge=0)] = 0.0
     """0 clips nothing."""

@@ -63,7 +63,7 @@ class _Reading:
             if kind != "encoded_text":
                 self._reasons.append(f"{self._name} holds {kind or 'an unknown input'}; texts alone are read here")
                 continue
-            ids += np.frombuffer(chunk.encoded_text.tokens, dtype=np.int32).tolist()
+            ids += self._numbers("encoded_text", chunk.encoded_text.tokens, np.int32)
         given = {name: self._values(name, tensor, len(ids)) for name, tensor in message.loss_fn_inputs.items()}
         targets = [int(one) for one in given.pop(_TARGETS, ())]
         return Datum(input_ids=ids, target_ids=targets, given=given)
@@ -78,7 +78,15 @@ class _Reading:
             told = f"{self._name}: {name} has the type {tensor.dtype}, which cannot be read as its numbers"
             self._reasons.append(told)
             return [0.0] * num
-        found: list[float] = np.frombuffer(tensor.dense, dtype=kind).tolist()
+        return self._numbers(name, tensor.dense, kind)
+
+    def _numbers(self, name: str, content: bytes, kind: type[np.generic]) -> list[Any]:
+        size = np.dtype(kind).itemsize
+        if len(content) % size:
+            told = f"{self._name}: {name} has {len(content)} bytes, and its numbers have {size} each"
+            self._reasons.append(told)
+            return []
+        found: list[Any] = np.frombuffer(content, dtype=kind).tolist()
         return found
 
 
