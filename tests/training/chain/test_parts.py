@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from graft.adapters.base.base import Base
+from graft.adapters.errors import InvalidReference
 from graft.training.batch.answers import Answer
 from graft.training.chain.rows import HELD_OUT, PAIRS, PROMPTS, SUPERVISED, Rows
 from graft.training.chain.settings import ChainSettings
 from graft.training.chain.stage import Stage
+from graft.training.commands import align
 from graft.training.errors import ConfigurationError, DataError, OtherRun
 from graft.training.preference.job import Align
 from graft.training.preference.judging import RewardModel
@@ -52,6 +55,38 @@ def test_what_is_held_out_is_seen_by_no_stage(tokenizer: PreTrainedTokenizerFast
         assert all(row != other for other in seen[2])
     chats = [row for name in (PROMPTS, HELD_OUT) for row in lines(tmp_path / "rows" / name) if "messages" in row]
     assert chats == [{"messages": CHAT["prompt"]}]
+
+
+def test_a_prompt_is_learned_or_held_out_and_never_both(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """Files of preferences have several pairs of answers to a prompt."""
+    more = [{"prompt": f"{number} ", "chosen": f"more {by}", "rejected": "no"} for number in range(20) for by in "abc"]
+    rows = Rows.read(pairs(tmp_path, *more), tokenizer, max_tokens=64, held_out=0.25, seed=0)
+    learned, held_out = ({row["prompt"] for row in part} for part in (rows.learned, rows.held_out))
+    assert not learned & held_out and (len(learned), len(held_out)) == (15, 5)
+    assert (len(rows.learned), len(rows.held_out)) == (60, 20)
+
+
+def test_a_prompt_that_no_base_reads_is_named_by_its_line(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    wrong = {**CHAT, "prompt": [{"role": "user", "content": 7}]}
+    with pytest.raises(DataError, match="line 21"):
+        Rows.read(pairs(tmp_path, wrong), tokenizer, max_tokens=64, held_out=0.25, seed=0)
+
+
+@pytest.mark.parametrize("flags", [["--plan"], ["--ray", "2"], ["--ray-address", "here:1"], ["--resume"]])
+def test_flags_that_no_chain_has_are_refused(flags: list[str], tmp_path: Path) -> None:
+    said = ["--chain", "--name", "a", "--data", str(tmp_path / "rows.jsonl"), "--output", str(tmp_path / "out"), *flags]
+    parser = argparse.ArgumentParser()
+    align.configure(parser)
+    with pytest.raises(ConfigurationError, match=f"--chain takes no {flags[0]}"):
+        align.run(parser.parse_args(said))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chain_has_a_name_that_an_adapter_may_have(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    align.configure(parser)
+    with pytest.raises(InvalidReference, match="adapter"):
+        align.run(parser.parse_args(["--chain", "--name", "../x", "--data", str(tmp_path / "rows.jsonl")]))
 
 
 def test_rows_of_other_kinds_are_refused_together(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ from graft.training.reinforce.asking.questions import ids_of
 from graft.training.runtime.disk import replace_text
 
 _MIN_ROWS = 2
-PAIRS, SUPERVISED, PROMPTS, HELD_OUT, HELD_OUT_PAIRS = (
-    f"{name}.jsonl" for name in ("pairs", "supervised", "prompts", "held-out", "held-out-pairs")
-)
+PAIRS, SUPERVISED, PROMPTS, HELD_OUT = (f"{name}.jsonl" for name in ("pairs", "supervised", "prompts", "held-out"))
 Row = Mapping[str, Any]
 
 
@@ -37,19 +35,27 @@ class Rows:
     def read(
         cls, path: Path, tokenizer: PreTrainedTokenizerFast, *, max_tokens: int, held_out: float, seed: int
     ) -> Self:
-        """Prompts have so many tokens at most. Raises ``DataError``."""
-        found = [row for _, row in read_values(path, _row)]
-        short = [row for row in found if len(ids_of(_question(row), tokenizer)) <= max_tokens]
-        num = round(held_out * len(short))
-        if min(num, len(short) - num) < _MIN_ROWS:
+        """Prompts have so many tokens at most, and all rows of one prompt go the same way. Raises ``DataError``."""
+
+        def measured(value: Any) -> tuple[Row, int]:
+            row = _row(value)
+            return row, len(ids_of(_question(row), tokenizer))
+
+        found = [one for _, one in read_values(path, measured)]
+        short = [row for row, num_tokens in found if num_tokens <= max_tokens]
+        prompts = list(dict.fromkeys(map(_prompt, short)))
+        num = round(held_out * len(prompts))
+        if min(num, len(prompts) - num) < _MIN_ROWS:
             raise DataError(
-                f"{path} has {len(found)} rows, {len(short)} of them with a prompt of {max_tokens} tokens or less: "
-                f"both what is learned and what is held out need {_MIN_ROWS} or more. Give more rows."
+                f"{path} has {len(found)} rows, {len(short)} of them with a prompt of {max_tokens} tokens or less, and "
+                f"{len(prompts)} such prompts: both what is learned and what is held out need {_MIN_ROWS} or more. "
+                "Give more rows."
             )
-        order = shuffled(len(short), f"held out/{seed}")
+        order = shuffled(len(prompts), f"held out/{seed}")
+        kept = {prompts[number] for number in order[:num]}
         return cls(
-            learned=[short[number] for number in sorted(order[num:])],
-            held_out=[short[number] for number in sorted(order[:num])],
+            learned=[row for row in short if _prompt(row) not in kept],
+            held_out=[row for row in short if _prompt(row) in kept],
             num_long=len(found) - len(short),
         )
 
@@ -60,7 +66,6 @@ class Rows:
         _write(folder / SUPERVISED, map(_answered, self.learned))
         _write(folder / PROMPTS, map(_question, self.learned))
         _write(folder / HELD_OUT, map(_question, self.held_out))
-        _write(folder / HELD_OUT_PAIRS, self.held_out)
 
 
 def _row(value: Any) -> Row:
@@ -76,6 +81,10 @@ def _row(value: Any) -> Row:
 
 def _is_answer(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "content" in value[0]
+
+
+def _prompt(row: Row) -> str:
+    return json.dumps(row["prompt"], sort_keys=True)
 
 
 def _question(row: Row) -> Row:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # commands are listed without torch
 
     from graft.training.preference.settings import AlignSettings
 
+_NOT_OF_CHAINS = ("plan", "ray", "ray_address", "resume")
 HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), a reward model, or InstructGPT's chain"
 
 
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _chain(args: argparse.Namespace) -> int:
     from graft.adapters.base.base import Base
     from graft.adapters.form import ServingForm
+    from graft.adapters.names import check_adapter_name
     from graft.training.chain import report
     from graft.training.chain.chain import Chain
     from graft.training.chain.settings import ChainSettings
@@ -103,9 +105,16 @@ def _chain(args: argparse.Namespace) -> int:
 
     if flags := list(given(argparse.Namespace(**{**vars(args), "config": None}), AlignSettings)):
         raise ConfigurationError(f"--chain has settings of three trainings: write {', '.join(flags)} in its --config.")
+    check_plan_flags(args)
+    if useless := [f"--{flag.replace('_', '-')}" for flag in _NOT_OF_CHAINS if getattr(args, flag)]:
+        raise ConfigurationError(
+            f"--chain takes no {', '.join(useless)}: it trains here, in one process, and goes on by itself in the same "
+            "--output."
+        )
     missing = [f"--{flag}" for flag in ("data", "name") if getattr(args, flag) is None]
     if missing or args.push is not None or args.alias is not None:
         raise ConfigurationError("--chain needs --data and --name, and takes no --push and no --alias.")
+    check_adapter_name(args.name)
     folder = args.output or Path(".graft") / "align" / args.name
 
     def serve(base: Base, form: ServingForm) -> "AbstractContextManager[str]":
