@@ -1,7 +1,8 @@
 """`python -m graft.training.worker.child ATTEMPT`: one job's training, alone or as one of `torchrun`'s processes.
 
 Exit status: 0 with ``trained.json`` in the attempt's folder; 143 (SIGTERM) when it was asked to stop, and has saved;
-otherwise with ``failure.json``, or without one where nothing could be written any more.
+75 (EX_TEMPFAIL) where the server did not answer the training for long; otherwise with ``failure.json``, or without one
+where nothing could be written any more.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from graft.training.worker.trained import Trained
     from graft.v1.job_pb2 import JobPlan
 
-FAILED, FAILED_BY_USER = 1, 2
+FAILED, FAILED_BY_USER, AWAY = 1, 2, 75
 _METHODS = {1: "supervised", 2: "dpo", 3: "reinforcement"}
 """By the number in the contract; each is a module of `methods`."""
 
@@ -64,7 +65,7 @@ def main(attempt: Path) -> int:
         code, status = _code(error)
         if status != FAILED_BY_USER and not status > 128:
             traceback.print_exc()
-        if lock is not None and status < 128:
+        if lock is not None and status < 128 and status != AWAY:
             Failed(code=code, message=_said(error)).write(job.attempt)
         return status
     if lock is not None:
@@ -121,11 +122,15 @@ def _code(error: Exception) -> tuple[str, int]:
     import torch
 
     from graft.adapters.errors import GraftError
+    from graft.client import GraftClientError
     from graft.training.errors import ConfigurationError, DataError, Diverged, Interrupted, NotWritten
     from graft.training.reinforce.asking.grader_faults import GradersFailed
+    from graft.training.worker.supervising.patience import is_final
 
     if isinstance(error, Interrupted):
         return "interrupted", error.exit_code
+    if isinstance(error, GraftClientError) and not is_final(error):
+        return "server_away", AWAY
     for kind, code in (
         (DataError, "invalid_training_file"),
         (Diverged, "diverged"),

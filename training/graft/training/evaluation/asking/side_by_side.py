@@ -64,6 +64,11 @@ def each(
     return [one.result() for one in asked]
 
 
+def asked_again(call: Callable[[], Answer], *, max_wait_seconds: float = MAX_WAIT_SECONDS) -> Answer:
+    """One question, asked again as ``each`` does. Raises what it raised last."""
+    return _Patience(Event(), max_wait_seconds).answer(lambda nothing: call(), None)
+
+
 class _Ended(Exception):
     """Another question failed before this one was asked."""
 

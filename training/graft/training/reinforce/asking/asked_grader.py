@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graft.client import Client, Observation
 from graft.client.grading import Grader
+from graft.training.evaluation.asking.side_by_side import asked_again
 from graft.training.reinforce.asking.grader_faults import FaultTally, GraderFault, GraderFaults, Tolerance
 from graft.training.reinforce.rollout import Rollout
 from graft.v1 import grading_pb2 as pb
@@ -51,7 +52,7 @@ class AskedGrader:
 
     def _graded(self, answers: Sequence[tuple[int, Rollout]]) -> list[pb.Grade]:
         observations = [Observation(output_text=rollout.text, item=self._items[row]) for row, rollout in answers]
-        return self._client.grade(self._grader, observations, timeout=_CALL_SECONDS)
+        return asked_again(lambda: self._client.grade(self._grader, observations, timeout=_CALL_SECONDS))
 
 
 def _fault(grade: pb.Grade) -> GraderFault:

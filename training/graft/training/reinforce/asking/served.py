@@ -7,15 +7,17 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graft.client import Client, Conflict, NotFound
+from graft.client import Client, Conflict, DeadlineExceeded, NotFound, Unavailable
 from graft.client.generation import Choice
 from graft.training.errors import ConfigurationError
-from graft.training.evaluation.asking.side_by_side import each
+from graft.training.evaluation.asking.side_by_side import asked_again, each
 from graft.training.reinforce.asking.sampler import Files, Prompt
 from graft.training.reinforce.rollout import Rollout
 
 ALIAS = "policy"
 """What rounds move. Users' requests go elsewhere: which version is good enough for them is the gate's to say."""
+_CALL_SECONDS = 600.0
+"""A prompt's answers are sampled together, beside users' own; a version goes to all engines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +69,18 @@ class ServedPolicy:
 
     def score(self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[float]]:
         """Raises what the client raises."""
-        found = self._client.score(list(prompt_ids), [list(one) for one in answers], model=self._model)
+        texts = [list(one) for one in answers]
+        found = asked_again(
+            lambda: self._client.score(list(prompt_ids), texts, model=self._model, timeout=_CALL_SECONDS)
+        )
         return [[token.logprob for token in one.tokens] for one in found.scores]
 
     def publish(self, files: Files, *, step: int) -> str:
         """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
         with self._publishing:  # the alias moves before this one knows whereto
-            pushed = self._client.push_adapter(files, name=self._name, alias=ALIAS)
+            pushed = asked_again(
+                lambda: self._client.push_adapter(files, name=self._name, alias=ALIAS, timeout=_CALL_SECONDS)
+            )
             digest: str = pushed.version.digest
             self._steps[digest] = step
         self._there = [*(one for one in self._there if one != digest), digest]
@@ -84,7 +91,8 @@ class ServedPolicy:
     def _forget(self) -> None:
         """The oldest go. Answers that are under way keep the weights that they began with."""
         for digest in self._there[: -self._num_kept]:
-            with contextlib.suppress(NotFound, Conflict):  # where another alias points there, it stays
+            # Where another alias points there, it stays; and of a server that is away none need be missed.
+            with contextlib.suppress(NotFound, Conflict, Unavailable, DeadlineExceeded):
                 self._client.delete_version(self._name, digest)
         del self._there[: -self._num_kept]
 
@@ -94,6 +102,7 @@ class ServedPolicy:
             model=self._model,
             num_choices=num,
             logprobs=0,
+            timeout=_CALL_SECONDS,
             max_tokens=self._asking.max_tokens,
             temperature=1.0,
             top_p=1.0,

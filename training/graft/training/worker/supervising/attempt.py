@@ -15,6 +15,7 @@ from graft.client import GraftClientError
 from graft.training.errors import ConfigurationError, DataError, TrainingError
 from graft.training.gate.gate import Candidate, release
 from graft.training.gate.told import news_of, not_carried_out
+from graft.training.worker.child import AWAY
 from graft.training.worker.client import TRANSFER_SECONDS, WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
@@ -35,6 +36,8 @@ Command = Callable[[Path], Sequence[str]]
 _LOOK_SECONDS, _AGAIN_SECONDS = 0.1, 1.0
 MAX_CRASHES = 3
 """So often one behind the other a training may end without a word, and no step between."""
+MAX_AWAY = 20
+"""So often where the server did not answer it: each time it has been asked again for minutes."""
 STABLE = "stable"
 
 
@@ -185,9 +188,11 @@ class Attempt:
             return None
         self._num_crashes = self._num_crashes + 1 if self._reporting.step == self._crash_step else 1
         self._crash_step = self._reporting.step
+        is_away = child.status() == AWAY
         told = f"The training ended by itself ({_ended(child.status())}) after step {self._reporting.step}"
-        if self._num_crashes >= MAX_CRASHES:
-            return Failed(code="training_lost", message=f"{told}, {MAX_CRASHES} times without a step between")
+        most = MAX_AWAY if is_away else MAX_CRASHES
+        if self._num_crashes >= most:
+            return Failed(code="training_lost", message=f"{told}, {most} times without a step between")
         self._reporting.event(f"{told}; it goes on from the newest checkpoint", level="warn")
         return None
 
@@ -304,4 +309,6 @@ class Attempt:
 
 
 def _ended(status: int | None) -> str:
+    if status == AWAY:
+        return "the server did not answer it"
     return f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
