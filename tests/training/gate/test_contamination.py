@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graft.training.errors import DataError
 from graft.training.gate.contamination import MAX_ROWS, NUM_WORDS, contamination
-from graft.training.gate.rows import Row, read_rows
+from graft.training.gate.rows import Row, read_learned, read_rows
 
 FILE = "the gate's held-out rows"
 
@@ -88,3 +88,24 @@ def test_rows_of_every_method_are_read(tmp_path: Path) -> None:
     path.write_text("[]\n")
     with pytest.raises(DataError, match="line 1"):
         read_rows(path)
+
+
+def test_a_question_that_was_learned_with_calls_of_tools_is_found(tmp_path: Path) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "sky", "arguments": "{}"}}
+    picture = {"type": "image_url", "image_url": {"url": "data:,"}}
+    learned = [
+        [
+            {"role": "user", "content": "Is the sky blue?"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "blue"},
+            {"role": "assistant", "content": "yes"},
+        ],
+        [{"role": "user", "content": [picture]}, {"role": "assistant", "content": "a picture"}],
+    ]
+    path = tmp_path / "training.jsonl"
+    path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in learned))
+    assert contamination([row(1, "Is the sky blue?")], read_learned(path), what=FILE) == [
+        "line 1 of the gate's held-out rows asks what line 1 of the training file asks"
+    ]
+    with pytest.raises(DataError, match="no row of text"):
+        read_rows(path)  # none of them can be asked over the wire

@@ -16,7 +16,7 @@ from graft.training.evaluation.tasks.task import Task
 from graft.training.gate.contamination import contamination
 from graft.training.gate.marks import gains_over_others, marks_by_grader, marks_by_log_probability
 from graft.training.gate.report import SEED, report_of
-from graft.training.gate.rows import Row, Turns, read_rows
+from graft.training.gate.rows import Row, Turns, read_learned, read_rows
 from graft.v1 import job_pb2
 from graft.v1 import release_pb2 as pb
 
@@ -63,7 +63,7 @@ def evaluate_gate(
     Nothing is asked where held-out rows were trained on; the report names them then.
     Raises DataError, ConfigurationError where the gate cannot be carried out; GraftClientError.
     """
-    max_rows, learned = spec.max_rows or DEFAULT_MAX_ROWS, read_rows(training)
+    max_rows, learned = spec.max_rows or DEFAULT_MAX_ROWS, read_learned(training)
     if spec.WhichOneof("metric") == "task":
         return _by_task(client, candidate, _task(spec.task), learned, max_rows)
     if held_out is None:

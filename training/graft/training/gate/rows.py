@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,21 @@ def read_rows(path: Path) -> list[Row]:
     return found
 
 
-def _rows(path: Path) -> Iterator[Row | None]:
+def read_learned(path: Path) -> list[Row]:
+    """What was learned from, for what it asks: of a row that is more than text what its users say in words.
+
+    Raises DataError for a line that is no row.
+    """
+    return [row for row in _rows(path, make=_learned) if row is not None]
+
+
+def _rows(path: Path, *, make: Callable[[int, Mapping[str, Any]], Row | None] | None = None) -> Iterator[Row | None]:
+    make = make or _row
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    yield _row(number, json.loads(line))
+                    yield make(number, json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise DataError(f"{path.name}, line {number}: is no row of a job ({error}).") from None
 
@@ -70,12 +79,22 @@ def _row(line: int, item: Mapping[str, Any]) -> Row | None:
     return Row(line=line, prompt=all_turns[:-1], answer=all_turns[-1]["content"], item=item)
 
 
+def _learned(line: int, item: Mapping[str, Any]) -> Row | None:
+    if (row := _row(line, item)) is not None:
+        return row
+    messages = item["input"]["messages"] if "preferred_output" in item else item["messages"]
+    said = [turns for one in messages if one.get("role") == "user" and (turns := _turns([one])) is not None]
+    if not said:
+        return None
+    return Row(line=line, prompt=tuple(turn for turns in said for turn in turns), answer=None, item=item)
+
+
 def _turns(messages: Sequence[Mapping[str, Any]]) -> Turns | None:
     """None where one of them is more than text."""
     turns = []
     for message in messages:
         content = message.get("content")
-        if isinstance(content, list):
+        if isinstance(content, list) and all("text" in part for part in content):
             content = "".join(str(part["text"]) for part in content)
         if not isinstance(content, str) or message.get("tool_calls") or message.get("function_call"):
             return None
