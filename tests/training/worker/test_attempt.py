@@ -22,13 +22,13 @@ from graft.client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from graft.training.worker import patience
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import Lease
-from graft.training.worker.supervising import patience
+from graft.training.worker.patience import GivenUp, LockedOut, Patience
 from graft.training.worker.supervising.attempt import Attempt, Ending
 from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.patience import GivenUp, LockedOut, Patience
 from graft.training.worker.trained import Failed, Trained
 from graft.v1 import job_pb2 as pb
 

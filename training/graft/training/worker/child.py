@@ -125,7 +125,7 @@ def _code(error: Exception) -> tuple[str, int]:
     from graft.client import GraftClientError
     from graft.training.errors import ConfigurationError, DataError, Diverged, Interrupted, NotWritten
     from graft.training.reinforce.asking.grader_faults import GradersFailed
-    from graft.training.worker.supervising.patience import is_final
+    from graft.training.worker.patience import is_final
 
     if isinstance(error, Interrupted):
         return "interrupted", error.exit_code

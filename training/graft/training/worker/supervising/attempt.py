@@ -19,9 +19,9 @@ from graft.training.worker.child import AWAY
 from graft.training.worker.client import TRANSFER_SECONDS, WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
+from graft.training.worker.patience import GivenUp, Patience, Refused
 from graft.training.worker.plan import read_plan
 from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.patience import GivenUp, Patience, Refused
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import LeaseGone, Reporting
 from graft.training.worker.supervising.saying import Saying, StopAsked

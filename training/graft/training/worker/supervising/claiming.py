@@ -17,7 +17,7 @@ from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import replace_text
 from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.lease import Lease, unmoved
-from graft.training.worker.supervising.patience import LockedOut
+from graft.training.worker.patience import LockedOut
 from graft.v1 import job_pb2 as pb
 from graft.v1.server_pb2 import GetInfoResponse
 

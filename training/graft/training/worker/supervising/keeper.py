@@ -9,7 +9,7 @@ from typing import Self
 from graft.client import GraftClientError
 from graft.training.worker.client import LEASE_LOST, WorkerClient
 from graft.training.worker.lease import Lease, unmoved
-from graft.training.worker.supervising.patience import is_locked_out
+from graft.training.worker.patience import is_locked_out
 from graft.training.worker.supervising.process import Child
 from graft.v1 import job_pb2 as pb
 

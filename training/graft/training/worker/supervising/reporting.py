@@ -10,9 +10,9 @@ from graft.client import GraftClientError
 from graft.training.worker.client import LEASE_LOST
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import unmoved
+from graft.training.worker.patience import GivenUp, Patience, is_final, is_locked_out
 from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.outbox import Outbox
-from graft.training.worker.supervising.patience import GivenUp, Patience, is_final, is_locked_out
 from graft.training.worker.tell import FILE, read_told
 from graft.v1 import job_pb2 as pb
 

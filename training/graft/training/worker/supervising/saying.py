@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from graft.client import GraftClientError
-from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.patience import (
+from graft.training.worker.patience import (
     LockedOut,
     Patience,
     Refused,
@@ -17,6 +16,7 @@ from graft.training.worker.supervising.patience import (
     is_final,
     is_locked_out,
 )
+from graft.training.worker.supervising.keeper import Keeper
 from graft.training.worker.supervising.reporting import LeaseGone, raise_lost
 from graft.v1 import job_pb2 as pb
 

@@ -19,10 +19,10 @@ from graft.training.errors import ConfigurationError
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.lease import Lease
+from graft.training.worker.patience import LockedOut
 from graft.training.worker.supervising.attempt import Attempt, Command, Ending
 from graft.training.worker.supervising.claiming import Claiming, locked_out
 from graft.training.worker.supervising.keeper import Keeper
-from graft.training.worker.supervising.patience import LockedOut
 from graft.training.worker.supervising.yielding import Yielding
 from graft.v1 import job_pb2 as pb
 from graft.v1.common_pb2 import ServingForm as FormNumber
