@@ -71,8 +71,8 @@ def serve(settings: ServiceSettings) -> None:
         asyncio.run(_answer(settings, sessions, listening))
     finally:
         over.set()
-        sessions.close()
         served.hurry()
+        sessions.close()
         computing.stop()
         served.close()
 
@@ -109,7 +109,9 @@ async def _answer(settings: ServiceSettings, sessions: Sessions, listening: sock
     try:
         await http.serve(sockets=[listening])
     finally:
-        # Turns that wait for their answers are refused first, so that no call is left.
+        # Nobody waits for the server that samples any more, and turns that wait for their answers are refused, so
+        # that no call is left.
+        sessions.place.served.hurry()
         sessions.close()
         await rpc.stop(grace=_GRACE_SECONDS)
 

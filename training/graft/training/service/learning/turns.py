@@ -50,6 +50,11 @@ class Turns:
     def is_over(self) -> bool:
         return self._end is not None
 
+    @property
+    def gone(self) -> Refusal:
+        """Why nothing is begun any more."""
+        return self._end or Refusal(Kind.GONE, "the training has ended.")
+
     def ask(self, asked: Asked, act: Act) -> Future[Any]:
         """What will come of it; of a request that was asked before, what came of that.
 

@@ -170,7 +170,9 @@ class Servicer(TrainServiceServicer):
         self._sessions.get(caller, request.session_id)
         place = self._sessions.place
         wish = messages.wish_of(request, num_tokens=place.held.num_tokens, max_tokens=place.limits.max_text_tokens)
-        return messages.samples_of(await asyncio.to_thread(sampled, place.served, caller, request.model, wish))
+        return messages.samples_of(
+            await _done(self._sessions.sampling(lambda: sampled(place.served, caller, request.model, wish)))
+        )
 
     def _training(self, caller: Caller, turn: pb.TrainingTurn) -> Training:
         return self._sessions.training(caller, turn.training_id)

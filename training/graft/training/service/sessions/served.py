@@ -12,15 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graft.client import Client, Conflict, GraftClientError, NotFound, ResourceExhausted, Unauthenticated, Unavailable
+from graft.client import (
+    Client,
+    Conflict,
+    DeadlineExceeded,
+    GraftClientError,
+    NotFound,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 from graft.client.generation import Generation
 from graft.training.service.refusal import Kind, Refusal
 
 PATIENCE_SECONDS = 180.0
 """With a server that is about to answer again."""
 _MOST_CALLERS = 256
+_FULL = "QUOTA_EXCEEDED"
 _TRUSTED_SECONDS = 60.0
 """After which a token is asked about anew."""
+_AGAIN_SECONDS = 5.0
+"""The same, where the server did not answer."""
 
 Reply = TypeVar("Reply")
 
@@ -48,13 +60,25 @@ class Served:
         self._over = threading.Event()
 
     def caller(self, token: str | None) -> Caller:
-        """Who brings a token. Raises ``Refusal`` where the server does not know it."""
+        """Who brings a token. One that the server knew before is known as long as the server does not answer.
+
+        Raises ``Refusal`` where the server does not know it.
+        """
         if self._clock() > self._known.get(token, float("-inf")) + _TRUSTED_SECONDS:
-            with refusing():
-                self._client(token).info(timeout=10.0)
-            with self._lock:
-                self._known = {one: at for one, at in self._known.items() if one in self._clients}
-                self._known[token] = self._clock()
+            try:
+                with refusing():
+                    self._client(token).info(timeout=10.0)
+            except Refusal as refusal:
+                if refusal.kind is not Kind.UNAVAILABLE or token not in self._known:
+                    with self._lock:
+                        self._known.pop(token, None)
+                    raise
+                with self._lock:  # nor does every call wait for it
+                    self._known[token] = self._clock() - _TRUSTED_SECONDS + _AGAIN_SECONDS
+            else:
+                with self._lock:
+                    self._known = {one: at for one, at in self._known.items() if one in self._clients}
+                    self._known[token] = self._clock()
         return Caller(token=token)
 
     def publish(self, caller: Caller, folder: Path, *, adapter: str, alias: str | None, is_noop: bool) -> str:
@@ -90,7 +114,9 @@ class Served:
         while True:
             try:
                 return ask(self._client(caller.token))
-            except (Unavailable, ResourceExhausted):
+            except (Unavailable, ResourceExhausted) as error:
+                if error.reason == _FULL:  # a quota is full for hours
+                    raise
                 if self._clock() + pause > end or self._over.wait(pause):
                     raise
                 pause = min(2 * pause, 5.0)
@@ -124,6 +150,7 @@ _KINDS: Sequence[tuple[type[GraftClientError], Kind]] = (
     (NotFound, Kind.NOT_FOUND),
     (ResourceExhausted, Kind.FULL),
     (Unavailable, Kind.UNAVAILABLE),
+    (DeadlineExceeded, Kind.UNAVAILABLE),
 )
 
 

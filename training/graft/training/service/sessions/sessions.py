@@ -111,6 +111,10 @@ class Sessions:
         with self._lock:
             return self.get(caller, id).sampler(number, self.place.served, self._pool, version)
 
+    def sampling(self, act: Callable[[], Any]) -> Future[Any]:
+        """Waits for the server that samples, in a thread beside those of other calls."""
+        return self._pool.submit(act)
+
     def sweep(self) -> None:
         """Ends sessions of which nothing was heard for too long."""
         idle = self.place.limits.idle_seconds
@@ -128,7 +132,8 @@ class Sessions:
             left, self._sessions = list(self._sessions.values()), {}
         for one in left:
             one.end(Refusal(Kind.GONE, "the trainer has ended."))
-        self._pool.shutdown(cancel_futures=True)
+        # What is being sampled may take as long as the server does.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _made(
         self, caller: Caller, id: str, number: int, asked: Asked, begin: Callable[[Training], Future[Any]]

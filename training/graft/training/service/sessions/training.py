@@ -125,10 +125,13 @@ class Training:
         self.turns.end(reason)
         self._place.computing.remove(self.turns)
         self._trainee = None
-        digests, self._nameless = self._nameless, []
-        if digests:
+        if digests := self._unnamed():
             forget = lambda: self._place.served.forget(self.caller, adapter=self.adapter, digests=digests)  # noqa: E731
             self._place.computing.aside(forget)
+
+    def _unnamed(self) -> list[str]:
+        digests, self._nameless = self._nameless, []
+        return digests
 
     def _pushed(self, folder: Path, name: str | None, *, is_noop: bool) -> Version:
         place = self._place
@@ -140,6 +143,9 @@ class Training:
         version = Version(adapter=self.adapter, digest=digest, training=self.id, name=name)
         if name is None:
             self._nameless.append(digest)
+            if not self.is_live and (digests := self._unnamed()):  # it ended meanwhile
+                place.served.forget(self.caller, adapter=self.adapter, digests=digests)
+                raise self.turns.gone
         else:
             place.kept.name_version(self.caller, self.id, name, version)
         return version
@@ -159,8 +165,10 @@ class Training:
 
     def _ask(self, asked: Asked, act: Callable[[Trainee], Any]) -> Future[Any]:
         def turn() -> Any:
-            assert self._trainee is not None, "the first turn makes it, or ends all turns"
-            return act(self._trainee)
+            trainee = self._trainee
+            if trainee is None:  # the first turn makes it; who ended all meanwhile took it away
+                raise self.turns.gone
+            return act(trainee)
 
         return self._turn(asked, turn)
 

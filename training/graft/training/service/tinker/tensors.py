@@ -80,7 +80,7 @@ class _Reading:
             return [0.0] * num
         return self._numbers(name, tensor.dense, kind)
 
-    def _numbers(self, name: str, content: bytes, kind: type[np.generic]) -> list[Any]:
+    def _numbers(self, name: str, content: bytes, kind: Any) -> list[Any]:
         size = np.dtype(kind).itemsize
         if len(content) % size:
             told = f"{self._name}: {name} has {len(content)} bytes, and its numbers have {size} each"
