@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError
-from graft.training.worker.methods.reinforcement import RoundNumbers
+from graft.training.worker.folder import JobFolder
+from graft.training.worker.methods.reinforcement import RoundNumbers, own_settings
+from graft.v1 import job_pb2 as pb
 
 AUTO = dict.fromkeys(
     ("n_epochs", "batch_size", "learning_rate_multiplier", "compute_multiplier", "eval_interval", "eval_samples"),
@@ -51,3 +57,29 @@ def test_what_was_asked_is_told() -> None:
     numbers = RoundNumbers.of_job(asked, num_rows=1000)
     assert (numbers.told["eval_interval"], numbers.told["eval_samples"], numbers.told["n_epochs"]) == (7, 3, 2)
     assert numbers.settings(learning_rate=2e-4)["learning_rate"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("operator", "found"),
+    [
+        ({}, {"eval_steps": 3, "max_grader_error_share": 1.0}),
+        ({"eval_steps": 50}, {"max_grader_error_share": 1.0}),
+        ({"eval_steps": 50, "max_grader_error_share": 0.1}, {}),
+    ],
+)
+def test_the_operators_word_is_the_last(operator: dict[str, Any], found: dict[str, Any], tmp_path: Path) -> None:
+    job = pb.Job(id="ftjob-1")
+    job.spec.hyperparameters.update({"eval_interval": 3, "max_grader_error_share": 1})
+    folder = JobFolder(
+        path=tmp_path,
+        job=job,
+        adapter="a",
+        base=tmp_path,
+        form=ServingForm.NF4,
+        target="",
+        fence=1,
+        settings=operator,
+    )
+    numbers = RoundNumbers.of_job({**AUTO, "eval_interval": 3}, num_rows=9)
+    assert own_settings(folder, numbers, measures=True) == found
+    assert "eval_steps" not in own_settings(folder, numbers, measures=False)

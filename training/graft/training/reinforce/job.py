@@ -43,7 +43,7 @@ from graft.training.reinforce.asking.asked_grader import AskedGrader
 from graft.training.reinforce.asking.grader_faults import Tolerance
 from graft.training.reinforce.asking.grading import Judge, by_function, check_grader, load_reward
 from graft.training.reinforce.asking.questions import Questions
-from graft.training.reinforce.asking.served import Asking, ServedPolicy
+from graft.training.reinforce.asking.served import ALIAS, Asking, ServedPolicy
 from graft.training.reinforce.batches import Laying
 from graft.training.reinforce.course import Course
 from graft.training.reinforce.learning import Learning
@@ -53,6 +53,7 @@ from graft.training.runtime.device import device_kind
 
 _log = logging.getLogger(__name__)
 _REFERENCE_ROWS = 8
+_POLICY = "/policy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,10 @@ class Reinforce(Adapting[ReinforceSettings]):
     """In place of both."""
     tell: Callable[[str], None] = _log.warning
     """Of what the training's owner should know."""
+    alias: str | None = ALIAS
+    """On the server it is moved to each version. None: they have none, and go when the training ends; what stays is
+    for its starter to push.
+    """
     heard_by: Callable[[Course, int], Listener] | None = None
     """Makes one more listener."""
 
@@ -114,8 +119,12 @@ class Reinforce(Adapting[ReinforceSettings]):
                     _measured, sampler, held_out, self._grade(client, held_out), self.settings.eval_samples
                 )
             with self.folder.claimed(own, processes, Alone(), resume=resume):
+                if resume:
+                    sampler.recall(self._record(own, part=_POLICY).lineage.job)
                 course.execute(resume=resume)
                 self._write(course, sampler, questions, own, processes)
+                if self.alias is None:
+                    sampler.leave()
         return self.work / folder_of(method, base)
 
     def _questions(self) -> tuple[Questions, Questions | None]:
@@ -162,9 +171,9 @@ class Reinforce(Adapting[ReinforceSettings]):
             stop=settings.stop,
             num_streams=settings.num_streams,
         )
-        sampler = ServedPolicy(client, self.policy, asking=asking, num_kept=settings.rounds_ahead + 2)
+        sampler = ServedPolicy(client, self.policy, asking=asking, num_kept=settings.rounds_ahead + 2, alias=self.alias)
         # Another origin than what comes out, so that equal weights are no one version: the policy's own go again.
-        record = self._record(own, part="/policy")
+        record = self._record(own, part=_POLICY)
         rounds = Rounds(
             plan=learning.plan(own.schedule.num_steps),
             step=step,

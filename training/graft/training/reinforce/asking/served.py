@@ -40,9 +40,13 @@ class ServedPolicy:
     adapter.
     """
 
-    def __init__(self, client: Client, name: str, *, asking: Asking, num_kept: int = 2) -> None:
-        """``name`` is the adapter's, whose newest ``num_kept`` versions stay on the server."""
-        self._client, self._name = client, name
+    def __init__(
+        self, client: Client, name: str, *, asking: Asking, num_kept: int = 2, alias: str | None = ALIAS
+    ) -> None:
+        """``name`` is the adapter's, whose newest ``num_kept`` versions stay on the server. Without an ``alias`` each
+        is asked by its digest, so that several policies may share the adapter.
+        """
+        self._client, self._name, self._alias = client, name, alias
         self._asking, self._num_kept = asking, num_kept
         self._model = ""
         self._steps = {"": 0}
@@ -79,22 +83,36 @@ class ServedPolicy:
         """From memory to the server's slots. Raises what the client raises: then the version before answers on."""
         with self._publishing:  # the alias moves before this one knows whereto
             pushed = asked_again(
-                lambda: self._client.push_adapter(files, name=self._name, alias=ALIAS, timeout=_CALL_SECONDS)
+                lambda: self._client.push_adapter(files, name=self._name, alias=self._alias, timeout=_CALL_SECONDS)
             )
             digest: str = pushed.version.digest
             self._steps[digest] = step
         self._there = [*(one for one in self._there if one != digest), digest]
-        self._model = f"{self._name}:{ALIAS}"
+        self._model = f"{self._name}@{digest}" if self._alias is None else f"{self._name}:{self._alias}"
         self._forget()
         return digest
 
-    def _forget(self) -> None:
+    def recall(self, origin: str | None) -> None:
+        """Versions with this origin are its own, of a training before that was broken off. Raises what the client
+        does.
+        """
+        with contextlib.suppress(NotFound):  # there is no such adapter yet
+            found = asked_again(lambda: self._client.versions(self._name))
+            own = sorted((one for one in found if one.lineage.job == origin), key=lambda one: one.number)
+            self._there = [one.digest for one in own]
+
+    def leave(self) -> None:
+        """Nobody asks the policy any more: its versions go."""
+        self._forget(num_kept=0)
+
+    def _forget(self, *, num_kept: int | None = None) -> None:
         """The oldest go. Answers that are under way keep the weights that they began with."""
-        for digest in self._there[: -self._num_kept]:
+        old = self._there[: len(self._there) - (self._num_kept if num_kept is None else num_kept)]
+        for digest in old:
             # Where another alias points there, it stays; and of a server that is away none need be missed.
             with contextlib.suppress(NotFound, Conflict, Unavailable, DeadlineExceeded):
                 self._client.delete_version(self._name, digest)
-        del self._there[: -self._num_kept]
+        del self._there[: len(old)]
 
     def _answers(self, prompt: Prompt, seed: int, num: int) -> list[Rollout]:
         said = self._client.generate(

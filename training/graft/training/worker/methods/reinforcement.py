@@ -101,11 +101,7 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         )
     rate = _LEARNING_RATE_OF_LARGE if base.num_parameters >= LARGE else _LEARNING_RATE
     wanted = settings_of(job, base, numbers, learning_rate=rate)
-    if numbers.eval_interval is not None and "eval_steps" in wanted:
-        wanted["eval_steps"] = numbers.eval_interval
-    share = job.hyperparameters.get("max_grader_error_share", AUTO)
-    if share != AUTO:
-        wanted["max_grader_error_share"] = float(share)
+    wanted |= own_settings(job, numbers, measures="eval_steps" in wanted)
     settings = ReinforceSettings.from_mapping(wanted)
     training = Reinforce(
         base=base,
@@ -115,6 +111,7 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         job=job.id,
         server=job.target,
         policy=job.adapter,
+        alias=None,  # other jobs may learn under the same adapter
         grader=MessageToDict(job.spec.grader),
         connect=lambda target: WorkerClient(
             target, token=os.environ.get("GRAFT_TOKEN") or None, job=job.id, fence=job.fence
@@ -126,6 +123,19 @@ def train(job: JobFolder, tell: Tell) -> Trained:
     training = replace(training, heard_by=functools.partial(_teller, hearing))
     tell.resolved(numbers.told)
     return carried_out(job, training, {"method": "reinforcement", **numbers.told, "settings": vars(settings)})
+
+
+def own_settings(job: JobFolder, numbers: RoundNumbers, *, measures: bool) -> dict[str, Any]:
+    """What the job says of rounds beside their numbers, where the operator says nothing: the operator's is the last
+    word.
+    """
+    found: dict[str, Any] = {}
+    if numbers.eval_interval is not None and measures:
+        found["eval_steps"] = numbers.eval_interval
+    share = job.hyperparameters.get("max_grader_error_share", AUTO)
+    if share != AUTO:
+        found["max_grader_error_share"] = float(share)
+    return {name: one for name, one in found.items() if name not in job.settings}
 
 
 def _teller(hearing: Hearing, course: Course, start: int) -> Teller:
