@@ -11,7 +11,14 @@ from typing import Any, Self, cast
 import grpc
 import pytest
 
-from graft.client.errors import Cancelled, GraftClientError, InvalidArgument, Unavailable, Unimplemented
+from graft.client.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    GraftClientError,
+    InvalidArgument,
+    Unavailable,
+    Unimplemented,
+)
 from graft.training.errors import ConfigurationError
 from graft.training.worker.client import WorkerClient
 from graft.training.worker.folder import JobFolder
@@ -31,6 +38,7 @@ class Server:
     digest: str = "sha256:0"
     errors: list[GraftClientError] = field(default_factory=list)
     """Of the next questions what is served."""
+    claim_errors: list[GraftClientError] = field(default_factory=list)
     has_job: bool = True
     waits: threading.Event | None = None
     """A claim is answered when the client is closed."""
@@ -60,6 +68,8 @@ class Server:
 
     def claim(self, name: str, *, request_id: str, wait_seconds: float) -> pb.ClaimJobResponse:
         self.claims.append(request_id)
+        if self.claim_errors:
+            raise self.claim_errors.pop(0)
         self.when_asked()
         if self.waits is not None and wait_seconds:
             assert self.waits.wait(60), "the question is broken off"
@@ -137,6 +147,16 @@ def test_a_base_that_changed_behind_the_claim_gives_the_job_back(server: Server,
     with pytest.raises(ConfigurationError, match="sha256:other"):
         made.run()
     assert server.is_given_back
+
+
+def test_a_question_that_was_not_answered_in_its_time_is_asked_again(server: Server, tmp_path: Path) -> None:
+    """A clock that somebody moves ends questions at once: that is no waiting for an answer."""
+    server.claim_errors = [DeadlineExceeded("late", code=grpc.StatusCode.DEADLINE_EXCEEDED)]
+    claiming = asking(server, tmp_path, threading.Event())
+    assert claiming.claim() is None
+    found = claiming.claim()
+    assert found is not None and found[0].job.id == "ftjob-1"
+    assert len(set(server.claims)) == 1
 
 
 @pytest.mark.parametrize("has_job", [True, False])

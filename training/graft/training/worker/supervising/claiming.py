@@ -6,8 +6,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,8 +74,8 @@ class Claiming:
         with self._client.again() as asking, ThreadPoolExecutor(1, "claim") as threads:
             future = threads.submit(asking.claim, self._name, request_id=request_id, wait_seconds=_WAIT_SECONDS)
             while not self._stop.is_set():
-                with contextlib.suppress(NotYet):
-                    return future.result(_LOOK_SECONDS)
+                if wait([future], _LOOK_SECONDS).done:
+                    return future.result()
             asking.close()
             if not _is_answered(future):
                 return pb.ClaimJobResponse()
