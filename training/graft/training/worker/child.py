@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from graft.v1.job_pb2 import JobPlan
 
 FAILED, FAILED_BY_USER, AWAY = 1, 2, 75
-_METHODS = {1: "supervised", 2: "dpo", 3: "reinforcement"}
-"""By the number in the contract; each is a module of `methods`."""
 
 
 def main(attempt: Path) -> int:
@@ -51,7 +49,7 @@ def main(attempt: Path) -> int:
     if (attempt / RESULT).exists() or read_plan(attempt) is not None:
         return 0
     method, tell = (
-        import_module(f"graft.training.worker.methods.{_METHODS[job.spec.method]}"),
+        import_module(f"graft.training.worker.methods.{job.method}"),
         Tell(path=job.attempt / FILE),
     )
     train: Callable[[JobFolder, Tell], Trained] = method.train

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf.message import Message
-
+from graft.adapters.digest import PREFIX, sha256_of_file
 from graft.client import Client
+from graft.client.fine_tuning import file_operation
 from graft.client.operation import itself, unary
 from graft.training.runtime.disk import written
 from graft.v1 import adapter_pb2, file_pb2
@@ -18,8 +17,6 @@ from graft.v1 import job_pb2 as pb
 RESULTS = "fine-tune-results"
 LEASE_LOST = "LEASE_LOST"
 """The reason of an error that says so."""
-_CHUNK_BYTES = 1 << 20
-_DOWNLOAD, _UPLOAD = "/graft.v1.FileService/DownloadFile", "/graft.v1.FileService/UploadFile"
 _DOWNLOAD_VERSION = "/graft.v1.AdapterService/DownloadVersion"
 TRANSFER_SECONDS = 3600.0
 
@@ -62,22 +59,10 @@ class WorkerClient(Client):
 
     def download(self, file: str, target: Path) -> None:
         """A file's bytes; what is there already is compared by digest and kept. Raises `NotWritten`."""
-        request = file_pb2.GetFileRequest(file=file)
-        known = self._call(unary("FileService", request, file_pb2.GetFileResponse, itself)).file
-        if target.is_file() and _digest(target) == known.digest:
+        if target.is_file() and self.get_file(file).digest == f"{PREFIX}{sha256_of_file(target)}":
             return
-        draft = target.with_name(f".{target.name}")
-        with written(target, draft=draft, remedy="free the worker's disk"):
-            with draft.open("wb") as out:
-                parts = self._responses(
-                    _DOWNLOAD,
-                    file_pb2.DownloadFileRequest(file=file),
-                    file_pb2.DownloadFileResponse,
-                    TRANSFER_SECONDS,
-                )
-                for part in parts:
-                    out.write(part.data)
-            draft.rename(target)
+        with written(target, remedy="free the worker's disk"):
+            self.download_file(file, target, timeout=TRANSFER_SECONDS)
 
     def download_version(self, adapter: str, digest: str, target: Path) -> None:
         """A version's files, into a folder; one that is there already is whole, and stays. Raises `NotWritten`."""
@@ -97,20 +82,8 @@ class WorkerClient(Client):
 
     def upload(self, path: Path, *, request_id: str) -> str:
         """The id of the file that a result is from now on; the same when it is repeated. Raises OSError."""
-        header = file_pb2.UploadFileHeader(
-            filename=path.name, purpose=RESULTS, sha256=_digest(path).partition(":")[2], request_id=request_id
-        )
-        answer = self._upload(_UPLOAD, _parts(header, path), file_pb2.UploadFileResponse, TRANSFER_SECONDS)
-        return answer.file.id
-
-
-def _parts(header: file_pb2.UploadFileHeader, path: Path) -> Iterator[Message]:
-    yield file_pb2.UploadFileRequest(header=header)
-    with path.open("rb") as file:
-        while data := file.read(_CHUNK_BYTES):
-            yield file_pb2.UploadFileRequest(data=data)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        parts = file_operation.upload_requests(path, purpose=RESULTS, filename=None, expires_after_seconds=None)
+        first = next(parts)
+        first.header.request_id = request_id
+        messages = itertools.chain([first], parts)
+        return self._upload(file_operation.UPLOAD, messages, file_pb2.UploadFileResponse, TRANSFER_SECONDS).file.id

@@ -18,6 +18,8 @@ from graft.training.worker.lease import HOLD
 from graft.v1 import job_pb2 as pb
 
 FILE = "spec.json"
+METHODS = {number: name.removeprefix("JOB_METHOD_").lower() for name, number in pb.JobMethod.items() if number}
+"""By the number in the contract; each is a module of `methods`."""
 _TRAINING, _VALIDATION, _GATE = "training.jsonl", "validation.jsonl", "gate.jsonl"
 
 
@@ -56,6 +58,10 @@ class JobFolder:
     def spec(self) -> pb.JobSpec:
         """What was asked."""
         return self.job.spec
+
+    @property
+    def method(self) -> str:
+        return METHODS[self.spec.method]
 
     @property
     def hyperparameters(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -147,7 +148,6 @@ class Attempt:
 
     def _accompany(self, child: Child) -> None:
         """Until it has ended."""
-        ended = threading.Event()
         while child.status() is None:
             if self._keeper.is_lost:
                 child.kill()
@@ -159,7 +159,7 @@ class Attempt:
             else:
                 self._give_way()
             is_sent = self._reporting.go_on()
-            ended.wait(_LOOK_SECONDS if is_sent else min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
+            time.sleep(_LOOK_SECONDS if is_sent else min(_AGAIN_SECONDS, self._keeper.lease.beat_seconds))
         self._reporting.go_on()
 
     def _give_way(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -61,9 +62,9 @@ class Saying:
             raise LeaseGone
         if self._is_stopping and heeds_stop and not is_away(error):
             raise StopAsked
-        # The one who is to end hears of it; who was asked to already waits all the same.
-        waits = threading.Event() if self._stop.is_set() else self._stop
-        waits.wait(min(seconds, self._keeper.lease.beat_seconds))
+        seconds = min(seconds, self._keeper.lease.beat_seconds)
+        # Whoever was asked to end waits all the same.
+        time.sleep(seconds) if self._stop.is_set() else self._stop.wait(seconds)
 
     def check(self) -> None:
         """Raises ``LeaseGone`` and ``LockedOut``."""

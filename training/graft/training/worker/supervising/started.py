@@ -13,10 +13,9 @@ from typing import Any
 from graft.adapters.base.base import find_base
 from graft.training.errors import ConfigurationError
 from graft.training.settings.limits import require
+from graft.training.worker.folder import METHODS
 from graft.training.worker.supervising.process import command
 from graft.training.worker.supervising.worker import Worker, WorkerSettings
-
-METHODS = ("supervised", "dpo", "reinforcement")
 
 
 def run_worker(args: argparse.Namespace, *, target: str, name: str) -> int:
@@ -51,8 +50,9 @@ def read_settings(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
     found = read_file(path)
     for method, values in found.items():
-        if method not in METHODS or not isinstance(values, Mapping):
+        if method not in METHODS.values() or not isinstance(values, Mapping):
+            known = ", ".join(METHODS.values())
             raise ConfigurationError(
-                f"--settings {path} has {method!r}; it has an object of settings for each of {', '.join(METHODS)}."
+                f"--settings {path} has {method!r}; it has an object of settings for each of {known}."
             )
     return found

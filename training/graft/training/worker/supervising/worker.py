@@ -17,7 +17,7 @@ from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError
 from graft.training.worker.client import WorkerClient
-from graft.training.worker.folder import JobFolder
+from graft.training.worker.folder import METHODS, JobFolder
 from graft.training.worker.lease import Lease
 from graft.training.worker.patience import LockedOut
 from graft.training.worker.supervising.attempt import Attempt, Command, Ending
@@ -118,7 +118,6 @@ class Worker:
     def _folder_of(self, info: GetInfoResponse, claim: pb.ClaimJobResponse) -> JobFolder:
         job, settings = claim.job, self._settings
         base = self._base(info.base.name, info.base.digest)
-        method = pb.JobMethod.Name(job.spec.method).removeprefix("JOB_METHOD_").lower()
         return JobFolder(
             path=settings.folder.absolute() / "jobs" / job.id,
             job=job,
@@ -131,7 +130,7 @@ class Worker:
             checkpoint_step=claim.checkpoint.step,
             ray=settings.ray,
             ray_address=settings.ray_address,
-            settings=settings.settings.get(method, {}),
+            settings=settings.settings.get(METHODS[job.spec.method], {}),
         )
 
     def _base(self, name: str, digest: str) -> Base:
