@@ -132,6 +132,7 @@ def test_a_tenant_whose_room_is_used_up_is_told_so(claimed: Claimed) -> None:
     assert claimed.run() is Ending.FAILED
     (said,) = claimed.server.completed
     assert (said.failure.code, said.failure.message) == ("results_refused", "full")
+    assert not (claimed.path / "training.jsonl").exists(), "its user's rows go with it"
     assert claimed.server.heard.count("upload") == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from graft.training.worker.lease import unmoved
 from graft.training.worker.patience import GivenUp, Patience, Refused
 from graft.training.worker.plan import read_plan
 from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.leftovers import clear, clear_failed
 from graft.training.worker.supervising.process import Child
 from graft.training.worker.supervising.reporting import LeaseGone, Reporting
 from graft.training.worker.supervising.saying import Saying, StopAsked
@@ -208,7 +208,7 @@ class Attempt:
         if (plan := read_plan(folder.attempt)) is not None:
             self._drain()
             self._complete(plan=plan)
-            shutil.rmtree(folder.path, ignore_errors=True)
+            clear(folder.path)
             return Ending.SUCCEEDED
         assert trained is not None
         self._drain()  # checkpoints before the last one are told before it
@@ -224,7 +224,7 @@ class Attempt:
             adapter=folder.adapter, version_digest=digest, trained_tokens=trained.trained_tokens, result_files=files
         )
         self._complete(result=result)
-        shutil.rmtree(folder.path, ignore_errors=True)
+        clear(folder.path)
         return Ending.SUCCEEDED
 
     def _pass_the_gate(self, digest: str) -> None:
@@ -261,8 +261,7 @@ class Attempt:
             return self._let_go(error)
         except StopAsked:
             return self._release(drains=False)
-        for path in (self._folder.work, self._folder.versions):
-            shutil.rmtree(path, ignore_errors=True)
+        clear_failed(self._folder.path)
         return Ending.FAILED
 
     def _release(self, *, drains: bool = True) -> Ending:

@@ -13,7 +13,7 @@ from pathlib import Path
 from graft.training.worker.lease import LEASE
 
 _MODULE = "graft.training.worker.child"
-_LOG = "child.log"
+LOG = "child.log"
 
 
 def command(attempt: Path, *, num_processes: int) -> list[str]:
@@ -31,7 +31,7 @@ class Child:
 
     def __init__(self, line: Sequence[str], *, attempt: Path, lease_seconds: float) -> None:
         """``line`` is its command line. Without a ``beat`` for so long it ends by itself: the worker may hang."""
-        with (attempt / _LOG).open("ab") as log:
+        with (attempt / LOG).open("ab") as log:
             self._process = subprocess.Popen(
                 line,
                 stdin=subprocess.PIPE,

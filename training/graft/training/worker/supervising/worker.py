@@ -23,6 +23,7 @@ from graft.training.worker.patience import LockedOut
 from graft.training.worker.supervising.attempt import Attempt, Command, Ending
 from graft.training.worker.supervising.claiming import Claiming, locked_out
 from graft.training.worker.supervising.keeper import Keeper
+from graft.training.worker.supervising.leftovers import clear_ended
 from graft.training.worker.supervising.yielding import Yielding
 from graft.v1 import job_pb2 as pb
 from graft.v1.common_pb2 import ServingForm as FormNumber
@@ -78,6 +79,7 @@ class Worker:
             claiming = Claiming(client, name=self._settings.name, mark=own / "claim", stop=self._stop)
             if (info := claiming.info()) is not None:  # before a job is claimed that cannot be carried out here
                 self._base(info.base.name, info.base.digest)
+                clear_ended(client, self._jobs)
             while not self._stop.is_set() and num_done != self._settings.max_jobs:
                 claimed = claiming.claim()
                 if claimed is None:
@@ -86,6 +88,8 @@ class Worker:
                 ending = self._carry_out(client, claiming, claim, lease)
                 claiming.forget()
                 print(f"{claim.job.id}: {ending.value}", flush=True)
+                if ending is Ending.LOST:  # it was cancelled, most often
+                    clear_ended(client, self._jobs)
                 num_done += ending in (Ending.SUCCEEDED, Ending.FAILED)
         return num_done
 
@@ -115,11 +119,15 @@ class Worker:
             claiming.give_back(claim)
             raise
 
+    @property
+    def _jobs(self) -> Path:
+        return self._settings.folder.absolute() / "jobs"
+
     def _folder_of(self, info: GetInfoResponse, claim: pb.ClaimJobResponse) -> JobFolder:
         job, settings = claim.job, self._settings
         base = self._base(info.base.name, info.base.digest)
         return JobFolder(
-            path=settings.folder.absolute() / "jobs" / job.id,
+            path=self._jobs / job.id,
             job=job,
             adapter=job.adapter,
             base=base.path,
