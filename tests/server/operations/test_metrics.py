@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from graft.server.engine.state import EngineState
 from graft.server.errors import ParityFailed, ParityUnavailable
-from graft.server.operations.metrics import Metrics, SwapPause
+from graft.server.operations.metrics import Metrics, RequestMeter, SwapPause
+from graft.server.runtime.tenant import ActingJob, on_behalf_of
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,22 @@ async def test_each_comparison_counts_once_by_its_end() -> None:
         for outcome in ("passed", "failed", "unmeasured", "unavailable")
     }
     assert counts == {"passed": 2, "failed": 1, "unmeasured": 1, "unavailable": 1}
+
+
+def test_what_a_job_asks_itself_is_no_waiting_of_users() -> None:
+    """By it trainings give way to serving: else one waits for its own rollouts."""
+    metrics = Metrics(CollectorRegistry())
+
+    def answered(job: ActingJob | None) -> float | None:
+        with on_behalf_of("acme", job):
+            meter = RequestMeter(metrics, tenant="acme", entered_at=0.0, charge=lambda **tokens: None)
+            meter.made(0, 0, 3)
+        return metrics.registry.get_sample_value("graft_time_to_first_token_seconds_count")
+
+    assert answered(None) == 1
+    assert answered(ActingJob(id="ftjob-1", adapter="a")) == 1
+    assert answered(None) == 2
+    assert metrics.registry.get_sample_value("graft_tokens_total", {"kind": "completion", "tenant": "acme"}) == 9
 
 
 def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from graft.server.engine.state import PROVEN_SECONDS, EngineState
 from graft.server.errors import ParityFailed, ParityUnavailable
 from graft.server.operations.job_metrics import JobMetrics
+from graft.server.runtime.tenant import acting_job
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Gaps shorter than this cannot be the pause that a load causes, and are not kept.
@@ -65,7 +66,7 @@ class Metrics:
         self.tokens = counter(
             "tokens_total", "Tokens read (prompt), reused (cached) and made (completion).", "kind", "tenant"
         )
-        self.first_token = histogram("time_to_first_token_seconds", "From the request's entry to its first token.")
+        self.first_token = histogram("time_to_first_token_seconds", "From a user's entry to the first token.")
         self.inter_token = histogram("inter_token_seconds", "Between two deliveries of one choice.")
         self.running = gauge("running_requests", "Requests that hold a running place.")
         self.queued = gauge("queued_requests", "Requests that wait for a running place or their adapter's slot.")
@@ -198,6 +199,8 @@ class RequestMeter:
         self._tenant = tenant
         self._entered_at = entered_at
         self._charge = charge
+        # What a training asks itself tells nothing of how long users wait, for whom the training gives way.
+        self._is_for_job = acting_job() is not None
         self._cached: dict[int, int] = {}
         self._delivered_at: dict[tuple[int, int], float] = {}
         self._open: set[tuple[int, int]] = set()
@@ -240,7 +243,8 @@ class RequestMeter:
         """A choice grew by so many tokens."""
         now, key = monotonic(), (prompt, choice)
         if not self._delivered_at:
-            self._metrics.first_token.observe(now - self._entered_at)
+            if not self._is_for_job:
+                self._metrics.first_token.observe(now - self._entered_at)
         elif key in self._delivered_at:
             self._metrics.gap(self._delivered_at[key], now)
         self._delivered_at[key] = now
