@@ -159,7 +159,10 @@ def test_what_never_goes_well_gives_the_job_back(
     assert claimed.outcome == "release" and kept.exists()
 
 
-def test_a_transfer_that_never_ends_in_its_time_is_not_begun_for_ever(claimed: Claimed) -> None:
+def test_a_transfer_that_never_ends_in_its_time_is_not_begun_for_ever(
+    claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_LONG_SECONDS", 0.0)
     claimed.server.errors, claimed.server.goes_on = {"push": [LATE]}, True
     assert claimed.run() is Ending.RELEASED
     assert claimed.server.heard.count("push") == patience.NUM_DEADLINES
@@ -183,6 +186,16 @@ def test_a_token_that_was_changed_is_said_as_such(claimed: Claimed) -> None:
     with pytest.raises(LockedOut, match="who is that"):
         claimed.run()
     assert not claimed.server.completed
+
+
+def test_a_clock_that_is_moved_ends_no_transfer() -> None:
+    now = [0.0]
+    with_it = Patience(now=lambda: now[0])
+    for now[0] in range(100):  # each ends as soon as it is begun
+        with_it.failed(LATE)
+    now[0] += 3600.0
+    with pytest.raises(GivenUp):
+        with_it.failed(LATE)
 
 
 def test_the_owner_hears_of_it_after_a_minute() -> None:

@@ -21,6 +21,8 @@ from graft.training.worker.lease import unmoved
 SECONDS, TOLD_SECONDS, NUM_DEADLINES = 600.0, 60.0, 3
 """Until the worker gives up; until it tells the job's owner; transfers that did not end in their time."""
 _SHORTEST, _LONGEST = 1.0, 15.0
+_LONG_SECONDS = 60.0
+"""What ends earlier was no transfer: its clock was moved."""
 _FULL = "QUOTA_EXCEEDED"
 
 
@@ -65,16 +67,19 @@ class Patience:
         """``tell`` is a warning for the job's owner."""
         self._tell, self._now = tell, now
         self._begin: float | None = None
+        self._asked_at = now()
         self._num_deadlines, self._is_told, self._wait = 0, False, _SHORTEST
 
     def failed(self, error: GraftClientError) -> float:
         """Seconds until it is to be said again. Raises ``GivenUp``."""
         if is_away(error):
+            self._asked_at = self._now()
             self._begin = None  # the time without a server is not the server's refusing
             return _SHORTEST
         self._begin = self._now() if self._begin is None else self._begin
         passed = self._now() - self._begin
-        self._num_deadlines += isinstance(error, DeadlineExceeded)
+        self._num_deadlines += isinstance(error, DeadlineExceeded) and self._now() - self._asked_at >= _LONG_SECONDS
+        self._asked_at = self._now()
         if passed >= SECONDS or self._num_deadlines >= NUM_DEADLINES:
             raise GivenUp(str(error)) from error
         if passed >= TOLD_SECONDS and not self._is_told:

@@ -281,8 +281,10 @@ class Attempt:
         return Ending.LOST
 
     def _drain(self) -> None:
-        patience = Patience()
+        patience, num_answered = Patience(), 0
         while not self._reporting.go_on():
+            if self._reporting.num_answered > num_answered:
+                patience, num_answered = Patience(), self._reporting.num_answered
             if (problem := self._reporting.problem) is not None:
                 self._saying.wait(patience, problem)
 

@@ -37,6 +37,7 @@ class Reporting:
         self._pushing = Patience()
         self.problem: GraftClientError | None = None
         """Why ``go_on`` could not send all, the last time."""
+        self.num_answered = 0
 
     @property
     def step(self) -> int:
@@ -75,6 +76,7 @@ class Reporting:
                 return False
             self._keeper.heard(state, sent)
             self._outbox.answered(report.number)
+            self.num_answered += 1
         return is_read
 
     def _read(self) -> bool:
