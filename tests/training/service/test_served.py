@@ -17,6 +17,7 @@ from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions import served as module
 from graft.training.service.sessions.kept import Kept
 from graft.training.service.sessions.limits import Limits
+from graft.training.service.sessions.sampling import Sampling
 from graft.training.service.sessions.served import Caller, Served
 from graft.training.service.sessions.sessions import Sessions
 from graft.training.service.sessions.training import Place, Training
@@ -78,17 +79,46 @@ def test_a_quota_that_is_used_up_is_not_waited_for(server: Server) -> None:
 
 
 def test_what_is_being_sampled_does_not_hold_the_end_up() -> None:
-    sessions, begun, goes_on = Sessions(cast(Place, None)), threading.Event(), threading.Event()
+    sampling, begun, goes_on = Sampling(num_each=1), threading.Event(), threading.Event()
 
     def sample() -> None:
         begun.set()
         assert goes_on.wait(60), "the end waits for it"
 
-    asked = sessions.sampling(sample)
+    asked = sampling.submit(Caller(token="me"), sample)
+    behind = sampling.submit(Caller(token="me"), sample)
     assert begun.wait(60)
-    sessions.close()
+    sampling.close()
+    with pytest.raises(Refusal, match="ended"):
+        behind.result(60)
     goes_on.set()
     asked.result(60)
+
+
+def test_no_caller_has_all_threads() -> None:
+    """Each of one's questions may wait for minutes: another's goes to the server meanwhile."""
+    sampling, goes_on = Sampling(num_each=2, num_threads=3), threading.Event()
+    many = [sampling.submit(Caller(token="many"), lambda: goes_on.wait(60)) for _ in range(8)]
+    assert sampling.submit(Caller(token="one"), lambda: "answered").result(60) == "answered"
+    assert not any(one.done() for one in many)
+    goes_on.set()
+    assert all(one.result(60) for one in many)
+    sampling.close()
+
+
+def test_a_session_has_so_many_samplers() -> None:
+    sessions = Sessions(cast(Place, _Place()))
+    caller = Caller(token="me")
+    session = sessions.open(caller)
+    first = sessions.new_sampler(caller, session.id, 0, None)
+    assert sessions.new_sampler(caller, session.id, 0, None) is first
+    with pytest.raises(Refusal, match="samples from 1 versions"):
+        sessions.new_sampler(caller, session.id, 1, None)
+
+
+class _Place:
+    limits = Limits(max_samplers=1)
+    served = None
 
 
 class Pushed:

@@ -9,6 +9,7 @@ import pytest
 
 from graft.training.service.refusal import Refusal
 from graft.training.service.rpc.messages import adam_of
+from graft.training.service.sessions.limits import Limits
 from graft.training.service.sessions.served import Caller
 from graft.training.service.sessions.session import is_number
 from graft.training.service.sessions.sessions import Sessions
@@ -64,6 +65,4 @@ def test_an_id_of_many_digits_is_nobodys() -> None:
 
 
 class _Limited:
-    class limits:
-        max_sessions = 1
-        idle_seconds = 1.0
+    limits = Limits(max_sessions=1)

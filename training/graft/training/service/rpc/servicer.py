@@ -13,11 +13,12 @@ from google.protobuf.duration_pb2 import Duration
 from grpc.aio import ServicerContext
 
 from graft.training.errors import TrainingError
+from graft.training.service.learning.trainee import Lesson
 from graft.training.service.learning.turns import Asked
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.rpc import messages
 from graft.training.service.sessions.kept import Version
-from graft.training.service.sessions.sampler import sampled
+from graft.training.service.sessions.sampler import Samples, sampled
 from graft.training.service.sessions.served import Caller
 from graft.training.service.sessions.session import TRAIN
 from graft.training.service.sessions.sessions import Sessions
@@ -114,8 +115,13 @@ class Servicer(TrainServiceServicer):
     @_answering
     async def ForwardBackward(self, request: pb.ForwardBackwardRequest, caller: Caller) -> pb.ForwardBackwardResponse:
         training, place = self._training(caller, request.turn), self._sessions.place
-        lesson = messages.lesson_of(request, num_tokens=place.held.num_tokens, max_tokens=place.limits.max_text_tokens)
-        asked = messages.asked(request.turn, request)
+
+        def read() -> tuple[Lesson, Asked]:
+            room = {"num_tokens": place.held.num_tokens, "max_tokens": place.limits.max_text_tokens}
+            return messages.lesson_of(request, **room), messages.asked(request.turn, request)
+
+        # Millions of numbers: meanwhile others are answered.
+        lesson, asked = await asyncio.to_thread(read)
         return messages.learned_of(
             await _turn(training, asked, training.learn(asked, lesson, forward_only=request.forward_only))
         )
@@ -169,10 +175,12 @@ class Servicer(TrainServiceServicer):
     async def SampleTraining(self, request: pb.SampleTrainingRequest, caller: Caller) -> pb.SampleTrainingResponse:
         self._sessions.get(caller, request.session_id)
         place = self._sessions.place
-        wish = messages.wish_of(request, num_tokens=place.held.num_tokens, max_tokens=place.limits.max_text_tokens)
-        return messages.samples_of(
-            await _done(self._sessions.sampling(lambda: sampled(place.served, caller, request.model, wish)))
-        )
+
+        def act() -> Samples:
+            room = {"num_tokens": place.held.num_tokens, "max_tokens": place.limits.max_text_tokens}
+            return sampled(place.served, caller, request.model, messages.wish_of(request, **room))
+
+        return messages.samples_of(await _done(self._sessions.sampling(caller, act)))
 
     def _training(self, caller: Caller, turn: pb.TrainingTurn) -> Training:
         return self._sessions.training(caller, turn.training_id)

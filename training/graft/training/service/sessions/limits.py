@@ -12,6 +12,10 @@ class Limits:
     max_adapters: int = 8
     """That learn at the same time: each has masters and an optimizer's state in memory."""
     max_sessions: int = 64
+    max_samplers: int = 256
+    """Of one session."""
+    max_sampling: int = 16
+    """Answers that one caller waits for at the same time, of those that all callers do."""
     max_text_tokens: int = 2048
     """Of one text."""
     max_waiting_bytes: int = 256 << 20

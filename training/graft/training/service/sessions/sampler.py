@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from graft.training.service.learning.answers import KEPT, Answers
 from graft.training.service.learning.turns import AHEAD, Asked
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.kept import Version
+from graft.training.service.sessions.sampling import Sampling
 from graft.training.service.sessions.served import Caller, Served
 
 
@@ -74,10 +75,10 @@ class Samples:
 class Sampler:
     """May be asked from many threads."""
 
-    def __init__(self, id: str, caller: Caller, served: Served, pool: Executor, version: Version | None) -> None:
+    def __init__(self, id: str, caller: Caller, served: Served, sampling: Sampling, version: Version | None) -> None:
         """None samples from the base."""
         self.id, self.caller, self.version = id, caller, version
-        self._served, self._pool = served, pool
+        self._served, self._sampling = served, sampling
         self._lock = threading.Lock()
         self._answers = Answers()
         self._num_joined = 0
@@ -91,7 +92,8 @@ class Sampler:
                 raise Refusal(Kind.FULL, f"{AHEAD} answers may wait to be fetched: fetch some.")
             answer = self._answers.add(asked.number, asked.digest)
         model = "" if self.version is None else self.version.model
-        self._pool.submit(_settle, answer, lambda: (wish, sampled(self._served, self.caller, model, wish)))
+        act = lambda: (wish, sampled(self._served, self.caller, model, wish))  # noqa: E731
+        self._sampling.submit(self.caller, act).add_done_callback(lambda done: _settle(answer, done))
         return answer
 
     def answer(self, number: int) -> Future[Any]:
@@ -154,8 +156,8 @@ def _cut(choice: Any, stop_ids: Sequence[int]) -> Sampled:
     )
 
 
-def _settle(answer: Future[Any], act: Callable[[], Any]) -> None:
-    try:
-        answer.set_result(act())
-    except Exception as error:
+def _settle(answer: Future[Any], done: Future[Any]) -> None:
+    if (error := done.exception()) is not None:
         answer.set_exception(error)
+    else:
+        answer.set_result(done.result())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.kept import Version
 from graft.training.service.sessions.sampler import Sampler
+from graft.training.service.sessions.sampling import Sampling
 from graft.training.service.sessions.served import Caller, Served
 from graft.training.service.sessions.training import Training
 
@@ -25,12 +25,12 @@ class Session:
     trainings: dict[int, Training] = field(default_factory=dict)
     samplers: dict[int, Sampler] = field(default_factory=dict)
 
-    def sampler(self, number: int, served: Served, pool: Executor, version: Version | None) -> Sampler:
+    def sampler(self, number: int, served: Served, sampling: Sampling, version: Version | None) -> Sampler:
         """Makes it; one that was made before is the same. Raises ``Refusal`` where that was another version's."""
         known = self.samplers.get(number)
         if known is None:
             id = f"{self.id}{SAMPLE}{number}"
-            known = self.samplers[number] = Sampler(id, self.caller, served, pool, version)
+            known = self.samplers[number] = Sampler(id, self.caller, served, sampling, version)
         elif known.version != version:
             raise Refusal(Kind.INVALID, f"{known.id} samples from another version: count on.")
         return known

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from graft.training.service.learning import state
@@ -16,12 +16,12 @@ from graft.training.service.learning.turns import Asked
 from graft.training.service.refusal import Kind, Refusal
 from graft.training.service.sessions.kept import Version
 from graft.training.service.sessions.sampler import Sampler
+from graft.training.service.sessions.sampling import Sampling
 from graft.training.service.sessions.served import Caller
 from graft.training.service.sessions.session import SAMPLE, TRAIN, Session, is_number
 from graft.training.service.sessions.training import Place, Training
 
 _log = logging.getLogger(__name__)
-_NUM_SAMPLING = 64
 
 
 class Sessions:
@@ -31,7 +31,7 @@ class Sessions:
         self.place, self._clock = place, clock
         self._lock = threading.RLock()
         self._sessions: dict[str, Session] = {}
-        self._pool = ThreadPoolExecutor(_NUM_SAMPLING, thread_name_prefix="sampling")
+        self._sampling = Sampling(num_each=place.limits.max_sampling)
 
     def open(self, caller: Caller) -> Session:
         """Raises ``Refusal`` where there are too many."""
@@ -109,11 +109,15 @@ class Sessions:
     def new_sampler(self, caller: Caller, id: str, number: int, version: Version | None) -> Sampler:
         """From a version, or from the base. Raises ``Refusal``."""
         with self._lock:
-            return self.get(caller, id).sampler(number, self.place.served, self._pool, version)
+            session, most = self.get(caller, id), self.place.limits.max_samplers
+            if number not in session.samplers and len(session.samplers) >= most:
+                told = f"the session samples from {most} versions, the most that it may: open another session."
+                raise Refusal(Kind.NO_ROOM, told)
+            return session.sampler(number, self.place.served, self._sampling, version)
 
-    def sampling(self, act: Callable[[], Any]) -> Future[Any]:
+    def sampling(self, caller: Caller, act: Callable[[], Any]) -> Future[Any]:
         """Waits for the server that samples, in a thread beside those of other calls."""
-        return self._pool.submit(act)
+        return self._sampling.submit(caller, act)
 
     def sweep(self) -> None:
         """Ends sessions of which nothing was heard for too long."""
@@ -132,8 +136,7 @@ class Sessions:
             left, self._sessions = list(self._sessions.values()), {}
         for one in left:
             one.end(Refusal(Kind.GONE, "the trainer has ended."))
-        # What is being sampled may take as long as the server does.
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._sampling.close()
 
     def _made(
         self, caller: Caller, id: str, number: int, asked: Asked, begin: Callable[[Training], Future[Any]]
