@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graft.cli.fine_tuning.curves import Curves, chosen, topics
-from graft.cli.fine_tuning.texts import method_of, shown, state_of, values_of
+from graft.cli.fine_tuning.texts import method_of, shown, state_of
 from graft.cli.plots.chart import Points, Style, chart
 from graft.cli.terminal import table
+from graft.client.fine_tuning.values import values_of
 from graft.machine.control_characters import harmless
 
 if TYPE_CHECKING:

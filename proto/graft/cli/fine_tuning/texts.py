@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from graft.cli.terminal import size, table
+from graft.client.fine_tuning.values import values_of
 from graft.machine.control_characters import harmless
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ def method_of(job: job_pb2.Job) -> str:
     from graft.v1 import job_pb2
 
     return job_pb2.JobMethod.Name(job.spec.method).removeprefix("JOB_METHOD_").lower()
-
-
-def values_of(message: Any) -> dict[str, Any]:
-    """A Struct's values; whole numbers are whole again."""
-    from google.protobuf.json_format import MessageToDict
-
-    values: Mapping[str, Any] = MessageToDict(message)
-    return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in values.items()}
 
 
 def moment(time: Timestamp) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
 from graft.client import Client, InvalidArgument
+from graft.client.fine_tuning.values import values_of
 from graft.client.grading import Observation
 from graft.training.errors import DataError
 from graft.training.evaluation.asking.side_by_side import each
@@ -69,7 +68,7 @@ def marks_by_grader(client: Client, rows: Sequence[Row], spec: job_pb2.GateSpec)
     A grader reads a row's answer as ``{{item.reference_answer}}``, unless the row has such a field itself.
     Raises DataError where the grader fails on all rows.
     """
-    grader = MessageToDict(spec.grader)
+    grader = values_of(spec.grader)
     # No answer is worth more for being twice as long as the longest right one; a token is a character at least.
     longest = max((len(row.answer) for row in rows if row.answer is not None), default=_MAX_ANSWER_TOKENS)
     max_tokens = min(_MAX_ANSWER_TOKENS, 2 * longest + _SPARE_TOKENS)

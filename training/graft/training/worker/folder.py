@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from graft.adapters.base.base import Base
 from graft.adapters.form import ServingForm
+from graft.client.fine_tuning.values import values_of
 from graft.training.errors import ConfigurationError
 from graft.training.runtime.disk import replace_text
 from graft.training.worker.lease import HOLD
@@ -66,8 +67,12 @@ class JobFolder:
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """In OpenAI's words; whole numbers as such, what is unset or to be chosen is ``auto``."""
-        found = MessageToDict(self.spec.hyperparameters)
-        return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in found.items()}
+        return values_of(self.spec.hyperparameters)
+
+    @property
+    def grader(self) -> dict[str, Any]:
+        """In OpenAI's words."""
+        return values_of(self.spec.grader)
 
     @property
     def training_file(self) -> Path:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-
 from graft.training.errors import ConfigurationError
 from graft.training.reinforce.course import Course
 from graft.training.reinforce.job import Reinforce
@@ -112,7 +110,7 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         server=job.target,
         policy=job.adapter,
         alias=None,  # other jobs may learn under the same adapter
-        grader=MessageToDict(job.spec.grader),
+        grader=job.grader,
         connect=lambda target: WorkerClient(
             target, token=os.environ.get("GRAFT_TOKEN") or None, job=job.id, fence=job.fence
         ),
