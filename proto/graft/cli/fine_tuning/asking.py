@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from graft.v1 import job_pb2
 
 _FILE_ID = "file-"
+_MAX_SHOWN = 40
 
 
 def add_create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,16 +70,17 @@ def create(client: Client, args: argparse.Namespace) -> job_pb2.Job:
 
 def options_of(args: argparse.Namespace) -> JobOptions:
     """All but the files. Raises `UserError` with all that is wrong."""
+    from graft.client.fine_tuning.job_operation import spec
+
     problems: list[str] = []
-    hyperparameters = {name: _number(value) for name, value in pairs("--set", args.set, problems).items()}
+    asked = pairs("--set", args.set, problems)
+    hyperparameters = {name: _number(name, value, problems) for name, value in asked.items()}
     metadata = pairs("--metadata", args.metadata, problems)
     grader = _grader(args.grader, problems) if args.grader else None
     gate = _gate(args.gate, problems) if args.gate else None
     for flag, text in (("ROWS", args.training_file), ("--validation", args.validation)):
         if text and not _is_id(text) and not Path(text).is_file():
             problems.append(f"{flag} {text}: there is no such file")
-    if problems:
-        raise UserError("; ".join(problems))
     options: JobOptions = {
         "method": args.method,
         "hyperparameters": hyperparameters,
@@ -94,6 +97,12 @@ def options_of(args: argparse.Namespace) -> JobOptions:
     for name in ("seed", "priority", "n_evals"):
         if getattr(args, name) is not None:
             options[name] = getattr(args, name)
+    try:
+        spec(args.model or "", "", options)
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
     return options
 
 
@@ -112,7 +121,7 @@ def _uploads(client: Client) -> Iterator[Any]:
 
     try:
         yield uploaded
-    except GraftClientError:
+    except Exception:
         for file in made.values():
             with contextlib.suppress(GraftClientError):
                 client.delete_file(file)
@@ -136,12 +145,16 @@ def pairs(flag: str, texts: list[str], problems: list[str]) -> dict[str, str]:
     return found
 
 
-def _number(text: str) -> int | float | str:
+def _number(name: str, text: str, problems: list[str]) -> int | float | str:
     """A number where it is one; else the text, such as `auto`, which the server judges."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(number):
+        problems.append(f"--set {name}={text[:_MAX_SHOWN]} is no number that can be sent: say a finite one, or auto")
+        return text
+    return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
 
 
 def _gate(path: str, problems: list[str]) -> job_pb2.GateSpec | None:
@@ -163,6 +176,8 @@ def _grader(path: str, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"--grader {path}: {error.strerror}")
     except ValueError as error:
         problems.append(f"--grader {path} is not JSON: {error}")
+    except RecursionError:
+        problems.append(f"--grader {path} is nested too deeply")
     else:
         if isinstance(value, dict):
             return value

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, TypeVar
 
 from google.protobuf.message import Message
 
+from graft.client.fine_tuning.values import struct_of
 from graft.client.operation import Operation, new_request_id, page_size, unary
 from graft.v1 import job_pb2 as pb
 
@@ -51,7 +52,8 @@ def create_job(model: str, training_file: str, options: JobOptions) -> Operation
 def spec(model: str, training_file: str, options: JobOptions) -> pb.JobSpec:
     """What is asked, supervised unless a method is said.
 
-    Raises TypeError for an option that is unknown or of the wrong type, ValueError for an unknown method.
+    Raises TypeError for an option that is unknown or of the wrong type, ValueError for an unknown method and for all
+    values that no message can hold.
     """
     fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     known = set(pb.JobSpec.DESCRIPTOR.fields_by_name) - {"model", "training_file"}
@@ -60,12 +62,18 @@ def spec(model: str, training_file: str, options: JobOptions) -> pb.JobSpec:
     method = fields.pop("method", "supervised")
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; there are {', '.join(METHODS)}")
-    message = pb.JobSpec(method=METHODS[method], model=model, training_file=training_file)
-    for name in ("hyperparameters", "grader"):
-        if name in fields:
-            getattr(message, name).update(dict(fields.pop(name)))
-            getattr(message, name).SetInParent()
-    message.MergeFrom(pb.JobSpec(**fields))
+    message = pb.JobSpec(method=METHODS[method])
+    problems = []
+    for name, value in {"model": model, "training_file": training_file, **fields}.items():
+        try:
+            said = struct_of(value) if name in ("hyperparameters", "grader") else value
+            message.MergeFrom(pb.JobSpec(**{name: said}))
+        except UnicodeEncodeError:
+            problems.append(f"{name} cannot be sent: it is not UTF-8")
+        except ValueError as error:
+            problems.append(f"{name} cannot be sent: {error}")
+    if problems:
+        raise ValueError("; ".join(problems))
     return message
 
 

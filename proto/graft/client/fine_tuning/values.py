@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -22,3 +24,27 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def struct_of(values: Mapping[str, object]) -> Struct:
+    """Raises ValueError for what is no JSON: a number that is not finite or too large, a text that is not UTF-8."""
+    message = Struct()
+    try:
+        _check_finite(values)
+        message.update(dict(values))
+    except OverflowError:
+        raise ValueError("a number is too large: the largest is 1.7e308") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    message.SetInParent()
+    return message
+
+
+def _check_finite(value: object) -> None:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            _check_finite(one)
+    elif isinstance(value, int | float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number that JSON has")
