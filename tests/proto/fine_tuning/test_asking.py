@@ -1,4 +1,4 @@
-"""What `graft jobs create` refuses is refused before anything is sent, and of a job that is refused no upload is kept."""
+"""`graft jobs create` refuses before anything is sent, and of a job that is refused no upload is kept."""
 
 from __future__ import annotations
 
