@@ -57,3 +57,22 @@ def test_no_whole_number(value: float) -> None:
             priority=0,
             violations=Violations(),
         )
+
+
+@pytest.mark.parametrize("method", [Method.DPO, Method.REINFORCEMENT])
+def test_only_a_supervised_job_has_a_plan(method: Method) -> None:
+    with pytest.raises(BadInput, match=f"dry_run.*supervised.*not of {method}"):
+        read_spec(
+            method=method,
+            model="base",
+            training_file="file-1",
+            validation_file=None,
+            hyperparameters={},
+            grader={"type": "string_check"} if method is Method.REINFORCEMENT else None,
+            seed=0,
+            suffix=None,
+            metadata={},
+            priority=0,
+            dry_run=True,
+            violations=Violations(),
+        )

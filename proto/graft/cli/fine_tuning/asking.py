@@ -52,7 +52,7 @@ def add_create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--priority", type=int, help="among your own jobs: from -100 to 100, the highest is next")
     parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done and what it costs; train nothing"
+        "--dry-run", action="store_true", help="of a supervised job: say what would be done and its cost; train nothing"
     )
 
 

@@ -81,6 +81,8 @@ def read_spec(
         violations.add("n_evals", f"is {n_evals}; allowed are 0 to {MAX_EVALS}")
     elif n_evals and validation_file is None:
         violations.add("n_evals", f"is {n_evals} without a validation_file to look at; give one, or leave it out")
+    if dry_run and method is not Method.SUPERVISED:
+        violations.add("dry_run", f"is known of supervised jobs, not of {method}; leave it out")
     _check_adapter(adapter, violations)
     if gate is not None:
         check_rows(gate, training_file, validation_file, violations)
