@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from graft.cli.failure import CommandFailed
 from graft.cli.server_process import graft_command
@@ -34,42 +35,38 @@ class Both:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def run(self) -> int:
-        """0 behind a signal; what the first of both ended with, where it ended by itself. Raises CommandFailed."""
+        """0 behind a signal. Raises CommandFailed where one of both ended by itself."""
         with tempfile.TemporaryDirectory(prefix="graft-up-") as folder, self._signals():
             ready = self._args.ready_file or Path(folder) / "ready.json"
             ready.unlink(missing_ok=True)
             server = self._started("serve", "--ready-file", str(ready), *self._args.serve)
             try:
                 while not self._asked and not ready.exists():
-                    if (code := server.poll()) is not None:
-                        raise CommandFailed(f"graft serve ended with exit status {code}: its own words stand above")
+                    _check_alive("serve", server)
                     time.sleep(_LOOK_SECONDS)
                 if not self._asked:
                     self._started("worker", *self._for_worker(json.loads(ready.read_text(encoding="utf-8"))))
-                return self._accompanied()
+                self._accompanied(server)
+                return 0
             finally:
                 self._end()
 
-    def _for_worker(self, ports: dict[str, int]) -> list[str]:
-        args = self._args
-        found = ["--server", f"localhost:{ports['grpc_port']}", "--folder", str(args.folder)]
-        found += [
-            "--yield-to",
-            f"http://localhost:{ports['http_port']}/metrics",
-            "--yield-above",
-            str(args.yield_above),
-        ]
+    def _for_worker(self, ready: dict[str, Any]) -> list[str]:
+        args, host = self._args, ready["host"]
+        server, metrics = f"{host}:{ready['grpc_port']}", f"http://{host}:{ready['http_port']}/metrics"
+        print(f"graft up: a worker for {server}, which waits while {metrics} tells of slow answers", flush=True)
+        found = ["--server", server, "--folder", str(args.folder)]
+        found += ["--yield-to", metrics, "--yield-above", str(args.yield_above)]
         for flag, value in (("--processes", args.processes), ("--settings", args.settings)):
             found += [] if value is None else [flag, str(value)]
         return found
 
-    def _accompanied(self) -> int:
+    def _accompanied(self, server: subprocess.Popen[bytes]) -> None:
+        """Until a signal. Raises CommandFailed where one of both ends."""
         while not self._asked:
             for process in self._processes:
-                if (code := process.poll()) is not None:
-                    return code or 1
+                _check_alive("serve" if process is server else "worker", process)
             time.sleep(_LOOK_SECONDS)
-        return 0
 
     def _end(self) -> None:
         """The worker first: it has a job to save, and a server to give it back to."""
@@ -99,6 +96,11 @@ class Both:
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
+
+
+def _check_alive(name: str, process: subprocess.Popen[bytes]) -> None:
+    if (code := process.poll()) is not None:
+        raise CommandFailed(f"graft {name} ended with exit status {code}: its own words stand above")
 
 
 def _end_with_this() -> None:

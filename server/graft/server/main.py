@@ -17,7 +17,7 @@ from typing import Any
 from fsspec import get_filesystem_class
 from fsspec.core import split_protocol
 
-from graft.server.api.addresses import listeners, shown
+from graft.server.api.addresses import listeners, reached, shown
 from graft.server.assembly import Assembly, Server
 from graft.server.engine.engine import EngineError
 from graft.server.engine.factory import EngineFactory
@@ -44,7 +44,7 @@ async def serve(
     """Serve until a signal or a `Drain`, drain, and return 0; 1 where a part of the server failed.
 
     A second signal ends the process at once, and what does not end in time ends it by force: see `Shutdown`.
-    `ready_file` gets {grpc_port, http_port, pid} as JSON once requests are taken, and goes with the server.
+    `ready_file` gets {host, grpc_port, http_port, pid} as JSON once requests are taken, and goes with the server.
     Raises what opening the catalog, the store, the base, the engine and the ports does.
     """
     check_ports(settings)
@@ -133,7 +133,7 @@ async def _drain(serving: Serving, shutdown: Shutdown) -> None:
 def _announced(server: Server, host: str, ready_file: Path | None) -> Iterator[None]:
     ports = server.ports
     if ready_file is not None:
-        facts = {"grpc_port": ports.grpc, "http_port": ports.http, "pid": os.getpid()}
+        facts = {"host": reached(host), "grpc_port": ports.grpc, "http_port": ports.http, "pid": os.getpid()}
         _write_whole(ready_file, json.dumps(facts) + "\n")
     print(
         f"graft: ready: {server.base.name} ({server.form}) "

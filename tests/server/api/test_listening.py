@@ -10,7 +10,7 @@ import grpc.aio
 import httpx
 import pytest
 
-from graft.server.api.addresses import listeners, shown
+from graft.server.api.addresses import listeners, reached, shown
 from graft.server.api.http.openai import header_text
 from graft.v1 import server_pb2, server_pb2_grpc
 from tests.server.api.conftest import Server, StartServer
@@ -52,6 +52,22 @@ async def test_s24_one_ipv6_address(start_server: StartServer) -> None:
 def test_s24_addresses_are_shown_as_clients_take_them(host: str, address: str) -> None:
     assert shown(host, 5) == address
     assert httpx.URL(f"http://{shown(host, 5)}/v1").port == 5
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("", "localhost"),
+        ("0.0.0.0", "localhost"),
+        ("[::]", "localhost"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("[fd00::5]", "[fd00::5]"),
+        ("gpu1", "gpu1"),
+    ],
+)
+def test_by_which_name_this_machine_reaches_what_listens(host: str, name: str) -> None:
+    assert reached(host) == name
 
 
 def test_a_name_is_listened_on_with_one_port() -> None:

@@ -62,7 +62,7 @@ def start(tmp_path: Path, repository: Path) -> Iterator[Callable[..., Process]]:
             assert child.poll() is None and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
         facts = json.loads(ready_file.read_text())
-        assert facts.pop("pid") == child.pid
+        assert (facts.pop("pid"), facts.pop("host")) == (child.pid, "127.0.0.1")
         with grpc.insecure_channel(f"127.0.0.1:{facts['grpc_port']}") as channel:
             info = server_pb2_grpc.ServerServiceStub(channel).GetInfo(server_pb2.GetInfoRequest(), timeout=10)
         return Process(child=child, ready_file=ready_file, engine_pid=info.engine_pid, **facts)

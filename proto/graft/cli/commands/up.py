@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 HELP = "serve, and carry out the fine-tuning jobs that users make there, on one machine"
@@ -37,7 +39,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Until a signal, or until one of both ends."""
+    """Until a signal, or until one of both ends. Raises `UserError` before anything is started."""
+    from graft.cli.failure import UserError
     from graft.cli.up import Both
 
+    if problems := list(_problems(args)):
+        raise UserError("; ".join(problems))
     return Both(args).run()
+
+
+def _problems(args: argparse.Namespace) -> Iterator[str]:
+    """What the worker would say only when the server has loaded its base."""
+    if args.processes is not None and args.processes < 1:
+        yield f"--processes is {args.processes}; allowed are 1 or more"
+    if not 0 < args.yield_above < math.inf:
+        yield f"--yield-above is {args.yield_above:g}; allowed are seconds above 0"
+    if args.settings is not None and not args.settings.is_file():
+        yield f"--settings {args.settings}: there is no such file"

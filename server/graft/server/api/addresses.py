@@ -29,8 +29,17 @@ def plain(host: str) -> str:
 
 def shown(host: str, port: int) -> str:
     """`host:port` as clients take it: brackets around IPv6."""
+    return f"{_bracketed(host)}:{port}"
+
+
+def reached(host: str) -> str:
+    """The host by which this machine's other processes reach what listens there; brackets around IPv6."""
+    return "localhost" if plain(host) in _ANY else _bracketed(host)
+
+
+def _bracketed(host: str) -> str:
     host = plain(host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{host}]" if ":" in host else host
 
 
 def _any(port: int, backlog: int) -> socket.socket:
