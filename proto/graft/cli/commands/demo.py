@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HELP = "train, serve and swap adapters once, and say what was measured"
@@ -11,9 +12,11 @@ HELP = "train, serve and swap adapters once, and say what was measured"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Where its files go, and which demo it is."""
-    parser.add_argument("--keep", metavar="FOLDER", help="keep its files here (default: a temporary folder)")
+    keep = {"metavar": "FOLDER", "help": "keep its files here (default: a temporary folder)"}
+    parser.add_argument("--keep", **keep)
     others = parser.add_subparsers(dest="demo", metavar="DEMO", title="another demo")
     rl = others.add_parser("rl", help="a policy learns sums from rewards on the server that others use meanwhile")
+    rl.add_argument("--keep", default=argparse.SUPPRESS, **keep)
     rl.add_argument("--method", choices=("grpo", "rloo", "ppo"), default="grpo", help="(default: %(default)s)")
     rl.add_argument("--seed", type=int, default=0)
     rl.add_argument("--rounds", type=int, metavar="N", help="another number of rounds than the method's own")
@@ -24,12 +27,23 @@ def run(args: argparse.Namespace) -> int:
     """0 where every claim holds. Where one does not, or anything fails, its files and the server's log are kept."""
     if args.demo == "rl":
         from graft.cli.demo.rl.demo import Asked, run_rl
+        from graft.cli.failure import UserError
 
+        if problems := list(_problems(args)):
+            raise UserError("; ".join(problems))
         asked = Asked(method=args.method, seed=args.seed, num_rounds=args.rounds)
         return _in_folder(args.keep, lambda folder: run_rl(folder, asked, args.json))
     from graft.cli.demo.demo import run_demo
 
     return _in_folder(args.keep, run_demo)
+
+
+def _problems(args: argparse.Namespace) -> Iterator[str]:
+    """What would else be found out after twenty minutes."""
+    if args.rounds is not None and args.rounds < 1:
+        yield f"--rounds is {args.rounds}; allowed are 1 or more"
+    if args.json is not None and (args.json.is_dir() or not os.access(args.json.absolute().parent, os.W_OK)):
+        yield f"--json {args.json} cannot be written: name a file in a folder that is there"
 
 
 def _in_folder(keep: str | None, show: Callable[[Path], bool]) -> int:

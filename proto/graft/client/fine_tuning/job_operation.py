@@ -18,6 +18,7 @@ METHODS = {name.removeprefix("JOB_METHOD_").lower(): number for name, number in 
 ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
 """From here nothing moves a job."""
 
+_STRUCTS = ("hyperparameters", "grader")
 Out = TypeVar("Out")
 Response = TypeVar("Response", bound=Message)
 
@@ -66,8 +67,8 @@ def spec(model: str, training_file: str, options: JobOptions) -> pb.JobSpec:
     problems = []
     for name, value in {"model": model, "training_file": training_file, **fields}.items():
         try:
-            said = struct_of(value) if name in ("hyperparameters", "grader") else value
-            message.MergeFrom(pb.JobSpec(**{name: said}))
+            one: dict[str, Any] = {name: struct_of(value) if name in _STRUCTS else value}
+            message.MergeFrom(pb.JobSpec(**one))
         except UnicodeEncodeError:
             problems.append(f"{name} cannot be sent: it is not UTF-8")
         except ValueError as error:

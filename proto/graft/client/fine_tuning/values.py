@@ -26,7 +26,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def struct_of(values: Mapping[str, object]) -> Struct:
+def struct_of(values: Mapping[str, Any]) -> Struct:
     """Raises ValueError for what is no JSON: a number that is not finite or too large, a text that is not UTF-8."""
     message = Struct()
     try:
