@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.client.errors import Details, IncompleteStream, ResourceExhausted, Unavailable
-from graft.client.fine_tuning.watching import Watch
+from graft.client.errors import DeadlineExceeded, Details, IncompleteStream, ResourceExhausted, Unavailable
+from graft.client.fine_tuning.watching import STREAM_SECONDS, Watch
 from graft.v1 import job_pb2 as pb
 
 UNAVAILABLE = Unavailable("gone", code=grpc.StatusCode.UNAVAILABLE)
@@ -31,7 +31,7 @@ def test_each_event_once_and_in_order(after: int, streams: list[list[int]]) -> N
                 if one := watch.take(event(number)):
                     told.append(one.number)
         except IncompleteStream:  # what lies between did not come: nothing of the rest is told
-            assert watch.request().after_number == after + len(told)
+            assert watch.request(now_seconds=0.0).after_number == after + len(told)
     assert told == list(range(after + 1, 13))
 
 
@@ -70,3 +70,15 @@ def test_waits_grow_to_a_bound_and_the_servers_own_is_kept() -> None:
     assert waits == sorted(waits) and waits[0] <= 0.1 and waits[-1] == 5.0
     full = ResourceExhausted("full", code=grpc.StatusCode.RESOURCE_EXHAUSTED, details=Details(retry_after_seconds=30.0))
     assert watch.wait_after(full, 0.0) == 30.0
+
+
+def test_a_stream_that_had_all_its_time_is_no_break() -> None:
+    told: list[object] = []
+    watch = Watch("ftjob-1", after=3, patience_seconds=1e9, on_silence=told.append)
+    expired = DeadlineExceeded("expired", code=grpc.StatusCode.DEADLINE_EXCEEDED)
+    watch.request(now_seconds=1000.0)
+    assert watch.wait_after(expired, 1000.0 + STREAM_SECONDS) == 0.0 and not told
+    # Of the call that follows, and of a stream that ends earlier, it is one.
+    assert watch.wait_after(expired, 1001.0 + STREAM_SECONDS) > 0.0 and told == [expired]
+    watch.request(now_seconds=5000.0)
+    assert watch.wait_after(expired, 5005.0) > 0.0

@@ -12,15 +12,20 @@ HELP = "train, serve and swap adapters once, and say what was measured"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Where its files go, and which demo it is."""
-    keep = {"metavar": "FOLDER", "help": "keep its files here (default: a temporary folder)"}
-    parser.add_argument("--keep", **keep)
+    _add_keep(parser, default=None)
     others = parser.add_subparsers(dest="demo", metavar="DEMO", title="another demo")
     rl = others.add_parser("rl", help="a policy learns sums from rewards on the server that others use meanwhile")
-    rl.add_argument("--keep", default=argparse.SUPPRESS, **keep)
+    _add_keep(rl, default=argparse.SUPPRESS)  # else it would undo what was said before its name
     rl.add_argument("--method", choices=("grpo", "rloo", "ppo"), default="grpo", help="(default: %(default)s)")
     rl.add_argument("--seed", type=int, default=0)
     rl.add_argument("--rounds", type=int, metavar="N", help="another number of rounds than the method's own")
     rl.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here")
+
+
+def _add_keep(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    parser.add_argument(
+        "--keep", metavar="FOLDER", default=default, help="keep its files here (default: a temporary folder)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

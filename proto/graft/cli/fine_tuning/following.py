@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import sys
@@ -21,19 +22,17 @@ if TYPE_CHECKING:
 
 _FRAME_SECONDS, _LOOK_SECONDS = 0.1, 2.0
 _NUM_KEPT = 20
+_PATIENCE_SECONDS = 600.0
 
 
 def follow(client: Client, job: str, *, as_json: bool, wanted: Sequence[str] = ()) -> job_pb2.Job:
     """Show the job until it has ended; gives it back as it is then."""
-    if as_json:
-        for event in client.watch_job(job):
-            print(event_json(event), flush=True)
-    elif is_terminal(sys.stdout):
-        _live(client, job, wanted)
-    else:
-        for event in client.watch_job(job, on_silence=Silence(_complain)):
-            print(event_line(event), flush=True)
-    return client.get_job(job)
+    if not as_json and is_terminal(sys.stdout):
+        return _live(client, job, wanted)
+    silence = Silence(_complain)
+    for event in client.watch_job(job, on_silence=silence):
+        print(event_json(event) if as_json else event_line(event), flush=True)
+    return _at_last(client, job, silence)
 
 
 def outcome(job: job_pb2.Job) -> str:
@@ -70,11 +69,25 @@ def _complain(text: str) -> None:
     print(text or "the server is heard again", file=sys.stderr, flush=True)
 
 
-def _live(client: Client, job_id: str, wanted: Sequence[str]) -> None:
+def _at_last(client: Client, job: str, silence: Silence) -> job_pb2.Job:
+    """The job behind its last event. Raises what the call raises when no server is heard for long."""
+    from graft.client.fine_tuning.watching import BREAKS, Watch
+
+    watch = Watch(job, after=0, patience_seconds=_PATIENCE_SECONDS, on_silence=silence)
+    while True:
+        try:
+            found = client.get_job(job)
+        except BREAKS as error:
+            time.sleep(watch.wait_after(error, time.monotonic()))
+        else:
+            silence(None)
+            return found
+
+
+def _live(client: Client, job_id: str, wanted: Sequence[str]) -> job_pb2.Job:
     curves = Curves()
     messages: list[job_pb2.JobEvent] = []
     reader = _Reader(client, job_id)
-    job, looked = client.get_job(job_id), time.monotonic()
     with Screen(sys.stdout) as screen:
         for events in reader.batches():
             for event in events:
@@ -82,11 +95,9 @@ def _live(client: Client, job_id: str, wanted: Sequence[str]) -> None:
                 if not event.is_metrics:
                     messages.append(event)
             del messages[:-_NUM_KEPT]
-            if not reader.notice and (reader.is_over or time.monotonic() - looked > _LOOK_SECONDS):
-                job, looked = client.get_job(job_id), time.monotonic()
             screen.show(
                 frame(
-                    job,
+                    reader.job,
                     curves,
                     messages,
                     wanted=wanted,
@@ -95,28 +106,41 @@ def _live(client: Client, job_id: str, wanted: Sequence[str]) -> None:
                     style=style_of(sys.stdout),
                 )
             )
+    return reader.job
 
 
 class _Reader:
-    """The job's events, from a thread of their own."""
+    """The job and its events, from threads of their own: a server that says nothing holds up no picture."""
 
     def __init__(self, client: Client, job: str) -> None:
-        self._client, self._job = client, job
+        from graft.v1 import job_pb2
+
+        self._client = client
         self._queue: queue.SimpleQueue[job_pb2.JobEvent | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
+        self._ended = threading.Event()
+        self._seen = job_pb2.Job(id=job)
+        self._last: job_pb2.Job | None = None
         self.notice = ""
         """What is to be said beside the events; empty while they come."""
-        self.is_over = False
+
+    @property
+    def job(self) -> job_pb2.Job:
+        """As it was when the server told it last; of one of which it has told nothing, the id."""
+        return self._last or self._seen
 
     def batches(self) -> Iterator[list[job_pb2.JobEvent]]:
         """What came within the time of a frame, perhaps nothing. Raises what the watch raises."""
-        threading.Thread(target=self._read, name="events", daemon=True).start()
-        while not self.is_over:
-            yield self._batch()
+        for work in (self._read, self._look):
+            threading.Thread(target=work, name="events", daemon=True).start()
+        is_over = False
+        while not is_over:
+            events, is_over = self._batch()
+            yield events
         if self._error is not None:
             raise self._error
 
-    def _batch(self) -> list[job_pb2.JobEvent]:
+    def _batch(self) -> tuple[list[job_pb2.JobEvent], bool]:
         found: list[job_pb2.JobEvent] = []
         end = time.monotonic() + _LOOK_SECONDS
         while (left := end - time.monotonic()) > 0:
@@ -125,20 +149,30 @@ class _Reader:
             except queue.Empty:
                 break
             if event is None:
-                self.is_over = True
-                break
+                return found, True
             if not found:
                 end = time.monotonic() + _FRAME_SECONDS
             found.append(event)
-        return found
+        return found, False
 
     def _read(self) -> None:
+        silence = Silence(self._say)
         try:
-            for event in self._client.watch_job(self._job, on_silence=Silence(self._say)):
+            for event in self._client.watch_job(self._seen.id, on_silence=silence):
                 self._queue.put(event)
+            self._last = _at_last(self._client, self._seen.id, silence)
         except BaseException as error:
             self._error = error
+        self._ended.set()
         self._queue.put(None)
+
+    def _look(self) -> None:
+        from graft.client import GraftClientError
+
+        while not self._ended.is_set():
+            with contextlib.suppress(GraftClientError):  # the watch says what is wrong
+                self._seen = self._client.get_job(self._seen.id)
+            self._ended.wait(_LOOK_SECONDS)
 
     def _say(self, text: str) -> None:
         self.notice = text

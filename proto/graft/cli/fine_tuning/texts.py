@@ -52,8 +52,8 @@ def progress(job: job_pb2.Job) -> str:
 
 
 def status_line(job: job_pb2.Job) -> str:
-    """One line: state, steps, tokens, time left."""
-    parts = [job.id, state_of(job), progress(job)]
+    """One line: state, steps, tokens, time left; as much as is known."""
+    parts = [job.id, state_of(job) if job.state else "", progress(job)]
     if job.progress.HasField("trained_tokens"):
         parts.append(f"{job.progress.trained_tokens:,} tokens")
     if job.progress.HasField("remaining") and state_of(job) == "running":

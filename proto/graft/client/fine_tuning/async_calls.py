@@ -138,9 +138,8 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
         return await self._call(job_operation.resume_job(job))
 
     async def _watched(self, watch: watching.Watch) -> AsyncGenerator[job_pb2.JobEvent, None]:
-        responses = self._responses(
-            job_operation.WATCH, watch.request(), job_pb2.WatchJobResponse, watching.STREAM_SECONDS
-        )
+        request = watch.request(time.monotonic())
+        responses = self._responses(job_operation.WATCH, request, job_pb2.WatchJobResponse, watching.STREAM_SECONDS)
         async with contextlib.aclosing(responses):
             async for response in responses:
                 if event := watch.take(response.event):

@@ -126,9 +126,8 @@ class FineTuningCalls(PromptCalls):
         return self._call(job_operation.resume_job(job))
 
     def _watched(self, watch: watching.Watch) -> Generator[job_pb2.JobEvent, None, None]:
-        responses = self._responses(
-            job_operation.WATCH, watch.request(), job_pb2.WatchJobResponse, watching.STREAM_SECONDS
-        )
+        request = watch.request(time.monotonic())
+        responses = self._responses(job_operation.WATCH, request, job_pb2.WatchJobResponse, watching.STREAM_SECONDS)
         with contextlib.closing(responses):
             for response in responses:
                 if event := watch.take(response.event):

@@ -10,6 +10,7 @@ from graft.v1 import job_pb2 as pb
 
 # A stream that is cut so often is no break: it is opened anew, behind the last event.
 STREAM_SECONDS = 3600.0
+_RENEWED_SECONDS = STREAM_SECONDS - 1.0
 BREAKS = (
     errors.Unavailable,
     errors.DeadlineExceeded,
@@ -34,10 +35,12 @@ class Watch:
         self._on_silence = on_silence or (lambda error: None)
         self._wait_seconds = _FIRST_WAIT_SECONDS
         self._silent_since: float | None = None
+        self._opened_at: float | None = None
         self.is_over = False
 
-    def request(self) -> pb.WatchJobRequest:
-        """Asks for what comes behind the last event."""
+    def request(self, now_seconds: float) -> pb.WatchJobRequest:
+        """Opens a stream of what comes behind the last event."""
+        self._opened_at = now_seconds
         return pb.WatchJobRequest(job=self._job, after_number=self._last)
 
     def found(self, job: pb.Job) -> None:
@@ -69,6 +72,10 @@ class Watch:
 
     def wait_after(self, error: errors.GraftClientError, now_seconds: float) -> float:
         """How many seconds to wait after a break; raises `error` when nothing was heard for too long."""
+        opened_at, self._opened_at = self._opened_at, None
+        had_its_time = opened_at is not None and now_seconds - opened_at >= _RENEWED_SECONDS
+        if had_its_time and isinstance(error, errors.DeadlineExceeded):
+            return 0.0
         if self._silent_since is None:
             self._silent_since = now_seconds
         if now_seconds - self._silent_since >= self._patience_seconds:
