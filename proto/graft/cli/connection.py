@@ -19,7 +19,13 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
         help="the server's gRPC address (default: $GRAFT_SERVER or %(default)s)",
     )
     add_token_argument(parser)
-    parser.add_argument("--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="per call (default: 120)")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="SECONDS",
+        help="per call; a file has more, by its size (default: 120)",
+    )
 
 
 def add_token_argument(parser: argparse.ArgumentParser) -> None:

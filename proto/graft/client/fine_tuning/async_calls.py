@@ -27,7 +27,10 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
         expires_after_seconds: float | None = None,
         timeout: float | None = None,
     ) -> file_pb2.File:
-        """Upload a file by its path, or bytes with a `filename`. Raises OSError where the file cannot be read."""
+        """Upload a file by its path, or bytes with a `filename`. Raises OSError where the file cannot be read.
+
+        Without a `timeout` it has the client's, and more as its size needs.
+        """
         messages = await asyncio.to_thread(
             file_operation.upload_requests,
             content,
@@ -35,7 +38,8 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
             filename=filename,
             expires_after_seconds=expires_after_seconds,
         )
-        return (await self._upload(file_operation.UPLOAD, messages, file_pb2.UploadFileResponse, timeout)).file
+        limit = self._limit_for(file_operation.num_bytes_of(content), timeout)
+        return (await self._upload(file_operation.UPLOAD, messages, file_pb2.UploadFileResponse, limit)).file
 
     async def files(
         self, *, purpose: str = "", oldest_first: bool = False, limit: int | None = None
@@ -49,9 +53,10 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
 
     async def stream_file(self, file: str, *, timeout: float | None = None) -> AsyncGenerator[bytes, None]:
         """A file's bytes, part by part. Raises `IncompleteStream` at the end of what is not the whole file."""
-        arriving = file_operation.Arriving(await self.get_file(file))
+        known = await self.get_file(file)
+        arriving, limit = file_operation.Arriving(known), self._limit_for(known.size_bytes, timeout)
         request = file_pb2.DownloadFileRequest(file=file)
-        responses = self._responses(file_operation.DOWNLOAD, request, file_pb2.DownloadFileResponse, timeout)
+        responses = self._responses(file_operation.DOWNLOAD, request, file_pb2.DownloadFileResponse, limit)
         async with contextlib.aclosing(responses):
             async for response in responses:
                 yield arriving.take(response)
@@ -145,3 +150,6 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
                 if event := watch.take(response.event):
                     yield event
         watch.ended()
+
+    def _limit_for(self, num_bytes: int, timeout: float | None) -> float:
+        return file_operation.seconds_for(num_bytes, timeout=self.timeout) if timeout is None else timeout

@@ -26,11 +26,15 @@ class FineTuningCalls(PromptCalls):
         expires_after_seconds: float | None = None,
         timeout: float | None = None,
     ) -> file_pb2.File:
-        """Upload a file by its path, or bytes with a `filename`. Raises OSError where the file cannot be read."""
+        """Upload a file by its path, or bytes with a `filename`. Raises OSError where the file cannot be read.
+
+        Without a `timeout` it has the client's, and more as its size needs.
+        """
         messages = file_operation.upload_requests(
             content, purpose=purpose, filename=filename, expires_after_seconds=expires_after_seconds
         )
-        return self._upload(file_operation.UPLOAD, messages, file_pb2.UploadFileResponse, timeout).file
+        limit = self._limit_for(file_operation.num_bytes_of(content), timeout)
+        return self._upload(file_operation.UPLOAD, messages, file_pb2.UploadFileResponse, limit).file
 
     def files(self, *, purpose: str = "", oldest_first: bool = False, limit: int | None = None) -> list[file_pb2.File]:
         """All files, or the first `limit`, newest first unless `oldest_first`."""
@@ -42,9 +46,10 @@ class FineTuningCalls(PromptCalls):
 
     def stream_file(self, file: str, *, timeout: float | None = None) -> Generator[bytes, None, None]:
         """A file's bytes, part by part. Raises `IncompleteStream` at the end of what is not the whole file."""
-        arriving = file_operation.Arriving(self.get_file(file))
+        known = self.get_file(file)
+        arriving, limit = file_operation.Arriving(known), self._limit_for(known.size_bytes, timeout)
         request = file_pb2.DownloadFileRequest(file=file)
-        responses = self._responses(file_operation.DOWNLOAD, request, file_pb2.DownloadFileResponse, timeout)
+        responses = self._responses(file_operation.DOWNLOAD, request, file_pb2.DownloadFileResponse, limit)
         with contextlib.closing(responses):
             for response in responses:
                 yield arriving.take(response)
@@ -133,3 +138,6 @@ class FineTuningCalls(PromptCalls):
                 if event := watch.take(response.event):
                     yield event
         watch.ended()
+
+    def _limit_for(self, num_bytes: int, timeout: float | None) -> float:
+        return file_operation.seconds_for(num_bytes, timeout=self.timeout) if timeout is None else timeout

@@ -17,6 +17,7 @@ from graft.v1 import file_pb2 as pb
 UPLOAD = "/graft.v1.FileService/UploadFile"
 DOWNLOAD = "/graft.v1.FileService/DownloadFile"
 FINE_TUNE = "fine-tune"
+_SLOWEST_BYTES_PER_SECOND = 0.5e6
 
 Content = str | Path | bytes
 """The path of a file, or bytes."""
@@ -84,6 +85,16 @@ def list_files(
 
 def delete_file(file: str) -> Operation[None]:
     return _file(pb.DeleteFileRequest(file=file, request_id=new_request_id()), pb.DeleteFileResponse, nothing)
+
+
+def seconds_for(num_bytes: int, *, timeout: float) -> float:
+    """How long a file's bytes may take, where a call may take `timeout`: so much more as a slow line needs."""
+    return timeout + num_bytes / _SLOWEST_BYTES_PER_SECOND
+
+
+def num_bytes_of(content: Content) -> int:
+    """Raises OSError."""
+    return len(content) if isinstance(content, bytes) else Path(content).stat().st_size
 
 
 class Arriving:
