@@ -55,7 +55,7 @@ def settings_of(job: JobFolder, base: Base, numbers: Numbers, *, learning_rate: 
     if form is None:
         raise ConfigurationError(
             f"the server holds {base.name} as {job.form}, on which nothing is trained here: start the worker with "
-            "--base and the folder that `graft quantize` made."
+            "--training-base and the folder that `graft quantize` made."
         )
     held_out: dict[str, Any] = {}
     if job.validation_file is not None and (steps := eval_steps(job, numbers)):
