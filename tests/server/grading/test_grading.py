@@ -17,7 +17,8 @@ from graft.server.grading.judging import Question, Verdict
 from graft.server.grading.observation import Observation
 from graft.server.grading.reading import Allowed, read_grader
 from graft.server.grading.sandbox.probe import Unavailable
-from graft.server.grading.sandbox.sandbox import Sandbox
+from graft.server.grading.sandbox.sandbox import Sandbox, Script
+from graft.server.grading.sandbox.watch import ScriptFault
 from graft.server.runtime.tenant import on_behalf_of
 from graft.server.runtime.violations import Violations
 
@@ -256,3 +257,42 @@ async def test_an_item_that_is_called_like_the_answers_json(grading: Grading) ->
 async def test_a_sandbox_that_fails_is_nobodys_fault(grading: Grading) -> None:
     with pytest.raises(NotReady, match="could not be tried"):
         await grading.check(read(script("return 1")), Violations())
+
+
+class SlowScripts:
+    """Of sandboxes: one in which every script takes all its time."""
+
+    def __init__(self) -> None:
+        self.num_run = 0
+
+    def run(self, script: Script, is_unwanted: object) -> float | ScriptFault:
+        self.num_run += 1
+        return ScriptFault(kind="time", details="it ran longer than 10 s")
+
+
+async def test_of_many_scripts_the_first_that_does_not_end_is_the_last_that_is_tried() -> None:
+    """Ten seconds each: of sixty-four it would be ten minutes in which nobody's answers are graded."""
+    sandbox = SlowScripts()
+    grading = Grading(judge=ScriptedJudge(), sandbox=sandbox, num_sandboxes=1)  # type: ignore[arg-type]
+    parts = {f"g{number}": {**script("return 1"), "name": f"p{number}"} for number in range(64)}
+    violations = Violations()
+    many = {"type": "multi", "name": "m", "graders": parts, "calculate_output": " + ".join(parts)}
+    await grading.check(read(many), violations)
+    grading.close()
+    assert sandbox.num_run == 1
+    with pytest.raises(BadInput) as raised:
+        violations.raise_any()
+    assert [one.field for one in raised.value.violations] == ["grader.graders.g0.source"]
+
+
+async def test_what_is_wrong_within_several_is_told_at_its_place(grading: Grading) -> None:
+    graders = {"a": SCORE, "b": {**SCORE, "model": "nobody"}, "c": {**SCORE, "model": "nobody"}}
+    violations = Violations()
+    several = {"type": "multi", "name": "m", "graders": graders, "calculate_output": "a + b + c"}
+    await grading.check(read(several), violations, field="method.reinforcement.grader")
+    with pytest.raises(BadInput) as raised:
+        violations.raise_any()
+    assert [one.field for one in raised.value.violations] == [
+        "method.reinforcement.grader.graders.b.model",
+        "method.reinforcement.grader.graders.c.model",
+    ]

@@ -116,10 +116,15 @@ def type_of(grader: Grader) -> str:
 
 def parts_of(grader: Grader) -> Iterator[Single]:
     """The graders that it asks: itself, or several's."""
+    return (part for _, part in placed_parts(grader, ""))
+
+
+def placed_parts(grader: Grader, field: str) -> Iterator[tuple[str, Single]]:
+    """The same, each with its place in a request where the grader is `field`."""
     if isinstance(grader, Multi):
-        yield from grader.graders.values()
+        yield from ((f"{field}.graders.{name}", part) for name, part in grader.graders.items())
     else:
-        yield grader
+        yield field, grader
 
 
 def templates_of(grader: Grader) -> Iterator[Template]:
@@ -130,16 +135,6 @@ def templates_of(grader: Grader) -> Iterator[Template]:
                 yield from (part.input, part.reference)
             case ScoreModel() | LabelModel():
                 yield from (message.content for message in part.input)
-
-
-def models_of(grader: Grader) -> frozenset[str]:
-    """The models that it asks."""
-    return frozenset(part.model for part in parts_of(grader) if isinstance(part, ScoreModel | LabelModel))
-
-
-def runs_python(grader: Grader) -> bool:
-    """Whether it needs the sandbox."""
-    return any(isinstance(part, PythonSource) for part in parts_of(grader))
 
 
 _TYPES: dict[type[Grader], str] = {

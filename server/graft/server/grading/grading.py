@@ -21,9 +21,7 @@ from graft.server.grading.graders import (
     Single,
     StringCheck,
     TextSimilarity,
-    models_of,
-    parts_of,
-    runs_python,
+    placed_parts,
 )
 from graft.server.grading.judging import Judge, NoVerdict, Question, question_of, reward_of
 from graft.server.grading.observation import Observation
@@ -78,20 +76,26 @@ class Grading:
         """Add what only running shows: models that are not there, scripts that cannot be read. Raises `NotReady` where
         no sandbox starts, and `Overloaded`.
         """
-        for model in sorted(models_of(grader)):
-            try:
-                self._judge.check(model)
-            except (ServingError, EngineError, GraftError) as error:
-                violations.add(f"{field}.model", str(error))
-        if runs_python(grader):
-            for part in parts_of(grader):
-                if isinstance(part, PythonSource):
-                    try:
-                        found = await self._ran(Script(source=part.source, calls=False))
-                    except (SandboxFailed, NotEnding) as error:
-                        raise NotReady(f"the grader's script could not be tried: {error}") from error
-                    if isinstance(found, ScriptFault):
-                        violations.add(f"{field}.source", f"{part.name}: {found.details.strip()[:_MAX_DETAILS]}")
+        for place, part in placed_parts(grader, field):
+            if isinstance(part, ScoreModel | LabelModel):
+                try:
+                    self._judge.check(part.model)
+                except (ServingError, EngineError, GraftError) as error:
+                    violations.add(f"{place}.model", str(error))
+        for place, part in placed_parts(grader, field):
+            if isinstance(part, PythonSource):
+                fault = await self._tried(part)
+                if fault is not None:
+                    violations.add(f"{place}.source", f"{part.name}: {fault.details.strip()[:_MAX_DETAILS]}")
+                    if fault.kind == "time":
+                        return  # others may take as long, and hold up whoever waits for a grade
+
+    async def _tried(self, part: PythonSource) -> ScriptFault | None:
+        try:
+            found = await self._ran(Script(source=part.source, calls=False))
+        except (SandboxFailed, NotEnding) as error:
+            raise NotReady(f"the grader's script could not be tried: {error}") from error
+        return found if isinstance(found, ScriptFault) else None
 
     async def grade(self, grader: Grader, observation: Observation) -> Grade:
         """Never raises for what a grader, a script or a model did; `Overloaded` where too many wait."""
