@@ -185,19 +185,22 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
 
 def _results(client: Client, args: argparse.Namespace) -> Shown:
     from graft.cli.failure import UserError
+    from graft.cli.fine_tuning.downloading import download_together
 
     job = client.get_job(_id(client, args.job))
     if not job.result.result_files:
         raise UserError(f"{job.id} has no result files: a job has them when it has succeeded")
     folder = Path(args.folder or job.id)
     files = _files(client, job.result.result_files)
+    gone = [one for one in job.result.result_files if one not in {file.id for file in files}]
+    if not files:
+        raise UserError(f"{', '.join(gone)}: all result files of {job.id} were deleted")
     paths = [folder / Path(file.filename).name for file in files]
     if there := [str(path) for path in paths if path.exists()]:
         raise UserError(f"{', '.join(there)}: already there, nothing was written; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, path in zip(files, paths, strict=True):
-        client.download_file(file.id, path)
-    return [str(path) for path in paths], "\n".join(map(str, paths))
+    download_together(client, files, folder)
+    lines = [*map(str, paths), *(f"{one} was deleted" for one in gone)]
+    return [str(path) for path in paths], "\n".join(lines)
 
 
 def _files(client: Client, ids: Iterable[str]) -> list[file_pb2.File]:
