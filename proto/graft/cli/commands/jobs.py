@@ -13,7 +13,7 @@ from graft.cli.verbs import Shown, add_verb, run_verb
 
 if TYPE_CHECKING:
     from graft.client import Client
-    from graft.v1 import file_pb2
+    from graft.v1 import file_pb2, job_pb2
 
 HELP = "create, list, show, watch, logs, results, cancel, pause, resume and compare fine-tuning jobs"
 _EXAMPLES = """\
@@ -116,17 +116,17 @@ def _create(client: Client, args: argparse.Namespace) -> Shown:
     job = create(client, args)
     if not args.watch:
         return job, f"{job.id}\nfollow it: graft jobs watch {job.id}"
-    return _followed(client, job.id, args)
+    return _followed(client, job, args)
 
 
 def _watch(client: Client, args: argparse.Namespace) -> Shown:
-    return _followed(client, _id(client, args.job), args)
+    return _followed(client, client.get_job(_id(client, args.job)), args)
 
 
-def _followed(client: Client, job_id: str, args: argparse.Namespace) -> Shown:
-    """A job that did not succeed is a failure of what was asked; in JSON its events are all that is printed."""
+def _followed(client: Client, job: job_pb2.Job, args: argparse.Namespace) -> Shown:
+    """A job that did not succeed is a failure of what was asked. In JSON a line each: the job, its events, the job."""
     from graft.cli.failure import FAILED
-    from graft.cli.fine_tuning.following import follow, outcome
+    from graft.cli.fine_tuning.following import follow, json_line, outcome
     from graft.cli.fine_tuning.plan import plan_text
     from graft.cli.plots.screen import style_of
     from graft.machine.control_characters import harmless
@@ -134,14 +134,16 @@ def _followed(client: Client, job_id: str, args: argparse.Namespace) -> Shown:
 
     as_json = args.output == "json"
     args.output = "text"
+    if as_json:
+        print(json_line(job), flush=True)
     try:
-        job = follow(client, job_id, as_json=as_json, wanted=args.metric)
+        job = follow(client, job.id, as_json=as_json, wanted=args.metric)
     except KeyboardInterrupt:
-        print(f"the job goes on: graft jobs watch {job_id}, or graft jobs cancel {job_id}", file=sys.stderr)
+        print(f"the job goes on: graft jobs watch {job.id}, or graft jobs cancel {job.id}", file=sys.stderr)
         raise
     args.code = 0 if job.state == job_pb2.JOB_STATE_SUCCEEDED else FAILED
     if as_json:
-        return job, ""
+        return job, json_line(job)
     plan = f"{plan_text(job.plan, style_of(sys.stdout))}\n" if job.HasField("plan") else ""
     return job, plan + harmless(outcome(job))
 

@@ -31,7 +31,7 @@ def follow(client: Client, job: str, *, as_json: bool, wanted: Sequence[str] = (
         return _live(client, job, wanted)
     silence = Silence(_complain)
     for event in client.watch_job(job, on_silence=silence):
-        print(event_json(event) if as_json else event_line(event), flush=True)
+        print(json_line(event) if as_json else event_line(event), flush=True)
     return _at_last(client, job, silence)
 
 
@@ -45,11 +45,11 @@ def outcome(job: job_pb2.Job) -> str:
     return f"{job.id} is {state}{f': {reason}' if reason else ''}"
 
 
-def event_json(event: job_pb2.JobEvent) -> str:
+def json_line(message: job_pb2.JobEvent | job_pb2.Job) -> str:
     """One line."""
     from google.protobuf.json_format import MessageToDict
 
-    value = MessageToDict(event, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    value = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -72,8 +72,9 @@ async def test_a_job_from_rows_to_model(server: Server, run: Run, rows: str) -> 
     lines = (await following).splitlines()
     assert len(lines) == done.num_events + 1 and "step 2  train_loss 1.5" in lines[-3]
     assert done.fine_tuned_model in lines[-1]
-    told = (await run("jobs", "watch", job, "--json")).splitlines()
-    assert [json.loads(line)["number"] for line in told] == list(range(1, done.num_events + 1))
+    first, *told, last = map(json.loads, (await run("jobs", "watch", job, "--json")).splitlines())
+    assert [event["number"] for event in told] == list(range(1, done.num_events + 1))
+    assert first["id"] == last["id"] == job and last["fine_tuned_model"] == done.fine_tuned_model
     shown = await run("jobs", "show")
     for words in ("succeeded", "n_epochs 2", "team=x", "seed", done.fine_tuned_model, "train_loss 1.5"):
         assert words in shown
@@ -89,6 +90,9 @@ async def test_a_job_that_fails_is_a_failure_and_says_why(run: Run, tmp_path: Pa
     (tmp_path / "bad.jsonl").write_bytes(b"nonsense\n")
     printed = await run("jobs", "create", str(tmp_path / "bad.jsonl"), "--watch", ends=1)
     assert "line 1: is not JSON" in printed.splitlines()[-1] and "failed" in printed.splitlines()[-1]
+    lines = (await run("jobs", "create", str(tmp_path / "bad.jsonl"), "--watch", "--json", ends=1)).splitlines()
+    first, last = (json.loads(lines[index]) for index in (0, -1))
+    assert first["id"] == last["id"] and last["state"] == "JOB_STATE_FAILED" != first["state"]
 
 
 async def test_a_job_is_paused_resumed_and_cancelled(server: Server, run: Run, rows: str) -> None:
