@@ -175,7 +175,7 @@ def _show(client: Client, args: argparse.Namespace) -> Shown:
 
     job_id = _id(client, args.job)
     job, checkpoints = client.get_job(job_id), client.job_checkpoints(job_id)
-    curves = Curves(client.job_events(job_id, limit=20)[::-1])
+    curves = Curves(client.job_events(job_id)[::-1])
     metrics = {name: value for name in curves.names if (value := curves.last(name)) is not None}
     files = _files(client, [job.spec.training_file, job.spec.validation_file, *job.result.result_files])
     names = {file.id: file.filename for file in files}

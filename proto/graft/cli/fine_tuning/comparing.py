@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graft.cli.fine_tuning.curves import Curves, chosen, topics
-from graft.cli.fine_tuning.texts import method_of, shown, state_of
+from graft.cli.fine_tuning.texts import flat, method_of, shown, state_of
 from graft.cli.plots.chart import Points, Style, chart
 from graft.cli.terminal import table
 from graft.client.fine_tuning.values import values_of
@@ -36,7 +36,7 @@ class Compared:
         fields["method"] = method_of(self.job)
         if "seed" in fields:  # 64 bits are texts in JSON
             fields["seed"] = int(fields["seed"])
-        found = _flat({name: one for name, one in fields.items() if name != "hyperparameters"})
+        found = flat({name: one for name, one in fields.items() if name != "hyperparameters"})
         return found | values_of(spec.hyperparameters) | values_of(self.job.resolved_hyperparameters)
 
     @property
@@ -117,13 +117,3 @@ def _side_by_side(metrics: Sequence[Mapping[str, float]]) -> dict[str, list[floa
 
 def _cell(value: object) -> str:
     return "-" if value is None else harmless(shown(value))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found

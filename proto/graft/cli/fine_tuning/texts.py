@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from graft.cli.terminal import size, table
-from graft.client.fine_tuning.values import values_of
+from graft.client.fine_tuning.values import values_of, whole
 from graft.machine.control_characters import harmless
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from graft.v1 import file_pb2, job_pb2
+
+
+_MAX_SHOWN = 60
 
 
 def state_of(job: job_pb2.Job | job_pb2.JobEvent) -> str:
@@ -66,11 +69,11 @@ def jobs_table(jobs: Iterable[job_pb2.Job]) -> str:
         (job.id, state_of(job), method_of(job), progress(job), moment(job.create_time), *map(harmless, _names(job)))
         for job in jobs
     ]
-    return table(("JOB", "STATE", "METHOD", "PROGRESS", "CREATED (UTC)", "MODEL", "SUFFIX"), rows)
+    return table(("JOB", "STATE", "METHOD", "PROGRESS", "CREATED (UTC)", "BASE", "MODEL"), rows)
 
 
 def _names(job: job_pb2.Job) -> tuple[str, str]:
-    return job.spec.model, job.spec.suffix
+    return job.spec.model, job.fine_tuned_model
 
 
 def files_table(files: Iterable[file_pb2.File]) -> str:
@@ -114,11 +117,19 @@ def job_text(
         "state": status_line(job).removeprefix(f"{job.id} · "),
         "method": method_of(job),
         "base or model": spec.model,
+        "goes on from": _start(job),
+        "makes": job.fine_tuned_model,
+        "suffix": spec.suffix,
+        "adapter": job.adapter,
         "training file": _named(spec.training_file, names),
         "validation file": _named(spec.validation_file, names),
         "made": moment(job.create_time),
         "ended": moment(job.finish_time) if job.HasField("finish_time") else "",
         "hyperparameters": hyperparameters_text(job),
+        "n_evals": str(spec.n_evals) if spec.HasField("n_evals") else "",
+        "grader": _settings_text(spec, "grader"),
+        "gate": _settings_text(spec, "gate"),
+        "dry run": "yes: nothing is trained" if spec.dry_run else "",
         "seed": str(spec.seed) if spec.HasField("seed") else "",
         "priority": str(spec.priority) if spec.priority else "",
         "metadata": ", ".join(f"{name}={value}" for name, value in sorted(spec.metadata.items())),
@@ -136,12 +147,39 @@ def _named(file: str, names: Mapping[str, str]) -> str:
     return f"{file} ({names[file]})" if file in names else file
 
 
+def _start(job: job_pb2.Job) -> str:
+    if not job.HasField("start"):
+        return job.spec.from_checkpoint
+    start = f"{job.start.adapter} {job.start.version_digest}"
+    return f"{start} ({job.spec.from_checkpoint})" if job.spec.from_checkpoint else start
+
+
+def _settings_text(spec: job_pb2.JobSpec, name: Literal["grader", "gate"]) -> str:
+    """What was said of a grader or a gate: `type multi, name both, graders.a.type string_check`."""
+    from google.protobuf.json_format import MessageToDict
+
+    if not spec.HasField(name):
+        return ""
+    said = flat(whole(MessageToDict(getattr(spec, name), preserving_proto_field_name=True)))
+    return ", ".join(key if value == {} else f"{key} {shown(value)[:_MAX_SHOWN]}" for key, value in said.items())
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Of values within values each by its path, `canary.share_percent`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
 def _made(job: job_pb2.Job, names: Mapping[str, str]) -> dict[str, str]:
     if not job.HasField("result"):
         return {}
     result = job.result
     return {
-        "model": job.fine_tuned_model,
         "version": f"{result.adapter} {result.version_digest}" if result.adapter else "",
         "trained tokens": f"{result.trained_tokens:,}",
         "result files": ", ".join(_named(one, names) for one in result.result_files),

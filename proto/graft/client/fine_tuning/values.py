@@ -14,15 +14,16 @@ def values_of(message: Struct) -> dict[str, Any]:
     """Whole numbers are whole again, at every depth: a Struct has only floating ones. Raises ValueError for a number
     that JSON does not have.
     """
-    found: dict[str, Any] = _whole(MessageToDict(message))
+    found: dict[str, Any] = whole(MessageToDict(message))
     return found
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A JSON value whose whole numbers are integers."""
     if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
+        return {name: whole(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
