@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+import pytest
+
 from graft.cli.commands import jobs
+from graft.cli.fine_tuning.following import outcome
 from graft.cli.fine_tuning.texts import job_text, jobs_table
 from graft.v1 import file_pb2, job_pb2
 
@@ -63,3 +66,17 @@ class Server:
 def test_each_metric_is_shown_however_long_ago_it_was_told() -> None:
     _, text = jobs._show(Server(), argparse.Namespace(job="ftjob-1"))  # type: ignore[arg-type]
     assert "train_loss 0.5" in text and "valid_loss 0.125" in text
+
+
+@pytest.mark.parametrize("has_gate", [True, False])
+def test_the_last_line_tells_what_the_gate_has_said(has_gate: bool) -> None:
+    job = job_pb2.Job(id="ftjob-1", state=job_pb2.JOB_STATE_SUCCEEDED, fine_tuned_model=NAME)
+    job.result.version_digest = "sha256:1"
+    verdict = "The gate is not passed, and dates:stable does not move: no gain over the base"
+    if has_gate:
+        job.spec.gate.validation_loss.SetInParent()
+    events = [job_pb2.JobEvent(message=one) for one in ("The job has succeeded", verdict, "Step 1")]
+    events[1].data.update({"stage": "refused"})
+    text = outcome(job, events)
+    assert text.endswith(f"graft chat --model {NAME}") is not has_gate
+    assert (verdict in text) is has_gate

@@ -10,6 +10,8 @@ import pytest
 from graft.server.errors import BadInput
 from graft.server.jobs.draft import read_spec
 from graft.server.jobs.job import JobSpec, Method
+from graft.server.releases.policy.canary import CanarySpec
+from graft.server.releases.policy.gate import GateSpec, ValidationLoss
 from graft.server.runtime.violations import Violations
 
 
@@ -76,3 +78,32 @@ def test_only_a_supervised_job_has_a_plan(method: Method) -> None:
             dry_run=True,
             violations=Violations(),
         )
+
+
+@pytest.mark.parametrize("adapter", [None, "dates"])
+def test_a_canary_is_of_an_adapter_that_is_asked_for(adapter: str | None) -> None:
+    """One of the job's own is named by nobody: its model's name is the version itself, so no request would be drawn."""
+    gate = GateSpec(metric=ValidationLoss(), canary=CanarySpec(share_percent=10), file="file-2")
+
+    def read() -> JobSpec:
+        return read_spec(
+            method=Method.SUPERVISED,
+            model="base",
+            training_file="file-1",
+            validation_file=None,
+            hyperparameters={},
+            grader=None,
+            seed=0,
+            suffix=None,
+            metadata={},
+            priority=0,
+            adapter=adapter,
+            gate=gate,
+            violations=Violations(),
+        )
+
+    if adapter is not None:
+        assert read().gate == gate
+        return
+    with pytest.raises(BadInput, match=r"gate\.canary.*name its adapter"):
+        read()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.v1 import file_pb2, job_pb2
 
+_NUM_LAST_EVENTS = 20
+"""Among these is what a gate has said: it is told when all is trained."""
 HELP = "create, list, show, watch, logs, results, cancel, pause, resume and compare fine-tuning jobs"
 _EXAMPLES = """\
 examples:
@@ -145,7 +147,8 @@ def _followed(client: Client, job: job_pb2.Job, args: argparse.Namespace) -> Sho
     if as_json:
         return job, json_line(job)
     plan = f"{plan_text(job.plan, style_of(sys.stdout))}\n" if job.HasField("plan") else ""
-    return job, plan + harmless(outcome(job))
+    events = client.job_events(job.id, limit=_NUM_LAST_EVENTS) if job.spec.HasField("gate") else []
+    return job, plan + harmless(outcome(job, events))
 
 
 def _list(client: Client, args: argparse.Namespace) -> Shown:

@@ -35,9 +35,12 @@ def follow(client: Client, job: str, *, as_json: bool, wanted: Sequence[str] = (
     return _at_last(client, job, silence)
 
 
-def outcome(job: job_pb2.Job) -> str:
-    """How it ended, in one line, and what can be done now."""
+def outcome(job: job_pb2.Job, events: Sequence[job_pb2.JobEvent]) -> str:
+    """How it ended, in one line, and what can be done now. Of the events, the newest first, its gate's is told."""
     state = state_of(job)
+    if state == "succeeded" and job.spec.HasField("gate"):
+        verdict = next((event.message for event in events if "stage" in event.data), "")
+        return f"{job.id} has succeeded as {job.fine_tuned_model}{verdict and f'. {verdict}'}"
     if state == "succeeded":
         made = f": graft chat --model {job.fine_tuned_model}" if job.result.version_digest else ""
         return f"{job.id} has succeeded{made}"

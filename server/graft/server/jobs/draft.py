@@ -86,6 +86,8 @@ def read_spec(
     _check_adapter(adapter, violations)
     if gate is not None:
         check_rows(gate, training_file, validation_file, violations)
+        if gate.canary is not None and adapter is None:
+            violations.add("gate.canary", "is for an adapter whose requests it answers a share of; name its adapter")
         if method is Method.REINFORCEMENT and isinstance(gate.metric, ValidationLoss):
             violations.add("gate.validation_loss", "cannot be: rows of reinforcement have no answers; name a grader")
     _check_grader(method, grader, violations)
