@@ -18,7 +18,7 @@ def compose(name: str = "compose.yaml") -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("service", ["graft", "grafana", "prometheus"])
+@pytest.mark.parametrize("service", ["graft", "worker", "grafana", "prometheus"])
 def test_every_container_is_restricted(service: str) -> None:
     one = compose()["services"][service]
     assert one["read_only"] is True and one["cap_drop"] == ["ALL"]
@@ -42,6 +42,17 @@ def test_docker_waits_until_the_server_has_drained() -> None:
     one = compose()["services"]["graft"]
     settings = load_settings(flags={}, environment=one["environment"])
     assert int(one["stop_grace_period"].removesuffix("s")) >= settings.drain_seconds + 5
+
+
+def test_the_worker_comes_as_the_tenant_that_may_work_and_only_where_it_is_asked_for() -> None:
+    services = compose()["services"]
+    settings = load_settings(flags={}, environment=services["graft"]["environment"])
+    assert settings.worker_tenant == "workers" and services["worker"]["profiles"] == ["train"]
+    assert [one["path"] for one in services["worker"]["env_file"]] == ["secrets/worker.env"]
+    assert services["worker"]["healthcheck"] == {"disable": True}, "the image's asks a server"
+    assert services["worker"]["image"] == services["graft"]["image"]
+    gpu = compose("compose.gpu.yaml")["services"]
+    assert gpu["worker"]["image"] == gpu["graft"]["image"] and gpu["worker"]["deploy"] == gpu["graft"]["deploy"]
 
 
 def test_secrets_are_files_that_git_does_not_take() -> None:

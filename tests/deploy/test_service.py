@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -10,22 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from graft.server.settings.settings import Settings
+from graft.training.commands import worker
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MAX_EXPOSURE = {"": 2.0, "python-graders": 2.7}
 """Of `systemd-analyze security`, from 0 to 10; a unit that says nothing has 9.6. Namespaces for scripts cost 0.6."""
 
 
-def unit(folder: Path, *, drop_ins: Sequence[str] = ()) -> Path:
-    """The unit with a program that is there, as `verify` wants it."""
-    text = (DEPLOY / "graft.service").read_text()
-    path = folder / "graft.service"
+def unit(folder: Path, name: str = "graft", *, drop_ins: Sequence[str] = ()) -> Path:
+    """A unit with a program that is there, as `verify` wants it."""
+    text = (DEPLOY / f"{name}.service").read_text()
+    path = folder / f"{name}.service"
     path.write_text(text.replace("/opt/graft/bin/graft", sys.executable))
-    (folder / "graft.service.d").mkdir()
-    for name in drop_ins:
-        shutil.copy(DEPLOY / f"graft-{name}.conf", folder / f"graft.service.d/{name}.conf")
+    (folder / f"{name}.service.d").mkdir()
+    for one in drop_ins:
+        shutil.copy(DEPLOY / f"graft-{one}.conf", folder / f"{name}.service.d/{one}.conf")
     return path
 
 
@@ -65,3 +68,32 @@ def test_systemd_waits_until_the_server_has_drained() -> None:
     found = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert found and int(found[1]) >= Settings().drain_seconds + 5
     assert "\nType=notify\n" in text and "\nKillMode=mixed\n" in text
+
+
+@pytest.mark.parametrize("drop_ins", [(), ("gpu",)], ids="+".join)
+def test_systemd_takes_the_workers_unit(tmp_path: Path, drop_ins: tuple[str, ...]) -> None:
+    done = analyze("verify", str(unit(tmp_path, "graft-worker", drop_ins=drop_ins)))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_workers_unit_has_no_more_rights_than_the_servers() -> None:
+    """All but where its files are: what trains reads users' rows."""
+    own, servers = (
+        (DEPLOY / f"{name}.service").read_text().partition("DynamicUser=yes")[2].replace(f"={name}\n", "=\n")
+        for name in ("graft-worker", "graft")
+    )
+    assert own == servers and "NoNewPrivileges=yes" in own
+
+
+def test_the_workers_commands_are_its_own() -> None:
+    """Of unit and compose.yaml: flags that `graft worker` has, and a token from a file."""
+    parser = argparse.ArgumentParser()
+    worker.configure(parser)
+    text = (DEPLOY / "graft-worker.service").read_text()
+    (line,) = re.findall(r"^ExecStart=/opt/graft/bin/graft worker (.*)$", text, re.MULTILINE)
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["worker"]["command"]
+    assert composed[0] == "worker"
+    for said in (line.split(), composed[1:]):
+        asked = parser.parse_args(said)
+        assert asked.server.endswith(":8470") and asked.yield_to.endswith(":8471/metrics")
+    assert "\nEnvironmentFile=-/etc/graft/worker.env\n" in text
