@@ -118,4 +118,6 @@ def test_true_answers_pass_and_shuffled_ones_move_no_alias_while_others_ask(own_
 
         contaminated = job(rows(TRUE, range(899, 902)), "contaminated.jsonl")
         carried_out(own_server, tmp_path / "worker")
-        assert "the gate's data are contaminated: line " in gate_event(client, contaminated).message
+        failed = client.get_job(contaminated)
+        assert failed.state == pb.JOB_STATE_FAILED
+        assert "the gate's data are contaminated: line " in failed.error.message

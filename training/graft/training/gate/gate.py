@@ -55,6 +55,25 @@ def release(
     raise AssertionError("unreachable")
 
 
+def check_gate(spec: job_pb2.GateSpec, *, training: Path, held_out: Path | None) -> None:
+    """Before anything is trained. Raises ConfigurationError, DataError where no version could pass such a gate."""
+    if found := trained_on(spec, training=training, held_out=held_out):
+        raise DataError(
+            f"the gate's data are contaminated: {'; '.join(found)}. Take these rows out of one of both files."
+        )
+
+
+def trained_on(spec: job_pb2.GateSpec, *, training: Path, held_out: Path | None) -> list[str]:
+    """A sentence for each held-out row that is learned. Raises ConfigurationError, DataError."""
+    learned = read_learned(training)
+    if spec.WhichOneof("metric") == "task":
+        task = _task(spec.task)
+        return contamination(_questions(task, spec), learned, what=f"the task {task.name}")
+    if held_out is None:
+        raise ConfigurationError("the gate has no held-out rows: give a file to the gate, or a validation file.")
+    return contamination(read_rows(held_out), learned, what="the gate's held-out rows")
+
+
 def evaluate_gate(
     client: Client, candidate: Candidate, spec: job_pb2.GateSpec, *, training: Path, held_out: Path | None
 ) -> pb.GateReport:
@@ -63,18 +82,15 @@ def evaluate_gate(
     Nothing is asked where held-out rows were trained on; the report names them then.
     Raises DataError, ConfigurationError where the gate cannot be carried out; GraftClientError.
     """
-    max_rows, learned = spec.max_rows or DEFAULT_MAX_ROWS, read_learned(training)
-    if spec.WhichOneof("metric") == "task":
-        return _by_task(client, candidate, _task(spec.task), learned, max_rows)
-    if held_out is None:
-        raise ConfigurationError("the gate has no held-out rows: give a file to the gate, or a validation file.")
-    rows = read_rows(held_out)
-    metric = "grader" if spec.WhichOneof("metric") == "grader" else "validation loss"
-    found = contamination(rows, learned, what="the gate's held-out rows")
+    found = trained_on(spec, training=training, held_out=held_out)
+    kind = spec.WhichOneof("metric")
+    metric = {"task": spec.task, "grader": "grader"}.get(str(kind), "validation loss")
     if found:
         return _contaminated(client, candidate, metric, found)
-    rows = rows[:max_rows]
-    is_loss = metric == "validation loss"
+    if kind == "task" or held_out is None:
+        return _by_task(client, candidate, _task(spec.task), spec)
+    rows = read_rows(held_out)[: _max_rows(spec)]
+    is_loss = kind != "grader"
     marks = marks_by_log_probability(client, rows) if is_loss else marks_by_grader(client, rows, spec)
     stable, name = stable_digest(client, candidate.adapter), _named(candidate.adapter, candidate.digest)
     return report_of(
@@ -97,15 +113,11 @@ def stable_digest(client: Client, adapter: str) -> str:
     return next((one.version_digest for one in aliases if one.alias == STABLE), "")
 
 
-def _by_task(client: Client, candidate: Candidate, task: Task, learned: Sequence[Row], max_rows: int) -> pb.GateReport:
-    questions = [_asked(index, one.prompt, one.targets) for index, one in enumerate(task.questions[:max_rows], start=1)]
-    found = contamination(questions, learned, what=f"the task {task.name}")
-    if found:
-        return _contaminated(client, candidate, task.name, found)
+def _by_task(client: Client, candidate: Candidate, task: Task, spec: job_pb2.GateSpec) -> pb.GateReport:
     stable = stable_digest(client, candidate.adapter)
     names = [_named(candidate.adapter, candidate.digest), BASE]
     names += [_named(candidate.adapter, stable)] if stable else []
-    plan = Plan(limit=max_rows, seed=SEED)
+    plan = Plan(limit=_max_rows(spec), seed=SEED)
     outcomes = evaluate([ServedModel(client, name) for name in names], [task], plan)
     own, base, *of_stable = map(_marks, outcomes)
     return report_of(
@@ -132,6 +144,15 @@ def _marks(outcome: Outcome) -> list[float | None]:
     key = outcome.main_key
     sign = 1.0 if metric_of(outcome.task, key).higher_is_better else -1.0
     return [None if one.problem else sign * one.marks[key] for one in outcome.records]
+
+
+def _max_rows(spec: job_pb2.GateSpec) -> int:
+    return spec.max_rows or DEFAULT_MAX_ROWS
+
+
+def _questions(task: Task, spec: job_pb2.GateSpec) -> list[Row]:
+    asked = task.questions[: _max_rows(spec)]
+    return [_asked(index, one.prompt, one.targets) for index, one in enumerate(asked, start=1)]
 
 
 def _asked(index: int, prompt: object, targets: Sequence[str]) -> Row:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from graft.client import GraftClientError
 from graft.training.errors import ConfigurationError, DataError, TrainingError
-from graft.training.gate.gate import Candidate, release
+from graft.training.gate.gate import Candidate, check_gate, release
 from graft.training.gate.told import news_of, not_carried_out
 from graft.training.worker.child import AWAY
 from graft.training.worker.client import TRANSFER_SECONDS, WorkerClient
@@ -85,6 +85,7 @@ class Attempt:
         child: Child | None = None
         try:
             self._fetch()
+            self._check_gate()
             while not self._is_stopping:
                 if self._is_trained:
                     return self._finish()
@@ -136,6 +137,12 @@ class Attempt:
             self._said(
                 lambda: self._acting.download_version(made.adapter, made.version_digest, start), "download_failed"
             )
+
+    def _check_gate(self) -> None:
+        """Hours before it is asked. Raises ``ConfigurationError``, ``DataError`` where no version could pass it."""
+        folder = self._folder
+        if folder.spec.HasField("gate") and not self._is_trained:
+            check_gate(folder.spec.gate, training=folder.training_file, held_out=folder.held_out_file)
 
     def _start(self) -> Child:
         self._folder.hold.unlink(missing_ok=True)
