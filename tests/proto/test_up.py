@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,3 +73,21 @@ def test_what_the_worker_would_refuse_is_refused_before_the_server_is_started(
     with pytest.raises(UserError, match=words):
         up.run(said(*arguments, "--", "localhost"))
     assert not (tmp_path / "serve.json").exists()
+
+
+def test_a_second_signal_ends_nobody_who_has_the_id_of_one_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was waited for has given its id back."""
+    killed: list[int] = []
+    monkeypatch.setattr(module.os, "killpg", lambda group, number: killed.append(group))
+    both = module.Both(said())
+    ended, living = (subprocess.Popen([sys.executable, "-c", one]) for one in ("", "import signal; signal.pause()"))
+    try:
+        ended.wait()
+        both._processes = [ended, living]
+        with both._signals():
+            for _ in range(2):
+                signal.raise_signal(signal.SIGTERM)
+        assert killed == [living.pid]
+    finally:
+        living.kill()
+        living.wait()

@@ -86,7 +86,8 @@ class Both:
         def hear(number: int, frame: FrameType | None) -> None:
             self._asked += 1
             if self._asked > 1:
-                for process in self._processes:
+                # Of one that was waited for the id is another's by now.
+                for process in (one for one in self._processes if one.returncode is None):
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
 

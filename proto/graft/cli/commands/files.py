@@ -101,6 +101,14 @@ def _download(client: Client, args: argparse.Namespace) -> Shown:
 
 
 def _delete(client: Client, args: argparse.Namespace) -> Shown:
+    from graft.cli.failure import UserError
+    from graft.client import NotFound
+
+    for file in args.files:
+        try:
+            client.get_file(file)
+        except NotFound as error:
+            raise UserError(f"{error}: nothing was deleted (graft files list shows what is there)") from None
     for file in args.files:
         client.delete_file(file)
     return {"deleted": args.files}, f"deleted {', '.join(args.files)}"

@@ -53,6 +53,8 @@ async def test_files_by_hand(run: Run, rows: str, tmp_path: Path) -> None:
     assert "say --overwrite" in await run("files", "download", file, str(back), ends=2)
     await run("files", "download", file, str(back), "--overwrite")
     assert json.loads(await run("files", "list", "--json"))[0]["id"] == file
+    assert "nothing was deleted" in await run("files", "delete", file, "file-missing", ends=2)
+    assert json.loads(await run("files", "list", "--json"))[0]["id"] == file
     await run("files", "delete", file)
     assert "graft files list shows" in await run("files", "show", file, ends=2)
     assert "nothing was uploaded" in await run("files", "upload", rows, "missing.jsonl", ends=2)
