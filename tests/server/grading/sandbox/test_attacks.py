@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -66,3 +67,17 @@ def test_ends_with_the_server(python: Path, when: str) -> None:
             server.kill()
     psutil.wait_procs(left_over(), timeout=60)
     assert left_over() == []
+
+
+def test_only_a_group_whose_id_is_still_its_own_is_killed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The id of a process that was waited for may be another's by then."""
+    kill, there = os.killpg, []
+
+    def killpg(group: int, number: int) -> None:
+        there.append(Path(f"/proc/{group}").exists())
+        kill(group, number)
+
+    monkeypatch.setattr("graft.server.grading.sandbox.sandbox.os.killpg", killpg)
+    found = sandbox.run(Script(source="import os\ndef grade(sample, item):\n    os._exit(3)\n"))
+    assert isinstance(found, ScriptFault) and "ended with code 3" in found.details
+    assert there and all(there)

@@ -63,6 +63,24 @@ class FirstProcess:
             raise NotEnding(f"the sandbox's process {self.pid} was killed, and is there {_END_SECONDS:g} s later")
 
 
+def exit_code(pid: int, seconds: float) -> int | None:
+    """How a child of ours has ended, a signal as its negative number; None where it has not within so many seconds.
+
+    It is not waited for: until somebody does, its id is nobody else's, and its group may be killed by it.
+    """
+    handle = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        if not poll.poll(max(0.0, seconds) * 1000):
+            return None
+    finally:
+        os.close(handle)
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
 def _descendants(pid: int) -> Iterator[int]:
     waiting = [pid]
     while waiting:

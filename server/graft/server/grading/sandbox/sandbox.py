@@ -17,7 +17,7 @@ from typing import Any
 from graft.server.grading.sandbox import runner
 from graft.server.grading.sandbox.command import ENVIRONMENT, UNPRIVILEGED, Interpreter, sandboxed
 from graft.server.grading.sandbox.limits import Limits
-from graft.server.grading.sandbox.processes import FirstProcess, NotEnding
+from graft.server.grading.sandbox.processes import FirstProcess, NotEnding, exit_code
 from graft.server.grading.sandbox.system_calls import call_filter
 from graft.server.grading.sandbox.watch import ScriptFault, Watch, there
 
@@ -128,7 +128,7 @@ class Sandbox:
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
-    """With what bwrap made and has not yet bound to its own life."""
+    """With what bwrap made and has not yet bound to its own life. Nobody has waited for it: the id is its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -189,9 +189,8 @@ def _readable(handle: int, deadline: float) -> bool:
 
 def _last_words(process: subprocess.Popen[bytes]) -> str:
     """Of bwrap, which is ending."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_START_SECONDS)
+    code = exit_code(process.pid, _START_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     words = there(process.stderr).read(_MAX_SHOWN).decode(errors="replace").strip()
-    return words or f"bwrap ended with code {process.returncode}"
+    return words or (f"bwrap ended with code {code}" if code is not None else "bwrap said nothing, and did not end")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 from graft.server.grading.sandbox.limits import Limits
-from graft.server.grading.sandbox.processes import FirstProcess
+from graft.server.grading.sandbox.processes import FirstProcess, exit_code
 
 _TICK_SECONDS = 0.02
 _CHUNK_BYTES = 1 << 16
@@ -108,9 +108,8 @@ class Watch:
         return ScriptFault(kind="time", details=f"the script did not end within {self._limits.seconds:g} s")
 
     def _ended(self) -> ScriptFault:
-        try:
-            code = self._process.wait(timeout=max(0.1, self._deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        code = exit_code(self._process.pid, max(0.1, self._deadline - time.monotonic()))
+        if code is None:
             return ScriptFault(kind="ended", details="the script closed its output before grade returned")
         # bwrap says signals as a shell does.
         if code == 128 + signal.SIGXCPU:
