@@ -1,4 +1,4 @@
-"""What the demo of reinforcement reckons with: gaps in windows, a curve, a recipe."""
+"""What the demo of reinforcement reckons with: gaps in windows, what is refused first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from graft.cli.commands import demo
 from graft.cli.demo.report import Report
-from graft.cli.demo.rl.curve import HEIGHT, WIDTH, curve
 from graft.cli.demo.rl.demo import Asked, _judge, _shown
 from graft.cli.demo.rl.others import Others, Window
 from graft.cli.failure import UserError
@@ -33,19 +32,6 @@ def test_a_gap_counts_where_it_lies_as_a_whole() -> None:
     assert others.gap_seconds(is_training=True, percent=50) == 0.25
     assert [one["num"] for one in others.by_window()] == [1, 2]
     assert Others(target="nobody").gap_seconds(is_training=True) is None
-
-
-def test_a_curve_rises_as_its_values_do() -> None:
-    lines = curve([0.0, 0.5, 1.0])
-    assert len(lines) == HEIGHT + 1
-    columns = list(zip(*(line.split("┤")[1] for line in lines[:-1]), strict=True))
-    assert [sum(cell != " " for cell in column) for column in columns] == [0, HEIGHT // 2, HEIGHT]
-
-
-@pytest.mark.parametrize("num", [0, 1, WIDTH, WIDTH + 1, 10 * WIDTH])
-def test_a_curve_has_room_for_any_number(num: int) -> None:
-    lines = curve([0.3] * num)
-    assert all(len(line.split("┤")[1]) == min(num, WIDTH) for line in lines[:-1])
 
 
 ROUND = {"step": 0, "reward": 0.5, "validation_reward": 0.9, "validation_reward_before": 0.1, "seconds": 1.0}

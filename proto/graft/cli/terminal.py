@@ -15,11 +15,23 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 
 def paint(text: str, colour: str, *, stream: TextIO | None = None) -> str:
-    """`text` in a colour, or as it is where `stream` (stdout) is no terminal or NO_COLOR is set (no-color.org)."""
-    stream = stream or sys.stdout
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+    """`text` in a colour, or as it is where `stream` (stdout) shows none."""
+    return painted(text, _CODES[colour]) if shows_colours(stream or sys.stdout) else text
+
+
+def painted(text: str, code: str) -> str:
+    """By ECMA-48's number of a colour."""
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether what was written can be written over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def shows_colours(stream: TextIO) -> bool:
+    """Not where it is no terminal or NO_COLOR is set (no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

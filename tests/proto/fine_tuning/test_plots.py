@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from graft.cli.plots.canvas import Canvas
 from graft.cli.plots.chart import Style, chart
 from graft.cli.plots.screen import Screen, style_of
+from graft.cli.terminal import paint
 from tests.proto.fine_tuning.terminal import displayed
 
 DOTS = Style(colours=False, unicode=True)
@@ -103,3 +104,16 @@ def test_where_nothing_but_ascii_can_be_written_letters_are() -> None:
     for encoding, has_unicode in (("utf-8", True), ("ascii", False), ("latin-1", False)):
         style = style_of(io.TextIOWrapper(io.BytesIO(), encoding=encoding))
         assert (style.unicode, style.colours) == (has_unicode, False)
+
+
+@pytest.mark.parametrize(("term", "has_colours"), [("xterm", True), ("dumb", False)])
+def test_a_terminal_that_shows_no_colours_gets_none(
+    term: str, has_colours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert (paint("word", "red", stream=Terminal()) != "word") is style_of(Terminal()).colours is has_colours

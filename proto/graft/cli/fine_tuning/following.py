@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from graft.cli.fine_tuning.curves import Curves
 from graft.cli.fine_tuning.frame import frame
 from graft.cli.fine_tuning.texts import event_line, failure_text, state_of
-from graft.cli.plots.screen import Screen, is_terminal, style_of
+from graft.cli.plots.screen import Screen, style_of
+from graft.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
     from graft.client import Client

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graft.cli.plots.canvas import Canvas
+from graft.cli.terminal import painted
 
 Points = Sequence[tuple[float, float]]
 """Steps, rising, and values."""
@@ -25,7 +26,7 @@ class Style:
     """Braille characters and lines."""
 
     def paint(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colours else text
+        return painted(text, code) if self.colours else text
 
     def letters(self, num_curves: int) -> str:
         """Empty where dots are drawn."""

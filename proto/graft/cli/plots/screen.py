@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TextIO
 
 from graft.cli.plots.chart import Style
+from graft.cli.terminal import shows_colours
 
 _NEEDED = "⣿┤●"
 
 
 def style_of(stream: TextIO) -> Style:
-    """What `stream` shows: no colour where it is no terminal or NO_COLOR is set (no-color.org)."""
+    """What `stream` shows."""
     try:
         _NEEDED.encode(stream.encoding or "ascii")
         has_unicode = True
     except (UnicodeEncodeError, LookupError):
         has_unicode = False
-    return Style(colours=is_terminal(stream) and not os.environ.get("NO_COLOR"), unicode=has_unicode)
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Whether what was written can be written over."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return Style(colours=shows_colours(stream), unicode=has_unicode)
 
 
 class Screen:

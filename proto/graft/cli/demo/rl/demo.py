@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from graft.cli.demo.report import Report
-from graft.cli.demo.rl.curve import curve
 from graft.cli.demo.rl.others import NUM_STREAMS, Others
 from graft.cli.demo.rl.recipe import GRADER, NUM_HELD_OUT, settings
 from graft.cli.demo.rl.training import Training
 from graft.cli.demo.variety import BASE
 from graft.cli.load import milliseconds
+from graft.cli.plots.chart import chart
+from graft.cli.plots.screen import style_of
 from graft.cli.server_process import ServerProcess, run_command
 
 _WARM_SECONDS, _BEFORE_SECONDS, _TRAINING_SECONDS, _HALTED_SECONDS, _SETTLING_SECONDS = 3.0, 15.0, 40.0, 8.0, 1.0
 _MOST_SECONDS = 1200.0
+_WIDTH, _HEIGHT = 70, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +176,8 @@ def _shown(asked: Asked, rounds: list[dict[str, Any]], others: Others, seconds: 
 
 
 def _judge(shown: Shown, report: Report) -> None:
-    for line in curve(shown.rewards):
+    rewards = [(float(number), reward) for number, reward in enumerate(shown.rewards, start=1)]
+    for line in chart("", {"reward": rewards}, width=_WIDTH, height=_HEIGHT, style=style_of(sys.stdout)):
         report.say(line)
     report.say(f"mean reward of each round's {len(shown.rewards)}, from the first to the last")
     first, last = shown.reward_first, shown.reward_last
