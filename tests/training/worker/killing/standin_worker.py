@@ -18,7 +18,7 @@ from graft.training.worker.supervising.worker import Worker, WorkerSettings
 
 
 def main(target: str, folder: str, name: str, base: str) -> int:
-    # gRPC makes a deadline of the wall clock and takes it off again within microseconds: between the two it stands still.
+    # gRPC makes a deadline of the wall clock and takes it off again within microseconds: there it stands still.
     vars(_channel)["time"] = SimpleNamespace(**vars(time))
     true, signs = time.time, itertools.cycle((1, -1))
     time.time = lambda: true() + next(signs) * 3600
