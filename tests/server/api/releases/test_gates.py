@@ -36,7 +36,7 @@ async def created(server: Server, gate: Any, **others: Any) -> Any:
 
 
 async def test_a_jobs_gate_is_the_same_over_both_fronts(server: Server) -> None:
-    job = await created(server, GATE)
+    job = await created(server, GATE, adapter="fruit")
     given = job.model_extra["gate"]
     assert given["validation_loss"] == {} and given["canary"]["share_percent"] == 20 and given["max_rows"] == 200
     message = (await job_stub(server).GetJob(jobs.GetJobRequest(job=job.id))).job.spec.gate
@@ -45,6 +45,7 @@ async def test_a_jobs_gate_is_the_same_over_both_fronts(server: Server) -> None:
     spec = jobs.JobSpec(
         method=jobs.JOB_METHOD_SUPERVISED, model="tiny", training_file=await uploaded(server), gate=message
     )
+    spec.adapter = "fruit"
     spec.validation_file = await uploaded(server)
     other = (await job_stub(server).CreateJob(jobs.CreateJobRequest(spec=spec))).job
     assert other.spec.gate == message
