@@ -410,8 +410,8 @@ class Assembly:
             receipt=parity.receipt,
             parity_is_off=self.settings.parity == "off",
         )
-        self.resources.push_async_callback(releases.close)
-        self.resources.callback(watched(releases.run(), "looking after rollouts").cancel)
+        self.resources.push_async_callback(releases.counting.close)
+        self.resources.callback(watched(releases.counting.run(), "looking after rollouts").cancel)
         return releases
 
     def _serving(

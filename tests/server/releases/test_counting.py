@@ -18,7 +18,7 @@ from graft.server.engine.engine import EngineDied
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.registry.thread import CatalogThread
-from graft.server.releases import releases as module
+from graft.server.releases import counting as module
 from graft.server.releases import traffic
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.releases import Releases
@@ -117,7 +117,7 @@ async def test_what_a_caller_who_goes_away_has_counted_counts_once(
     call.cancel()
     await asyncio.wait([call])
     may_end.set()
-    await counting.releases.close()
+    await counting.releases.counting.close()
     assert counting.num_answers(rollout) == 5
 
 
@@ -138,7 +138,7 @@ async def test_one_rollout_that_cannot_be_counted_holds_up_no_other_and_is_told_
         patch.setattr(counting.kept.catalog, "count", broken)
         await counting.releases.listed("acme", None, before=None, limit=9)
         assert [counting.num_answers(rollout) for rollout in (one, other)] == [5, 0]
-    await counting.releases.close()
+    await counting.releases.counting.close()
     assert [counting.num_answers(rollout) for rollout in (one, other)] == [5, 5]
 
 
@@ -163,8 +163,8 @@ async def test_what_waits_for_a_database_that_is_away_is_bounded(
         for number in range(20):
             answer(number)
             if number % 5 == 0:
-                await counting.releases.count()
-    await counting.releases.close()
+                await counting.releases.counting.count()
+    await counting.releases.counting.close()
     assert counting.num_answers(rollout) == 8
     assert caplog.text.count("further ones are dropped") == 1
 
@@ -185,7 +185,7 @@ async def test_the_loop_survives_any_error_and_promotes_the_others(
     for rollout in (other, one):
         counting.tell(rollout, WELL)
     monkeypatch.setattr(counting.loading, "find_version", broken)
-    loop = asyncio.ensure_future(counting.releases.run())
+    loop = asyncio.ensure_future(counting.releases.counting.run())
     async with asyncio.timeout(60):
         await failed.wait()
         await counting.until(other, Stage.STABLE)
@@ -207,7 +207,7 @@ async def test_under_traffic_the_loop_pauses_between_its_turns(
         return under_way()
 
     monkeypatch.setattr(counting.kept.catalog, "under_way", counted)
-    loop = asyncio.ensure_future(counting.releases.run())
+    loop = asyncio.ensure_future(counting.releases.counting.run())
     for _ in range(200):
         counting.traffic.has_news.set()
         await counting.thread.run(lambda: None)

@@ -1,42 +1,34 @@
-"""What can be done with releases: decide by a gate's report, begin, promote and take back canaries, count answers."""
+"""What can be done with releases: decide by a gate's report, begin, promote and take back canaries, take outcomes."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from graft.adapters.adapter import STABLE, AdapterVersion
-from graft.adapters.errors import Conflict, GraftError, IncompatibleAdapter
-from graft.server.engine.engine import EngineError, LoadFailed
-from graft.server.errors import ParityFailed, ServingError
+from graft.adapters.errors import Conflict, IncompatibleAdapter
+from graft.server.engine.engine import LoadFailed
+from graft.server.errors import ParityFailed
 from graft.server.management import Management
 from graft.server.operations.metrics import Metrics
 from graft.server.parity.receipt import Receipt
 from graft.server.registry.thread import CatalogThread
 from graft.server.releases.catalog import RolloutCatalog
-from graft.server.releases.policy.canary import CanarySpec, Verdict, judge
+from graft.server.releases.counting import Counting
+from graft.server.releases.moving import Moves
+from graft.server.releases.policy.canary import CanarySpec
 from graft.server.releases.policy.gate import GateReport, GateSpec, Parity, decide
 from graft.server.releases.policy.stages import Stage
 from graft.server.releases.rollout import Rollout, rollout_ids
-from graft.server.releases.store.counting import Counted
 from graft.server.releases.store.rows import gate_row, report_row
 from graft.server.releases.traffic import Traffic
 
-_log = logging.getLogger(__name__)
-# What other servers write is seen so late, and what could not be written is tried again.
-_LOOK_SECONDS = 2.0
-# Each turn writes to the disk: under traffic there is news always.
-_PAUSE_SECONDS = 0.25
 _BY_HAND = "asked for by hand"
 _PREFIXES = ("chatcmpl-", "cmpl-", "resp_")
-T = TypeVar("T")
 
 
 class Releases:
-    """The verbs of one tenant's rollouts, and the loop that counts. All may raise what the catalog does."""
+    """The verbs of one tenant's rollouts. All may raise what the catalog does."""
 
     def __init__(
         self,
@@ -51,9 +43,9 @@ class Releases:
     ) -> None:
         """`receipt` gives that of a version in the engine."""
         self._catalog, self._thread, self._management = catalog, thread, management
-        self._traffic, self._metrics = traffic, metrics
-        self._receipt, self._parity_is_off = receipt, parity_is_off
-        self._counting = asyncio.Lock()
+        self._traffic, self._receipt, self._parity_is_off = traffic, receipt, parity_is_off
+        self._moves = Moves(catalog, thread, management, traffic, metrics)
+        self.counting = Counting(catalog, thread, traffic, self._moves)
 
     async def decide(
         self,
@@ -142,25 +134,27 @@ class Releases:
 
     async def get(self, tenant: str, id: str) -> Rollout:
         """One rollout, with all that this server has to tell of it. Raises `NoSuchResource`."""
-        await self.count()
+        await self.counting.count()
         return await self._thread.run(lambda: self._catalog.get(tenant, id))
 
     async def listed(self, tenant: str, adapter: str | None, *, before: str | None, limit: int) -> tuple[Rollout, ...]:
         """The newest before this id, or of all."""
-        await self.count()
+        await self.counting.count()
         return await self._thread.run(lambda: self._catalog.listed(tenant, adapter, before=before, limit=limit))
 
     async def promote(self, tenant: str, adapter: str, *, request_id: str | None) -> Rollout:
         """Make the adapter's canary stable. Raises NotFound where it has none, and what loading it does."""
-        await self.count()
+        await self.counting.count()
         found = await self._thread.run(lambda: self._catalog.to_promote(tenant, adapter, request_id=request_id))
-        return await self._promote(found, (_BY_HAND,), request_id=request_id)
+        return await self._moves.promote(found, (_BY_HAND,), request_id=request_id)
 
     async def roll_back(self, tenant: str, adapter: str, *, request_id: str | None) -> Rollout:
         """Take the canary back, or what became stable last. Raises NotFound, Conflict."""
-        await self.count()
-        done = await self._write(lambda: self._catalog.roll_back(tenant, adapter, (_BY_HAND,), request_id=request_id))
-        self._tell(done)
+        await self.counting.count()
+        done = await self._moves.write(
+            lambda: self._catalog.roll_back(tenant, adapter, (_BY_HAND,), request_id=request_id)
+        )
+        self._moves.tell(done)
         return done
 
     async def outcome(self, tenant: str, response: str, value: float) -> bool:
@@ -168,110 +162,23 @@ class Releases:
         names = [response, *(response.removeprefix(one) for one in _PREFIXES if response.startswith(one))]
         for name in names:
             await self._traffic.ended(name)
-        await self.count()
+        await self.counting.count()
         for name in names:
-            counted = await self._write(partial(self._catalog.outcome, tenant, name, value))
+            counted = await self._moves.write(partial(self._catalog.outcome, tenant, name, value))
             if counted is not None:
-                self._ended(counted)
+                self.counting.ended(counted)
                 self._traffic.has_news.set()
                 return True
         return False
-
-    async def run(self) -> None:
-        """Count what is told, promote what has ended well, and look at what other servers have done, for ever."""
-        while True:
-            try:
-                is_done = await self._look()
-            except Exception as error:  # of whatever kind: who counts goes on counting
-                _log.warning("rollouts were not looked after for now: %s", error, exc_info=_unexpected(error))
-                is_done = False
-            await asyncio.sleep(_PAUSE_SECONDS if is_done else _LOOK_SECONDS)
-            try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._traffic.has_news.wait()
-            except TimeoutError:
-                pass
-
-    async def count(self) -> bool:
-        """Write what was told since, of all tenants; whether all could be.
-
-        What could not be written is told again later, and concerns no caller. It goes on where a caller goes away.
-        """
-        return await asyncio.shield(asyncio.ensure_future(self._count()))
-
-    async def close(self) -> None:
-        """Write what is left to tell."""
-        if not await self.count():
-            _log.warning("the last answers of canaries were not counted")
-
-    async def _count(self) -> bool:
-        async with self._counting:
-            told, failed = self._traffic.take(), []
-            try:
-                while told:
-                    rollout, answers = told[-1]
-                    try:
-                        counted = await self._write(partial(self._catalog.count, rollout, answers))
-                    except Exception as error:
-                        _log.warning("answers for %s wait: %s", rollout.id, error, exc_info=_unexpected(error))
-                        failed.append((rollout, answers))
-                    else:
-                        self._ended(counted)
-                    told.pop()
-            finally:
-                for one, those in (*told, *failed):
-                    self._traffic.put_back(one, those)
-        return not failed
-
-    async def _look(self) -> bool:
-        is_done = await self.count()
-        # A write of nothing: the picture of the catalog is read anew where another server has moved an alias.
-        await self._write(lambda: None)
-        found = await self._thread.run(self._catalog.under_way)
-        self._traffic.watch(found)
-        # Also those that another server counted to the end.
-        for one in found:
-            try:
-                await self._end_of(one)
-            except Exception as error:  # one tenant's canary holds up no other's
-                _log.warning("%s was not promoted for now: %s", one.id, error, exc_info=_unexpected(error))
-                is_done = False
-        return is_done
-
-    def _ended(self, counted: Counted) -> None:
-        if counted.has_ended:
-            self._tell(counted.rollout)
-
-    async def _end_of(self, rollout: Rollout) -> None:
-        if rollout.stage is not Stage.CANARY or rollout.canary is None:
-            return
-        found = judge(rollout.canary, rollout.canary_tally, rollout.stable_tally)
-        if found.verdict is not Verdict.PROMOTE:
-            return
-        try:
-            await self._promote(rollout, found.reasons)
-        except (LoadFailed, ParityFailed, IncompatibleAdapter) as error:
-            why = (f"it could not be loaded any more: {error}",)
-            self._tell(await self._write(lambda: self._catalog.roll_back(*rollout.key, why)))
-
-    async def _promote(self, rollout: Rollout, reasons: Sequence[str], *, request_id: str | None = None) -> Rollout:
-        if rollout.stage is not Stage.CANARY:
-            return rollout
-        tenant, adapter = rollout.key
-        target = await self._management.find_version(tenant=tenant, adapter=adapter, version=rollout.version_digest)
-        await self._management.load(target)
-        done = await self._write(lambda: self._catalog.promote(rollout, reasons, request_id=request_id))
-        self._tell(done)
-        return done
 
     async def _recalled(self, tenant: str, request_id: str | None, call: object) -> Rollout | None:
         """Asked first: what the request has done may be what would refuse it now."""
         return await self._thread.run(lambda: self._catalog.recalled(tenant, request_id=request_id, call=call))
 
     async def _begin(self, rollout: Rollout, request_id: str | None, call: object) -> Rollout:
-        begun = await self._write(lambda: self._catalog.begin(rollout, request_id=request_id, call=call))
+        begun = await self._moves.write(lambda: self._catalog.begin(rollout, request_id=request_id, call=call))
         if begun.id == rollout.id:
-            self._tell(begun)
+            self._moves.tell(begun)
         return begun
 
     async def _load(self, target: AdapterVersion) -> tuple[str, ...]:
@@ -290,17 +197,3 @@ class Releases:
     def _stable(self, tenant: str, adapter: str) -> str | None:
         pointed = self._management.aliases_of(tenant, adapter)
         return next((version.digest for alias, version in pointed if alias.name == STABLE), None)
-
-    async def _write(self, call: Callable[[], T]) -> T:
-        return await self._thread.write(lambda catalog: call())
-
-    def _tell(self, rollout: Rollout) -> None:
-        """What this server did; the data plane hears of it at once."""
-        self._metrics.rollouts.labels(stage=rollout.stage.value).inc()
-        _log.info("%s of %s is %s: %s", rollout.id, rollout.adapter, rollout.stage, "; ".join(rollout.reasons))
-        self._traffic.changed(rollout)
-
-
-def _unexpected(error: Exception) -> Exception | None:
-    """Whose trace the log needs."""
-    return None if isinstance(error, GraftError | ServingError | EngineError | OSError) else error
