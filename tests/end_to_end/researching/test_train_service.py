@@ -25,9 +25,9 @@ from tests.running import STARTED, Server
 
 pytestmark = pytest.mark.slow
 IDS = [17, 44, 91, 120, 33, 250, 71]
-SDK = os.environ.get("GRAFT_TINKER_PYTHON") or (sys.executable if importlib.util.find_spec("tinker") else None)
+SDK = os.environ.get("TINKER_INTERPRETER") or (sys.executable if importlib.util.find_spec("tinker") else None)
 needs_sdk = pytest.mark.skipif(
-    SDK is None, reason="no tinker SDK: install `tinker` beside a Python, and name that in GRAFT_TINKER_PYTHON"
+    SDK is None, reason="no tinker SDK: install `tinker` beside a Python, and name that in TINKER_INTERPRETER"
 )
 LOOPS = Path(__file__).parent / "loops"
 
