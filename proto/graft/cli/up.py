@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,12 +16,9 @@ from types import FrameType
 from typing import Any
 
 from graft.cli.failure import CommandFailed
-from graft.cli.server_process import graft_command
+from graft.cli.server_process import end_with_this, graft_command
 
 _LOOK_SECONDS = 0.1
-_PR_SET_PDEATHSIG = 1
-"""<linux/prctl.h>"""
-_LIBC = ctypes.CDLL(None)
 
 
 class Both:
@@ -77,7 +72,7 @@ class Both:
 
     def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
         # In sessions of their own: a terminal's Ctrl-C comes here alone, and is passed on in order.
-        process = subprocess.Popen(graft_command(*arguments), start_new_session=True, preexec_fn=_end_with_this)
+        process = subprocess.Popen(graft_command(*arguments), start_new_session=True, preexec_fn=end_with_this)
         self._processes.append(process)
         return process
 
@@ -102,9 +97,3 @@ class Both:
 def _check_alive(name: str, process: subprocess.Popen[bytes]) -> None:
     if (code := process.poll()) is not None:
         raise CommandFailed(f"graft {name} ended with exit status {code}: its own words stand above")
-
-
-def _end_with_this() -> None:
-    """In the child, before it runs: SIGTERM where this process is killed. Only Linux can be asked."""
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.cli.failure import CommandFailed
-from graft.cli.server_process import graft_command, what_matters
+from graft.cli.server_process import end_with_this, graft_command, what_matters
 
 _LOOK_SECONDS = 0.2
 
@@ -30,6 +30,7 @@ class Training:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
+                preexec_fn=end_with_this,
             )
 
     def __enter__(self) -> Training:
