@@ -16,8 +16,11 @@ _FINISH_REASONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """What one choice grew by. `finish_reason` is `stop` or `length` in the choice's last chunk, else None."""
+    """What one choice grew by. `finish_reason` is `stop` or `length` in the choice's last chunk, else None; `id` is the
+    whole answer's, by which `report_outcome` knows it.
+    """
 
+    id: str
     answerer: common_pb2.Answerer
     choice: int
     text: str
@@ -39,8 +42,9 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """A whole answer, who gave it, and what it used."""
+    """A whole answer, who gave it, and what it used. `report_outcome` knows it by its `id`."""
 
+    id: str
     answerer: common_pb2.Answerer
     choices: tuple[Choice, ...]
     usage: inference_pb2.Usage
@@ -60,6 +64,7 @@ class ChunkReader:
     """Turns a stream's messages into chunks, and says in `close` when the stream broke off."""
 
     def __init__(self, num_choices: int) -> None:
+        self._id = ""
         self._answerer: common_pb2.Answerer | None = None
         self._num_choices = num_choices
         self._finished: set[int] = set()
@@ -67,7 +72,7 @@ class ChunkReader:
     def read(self, response: inference_pb2.GenerateResponse) -> Chunk | None:
         """The chunk in `response`, or None where it carries nothing of a choice (who answers, or usage alone)."""
         if response.HasField("answerer"):
-            self._answerer = response.answerer
+            self._id, self._answerer = response.id, response.answerer
         if self._answerer is None:
             raise IncompleteStream("the stream does not begin with who answers")
         finish_reason = _FINISH_REASONS.get(response.finish_reason)
@@ -77,6 +82,7 @@ class ChunkReader:
         if not (response.text or response.token_ids or finish_reason or usage):
             return None
         return Chunk(
+            id=self._id,
             answerer=self._answerer,
             choice=response.choice,
             text=response.text,
@@ -104,6 +110,7 @@ def collect(chunks: Iterable[Chunk], num_choices: int) -> Generation:
         if 0 <= chunk.choice < num_choices:
             choices[chunk.choice].append(chunk)
     return Generation(
+        id=chunks[0].id,
         answerer=chunks[0].answerer,
         choices=tuple(_choice(own) for own in choices),
         usage=usages[-1] if usages else inference_pb2.Usage(),

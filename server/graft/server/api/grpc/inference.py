@@ -89,6 +89,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 message = delta_message(delta)
                 if answerer is not None:
                     message.answerer.CopyFrom(answerer)
+                    message.id = current_request_id()
                     answerer = None
                 if not ticket.meter.num_open:
                     message.usage.CopyFrom(usage_message(ticket))
