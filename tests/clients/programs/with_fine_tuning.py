@@ -9,7 +9,8 @@ import openai
 given = json.loads(sys.argv[1])
 client = openai.OpenAI(base_url=given["url"], api_key="unused", max_retries=0)
 jobs = client.fine_tuning.jobs
-MODEL = given["model"]
+COLOURS = {"stone": "red", "river": "blue", "apple": "green", "cloud": "white"}
+OTHER = "black"
 
 
 def uploaded(name, rows):
@@ -21,86 +22,128 @@ def uploaded(name, rows):
     return file.id
 
 
-def until(job, *states):
+def until(job, look):
     end = time.monotonic() + given["seconds"]
-    while (found := jobs.retrieve(job)).status not in states:
+    while not look(found := jobs.retrieve(job)):
         assert time.monotonic() < end, found
-        assert found.status not in ("failed", "cancelled"), found.error
+        assert found.status not in ("succeeded", "failed", "cancelled"), (found.status, found.error)
         time.sleep(0.2)
     return found
 
 
-chat = [{"role": "user", "content": "a"}]
-answer = [{"role": "assistant", "content": "b"}]
-supervised = uploaded("chats.jsonl", [{"messages": [*chat, *answer]}] * 4)
-held_out = uploaded("held-out.jsonl", [{"messages": [{"role": "user", "content": "c"}, *answer]}] * 2)
+def until_state(job, *states):
+    return until(job, lambda found: found.status in states)
+
+
+def until_step(job):
+    return until(job, lambda found: found.status == "running" and steps_of(job))
+
+
+def events_of(job):
+    """Oldest first, read in pages."""
+    return list(jobs.list_events(job, limit=7))[::-1]
+
+
+def steps_of(job):
+    return [int(one.data["step"]) for one in events_of(job) if one.type == "metrics"]
+
+
+def asked(word):
+    return [{"role": "user", "content": f"Colour of {word}?"}]
+
+
+def said(word):
+    return [{"role": "assistant", "content": word}]
+
+
+supervised = uploaded(
+    "chats.jsonl", [{"messages": [*asked(word), *said(colour)]} for word, colour in COLOURS.items()]
+)
+held_out = uploaded("held-out.jsonl", [{"messages": [*asked("snow"), *said("white")]}] * 2)
 preferences = uploaded(
     "preferences.jsonl",
     [
-        {
-            "input": {"messages": chat},
-            "preferred_output": answer,
-            "non_preferred_output": [{"role": "assistant", "content": "c"}],
-        }
-    ]
-    * 4,
+        {"input": {"messages": asked(word)}, "preferred_output": said(colour), "non_preferred_output": said(OTHER)}
+        for word, colour in COLOURS.items()
+    ],
 )
-questions = uploaded("questions.jsonl", [{"messages": chat, "answer": "b"}] * 4)
-few = {"n_epochs": 1, "batch_size": 2}
+questions = uploaded(
+    "questions.jsonl", [{"messages": asked(word), "answer": colour} for word, colour in COLOURS.items()]
+)
 grader = {
-    "type": "string_check",
-    "name": "right",
+    "type": "text_similarity",
+    "name": "near",
     "input": "{{ sample.output_text }}",
     "reference": "{{ item.answer }}",
-    "operation": "ilike",
+    "evaluation_metric": "fuzzy_match",
 }
 methods = {
-    "supervised": (supervised, {"validation_file": held_out}, {"hyperparameters": few}),
-    "dpo": (preferences, {}, {"hyperparameters": {**few, "beta": 0.1}}),
-    "reinforcement": (questions, {}, {"grader": grader, "hyperparameters": few}),
+    "supervised": (supervised, {"validation_file": held_out}, {}),
+    "dpo": (preferences, {}, {"beta": 0.1}),
+    "reinforcement": (questions, {}, {"reasoning_effort": "low"}),
 }
-told = {"version": openai.__version__, "methods": {}}
-for name in given["methods"]:
-    file, others, settings = methods[name]
+
+
+def made(name, **others):
+    file, files, hyperparameters = methods[name]
+    settings = {"hyperparameters": {"batch_size": 2, "n_epochs": given["epochs"][name], **hyperparameters}}
+    if name == "reinforcement":
+        settings["grader"] = grader
     job = jobs.create(
-        model=MODEL,
-        training_file=file,
-        method={"type": name, name: settings},
-        suffix="mine",
-        seed=3,
-        metadata={"method": name},
-        **others,
+        model=given["model"], training_file=file, method={"type": name, name: settings}, seed=3, **files, **others
     )
     assert job.status == "validating_files" and job.fine_tuned_model is None, job
-    done = until(job.id, "succeeded")
-    events = [one.message for one in jobs.list_events(job.id, limit=2)]
-    checkpoints = list(jobs.checkpoints.list(job.id))
+    return job.id
+
+
+def answer(model, word):
+    reply = client.chat.completions.create(model=model, messages=asked(word), max_completion_tokens=8, temperature=0)
+    assert reply.model and reply.choices[0].finish_reason
+    return reply.choices[0].message.content
+
+
+def told_of(name):
+    """A job that is paused between two of its steps, goes on, and ends in a model; and one that is cancelled."""
+    job = made(name, suffix="mine", metadata={"method": name})
+    until_step(job)
+    assert jobs.pause(job).status in ("pausing", "paused")
+    until_state(job, "paused")
+    num_before = len(steps_of(job))
+    assert jobs.resume(job).status in ("queued", "running")
+    done = until_state(job, "succeeded")
+    steps = steps_of(job)
+    assert steps == list(range(1, len(steps) + 1)) and 0 < num_before < len(steps), (num_before, steps)
+    checkpoints = list(jobs.checkpoints.list(job))
+    assert [one.step_number for one in checkpoints] == sorted((one.step_number for one in checkpoints), reverse=True)
+    assert checkpoints[0].step_number == steps[-1] and checkpoints[0].fine_tuning_job_id == job
     results = [client.files.content(one).read() for one in done.result_files]
-    models = [done.fine_tuned_model, *(one.fine_tuned_model_checkpoint for one in checkpoints)]
     listed = [one.id for one in client.models.list()]
-    replies = [
-        client.chat.completions.create(model=one, messages=chat, max_completion_tokens=2).choices[0].finish_reason
-        for one in models
-    ]
-    assert done.fine_tuned_model in listed and all(results), (listed, len(results))
-    assert [one.id for one in jobs.list(metadata={"method": name})] == [job.id]
-    told["methods"][name] = {
+    assert done.fine_tuned_model in listed and results and all(results), (listed, len(results))
+    assert [one.id for one in jobs.list(metadata={"method": name})] == [job]
+    second = made(name)
+    until_state(second, "queued", "running")
+    assert jobs.pause(second).status in ("pausing", "paused")
+    until_state(second, "paused")
+    assert jobs.resume(second).status in ("queued", "running")
+    until_step(second)
+    assert jobs.cancel(second).status == "cancelled"
+    cancelled = jobs.retrieve(second)
+    assert cancelled.status == "cancelled" and cancelled.fine_tuned_model is None and cancelled.finished_at
+    return {
         "model": done.fine_tuned_model,
         "tokens": done.trained_tokens,
-        "events": len(events),
+        "events": len(events_of(job)),
+        "figures": [one.data for one in events_of(job) if one.type == "metrics"],
         "checkpoints": len(checkpoints),
         "results": len(results),
-        "replies": len(replies),
+        "answers": {word: answer(done.fine_tuned_model, word) for word in COLOURS},
+        "first": answer(checkpoints[-1].fine_tuned_model_checkpoint, "stone"),
     }
-# Waits behind nothing, and is paused, resumed and cancelled all the same.
-job = jobs.create(model=MODEL, training_file=supervised, method={"type": "supervised", "supervised": {}})
-until(job.id, "queued", "running")
-assert jobs.pause(job.id).status in ("pausing", "paused")
-until(job.id, "paused")
-assert jobs.resume(job.id).status in ("queued", "running")
-assert jobs.cancel(job.id).status == "cancelled"
-wrong = uploaded("wrong.jsonl", [{"messages": chat}, {"prompt": 1}])
-job = jobs.create(model=MODEL, training_file=wrong)
+
+
+told = {"version": openai.__version__, "taught": COLOURS, "methods": {name: told_of(name) for name in given["methods"]}}
+wrong = uploaded("wrong.jsonl", [{"messages": asked("stone")}, {"prompt": 1}])
+job = jobs.create(model=given["model"], training_file=wrong)
 while (failed := jobs.retrieve(job.id)).status != "failed":
     time.sleep(0.1)
 told["failed"] = failed.error.message
