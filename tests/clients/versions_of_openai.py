@@ -16,13 +16,19 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).parent / "programs" / "with_fine_tuning.py"
-METHODS = ("supervised", "dpo", "reinforcement")
+FEW: Mapping[str, Mapping[str, Any]] = {
+    "supervised": {"n_epochs": 1, "batch_size": 2},
+    "dpo": {"n_epochs": 1, "batch_size": 2, "beta": 0.1},
+    "reinforcement": {"n_epochs": 1, "batch_size": 2},
+}
 PYTHONS = (sys.executable, *filter(None, os.environ.get("OPENAI_INTERPRETERS", "").split(":")))
 
 
-async def told_by(python: str, url: str, folder: Path, *, model: str, epochs: Mapping[str, int]) -> dict[str, Any]:
-    """What the script tells at its end; it has checked by then what needs no numbers."""
-    given = json.dumps({"url": f"{url}/v1", "model": model, "methods": METHODS, "epochs": epochs, "seconds": 240})
+async def told_by(
+    python: str, url: str, folder: Path, *, model: str, methods: Mapping[str, Mapping[str, Any]] = FEW
+) -> dict[str, Any]:
+    """What the script tells at its end, having checked what needs no numbers. `methods`: their hyperparameters."""
+    given = json.dumps({"url": f"{url}/v1", "model": model, "methods": methods, "seconds": 240})
     process = await asyncio.create_subprocess_exec(
         python,
         str(PROGRAM),
@@ -39,7 +45,7 @@ async def told_by(python: str, url: str, folder: Path, *, model: str, epochs: Ma
             await process.wait()
     assert process.returncode == 0, errors.decode()[-4000:]
     told: dict[str, Any] = json.loads(said.splitlines()[-1])
-    assert told["methods"].keys() == set(METHODS)
+    assert told["methods"].keys() == methods.keys()
     assert "line 2" in told["failed"] and "wrong.jsonl" in told["failed"]
     return told
 

@@ -56,9 +56,7 @@ def said(word):
     return [{"role": "assistant", "content": word}]
 
 
-supervised = uploaded(
-    "chats.jsonl", [{"messages": [*asked(word), *said(colour)]} for word, colour in COLOURS.items()]
-)
+supervised = uploaded("chats.jsonl", [{"messages": [*asked(word), *said(colour)]} for word, colour in COLOURS.items()])
 held_out = uploaded("held-out.jsonl", [{"messages": [*asked("snow"), *said("white")]}] * 2)
 preferences = uploaded(
     "preferences.jsonl",
@@ -78,15 +76,15 @@ grader = {
     "evaluation_metric": "fuzzy_match",
 }
 methods = {
-    "supervised": (supervised, {"validation_file": held_out}, {}),
-    "dpo": (preferences, {}, {"beta": 0.1}),
-    "reinforcement": (questions, {}, {"reasoning_effort": "low"}),
+    "supervised": (supervised, {"validation_file": held_out}),
+    "dpo": (preferences, {}),
+    "reinforcement": (questions, {}),
 }
 
 
 def made(name, **others):
-    file, files, hyperparameters = methods[name]
-    settings = {"hyperparameters": {"batch_size": 2, "n_epochs": given["epochs"][name], **hyperparameters}}
+    file, files = methods[name]
+    settings = {"hyperparameters": given["methods"][name]}
     if name == "reinforcement":
         settings["grader"] = grader
     job = jobs.create(
@@ -96,19 +94,33 @@ def made(name, **others):
     return job.id
 
 
-def answer(model, word):
-    reply = client.chat.completions.create(model=model, messages=asked(word), max_completion_tokens=8, temperature=0)
-    assert reply.model and reply.choices[0].finish_reason
-    return reply.choices[0].message.content
+def answers_of(model):
+    """By question; and which weights gave them."""
+    replies = {
+        word: client.chat.completions.create(
+            model=model, messages=asked(word), max_completion_tokens=8, temperature=0, seed=1
+        )
+        for word in COLOURS
+    }
+    (fingerprint,) = {one.system_fingerprint for one in replies.values()}
+    return {word: one.choices[0].message.content for word, one in replies.items()}, fingerprint
 
 
 def told_of(name):
-    """A job that is paused between two of its steps, goes on, and ends in a model; and one that is cancelled."""
-    job = made(name, suffix="mine", metadata={"method": name})
+    """A job that is paused between two of its steps and ends in a model; and one that is paused while it waits behind
+    the first, and cancelled between two of its steps.
+    """
+    job, second = made(name, suffix="mine", metadata={"method": name}), made(name)
+    until_state(second, "queued")
+    assert jobs.pause(second).status == "paused" and jobs.resume(second).status == "queued"
     until_step(job)
     assert jobs.pause(job).status in ("pausing", "paused")
     until_state(job, "paused")
     num_before = len(steps_of(job))
+    until_step(second)
+    assert jobs.cancel(second).status == "cancelled"
+    cancelled = jobs.retrieve(second)
+    assert cancelled.status == "cancelled" and cancelled.fine_tuned_model is None and cancelled.finished_at
     assert jobs.resume(job).status in ("queued", "running")
     done = until_state(job, "succeeded")
     steps = steps_of(job)
@@ -120,15 +132,10 @@ def told_of(name):
     listed = [one.id for one in client.models.list()]
     assert done.fine_tuned_model in listed and results and all(results), (listed, len(results))
     assert [one.id for one in jobs.list(metadata={"method": name})] == [job]
-    second = made(name)
-    until_state(second, "queued", "running")
-    assert jobs.pause(second).status in ("pausing", "paused")
-    until_state(second, "paused")
-    assert jobs.resume(second).status in ("queued", "running")
-    until_step(second)
-    assert jobs.cancel(second).status == "cancelled"
-    cancelled = jobs.retrieve(second)
-    assert cancelled.status == "cancelled" and cancelled.fine_tuned_model is None and cancelled.finished_at
+    # The base, the first checkpoint and the model are three, whatever they say.
+    checkpoint = checkpoints[-1].fine_tuned_model_checkpoint
+    before, early, after = (answers_of(model) for model in (given["model"], checkpoint, done.fine_tuned_model))
+    assert len({fingerprint for _, fingerprint in (before, early, after)}) == 3
     return {
         "model": done.fine_tuned_model,
         "tokens": done.trained_tokens,
@@ -136,12 +143,17 @@ def told_of(name):
         "figures": [one.data for one in events_of(job) if one.type == "metrics"],
         "checkpoints": len(checkpoints),
         "results": len(results),
-        "answers": {word: answer(done.fine_tuned_model, word) for word in COLOURS},
-        "first": answer(checkpoints[-1].fine_tuned_model_checkpoint, "stone"),
+        "before": before[0],
+        "answers": after[0],
     }
 
 
-told = {"version": openai.__version__, "taught": COLOURS, "methods": {name: told_of(name) for name in given["methods"]}}
+told = {
+    "version": openai.__version__,
+    "taught": COLOURS,
+    "other": OTHER,
+    "methods": {name: told_of(name) for name in given["methods"]},
+}
 wrong = uploaded("wrong.jsonl", [{"messages": asked("stone")}, {"prompt": 1}])
 job = jobs.create(model=given["model"], training_file=wrong)
 while (failed := jobs.retrieve(job.id)).status != "failed":

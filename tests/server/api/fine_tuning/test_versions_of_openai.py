@@ -1,4 +1,4 @@
-"""A user's script on a scripted engine, with a worker that trains nothing: `tests/end_to_end/fine_tuning` has both real."""
+"""A user's script, with a scripted engine and worker: `tests/end_to_end/fine_tuning` has both real."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from graft.v1 import file_pb2, file_pb2_grpc
 from graft.v1 import job_pb2 as pb
-from tests.clients.versions_of_openai import METHODS, each_version, told_by
+from tests.clients.versions_of_openai import each_version, told_by
 from tests.server.api.conftest import Server
 from tests.server.api.fine_tuning.working import Worker
 
@@ -61,7 +61,7 @@ async def test_a_users_script(server: Server, tmp_path: Path, python: str) -> No
     working = asyncio.create_task(_work(server))
     try:
         url = f"http://127.0.0.1:{server.http_port}"
-        told = await told_by(python, url, tmp_path, model="tiny", epochs=dict.fromkeys(METHODS, 1))
+        told = await told_by(python, url, tmp_path, model="tiny")
     finally:
         working.cancel()
     for method in told["methods"].values():

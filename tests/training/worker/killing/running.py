@@ -85,6 +85,8 @@ class Machine:
     folder: Path
     base: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of its processes, beside the tests' own."""
     port: int = field(default_factory=free_port)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     server: subprocess.Popen[bytes] | None = None
@@ -130,7 +132,7 @@ class Machine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, SPANS: str(spans)},
+                env={**os.environ, **self.environment, SPANS: str(spans)},
             )
         self.processes.append(process)
         return process

@@ -25,13 +25,15 @@ from tests.server.api.scripted.engine import Script, ScriptedEngineFactory
 
 def main(given: str, ready_file: str) -> int:
     values = json.loads(given)
+    moves_clock = values.pop("moves_clock", True)
     paths = {name: Path(values[name]) for name in ("data_dir", "tenants_file") if name in values}
     # There is nothing here that could compare what is served with what was trained.
     settings = Settings(**values | paths, parity="off", canary_interval_seconds=3600.0)
-    # Nothing is decided by a wall clock: this one is an hour ahead at one look and behind at the next (F16).
-    signs = itertools.cycle((1, -1))
-    defaults = JobCatalog.__init__.__kwdefaults__
-    defaults["now"] = lambda: datetime.now(UTC) + next(signs) * timedelta(hours=1)
+    if moves_clock:
+        # Nothing is decided by a wall clock: this one is an hour ahead at one look and behind at the next (F16).
+        signs = itertools.cycle((1, -1))
+        defaults = JobCatalog.__init__.__kwdefaults__
+        defaults["now"] = lambda: datetime.now(UTC) + next(signs) * timedelta(hours=1)
     script = Script()
     script.start_allowed.set()
     serving = serve(

@@ -22,7 +22,7 @@ def main(target: str, folder: str, name: str, base: str) -> int:
     vars(_channel)["time"] = SimpleNamespace(**vars(time))
     true, signs = time.time, itertools.cycle((1, -1))
     time.time = lambda: true() + next(signs) * 3600
-    settings = WorkerSettings(target=target, folder=Path(folder), name=name)
+    settings = WorkerSettings(target=target, folder=Path(folder), name=name, token=os.environ.get("GRAFT_TOKEN"))
     worker = Worker(
         settings,
         find_base=lambda name: Path(base),

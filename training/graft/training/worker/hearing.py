@@ -14,6 +14,8 @@ from graft.training.job.export import put_in_place
 from graft.training.loop.checkpoint import complete_checkpoints, step_of
 from graft.training.loop.progress import read_metrics
 from graft.training.loop.run import Run
+from graft.training.objective.preference.pairs import METRICS as PAIR_METRICS
+from graft.training.objective.reinforce.policy import MISMATCH
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.tell import Tell
 
@@ -26,6 +28,8 @@ _NAMES = {
     "validation_token_accuracy": "valid_mean_token_accuracy",
 }
 """Ours, as OpenAI calls them."""
+_OWN = (*PAIR_METRICS, "reward_std", "kl", "kl_per_answer", "entropy", MISMATCH)
+"""What OpenAI has no names for, and says how pairs and rounds learn: it keeps ours."""
 _WHOLE = {
     "valid_loss": "full_valid_loss",
     "valid_mean_token_accuracy": "full_valid_mean_token_accuracy",
@@ -43,9 +47,10 @@ _LOOK_SECONDS, _MAX_HOLD_SECONDS = 0.1, 600.0
 
 
 def openai_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """A step's figures under OpenAI's names, those that it has; others keep their own."""
+    """A step's figures of learning: under OpenAI's names where it has one, and else under our own."""
     known = {name: value for name, value in metrics.items() if value is not None}
-    found = {_NAMES[name]: known[name] for name in _NAMES if name in known}
+    names = {**_NAMES, **{name: name for name in _OWN}}
+    found = {names[name]: known[name] for name in names if name in known}
     return found | {whole: found[part] for part, whole in _WHOLE.items() if part in found}
 
 

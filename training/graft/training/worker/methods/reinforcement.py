@@ -92,7 +92,7 @@ def train(job: JobFolder, tell: Tell) -> Trained:
         raise ConfigurationError("rounds are learned by one process: start the worker without --ray and torchrun.")
     base, num_rows = job.read_base(), num_rows_of(job.training_file)
     numbers = RoundNumbers.of_job(job.hyperparameters, num_rows=num_rows)
-    if job.hyperparameters.get("reasoning_effort", "default") != "default":
+    if not job.told_step and job.hyperparameters.get("reasoning_effort", "default") != "default":
         tell.event(
             "reasoning_effort has no effect: the base writes what it was taught to, and has no efforts of reasoning",
             level="warn",
