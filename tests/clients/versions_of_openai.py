@@ -28,7 +28,7 @@ async def told_by(
     python: str, url: str, folder: Path, *, model: str, methods: Mapping[str, Mapping[str, Any]] = FEW
 ) -> dict[str, Any]:
     """What the script tells at its end, having checked what needs no numbers. `methods`: their hyperparameters."""
-    given = json.dumps({"url": f"{url}/v1", "model": model, "methods": methods, "seconds": 240})
+    given = json.dumps({"url": f"{url}/v1", "model": model, "methods": methods, "seconds": 900})
     process = await asyncio.create_subprocess_exec(
         python,
         str(PROGRAM),

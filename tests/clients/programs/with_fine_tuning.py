@@ -141,6 +141,7 @@ def told_of(name):
         "tokens": done.trained_tokens,
         "events": len(events_of(job)),
         "figures": [one.data for one in events_of(job) if one.type == "metrics"],
+        "warnings": [one.message for one in events_of(job) if one.level == "warn"],
         "checkpoints": len(checkpoints),
         "results": len(results),
         "before": before[0],

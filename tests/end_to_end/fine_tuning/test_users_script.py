@@ -61,9 +61,13 @@ async def test_jobs_of_all_methods_end_in_models(
         fmean(one["train_loss"] for one in dpo["figures"][-NUM_ROWS:]), rel=0.2
     )
     assert dpo["figures"][-1]["rewards/accuracies"] == 1.0
+    # It goes on after a pause, and says so once all the same.
+    assert sum("reasoning_effort" in one for one in methods["reinforcement"]["warnings"]) == 1
     rewards = [one["train_mean_reward"] for one in methods["reinforcement"]["figures"]]
     assert fmean(rewards[-4:]) > fmean(rewards[:4]), rewards
-    assert max(one.get("logprob_mismatch", 0.0) for one in methods["reinforcement"]["figures"]) < 0.02
+    # The bound of a parity receipt: the rows are words of which the base knows little, and entropy is high at first.
+    mismatches = [one["logprob_mismatch"] for one in methods["reinforcement"]["figures"] if "logprob_mismatch" in one]
+    assert mismatches and max(mismatches) < 0.05, mismatches
 
 
 def _served_loss(client: Client, base: Base, model: str, word: str, told: Mapping[str, Any]) -> float:

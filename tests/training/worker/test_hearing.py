@@ -56,3 +56,21 @@ def test_each_step_or_round_is_told_with_the_rate_that_it_was_taken_at(tmp_path:
     rates = [row["learning_rate"] for row in told.rows]
     assert [round(rate, 6) for rate in rates] == [0.1, 0.2, 0.2, 0.1], "two steps up to the peak, then down to 0 at 4"
     assert [row["step"] for row in told.rows] == [1, 2, 3, 4]
+
+
+def test_figures_of_learning_have_openais_names_or_their_own(tmp_path: Path) -> None:
+    told = Told()
+    run: Any = SimpleNamespace(
+        schedule=SCHEDULE, learning_rate=0.2, checkpoint_steps=None, step=SimpleNamespace(number=0)
+    )
+    of_pairs = {"rewards/accuracies": 0.5, "rewards/margins": -1.0}
+    of_rounds = {"logprob_mismatch": 0.01, "kl": 0.1}
+    speed = {"seconds": 0.1, "memory": 1e9, "tokens": 8}
+    heard(told, tmp_path)(run).report(0, {"loss": 1.0, "reward": 0.2, **of_pairs, **of_rounds, **speed})
+    (row,) = told.rows
+    assert row.keys() - {"step", "learning_rate", "total_steps"} == {
+        "train_loss",
+        "train_mean_reward",
+        *of_pairs,
+        *of_rounds,
+    }
