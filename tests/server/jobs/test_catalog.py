@@ -323,6 +323,16 @@ def test_two_hundred_jobs_of_four_tenants_are_claimed_in_turns(kept: KeptJobs) -
         assert sorted(order[begin : begin + 4]) == tenants
 
 
+def test_epochs_cost_the_same_in_a_number_and_as_what_auto_most_often_is(kept: KeptJobs) -> None:
+    asked = {kept.tenant("a"): {}, kept.tenant("b"): {"n_epochs": "auto"}, kept.tenant("c"): {"n_epochs": 3}}
+    for _ in range(4):
+        for tenant, hyperparameters in asked.items():
+            kept.queued(tenant, hyperparameters=hyperparameters)
+    order = [kept.claimed().tenant for _ in range(12)]
+    for begin in range(0, 12, 3):
+        assert sorted(order[begin : begin + 3]) == ["a", "b", "c"]
+
+
 def test_many_workers_at_once_never_get_one_job(tmp_path: Path) -> None:
     """Two servers on one database, four workers on each."""
     url = f"sqlite:///{tmp_path}/c.db"

@@ -26,6 +26,8 @@ from graft.server.runtime.violations import Violations
 
 # Of what learning from a file once costs: to read it only, and try a few steps.
 _DRY_SHARE = 0.01
+# Workers see most files so often where `auto` is asked, as OpenAI does: saying it in a number costs nobody more.
+_AUTO_EPOCHS = 3
 _SAID = {
     Move.CANCEL: "The job was cancelled",
     Move.RESUME: "The job goes on",
@@ -141,5 +143,5 @@ def _cost(connection: sa.Connection, tenant: str, spec: JobSpec, *, now: datetim
     violations.raise_any()
     if spec.dry_run:
         return float(max(1, round(_DRY_SHARE * num_bytes)))
-    epochs = spec.hyperparameters.get("n_epochs", 1)
-    return float(max(1, num_bytes) * (epochs if isinstance(epochs, int) else 1))
+    epochs = spec.hyperparameters.get("n_epochs")
+    return float(max(1, num_bytes) * (epochs if isinstance(epochs, int) else _AUTO_EPOCHS))
