@@ -45,7 +45,13 @@ def running(tmp_path: Path) -> Iterator[Machine]:
     base = make_base(tmp_path / "bases" / "tiny").path
     tenants = tmp_path / "tenants.json"
     tenants.write_text(json.dumps({f"of-{name}": name for name in (*NUM_JOBS, "work")}))
-    with machine(tmp_path, base, tenants_file=str(tenants), worker_tenant="work", moves_clock=False) as made:
+    settings = {
+        "tenants_file": str(tenants),
+        "worker_tenant": "work",
+        "moves_clock": False,
+        "worker_silence_seconds": 60.0,
+    }
+    with machine(tmp_path, base, **settings) as made:
         made.environment["GRAFT_TOKEN"] = "of-work"
         made.start_server()
         yield made
