@@ -324,7 +324,11 @@ def test_two_hundred_jobs_of_four_tenants_are_claimed_in_turns(kept: KeptJobs) -
 
 
 def test_epochs_cost_the_same_in_a_number_and_as_what_auto_most_often_is(kept: KeptJobs) -> None:
-    asked = {kept.tenant("a"): {}, kept.tenant("b"): {"n_epochs": "auto"}, kept.tenant("c"): {"n_epochs": 3}}
+    asked: dict[str, dict[str, int | str]] = {
+        kept.tenant("a"): {},
+        kept.tenant("b"): {"n_epochs": "auto"},
+        kept.tenant("c"): {"n_epochs": 3},
+    }
     for _ in range(4):
         for tenant, hyperparameters in asked.items():
             kept.queued(tenant, hyperparameters=hyperparameters)
