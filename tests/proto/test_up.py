@@ -14,6 +14,7 @@ import pytest
 from graft.cli import up as module
 from graft.cli.commands import up
 from graft.cli.failure import CommandFailed, UserError
+from tests.running import assert_gone
 
 # As `graft`, by its first argument: a server that tells where it is, a worker that tells what it was told and ends.
 STANDIN = """
@@ -91,3 +92,16 @@ def test_a_second_signal_ends_nobody_who_has_the_id_of_one_that_has_ended(monkey
     finally:
         living.kill()
         living.wait()
+
+
+def test_what_is_started_ends_with_a_parent_that_is_killed() -> None:
+    sleeping = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+    code = (
+        "import subprocess, time\nfrom graft.cli.server_process import ending_with_this\n"
+        f"subprocess.Popen(ending_with_this({sleeping!r}))\ntime.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    assert_gone([child])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -19,9 +18,8 @@ from pathlib import Path
 from graft.cli.failure import CommandFailed
 
 _START_SECONDS, _STOP_SECONDS = 180.0, 60.0
-_PR_SET_PDEATHSIG = 1
-"""<linux/prctl.h>"""
-_LIBC = ctypes.CDLL(None)
+# PR_SET_PDEATHSIG of <linux/prctl.h>, with SIGTERM.
+_END_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +46,11 @@ def graft_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "graft.cli.main", *arguments]
 
 
-def end_with_this() -> None:
-    """In the child, before it runs: SIGTERM where this process is killed. Only Linux can be asked."""
-    if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def ending_with_this(command: Sequence[str]) -> list[str]:
+    """The same command, with SIGTERM where this process is killed; only Linux can be asked. A new interpreter asks for
+    it: a fork of this one may have gRPC's threads beside it, and crashes now and then.
+    """
+    return [sys.executable, "-c", _END_WITH_PARENT, *command] if sys.platform == "linux" else [*command]
 
 
 class ServerProcess:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from graft.cli.failure import CommandFailed
-from graft.cli.server_process import end_with_this, graft_command
+from graft.cli.server_process import ending_with_this, graft_command
 
 _LOOK_SECONDS = 0.1
 
@@ -72,7 +72,7 @@ class Both:
 
     def _started(self, *arguments: str) -> subprocess.Popen[bytes]:
         # In sessions of their own: a terminal's Ctrl-C comes here alone, and is passed on in order.
-        process = subprocess.Popen(graft_command(*arguments), start_new_session=True, preexec_fn=end_with_this)
+        process = subprocess.Popen(ending_with_this(graft_command(*arguments)), start_new_session=True)
         self._processes.append(process)
         return process
 

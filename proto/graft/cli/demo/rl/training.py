@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.cli.failure import CommandFailed
-from graft.cli.server_process import end_with_this, graft_command, what_matters
+from graft.cli.server_process import ending_with_this, graft_command, what_matters
 
 _LOOK_SECONDS = 0.2
 
@@ -25,12 +25,11 @@ class Training:
         self._folder, self._log = folder, log
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                graft_command("reinforce", "--idle", "--output", str(folder), *arguments),
+                ending_with_this(graft_command("reinforce", "--idle", "--output", str(folder), *arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-                preexec_fn=end_with_this,
             )
 
     def __enter__(self) -> Training:
