@@ -63,6 +63,10 @@ class _JobMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobMethod.V
     JOB_METHOD_SUPERVISED: _JobMethod.ValueType  # 1
     JOB_METHOD_DPO: _JobMethod.ValueType  # 2
     JOB_METHOD_REINFORCEMENT: _JobMethod.ValueType  # 3
+    JOB_METHOD_REWARD: _JobMethod.ValueType  # 4
+    """A reward model: an adapter whose head says of an answer what it is worth, learned from rows as those of DPO. A
+    grader of the type `reward_model` asks it. Not among OpenAI's methods.
+    """
 
 class JobMethod(_JobMethod, metaclass=_JobMethodEnumTypeWrapper): ...
 
@@ -70,6 +74,10 @@ JOB_METHOD_UNSPECIFIED: JobMethod.ValueType  # 0
 JOB_METHOD_SUPERVISED: JobMethod.ValueType  # 1
 JOB_METHOD_DPO: JobMethod.ValueType  # 2
 JOB_METHOD_REINFORCEMENT: JobMethod.ValueType  # 3
+JOB_METHOD_REWARD: JobMethod.ValueType  # 4
+"""A reward model: an adapter whose head says of an answer what it is worth, learned from rows as those of DPO. A
+grader of the type `reward_model` asks it. Not among OpenAI's methods.
+"""
 Global___JobMethod: _TypeAlias = JobMethod  # noqa: Y015
 
 class _JobEventLevel:
@@ -156,7 +164,7 @@ class JobSpec(_message.Message):
     """How often the validation file is looked at, evenly over the training, from 0 to 100; unset: the method decides."""
     @_builtins.property
     def hyperparameters(self) -> _struct_pb2.Struct:
-        """OpenAI's names for the method; a number, or the text `auto`."""
+        """OpenAI's names for the method, and Graft's own beside them; a number, or the text `auto`."""
 
     @_builtins.property
     def grader(self) -> _struct_pb2.Struct:

@@ -18,6 +18,8 @@ from graft.server.runtime.violations import Violations, shown
 
 T = TypeVar("T")
 Turns = Sequence[Mapping[str, Any]]
+_PROBE = "\uf8ffanswer\uf8ff"
+"""An answer that no template has a reason to change: what it writes around one can be told."""
 
 # No vocabulary in use has longer tokens on average over a whole prompt; a longer text cannot fit the context.
 _MAX_CHARACTERS_PER_TOKEN = 64
@@ -53,6 +55,10 @@ class Tokenizer(Protocol):
     def encode_continuation(self, text: str) -> list[int]: ...
 
     def render_chat(self, messages: Turns, **variables: Any) -> list[int]: ...
+
+    def chat_text(self, messages: Turns, **variables: Any) -> str: ...
+
+    def encode_answered(self, opened: str, begun: str, answer: str, after: str) -> list[int]: ...
 
     def chat_values(self, messages: Turns, **variables: Any) -> dict[str, Any]: ...
 
@@ -181,6 +187,31 @@ class Text:
             return await self._in_thread(partial(self._tokenizer.render_chat, messages, **(variables or {})))
         except InvalidRequest as error:
             raise BadInput(Violation(field=field, problem=str(error))) from error
+
+    async def render_answered(self, messages: Turns, answer: str, *, field: str) -> list[int]:
+        """Ids of a chat and a finished answer to it, to the token that ends it: what a training reads of such a row.
+
+        Raises as `render_chat` does.
+        """
+        violations = Violations()
+        self._check_length(_num_characters([messages]) + len(answer), field, violations)
+        if self._own is None and self._tokenizer.template_variables is None:
+            violations.add(field, "this base has no chat template, and answers stand behind chats")
+        violations.raise_any()
+        finished = [*messages, {"role": "assistant", "content": _PROBE}]
+        try:
+            opened = await self._chat_text(messages, field, add_generation_prompt=True)
+            head, _, after = (await self._chat_text(finished, field, add_generation_prompt=False)).rpartition(_PROBE)
+            begun = head[len(opened) :] if head.startswith(opened) else ""
+            return await self._in_thread(partial(self._tokenizer.encode_answered, opened, begun, answer, after))
+        except InvalidRequest as error:
+            raise BadInput(Violation(field=field, problem=str(error))) from error
+
+    async def _chat_text(self, messages: Turns, field: str, **variables: Any) -> str:
+        if self._own is None:
+            return await self._in_thread(partial(self._tokenizer.chat_text, messages, **variables))
+        assert self._chats is not None
+        return await self._chats.render(self._own.text, self._tokenizer.chat_values(messages, **variables), field=field)
 
     async def _render_own(
         self, own: OwnTemplate, messages: Turns, variables: Mapping[str, Any], field: str

@@ -1,4 +1,4 @@
-"""Graders, one value for each type of OpenAI's (openai/types/graders)."""
+"""Graders, one value for each type of OpenAI's (openai/types/graders), and for one of ours."""
 
 from __future__ import annotations
 
@@ -94,7 +94,15 @@ class PythonSource:
     source: str
 
 
-Single = StringCheck | TextSimilarity | ScoreModel | LabelModel | PythonSource
+@dataclass(frozen=True, kw_only=True)
+class RewardModel:
+    """Not OpenAI's: an adapter whose head says what an answer behind its item's messages is worth."""
+
+    name: str
+    model: str
+
+
+Single = StringCheck | TextSimilarity | ScoreModel | LabelModel | PythonSource | RewardModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,5 +151,6 @@ _TYPES: dict[type[Grader], str] = {
     ScoreModel: "score_model",
     LabelModel: "label_model",
     PythonSource: "python",
+    RewardModel: "reward_model",
     Multi: "multi",
 }

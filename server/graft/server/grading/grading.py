@@ -17,13 +17,14 @@ from graft.server.grading.graders import (
     LabelModel,
     Multi,
     PythonSource,
+    RewardModel,
     ScoreModel,
     Single,
     StringCheck,
     TextSimilarity,
     placed_parts,
 )
-from graft.server.grading.judging import Judge, NoVerdict, Question, question_of, reward_of
+from graft.server.grading.judging import Judge, NoChat, NoVerdict, Question, question_of, reward_of, turns_of
 from graft.server.grading.observation import Observation
 from graft.server.grading.places import Places
 from graft.server.grading.reading import Allowed
@@ -42,6 +43,8 @@ _INLINE_COMPARED, _INLINE_WRITTEN = 200, 4_000
 _NUM_AT_ONCE = 16
 _NUM_TEXT_THREADS = 2
 _MAX_DETAILS = 2_000
+_ASKED = (ScoreModel, LabelModel, RewardModel)
+"""Models, which are asked at once."""
 T = TypeVar("T")
 
 
@@ -77,9 +80,10 @@ class Grading:
         no sandbox starts, and `Overloaded`.
         """
         for place, part in placed_parts(grader, field):
-            if isinstance(part, ScoreModel | LabelModel):
+            if isinstance(part, _ASKED):
+                look = self._judge.check_reward if isinstance(part, RewardModel) else self._judge.check
                 try:
-                    self._judge.check(part.model)
+                    look(part.model)
                 except (ServingError, EngineError, GraftError) as error:
                     violations.add(f"{place}.model", str(error))
         for place, part in placed_parts(grader, field):
@@ -131,7 +135,7 @@ class Grading:
         """Models are asked at once. The others are one after another: no call fills the places of scripts with its own,
         and none holds up the loop with all its texts.
         """
-        asked = {name: part for name, part in grader.graders.items() if isinstance(part, ScoreModel | LabelModel)}
+        asked = {name: part for name, part in grader.graders.items() if isinstance(part, _ASKED)}
 
         async def others() -> list[Grade]:
             grades = []
@@ -158,6 +162,8 @@ class Grading:
         except MissingValue as error:
             unread = error.path[:2] == ("sample", "output_json") and not observation.is_json
             kind, details = "sample_parse" if unread else "invalid_variable", str(error)
+        except NoChat as error:
+            kind, details = "invalid_variable", str(error)
         except TooLong as error:
             kind, details = "truncated_observation", str(error)
         else:
@@ -179,6 +185,8 @@ class Grading:
                 return await self._judged(grader, question, tokens)
             case PythonSource():
                 return await self._scripted(grader, observation)
+            case RewardModel():
+                return await self._valued(grader, observation, tokens)
 
     async def _beside(self, work: Callable[[], T], is_long: bool) -> T:
         return await self._texts.run(lambda is_unwanted: work()) if is_long else work()
@@ -193,6 +201,15 @@ class Grading:
             return reward_of(grader, verdict)
         except NoVerdict as error:
             raise _Failed("model_grader_parse", str(error)) from None
+
+    async def _valued(self, grader: RewardModel, observation: Observation, tokens: dict[str, int]) -> float:
+        turns = turns_of(observation.item)
+        try:
+            found = await self._judge.worth(grader.model, turns, observation.output_text)
+        except (ServingError, EngineError, GraftError) as error:
+            raise _Failed("model_grader_server", str(error)) from error
+        tokens[grader.model] = found.num_tokens
+        return found.reward
 
     async def _scripted(self, grader: PythonSource, observation: Observation) -> float:
         try:

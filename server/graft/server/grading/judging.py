@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from graft.server.grading.templates import Room
 from graft.server.runtime.json_values import BadJson, read_json
 from graft.server.runtime.violations import shown
 
+Turns = Sequence[Mapping[str, str]]
 _MAX_STEPS = 8
 _STEP = {
     "type": "object",
@@ -56,6 +58,18 @@ class Verdict:
     finished: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What a reward model says, in its own units, and the tokens that it read."""
+
+    reward: float
+    num_tokens: int
+
+
+class NoChat(ValueError):
+    """An item without messages that an answer could stand behind."""
+
+
 class Judge(Protocol):
     """Models by name, of the tenant that this is done for."""
 
@@ -67,6 +81,14 @@ class Judge(Protocol):
         """Raises `ServingError`, `EngineError` or `GraftError` where there is no answer."""
         ...
 
+    def check_reward(self, model: str) -> None:
+        """Raises what `worth` would before it waits, such as `InvalidRequest` where the model is no reward model."""
+        ...
+
+    async def worth(self, model: str, turns: Turns, answer: str) -> Worth:
+        """Of an answer behind a chat. Raises as `ask` does."""
+        ...
+
 
 def question_of(grader: ScoreModel | LabelModel, observation: Observation, room: Room) -> Question:
     """Raises what writing a template does."""
@@ -74,6 +96,28 @@ def question_of(grader: ScoreModel | LabelModel, observation: Observation, room:
     if isinstance(grader, ScoreModel):
         return Question(model=grader.model, turns=turns, json_schema=SCORE_SCHEMA, sampling=grader.sampling)
     return Question(model=grader.model, turns=turns, options=grader.labels)
+
+
+def turns_of(item: Mapping[str, Any]) -> Turns:
+    """What an answer to an item stands behind: its messages, without an answer of its own. Raises `NoChat`."""
+    messages = item.get("messages")
+    if not isinstance(messages, list):
+        raise NoChat("item.messages is missing: a reward model judges answers behind messages")
+    turns = [_turn(number, one) for number, one in enumerate(messages)]
+    if turns and turns[-1]["role"] == "assistant":
+        turns.pop()
+    if not turns:
+        raise NoChat("item.messages holds nothing that an answer could stand behind")
+    return turns
+
+
+def _turn(number: int, message: Any) -> Mapping[str, str]:
+    match message:
+        case {"role": str(role), "content": str(content)}:
+            return {"role": role, "content": content}
+        case {"role": str(role), "content": [*parts]} if all(isinstance(one, dict) and "text" in one for one in parts):
+            return {"role": role, "content": "".join(str(one["text"]) for one in parts)}
+    raise NoChat(f"item.messages[{number}] is no turn with a role and a text, which a reward model reads")
 
 
 def reward_of(grader: ScoreModel | LabelModel, verdict: Verdict) -> float:

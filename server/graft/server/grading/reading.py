@@ -16,6 +16,7 @@ from graft.server.grading.graders import (
     Multi,
     Operation,
     PythonSource,
+    RewardModel,
     ScoreModel,
     Single,
     StringCheck,
@@ -59,6 +60,7 @@ class _Reader:
             "score_model": self._score_model,
             "label_model": self._label_model,
             "python": self._python,
+            "reward_model": self._reward_model,
         }
 
     def grader(self, value: object, field: str) -> Grader | None:
@@ -168,6 +170,9 @@ class _Reader:
         if self._allowed.no_python is not None:
             fields.refuse("type", f"python graders are not run here: {self._allowed.no_python}")
         return PythonSource(name=fields.name(), source=source)
+
+    def _reward_model(self, fields: Fields) -> RewardModel:
+        return RewardModel(name=fields.name(), model=fields.text("model"))
 
     def _multi(self, fields: Fields) -> Multi:
         graders = self._graders(fields)

@@ -19,8 +19,12 @@ MAX_SUFFIX_CHARACTERS = 64
 MAX_PRIORITY = 100
 MAX_EVALS = 100
 _SUFFIX = re.compile(r"[a-z0-9][a-z0-9._-]*\Z", re.ASCII)
-_EFFORTS = ("default", "low", "medium", "high")
 _COUNT, _FACTOR = (1, 2**31 - 1), (1e-6, 1e6)
+_WORDS: dict[str, tuple[str, ...]] = {
+    "reasoning_effort": ("default", "low", "medium", "high"),
+    "loss_type": (AUTO, "grpo", "dr_grpo", "dapo", "gspo", "cispo", "ppo", "reinforce", "rloo"),
+}
+"""Hyperparameters of reinforcement that are no numbers; `loss_type` is not OpenAI's."""
 _SHARED: dict[str, tuple[type, tuple[float, float]]] = {
     "batch_size": (int, _COUNT),
     "learning_rate_multiplier": (float, _FACTOR),
@@ -34,9 +38,14 @@ HYPERPARAMETERS: dict[Method, dict[str, tuple[type, tuple[float, float]]]] = {
         "compute_multiplier": (float, _FACTOR),
         "eval_interval": (int, _COUNT),
         "eval_samples": (int, _COUNT),
-        # Not OpenAI's: of a round's answers, how many graders may fail on before the job fails. 0: none; 1: all.
+        # Not OpenAI's. What divergence from the job's start costs, and the nats an answer that the cost is led to; an
+        # answer's tokens; of a round's answers, how many graders may fail on before the job fails (0: none; 1: all).
+        "beta": (float, (0, _FACTOR[1])),
+        "kl_target": (float, _FACTOR),
+        "max_completion_length": (int, _COUNT),
         "max_grader_error_share": (float, (0, 1)),
     },
+    Method.REWARD: _SHARED,
 }
 """What can be set for each method, in OpenAI's words: its kind and its limits."""
 
@@ -88,6 +97,10 @@ def read_spec(
         check_rows(gate, training_file, validation_file, violations)
         if gate.canary is not None and adapter is None:
             violations.add("gate.canary", "is for an adapter whose requests it answers a share of; name its adapter")
+        if method is Method.REWARD:
+            violations.add(
+                "gate", "is for models that answer with text, and a reward model says a number; leave it out"
+            )
         if method is Method.REINFORCEMENT and isinstance(gate.metric, ValidationLoss):
             violations.add("gate.validation_loss", "cannot be: rows of reinforcement have no answers; name a grader")
     _check_grader(method, grader, violations)
@@ -136,9 +149,9 @@ def _hyperparameters(
     found: dict[str, Hyperparameter] = {}
     for name, value in given.items():
         field = f"{where}.{name[:40]}"
-        if name == "reasoning_effort" and method is Method.REINFORCEMENT:
-            if value not in _EFFORTS:
-                violations.add(field, f"is {shown(value)}; there are {', '.join(_EFFORTS)}")
+        if name in _WORDS and method is Method.REINFORCEMENT:
+            if value not in _WORDS[name]:
+                violations.add(field, f"is {shown(value)}; there are {', '.join(_WORDS[name])}")
             found[name] = str(value)
         elif name not in known:
             violations.add(field, f"is not known for {method}; there are {', '.join(known)}")

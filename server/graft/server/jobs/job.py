@@ -21,11 +21,12 @@ MAX_SEED = 2**31 - 1
 
 
 class Method(StrEnum):
-    """What is done with the training file, in OpenAI's words."""
+    """What is done with the training file, in OpenAI's words; `REWARD` is ours."""
 
     SUPERVISED = "supervised"
     DPO = "dpo"
     REINFORCEMENT = "reinforcement"
+    REWARD = "reward"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,148 +1,151 @@
-"""Supervised fine-tuning, a reward model, PPO (Ouyang et al. 2022, arXiv:2203.02155, section 3): each begins where the
-one before it ended, in a folder of its own.
+"""Supervised fine-tuning, a reward model, PPO (Ouyang et al. 2022, arXiv:2203.02155, section 3), each a job of one
+server: the reward model and the policy go on from the supervised adapter, which is the policy's reference.
 
-The supervised model is a base of its own, so that the reward model and the policy are adapters of it, and the policy
-switched off is the reference. Answers are sampled on a server of that base.
+All that is remembered is on the server: whoever comes again with the same finds the jobs by their metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, pstdev
+from typing import Any
 
+from graft.adapters.base import files as base_files
 from graft.adapters.base.base import Base
-from graft.adapters.digest import sha256_of_file
-from graft.adapters.form import ServingForm
-from graft.training.batch.answers import Answer
+from graft.client import Client, Observation
+from graft.client.fine_tuning.values import values_of
+from graft.training.batch.encoding import RowEncoder
+from graft.training.chain.following import Following
 from graft.training.chain.measuring import Measured, measured
-from graft.training.chain.rows import HELD_OUT, PAIRS, PROMPTS, SUPERVISED, Rows
-from graft.training.chain.settings import REINFORCED, REWARDING, ChainSettings
-from graft.training.chain.settings import SUPERVISED as SFT
-from graft.training.chain.stage import Stage
-from graft.training.finetune.job import Finetune
+from graft.training.chain.plan import Stage, grader_of, stages_of
+from graft.training.chain.rows import Preferred, Rows
+from graft.training.chain.settings import PPO, REWARD, SUPERVISED, ChainSettings
+from graft.training.errors import ConfigurationError
+from graft.training.evaluation.asking.side_by_side import asked_again
+from graft.training.job.publish import check_server, connect
 from graft.training.model.loading import load_tokenizer
-from graft.training.preference.job import Align
-from graft.training.preference.judging import RewardModel
-from graft.training.preference.ready import Ready
-from graft.training.reinforce.asking.grading import Judge
 from graft.training.reinforce.asking.questions import Questions
-from graft.training.reinforce.job import Reinforce
-from graft.training.reinforce.rollout import Rollout
+from graft.v1 import job_pb2 as pb
 
-Serve = Callable[[Base, ServingForm], AbstractContextManager[str]]
-"""The gRPC of a server of a base, for as long as the block lasts."""
-POLICY = "chained-policy"
 _CENTRED_ON = 256
-"""Answers of the rows by which rewards are brought to mean 0 and deviation 1, as in the paper's appendix C."""
+"""Chosen answers of the rows by which rewards are brought to mean 0 and deviation 1."""
+_NUM_IN_A_CALL = 64
+_GRADE_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chained:
+    """The jobs, in the stages' order, with all that they have told, and what is held out."""
+
+    jobs: Mapping[str, pb.Job]
+    events: Mapping[str, Sequence[pb.JobEvent]]
+    measured: Measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """``work`` gets a folder for each stage, and the report."""
+    """``name`` is the adapter that comes out; ``serve`` gives the gRPC of a server with a worker."""
 
     base: Base
     data: Path
+    name: str
     settings: ChainSettings
-    work: Path
-    serve: Serve
+    serve: Callable[[], AbstractContextManager[str]]
     tell: Callable[[str], None]
 
-    def execute(self) -> Measured:
-        """All stages that are not done yet; everything about rows and settings is found before the first.
+    def execute(self) -> Chained:
+        """All jobs that are not there yet; everything about rows and settings is found before the first.
 
         Raises:
-            DataError, ConfigurationError, CheckpointError, InvalidBase: one line says what to change.
+            DataError, ConfigurationError, InvalidBase: one line says what to change.
+            StageFailed, GraftClientError: what was done stays done.
         """
-        self._write_rows()
-        self.tell("1 of 3: supervised fine-tuning")
-        supervised = Base.from_folder(self._stage(SFT, SUPERVISED).done(self._supervised))
-        self.tell("2 of 3: the reward model")
-        adapter = self._stage(REWARDING, PAIRS, supervised).done(lambda resume: self._reward(supervised, resume))
-        judge = self._judge(supervised, adapter)
-        stage = self._stage(REINFORCED, PROMPTS, supervised, adapter)
-        with self.serve(supervised, ServingForm.BF16) as server:
-            self.tell("3 of 3: PPO")
-            policy = stage.done(lambda resume: self._ppo(supervised, judge, server, resume))
-            self.tell("what is held out, by the supervised model and the policy")
-            with_policy = measured(server, self._questions, judge, self.settings, policy=policy)
-        self.tell("what is held out, by the base")
-        with self.serve(self.base, ServingForm.BF16) as server:
-            before = measured(server, self._questions, judge, self.settings)
-        return with_policy.beside(before)
-
-    @property
-    def _rows(self) -> Path:
-        return self.work / "rows"
-
-    def _write_rows(self) -> None:
-        said = self.settings
-        tokenizer = load_tokenizer(self.base.path)
-        rows = Rows.read(self.data, tokenizer, max_tokens=said.ppo.room, held_out=said.held_out, seed=said.seed)
-        rows.write(self._rows)
+        rows = self._rows
         self.tell(
-            f"{len(rows.learned)} rows to learn from, {len(rows.held_out)} held out, {rows.num_long} with too long a "
-            "prompt left out"
+            f"{len(rows.learned)} rows to learn from, {len(rows.held_out)} held out, {rows.num_long} left out for "
+            "their length"
         )
+        with self.serve() as target:
+            self._check(target)
+            with connect(target) as client:
+                return self._carried_out(client, Following(client=client, tell=self.tell))
 
-    def _stage(self, name: str, rows: str, *before: Base | Path) -> Stage:
-        """Of its settings, of its rows, and of what the stages before have made."""
-        made = [one.digest if isinstance(one, Base) else _digest(one) for one in before]
-        inputs = {
-            "settings": {key: str(value) for key, value in asdict(getattr(self.settings, name)).items()},
-            "base": self.base.digest,
-            "rows": sha256_of_file(self._rows / rows),
-            "before": made,
-        }
-        return Stage(folder=self.work / name, inputs=inputs)
+    def _carried_out(self, client: Client, following: Following) -> Chained:
+        supervised, reward, ppo = stages_of(self.name, self._rows, self.settings, base=self.base.digest)
+        jobs: dict[str, pb.Job] = {}
 
-    def _supervised(self, resume: bool) -> Path:
-        settings = self.settings.supervised
-        job = Finetune(base=self.base, data=self._rows / SUPERVISED, settings=settings, work=self.work / SFT)
-        return job.execute(resume=resume)
+        def done(stage: Stage, model: str, grader: Callable[[], Mapping[str, Any]] | None = None) -> None:
+            self.tell(f"{len(jobs) + 1} of 3: {_SAID[stage.name]}")
+            job = following.known(stage)
+            if job is None:
+                options = stage.options.copy()
+                if grader is not None:
+                    options["grader"] = grader()
+                job = following.made(stage, model=model, options=options)
+            jobs[stage.name] = following.ended(job)
 
-    def _reward(self, supervised: Base, resume: bool) -> Path:
-        settings = self.settings.reward
-        job = Align(base=supervised, data=self._rows / PAIRS, settings=settings, work=self.work / REWARDING)
-        return job.execute(resume=resume)
-
-    def _ppo(self, supervised: Base, judge: Judge, server: str, resume: bool) -> Path:
-        job = Reinforce(
-            base=supervised,
-            data=self._rows / PROMPTS,
-            settings=self.settings.ppo,
-            work=self.work / REINFORCED,
-            server=server,
-            policy=POLICY,
-            judge=judge,
+        done(supervised, self.base.name)
+        first = jobs[SUPERVISED].fine_tuned_model
+        done(reward, first)
+        done(ppo, first, lambda: self._grader(client, jobs[REWARD].fine_tuned_model))
+        self.tell("what is held out, by the base, the supervised model and the policy")
+        found = measured(
+            client,
+            self._questions,
+            self.settings,
+            grader=values_of(jobs[PPO].spec.grader),
+            supervised=first,
+            policy=jobs[PPO].fine_tuned_model,
         )
-        return job.execute(resume=resume)
+        events = {name: client.job_events(job.id)[::-1] for name, job in jobs.items()}
+        return Chained(jobs=jobs, events=events, measured=found)
 
-    def _judge(self, supervised: Base, adapter: Path) -> Judge:
-        """Rewards of mean 0 and deviation 1 over rows that were learned from."""
-        model = RewardModel.read(supervised, self.settings.reward, adapter)
-        found = model.rewards(self._learned_answers(supervised))
-        scaled = replace(model, mean=fmean(found), scale=pstdev(found) or 1.0)
+    def _check(self, target: str) -> None:
+        """Raises ``ConfigurationError`` with all that keeps a server from the whole of it."""
+        info, reasons = check_server(target, flag="--server"), []
+        if info.base.digest != self.base.digest:
+            reasons.append(f"it serves the base {info.base.name}, and --base is {self.base.name}")
+        if not info.limits.num_slots:
+            reasons.append("it has no slots for adapters (see its --num-slots)")
+        if not info.limits.max_labels:
+            reasons.append("it computes no heads, as engines on CPUs do, and a reward model is one")
+        if reasons:
+            raise ConfigurationError(f"--server {target}: {'; '.join(reasons)}.")
 
-        def grade(answers: Sequence[tuple[int, Rollout]]) -> list[float | None]:
-            return list(scaled.rewards([one.answer for _, one in answers]))
+    def _grader(self, client: Client, model: str) -> Mapping[str, Any]:
+        """With rewards of mean 0 and deviation 1 over rows that were learned from."""
+        chosen = [_observation(row) for row in self._rows.learned[:_CENTRED_ON]]
+        rewards: list[float] = []
+        for begin in range(0, len(chosen), _NUM_IN_A_CALL):
+            part = chosen[begin : begin + _NUM_IN_A_CALL]
+            grades = asked_again(lambda part=part: client.grade(grader_of(model), part, timeout=_GRADE_SECONDS))  # type: ignore[misc]
+            rewards += [one.reward for one in grades if not one.faults]
+        return grader_of(model, rewards)
 
-        return Judge(digest=model.digest, grade=grade)
-
-    def _learned_answers(self, supervised: Base) -> list[Answer]:
-        """The chosen ones behind their prompts."""
-        settings = self.settings.reward
-        ready = Ready.of(supervised, settings.form, self._rows / PAIRS, settings, settings.mesh(1), num_processes=1)
-        return [answer for answer in ready.learned.answers[:_CENTRED_ON] if isinstance(answer, Answer)]
+    @cached_property
+    def _rows(self) -> Rows:
+        said, path = self.settings, self.base.path
+        encoder = RowEncoder(load_tokenizer(path), stop_ids=base_files.stop_ids(path))
+        return Rows.read(
+            self.data,
+            encoder,
+            max_tokens=said.max_tokens,
+            max_answer=said.max_answer,
+            held_out=said.held_out,
+            seed=said.seed,
+        )
 
     @cached_property
     def _questions(self) -> Questions:
-        tokenizer = load_tokenizer(self.base.path)
-        return Questions.read(self._rows / HELD_OUT, tokenizer, max_tokens=self.settings.ppo.room)
+        items = [row.question for row in self._rows.held_out]
+        return Questions.of(items, load_tokenizer(self.base.path))
 
 
-def _digest(adapter: Path) -> str:
-    return sha256_of_file(adapter / "adapter_model.safetensors")
+_SAID = {SUPERVISED: "supervised fine-tuning", REWARD: "the reward model", PPO: "PPO"}
+
+
+def _observation(row: Preferred) -> Observation:
+    return Observation(output_text=str(row.chosen["content"]), item=row.question)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Self
+from typing import Any
 
 from graft.client import Client
 from graft.training.chain.settings import ChainSettings
-from graft.training.evaluation.asking.side_by_side import each
+from graft.training.evaluation.asking.side_by_side import asked_again, each
 from graft.training.evaluation.statistics.intervals import Interval, mean_of
 from graft.training.evaluation.statistics.pairs import Comparison, compare
-from graft.training.job.publish import connect
-from graft.training.reinforce.asking.grading import Judge
+from graft.training.reinforce.asking.asked_grader import AskedGrader
 from graft.training.reinforce.asking.questions import Questions
-from graft.training.reinforce.asking.served import Asking, ServedPolicy
+from graft.training.reinforce.asking.served import Asking, answers_to
 from graft.training.reinforce.rollout import Rollout
 
+BASE, REFERENCE, POLICY = "base", "supervised", "policy"
 _STREAMS = 4
-_POLICY = "measured-policy"
+_SCORE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +33,6 @@ class Measured:
     seed: int
     max_kl: float
 
-    def beside(self, base: Self) -> Self:
-        """With what another server's base answered."""
-        rewards = {"base": base.rewards["supervised"], **self.rewards}
-        return replace(self, rewards=rewards, examples={"base": base.examples["supervised"], **self.examples})
-
     @property
     def intervals(self) -> Mapping[str, Interval]:
         """95 %, over the prompts."""
@@ -47,7 +41,7 @@ class Measured:
     @property
     def gain(self) -> Comparison:
         """The policy's rewards minus the supervised model's, prompt by prompt."""
-        return compare(self.rewards["supervised"], self.rewards["policy"], seed=self.seed)
+        return compare(self.rewards[REFERENCE], self.rewards[POLICY], seed=self.seed)
 
     @property
     def kl(self) -> Interval:
@@ -56,43 +50,49 @@ class Measured:
     @property
     def holds(self) -> bool:
         """Whether rewards rose beyond chance, and the divergence is below its bound beyond chance."""
-        above = self.intervals["policy"].low > self.intervals["supervised"].high
+        above = self.intervals[POLICY].low > self.intervals[REFERENCE].high
         return above and self.gain.low > 0 and self.kl.high < self.max_kl
 
 
 def measured(
-    server: str, questions: Questions, judge: Judge, settings: ChainSettings, *, policy: Path | None = None
+    client: Client,
+    questions: Questions,
+    settings: ChainSettings,
+    *,
+    grader: Mapping[str, Any],
+    supervised: str,
+    policy: str,
 ) -> Measured:
-    """Of the base that is served, which is called supervised, and of an adapter of it."""
-    asking = Asking(
-        num_answers=settings.num_answers,
-        max_tokens=settings.ppo.max_completion_length,
-        stop=settings.ppo.stop,
-        num_streams=_STREAMS,
-    )
-    with connect(server) as client:
-        sampler = ServedPolicy(client, _POLICY, asking=asking)
-        answers = {"supervised": sampler.measure(questions.prompts, num_answers=settings.num_answers)}
-        divergence: list[float] = []
-        if policy is not None:
-            sampler.publish({path.name: path.read_bytes() for path in policy.iterdir() if path.is_file()}, step=1)
-            answers["policy"] = sampler.measure(questions.prompts, num_answers=settings.num_answers)
-            divergence = each(lambda own: fmean(_kl(client, own)), answers["policy"], num_streams=_STREAMS)
-            client.delete_adapter(_POLICY, force=True)
+    """By the server that has both models, and by its base. Raises what the client does, and ``GradersFailed``."""
+    models = {BASE: "", REFERENCE: supervised, POLICY: policy}
+    asking = Asking(num_answers=settings.num_answers, max_tokens=settings.max_answer, num_streams=_STREAMS)
+    graded = AskedGrader(client, grader, questions.items)
+    answers = {
+        name: each(
+            lambda prompt, model=model: answers_to(client, model, prompt, asking, seed=prompt.row),  # type: ignore[misc]
+            questions.prompts,
+            num_streams=_STREAMS,
+        )
+        for name, model in models.items()
+    }
     return Measured(
-        rewards={name: [_worth(judge, row, own) for row, own in enumerate(all_)] for name, all_ in answers.items()},
-        divergence=divergence,
+        rewards={name: _worth(graded, all_) for name, all_ in answers.items()},
+        divergence=each(lambda own: fmean(_kl(client, supervised, own)), answers[POLICY], num_streams=_STREAMS),
         examples={name: [own[0].text for own in all_[:3]] for name, all_ in answers.items()},
         seed=settings.seed,
         max_kl=settings.max_kl,
     )
 
 
-def _worth(judge: Judge, row: int, answers: Sequence[Rollout]) -> float:
-    return fmean(one for one in judge.grade([(row, answer) for answer in answers]) if one is not None)
+def _worth(graded: AskedGrader, answers: Sequence[Sequence[Rollout]]) -> list[float]:
+    """The mean over each prompt's answers."""
+    found = iter(graded([(row, one) for row, own in enumerate(answers) for one in own]))
+    worth = [[next(found) for _ in own] for own in answers]
+    return [fmean(one or 0.0 for one in own) for own in worth]
 
 
-def _kl(client: Client, answers: Sequence[Rollout]) -> list[float]:
-    """What the served base finds of them, against who sampled them."""
-    found: Any = client.score(list(answers[0].prompt_ids), [list(one.answer_ids) for one in answers], model="")
+def _kl(client: Client, reference: str, answers: Sequence[Rollout]) -> list[float]:
+    """What the reference finds of them, against who sampled them."""
+    prompt, texts = list(answers[0].prompt_ids), [list(one.answer_ids) for one in answers]
+    found: Any = asked_again(lambda: client.score(prompt, texts, model=reference, timeout=_SCORE_SECONDS))
     return [sum(one.logprobs) - score.logprob for one, score in zip(answers, found.scores, strict=True)]

@@ -1,6 +1,7 @@
 """``graft align``: trains an adapter on what people prefer, or a reward model."""
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--chain",
         action="store_true",
-        help="InstructGPT's chain: supervised fine-tuning, a reward model, PPO, from rows of prompt, chosen and "
-        "rejected; --config has sections supervised, reward and ppo. Again into the same --output: goes on",
+        help="InstructGPT's chain from rows of prompt, chosen and rejected: supervised fine-tuning, a reward model and "
+        "PPO, each a job of --server; --config has sections supervised, reward and ppo. The same again goes on",
+    )
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        help="of --chain: the gRPC of a server with a worker, such as graft up (default: one of its own in --output)",
     )
     launching.add_flags(parser)
     add_plan_flags(parser)
@@ -52,6 +58,10 @@ def run(args: argparse.Namespace) -> int:
     prepare()
     if args.chain:
         return _chain(args)
+    from graft.training.errors import ConfigurationError
+
+    if args.server is not None:
+        raise ConfigurationError("--server carries out a --chain; a finished adapter goes to --push HOST:PORT.")
     from graft.training.job.export import check_adapter_output
     from graft.training.preference.settings import AlignSettings
 
@@ -92,8 +102,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chain(args: argparse.Namespace) -> int:
-    from graft.adapters.base.base import Base
-    from graft.adapters.form import ServingForm
     from graft.adapters.names import check_adapter_name
     from graft.training.chain import report
     from graft.training.chain.chain import Chain
@@ -101,37 +109,43 @@ def _chain(args: argparse.Namespace) -> int:
     from graft.training.errors import ConfigurationError
     from graft.training.preference.settings import AlignSettings
     from graft.training.settings.settings import read_settings
-    from graft.training.tour.server import served
+    from graft.training.tour.server import served_with_worker
 
     if flags := list(given(argparse.Namespace(**{**vars(args), "config": None}), AlignSettings)):
         raise ConfigurationError(f"--chain has settings of three trainings: write {', '.join(flags)} in its --config.")
     check_plan_flags(args)
     if useless := [f"--{flag.replace('_', '-')}" for flag in _NOT_OF_CHAINS if getattr(args, flag)]:
         raise ConfigurationError(
-            f"--chain takes no {', '.join(useless)}: it trains here, in one process, and goes on by itself in the same "
-            "--output."
+            f"--chain takes no {', '.join(useless)}: the server's worker trains, and jobs that are there are gone on "
+            "with."
         )
     missing = [f"--{flag}" for flag in ("data", "name") if getattr(args, flag) is None]
     if missing or args.push is not None or args.alias is not None:
-        raise ConfigurationError("--chain needs --data and --name, and takes no --push and no --alias.")
+        raise ConfigurationError(
+            "--chain needs --data and --name, and takes no --push and no --alias: jobs push what they make."
+        )
     check_adapter_name(args.name)
     folder = args.output or Path(".graft") / "align" / args.name
 
-    def serve(base: Base, form: ServingForm) -> "AbstractContextManager[str]":
-        return served("--base", str(base.path), "--quantization", form.value, "--parity", "recorded")
+    base = base_of(args, folder)
+
+    def serve() -> "AbstractContextManager[str]":
+        if args.server is not None:
+            return nullcontext(args.server)
+        return served_with_worker(folder / "up", "--base", str(base.path), "--parity", "recorded")
 
     chain = Chain(
-        base=base_of(args, folder),
+        base=base,
         data=args.data,
+        name=args.name,
         settings=ChainSettings.from_mapping(read_settings(args.config) if args.config else {}),
-        work=folder,
         serve=serve,
         tell=launching.say,
     )
     found = chain.execute()
     report.write(found, folder)
-    print(report.told(found))
-    print(f"supervised/base and ppo/adapter in {folder}, all about them in {folder / report.PAGE}")
+    print(report.told(found.measured))
+    print(f"{args.name} answers on the server, all about it in {folder / report.PAGE}")
     return 0
 
 

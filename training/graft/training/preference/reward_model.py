@@ -29,7 +29,9 @@ from graft.training.runtime.device import own_device
 def reward_model(
     base: Adaptable, form: ServingForm, method: PeftMethod, settings: AdaptSettings, layout: Layout
 ) -> nn.Module:
-    """The head is drawn by the seed. Raises ``ConfigurationError``, ``InvalidBase``."""
+    """The head is drawn by the seed, also beside an adapter that is gone on from. Raises ``ConfigurationError``,
+    ``InvalidBase``.
+    """
     head = config_of(base)
     torch.manual_seed(settings.seed)
     device = own_device(layout.device)
@@ -38,6 +40,7 @@ def reward_model(
     config: Any = method.configuration(base)
     config.task_type, config.modules_to_save = TaskType.SEQ_CLS, ["score"]
     adapted = inject(model, config, base_name=base.name)
+    method.begin(adapted)
     choose_attention(adapted, settings.attn_implementation, Circumstances(device=layout.device, dtype=torch.bfloat16))
     recompute(adapted, str(settings.gradient_checkpointing))
     if isinstance(layout, Distributed):

@@ -41,7 +41,7 @@ from graft.training.objective.reinforce.values import WithValues
 from graft.training.parallel.layout import Alone
 from graft.training.reinforce.asking.asked_grader import AskedGrader
 from graft.training.reinforce.asking.grader_faults import Tolerance
-from graft.training.reinforce.asking.grading import Judge, by_function, check_grader, load_reward
+from graft.training.reinforce.asking.grading import by_function, check_grader, load_reward
 from graft.training.reinforce.asking.questions import Questions
 from graft.training.reinforce.asking.served import ALIAS, Asking, ServedPolicy
 from graft.training.reinforce.batches import Laying
@@ -73,8 +73,6 @@ class Reinforce(Adapting[ReinforceSettings]):
     """In its place: ``module:function`` or ``file.py:function``, called with a row and an answer's text."""
     connect: Callable[[str], Client] = connect
     """To the server, as whom its versions belong to."""
-    judge: Judge | None = None
-    """In place of both."""
     tell: Callable[[str], None] = _log.warning
     """Of what the training's owner should know."""
     alias: str | None = ALIAS
@@ -101,7 +99,7 @@ class Reinforce(Adapting[ReinforceSettings]):
         self.check_work(resume=resume)
         check_report_to(self.settings)
         check_optimizer(self.settings, processes.device)
-        if sum(one is not None for one in (self.grader, self.reward, self.judge)) != 1:
+        if (self.grader is None) is (self.reward is None):
             raise ConfigurationError("say one of --grader and --reward: it decides what answers are worth.")
         questions, held_out = self._questions()
         schedule = _schedule(self.settings, len(questions.prompts))
@@ -135,13 +133,11 @@ class Reinforce(Adapting[ReinforceSettings]):
 
     def _identity(self, schedule: Schedule) -> Identity:
         found = identity(self.base, self.form, self.data, self.settings, schedule, dp=1)
-        worth = self.judge.digest if self.judge else self.reward or digest_of_json(dict(self.grader or {}))
+        worth = self.reward or digest_of_json(dict(self.grader or {}))
         kept = {name: one for name, one in found.values.items() if name not in ("num_streams", "num_rounds")}
         return replace(found, values={**kept, "what answers are worth": worth})
 
     def _grade(self, client: Client, questions: Questions) -> Grade:
-        if self.judge is not None:
-            return self.judge.grade
         if self.reward is not None:
             return by_function(load_reward(self.reward), questions.items)
         assert self.grader is not None

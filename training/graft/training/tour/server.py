@@ -1,4 +1,4 @@
-"""A server of a tour's or a benchmark's own: `graft serve` as a child process that ends with it, even a killed one."""
+"""A server of a command's own: `graft serve` or `graft up` as a child process that ends with it, even a killed one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from graft.training.runtime.parent import end_with
 from graft.training.tour.progress import tell
 
 START_SECONDS, STOP_SECONDS = 600.0, 60.0
+_NEVER_SECONDS = 86_400.0
+_READY = "ready.json"
 
 
 class NotStarted(TrainingError, RuntimeError):
@@ -35,27 +37,47 @@ def served(*flags: str) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix="graft-tour-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                _command(folder, flags),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=_environment(),
-                preexec_fn=functools.partial(end_with, os.getpid()),
-            )
-        try:
-            tell("Starting a server …")
-            yield f"127.0.0.1:{_wait_ready(process, folder)}"
-        finally:
-            _end(process)
+        with _running(folder, ["serve", *_ready(folder), *_of_server(folder), *flags]) as target:
+            yield target
 
 
-def _command(folder: Path, flags: Sequence[str]) -> list[str]:
-    ports = ["--grpc-port", "0", "--http-port", "0"]
-    files = ["--ready-file", str(folder / "ready.json"), "--data-dir", str(folder / "data")]
-    return [sys.executable, "-m", "graft.cli.main", "serve", *ports, *files, *flags]
+@contextmanager
+def served_with_worker(folder: Path, *flags: str) -> Iterator[str]:
+    """The same with a worker for its jobs, which waits for no users: there are none. What both know stays in the
+    folder, and those that are started there again go on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    worker = ["--folder", str(folder / "worker"), "--yield-above", str(_NEVER_SECONDS)]
+    with _running(folder, ["up", *_ready(folder), *worker, "--", *_of_server(folder), *flags]) as target:
+        yield target
+
+
+@contextmanager
+def _running(folder: Path, command: Sequence[str]) -> Iterator[str]:
+    (folder / _READY).unlink(missing_ok=True)
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "graft.cli.main", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=_environment(),
+            preexec_fn=functools.partial(end_with, os.getpid()),
+        )
+    try:
+        tell("Starting a server …")
+        yield f"127.0.0.1:{_wait_ready(process, folder)}"
+    finally:
+        _end(process)
+
+
+def _ready(folder: Path) -> list[str]:
+    return ["--ready-file", str(folder / _READY)]
+
+
+def _of_server(folder: Path) -> list[str]:
+    return ["--grpc-port", "0", "--http-port", "0", "--data-dir", str(folder / "data")]
 
 
 def _environment() -> dict[str, str]:
@@ -64,7 +86,7 @@ def _environment() -> dict[str, str]:
 
 
 def _wait_ready(process: subprocess.Popen[bytes], folder: Path) -> int:
-    ready, deadline = folder / "ready.json", time.monotonic() + START_SECONDS
+    ready, deadline = folder / _READY, time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if ready.exists() and (text := ready.read_text(encoding="utf-8")):
             return int(json.loads(text)["grpc_port"])

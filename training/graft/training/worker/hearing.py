@@ -26,8 +26,10 @@ _NAMES = {
     "validation_loss": "valid_loss",
     "validation_reward": "valid_mean_reward",
     "validation_token_accuracy": "valid_mean_token_accuracy",
+    "accuracy": "train_pair_accuracy",
+    "validation_accuracy": "valid_pair_accuracy",
 }
-"""Ours, as OpenAI calls them."""
+"""Ours, as OpenAI calls them where it has them."""
 _OWN = (*PAIR_METRICS, "reward_std", "kl", "kl_per_answer", "entropy", MISMATCH)
 """What OpenAI has no names for, and says how pairs and rounds learn: it keeps ours."""
 _WHOLE = {
@@ -41,6 +43,8 @@ _SAID = {
     "validation loss": "valid_loss",
     "training reward": "train_mean_reward",
     "validation reward": "valid_mean_reward",
+    "pairs the right way round": "train_pair_accuracy",
+    "divergence": "kl_per_answer",
 }
 _LOOK_SECONDS, _MAX_HOLD_SECONDS = 0.1, 600.0
 """Processes that wait for each other wait longer than this for nobody."""

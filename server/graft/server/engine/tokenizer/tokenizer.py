@@ -98,13 +98,34 @@ class Tokenizer:
 
         `variables` are what the template reads beside the turns. Raises `InvalidRequest` where it refuses the chat.
         """
+        return self.encode_rendered(self.chat_text(messages, **variables))
+
+    def chat_text(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+        """What `render_chat` encodes."""
         for message in messages:
             self._check(message["content"])
         with refusals():
             marked = self._spelling.marked([dict(message) for message in messages])
             options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
-            text = self.hugging_face.apply_chat_template(marked, **options)
-        return self.encode_rendered(text)
+            return str(self.hugging_face.apply_chat_template(marked, **options))
+
+    def encode_answered(self, opened: str, begun: str, answer: str, after: str) -> list[int]:
+        """Token ids of a chat whose last turn is `opened`, and of an answer to the token that ends it; `begun` and
+        `after` are what the template writes around a finished one. Raises `InvalidRequest`.
+        """
+        self._check(answer)
+        said = begun + self._spelling.marked(answer)
+        own = self.hugging_face.eos_token_id
+        ends = [*([] if own is None else [own]), *self.stop_ids]
+        try:
+            prompt_ids, ids = self._spelling.seamed(opened, said + after)
+            end = next((at for at, one in enumerate(ids) if one in ends), None)
+            if end is not None:
+                return [*prompt_ids, *ids[: end + 1]]
+            # The template ends no answer: trainings put there what does.
+            return [*prompt_ids, *self._spelling.seamed(opened, said)[1], *ends[:1]]
+        except Unspellable as error:
+            raise InvalidRequest(str(error)) from error
 
     def chat_values(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> dict[str, Any]:
         """What another template than the base's is given, as transformers gives it; `encode_rendered` takes its text.

@@ -13,7 +13,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 def problems_of(row: Mapping[str, Any], method: Method) -> Iterator[str]:
     """What is wrong with a row, each with the field that it is about."""
-    if method is Method.DPO:
+    if method in (Method.DPO, Method.REWARD):
         yield from _preference(row)
     elif method is Method.REINFORCEMENT:
         yield from _messages(row, "messages", ends_in="user")

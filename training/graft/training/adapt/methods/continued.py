@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, s
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from graft.adapters.folder.head import part_of
 from graft.training.adapt.adaptable import Adaptable
 from graft.training.adapt.method import Method, Route, Way
 from graft.training.adapt.methods.through_peft import FILES, PeftMethod
@@ -72,15 +73,19 @@ def _config(folder: Path) -> LoraConfig:
 
 
 def _fill(model: PeftModel, folder: Path) -> None:
-    """Raises ``ConfigurationError`` where a tensor has no place, or a place no tensor."""
+    """A new head stays as it was drawn. Raises ``ConfigurationError`` where a tensor has no place, or a place no
+    tensor.
+    """
     try:
         tensors = load_file(folder / FILES[1])
     except (OSError, SafetensorError) as error:
         raise ConfigurationError(f"setting 'start': {folder}: {first_line(error)}.") from None
     places = get_peft_model_state_dict(model, save_embedding_layers=False)
-    if strange := sorted(tensors.keys() ^ places.keys()):
+    drawn = {name: one for name, one in places.items() if part_of(name) is not None}
+    if strange := sorted(tensors.keys() ^ (places.keys() - drawn.keys())):
         raise ConfigurationError(
             f"setting 'start': {folder} does not fit the base: {len(strange)} tensors have no counterpart, such as "
             f"{strange[0]}."
         )
-    set_peft_model_state_dict(model, {name: one.to(places[name].dtype) for name, one in tensors.items()})
+    begun = {name: one.to(places[name].dtype) for name, one in tensors.items()}
+    set_peft_model_state_dict(model, {**drawn, **begun})

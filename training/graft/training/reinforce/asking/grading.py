@@ -8,7 +8,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,6 @@ from graft.training.reinforce.rollout import Rollout
 Item = Mapping[str, Any]
 Reward = Callable[[Item, str], float | None]
 """A user's own: of a row and an answer's text."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """What grades a round's answers in this process, such as a reward model."""
-
-    digest: str
-    """The same for the same rewards."""
-    grade: Callable[[Sequence[tuple[int, Rollout]]], list[float | None]]
 
 
 def by_function(reward: Reward, items: Sequence[Item]) -> Callable[[Sequence[tuple[int, Rollout]]], list[float | None]]:

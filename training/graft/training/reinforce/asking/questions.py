@@ -33,6 +33,12 @@ class Questions:
             prompts=[Prompt(row=row, ids=ids) for row, (_, (_, ids)) in enumerate(found)],
         )
 
+    @classmethod
+    def of(cls, items: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerFast) -> Questions:
+        """Rows that were read already. Raises ``BadLine``."""
+        prompts = [Prompt(row=row, ids=ids_of(item, tokenizer)) for row, item in enumerate(items)]
+        return cls(items=items, prompts=prompts)
+
     def drawn(self, draw: int, *, num: int, seed: int) -> list[Prompt]:
         """The prompts of one draw: a function of its number and the seed. All rows come in one order, and then all in
         another.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.client import Client, Conflict, DeadlineExceeded, NotFound, Unavailable
-from graft.client.generation import Choice
+from graft.client.generation import Choice, Generation
 from graft.training.errors import ConfigurationError
 from graft.training.evaluation.asking.side_by_side import asked_again, each
 from graft.training.reinforce.asking.sampler import Files, Prompt
@@ -115,18 +115,7 @@ class ServedPolicy:
         del self._there[: len(old)]
 
     def _answers(self, prompt: Prompt, seed: int, num: int) -> list[Rollout]:
-        said = self._client.generate(
-            list(prompt.ids),
-            model=self._model,
-            num_choices=num,
-            logprobs=0,
-            timeout=_CALL_SECONDS,
-            max_tokens=self._asking.max_tokens,
-            temperature=1.0,
-            top_p=1.0,
-            stop=list(self._asking.stop),
-            seed=seed % 2**31,
-        )
+        said = _said(self._client, self._model, prompt, self._asking, num=num, seed=seed)
         version = said.answerer.version_digest
         with self._publishing if version not in self._steps else contextlib.nullcontext():
             is_own = version in self._steps
@@ -136,6 +125,27 @@ class ServedPolicy:
                 "alias. Give the policy a name of its own."
             )
         return [_rollout(prompt, choice, version, self._steps[version]) for choice in said.choices]
+
+
+def answers_to(client: Client, model: str, prompt: Prompt, asking: Asking, *, seed: int) -> list[Rollout]:
+    """What any model of the server answers, as a policy is sampled; empty is the base. Raises what the client does."""
+    said = _said(client, model, prompt, asking, num=asking.num_answers, seed=seed)
+    return [_rollout(prompt, choice, said.answerer.version_digest, 0) for choice in said.choices]
+
+
+def _said(client: Client, model: str, prompt: Prompt, asking: Asking, *, num: int, seed: int) -> Generation:
+    return client.generate(
+        list(prompt.ids),
+        model=model,
+        num_choices=num,
+        logprobs=0,
+        timeout=_CALL_SECONDS,
+        max_tokens=asking.max_tokens,
+        temperature=1.0,
+        top_p=1.0,
+        stop=list(asking.stop),
+        seed=seed % 2**31,
+    )
 
 
 def _rollout(prompt: Prompt, choice: Choice, version: str, step: int) -> Rollout:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+from graft.adapters.base.base import Base
 from graft.training.preference.job import Align
 from graft.training.preference.settings import AlignSettings
 from graft.training.worker.folder import JobFolder
@@ -34,11 +36,17 @@ def train(job: JobFolder, tell: Tell) -> Trained:
     asked = job.hyperparameters.get("beta", AUTO)
     beta = _BETA if asked == AUTO else float(asked)
     settings = AlignSettings.from_mapping(settings_of(job, base, numbers, learning_rate=rate, beta=beta))
+    return learned(job, tell, base, settings, {**numbers.told, "beta": settings.beta})
+
+
+def learned(
+    job: JobFolder, tell: Tell, base: Base, settings: AlignSettings, told: Mapping[str, int | float | str]
+) -> Trained:
+    """What comes of a job's pairs; ``told`` are the hyperparameters of this run. Raises what ``train`` does."""
     training = Align(base=base, data=job.training_file, settings=settings, work=job.work, job=job.id)
     check_way(training)
     record = record_of(job, base, training)
     training = replace(training, hearing=Hearing.of(job, tell, record))
-    told = {**numbers.told, "beta": settings.beta}
     if is_first():
         tell.resolved(told)
-    return carried_out(job, training, {"method": "dpo", **told, "settings": asdict(settings)})
+    return carried_out(job, training, {"method": job.method, **told, "settings": asdict(settings)})

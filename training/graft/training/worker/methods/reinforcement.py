@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,14 @@ _LEARNING_RATE, _LEARNING_RATE_OF_LARGE = 3e-4, 1e-5
 _ANSWERS, _MOST_ANSWERS = 8, 1 << 10
 """To each prompt, where ``compute_multiplier`` is 1."""
 _MAX_PROMPTS = 64
+_NOT_OPENAIS: Mapping[str, Callable[[Any], Any]] = {
+    "loss_type": str,
+    "beta": float,
+    "kl_target": float,
+    "max_completion_length": int,
+    "max_grader_error_share": float,
+}
+"""Hyperparameters that are settings of rounds."""
 _OF_ROUNDS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
@@ -130,9 +138,9 @@ def own_settings(job: JobFolder, numbers: RoundNumbers, *, measures: bool) -> di
     found: dict[str, Any] = {}
     if numbers.eval_interval is not None and measures:
         found["eval_steps"] = numbers.eval_interval
-    share = job.hyperparameters.get("max_grader_error_share", AUTO)
-    if share != AUTO:
-        found["max_grader_error_share"] = float(share)
+    for name, kind in _NOT_OPENAIS.items():
+        if (said := job.hyperparameters.get(name, AUTO)) != AUTO:
+            found[name] = kind(said)
     return {name: one for name, one in found.items() if name not in job.settings}
 
 

@@ -100,7 +100,7 @@ def read_spec_message(message: pb.JobSpec, violations: Violations) -> JobSpec:
     """Raises `BadInput` with all that is wrong, `violations` before it too."""
     method = _METHOD_OF.get(message.method)
     if method is None:
-        violations.add("spec.method", "is not set: supervised, dpo or reinforcement")
+        violations.add("spec.method", f"is not set: there are {', '.join(Method)}")
     return read_spec(
         method=method or Method.SUPERVISED,
         model=message.model,

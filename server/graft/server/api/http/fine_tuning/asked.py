@@ -79,7 +79,7 @@ def _method(fields: Fields, violations: Violations) -> tuple[Method, dict[str, A
     """The method, its own settings, and where they stand; `supervised` where none is named."""
     given = fields.object("method") or {}
     kind = given.get("type", Method.SUPERVISED.value)
-    known = [one.value for one in Method]
+    known = [one.value for one in Method if one is not Method.REWARD]  # OpenAI's; gRPC has one more
     if kind not in known:
         violations.add("method.type", f"is {shown(kind)}; there are {', '.join(known)}")
         return Method.SUPERVISED, {}, ""

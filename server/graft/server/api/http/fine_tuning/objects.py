@@ -29,7 +29,9 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
     method: dict[str, Any] = {"hyperparameters": hyperparameters}
     if spec.grader is not None:
         method["grader"] = spec.grader
-    shown = hyperparameters if spec.method is Method.SUPERVISED else {}
+    shown = hyperparameters if spec.method in (Method.SUPERVISED, Method.REWARD) else {}
+    # Its objects have no method of the name.
+    told = None if spec.method is Method.REWARD else {"type": spec.method.value, spec.method.value: method}
     # OpenAI's API has none.
     gate = {} if spec.gate is None else {"gate": gate_object(spec.gate)}
     return {
@@ -48,7 +50,7 @@ def job_object(job: Job, *, base: str) -> dict[str, Any]:
         "trained_tokens": None if result is None else result.trained_tokens,
         "error": None if error is None else {"code": error.code, "message": error.message, "param": error.param},
         "hyperparameters": {name: shown.get(name) for name in ("batch_size", "learning_rate_multiplier", "n_epochs")},
-        "method": {"type": spec.method.value, spec.method.value: method},
+        "method": told,
         "seed": spec.seed,
         "integrations": [],
         "metadata": dict(spec.metadata) or None,
