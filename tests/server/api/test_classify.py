@@ -21,13 +21,13 @@ from tests.adapters.making import make_adapter
 from tests.server.api.conftest import Server, StartServer
 
 
-async def headed(server: Server, name: str, *, seed: int, **options: Any) -> None:
-    """An adapter whose head says 0, 1, 2 of every text."""
+async def headed(server: Server, name: str, *, seed: int, num: int = 3, **options: Any) -> None:
+    """An adapter whose head says 0, 1, 2 … of every text."""
     folder = make_adapter(server.folder / f"{name}-{seed}", seed=seed, base=server.base)
     width = server.base.embedding_width
     assert width is not None
     file = folder / "adapter_model.safetensors"
-    score = np.ones((3, width), np.float32)
+    score = np.ones((num, width), np.float32)
     save_file({**load_file(file), "base_model.model.score.weight": score}, file, metadata={"format": "pt"})
     config = json.loads((folder / "adapter_config.json").read_text())
     config |= {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}

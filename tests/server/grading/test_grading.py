@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from graft.adapters.errors import NotFound
+from graft.server.engine.engine import InvalidRequest
 from graft.server.errors import BadInput, NotReady
 from graft.server.grading.grade import Grade
 from graft.server.grading.graders import Grader
 from graft.server.grading.grading import Grading
-from graft.server.grading.judging import Question, Verdict
+from graft.server.grading.judging import Question, Turns, Verdict, Worth
 from graft.server.grading.observation import Observation
 from graft.server.grading.reading import Allowed, read_grader
 from graft.server.grading.sandbox.probe import Unavailable
@@ -30,10 +32,21 @@ class ScriptedJudge:
         self.says = says
         self.finished = finished
         self.asked: list[Question] = []
+        self.judged: list[tuple[list[Mapping[str, str]], str]] = []
 
     def check(self, model: str) -> None:
         if model != "base":
             raise NotFound(f"there is no model {model}")
+
+    def check_reward(self, model: str) -> None:
+        if model != "worth":
+            raise InvalidRequest(f"{model} has no head", field="model")
+
+    async def worth(self, model: str, turns: Turns, answer: str) -> Worth:
+        self.judged.append((list(turns), answer))
+        if isinstance(self.says, Exception):
+            raise self.says
+        return Worth(reward=-1.5, num_tokens=9)
 
     async def ask(self, question: Question) -> Verdict:
         self.asked.append(question)
@@ -100,6 +113,7 @@ SCORE = {
     "range": [0, 10],
     "input": [{"role": "user", "content": "{{item.q}}: {{sample.output_text}}"}],
 }
+REWARD = {"type": "reward_model", "name": "r", "model": "worth"}
 LABEL = {**SCORE, "type": "label_model", "labels": ["good", "bad"], "passing_labels": ["good"]}
 del LABEL["range"]
 
@@ -200,6 +214,37 @@ async def test_label_model() -> None:
     assert (await judged(LABEL, ScriptedJudge("ugly"))).faults[0].kind == "model_grader_parse"
 
 
+async def test_reward_model() -> None:
+    judge = ScriptedJudge()
+    asked = [{"role": "user", "content": "why"}]
+    other = [*asked, {"role": "assistant", "content": [{"type": "text", "text": "an answer of the row's"}]}]
+    for messages in (asked, other):
+        observation = Observation(output_text="so", item={"messages": messages})
+        assert await judged(REWARD, judge, observation) == Grade(reward=-1.5, tokens_by_model={"worth": 9})
+    assert judge.judged == [(asked, "so")] * 2
+    both = {"type": "multi", "name": "all", "graders": {"r": REWARD}, "calculate_output": "(r - (-0.5)) / 2"}
+    assert await judged(both, judge, observation) == Grade(
+        reward=-0.5, sub_rewards={"r": -1.5}, tokens_by_model={"worth": 9}
+    )
+    away = await judged(REWARD, ScriptedJudge(NotReady("the engine is starting")), observation)
+    assert (away.reward, away.faults[0].kind) == (0, "model_grader_server")
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ({}, "item.messages is missing"),
+        ({"messages": []}, "nothing that an answer could stand behind"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "nothing that an answer could stand behind"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, r"item.messages\[0\] is no turn"),
+    ],
+)
+async def test_what_no_reward_model_reads(item: dict[str, Any], words: str) -> None:
+    grade = await judged(REWARD, judge := ScriptedJudge(), Observation(output_text="so", item=item))
+    (fault,) = grade.faults
+    assert fault.kind == "invalid_variable" and re.search(words, fault.details) and not judge.judged
+
+
 async def test_python(scripts: Grading) -> None:
     observation = Observation(output_text='{"n": 3}', item={"n": 4})
     grader = read(script("return sample['output_json']['n'] / item['n'] + len(sample['output_tools'])"))
@@ -212,13 +257,15 @@ async def test_python(scripts: Grading) -> None:
 async def test_what_only_running_shows(scripts: Grading) -> None:
     violations = Violations()
     await scripts.check(read({**SCORE, "model": "nobody"}), violations)
+    await scripts.check(read({**REWARD, "model": "base"}), violations)
     await scripts.check(read({"type": "python", "name": "p", "source": "def grade(:"}), violations)
     await scripts.check(read({"type": "python", "name": "p", "source": "x = 1"}), violations)
     await scripts.check(read(script("return undefined")), violations)
     with pytest.raises(BadInput) as caught:
         violations.raise_any()
-    model, unread, undefined = caught.value.violations
+    model, headless, unread, undefined = caught.value.violations
     assert (model.field, "nobody" in model.problem) == ("grader.model", True)
+    assert (headless.field, headless.problem) == ("grader.model", "base has no head")
     assert (unread.field, "SyntaxError" in unread.problem) == ("grader.source", True)
     assert "no function grade" in undefined.problem
 

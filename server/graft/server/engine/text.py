@@ -58,7 +58,7 @@ class Tokenizer(Protocol):
 
     def chat_text(self, messages: Turns, **variables: Any) -> str: ...
 
-    def encode_answered(self, opened: str, begun: str, answer: str, after: str) -> list[int]: ...
+    def encode_answered(self, opened: str, begun: str | None, answer: str, after: str) -> list[int]: ...
 
     def chat_values(self, messages: Turns, **variables: Any) -> dict[str, Any]: ...
 
@@ -202,7 +202,7 @@ class Text:
         try:
             opened = await self._chat_text(messages, field, add_generation_prompt=True)
             head, _, after = (await self._chat_text(finished, field, add_generation_prompt=False)).rpartition(_PROBE)
-            begun = head[len(opened) :] if head.startswith(opened) else ""
+            begun = head[len(opened) :] if head.startswith(opened) else None
             return await self._in_thread(partial(self._tokenizer.encode_answered, opened, begun, answer, after))
         except InvalidRequest as error:
             raise BadInput(Violation(field=field, problem=str(error))) from error

@@ -217,7 +217,13 @@ class ScriptedTokenizer:
     template_reads = TemplateReads()
 
     def render_chat(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
-        return self.encode("|".join(message["content"] for message in messages))
+        return self.encode(self.chat_text(messages))
+
+    def chat_text(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+        return "|".join(message["content"] for message in messages)
+
+    def encode_answered(self, opened: str, begun: str | None, answer: str, after: str) -> list[int]:
+        return self.encode(opened + (begun or "") + answer + after)
 
     def chat_values(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> dict[str, Any]:
         return {"messages": [dict(message) for message in messages], "add_generation_prompt": True, **variables}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from graft.server.engine.text import Text
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.batch.encoding import RowEncoder
 from graft.training.batch.rows.row import Completion, Conversation, Turn
@@ -26,6 +27,20 @@ def test_serving_and_training_spell_a_chat_alike(kind: str, template: str) -> No
     for name in CONTROLS:
         control = hugging_face.convert_tokens_to_ids(name)
         assert served.count(control) == plain.count(control), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_a_grader_and_a_training_read_an_answered_chat_alike(kind: str, template: str) -> None:
+    hugging_face = make_tokenizer(kind, pair=f"{BEGIN} $A {END}", template=TEMPLATES[template])
+    text = Text(Tokenizer(hugging_face=hugging_face), vocab_size=len(hugging_face), max_model_tokens=1000)
+    asked = [{"role": "user", "content": "Say it"}]
+    for answer in ("so", f"so {CONTROLS[0]} it", "it is so"):
+        read = await text.render_answered(asked, answer, field="item.messages")
+        turns = [Turn(role="user", content="Say it", is_learned=False)]
+        row = Conversation(turns=(*turns, Turn(role="assistant", content=answer, is_learned=True)))
+        (learned,) = RowEncoder(hugging_face).examples(row)
+        assert read == list(learned.input_ids), answer
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,7 +16,7 @@ DEFAULTS: Final[Mapping[str, Hyperparameters]] = {
     REWARD: {"n_epochs": 2, "batch_size": 8},
     PPO: {
         "loss_type": PPO,
-        "n_epochs": 1,
+        "n_epochs": 3,
         "batch_size": 64,
         "compute_multiplier": 0.25,
         "beta": 0.05,
@@ -40,7 +40,7 @@ class ChainSettings:
     """Of the jobs, of what is held out, and of the intervals."""
     held_out: float = 0.2
     """Share of the prompts."""
-    max_tokens: int = 256
+    max_tokens: int = 512
     """Of a row; longer ones are left out."""
     num_answers: int = 4
     """Of each model to each held-out prompt."""

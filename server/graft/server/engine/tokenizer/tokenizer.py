@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.adapters.base import files as base_files
+from graft.adapters.chat.opened import behind_opened
 from graft.adapters.chat.shown import TemplateReads
 from graft.adapters.chat.template import reads_of, variables_of
 from graft.adapters.text.spelling import Spelling, Unspellable
@@ -109,12 +110,15 @@ class Tokenizer:
             options = {"add_generation_prompt": True, "tokenize": False, **self._spelling.marked(variables)}
             return str(self.hugging_face.apply_chat_template(marked, **options))
 
-    def encode_answered(self, opened: str, begun: str, answer: str, after: str) -> list[int]:
+    def encode_answered(self, opened: str, begun: str | None, answer: str, after: str) -> list[int]:
         """Token ids of a chat whose last turn is `opened`, and of an answer to the token that ends it; `begun` and
-        `after` are what the template writes around a finished one. Raises `InvalidRequest`.
+        `after` are what the template writes around a finished one, None where it rewrites what it has opened.
+
+        Raises `InvalidRequest`.
         """
         self._check(answer)
-        said = begun + self._spelling.marked(answer)
+        marked = self._spelling.marked(answer)
+        said = behind_opened(opened, marked) if begun is None else begun + marked
         own = self.hugging_face.eos_token_id
         ends = [*([] if own is None else [own]), *self.stop_ids]
         try:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graft.adapters.chat.opened import OPENED_TAG, behind_opened
 from graft.adapters.text.problems import BadLine
 from graft.training.batch.chat.template import Message, Template
 from graft.training.batch.rows.row import Conversation, Turn
 
 _PROBE = "\uf8ffanswer\uf8ff"
 """An answer that a template has no reason to change, so that what it writes around one can be told."""
-_OPENED_TAG = re.compile(r"(<([^<>/|]+)>)(\s*)\Z")
 _THOUGHT = "<think>\n{}\n</think>\n\n{}"
 """As models write that reason in their text (DeepSeek-R1: arXiv:2501.12948, table 1), and servers read it."""
 
@@ -78,7 +77,7 @@ class Turns:
             return head[len(prompt) :] + given + after
         if whole.startswith(prompt) and given in whole[len(prompt) :]:
             return whole[len(prompt) :]
-        return _behind_opened(prompt, given) + after
+        return behind_opened(prompt, given) + after
 
     def _whole(self, num: int, prompt: str, turn: Turn) -> str:
         """One with reasoning, or with calls in the template's own form: what the template writes of the finished turn
@@ -147,22 +146,7 @@ def _goes_on(prompt: str, whole: str) -> str | None:
     """What a finished turn adds to the prompt; a tag that the prompt opens and the turn lacks is closed at once."""
     if whole.startswith(prompt):
         return whole[len(prompt) :]
-    opened = _OPENED_TAG.search(prompt)
+    opened = OPENED_TAG.search(prompt)
     if opened is None or not whole.startswith(head := prompt[: opened.start()]):
         return None
-    return _behind_opened(prompt, whole[len(head) :])
-
-
-def _behind_opened(prompt: str, answer: str) -> str:
-    """An answer behind a prompt that may end in an opened tag: one that begins with the tag goes on in it, and one that
-    has nothing of it closes it.
-    """
-    opened = _OPENED_TAG.search(prompt)
-    if opened is None:
-        return answer
-    tag, name, blanks = opened.groups()
-    if answer.lstrip().startswith(tag):
-        return answer.lstrip().removeprefix(tag).removeprefix(blanks)
-    if f"</{name}>" in answer:
-        return answer
-    return f"{'' if not blanks else chr(10)}</{name}>\n\n{answer}"
+    return behind_opened(prompt, whole[len(head) :])
