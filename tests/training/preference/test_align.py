@@ -135,6 +135,20 @@ def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> 
     assert all(torch.equal(before[name], again[name]) for name in before)
 
 
+def test_a_reward_model_goes_on_from_an_adapter_with_a_head_of_its_own(tiny_base: Path, tmp_path: Path) -> None:
+    """As the paper has it (Ouyang et al. 2022, section 3.5)."""
+    rows = [dict(row) for row in PAIRS]
+    (tmp_path / "policy").mkdir()
+    policy = job(tiny_base, tmp_path / "policy", rows, max_steps=4, r=4, learning_rate=1e-2).execute()
+    # Steps too small for the weights' type.
+    still = {"loss_type": REWARD, "max_steps": 1, "start": str(policy), "learning_rate": 1e-30}
+    before = load_file(policy / "adapter_model.safetensors")
+    after = load_file(job(tiny_base, tmp_path, rows, **still).execute() / "adapter_model.safetensors")
+    assert sorted(after.keys() - before.keys()) == ["base_model.model.score.weight"]
+    assert all(torch.equal(one, after[name]) for name, one in before.items())
+    assert after["base_model.model.score.weight"].std() > 0
+
+
 def test_where_rows_are_seen_again_the_reference_is_asked_before() -> None:
     assert not AlignSettings().precomputes
     assert AlignSettings(num_train_epochs=2).precomputes

@@ -9,6 +9,7 @@ import pytest
 
 from graft.adapters.form import ServingForm
 from graft.training.errors import ConfigurationError
+from graft.training.reinforce.settings import ReinforceSettings
 from graft.training.worker.folder import JobFolder
 from graft.training.worker.methods.reinforcement import RoundNumbers, own_settings
 from graft.v1 import job_pb2 as pb
@@ -82,4 +83,9 @@ def test_the_operators_word_is_the_last(operator: dict[str, Any], found: dict[st
     )
     numbers = RoundNumbers.of_job({**AUTO, "eval_interval": 3}, num_rows=9)
     assert own_settings(folder, numbers, measures=True) == found
+    more: dict[str, Any] = {"loss_type": "ppo", "beta": 1, "kl_target": 4, "max_completion_length": 8}
+    job.spec.hyperparameters.update({**more, "max_grader_error_share": "auto"})
+    said = own_settings(folder, numbers, measures=False)
+    assert said == more and type(said["beta"]) is float and type(said["max_completion_length"]) is int
+    ReinforceSettings.from_mapping(said)
     assert "eval_steps" not in own_settings(folder, numbers, measures=False)

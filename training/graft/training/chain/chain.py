@@ -18,7 +18,7 @@ from graft.adapters.base.base import Base
 from graft.client import Client, Observation
 from graft.client.fine_tuning.values import values_of
 from graft.training.batch.encoding import RowEncoder
-from graft.training.chain.following import Following
+from graft.training.chain.following import Following, StageFailed
 from graft.training.chain.measuring import Measured, measured
 from graft.training.chain.plan import Stage, grader_of, stages_of
 from graft.training.chain.rows import Preferred, Rows
@@ -116,13 +116,15 @@ class Chain:
             raise ConfigurationError(f"--server {target}: {'; '.join(reasons)}.")
 
     def _grader(self, client: Client, model: str) -> Mapping[str, Any]:
-        """With rewards of mean 0 and deviation 1 over rows that were learned from."""
+        """With rewards of mean 0 and deviation 1 over rows that were learned from. Raises ``StageFailed``."""
         chosen = [_observation(row) for row in self._rows.learned[:_CENTRED_ON]]
         rewards: list[float] = []
         for begin in range(0, len(chosen), _NUM_IN_A_CALL):
             part = chosen[begin : begin + _NUM_IN_A_CALL]
             grades = asked_again(lambda part=part: client.grade(grader_of(model), part, timeout=_GRADE_SECONDS))  # type: ignore[misc]
-            rewards += [one.reward for one in grades if not one.faults]
+            if faults := [fault.details for one in grades for fault in one.faults]:
+                raise StageFailed(f"{model} says no number: {faults[0]}")
+            rewards += [one.reward for one in grades]
         return grader_of(model, rewards)
 
     @cached_property

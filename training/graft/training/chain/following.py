@@ -12,7 +12,7 @@ from graft.training.chain.plan import Stage
 from graft.training.errors import TrainingError
 from graft.v1 import job_pb2 as pb
 
-_STEP_SECONDS = 10.0
+_STEP_SECONDS = 20.0
 """Between two steps that are told of."""
 
 

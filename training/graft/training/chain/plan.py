@@ -69,7 +69,7 @@ def grader_of(model: str, rewards: Sequence[float] = ()) -> dict[str, Any]:
     own = {"type": "reward_model", "name": _PART, "model": model}
     if not rewards:
         return own
-    formula = f"({_PART} - ({fmean(rewards):.6f})) / {pstdev(rewards) or 1.0:.6f}"
+    formula = f"({_PART} - ({fmean(rewards)!r})) / {pstdev(rewards) or 1.0!r}"
     return {"type": "multi", "name": "worth", "graders": {_PART: own}, "calculate_output": formula}
 
 
