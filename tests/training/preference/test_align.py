@@ -127,7 +127,8 @@ def test_a_reward_model_tells_good_from_bad(tiny_base: Path, tmp_path: Path) -> 
     page = Page.read(align.work / "report.html")
     said = [float(text.rpartition(" ")[2]) for text in page.inside("h4") if ": reward" in text]
     assert said == pytest.approx(rewards[0] + rewards[1], abs=0.02)  # by peft, above
-    assert "graft serve" not in page.text and "not by a server" in page.text
+    assert "graft adapters push" in page.text and '"type": "reward_model"' in page.text
+    assert "graft chat" not in page.text and "not by a server" not in page.text
     # Stopped and gone on with, it is the same.
     (align.work / "checkpoint-16").rename(tmp_path / "checkpoint-16")
     again = load_file(align.execute(resume=True) / "adapter_model.safetensors")
@@ -205,7 +206,8 @@ def test_the_command_says_what_is_wrong_in_one_line(
     assert told.count("\n") == 1 and "line 1: chosen and rejected are equal" in told and not align.work.exists()
     for flags, way in (
         (["--method", "houlsby"], "sigmoid by houlsby on seedling: cannot be served: what it adds is no matrix"),
-        (["--loss-type", "reward"], "a reward model by lora on seedling: no server takes it; peft loads it"),
+        (["--loss-type", "reward"], "a reward model by lora on seedling: served as it is, for graders"),
+        (["--loss-type", "reward", "--method", "dora"], "a reward model by dora on seedling: no server takes it; peft"),
     ):
         assert main([*given, "--output", str(align.work), *flags]) == 2
         assert capsys.readouterr().out.startswith(way), "before it trains"

@@ -16,8 +16,9 @@ DEFAULTS: Final[Mapping[str, Hyperparameters]] = {
     REWARD: {"n_epochs": 2, "batch_size": 8},
     PPO: {
         "loss_type": PPO,
-        "n_epochs": 3,
+        "n_epochs": 4,
         "batch_size": 64,
+        "learning_rate_multiplier": 2,
         "compute_multiplier": 0.25,
         "beta": 0.05,
         "kl_target": 4.0,
@@ -40,7 +41,7 @@ class ChainSettings:
     """Of the jobs, of what is held out, and of the intervals."""
     held_out: float = 0.2
     """Share of the prompts."""
-    max_tokens: int = 512
+    max_tokens: int = 384
     """Of a row; longer ones are left out."""
     num_answers: int = 4
     """Of each model to each held-out prompt."""

@@ -70,23 +70,25 @@ def run(args: argparse.Namespace) -> int:
     if args.plan:
         print(_plan(args, settings))
         return 0
-    _check(args, settings)
+    _check(args)
     folder = args.output or Path(".graft") / "align" / args.name
     check_adapter_output(folder)
     base = base_of(args, folder)
 
     from graft.training.adapt.made.pushing import check_push
     from graft.training.adapt.made.written import folder_of
+    from graft.training.adapt.method import Route
     from graft.training.preference.job import Align
-    from graft.training.preference.settings import REWARD
 
     job = Align(base=base, data=args.data, settings=settings, work=folder)
     method, adaptable = job.method()
     way = method.way(adaptable)
     if args.push is not None:
-        check_push(args.push, base, job.form, way)
-    if settings.loss_type == REWARD:
-        launching.say(f"a reward model by {method.name} on {base.name}: no server takes it; peft loads it")
+        check_push(args.push, base, job.form, way, has_head=job.is_reward)
+    if job.is_reward:
+        taken = "served as it is, for graders of the type reward_model"
+        told = taken if way.route is Route.AS_IS else "no server takes it; peft loads it"
+        launching.say(f"a reward model by {method.name} on {base.name}: {told}")
     else:
         launching.say(f"{settings.loss_type} by {method.name} on {base.name}: {way}")
     is_first, _ = launching.launch(job, args)
@@ -149,7 +151,7 @@ def _chain(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace, settings: "AlignSettings") -> None:
+def _check(args: argparse.Namespace) -> None:
     from graft.adapters.names import check_adapter_name, check_name
     from graft.training.errors import ConfigurationError
 
@@ -161,13 +163,6 @@ def _check(args: argparse.Namespace, settings: "AlignSettings") -> None:
         check_name(args.alias, what="alias")
         if args.push is None:
             raise ConfigurationError("--alias moves an alias on a server; add --push HOST:PORT.")
-    from graft.training.preference.settings import REWARD
-
-    if args.push is not None and settings.loss_type == REWARD:
-        raise ConfigurationError(
-            "--push: a reward model answers with a number, and what a server is pushed here answers with text; leave "
-            "--push out."
-        )
 
 
 def _plan(args: argparse.Namespace, settings: "AlignSettings") -> str:

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from graft.training.adapt.made.answers import MAX_TOKENS, Asked
 from graft.training.adapt.made.told import HELD_OUT, LEARNED, Made
+from graft.training.adapt.method import Route
 from graft.training.batch.answers import Answer
 from graft.training.model.loading import load_tokenizer
 from graft.training.objective.preference.reward import rewards
@@ -23,7 +24,8 @@ from graft.training.report.page import Section, definitions, folded, paragraph, 
 from graft.training.report.report import Report
 from graft.training.runtime.compiling import uncompiled
 
-_READING = ["# numbers come out of it, no text: peft reads it on AutoModelForSequenceClassification"]
+_READING = "# numbers come out of it, no text: peft reads it on AutoModelForSequenceClassification"
+_ASKING = '# numbers come out of it, no text: a grader asks it, {{"type": "reward_model", "name": "r", "model": "{}"}}'
 MAX_LISTED = 20
 """Rows that were left out, of those that the page names."""
 
@@ -34,10 +36,11 @@ def report(made: Made, ready: Ready, settings: AlignSettings) -> Report:
     tokenizer = load_tokenizer(ready.base.path)
     what = "A reward model" if is_reward else f"Preferences, learned by {settings.loss_type},"
     rows = "pairs" if isinstance(ready.learned.rows, Pairs) else "answers with labels"
+    is_served = made.method.way(made.base).route is Route.AS_IS
     return Report(
         title=made.title,
         lead=f"{what} on {base} as {form}, of {len(ready.learned.rows.rows):,} {rows}.",
-        origin={**made.origin, **({"serving": "not by a server"} if is_reward else {})},
+        origin={**made.origin, **({} if not is_reward or is_served else {"serving": "not by a server"})},
         settings=settings,
         sections=[
             _judged(made, ready, settings, tokenizer) if is_reward else _answered(made, ready, settings, tokenizer),
@@ -45,8 +48,13 @@ def report(made: Made, ready: Ready, settings: AlignSettings) -> Report:
             *([] if is_reward else [made.receipt()]),
         ],
         learned="pairs" if isinstance(ready.learned.rows, Pairs) else "answers",
-        commands=_READING if is_reward else made.commands(),
+        commands=_rewarding(made, is_served) if is_reward else made.commands(),
     )
+
+
+def _rewarding(made: Made, is_served: bool) -> list[str]:
+    """In the place of a chat."""
+    return [*made.commands()[:-1], _ASKING.format(made.work.name)] if is_served else [_READING]
 
 
 def _answered(made: Made, ready: Ready, settings: AlignSettings, tokenizer: PreTrainedTokenizerBase) -> Section:

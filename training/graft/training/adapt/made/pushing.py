@@ -16,9 +16,9 @@ _REMEDIES = {
 }
 
 
-def check_push(target: str, base: Base, form: ServingForm, way: Way) -> None:
+def check_push(target: str, base: Base, form: ServingForm, way: Way, *, has_head: bool = False) -> None:
     """Raises ``ConfigurationError`` with all that keeps a server from taking it."""
     if way.route not in _PUSHED:
         remedy = _REMEDIES.get(way.route, "leave --push out, compile it, and push that with graft adapters push")
         raise ConfigurationError(f"--push {target}: what is trained is not what a server takes ({way}): {remedy}.")
-    check_server_for(target, base, form, rank=way.rank or 0)
+    check_server_for(target, base, form, rank=way.rank or 0, has_head=has_head)
