@@ -62,7 +62,10 @@ class GradeRequest(_message.Message):
     GRADER_FIELD_NUMBER: _builtins.int
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
     grader: _builtins.str
-    """The grader as JSON, as OpenAI's `fine_tuning.alpha.graders` take it."""
+    """The grader as JSON, as OpenAI's `fine_tuning.alpha.graders` take it; or Graft's own
+    `{"type": "reward_model", "name": …, "model": …}`, which asks an adapter with a head of one output about the answer
+    behind the item's `messages`.
+    """
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]: ...
     def __init__(

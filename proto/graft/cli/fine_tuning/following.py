@@ -38,12 +38,16 @@ def follow(client: Client, job: str, *, as_json: bool, wanted: Sequence[str] = (
 
 def outcome(job: job_pb2.Job, events: Sequence[job_pb2.JobEvent]) -> str:
     """How it ended, in one line, and what can be done now. Of the events, the newest first, its gate's is told."""
+    from graft.v1 import job_pb2
+
     state = state_of(job)
     if state == "succeeded" and job.spec.HasField("gate"):
         verdict = next((event.message for event in events if "stage" in event.data), "")
         return f"{job.id} has succeeded as {job.fine_tuned_model}{verdict and f'. {verdict}'}"
     if state == "succeeded":
         made = f": graft chat --model {job.fine_tuned_model}" if job.result.version_digest else ""
+        if job.spec.method == job_pb2.JOB_METHOD_REWARD:
+            made = f" as {job.fine_tuned_model}, which a grader of the type reward_model names"
         return f"{job.id} has succeeded{made}"
     reason = failure_text(job)
     return f"{job.id} is {state}{f': {reason}' if reason else ''}"

@@ -83,7 +83,8 @@ class AsyncFineTuningCalls(AsyncPromptCalls):
     ) -> job_pb2.Job:
         """Make a job that learns from an uploaded file, by its id; `model` is the base, or an adapter to go on from.
 
-        `method` is supervised (the default), dpo or reinforcement; hyperparameters and graders are OpenAI's.
+        `method` is supervised (the default), dpo, reinforcement or, Graft's own, reward, which makes a reward model;
+        hyperparameters and graders are OpenAI's and some of ours.
         """
         return await self._call(job_operation.create_job(model, training_file, options))
 
