@@ -69,11 +69,12 @@ class Chain:
             "their length"
         )
         with self.serve() as target:
-            self._check(target)
+            model = self._checked(target)
             with connect(target) as client:
-                return self._carried_out(client, Following(client=client, tell=self.tell))
+                return self._carried_out(client, Following(client=client, tell=self.tell), model)
 
-    def _carried_out(self, client: Client, following: Following) -> Chained:
+    def _carried_out(self, client: Client, following: Following, base: str) -> Chained:
+        """``base`` is what the server calls it."""
         supervised, reward, ppo = stages_of(self.name, self._rows, self.settings, base=self.base.digest)
         jobs: dict[str, pb.Job] = {}
 
@@ -87,7 +88,7 @@ class Chain:
                 job = following.made(stage, model=model, options=options)
             jobs[stage.name] = following.ended(job)
 
-        done(supervised, self.base.name)
+        done(supervised, base)
         first = jobs[SUPERVISED].fine_tuned_model
         done(reward, first)
         done(ppo, first, lambda: self._grader(client, jobs[REWARD].fine_tuned_model))
@@ -103,8 +104,8 @@ class Chain:
         events = {name: client.job_events(job.id)[::-1] for name, job in jobs.items()}
         return Chained(jobs=jobs, events=events, measured=found)
 
-    def _check(self, target: str) -> None:
-        """Raises ``ConfigurationError`` with all that keeps a server from the whole of it."""
+    def _checked(self, target: str) -> str:
+        """What the server calls the base. Raises ``ConfigurationError`` with all that keeps it from the whole of it."""
         info, reasons = check_server(target, flag="--server"), []
         if info.base.digest != self.base.digest:
             reasons.append(f"it serves the base {info.base.name}, and --base is {self.base.name}")
@@ -114,6 +115,7 @@ class Chain:
             reasons.append("it computes no heads, as engines on CPUs do, and a reward model is one")
         if reasons:
             raise ConfigurationError(f"--server {target}: {'; '.join(reasons)}.")
+        return info.base.name
 
     def _grader(self, client: Client, model: str) -> Mapping[str, Any]:
         """With rewards of mean 0 and deviation 1 over rows that were learned from. Raises ``StageFailed``."""

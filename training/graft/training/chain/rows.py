@@ -119,15 +119,15 @@ def _preferred(value: Any) -> Preferred:
     if _are_turns(prompt) and prompt[-1]["role"] != _ASSISTANT and all(_is_answer(one) for one in answers):
         return Preferred(messages=prompt, chosen=answers[0][0], rejected=answers[1][0])
     raise BadLine(
-        "prompt, chosen and rejected must be texts, or messages that the assistant is to answer and one message of the "
-        "assistant each."
+        "prompt, chosen and rejected must be texts, or messages of text that the assistant is to answer, and one of its "
+        "own each."
     )
 
 
 def _are_turns(value: Any) -> bool:
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(one, dict) and {"role", "content"} <= set(one) for one in value)
+    return all(isinstance(one, dict) and isinstance(one.get("content"), str) and "role" in one for one in value)
 
 
 def _is_answer(value: Any) -> bool:

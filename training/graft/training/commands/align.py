@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # commands are listed without torch
 
     from graft.training.preference.settings import AlignSettings
 
+_OWN = "up"
+"""In --output: what a server of a chain's own keeps."""
 _NOT_OF_CHAINS = ("plan", "ray", "ray_address", "resume")
 HELP = "train an adapter on preferences (DPO, KTO, ORPO, SimPO …), a reward model, or InstructGPT's chain"
 
@@ -134,7 +136,7 @@ def _chain(args: argparse.Namespace) -> int:
     def serve() -> "AbstractContextManager[str]":
         if args.server is not None:
             return nullcontext(args.server)
-        return served_with_worker(folder / "up", "--base", str(base.path), "--parity", "recorded")
+        return served_with_worker(folder / _OWN, "--base", str(base.path), "--parity", "recorded")
 
     chain = Chain(
         base=base,
@@ -147,7 +149,8 @@ def _chain(args: argparse.Namespace) -> int:
     found = chain.execute()
     report.write(found, folder)
     print(report.told(found.measured))
-    print(f"{args.name} answers on the server, all about it in {folder / report.PAGE}")
+    where = args.server or f"graft serve --base {base.path} --data-dir {folder / _OWN / 'data'}"
+    print(f"{args.name} answers on {where}; all about it in {folder / report.PAGE}")
     return 0
 
 
