@@ -33,6 +33,7 @@ SOUND = {
     ],
     Method.DPO: [PAIR, {**PAIR, "input": {"messages": [USER], "tools": [], "parallel_tool_calls": True}}],
     Method.REINFORCEMENT: [{"messages": [USER], "answer": 3}, {"messages": [ANSWER, USER]}],
+    Method.REWARD: [PAIR],
 }
 
 

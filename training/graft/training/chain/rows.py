@@ -119,8 +119,8 @@ def _preferred(value: Any) -> Preferred:
     if _are_turns(prompt) and prompt[-1]["role"] != _ASSISTANT and all(_is_answer(one) for one in answers):
         return Preferred(messages=prompt, chosen=answers[0][0], rejected=answers[1][0])
     raise BadLine(
-        "prompt, chosen and rejected must be texts, or messages of text that the assistant is to answer, and one of its "
-        "own each."
+        "prompt, chosen and rejected must be texts, or messages of text that the assistant is to answer, and one of "
+        "its own each."
     )
 
 
