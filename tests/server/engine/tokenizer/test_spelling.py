@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from graft.adapters.base.base import shipped_bases
 from graft.server.engine.text import Text
 from graft.server.engine.tokenizer.tokenizer import Tokenizer
 from graft.training.batch.encoding import RowEncoder
@@ -41,6 +42,18 @@ async def test_a_grader_and_a_training_read_an_answered_chat_alike(kind: str, te
         row = Conversation(turns=(*turns, Turn(role="assistant", content=answer, is_learned=True)))
         (learned,) = RowEncoder(hugging_face).examples(row)
         assert read == list(learned.input_ids), answer
+
+
+async def test_what_a_template_writes_behind_an_answers_end_is_not_read() -> None:
+    """As of the shipped base: a line's end."""
+    folder = shipped_bases()["rootstock-5m"]
+    tokenizer = Tokenizer.from_folder(folder)
+    text = Text(tokenizer, vocab_size=8192, max_model_tokens=1000)
+    asked = [{"role": "user", "content": "Say it"}]
+    read = await text.render_answered(asked, "so", field="item.messages")
+    assert tokenizer.spelled(read) == "<|im_start|>user\nSay it<|im_end|>\n<|im_start|>assistant\nso<|im_end|>"
+    opened = tokenizer.render_chat(asked)
+    assert read[: len(opened)] == opened
 
 
 @pytest.mark.parametrize("kind", KINDS)
