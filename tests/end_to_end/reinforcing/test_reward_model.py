@@ -57,7 +57,7 @@ def test_rewards_are_those_of_hugging_faces_class(client: Client, base: Base, tr
     observations, rows = [], []
     encoder = RowEncoder(load_tokenizer(base.path), stop_ids=stop_ids(base.path))
     for word in WORDS:
-        before = tuple(Turn(is_learned=False, **turn) for turn in asked(word))
+        before = tuple(Turn(role=turn["role"], content=turn["content"], is_learned=False) for turn in asked(word))
         for answer in (one.format(word) for one in ANSWERS):
             observations.append(Observation(output_text=answer, item={"messages": asked(word)}))
             said = Turn(role="assistant", content=answer, is_learned=True)

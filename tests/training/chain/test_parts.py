@@ -90,7 +90,7 @@ def test_a_prompt_is_learned_or_held_out_and_never_both(encoder: RowEncoder, tmp
 
 
 def test_rows_of_other_kinds_are_refused_together(encoder: RowEncoder, tmp_path: Path) -> None:
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"prompt": "a"},
         {"prompt": "a", "chosen": "b", "rejected": CHAT["rejected"]},
         {**CHAT, "prompt": [{"role": "user", "content": 7}]},

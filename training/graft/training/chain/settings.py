@@ -13,11 +13,11 @@ SUPERVISED, REWARD, PPO = "supervised", "reward", "ppo"
 Hyperparameters = Mapping[str, int | float | str]
 DEFAULTS: Final[Mapping[str, Hyperparameters]] = {
     SUPERVISED: {"n_epochs": 2, "batch_size": 8},
-    REWARD: {"n_epochs": 2, "batch_size": 8},
+    REWARD: {"n_epochs": 4, "batch_size": 8},
     PPO: {
         "loss_type": PPO,
-        "n_epochs": 4,
-        "batch_size": 64,
+        "n_epochs": 3,
+        "batch_size": 32,
         "learning_rate_multiplier": 2,
         "compute_multiplier": 0.25,
         "beta": 0.05,
@@ -41,7 +41,7 @@ class ChainSettings:
     """Of the jobs, of what is held out, and of the intervals."""
     held_out: float = 0.2
     """Share of the prompts."""
-    max_tokens: int = 384
+    max_tokens: int = 256
     """Of a row; longer ones are left out."""
     num_answers: int = 4
     """Of each model to each held-out prompt."""
