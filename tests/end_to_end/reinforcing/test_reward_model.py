@@ -36,7 +36,7 @@ def trained(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"prompt": asked(word), "chosen": good, "rejected": bad} for word in WORDS]
     (root / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     flags = ["--data", str(root / "pairs.jsonl"), "--base", str(base.path), "--name", "worth"]
-    flags += ["--output", str(root / "out"), "--max-steps", "6", "--learning-rate", "1e-2"]
+    flags += ["--output", str(root / "out"), "--max-steps", "20", "--learning-rate", "2e-3"]
     assert main(["align", "--loss-type", "reward", *flags]) == 0
     return root / "out/adapter"
 

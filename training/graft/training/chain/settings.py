@@ -13,14 +13,14 @@ SUPERVISED, REWARD, PPO = "supervised", "reward", "ppo"
 Hyperparameters = Mapping[str, int | float | str]
 DEFAULTS: Final[Mapping[str, Hyperparameters]] = {
     SUPERVISED: {"n_epochs": 2, "batch_size": 8},
-    REWARD: {"n_epochs": 4, "batch_size": 8},
+    REWARD: {"n_epochs": 2, "batch_size": 8},
     PPO: {
         "loss_type": PPO,
         "n_epochs": 3,
         "batch_size": 32,
         "learning_rate_multiplier": 2,
         "compute_multiplier": 0.25,
-        "beta": 0.05,
+        "beta": 0.15,
         "kl_target": 4.0,
         "max_completion_length": 32,
     },
