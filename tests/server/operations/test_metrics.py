@@ -78,7 +78,7 @@ def test_what_a_job_asks_itself_is_no_waiting_of_users() -> None:
         return metrics.registry.get_sample_value("graft_time_to_first_token_seconds_count")
 
     assert answered(None) == 1
-    assert answered(ActingJob(id="ftjob-1", adapter="a")) == 1
+    assert answered(ActingJob(id="ftjob-1", adapter="a", has_gate=False)) == 1
     assert answered(None) == 2
     assert metrics.registry.get_sample_value("graft_tokens_total", {"kind": "completion", "tenant": "acme"}) == 9
 

@@ -147,8 +147,8 @@ OWN_SERVER = """
 import json, signal, sys
 from graft.training.tour import server
 code = "import json, os, signal, sys; held = open(sys.argv[1], 'w'); print(os.getpid(), file=held, flush=True); "
-code += "open(sys.argv[2] + '/ready.json', 'w').write(json.dumps({'grpc_port': 1})); signal.pause()"
-server._command = lambda folder, flags: [sys.executable, "-c", code, sys.argv[1], str(folder)]
+code += "open(sys.argv[2], 'w').write(json.dumps({'grpc_port': 1})); signal.pause()"
+server._command = lambda flags: [sys.executable, "-c", code, sys.argv[1], flags[flags.index("--ready-file") + 1]]
 with server.served():
     signal.pause()
 """

@@ -53,11 +53,11 @@ def served_with_worker(folder: Path, *flags: str) -> Iterator[str]:
 
 
 @contextmanager
-def _running(folder: Path, command: Sequence[str]) -> Iterator[str]:
+def _running(folder: Path, arguments: Sequence[str]) -> Iterator[str]:
     (folder / _READY).unlink(missing_ok=True)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "graft.cli.main", *command],
+            _command(arguments),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -70,6 +70,10 @@ def _running(folder: Path, command: Sequence[str]) -> Iterator[str]:
         yield f"127.0.0.1:{_wait_ready(process, folder)}"
     finally:
         _end(process)
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "graft.cli.main", *arguments]
 
 
 def _ready(folder: Path) -> list[str]:
