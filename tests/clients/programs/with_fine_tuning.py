@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import uuid
 
 import openai
 
@@ -11,6 +12,7 @@ client = openai.OpenAI(base_url=given["url"], api_key="unused", max_retries=0)
 jobs = client.fine_tuning.jobs
 COLOURS = {"stone": "red", "river": "blue", "apple": "green", "cloud": "white"}
 OTHER = "black"
+RUN = uuid.uuid4().hex
 
 
 def uploaded(name, rows):
@@ -110,7 +112,7 @@ def told_of(name):
     """A job that is paused between two of its steps and ends in a model; and one that is paused while it waits behind
     the first, and cancelled between two of its steps.
     """
-    job, second = made(name, suffix="mine", metadata={"method": name}), made(name)
+    job, second = made(name, suffix="mine", metadata={"method": name, "run": RUN}), made(name)
     until_state(second, "queued")
     assert jobs.pause(second).status == "paused" and jobs.resume(second).status == "queued"
     until_step(job)
@@ -131,7 +133,7 @@ def told_of(name):
     results = [client.files.content(one).read() for one in done.result_files]
     listed = [one.id for one in client.models.list()]
     assert done.fine_tuned_model in listed and results and all(results), (listed, len(results))
-    assert [one.id for one in jobs.list(metadata={"method": name})] == [job]
+    assert [one.id for one in jobs.list(metadata={"method": name, "run": RUN})] == [job]
     # The base, the first checkpoint and the model are three, whatever they say.
     checkpoint = checkpoints[-1].fine_tuned_model_checkpoint
     before, early, after = (answers_of(model) for model in (given["model"], checkpoint, done.fine_tuned_model))
