@@ -15,6 +15,7 @@ from graft.server.files.file import Purpose
 from graft.server.files.tables import MIGRATIONS as FILE_MIGRATIONS
 from graft.server.jobs.catalog import JobCatalog
 from graft.server.jobs.job import Job, JobResult, JobSpec, Method
+from graft.server.jobs.policy.states import JobState
 from graft.server.jobs.store.working import Holder
 from graft.server.jobs.tables import MIGRATIONS
 from tests.adapters.making import register
@@ -88,3 +89,11 @@ class KeptJobs:
 
 def holder(job: Job) -> Holder:
     return Holder(job=job.id, fence=job.fence)
+
+
+def state(kept: KeptJobs, job: Job) -> JobState:
+    return kept.catalog.get(job.tenant, job.id).state
+
+
+def numbers(kept: KeptJobs, job: Job) -> list[int]:
+    return [one.number for one in kept.catalog.events_after(job.tenant, job.id, 0, limit=1_000)]
