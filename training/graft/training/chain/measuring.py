@@ -13,6 +13,7 @@ from graft.training.evaluation.asking.side_by_side import asked_again, each
 from graft.training.evaluation.statistics.intervals import Interval, mean_of
 from graft.training.evaluation.statistics.pairs import Comparison, compare
 from graft.training.reinforce.asking.asked_grader import AskedGrader
+from graft.training.reinforce.asking.grader_faults import Tolerance
 from graft.training.reinforce.asking.questions import Questions
 from graft.training.reinforce.asking.served import Asking, answers_to
 from graft.training.reinforce.rollout import Rollout
@@ -66,7 +67,8 @@ def measured(
     """By the server that has both models, and by its base. Raises what the client does, and ``GradersFailed``."""
     models = {BASE: "", REFERENCE: supervised, POLICY: policy}
     asking = Asking(num_answers=settings.num_answers, max_tokens=settings.max_answer, num_streams=_STREAMS)
-    graded = AskedGrader(client, grader, questions.items)
+    # What is claimed rests on every answer: one that was not graded is worth no number.
+    graded = AskedGrader(client, grader, questions.items, tolerance=Tolerance(max_share=0.0))
     answers = {
         name: each(
             lambda prompt, model=model: answers_to(client, model, prompt, asking, seed=prompt.row),  # type: ignore[misc]
@@ -88,7 +90,7 @@ def _worth(graded: AskedGrader, answers: Sequence[Sequence[Rollout]]) -> list[fl
     """The mean over each prompt's answers."""
     found = iter(graded([(row, one) for row, own in enumerate(answers) for one in own]))
     worth = [[next(found) for _ in own] for own in answers]
-    return [fmean(one or 0.0 for one in own) for own in worth]
+    return [fmean(one for one in own if one is not None) for own in worth]
 
 
 def _kl(client: Client, reference: str, answers: Sequence[Rollout]) -> list[float]:
