@@ -74,11 +74,14 @@ NOT_ALLOWED = Unavailable(reason="the server's settings do not allow it (--pytho
 
 def probed(*, python: Path, limits: Limits) -> Sandbox | Unavailable:
     """A sandbox with `python` in it, or why there is none. Takes some hundred milliseconds."""
+    try:
+        interpreter = _interpreter(python)
+    except SandboxFailed as error:
+        return Unavailable(reason=f"the sandbox does not start: {error}")
     bwrap = bwrap_path()
     if bwrap is None:
         return Unavailable(reason="bwrap is not on the PATH: install bubblewrap")
     try:
-        interpreter = _interpreter(python)
         sandbox = Sandbox(bwrap=bwrap, interpreter=interpreter, limits=limits)
         # Its own time, as the machine may be busy while the server starts.
         trial = Sandbox(bwrap=bwrap, interpreter=interpreter, limits=replace(limits, seconds=_MAX_SECONDS))
